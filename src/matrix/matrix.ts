@@ -1,0 +1,86 @@
+/** A dense matrix of floats, row-major: entry (i, j) is `data[i * columns + j]`. */
+export interface Matrix<T extends FloatArray = FloatArray> {
+  readonly rows: number
+  readonly columns: number
+  readonly data: T
+}
+
+export type FloatArray = Float32Array | Float64Array
+export type Float64Matrix = Matrix<Float64Array>
+
+/** Wraps row-major `data` as a `rows` × `columns` matrix without copying. Throws RangeError when the length differs. */
+export function matrix<T extends FloatArray>(rows: number, columns: number, data: T): Matrix<T> {
+  if (data.length !== rows * columns) {
+    throw new RangeError(`a ${rows}×${columns} matrix needs ${rows * columns} numbers, got ${data.length}`)
+  }
+  return { rows, columns, data }
+}
+
+/** A `rows` × `columns` float64 matrix of zeros. */
+export function zeros(rows: number, columns: number): Float64Matrix {
+  return { rows, columns, data: new Float64Array(rows * columns) }
+}
+
+/** The `n` × `n` float64 identity. */
+export function identity(n: number): Float64Matrix {
+  const I = zeros(n, n)
+  for (let i = 0; i < n; i++) I.data[i * n + i] = 1
+  return I
+}
+
+/** Copies a matrix given as an array of rows into float64 storage. Throws RangeError on ragged rows. */
+export function fromRows(rows: readonly (readonly number[])[]): Float64Matrix {
+  const columns = rows[0]?.length ?? 0
+  const A = zeros(rows.length, columns)
+  rows.forEach((row, i) => {
+    if (row.length !== columns)
+      throw new RangeError(`row ${i} has ${row.length} numbers, row 0 has ${columns}`)
+    A.data.set(row, i * columns)
+  })
+  return A
+}
+
+/** The matrix as an array of rows, for printing and JSON. */
+export function toRows(A: Matrix): number[][] {
+  return Array.from({ length: A.rows }, (_, i) =>
+    Array.from(A.data.subarray(i * A.columns, (i + 1) * A.columns)),
+  )
+}
+
+/** Aᵀ as a new matrix of the same float type, copied in square tiles so that both sides stay in cache. */
+export function transpose<T extends FloatArray>(A: Matrix<T>): Matrix<T> {
+  const { rows, columns, data } = A
+  const out = new (data.constructor as new (n: number) => T)(data.length)
+  const tile = 32
+  for (let i0 = 0; i0 < rows; i0 += tile) {
+    const i1 = Math.min(rows, i0 + tile)
+    for (let j0 = 0; j0 < columns; j0 += tile) {
+      const j1 = Math.min(columns, j0 + tile)
+      for (let i = i0; i < i1; i++) for (let j = j0; j < j1; j++) out[j * rows + i] = data[i * columns + j]
+    }
+  }
+  return { rows: columns, columns: rows, data: out }
+}
+
+/** The first `count` columns of A as a new matrix of the same float type. */
+export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number): Matrix<T> {
+  const out = new (A.data.constructor as new (n: number) => T)(A.rows * count)
+  for (let i = 0; i < A.rows; i++) {
+    out.set(A.data.subarray(i * A.columns, i * A.columns + count), i * count)
+  }
+  return { rows: A.rows, columns: count, data: out }
+}
+
+/** A with its entries as float64; A itself when they already are. */
+export function toFloat64(A: Matrix): Float64Matrix {
+  return A.data instanceof Float64Array
+    ? (A as Float64Matrix)
+    : { rows: A.rows, columns: A.columns, data: Float64Array.from(A.data) }
+}
+
+/** A with its entries rounded to float32; A itself when they already are. */
+export function toFloat32(A: Matrix): Matrix<Float32Array> {
+  return A.data instanceof Float32Array
+    ? (A as Matrix<Float32Array>)
+    : { rows: A.rows, columns: A.columns, data: Float32Array.from(A.data) }
+}
