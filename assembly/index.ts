@@ -4,6 +4,7 @@ import { Task } from './task'
 import { TYPE_F32 } from './widen'
 
 export { mirrorLower } from './gemm'
+export { gemv, gemvTransposed, ger, rotate, symv } from './vectors'
 
 export const KIND_GEMM: u32 = 0
 

@@ -301,16 +301,9 @@ function multiplyOut(kernels: Kernels, state: State, range: Range, grouping: Gro
     rowOf(rest, i).set(rowOf(vectors, low + r, low, high))
   })
   const merged = part(vectors, low, low, S.rows, high - low)
-  kernels.gemm(1, part(S, 0, 0, S.rows, reachTop), 'N', top, 'N', 0, part(merged, 0, 0, S.rows, n1))
-  kernels.gemm(
-    1,
-    part(S, 0, firstBottom, S.rows, k - firstBottom),
-    'N',
-    bottom,
-    'N',
-    0,
-    part(merged, 0, n1, S.rows, n2),
-  )
+  kernels.gemm(part(S, 0, 0, S.rows, reachTop), 'N', top, 'N', part(merged, 0, 0, S.rows, n1))
+  const right = part(S, 0, firstBottom, S.rows, k - firstBottom)
+  kernels.gemm(right, 'N', bottom, 'N', part(merged, 0, n1, S.rows, n2))
   copyBlock(rest, part(vectors, low + k, low, deflated.length, high - low))
 }
 

@@ -84,7 +84,7 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
     const low = n - first
     const eigen = symmetricEigenRows(kernels, G, low)
     const Wt = block(kernels.allocate(low * Xt.columns), low, Xt.columns)
-    kernels.gemm(1, reversedRows(kernels, eigen.vectors), 'N', Xt, 'N', 0, Wt)
+    kernels.gemm(reversedRows(kernels, eigen.vectors), 'N', Xt, 'N', Wt)
     const norms = sortByNorm(kernels, Wt)
     const above = norms.filter((s) => s > floor).length
     if (above > 0) {
@@ -110,7 +110,7 @@ function rotateToGramBasis(kernels: Kernels, Xt: Block, Vt: Block, Wt: Block): F
     kernels.syrk(Xt, G)
     copyBlock(reversedRows(kernels, symmetricEigenRows(kernels, G).vectors), Vt)
   })
-  kernels.gemm(1, Vt, 'N', Xt, 'N', 0, Wt)
+  kernels.gemm(Vt, 'N', Xt, 'N', Wt)
   return sortByNorm(kernels, Wt, Vt)
 }
 
@@ -223,6 +223,6 @@ function multiplyInPlace(kernels: Kernels, Q: Block, X: Block): void {
   kernels.scope(() => {
     const copy = block(kernels.allocate(X.rows * X.columns), X.rows, X.columns)
     copyBlock(X, copy)
-    kernels.gemm(1, Q, 'N', copy, 'N', 0, X)
+    kernels.gemm(Q, 'N', copy, 'N', X)
   })
 }

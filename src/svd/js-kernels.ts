@@ -1,4 +1,4 @@
-import type { Block, Kernels, Operation } from './kernels.ts'
+import { type Block, type Kernels, type Operation, rowOf } from './kernels.ts'
 
 /** Length of the slices of a dot product that are summed before they are added to C: two rows of A and of B stay in the L1 cache. */
 const DEPTH = 256
@@ -15,29 +15,21 @@ export const jsKernels: Kernels = {
   rotate,
 }
 
-function gemm(
-  alpha: number,
-  A: Block,
-  opA: Operation,
-  B: Block,
-  opB: Operation,
-  beta: number,
-  C: Block,
-): void {
+function gemm(A: Block, opA: Operation, B: Block, opB: Operation, C: Block, accumulate = false): void {
   const k = opA === 'N' ? A.columns : A.rows
-  scale(beta, C)
+  if (!accumulate) clear(C)
   for (let p = 0; p < k; p += DEPTH) {
     const depth = Math.min(DEPTH, k - p)
-    addProduct(alpha, packed(A, opA === 'N', p, depth), packed(B, opB === 'T', p, depth), depth, C, 0)
+    addProduct(packed(A, opA === 'N', p, depth), packed(B, opB === 'T', p, depth), depth, C, 0)
   }
 }
 
 function syrk(A: Block, C: Block): void {
-  scale(0, C)
+  clear(C)
   for (let p = 0; p < A.columns; p += DEPTH) {
     const depth = Math.min(DEPTH, A.columns - p)
     const slice = packed(A, true, p, depth)
-    addProduct(1, slice, slice, depth, C, 1)
+    addProduct(slice, slice, depth, C, 1)
   }
   for (let i = 1; i < C.rows; i++) {
     for (let j = 0; j < i; j++) {
@@ -46,13 +38,8 @@ function syrk(A: Block, C: Block): void {
   }
 }
 
-function scale(beta: number, C: Block): void {
-  if (beta === 1) return
-  for (let i = 0; i < C.rows; i++) {
-    const start = C.offset + i * C.stride
-    if (beta === 0) C.data.fill(0, start, start + C.columns)
-    else for (let j = start; j < start + C.columns; j++) C.data[j] *= beta
-  }
+function clear(C: Block): void {
+  for (let i = 0; i < C.rows; i++) rowOf(C, i).fill(0)
 }
 
 /** Columns p..p+depth of A (or rows, when `alongRows` is false) as contiguous rows of `depth` numbers. */
@@ -75,17 +62,10 @@ function packed(A: Block, alongRows: boolean, p: number, depth: number): Float64
 }
 
 /**
- * C += alpha·A·Bᵀ for packed A and B, in tiles of 4 × 2 whose sums fit the registers. `upper` = 1 leaves out
+ * C += A·Bᵀ for packed A and B, in tiles of 4 × 2 whose sums fit the registers. `upper` = 1 leaves out
  * the tiles that lie below the diagonal of C.
  */
-function addProduct(
-  alpha: number,
-  A: Float64Array,
-  B: Float64Array,
-  depth: number,
-  C: Block,
-  upper: 0 | 1,
-): void {
+function addProduct(A: Float64Array, B: Float64Array, depth: number, C: Block, upper: 0 | 1): void {
   const { data, offset, stride, rows, columns } = C
   const evenRows = rows - (rows % 4)
   const evenColumns = columns - (columns % 2)
@@ -121,14 +101,14 @@ function addProduct(
         s30 += a3 * b0
         s31 += a3 * b1
       }
-      data[c0 + j] += alpha * s00
-      data[c0 + j + 1] += alpha * s01
-      data[c1 + j] += alpha * s10
-      data[c1 + j + 1] += alpha * s11
-      data[c2 + j] += alpha * s20
-      data[c2 + j + 1] += alpha * s21
-      data[c3 + j] += alpha * s30
-      data[c3 + j + 1] += alpha * s31
+      data[c0 + j] += s00
+      data[c0 + j + 1] += s01
+      data[c1 + j] += s10
+      data[c1 + j + 1] += s11
+      data[c2 + j] += s20
+      data[c2 + j + 1] += s21
+      data[c3 + j] += s30
+      data[c3 + j + 1] += s31
     }
   }
   for (let i = 0; i < rows; i++) {
@@ -136,7 +116,7 @@ function addProduct(
     for (let j = first; j < columns; j++) {
       let sum = 0
       for (let l = 0; l < depth; l++) sum += A[i * depth + l] * B[j * depth + l]
-      data[offset + i * stride + j] += alpha * sum
+      data[offset + i * stride + j] += sum
     }
   }
 }
@@ -164,7 +144,7 @@ function gemv(alpha: number, A: Block, opA: Operation, x: Float64Array, y: Float
     if (opA === 'N') {
       let sum = 0
       for (let j = 0; j < columns; j++) sum += data[row + j] * x[j]
-      y[i] += alpha * sum
+      y[i] += sum
     } else {
       const factor = alpha * x[i]
       for (let j = 0; j < columns; j++) y[j] += factor * data[row + j]

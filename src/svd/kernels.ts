@@ -23,9 +23,9 @@ export interface Kernels {
   allocate(length: number): Float64Array
   /** Runs `body`, then frees whatever it allocated. */
   scope<T>(body: () => T): T
-  /** C ← beta·C + alpha·op(A)·op(B). beta = 0 overwrites C, whatever it holds. C must not overlap A or B. */
-  gemm(alpha: number, A: Block, opA: Operation, B: Block, opB: Operation, beta: number, C: Block): void
-  /** C ← A·Aᵀ in full (both triangles, exactly symmetric). A [m, k], C [m, m]. */
+  /** C ← op(A)·op(B), or C ← C + op(A)·op(B) where `accumulate` is true. C must not overlap A or B. */
+  gemm(A: Block, opA: Operation, B: Block, opB: Operation, C: Block, accumulate?: boolean): void
+  /** C ← A·Aᵀ in full (both triangles, exactly symmetric). A [m, k], C [m, m] with stride m. */
   syrk(A: Block, C: Block): void
   /** y ← A·x, A symmetric [n, n] of which only the upper triangle is read. x and y have length n. */
   symv(A: Block, x: Float64Array, y: Float64Array): void

@@ -75,5 +75,5 @@ function turn(kernels: Kernels, W: Float64Array, rank: number, Q: Block, target:
   if (rank === 0) return
   const factor = block(kernels.allocate(rank * rank), rank, rank)
   factor.data.set(W)
-  kernels.gemm(1, factor, 'T', part(Q, 0, 0, rank, Q.columns), 'N', 0, part(target, 0, 0, rank, Q.columns))
+  kernels.gemm(factor, 'T', part(Q, 0, 0, rank, Q.columns), 'N', part(target, 0, 0, rank, Q.columns))
 }

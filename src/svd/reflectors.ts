@@ -22,14 +22,14 @@ export function makeReflector(x: Float64Array): number {
   return (beta - alpha) / beta
 }
 
-/** b reflectors as one: H(0)·…·H(b−1) = I − Vᵀ·T·V with the vectors in the rows of V [b, n] and T [b, b] upper triangular. */
+/** b reflectors as one: H(0)·…·H(b−1) = I + Vᵀ·N·V with the vectors in the rows of V [b, n] and N [b, b] upper triangular. */
 export interface BlockReflector {
   readonly V: Block
-  readonly T: Block
+  readonly N: Block
 }
 
 /**
- * The compact WY form (Schreiber and Van Loan 1989; LAPACK xLARFT) of reflectors stored in the rows of `rows`:
+ * The compact WY form (Schreiber and Van Loan 1989; LAPACK xLARFT, N = −T) of reflectors stored in the rows of `rows`:
  * row i has its unit entry at column i, not stored, and its tail to the right of it.
  */
 export function blockReflector(kernels: Kernels, rows: Block, tau: Float64Array): BlockReflector {
@@ -42,21 +42,21 @@ export function blockReflector(kernels: Kernels, rows: Block, tau: Float64Array)
     v[i] = 1
   }
   const products = block(kernels.allocate(b * b), b, b)
-  kernels.gemm(1, V, 'N', V, 'T', 0, products)
-  const T = block(kernels.allocate(b * b), b, b)
+  kernels.gemm(V, 'N', V, 'T', products)
+  const N = block(kernels.allocate(b * b), b, b)
   for (let j = 0; j < b; j++) {
-    T.data[j * b + j] = tau[j]
+    N.data[j * b + j] = -tau[j]
     for (let i = 0; i < j; i++) {
       let sum = 0
-      for (let l = i; l < j; l++) sum += T.data[i * b + l] * products.data[l * b + j]
-      T.data[i * b + j] = -tau[j] * sum
+      for (let l = i; l < j; l++) sum += N.data[i * b + l] * products.data[l * b + j]
+      N.data[i * b + j] = -tau[j] * sum
     }
   }
-  return { V, T }
+  return { V, N }
 }
 
 /**
- * Applies H = I − Vᵀ·T·V to every row of X from the right: X ← X·H for 'N', X ← X·Hᵀ for 'T'. In other words,
+ * Applies H = I + Vᵀ·N·V to every row of X from the right: X ← X·H for 'N', X ← X·Hᵀ for 'T'. In other words,
  * with X holding vectors in its rows, x ← Hᵀ·x for 'N' and x ← H·x for 'T' (LAPACK xLARFB). X [r, n], V [b, n].
  */
 export function applyBlockReflector(kernels: Kernels, X: Block, H: BlockReflector, op: 'N' | 'T'): void {
@@ -64,10 +64,10 @@ export function applyBlockReflector(kernels: Kernels, X: Block, H: BlockReflecto
   kernels.scope(() => {
     const b = H.V.rows
     const P = block(kernels.allocate(X.rows * b), X.rows, b)
-    const PT = block(kernels.allocate(X.rows * b), X.rows, b)
-    kernels.gemm(1, X, 'N', H.V, 'T', 0, P)
-    kernels.gemm(1, P, 'N', H.T, op, 0, PT)
-    kernels.gemm(-1, PT, 'N', H.V, 'N', 1, X)
+    const PN = block(kernels.allocate(X.rows * b), X.rows, b)
+    kernels.gemm(X, 'N', H.V, 'T', P)
+    kernels.gemm(P, 'N', H.N, op, PN)
+    kernels.gemm(PN, 'N', H.V, 'N', X, true)
   })
 }
 

@@ -127,15 +127,18 @@ function productRow(
 function updateTrailing(kernels: Kernels, G: Block, first: number, VW: Block, b: number): void {
   const n = G.rows
   if (first >= n) return
-  const swapped = block(kernels.allocate(2 * b * VW.columns), 2 * b, VW.columns)
-  swapped.data.set(VW.data.subarray(b * VW.columns, 2 * b * VW.columns))
-  swapped.data.set(VW.data.subarray(0, b * VW.columns), b * VW.columns)
+  const half = b * VW.columns
+  const swapped = block(kernels.allocate(2 * half), 2 * b, VW.columns)
+  for (let i = 0; i < half; i++) {
+    swapped.data[i] = -VW.data[half + i]
+    swapped.data[half + i] = -VW.data[i]
+  }
   const origin = n - VW.columns
   for (let r = first; r < n; r += UPDATE_ROWS) {
     const rows = Math.min(UPDATE_ROWS, n - r)
     const left = part(VW, 0, r - origin, 2 * b, rows)
     const right = part(swapped, 0, r - origin, 2 * b, n - r)
-    kernels.gemm(-1, left, 'T', right, 'N', 1, part(G, r, r, rows, n - r))
+    kernels.gemm(left, 'T', right, 'N', part(G, r, r, rows, n - r), true)
   }
 }
 

@@ -8,6 +8,19 @@ export interface Kernels {
   scratchBytes(): number
   work(task: number, scratch: number): void
   mirrorLower(c: number, n: number): void
+  symv(n: number, a: number, stride: number, x: number, y: number): void
+  gemv(alpha: number, rows: number, columns: number, a: number, stride: number, x: number, y: number): void
+  gemvTransposed(
+    alpha: number,
+    rows: number,
+    columns: number,
+    a: number,
+    stride: number,
+    x: number,
+    y: number,
+  ): void
+  ger(alpha: number, rows: number, columns: number, x: number, y: number, a: number, stride: number): void
+  rotate(n: number, x: number, y: number, c: number, s: number): void
 }
 
 /** A built file of the engine: beside the bundle, or in dist/ when this file runs from its source. */
