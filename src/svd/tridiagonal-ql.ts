@@ -7,8 +7,11 @@ export const EPSILON = 2 ** -52
 /** QL steps allowed for one eigenvalue; two or three are usual (EISPACK and LAPACK stop at 30 as well). */
 const MAX_STEPS = 30
 
-/** Off-diagonals this far below the norm have squares that underflow; they are zero to any accuracy we can state. */
-const VANISHING = 2 ** -500
+/**
+ * Off-diagonals below this fraction of the norm count as zero even beside smaller diagonals: without it the rounding
+ * errors that a matrix of low rank consists of would be iterated upon, at no gain beyond eps·‖T‖.
+ */
+const VANISHING = EPSILON / 4
 
 /**
  * Eigenvalues, unsorted, of a symmetric tridiagonal matrix by the implicit QL method (EISPACK imtql2, after Dubrulle,
@@ -18,6 +21,8 @@ const VANISHING = 2 ** -500
  */
 export function tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void {
   const n = d.length
+  // QL finds the eigenvalues from the top down, and finds them soonest when the small ones are there.
+  if (n > 0 && Math.abs(d[0]) > Math.abs(d[n - 1])) flip(d, e, Z)
   const vanishing = VANISHING * largestMagnitude(d, e)
   for (let l = 0; l < n; l++) {
     for (let step = 0; ; step++) {
@@ -31,6 +36,17 @@ export function tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
       }
       qlStep(d, e, l, m, Z)
     }
+  }
+}
+
+/** Turns the matrix, and with it the rows of Z, upside down. */
+function flip(d: Float64Array, e: Float64Array, Z: Block | undefined): void {
+  d.reverse()
+  e.reverse()
+  for (let i = 0, j = d.length - 1; Z && i < j; i++, j--) {
+    const row = rowOf(Z, i).slice()
+    rowOf(Z, i).set(rowOf(Z, j))
+    rowOf(Z, j).set(row)
   }
 }
 
