@@ -14,8 +14,7 @@
  * ```
  */
 
-import type { MathArray, Matrix as MathMatrix } from 'mathjs'
-import * as mathjs from 'mathjs'
+import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
 import { embeddedDocs } from './mathjs/docs.ts'
 import { createFloatMatrix, createFloatMatrixClass, type FloatMatrix } from './mathjs/float-matrix.ts'
 import {
@@ -49,7 +48,7 @@ export const loraSvd = [
 ]
 
 // `math.help(name)` looks its text up in this one object, which mathjs shares between instances.
-Object.assign((mathjs as unknown as { docs: object }).docs, embeddedDocs)
+Object.assign(docs, embeddedDocs)
 
 type Thin<R> = Required<R>
 
