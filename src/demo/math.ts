@@ -3,8 +3,7 @@ import { defineFactory, type TypedFunctions } from '../mathjs/define-factory.ts'
 import { createFloatMatrixClass, type FloatMatrix, type FloatMatrixClass } from '../mathjs/float-matrix.ts'
 import { createFloatAdd, createFloatMultiply, createFloatTranspose } from '../mathjs/operations.ts'
 import { createSvd, type SvdOptions } from '../mathjs/svd.ts'
-import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
-import type { NormalStream } from '../random/normal-stream.ts'
+import { type FloatArray, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 
 export type FloatType = 'f32' | 'f64'
 
@@ -27,7 +26,7 @@ interface Dependencies {
 }
 
 /** A mathjs instance with no more in it than the notebook needs: `create(all)` alone would take longer than the demo. */
-export function createNotebookMath(stream: NormalStream, float: FloatType): NotebookMath {
+export function createNotebookMath(randn: (count: number) => FloatArray, float: FloatType): NotebookMath {
   const arrayOf = (length: number) => (float === 'f32' ? new Float32Array(length) : new Float64Array(length))
 
   const createRandn = defineFactory<Dependencies>(
@@ -36,7 +35,7 @@ export function createNotebookMath(stream: NormalStream, float: FloatType): Note
     ({ typed, FloatMatrix }) =>
       typed('randn', {
         'number, number': (rows: number, columns: number) =>
-          new FloatMatrix({ rows, columns, data: stream.normals(rows * columns, float) }),
+          new FloatMatrix({ rows, columns, data: randn(rows * columns) }),
       }),
   )
   const createScale = defineFactory<Dependencies>(

@@ -1,6 +1,6 @@
 import { type AllcloseResult, allclose } from '../matrix/allclose.ts'
 import { addMultiple, frobeniusNorm, multiply } from '../matrix/arithmetic.ts'
-import { type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { type FloatArray, type Matrix, toFloat64 } from '../matrix/matrix.ts'
 import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
 import type { FloatType } from './math.ts'
 import type { Notebook } from './notebook.ts'
@@ -39,7 +39,7 @@ export function measure(notebook: Notebook, float: FloatType, tolerances: Tolera
   return {
     rank: numericalRank(spectrum, W.rows, W.columns, epsilonOf[float]),
     allclose: allclose(y.data, yRef.data, tolerances),
-    maxAbsError: difference.data.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0),
+    maxAbsError: largestAbs(difference.data),
     normwiseError: ratio(frobeniusNorm(difference.data), size),
     relativeError: factorError(W, B, A),
     optimalError: optimalError(spectrum, B.columns),
@@ -56,6 +56,12 @@ export function measure(notebook: Notebook, float: FloatType, tolerances: Tolera
 function factorError(W: Matrix, B: Matrix, A: Matrix): number {
   const product = multiply(toFloat64(B), A)
   return ratio(frobeniusNorm(addMultiple(toFloat64(W), product, -1).data), frobeniusNorm(W.data))
+}
+
+function largestAbs(data: FloatArray): number {
+  let largest = 0
+  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]))
+  return largest
 }
 
 const ratio = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)

@@ -1,6 +1,6 @@
+import type { Matrix } from '../matrix/matrix.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { version } from '../version.ts'
-import type { Matrix } from '../matrix/matrix.ts'
 
 /** A number for JSON: what can't be written as one is null. */
 export const jsonNumber = (x: number): number | null => (Number.isFinite(x) ? x : null)
