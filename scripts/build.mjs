@@ -8,9 +8,17 @@ rmSync('dist', { recursive: true, force: true })
 
 // Modules that dependencies load at their start for features this tool never reaches; each costs milliseconds.
 const UNUSED = [
-  { module: /^(node:)?child_process$/, of: 'commander', because: 'only subcommands that are programs of their own' },
+  {
+    module: /^(node:)?child_process$/,
+    of: 'commander',
+    because: 'only subcommands that are programs of their own',
+  },
   { module: /^crypto$/, of: 'seedrandom', because: 'only unseeded generators' },
-  { module: /^@colors\/colors\/safe$/, of: 'cli-table3', because: 'only its own styles, which report/table.ts turns off' },
+  {
+    module: /^@colors\/colors\/safe$/,
+    of: 'cli-table3',
+    because: 'only its own styles, which report/table.ts turns off',
+  },
 ]
 const leaveOutUnused = {
   name: 'leave-out-unused',
