@@ -1,10 +1,11 @@
 import type { Svd, Vectors } from '../engine/engine.ts'
 import { type Float64Matrix, type Matrix, zeros } from '../matrix/matrix.ts'
+import { requireFinite } from './finite.ts'
 import { gramSvd, gramValues, JACOBI_ORDER, type RowSvd, Span } from './gram-svd.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
+import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
-import { requireFinite, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import { fixSigns } from './signs.ts'
 
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
@@ -28,14 +29,10 @@ export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
   requireFinite(A)
   const n = Math.min(A.rows, A.columns)
   if (n === 0) return vectors === 'none' ? valuesOnly(new Float64Array(0)) : emptySvd(A)
-  if (n <= JACOBI_ORDER) {
-    const svd = jacobiSvd(A, vectors)
-    fixSigns(svd)
-    return svd
-  }
+  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors)
   return kernels.scope(() => {
     const Xt = shortSideRows(kernels, A)
-    const exponent = scaleToOne(Xt)
+    const exponent = scaleToOne(Xt.data)
     if (vectors === 'none') {
       const S = values(kernels, Xt, A)
       scaleByPowerOfTwo(S, exponent)
@@ -46,7 +43,7 @@ export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
     const left = columnsOf(svd.Ut)
     const right = columnsOf(svd.Vt)
     const result = A.rows >= A.columns ? { U: left, S: svd.S, V: right } : { U: right, S: svd.S, V: left }
-    fixSigns(result)
+    fixSigns(result.U, result.V)
     return result
   })
 }

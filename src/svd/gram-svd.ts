@@ -1,7 +1,7 @@
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
+import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { orthonormalRows, rowQr } from './row-qr.ts'
-import { scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import { symmetricEigenRows, symmetricValues } from './symmetric-eigen.ts'
 import { EPSILON } from './tridiagonal-ql.ts'
 
@@ -196,7 +196,7 @@ function coreSvd(kernels: Kernels, core: Block, span: number, floor: number): Ro
     transposeBlock(block(U.data, n, n), Vt)
     return { Ut, S, Vt }
   }
-  const exponent = scaleToOne(core)
+  const exponent = scaleToOne(core.data)
   const inner = gramLevel(kernels, core, span, floor * 2 ** -exponent)
   scaleByPowerOfTwo(inner.S, exponent)
   return inner
@@ -212,7 +212,7 @@ function coreValues(kernels: Kernels, core: Block, span: number, floor: number):
     }
     return jacobiSvd(A, 'none').S
   }
-  const exponent = scaleToOne(core)
+  const exponent = scaleToOne(core.data)
   const S = gramValues(kernels, core, span, floor * 2 ** -exponent)
   scaleByPowerOfTwo(S, exponent)
   return S

@@ -1,34 +1,27 @@
-import type { Svd } from '../engine/engine.ts'
 import type { Float64Matrix } from '../matrix/matrix.ts'
 
-/** Magnitudes this near the largest count as ties, so that rounding does not choose between them. */
+/** Entries this close to the largest count as ties, so that rounding doesn't decide the sign of a vector. */
 const TIE = 1 - 1e-10
 
 /**
- * Turns each pair of singular vectors so that the largest entry of the left one, the first of near ties, is positive
- * (the u-based rule of scikit-learn's svd_flip). In place.
+ * Flips pairs of columns in place so that the largest |entry| of each column of U is positive, the first of
+ * ties deciding; U·diag(S)·Vᵀ is unchanged. The u-based rule of scikit-learn's svd_flip. U [m, n], V [k, n].
  */
-export function fixSigns({ U, V }: Svd): void {
-  const { rows, columns, data } = U
-  const largest = new Float64Array(columns)
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) {
-      const size = Math.abs(data[i * columns + j])
-      if (size > largest[j]) largest[j] = size
+export function fixSigns(U: Float64Matrix, V: Float64Matrix): void {
+  const n = U.columns
+  const largest = new Float64Array(n)
+  for (let at = 0, i = 0; i < U.rows; i++) {
+    for (let j = 0; j < n; j++, at++) largest[j] = Math.max(largest[j], Math.abs(U.data[at]))
+  }
+  const sign = new Float64Array(n)
+  for (let at = 0, i = 0; i < U.rows; i++) {
+    for (let j = 0; j < n; j++, at++) {
+      if (sign[j] === 0 && Math.abs(U.data[at]) >= TIE * largest[j]) sign[j] = U.data[at] < 0 ? -1 : 1
     }
   }
-  // 0 until the deciding entry of the column has been met.
-  const sign = new Float64Array(columns)
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) {
-      const entry = data[i * columns + j]
-      if (sign[j] === 0 && Math.abs(entry) >= TIE * largest[j]) sign[j] = entry < 0 ? -1 : 1
+  for (const side of [U, V]) {
+    for (let at = 0, i = 0; i < side.rows; i++) {
+      for (let j = 0; j < n; j++, at++) if (sign[j] < 0) side.data[at] = -side.data[at]
     }
   }
-  multiplyColumns(U, sign)
-  multiplyColumns(V, sign)
-}
-
-function multiplyColumns({ rows, columns, data }: Float64Matrix, sign: Float64Array): void {
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) data[i * columns + j] *= sign[j]
 }

@@ -2,8 +2,9 @@ import type { SymmetricEigen, Vectors } from '../engine/engine.ts'
 import { badInput } from '../errors.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './divide-and-conquer.ts'
+import { requireFinite } from './finite.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
-import { requireFinite, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
+import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { backTransform, reduceToTridiagonal } from './tridiagonal.ts'
 import { tridiagonalQl } from './tridiagonal-ql.ts'
 
@@ -34,7 +35,7 @@ export function symmetricEigen(kernels: Kernels, G: Float64Matrix, vectors: Vect
 
 /** The eigenvalues of a symmetric block, ascending; the block is destroyed. */
 export function symmetricValues(kernels: Kernels, G: Block): Float64Array {
-  const exponent = scaleToOne(G)
+  const exponent = scaleToOne(G.data)
   const { diagonal, offDiagonal } = reduceToTridiagonal(kernels, G)
   tridiagonalQl(diagonal, offDiagonal)
   scaleByPowerOfTwo(diagonal, exponent)
@@ -46,7 +47,7 @@ export function symmetricValues(kernels: Kernels, G: Block): Float64Array {
  * destroyed. The vectors are allocated from `kernels`.
  */
 export function symmetricEigenRows(kernels: Kernels, G: Block, count = G.rows): TridiagonalEigen {
-  const exponent = scaleToOne(G)
+  const exponent = scaleToOne(G.data)
   const reduction = reduceToTridiagonal(kernels, G)
   const eigen = tridiagonalEigen(kernels, reduction.diagonal, reduction.offDiagonal, count)
   backTransform(kernels, reduction, eigen.vectors)

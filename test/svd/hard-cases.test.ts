@@ -4,8 +4,8 @@ import { type Matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
 import { fullSvd } from '../../src/svd/full-svd.ts'
 import { gramSvd, gramValues, type RowSvd, Span } from '../../src/svd/gram-svd.ts'
 import type { Block, Kernels } from '../../src/svd/kernels.ts'
+import { scaleByPowerOfTwo, scaleToOne } from '../../src/svd/power-scale.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from '../../src/svd/preconditioned-jacobi.ts'
-import { scaleByPowerOfTwo, scaleToOne } from '../../src/svd/scaling.ts'
 import { type HardCase, hardCases } from './hard-cases.ts'
 import { svdRatios } from './lapack-ratios.ts'
 import { kernelSets, toBlock, toMatrix } from './support.ts'
@@ -16,7 +16,7 @@ const onMatrices =
   (A: Matrix, kernels: Kernels): Svd => {
     const wide = A.rows < A.columns
     const Xt = toBlock(kernels, toFloat64(wide ? A : transpose(A)))
-    const exponent = scaleToOne(Xt)
+    const exponent = scaleToOne(Xt.data)
     const { Ut, S, Vt } = decompose(kernels, Xt)
     scaleByPowerOfTwo(S, exponent)
     const [left, right] = [Ut, Vt].map((X) => transpose(toMatrix(X)))
@@ -27,7 +27,7 @@ const valuesOnMatrices =
   (values: (kernels: Kernels, Xt: Block) => Float64Array) =>
   (A: Matrix, kernels: Kernels): Float64Array => {
     const Xt = toBlock(kernels, toFloat64(A.rows < A.columns ? A : transpose(A)))
-    const exponent = scaleToOne(Xt)
+    const exponent = scaleToOne(Xt.data)
     const S = values(kernels, Xt)
     scaleByPowerOfTwo(S, exponent)
     return S

@@ -1,6 +1,6 @@
 import type { Svd } from '../../src/engine/engine.ts'
 import type { Float64Matrix, Matrix } from '../../src/matrix/matrix.ts'
-import { binaryExponent, largestMagnitude, scaleByPowerOfTwo } from '../../src/svd/scaling.ts'
+import { scaleByPowerOfTwo, scalingExponent } from '../../src/svd/power-scale.ts'
 
 /** The test ratios of LAPACK's xDRVBD (TESTING/EIG/ddrvbd.f, dbdt01.f, dort01.f); it fails at 50, we at 10. */
 export interface Ratios {
@@ -16,7 +16,7 @@ export interface Ratios {
 
 /** `ulp` is that of the data, 2⁻²³ or 2⁻⁵², for T1; U and V are float64 and measured as such. */
 export function svdRatios(A: Matrix, { U, S, V }: Svd, ulp: number): Ratios {
-  const exponent = binaryExponent(largestMagnitude(A.data))
+  const exponent = scalingExponent(A.data)
   const data = Float64Array.from(A.data)
   const values = S.slice()
   scaleByPowerOfTwo(data, -exponent)
