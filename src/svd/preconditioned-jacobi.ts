@@ -9,7 +9,7 @@ import { orthonormalRows, type RowQr, rowQr } from './row-qr.ts'
  * The SVD of X, whose columns are the rows of `Xt` [n, m], n ≤ m, with the small singular values as accurate as the
  * data determine them: X·P = Q·R with column pivoting, Rᵀ = Q2·R2, one-sided Jacobi on R2ᵀ (Drmač and Veselić, SIMAX
  * 29 (2008) 1322 and 1343; LAPACK xGEJSV). For X = B·D with D diagonal the relative errors depend on the condition of
- * B alone. Entries of `Xt` are about 1 or less; those below 2⁻⁵⁰⁰ may be taken for zero. `Xt` is kept. The results
+ * B alone. Entries of `Xt` are about 1 or less. `Xt` is kept. The results
  * are allocated from `kernels`. Throws LoraSvdError 'no-convergence' as jacobiSvd does.
  */
 export function preconditionedJacobi(kernels: Kernels, Xt: Block): RowSvd {

@@ -1,25 +1,40 @@
 import { type Block, block, copyBlock, type Kernels, part, rowOf } from './kernels.ts'
 
+/** Below this, squares lose digits or vanish, and the vector is enlarged first. */
+const TINY_SQUARE = 2 ** -900
+const ENLARGE = 2 ** 600
+
 /**
  * A Householder reflector H = I − tau·v·vᵀ with v(0) = 1 and H·x = [beta, 0, …] (LAPACK xLARFG).
- * x is overwritten by [beta, v(1), v(2), …]; tau is returned, 0 where H = I. Entries whose squares vanish
- * are treated as zeros, so the caller scales x to about 1.
+ * x is overwritten by [beta, v(1), v(2), …]; tau is returned, 0 where H = I. The squares of x must not overflow.
  */
 export function makeReflector(x: Float64Array): number {
   const n = x.length
+  const alpha = x[0]
   let tail = 0
   for (let i = 1; i < n; i++) tail += x[i] * x[i]
-  if (!(tail > 0)) {
+  if (alpha * alpha + tail < TINY_SQUARE && largestMagnitude(x) > 0) {
+    for (let i = 0; i < n; i++) x[i] *= ENLARGE
+    const tau = makeReflector(x)
+    x[0] /= ENLARGE
+    return tau
+  }
+  if (tail === 0) {
     x.fill(0, 1)
     return 0
   }
-  const alpha = x[0]
   const norm = Math.sqrt(alpha * alpha + tail)
   const beta = alpha > 0 ? -norm : norm
   const scale = 1 / (alpha - beta)
   for (let i = 1; i < n; i++) x[i] *= scale
   x[0] = beta
   return (beta - alpha) / beta
+}
+
+function largestMagnitude(x: Float64Array): number {
+  let largest = 0
+  for (let i = 0; i < x.length; i++) largest = Math.max(largest, Math.abs(x[i]))
+  return largest
 }
 
 /** b reflectors as one: H(0)·…·H(b−1) = I + Vᵀ·N·V with the vectors in the rows of V [b, n] and N [b, b] upper triangular. */
