@@ -144,7 +144,7 @@ function gemv(alpha: number, A: Block, opA: Operation, x: Float64Array, y: Float
     if (opA === 'N') {
       let sum = 0
       for (let j = 0; j < columns; j++) sum += data[row + j] * x[j]
-      y[i] += sum
+      y[i] += alpha * sum
     } else {
       const factor = alpha * x[i]
       for (let j = 0; j < columns; j++) y[j] += factor * data[row + j]
