@@ -4,6 +4,8 @@ import { Task } from './task'
 import { TYPE_F32 } from './widen'
 
 export { mirrorLower } from './gemm'
+export { symv, symvRows } from './symv'
+export { axpy, dot, rotate, threeDots } from './vector'
 
 export const KIND_GEMM: u32 = 0
 

@@ -8,6 +8,12 @@ export interface Kernels {
   scratchBytes(): number
   work(task: number, scratch: number): void
   mirrorLower(c: number, n: number): void
+  dot(n: number, x: number, y: number): number
+  axpy(n: number, alpha: number, x: number, y: number): void
+  rotate(n: number, x: number, y: number, c: number, s: number): void
+  threeDots(n: number, x: number, y: number, out: number): void
+  symv(n: number, a: number, stride: number, x: number, y: number): void
+  symvRows(row0: number, row1: number, a: number, stride: number, x: number, y: number): void
 }
 
 /** A built file of the engine: beside the bundle, or in dist/ when this file runs from its source. */
