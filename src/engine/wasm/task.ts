@@ -53,8 +53,6 @@ const FIELDS = [
 ] as const
 
 export const TASK_WORDS = FIELDS.length
-/** The word that threads count tiles with. */
-export const NEXT_TILE = FIELDS.indexOf('next')
 
 /** Writes the task with no tile taken yet. */
 export function writeTask(words: Uint32Array, task: Task): void {
