@@ -1,0 +1,63 @@
+import { type Command, Option } from 'commander'
+import { type FactorFlags, planFactor } from '../factor/plan.ts'
+import { integer, number } from './options.ts'
+import type { Run } from './run.ts'
+
+const EXAMPLES = `
+Examples:
+  lora-svd factor W.npy -o W-lora.safetensors --energy 0.99
+  lora-svd factor model.safetensors --tensor model.layers.0.mlp.up_proj.weight -o up.npz --rank 16
+  lora-svd factor W.csv -o W.safetensors --error 0.05 --dtype f16
+  cat W.npy | lora-svd factor - -o W.npz --rank 8 --json
+
+Exit codes: 0 done · 1 what was written misses the --energy or --error asked for · 2 bad options or input,
+nothing written · 3 the machine failed us (disk full, no permission)`
+
+/** `factor`: one matrix of one's own, as its two factors. */
+export function addFactor(program: Command, run: Run): void {
+  program
+    .command('factor')
+    .summary('one matrix of your own as two factors')
+    .description(
+      'Factors a matrix W into lora_B = U_r·diag(S_r) and lora_A = V_rᵀ, reads them back from disk, and reports their\n' +
+        'error beside the best one possible.\n' +
+        'MATRIX is .npy, .npz, .csv, .tsv, text, or .safetensors; - is standard input.',
+    )
+    .argument('<matrix>', 'the file that holds W, or -')
+    .addOption(new Option('-o, --out <path>', 'output: .safetensors or .npz').makeOptionMandatory())
+    .addOption(new Option('--tensor <name>', 'which tensor or array of the file'))
+    .addOption(new Option('-f, --force', 'replace an existing output').default(false))
+    .optionsGroup('The rank, by one of:')
+    .addOption(new Option('--rank <r>', 'this rank').argParser(integer(1)))
+    .addOption(
+      new Option('--energy <share>', 'the least rank that keeps this share of ‖W‖_F²').argParser(
+        number('a share above 0 and up to 1', (x) => x > 0 && x <= 1),
+      ),
+    )
+    .addOption(
+      new Option('--error <e>', 'the least rank with ‖W − B·A‖_F ≤ e·‖W‖_F').argParser(
+        number('a number above 0 and below 1', (x) => x > 0 && x < 1),
+      ),
+    )
+    .optionsGroup('Its limits:')
+    .addOption(new Option('--min-rank <r>', 'no rank below this').argParser(integer(1)))
+    .addOption(new Option('--max-rank <r>', 'no rank above this').argParser(integer(1)))
+    .addOption(new Option('--multiple-of <m>', 'round the rank up to a multiple').argParser(integer(1)))
+    .optionsGroup('What is written:')
+    .addOption(
+      new Option('--dtype <float>', "float type of the factors (default: the input's own)").choices([
+        'f32',
+        'f16',
+        'bf16',
+        'f64',
+      ]),
+    )
+    .addHelpText('after', EXAMPLES)
+    .action((input: string, flags: FactorFlags & { json: boolean; quiet: boolean }) =>
+      run(async (terminal) => {
+        const plan = planFactor(input, flags)
+        const { factor } = await import('../factor/factor.ts')
+        return factor(plan, flags, terminal)
+      }),
+    )
+}

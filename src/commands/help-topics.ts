@@ -1,0 +1,17 @@
+/** Texts of `lora-svd help <topic>`. */
+export const helpTopics: Record<string, string> = {
+  'exit-codes': `Exit codes of every command:
+    0  all done, and every check holds
+    1  a check does not hold: not allclose, or an error above what was asked
+    2  the command line or an input is bad; nothing was written
+    3  the machine failed us: disk full, no permission, out of memory; nothing half-written is left
+  130  interrupted
+A reader that closes the pipe (| head) is no error.
+`,
+  environment: `Environment variables:
+  NO_COLOR       set and not empty: no colour (no-color.org)
+  FORCE_COLOR    1, 2, 3: colour even into a pipe; 0: none
+  TERM=dumb      no colour
+What speaks first decides: --color/--no-color, NO_COLOR, FORCE_COLOR, TERM, then whether output is a terminal.
+`,
+}

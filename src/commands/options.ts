@@ -1,0 +1,50 @@
+import { InvalidArgumentError, Option } from 'commander'
+import { LoraSvdError } from '../errors.ts'
+
+/** Parsers of option values for commander: each throws InvalidArgumentError with what it expected. */
+
+/** An integer from `least` to `most`, written in decimal. */
+export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^[+-]?\d+$/.test(text) || value < least || value > most) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
+      throw new InvalidArgumentError(`Expected an integer ${range}.`)
+    }
+    return value
+  }
+}
+
+/** A finite number that `isValid` accepts; `expected` says which those are. */
+export function number(expected: string, isValid: (x: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text)
+    if (!Number.isFinite(value) || !isValid(value)) throw new InvalidArgumentError(`Expected ${expected}.`)
+    return value
+  }
+}
+
+export const nonNegative = number('a number of at least 0', (x) => x >= 0)
+
+/** Makes a parser that throws LoraSvdError speak commander's language. */
+export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text)
+    } catch (error) {
+      if (error instanceof LoraSvdError) throw new InvalidArgumentError(`${error.message}.`)
+      throw error
+    }
+  }
+}
+
+/** Options that mean the same in every command. */
+export const common = {
+  json: () => new Option('--json', 'print one JSON document and nothing else'),
+  quiet: () => new Option('-q, --quiet', 'print nothing; the exit code speaks'),
+  colour: () => [
+    new Option('--color', 'colour even into a pipe'),
+    new Option('--no-color', 'no colour even on a terminal'),
+  ],
+  debug: () => new Option('--debug', 'print the stack trace of an error'),
+}

@@ -1,0 +1,85 @@
+import { create, createDenseMatrixClass, createMatrixClass, createTyped } from 'mathjs'
+import { defineFactory, type TypedFunctions } from '../mathjs/define-factory.ts'
+import { createFloatMatrixClass, type FloatMatrix, type FloatMatrixClass } from '../mathjs/float-matrix.ts'
+import { createFloatAdd, createFloatMultiply, createFloatTranspose } from '../mathjs/operations.ts'
+import { createSvd, type SvdOptions } from '../mathjs/svd.ts'
+import { type FloatArray, leadingColumns, type Matrix } from '../matrix/matrix.ts'
+
+export type FloatType = 'f32' | 'f64'
+
+/** The mathjs functions that the notebook uses, all on FloatMatrix; `randn` draws from one stream. */
+export interface NotebookMath {
+  randn(rows: number, columns: number): FloatMatrix
+  multiply(A: FloatMatrix, B: FloatMatrix): FloatMatrix
+  scale(factor: number, A: FloatMatrix): FloatMatrix
+  add(A: FloatMatrix, B: FloatMatrix): FloatMatrix
+  transpose(A: FloatMatrix): FloatMatrix
+  diag(values: number[]): FloatMatrix
+  svd(A: FloatMatrix, options?: SvdOptions): { U: FloatMatrix; S: { toArray(): number[] }; V: FloatMatrix }
+  /** A[:, :count] */
+  leadingColumns(A: FloatMatrix, count: number): FloatMatrix
+}
+
+interface Dependencies {
+  typed: TypedFunctions
+  FloatMatrix: FloatMatrixClass
+}
+
+/** A mathjs instance with no more in it than the notebook needs: `create(all)` alone would take longer than the demo. */
+export function createNotebookMath(randn: (count: number) => FloatArray, float: FloatType): NotebookMath {
+  const arrayOf = (length: number) => (float === 'f32' ? new Float32Array(length) : new Float64Array(length))
+
+  const createRandn = defineFactory<Dependencies>(
+    'randn',
+    ['typed', 'FloatMatrix'],
+    ({ typed, FloatMatrix }) =>
+      typed('randn', {
+        'number, number': (rows: number, columns: number) =>
+          new FloatMatrix({ rows, columns, data: randn(rows * columns) }),
+      }),
+  )
+  const createScale = defineFactory<Dependencies>(
+    'scale',
+    ['typed', 'FloatMatrix'],
+    ({ typed, FloatMatrix }) =>
+      typed('scale', {
+        'number, FloatMatrix': (factor: number, { flat }: FloatMatrix) =>
+          new FloatMatrix({ ...flat, data: flat.data.map((x) => factor * x) } as Matrix),
+      }),
+  )
+  const createDiag = defineFactory<Dependencies>('diag', ['typed', 'FloatMatrix'], ({ typed, FloatMatrix }) =>
+    typed('diag', {
+      Array: (values: number[]) => {
+        const data = arrayOf(values.length ** 2)
+        values.forEach((value, i) => {
+          data[i * (values.length + 1)] = value
+        })
+        return new FloatMatrix({ rows: values.length, columns: values.length, data })
+      },
+    }),
+  )
+  const createLeadingColumns = defineFactory<Dependencies>(
+    'leadingColumns',
+    ['typed', 'FloatMatrix'],
+    ({ typed, FloatMatrix }) =>
+      typed('leadingColumns', {
+        'FloatMatrix, number': (A: FloatMatrix, count: number) =>
+          new FloatMatrix(leadingColumns(A.flat, count)),
+      }),
+  )
+  const factories = {
+    createTyped,
+    createMatrixClass,
+    createDenseMatrixClass,
+    createFloatMatrixClass,
+    createFloatMultiply,
+    createFloatAdd,
+    createFloatTranspose,
+    createSvd,
+    createRandn,
+    createScale,
+    createDiag,
+    createLeadingColumns,
+  }
+  return create(factories as never) as unknown as NotebookMath
+}

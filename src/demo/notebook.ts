@@ -1,0 +1,56 @@
+import type { FloatMatrix } from '../mathjs/float-matrix.ts'
+import type { NotebookMath } from './math.ts'
+
+export interface NotebookOptions {
+  readonly d: number
+  readonly k: number
+  readonly rank: number
+  /** How many directions to keep; the notebook keeps `rank`. */
+  readonly truncate: number
+  /** Standard deviation of the noise added to W; 0 for none. */
+  readonly noise: number
+  /** How often W is drawn before the one that is kept, counted from 1. */
+  readonly draw: number
+}
+
+/** Every matrix of the notebook, under the notebook's names. bias, x, yRef, y are columns. */
+export interface Notebook {
+  readonly W: FloatMatrix
+  readonly S: number[]
+  readonly B: FloatMatrix
+  readonly A: FloatMatrix
+  readonly bias: FloatMatrix
+  readonly x: FloatMatrix
+  readonly yRef: FloatMatrix
+  readonly y: FloatMatrix
+}
+
+/** The notebook, cell by cell. */
+export function runNotebook(math: NotebookMath, options: NotebookOptions): Notebook {
+  const { d, k, rank, truncate: r } = options
+
+  // W matrix dimensions d, k: generate a rank-deficient matrix
+  let W = drawW(math, options)
+  for (let draw = 1; draw < options.draw; draw++) W = drawW(math, options)
+
+  // W = U · diag(S) · Vᵀ, and the first r directions of it
+  const { U, S, V } = math.svd(W)
+  const U_r = math.leadingColumns(U, r)
+  const S_r = math.diag(S.toArray().slice(0, r))
+  const V_r = math.transpose(math.leadingColumns(V, r))
+  const B = math.multiply(U_r, S_r)
+  const A = V_r
+
+  // the same input through W and through B·A
+  const bias = math.randn(d, 1)
+  const x = math.randn(k, 1)
+  const yRef = math.add(math.multiply(W, x), bias)
+  const y = math.add(math.multiply(math.multiply(B, A), x), bias)
+
+  return { W, S: S.toArray(), B, A, bias, x, yRef, y }
+
+  function drawW(math: NotebookMath, { noise }: NotebookOptions): FloatMatrix {
+    const lowRank = math.multiply(math.randn(d, rank), math.randn(rank, k))
+    return noise === 0 ? lowRank : math.add(lowRank, math.scale(noise, math.randn(d, k)))
+  }
+}

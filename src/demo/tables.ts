@@ -1,0 +1,172 @@
+import type { ChalkInstance } from 'chalk'
+import type { FloatMatrix } from '../mathjs/float-matrix.ts'
+import { grouped, percent, shape, short } from '../report/numbers.ts'
+import { logBar, rowsAroundCut } from '../report/spectrum.ts'
+import { table, wrap } from '../report/table.ts'
+import { tensorText } from '../report/tensor-text.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import type { DemoOptions } from './demo.ts'
+import { worstEntry } from './document.ts'
+import type { DemoFigures } from './measure.ts'
+import type { Notebook } from './notebook.ts'
+
+/** Rows of the spectrum's table: enough to see the cliff without scrolling. */
+const SPECTRUM_ROWS = 12
+/** What the columns beside the bars of the spectrum take. */
+const SPECTRUM_FRAME = 38
+/** Below this a normwise error is what rounding alone gives: NUMERICS.md G for float32, the same margin for float64. */
+const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const
+
+/** The notebook's story in its order: W, its rank, its spectrum, the two factors, the comparison, the count. */
+export function demoTables(
+  options: DemoOptions,
+  notebook: Notebook,
+  figures: DemoFigures,
+  show: boolean,
+  terminal: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const story = { options, notebook, figures, show, ...terminal }
+  const sections = [title, lowRankMatrix, spectrum, factors, comparison, count]
+  return `${sections.map((section) => section(story)).join('\n\n')}\n`
+}
+
+interface Story {
+  readonly options: DemoOptions
+  readonly notebook: Notebook
+  readonly figures: DemoFigures
+  readonly show: boolean
+  readonly paint: ChalkInstance
+  readonly columns: number
+}
+
+function title({ options, paint, columns }: Story): string {
+  const { d, k, rank, rng, seed, draw, dtype } = options
+  const about = `random numbers: ${rng}, seed ${seed}${draw > 1 ? `, draw ${draw}` : ''} · arithmetic: ${dtype}`
+  return [
+    paint.bold(
+      wrap(`lora-svd demo: a ${shape(d, k)} matrix of rank ${rank}, and two factors in its place`, columns),
+    ),
+    paint.dim(wrap(about, columns)),
+  ].join('\n')
+}
+
+function lowRankMatrix(story: Story): string {
+  const { d, k, rank, noise } = story.options
+  const noiseTerm = noise === 0 ? '' : ` + ${noise} · randn(${d}, ${k})`
+  const why =
+    noise === 0
+      ? `Every row of W is a mix of the same ${rank} rows, so its rank can't be more than ${rank}.`
+      : `The product alone has rank ${rank}; the noise fills every direction a little.`
+  const facts = [
+    ['shape of W', shape(d, k)],
+    ['rank of W', story.paint.cyan(grouped(story.figures.rank))],
+  ]
+  const formula = `W = randn(${d}, ${rank}) · randn(${rank}, ${k})${noiseTerm}`
+  return section(story, 1, formula, why, table(facts), { W: story.notebook.W })
+}
+
+function spectrum(story: Story): string {
+  const { paint, columns, notebook, figures } = story
+  const { S } = notebook
+  const { rank, truncate } = story.options
+  const total = S.reduce((sum, s) => sum + s * s, 0)
+  const width = Math.min(40, Math.max(6, columns - SPECTRUM_FRAME))
+  const rows: string[][] = []
+  let previous = -1
+  let energy = 0
+  for (const i of rowsAroundCut(S.length, Math.min(rank, truncate), SPECTRUM_ROWS)) {
+    if (i > previous + 1) rows.push(['…', '…', '…', ''])
+    for (let j = previous + 1; j <= i; j++) energy += (S[j] * S[j]) / total
+    const colour = i < truncate ? paint.green : paint.dim
+    rows.push([String(i + 1), short(S[i]), percent(Math.min(1, energy)), colour(logBar(S[i], S[0], width))])
+    previous = i
+  }
+  const head = ['', 'S', 'energy so far', 'log scale'].map((text) => paint.bold(text))
+  const why =
+    figures.rank < S.length
+      ? `${figures.rank} singular values stand above rounding: that count is the rank. After them the spectrum falls off a cliff.`
+      : `All ${S.length} stand above rounding, so the rank is full; the cliff after ${rank} is still there to see.`
+  return section(story, 2, 'W = U · diag(S) · Vᵀ', why, table(rows, head, [0, 1, 2]))
+}
+
+function factors(story: Story): string {
+  const { options, notebook, figures, paint } = story
+  const { truncate: r, d, k } = options
+  const facts = [
+    ['shape of B', shape(d, r)],
+    ['shape of A', shape(r, k)],
+    ['‖W − B·A‖ / ‖W‖', paint.cyan(short(figures.relativeError, 3))],
+    [`the best of rank ${r}`, short(figures.optimalError, 3)],
+  ]
+  const formula = `B = U[:, :${r}] · diag(S[:${r}])   A = V[:, :${r}]ᵀ`
+  const why = `The leading ${r === 1 ? 'direction' : `${r} directions`} of W: no other matrix of rank ${r} is nearer to it.`
+  return section(story, 3, formula, why, table(facts), { B: notebook.B, A: notebook.A })
+}
+
+function comparison(story: Story): string {
+  const { notebook, figures, options, paint, columns } = story
+  const { allclose } = figures.allclose
+  const verdict = allclose ? paint.green('true') : paint.red('false')
+  const facts = [
+    ['allclose(yRef, y)', verdict],
+    ['max |yRef − y|', short(figures.maxAbsError, 3)],
+    ['normwise error', short(figures.normwiseError, 3)],
+  ]
+  const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${options.atol} + ${options.rtol}·|yRef|, entry by entry.`
+  const { bias, x, yRef, y } = notebook
+  const body = allclose
+    ? table(facts)
+    : `${table(facts)}\n${paint.yellow(wrap(reason(story), columns, '   '))}`
+  return section(story, 4, 'yRef = W·x + bias   y = (B·A)·x + bias', why, body, { bias, x, y_ref: yRef, y })
+}
+
+/** Why allclose is false: directions left out, or an entry near 0 that rounding alone pushes over the limit. */
+function reason({ options, notebook, figures }: Story): string {
+  const { rank, truncate, dtype } = options
+  if (figures.normwiseError > ROUNDING_LEVEL[dtype]) {
+    return truncate < rank
+      ? `${truncate} of ${rank} directions are kept: what is missing shows in y. Keep ${rank} with --truncate ${rank}.`
+      : 'The noise that was left out shows in y: keep more directions with --truncate, or allow more with --atol.'
+  }
+  const worst = worstEntry(notebook, figures)
+  const excess = (worst?.difference ?? 0) - options.rtol * Math.abs(worst?.yRef ?? 0)
+  return (
+    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but y[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} is near 0, ` +
+    `where a relative tolerance allows only ${short(worst?.allowed ?? 0, 2)} and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
+    `--atol ${Number((excess * 2).toPrecision(1))} lets it pass.`
+  )
+}
+
+function count(story: Story): string {
+  const { figures, paint } = story
+  const { W, B, A, factors, ratio } = figures.elements
+  const facts = [
+    ['elements of W', grouped(W)],
+    ['elements of B + A', `${grouped(B)} + ${grouped(A)} = ${paint.cyan(grouped(factors))}`],
+    ['share of W', ratio < 1 ? paint.green(percent(ratio)) : paint.yellow(percent(ratio))],
+  ]
+  const why =
+    ratio < 1
+      ? 'What LoRA stores in place of W.'
+      : 'At this rank the factors hold no fewer numbers than W: there is nothing to save.'
+  return section(story, 5, 'what it takes', why, table(facts))
+}
+
+function section(
+  { paint, columns, show }: Story,
+  number: number,
+  formula: string,
+  why: string,
+  body: string,
+  matrices: Record<string, FloatMatrix> = {},
+): string {
+  const shown = show ? Object.entries(matrices).map(([name, M]) => `${name}\n${matrixText(M)}\n`) : []
+  return [
+    `${paint.bold.cyan(String(number))}  ${paint.bold(formula)}`,
+    paint.dim(wrap(why, columns, '   ')),
+    ...shown,
+    body,
+  ].join('\n')
+}
+
+const matrixText = ({ flat }: FloatMatrix) => tensorText(flat, flat.columns === 1 ? 1 : 2)

@@ -1,0 +1,112 @@
+import { badInput, badUsage, ExitCode } from '../errors.ts'
+import type { FloatDtype } from '../formats/dtype.ts'
+import { assertFinite } from '../formats/finite.ts'
+import { type NamedMatrix, readMatrix } from '../formats/read-matrix.ts'
+import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
+import { relativeResidual } from '../matrix/residual.ts'
+import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
+import { chooseRank, type RankRule } from '../rank/rules.ts'
+import { writeJson } from '../report/json.ts'
+import { jacobiSvd } from '../svd/jacobi.ts'
+import { removingTemporaries } from '../terminal/interrupt.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { factorDocument } from './document.ts'
+import { factorsOf } from './factors.ts'
+import { factorsChunks, readFactors } from './factors-file.ts'
+import { type FactorPlan, outputDtype } from './plan.ts'
+import { factorTables } from './tables.ts'
+
+/** What `factor` found and wrote. */
+export interface FactorResult {
+  readonly plan: FactorPlan
+  readonly source: NamedMatrix
+  readonly S: Float64Array
+  readonly numericalRank: number
+  readonly rank: number
+  readonly dtype: FloatDtype
+  /** ‖W − B·A‖_F / ‖W‖_F of the factors as they lie on disk. */
+  readonly relativeError: number
+  /** Bounds of the same for the best matrix of this rank; between them lies the rounding of the decomposition. */
+  readonly optimalError: { readonly atLeast: number; readonly atMost: number }
+  /** Whether what is on disk does what the rule asked. */
+  readonly holds: boolean
+  readonly bytes: number
+}
+
+/** Reads a matrix, factors it, writes the factors, measures what was written, and reports. Gives the exit code. */
+export async function factor(
+  plan: FactorPlan,
+  output: { json: boolean; quiet: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  await assertWritable(plan.output, plan)
+  const source = await readMatrix(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
+  assertFactorable(plan, source)
+
+  const W = source.matrix
+  const svd = jacobiSvd(W)
+  const rank = chooseRank(svd.S, plan.rule, plan.limits)
+  const dtype = outputDtype(plan, source.dtype)
+  const chunks = factorsChunks(factorsOf(svd, rank), dtype, plan.format)
+  const bytes = await removingTemporaries(() => writeFileAtomic(plan.output, chunks, plan))
+
+  const written = await readFactors(plan.output)
+  const relativeError = relativeResidual(W, written.B, written.A)
+  const result: FactorResult = {
+    plan,
+    source,
+    S: svd.S,
+    numericalRank: numericalRank(
+      svd.S,
+      W.rows,
+      W.columns,
+      epsilonOf[W.data instanceof Float32Array ? 'f32' : 'f64'],
+    ),
+    rank,
+    dtype,
+    relativeError,
+    optimalError: optimumBounds(svd.S, rank, Math.max(W.rows, W.columns)),
+    holds: holds(plan.rule, relativeError),
+    bytes,
+  }
+  if (output.json) await writeJson(terminal, factorDocument(result))
+  else if (!output.quiet) await terminal.out(factorTables(result, terminal))
+  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
+
+function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): void {
+  const place = plan.tensor === undefined ? { file: plan.input } : { file: plan.input, tensor: name }
+  const most = Math.min(W.rows, W.columns)
+  if (most === 0)
+    throw badInput(`${plan.input}: the matrix is ${W.rows} × ${W.columns}: there is nothing to factor`, place)
+  assertFinite(W, place)
+  const asked = {
+    '--rank': plan.rule.kind === 'rank' ? plan.rule.rank : 0,
+    '--min-rank': plan.limits.minRank ?? 0,
+  }
+  for (const [flag, rank] of Object.entries(asked)) {
+    if (rank > most) {
+      throw badUsage(
+        `${flag} ${rank}: ${plan.input} is ${W.rows} × ${W.columns}, so its rank is ${most} at most; use ${flag} ${most} or less`,
+      )
+    }
+  }
+}
+
+/** The optimum from computed singular values, whose errors together are at most max(d, k)·eps of ‖W‖_F (Weyl, Mirsky). */
+function optimumBounds(S: Float64Array, rank: number, size: number) {
+  const optimum = optimalError(S, rank)
+  const rounding = size * Number.EPSILON
+  return { atLeast: Math.max(0, optimum - rounding), atMost: optimum + rounding }
+}
+
+function holds(rule: RankRule, relativeError: number): boolean {
+  switch (rule.kind) {
+    case 'rank':
+      return true
+    case 'energy':
+      return 1 - relativeError ** 2 >= rule.energy
+    case 'error':
+      return relativeError <= rule.error
+  }
+}

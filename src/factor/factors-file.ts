@@ -1,0 +1,62 @@
+import { badInput } from '../errors.ts'
+import { type FloatDtype, findOverflow, roundFloats } from '../formats/dtype.ts'
+import { writeNpz } from '../formats/npz.ts'
+import { readMatrixFrom } from '../formats/read-matrix.ts'
+import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
+import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
+import { openFile } from '../formats/source.ts'
+import type { Chunks } from '../formats/write-atomic.ts'
+import { type Matrix, matrix } from '../matrix/matrix.ts'
+import type { Factors } from './factors.ts'
+import type { FactorsFormat } from './plan.ts'
+
+/** The names of the two factors in the file. */
+const NAMES = { A: 'lora_A', B: 'lora_B' } as const
+
+/** The bytes of a file with `lora_A` and `lora_B`. Throws `bad-input` where an entry is too large for the dtype. */
+export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: FactorsFormat): Chunks {
+  refuseOverflow(NAMES.A, A, dtype)
+  refuseOverflow(NAMES.B, B, dtype)
+  if (format === 'npz') {
+    const stored = { A: storedInNpz(A, dtype), B: storedInNpz(B, dtype) }
+    return [
+      writeNpz([
+        { name: NAMES.A, array: stored.A },
+        { name: NAMES.B, array: stored.B },
+      ]),
+    ]
+  }
+  const tensor = (name: string, M: Matrix) => ({
+    name,
+    dtype: safetensorsDtypeOf(dtype),
+    shape: [M.rows, M.columns],
+    data: M.data,
+  })
+  return safetensorsChunks(layoutSafetensors([tensor(NAMES.A, A), tensor(NAMES.B, B)], { format: 'pt' }))
+}
+
+/** The factors as they lie on disk. */
+export async function readFactors(path: string): Promise<Factors> {
+  const source = await openFile(path)
+  try {
+    const A = await readMatrixFrom(source, NAMES.A)
+    const B = await readMatrixFrom(source, NAMES.B)
+    return { A: A.matrix, B: B.matrix }
+  } finally {
+    await source.close()
+  }
+}
+
+function storedInNpz(M: Matrix, dtype: FloatDtype): Matrix {
+  return matrix(M.rows, M.columns, roundFloats(M.data, dtype))
+}
+
+function refuseOverflow(tensor: string, M: Matrix, dtype: FloatDtype): void {
+  const at = findOverflow(M.data, dtype)
+  if (at < 0) return
+  const wider = dtype === 'f16' ? '--dtype bf16 or f32' : '--dtype f64'
+  throw badInput(
+    `${tensor} has an entry of ${M.data[at].toPrecision(3)}, too large for ${dtype}; use ${wider}`,
+    { tensor },
+  )
+}

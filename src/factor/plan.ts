@@ -1,0 +1,88 @@
+import { extname } from 'node:path'
+import { badUsage } from '../errors.ts'
+import type { FloatDtype, StoredDtype } from '../formats/dtype.ts'
+import type { RankLimits, RankRule } from '../rank/rules.ts'
+
+export type FactorsFormat = 'safetensors' | 'npz'
+
+/** What `factor` is asked to do, all of it known before a byte is read. */
+export interface FactorPlan {
+  /** A path, or `-` for standard input. */
+  readonly input: string
+  readonly tensor: string | undefined
+  readonly output: string
+  readonly format: FactorsFormat
+  /** Of what is written; undefined: that of the input. */
+  readonly dtype: FloatDtype | undefined
+  readonly rule: RankRule
+  readonly limits: RankLimits
+  readonly force: boolean
+}
+
+export interface FactorFlags {
+  readonly tensor?: string
+  readonly out: string
+  readonly rank?: number
+  readonly energy?: number
+  readonly error?: number
+  readonly minRank?: number
+  readonly maxRank?: number
+  readonly multipleOf?: number
+  readonly dtype?: FloatDtype
+  readonly force: boolean
+}
+
+/** The plan that the command line asks for. Throws `bad-usage` where its parts don't go together. */
+export function planFactor(input: string, flags: FactorFlags): FactorPlan {
+  const { tensor, out, dtype, force } = flags
+  const format = formatOf(out)
+  if (format === 'npz' && dtype === 'bf16') {
+    throw badUsage(
+      `--dtype bf16: NumPy has no bf16; use --dtype f16 or f32, or an output that ends in .safetensors`,
+    )
+  }
+  return { input, tensor, output: out, format, dtype, rule: ruleOf(flags), limits: limitsOf(flags), force }
+}
+
+/** The dtype to write: what was asked for, else the input's own where the format has it, and float64 for integers. */
+export function outputDtype({ dtype, format }: FactorPlan, stored: StoredDtype): FloatDtype {
+  if (dtype !== undefined) return dtype
+  if (stored === 'bf16') return format === 'npz' ? 'f32' : 'bf16'
+  return stored === 'f16' || stored === 'f32' ? stored : 'f64'
+}
+
+function formatOf(output: string): FactorsFormat {
+  switch (extname(output).toLowerCase()) {
+    case '.safetensors':
+      return 'safetensors'
+    case '.npz':
+      return 'npz'
+    default:
+      throw badUsage(`--out ${output}: the name must end in .safetensors or .npz, which says the format`)
+  }
+}
+
+function ruleOf({ rank, energy, error }: FactorFlags): RankRule {
+  const rules: RankRule[] = []
+  if (rank !== undefined) rules.push({ kind: 'rank', rank })
+  if (energy !== undefined) rules.push({ kind: 'energy', energy })
+  if (error !== undefined) rules.push({ kind: 'error', error })
+  if (rules.length === 1) return rules[0]
+  const given = rules.map(({ kind }) => `--${kind}`).join(' and ')
+  throw badUsage(
+    rules.length === 0
+      ? 'no rank rule: give one of --rank 8, --energy 0.99, --error 0.05'
+      : `${given} are two rules for one rank: give only one`,
+  )
+}
+
+function limitsOf({ minRank, maxRank, multipleOf }: FactorFlags): RankLimits {
+  if (minRank !== undefined && maxRank !== undefined && minRank > maxRank) {
+    throw badUsage(`--min-rank ${minRank} is above --max-rank ${maxRank}`)
+  }
+  return {
+    ...(minRank !== undefined && { minRank }),
+    ...(maxRank !== undefined && { maxRank }),
+    ...(multipleOf !== undefined && { multipleOf }),
+  }
+}

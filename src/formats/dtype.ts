@@ -1,0 +1,174 @@
+import { badInput, type ErrorPlace } from '../errors.ts'
+import type { FloatArray } from '../matrix/matrix.ts'
+import { type HalfDtype, narrowHalf, widenHalf } from './half.ts'
+
+/** The float types read and written, named by their bits. */
+export type FloatDtype = 'f64' | 'f32' | 'f16' | 'bf16'
+
+/** The integer types read, by NumPy's names: the short ones are ambiguous (`i8` is 8 bytes to NumPy, 8 bits to safetensors). */
+export type IntegerDtype =
+  | 'bool'
+  | 'uint8'
+  | 'int8'
+  | 'uint16'
+  | 'int16'
+  | 'uint32'
+  | 'int32'
+  | 'uint64'
+  | 'int64'
+
+export type StoredDtype = FloatDtype | IntegerDtype
+
+const BYTES: Record<StoredDtype, number> = {
+  f64: 8,
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  bool: 1,
+  uint8: 1,
+  int8: 1,
+  uint16: 2,
+  int16: 2,
+  uint32: 4,
+  int32: 4,
+  uint64: 8,
+  int64: 8,
+}
+
+/** The least magnitude that rounds to infinity: half a unit past the largest finite number, where the tie goes up. */
+const ROUNDS_TO_INFINITY: Record<FloatDtype, number> = {
+  f64: Number.POSITIVE_INFINITY,
+  f32: 2 ** 128 - 2 ** 103,
+  bf16: 2 ** 128 - 2 ** 119,
+  f16: 65520,
+}
+
+const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
+export const bytesPerElement = (dtype: StoredDtype) => BYTES[dtype]
+
+export const isHalf = (dtype: StoredDtype): dtype is HalfDtype => dtype === 'f16' || dtype === 'bf16'
+
+/**
+ * Floats from their bytes, at any byte offset: f64 as float64, the others widened exactly to float32.
+ * The result shares the memory of `bytes` where no conversion or alignment is needed.
+ */
+export function decodeFloats(bytes: Uint8Array, dtype: FloatDtype, littleEndian = true): FloatArray {
+  if (isHalf(dtype)) return widenHalf(decodeHalfBits(bytes, littleEndian), dtype)
+  const { buffer, byteOffset } = inHostOrder(bytes, BYTES[dtype], littleEndian)
+  const count = bytes.length / BYTES[dtype]
+  return dtype === 'f64'
+    ? new Float64Array(buffer, byteOffset, count)
+    : new Float32Array(buffer, byteOffset, count)
+}
+
+/** The bits of 16-bit floats from their bytes, at any byte offset; shares the memory where it can. */
+export function decodeHalfBits(bytes: Uint8Array, littleEndian = true): Uint16Array {
+  const { buffer, byteOffset } = inHostOrder(bytes, 2, littleEndian)
+  return new Uint16Array(buffer, byteOffset, bytes.length / 2)
+}
+
+/**
+ * Floats as little-endian bytes of `dtype`, each rounded once, to nearest, ties to even. Past the largest finite
+ * number of `dtype` the result is infinity, as IEEE 754 says: ask `findOverflow` first. May share the memory of `values`.
+ */
+export function encodeFloats(values: FloatArray, dtype: FloatDtype): Uint8Array {
+  const typed = isHalf(dtype) ? narrowHalf(values, dtype) : asWide(values, dtype)
+  const bytes = new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength)
+  return HOST_IS_LITTLE_ENDIAN ? bytes : swapped(bytes, BYTES[dtype])
+}
+
+/** The values that reading back gives when they are stored as `dtype`. May share the memory of `values`. */
+export function roundFloats(values: FloatArray, dtype: FloatDtype): FloatArray {
+  return isHalf(dtype) ? widenHalf(narrowHalf(values, dtype), dtype) : asWide(values, dtype)
+}
+
+/** The index of the first finite value that becomes infinite when stored as `dtype`, or −1. */
+export function findOverflow(values: FloatArray, dtype: FloatDtype): number {
+  const limit = ROUNDS_TO_INFINITY[dtype]
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i])
+    if (magnitude >= limit && magnitude !== Number.POSITIVE_INFINITY) return i
+  }
+  return -1
+}
+
+/**
+ * Integers (and booleans as 0 and 1) from their bytes as float64. Throws `bad-input` where a 64-bit one
+ * is past ±2^53 and so may not be a float64; `describe` names the entry with that index.
+ */
+export function decodeIntegers(
+  bytes: Uint8Array,
+  dtype: IntegerDtype,
+  littleEndian: boolean,
+  place: ErrorPlace,
+  describe: (index: number) => string,
+): Float64Array {
+  const { buffer, byteOffset } = inHostOrder(bytes, BYTES[dtype], littleEndian)
+  const count = bytes.length / BYTES[dtype]
+  switch (dtype) {
+    case 'bool':
+      return Float64Array.from(bytes, (byte) => (byte === 0 ? 0 : 1))
+    case 'uint8':
+      return Float64Array.from(bytes)
+    case 'int8':
+      return Float64Array.from(new Int8Array(buffer, byteOffset, count))
+    case 'uint16':
+      return Float64Array.from(new Uint16Array(buffer, byteOffset, count))
+    case 'int16':
+      return Float64Array.from(new Int16Array(buffer, byteOffset, count))
+    case 'uint32':
+      return Float64Array.from(new Uint32Array(buffer, byteOffset, count))
+    case 'int32':
+      return Float64Array.from(new Int32Array(buffer, byteOffset, count))
+    case 'uint64':
+      return exactIntegers(new BigUint64Array(buffer, byteOffset, count), place, describe)
+    case 'int64':
+      return exactIntegers(new BigInt64Array(buffer, byteOffset, count), place, describe)
+  }
+}
+
+function exactIntegers(
+  integers: BigInt64Array | BigUint64Array,
+  place: ErrorPlace,
+  describe: (index: number) => string,
+): Float64Array {
+  const out = new Float64Array(integers.length)
+  for (let i = 0; i < out.length; i++) {
+    const value = Number(integers[i])
+    if (Math.abs(value) > 2 ** 53 || BigInt(value) !== integers[i]) {
+      throw badInput(
+        `${place.file ?? 'input'}: ${describe(i)} is ${integers[i]}, past ±2^53 where float64 no longer holds every integer; convert to float64 yourself`,
+        place,
+      )
+    }
+    out[i] = value
+  }
+  return out
+}
+
+const asWide = (values: FloatArray, dtype: 'f64' | 'f32') =>
+  dtype === 'f64'
+    ? values instanceof Float64Array
+      ? values
+      : Float64Array.from(values)
+    : values instanceof Float32Array
+      ? values
+      : Float32Array.from(values)
+
+/** Memory that starts at a multiple of `size` and holds `bytes` in the host's byte order. */
+function inHostOrder(bytes: Uint8Array, size: number, littleEndian: boolean) {
+  if (bytes.length % size !== 0) {
+    throw new RangeError(`${bytes.length} bytes are no whole number of ${size}-byte elements`)
+  }
+  if (size > 1 && littleEndian !== HOST_IS_LITTLE_ENDIAN) return swapped(bytes, size)
+  return bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
+}
+
+function swapped(bytes: Uint8Array, size: number): Uint8Array {
+  const out = new Uint8Array(bytes.length)
+  for (let i = 0; i < bytes.length; i += size) {
+    for (let k = 0; k < size; k++) out[i + k] = bytes[i + size - 1 - k]
+  }
+  return out
+}

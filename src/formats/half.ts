@@ -1,0 +1,95 @@
+/** The two 16-bit float formats: IEEE binary16 (`f16`) and bfloat16 (`bf16`, the upper half of a binary32). */
+export type HalfDtype = 'f16' | 'bf16'
+
+const scratchFloat = new Float32Array(1)
+const scratchBits = new Uint32Array(scratchFloat.buffer)
+
+/** The binary32 bits of the binary16 number with bits `h`; exact, a NaN keeps its payload. */
+export function f16ToFloat32Bits(h: number): number {
+  const sign = (h & 0x8000) << 16
+  const exponent = (h >>> 10) & 31
+  const fraction = h & 0x3ff
+  if (exponent === 31) return (sign | 0x7f800000 | (fraction << 13)) >>> 0
+  if (exponent > 0) return (sign | ((exponent + 112) << 23) | (fraction << 13)) >>> 0
+  if (fraction === 0) return sign >>> 0
+  // a subnormal: move its leading one to the implicit place
+  const shift = Math.clz32(fraction) - 21
+  return (sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13)) >>> 0
+}
+
+/**
+ * The binary32 bits of `x` rounded to odd: toward zero, with the last bit set where that was inexact.
+ * Rounding such a number to at most 22 bits gives what rounding `x` itself would: no double rounding
+ * (Boldo & Melquiond, IEEE Trans. Computers 57, 2008).
+ */
+function oddFloat32Bits(x: number): number {
+  scratchFloat[0] = x
+  const nearest = scratchFloat[0]
+  const bits = scratchBits[0]
+  if (nearest === x || Number.isNaN(x)) return bits
+  const towardZero = Math.abs(nearest) > Math.abs(x) ? bits - 1 : bits
+  return (towardZero | 1) >>> 0
+}
+
+/** Binary32 bits rounded to nearest, ties to even, to bf16 bits; past the largest finite number to infinity. */
+export function float32BitsToBf16(u: number): number {
+  if ((u & 0x7fffffff) > 0x7f800000) return (u >>> 16) | 0x40
+  return (u + 0x7fff + ((u >>> 16) & 1)) >>> 16
+}
+
+/** Binary32 bits rounded to nearest, ties to even, to f16 bits; past the largest finite number to infinity. */
+export function float32BitsToF16(u: number): number {
+  const sign = (u >>> 16) & 0x8000
+  const magnitude = u & 0x7fffffff
+  if (magnitude > 0x7f800000) return sign | 0x7e00 | ((u >>> 13) & 0x3ff)
+  if (magnitude >= 0x47800000) return sign | 0x7c00
+  if (magnitude >= 0x38800000) {
+    const rebiased = magnitude - (112 << 23)
+    return sign | ((rebiased + 0xfff + ((rebiased >>> 13) & 1)) >>> 13)
+  }
+  // below 2^-25 every number is nearer to 0 than to the least subnormal 2^-24
+  if (magnitude < 0x33000000) return sign
+  const significand = (magnitude & 0x7fffff) | 0x800000
+  const shift = 126 - (magnitude >>> 23)
+  const half = 2 ** (shift - 1)
+  return sign | ((significand + half - 1 + ((significand >>> shift) & 1)) >>> shift)
+}
+
+/** The number with these 16 bits. */
+export function halfToNumber(bits: number, dtype: HalfDtype): number {
+  scratchBits[0] = dtype === 'f16' ? f16ToFloat32Bits(bits) : bits << 16
+  return scratchFloat[0]
+}
+
+/** The 16 bits of `x` rounded once, to nearest, ties to even. */
+export function numberToHalf(x: number, dtype: HalfDtype): number {
+  const bits = oddFloat32Bits(x)
+  return dtype === 'f16' ? float32BitsToF16(bits) : float32BitsToBf16(bits)
+}
+
+let f16Table: Uint32Array | undefined
+
+/** Each number widened to float32, exactly. */
+export function widenHalf(bits: Uint16Array, dtype: HalfDtype): Float32Array {
+  const wide = new Uint32Array(bits.length)
+  if (dtype === 'bf16') {
+    for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16
+  } else {
+    f16Table ??= Uint32Array.from({ length: 65536 }, (_, h) => f16ToFloat32Bits(h))
+    for (let i = 0; i < bits.length; i++) wide[i] = f16Table[bits[i]]
+  }
+  return new Float32Array(wide.buffer)
+}
+
+/** Each number rounded once, to nearest, ties to even, straight from the type it is in. */
+export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype): Uint16Array {
+  const out = new Uint16Array(values.length)
+  const narrow = dtype === 'f16' ? float32BitsToF16 : float32BitsToBf16
+  if (values instanceof Float32Array) {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+    for (let i = 0; i < bits.length; i++) out[i] = narrow(bits[i])
+  } else {
+    for (let i = 0; i < values.length; i++) out[i] = narrow(oddFloat32Bits(values[i]))
+  }
+  return out
+}

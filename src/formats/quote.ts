@@ -1,0 +1,22 @@
+/** Longest name or cell shown in a message: enough to recognise it, short enough for one line. */
+const SHOWN_CHARACTERS = 80
+
+/** Controls, line separators and bidirectional marks: they'd break the line or disguise the text on a terminal. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+
+/** `text` in double quotes on one line: unprintable characters escaped, the middle left out where it is long. */
+export function quoted(text: string): string {
+  const half = SHOWN_CHARACTERS / 2
+  const shown =
+    text.length <= SHOWN_CHARACTERS ? text : `${text.slice(0, half)}…${text.slice(text.length - half)}`
+  return JSON.stringify(shown).replace(
+    UNPRINTABLE,
+    (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`,
+  )
+}
+
+/** A shape as people write it: `[2, 3]`. */
+export const shapeText = (shape: readonly number[]) => `[${shape.join(', ')}]`
+
+/** `count` and the noun, with an s unless there is one of it. */
+export const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`

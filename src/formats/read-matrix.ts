@@ -1,0 +1,124 @@
+import { basename } from 'node:path'
+import { badInput } from '../errors.ts'
+import type { Matrix } from '../matrix/matrix.ts'
+import type { StoredDtype } from './dtype.ts'
+import { notAMatrix, readNpy, readNpyHeader } from './npy.ts'
+import { type NpzArray, readNpz } from './npz.ts'
+import { quoted, shapeText } from './quote.ts'
+import { onlyMatrix, readTensor } from './safetensors.ts'
+import { readSafetensorsHeader } from './safetensors-header.ts'
+import { SNIFFED_BYTES, sniff, zipProblem } from './sniff.ts'
+import { type ByteSource, memorySource, openFile, readAll, readWhole } from './source.ts'
+import { didYouMean } from './suggest.ts'
+import { readTextMatrix } from './text-matrix.ts'
+import { readZip } from './zip.ts'
+
+/** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
+export interface NamedMatrix {
+  readonly matrix: Matrix
+  readonly dtype: StoredDtype
+  readonly name: string
+}
+
+export interface ReadMatrixOptions {
+  /** Which tensor of a safetensors file or array of an .npz; needed where there are several matrices. */
+  readonly tensor?: string | undefined
+  /** What `-` stands for. */
+  readonly stdin?: AsyncIterable<Uint8Array | string>
+}
+
+/** What messages call standard input. */
+const STANDARD_INPUT = 'standard input'
+
+/** Arrays of an .npz listed at most when one has to be chosen: they must fit one line. */
+const LISTED_ARRAYS = 6
+
+/**
+ * Reads a matrix from .npy, .npz, safetensors or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
+ * format, the file's name only where they don't. It may have no rows or columns, and NaN or infinite entries.
+ * Throws `bad-input` for what can't be read as a matrix, with the way out.
+ */
+export async function readMatrix(
+  path: string,
+  { tensor, stdin = process.stdin }: ReadMatrixOptions = {},
+): Promise<NamedMatrix> {
+  const source =
+    path === '-' ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT)) : await openFile(path)
+  try {
+    return await readMatrixFrom(source, tensor)
+  } finally {
+    await source.close()
+  }
+}
+
+/** As `readMatrix`, from a source that is open. */
+export async function readMatrixFrom(source: ByteSource, tensor?: string): Promise<NamedMatrix> {
+  const file = source.name
+  const start = await source.read(0, Math.min(SNIFFED_BYTES, source.byteLength))
+  const sniffed = sniff(start, source.byteLength, file)
+  switch (sniffed.format) {
+    case 'foreign':
+      throw badInput(`${file}: ${sniffed.problem}`, { file })
+    case 'safetensors':
+      return fromSafetensors(source, tensor)
+    case 'zip':
+      return fromNpz(await readWhole(source), file, tensor)
+    case 'npy':
+      refuseTensor(tensor, file)
+      return { ...readNpy(await readWhole(source), { file }), name: basename(file) }
+    case 'text':
+      refuseTensor(tensor, file)
+      return { matrix: readTextMatrix(await readWhole(source), file), dtype: 'f64', name: basename(file) }
+  }
+}
+
+async function fromSafetensors(source: ByteSource, tensor: string | undefined): Promise<NamedMatrix> {
+  const header = await readSafetensorsHeader(source)
+  const name = tensor ?? onlyMatrix(source.name, header)
+  return { ...(await readTensor(source, header, name)), name }
+}
+
+function fromNpz(bytes: Uint8Array, file: string, tensor: string | undefined): NamedMatrix {
+  const arrays = readNpz(bytes, { file })
+  if (arrays.length === 0) {
+    const names = readZip(bytes, { file }).map(({ name }) => name)
+    throw badInput(`${file}: ${zipProblem(names)}`, { file })
+  }
+  const chosen = tensor === undefined ? onlyArray(arrays, file) : namedArray(arrays, tensor, file)
+  return { ...readNpy(chosen.read(), { file, tensor: chosen.name }), name: chosen.name }
+}
+
+function namedArray(arrays: readonly NpzArray[], name: string, file: string): NpzArray {
+  const found = arrays.find((array) => array.name === name)
+  if (found !== undefined) return found
+  const names = arrays.map((array) => array.name)
+  const near = didYouMean(name, names)
+  const advice = near === '' ? `; it holds ${names.slice(0, LISTED_ARRAYS).map(quoted).join(', ')}` : near
+  throw badInput(`${file}: there is no array ${quoted(name)}${advice}`, { file, tensor: name })
+}
+
+function onlyArray(arrays: readonly NpzArray[], file: string): NpzArray {
+  if (arrays.length === 1) return arrays[0]
+  const shapes = arrays.map((array) => ({
+    array,
+    shape: readNpyHeader(array.read(), { file, tensor: array.name }).shape,
+  }))
+  const matrices = shapes.filter(({ shape }) => shape.length === 2)
+  if (matrices.length === 1) return matrices[0].array
+  if (matrices.length === 0) throw notAMatrix(shapes[0].shape, { file, tensor: shapes[0].array.name })
+  const listed = matrices
+    .slice(0, LISTED_ARRAYS)
+    .map(({ array, shape }) => `${quoted(array.name)} ${shapeText(shape)}`)
+  const more = matrices.length > LISTED_ARRAYS ? ` and ${matrices.length - LISTED_ARRAYS} more` : ''
+  throw badInput(
+    `${file}: holds ${matrices.length} matrices; choose one with --tensor: ${listed.join(', ')}${more}`,
+    {
+      file,
+    },
+  )
+}
+
+function refuseTensor(tensor: string | undefined, file: string): void {
+  if (tensor === undefined) return
+  throw badInput(`${file}: holds one matrix without a name; leave out --tensor ${quoted(tensor)}`, { file })
+}

@@ -1,0 +1,113 @@
+import { isNpy } from './npy.ts'
+import { HEADER_BYTE_LIMIT } from './safetensors-header.ts'
+
+/** What a file is by its first bytes, and only then by its name. `foreign` is a format we know but don't read. */
+export type Sniffed =
+  | { readonly format: 'npy' | 'zip' | 'safetensors' | 'text' }
+  | { readonly format: 'foreign'; readonly problem: string }
+
+/** Enough to tell text from binary and to see a whole Git LFS pointer. */
+export const SNIFFED_BYTES = 1024
+
+interface Foreign {
+  readonly start: readonly number[] | string
+  readonly problem: string
+}
+
+const PYTORCH =
+  'is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")'
+const HDF5 =
+  'is an HDF5 file (Keras, MATLAB 7.3); save the matrix with numpy.save(file, h5py.File(path)["name"][()])'
+const GGUF =
+  'is a GGUF file, whose weights are mostly quantised; use the original safetensors checkpoint it was made from'
+const ONNX =
+  'is an ONNX model; save the weight with numpy.save(file, onnx.numpy_helper.to_array(initializer))'
+const compressed = (how: string) => `is compressed; unpack it first (${how})`
+
+const FOREIGN: readonly Foreign[] = [
+  { start: 'GGUF', problem: GGUF },
+  { start: [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a], problem: HDF5 },
+  {
+    start: 'MATLAB 5.0',
+    problem: 'is a MATLAB file; save the matrix with numpy.save(file, scipy.io.loadmat(path)["name"])',
+  },
+  {
+    start: 'PAR1',
+    problem:
+      'is a Parquet table; save the matrix with numpy.save(file, pandas.read_parquet(path).to_numpy())',
+  },
+  {
+    start: 'ARROW1',
+    problem: 'is an Arrow table; save the matrix with numpy.save(file, pandas.read_feather(path).to_numpy())',
+  },
+  { start: [0x1f, 0x8b], problem: compressed('gunzip') },
+  { start: [0x28, 0xb5, 0x2f, 0xfd], problem: compressed('unzstd') },
+  { start: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0], problem: compressed('unxz') },
+  { start: 'BZh', problem: compressed('bunzip2') },
+  {
+    start: 'version https://git-lfs',
+    problem: 'is a Git LFS pointer, not the file itself; fetch that with git lfs pull',
+  },
+  { start: '<', problem: 'is HTML or XML, perhaps an error page; download the file itself' },
+  { start: '{', problem: 'is JSON; name the safetensors, .npy or text file that holds the numbers' },
+  { start: '[', problem: 'is JSON; save the rows as text (one row a line) or with numpy.save' },
+]
+
+/** Pickle protocols 2 to 5 start with these two bytes. */
+const isPickle = (bytes: Uint8Array) => bytes[0] === 0x80 && bytes[1] >= 2 && bytes[1] <= 5
+
+const BY_EXTENSION = new Map<string, Sniffed>([
+  ['.npy', { format: 'npy' }],
+  ['.npz', { format: 'zip' }],
+  ['.safetensors', { format: 'safetensors' }],
+  ['.gguf', { format: 'foreign', problem: GGUF }],
+  ['.onnx', { format: 'foreign', problem: ONNX }],
+  ['.h5', { format: 'foreign', problem: HDF5 }],
+  ['.hdf5', { format: 'foreign', problem: HDF5 }],
+  ['.pt', { format: 'foreign', problem: PYTORCH }],
+  ['.pth', { format: 'foreign', problem: PYTORCH }],
+  ['.ckpt', { format: 'foreign', problem: PYTORCH }],
+  ['.pkl', { format: 'foreign', problem: PYTORCH }],
+])
+
+/** Tells the format from the first `SNIFFED_BYTES` bytes, the whole length, and the name. */
+export function sniff(start: Uint8Array, byteLength: number, name: string): Sniffed {
+  if (isNpy(start)) return { format: 'npy' }
+  if (startsWith(start, 'PK\x03\x04') || startsWith(start, 'PK\x05\x06')) return { format: 'zip' }
+  if (looksLikeSafetensors(start, byteLength)) return { format: 'safetensors' }
+  if (isPickle(start)) return { format: 'foreign', problem: PYTORCH }
+  const foreign = FOREIGN.find((f) => startsWith(start, f.start))
+  if (foreign !== undefined) return { format: 'foreign', problem: foreign.problem }
+  const byExtension = BY_EXTENSION.get(/\.[^./\\]*$/.exec(name)?.[0].toLowerCase() ?? '')
+  if (byExtension !== undefined) return byExtension
+  if (isUtf16(start) || !start.includes(0)) return { format: 'text' }
+  return {
+    format: 'foreign',
+    problem: 'is binary, of no format known here; .npy, .npz, safetensors and text (csv, tsv) are read',
+  }
+}
+
+/** What a zip archive without .npy members is, by their names. */
+export function zipProblem(names: readonly string[]): string {
+  if (names.some((name) => /(^|\/)data\.pkl$/.test(name))) return PYTORCH
+  if (names.some((name) => name.startsWith('xl/'))) {
+    return 'is an Excel workbook; save the sheet as CSV (UTF-8)'
+  }
+  return 'is a zip archive without .npy arrays; unpack it, or write it with numpy.savez'
+}
+
+/** A plausible header length and then the `{` of the header, which writers may pad with JSON space on the left. */
+function looksLikeSafetensors(start: Uint8Array, byteLength: number): boolean {
+  if (start.length < 9) return false
+  const view = new DataView(start.buffer, start.byteOffset, start.length)
+  const length = view.getBigUint64(0, true)
+  const plausible = length >= 2n && length <= BigInt(Math.min(HEADER_BYTE_LIMIT, byteLength - 8))
+  return plausible && [0x7b, 0x20, 0x09, 0x0a, 0x0d].includes(start[8])
+}
+
+const isUtf16 = (b: Uint8Array) => (b[0] === 0xff && b[1] === 0xfe) || (b[0] === 0xfe && b[1] === 0xff)
+
+function startsWith(bytes: Uint8Array, start: readonly number[] | string): boolean {
+  const expected = typeof start === 'string' ? [...start].map((c) => c.charCodeAt(0)) : start
+  return expected.every((byte, i) => bytes[i] === byte)
+}

@@ -1,0 +1,169 @@
+import { constants } from 'node:buffer'
+import { type FileHandle, open } from 'node:fs/promises'
+import { badInput, LoraSvdError } from '../errors.ts'
+import { errnoOf, osError, osReason } from './os-error.ts'
+
+/** Bytes that can be read in ranges: a file, or memory. `name` is what messages call it. */
+export interface ByteSource {
+  readonly name: string
+  readonly byteLength: number
+  /** The bytes [start, end). Throws RangeError outside 0 … byteLength. The result may share the source's memory. */
+  read(start: number, end: number): Promise<Uint8Array>
+  close(): Promise<void>
+}
+
+/** The most a pipe may deliver: it can't be read in ranges, and joining its pieces needs the size twice. */
+export const STREAM_BYTE_LIMIT = 2 * 2 ** 30
+
+/** The most one read system call is asked for; Linux moves at most 2 GiB − 4 KiB a call. */
+const READ_CALL_BYTES = 2 ** 30
+
+/** A source over bytes in memory, which it doesn't copy. */
+export function memorySource(name: string, bytes: Uint8Array): ByteSource {
+  return {
+    name,
+    byteLength: bytes.length,
+    read: async (start, end) => {
+      checkRange(name, start, end, bytes.length)
+      return bytes.subarray(start, end)
+    },
+    close: async () => {},
+  }
+}
+
+/**
+ * Opens `path` for reading in ranges. What has no size (a pipe, /dev/stdin, a process substitution) is read whole.
+ * Throws LoraSvdError `bad-input` for a missing file, a folder or a file that may not be read, and `system` where the machine fails.
+ */
+export async function openFile(path: string): Promise<ByteSource> {
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    throw openError(error, path)
+  })
+  try {
+    const stat = await handle.stat()
+    if (stat.isDirectory()) {
+      throw badInput(`${path}: is a folder; name a file inside it`, { file: path })
+    }
+    // files of /proc say they are empty, so an empty file is read to its end too
+    if (stat.isFile() && stat.size > 0) return fileSource(path, handle, stat.size)
+    const bytes = await readAll(handle.createReadStream({ autoClose: false }), path)
+    await handle.close()
+    return memorySource(path, bytes)
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+function fileSource(path: string, handle: FileHandle, byteLength: number): ByteSource {
+  return {
+    name: path,
+    byteLength,
+    read: async (start, end) => {
+      checkRange(path, start, end, byteLength)
+      const bytes = allocate(end - start, path)
+      for (let filled = 0; filled < bytes.length; ) {
+        const wanted = Math.min(READ_CALL_BYTES, bytes.length - filled)
+        const { bytesRead } = await handle
+          .read(bytes, filled, wanted, start + filled)
+          .catch((error: unknown) => {
+            throw osError(error, 'read it', path)
+          })
+        if (bytesRead === 0) {
+          throw badInput(
+            `${path}: ended at byte ${start + filled} of ${byteLength}: it was made shorter while it was read`,
+            { file: path },
+          )
+        }
+        filled += bytesRead
+      }
+      return bytes
+    },
+    close: () => handle.close(),
+  }
+}
+
+/**
+ * All bytes of a stream, such as standard input. Throws LoraSvdError `bad-input` past `limit` bytes,
+ * `system` where reading fails.
+ */
+export async function readAll(
+  stream: AsyncIterable<Uint8Array | string>,
+  name: string,
+  limit = STREAM_BYTE_LIMIT,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let total = 0
+  try {
+    for await (const chunk of stream) {
+      const bytes = typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk
+      total += bytes.length
+      if (total > limit) {
+        throw badInput(
+          `${name}: gives more than ${limit} bytes, the most read from a pipe; save it to a file`,
+          {
+            file: name,
+          },
+        )
+      }
+      chunks.push(bytes)
+    }
+  } catch (error) {
+    if (error instanceof LoraSvdError) throw error
+    throw osError(error, 'read it', name)
+  }
+  const all = allocate(total, name)
+  let filled = 0
+  for (const chunk of chunks) {
+    all.set(chunk, filled)
+    filled += chunk.length
+  }
+  return all
+}
+
+/** All bytes of a source. */
+export const readWhole = (source: ByteSource) => source.read(0, source.byteLength)
+
+function allocate(byteLength: number, file: string): Uint8Array {
+  if (byteLength > constants.MAX_LENGTH) {
+    throw badInput(
+      `${file}: ${byteLength} bytes are asked for at once; this Node holds at most ${constants.MAX_LENGTH} in one array`,
+      { file },
+    )
+  }
+  try {
+    return new Uint8Array(byteLength)
+  } catch (cause) {
+    throw new LoraSvdError('system', `${file}: not enough memory for ${byteLength} bytes`, { file, cause })
+  }
+}
+
+function checkRange(name: string, start: number, end: number, byteLength: number): void {
+  if (!(start >= 0 && start <= end && end <= byteLength)) {
+    throw new RangeError(`${name}: bytes ${start} to ${end} are outside 0 to ${byteLength}`)
+  }
+}
+
+function openError(error: unknown, path: string): LoraSvdError {
+  const errno = errnoOf(error)
+  const file = path
+  if (errno === 'ENOENT') {
+    return badInput(`${path}: no such file; check the path`, { file, cause: error })
+  }
+  if (errno === 'EACCES' || errno === 'EPERM') {
+    return badInput(
+      `${path}: may not be read: ${osReason(error)}; give yourself read permission (chmod u+r)`,
+      {
+        file,
+        cause: error,
+      },
+    )
+  }
+  if (errno === 'ENXIO') {
+    return badInput(`${path}: can't be opened: ${osReason(error)}; for standard input write -`, {
+      file,
+      cause: error,
+    })
+  }
+  return osError(error, 'open it', path)
+}

@@ -1,0 +1,33 @@
+/**
+ * The library behind the command line.
+ *
+ * ```ts
+ * import { fromRows, numericalRank, svd } from 'lora-svd'
+ *
+ * const { U, S, V } = svd(fromRows([[1, 2], [3, 4]]))   // A = U · diag(S) · Vᵀ
+ * numericalRank(S, 2, 2)                                // 2
+ * ```
+ */
+export type { Svd, Vectors } from './engine/engine.ts'
+export { LoraSvdError } from './errors.ts'
+export { type Factors, factorsOf } from './factor/factors.ts'
+export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
+export { allclose } from './matrix/allclose.ts'
+export { addMultiple, frobeniusNorm, multiply } from './matrix/arithmetic.ts'
+export { type FloatArray, fromRows, type Matrix, matrix, toRows, transpose, zeros } from './matrix/matrix.ts'
+export { relativeResidual } from './matrix/residual.ts'
+export type { NormalStream } from './random/normal-stream.ts'
+export { seedrandomNormals } from './random/seedrandom-normal.ts'
+export { torchNormals } from './random/torch-normal.ts'
+export {
+  effectiveRank,
+  energyRank,
+  epsilonOf,
+  errorRank,
+  numericalRank,
+  optimalError,
+  rankTolerance,
+  stableRank,
+} from './rank/measures.ts'
+export { chooseRank, type RankLimits, type RankRule } from './rank/rules.ts'
+export { jacobiSvd as svd } from './svd/jacobi.ts'

@@ -1,0 +1,24 @@
+/** Entries for mathjs's `help`, in the form of its embedded documentation. */
+export const embeddedDocs = {
+  svd: {
+    name: 'svd',
+    category: 'Matrix',
+    syntax: ['svd(A)', 'svd(A, {vectors: "none"})', 'svd(A, {rank: r})'],
+    description:
+      'Singular value decomposition A = U * diag(S) * transpose(V) with orthonormal columns in U and V and ' +
+      'non-negative singular values S in non-increasing order. With the option rank only the leading ones are kept, ' +
+      'which gives the best approximation of A of that rank; with vectors: "none" only S is computed.',
+    examples: ['svd([[1, 2], [3, 4]])', 'svd([[1, 2], [3, 4]]).S', 'svd([[1, 2], [3, 4]], {rank: 1})'],
+    seealso: ['eigs', 'qr', 'pinv', 'floatMatrix'],
+  },
+  floatMatrix: {
+    name: 'floatMatrix',
+    category: 'Construction',
+    syntax: ['floatMatrix(A)', 'floatMatrix(A, "f32")'],
+    description:
+      'A matrix of numbers kept in one typed array (Float64Array, or Float32Array for "f32"). It is a matrix like ' +
+      'any other, and multiply, add, subtract, transpose and svd work on it without nested arrays.',
+    examples: ['floatMatrix([[1, 2], [3, 4]])', 'floatMatrix([[1, 2], [3, 4]], "f32")'],
+    seealso: ['matrix', 'svd'],
+  },
+}

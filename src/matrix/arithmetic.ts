@@ -1,0 +1,44 @@
+import type { FloatArray, Matrix } from './matrix.ts'
+
+/** A·B with sums in float64. A [m, n], B [n, k]. Float32 only where both are. Throws RangeError when shapes don't fit. */
+export function multiply(A: Matrix, B: Matrix): Matrix {
+  if (A.columns !== B.rows) throw new RangeError(`cannot multiply ${shape(A)} by ${shape(B)}`)
+  const data = resultData(A, B, A.rows * B.columns)
+  const sums = new Float64Array(B.columns)
+  for (let i = 0; i < A.rows; i++) {
+    sums.fill(0)
+    for (let p = 0; p < A.columns; p++) {
+      const a = A.data[i * A.columns + p]
+      for (let j = 0, at = p * B.columns; j < B.columns; j++, at++) sums[j] += a * B.data[at]
+    }
+    data.set(sums, i * B.columns)
+  }
+  return { rows: A.rows, columns: B.columns, data }
+}
+
+/** A + factor·B, entry by entry, rounded once. Float32 only where both are. Throws RangeError when shapes differ. */
+export function addMultiple(A: Matrix, B: Matrix, factor: number): Matrix {
+  if (A.rows !== B.rows || A.columns !== B.columns) {
+    throw new RangeError(`cannot add ${shape(A)} and ${shape(B)}`)
+  }
+  const data = resultData(A, B, A.data.length)
+  for (let i = 0; i < data.length; i++) data[i] = A.data[i] + factor * B.data[i]
+  return { rows: A.rows, columns: A.columns, data }
+}
+
+/** The length of the vector of entries, ‖A‖_F, without overflow or underflow on the way. */
+export function frobeniusNorm(data: FloatArray): number {
+  let largest = 0
+  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]))
+  if (largest === 0 || !Number.isFinite(largest)) return largest
+  let sum = 0
+  for (let i = 0; i < data.length; i++) sum += (data[i] / largest) ** 2
+  return largest * Math.sqrt(sum)
+}
+
+function resultData(A: Matrix, B: Matrix, length: number): FloatArray {
+  const isFloat32 = A.data instanceof Float32Array && B.data instanceof Float32Array
+  return isFloat32 ? new Float32Array(length) : new Float64Array(length)
+}
+
+const shape = (A: Matrix) => `${A.rows}×${A.columns}`

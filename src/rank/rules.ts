@@ -1,0 +1,39 @@
+import { energyRank, errorRank } from './measures.ts'
+
+/** How a rank is chosen from a spectrum. `energy` and `error` are shares in (0, 1] and [0, 1) of one matrix. */
+export type RankRule =
+  | { readonly kind: 'rank'; readonly rank: number }
+  | { readonly kind: 'energy'; readonly energy: number }
+  | { readonly kind: 'error'; readonly error: number }
+
+/** Limits that hold whatever the rule chose; `multipleOf` rounds up. */
+export interface RankLimits {
+  readonly minRank?: number
+  readonly maxRank?: number
+  readonly multipleOf?: number
+}
+
+/**
+ * The rank that a rule chooses for singular values S (all of them, non-increasing), within the limits and
+ * never above S.length. At least 1 for a matrix that has entries, so that there are factors to write.
+ */
+export function chooseRank(S: Float64Array, rule: RankRule, limits: RankLimits = {}): number {
+  const { minRank = 1, maxRank = S.length, multipleOf = 1 } = limits
+  const raised = Math.max(minRank, ruleRank(S, rule))
+  const rounded = Math.ceil(raised / multipleOf) * multipleOf
+  const highest = Math.min(maxRank, S.length)
+  // A multiple that doesn't fit under the highest rank gives way to the multiple below it, if there is one.
+  const lowered = rounded > highest ? Math.floor(highest / multipleOf) * multipleOf : rounded
+  return lowered === 0 ? highest : lowered
+}
+
+function ruleRank(S: Float64Array, rule: RankRule): number {
+  switch (rule.kind) {
+    case 'rank':
+      return rule.rank
+    case 'energy':
+      return energyRank(S, rule.energy)
+    case 'error':
+      return errorRank(S, rule.error)
+  }
+}

@@ -1,0 +1,42 @@
+import type { Matrix } from '../matrix/matrix.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { version } from '../version.ts'
+
+/** A number for JSON: what can't be written as one is null. */
+export const jsonNumber = (x: number): number | null => (Number.isFinite(x) ? x : null)
+
+/** A document of a command: its schema and the package's version come first. */
+export function jsonDocument<T extends object>(command: string, schemaNumber: number, fields: T) {
+  return { schema: `lora-svd/${command}/${schemaNumber}`, version, ...fields }
+}
+
+/**
+ * Writes a document: on one line into a pipe, indented on a terminal. Matrices among its top-level fields are
+ * written row by row as arrays of rows, so that their size isn't bounded by the longest string.
+ */
+export async function writeJson(terminal: Terminal, document: object): Promise<void> {
+  const { plain, matrices } = splitMatrices(document)
+  const text = terminal.isOutTerminal ? JSON.stringify(plain, null, 2) : JSON.stringify(plain)
+  if (matrices.length === 0) return terminal.out(`${text}\n`)
+  await terminal.out(text.replace(/\s*}$/, ''))
+  for (const [name, A] of matrices) await writeRows(terminal, name, A)
+  await terminal.out('}\n')
+}
+
+function splitMatrices(document: object) {
+  const entries = Object.entries(document)
+  const matrices = entries.filter((entry): entry is [string, Matrix] => isMatrix(entry[1]))
+  return { plain: Object.fromEntries(entries.filter(([, value]) => !isMatrix(value))), matrices }
+}
+
+const isMatrix = (value: unknown): value is Matrix =>
+  ArrayBuffer.isView((value as Partial<Matrix> | null)?.data)
+
+async function writeRows(terminal: Terminal, name: string, A: Matrix): Promise<void> {
+  await terminal.out(`,${JSON.stringify(name)}:[`)
+  for (let i = 0; i < A.rows; i++) {
+    const row = Array.from(A.data.subarray(i * A.columns, (i + 1) * A.columns))
+    await terminal.out((i === 0 ? '' : ',') + JSON.stringify(row))
+  }
+  await terminal.out(']')
+}

@@ -1,0 +1,34 @@
+/** Numbers as people read them. */
+
+/** Six significant digits, in scientific form only where the plain form is long: 12.9039, 1.3e-16. */
+export function short(x: number, digits = 6): string {
+  if (x === 0) return '0'
+  const size = Math.abs(x)
+  if (size >= 1e-4 && size < 1e7) return String(Number(x.toPrecision(digits)))
+  return Number(x.toPrecision(Math.min(digits, 3))).toExponential()
+}
+
+/** 1234567 → 1,234,567, the same in every locale. */
+export function grouped(n: number): string {
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+/** A share as a percentage: 79.1 %, and 99.99995 % is not rounded up to 100 %. */
+export function percent(share: number): string {
+  const rounded = Number((share * 100).toPrecision(3))
+  if (rounded >= 100 && share < 1)
+    return share > 0.99999 ? '> 99.99 %' : `${Math.floor(share * 10000) / 100} %`
+  return `${rounded} %`
+}
+
+export function shape(rows: number, columns: number): string {
+  return `${grouped(rows)} × ${grouped(columns)}`
+}
+
+const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+
+/** 1536 → 1.5 KiB. */
+export function bytes(count: number): string {
+  const unit = count < 1 ? 0 : Math.min(BYTE_UNITS.length - 1, Math.floor(Math.log2(count) / 10))
+  return `${Number((count / 1024 ** unit).toPrecision(3))} ${BYTE_UNITS[unit]}`
+}

@@ -1,0 +1,51 @@
+import { Chalk, type ChalkInstance } from 'chalk'
+import { colourLevel } from './colour.ts'
+
+/** Widest layout for a pipe or file, where there is no terminal to ask. */
+const DEFAULT_COLUMNS = 80
+/** Below this tables can't be read; they are laid out for it and the terminal wraps. */
+const MIN_COLUMNS = 40
+
+/** The streams of one run, with what a report must know of them. */
+export interface Terminal {
+  /** Writes to standard output and resolves when the reader has taken it. */
+  out(text: string): Promise<void>
+  /** Writes to standard error. */
+  err(text: string): void
+  readonly columns: number
+  readonly isOutTerminal: boolean
+  readonly stdin: NodeJS.ReadStream
+  readonly paint: ChalkInstance
+  readonly paintErr: ChalkInstance
+}
+
+/** The streams of this process. A reader that closes the pipe ends the output, not the run: that is no error. */
+export function processTerminal(
+  { stdin, stdout, stderr, env }: NodeJS.Process,
+  flag: boolean | undefined,
+): Terminal {
+  let readerGone = false
+  for (const stream of [stdout, stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+      readerGone = true
+    })
+  }
+  const paintFor = (stream: NodeJS.WriteStream) =>
+    new Chalk({ level: colourLevel({ flag, env, isTerminal: stream.isTTY === true }) })
+  return {
+    out: (text) =>
+      new Promise((resolve) => {
+        if (readerGone) resolve()
+        else stdout.write(text, () => resolve())
+      }),
+    err: (text) => {
+      stderr.write(text)
+    },
+    columns: Math.max(MIN_COLUMNS, stdout.columns ?? DEFAULT_COLUMNS),
+    isOutTerminal: stdout.isTTY === true,
+    stdin,
+    paint: paintFor(stdout),
+    paintErr: paintFor(stderr),
+  }
+}

@@ -1,0 +1,146 @@
+import { all, create, type MathJsInstance, type Matrix as MathMatrix } from 'mathjs'
+import { describe, expect, it } from 'vitest'
+import { loraSvd } from '../../src/mathjs.ts'
+
+const math = create(all) as MathJsInstance
+math.import(loraSvd)
+
+const rows = [
+  [2, -1, 0.5],
+  [1, 3, -2],
+  [0.25, 7, 4],
+]
+const other = [
+  [1, 2, 3],
+  [4, 5, 6],
+  [7, 8, 10],
+]
+const flat = (A = rows) => math.floatMatrix(A)
+
+describe('svd in a full mathjs instance', () => {
+  it('returns arrays for an array, with the singular values of [[1, 2], [3, 4]]', () => {
+    const { U, S, V } = math.svd([
+      [1, 2],
+      [3, 4],
+    ])
+    expect(S[0]).toBeCloseTo(5.464985704219043, 14)
+    expect(S[1]).toBeCloseTo(0.3659661906262578, 14)
+    const product = math.multiply(math.multiply(U, math.diag(S)), math.transpose(V))
+    ;(product as unknown as number[][]).flat().forEach((x, i) => {
+      expect(x).toBeCloseTo([1, 2, 3, 4][i], 14)
+    })
+  })
+
+  it('returns mathjs matrices for a mathjs matrix, and works in expressions', () => {
+    expect(math.svd(math.matrix(rows)).U.constructor).toBe(math.matrix(rows).constructor)
+    expect(math.typeOf(math.evaluate('svd([1, 2; 3, 4]).S'))).toBe('DenseMatrix')
+    expect(math.evaluate('size(svd([1, 2, 3; 4, 5, 6], {rank: 1}).V)')).toEqual([3, 1])
+    const rebuilt = math.evaluate("D = svd(A); D.U * diag(D.S) * D.V'", { A: math.matrix(rows) })
+    const last = rebuilt.entries.at(-1) as MathMatrix
+    ;(last.toArray() as number[][]).flat().forEach((x, i) => {
+      expect(x).toBeCloseTo(rows.flat()[i], 13)
+    })
+  })
+
+  it('keeps the float type of a FloatMatrix', () => {
+    const { U, S, V } = math.svd(math.floatMatrix(rows, 'f32'))
+    expect(U.flat.data).toBeInstanceOf(Float32Array)
+    expect(V.flat.data).toBeInstanceOf(Float32Array)
+    expect((S.toArray() as number[]).every((s) => s === Math.fround(s))).toBe(true)
+  })
+
+  it('computes values only on request', () => {
+    expect(math.svd(rows, { vectors: 'none' })).toEqual({ S: math.svd(rows).S })
+  })
+
+  it('has help', () => {
+    expect(math.evaluate('help(svd)').toString()).toContain('Singular value decomposition')
+    expect(math.evaluate('help(floatMatrix)').toString()).toContain('typed array')
+  })
+
+  it.each([
+    [() => math.svd([[1, Number.NaN]]), 'the entry at [0, 1] is NaN'],
+    [() => math.svd(rows, { rank: 0 }), 'rank is a positive integer, not 0'],
+    [() => math.svd(rows, { ranks: 2 } as never), "no option 'ranks'"],
+    [() => math.svd(rows, { vectors: 'full' } as never), "'thin' or 'none', not 'full'"],
+    [() => math.svd([1, 2, 3] as never), 'two dimensions'],
+    [() => math.svd([['a']] as never), 'numbers, found string'],
+  ])('refuses bad input %#', (call, message) => {
+    expect(call).toThrow(message)
+  })
+})
+
+describe('FloatMatrix', () => {
+  const agree = (call: (A: never, B: never) => unknown) => {
+    const plain = call(math.matrix(rows) as never, math.matrix(other) as never)
+    const fast = call(flat() as never, flat(other) as never)
+    expect(JSON.stringify(math.format(fast as never, 12))).toBe(
+      JSON.stringify(math.format(plain as never, 12)),
+    )
+  }
+
+  it.each<[string, (A: never, B: never) => unknown]>([
+    ['multiply', (A, B) => math.multiply(A, B)],
+    ['multiply by a matrix', (A) => math.multiply(A, math.matrix(other) as never)],
+    ['multiply by an array', (A) => math.multiply(A, other as never)],
+    ['multiply by a number', (A) => math.multiply(A, 2)],
+    ['multiply three', (A, B) => math.multiply(A, B, A)],
+    ['add', (A, B) => math.add(A, B)],
+    ['subtract', (A, B) => math.subtract(A, B)],
+    ['transpose', (A) => math.transpose(A)],
+    ['det', (A) => math.det(A)],
+    ['inv', (A) => math.inv(A)],
+    ['trace', (A) => math.trace(A)],
+    ['qr', (A) => math.qr(A).R],
+    ['lup', (A) => (math.lup(A) as { U: unknown }).U],
+    ['norm', (A) => math.norm(A, 'fro')],
+    ['map', (A) => math.map(A, (x: number) => x * x)],
+    ['subset', (A) => math.subset(A, math.index(1, [0, 2]))],
+    ['size', (A) => math.size(A)],
+    ['sum', (A) => math.sum(A)],
+    ['kron', (A, B) => math.kron(A, B)],
+    ['expm', (A) => math.expm(A)],
+    ['evaluate', (A, B) => math.evaluate("A * B + 2 * A'", { A, B })],
+    ['concat', (A, B) => math.concat(A, B)],
+    ['deepEqual', (A) => math.deepEqual(A, A)],
+    ['sqrtm-like power', (A) => math.pow(A, 2)],
+    ['diag', (A) => math.diag(A)],
+    ['dotMultiply', (A, B) => math.dotMultiply(A, B)],
+  ])('%s gives what a DenseMatrix gives', (_, call) => {
+    agree(call)
+  })
+
+  it('multiplies, adds and transposes without nested arrays', () => {
+    const A = flat()
+    const before = A.flat
+    const results = [math.multiply(A, A), math.add(A, A), math.subtract(A, A), math.transpose(A)]
+    expect(A.flat).toBe(before)
+    expect(results.map((R) => math.typeOf(R))).toEqual(Array(4).fill('FloatMatrix'))
+  })
+
+  it('has one source of truth: a change through mathjs is seen by the fast path', () => {
+    const A = flat()
+    math.qr(A)
+    expect(A.flat.data).toEqual(Float64Array.from(rows.flat()))
+    A.set([0, 0], 100)
+    const product = math.multiply(
+      A,
+      math.floatMatrix([
+        [1, 0, 0],
+        [0, 1, 0],
+        [0, 0, 1],
+      ]),
+    )
+    expect(math.subset(product, math.index(0, 0))).toBe(100)
+    A.resize([2, 2])
+    expect([A.flat.rows, A.flat.columns]).toEqual([2, 2])
+  })
+
+  it('clones to an independent matrix', () => {
+    const A = flat()
+    const copy = A.clone()
+    copy.set([0, 0], -5)
+    expect(A.get([0, 0])).toBe(2)
+    expect(math.typeOf(copy)).toBe('DenseMatrix')
+  })
+})
