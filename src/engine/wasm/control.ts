@@ -12,7 +12,7 @@
  * one compare-and-swap that fails unless OPEN is set, so a task's words are never rewritten under a worker.
  */
 
-export const CONTROL_WORDS = 4
+export const CONTROL_WORDS = 5
 /** Counts the tasks, so that a worker can sleep until the next. */
 export const ROUND = 0
 /** OPEN, plus how many workers have joined. */
@@ -21,6 +21,8 @@ export const STATE = 1
 export const FAILED = 2
 /** 1 once workers are to end. */
 export const STOP = 3
+/** Counts how often a worker has joined a task. */
+export const JOINS = 4
 
 export const OPEN = 0x1000_0000
 
@@ -29,7 +31,10 @@ export function join(control: Int32Array): boolean {
   for (;;) {
     const state = Atomics.load(control, STATE)
     if ((state & OPEN) === 0) return false
-    if (Atomics.compareExchange(control, STATE, state, state + 1) === state) return true
+    if (Atomics.compareExchange(control, STATE, state, state + 1) === state) {
+      Atomics.add(control, JOINS, 1)
+      return true
+    }
   }
 }
 

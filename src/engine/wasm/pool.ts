@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../../errors.ts'
-import { CONTROL_WORDS, close, FAILED, open, ROUND, STOP } from './control.ts'
+import { CONTROL_WORDS, close, FAILED, JOINS, open, ROUND, STOP } from './control.ts'
 import type { Heap } from './memory.ts'
 import { builtFile, type Kernels } from './module.ts'
 import { TASK_WORDS, type Task, writeTask } from './task.ts'
@@ -22,6 +22,8 @@ export interface WorkerStart {
 export interface Pool {
   /** Does all tiles of the task, with the workers' help, and returns when they are done. */
   run(task: Task): void
+  /** How often a worker has joined a task. */
+  joins(): number
   /** Ends the workers for good. Later tasks run on the calling thread alone. */
   close(): void
 }
@@ -90,5 +92,5 @@ export function createPool(
     Atomics.notify(control, ROUND)
   }
 
-  return { run, close: end }
+  return { run, joins: () => Atomics.load(control, JOINS), close: end }
 }
