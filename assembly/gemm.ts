@@ -12,7 +12,7 @@ import { Task } from './task'
 export const DEPTH_F32: u32 = 512
 export const DEPTH_F64: u32 = 256
 /** Rows of A packed at a time: 256 KiB, half of a 512 KiB second-level cache. */
-const ROWS: u32 = 128
+export const ROWS: u32 = 128
 /** The widest tile of C a thread may be given, which bounds its packed B. */
 const MAX_TILE_COLUMNS: u32 = 512
 
@@ -20,8 +20,8 @@ export function blockDepth<D>(): u32 {
   return sizeof<D>() === 4 ? DEPTH_F32 : DEPTH_F64
 }
 
-const PACKED_A_BYTES: usize = (ROWS * DEPTH_F32 * 4) as usize
-const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
+export const PACKED_A_BYTES: usize = (ROWS * DEPTH_F32 * 4) as usize
+export const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
 
 /** Bytes of private memory a thread needs to compute tiles. */
 export const GEMM_SCRATCH_BYTES: usize = SPARE_BYTES + PACKED_A_BYTES + PACKED_B_BYTES

@@ -195,7 +195,7 @@ function deflate(state: State, range: Range, z: Float64Array, rho: number): Defl
           rowOf(vectors, low + previous, low, high),
           rowOf(vectors, low + r, low, high),
           c,
-          s,
+          -s,
         )
         const a = values[low + previous]
         const b = values[low + r]

@@ -139,8 +139,8 @@ describe.each(kernelSets)('%s kernels', (_, kernels) => {
           const [before, after] = [y.slice(), z.slice()]
           kernels.rotate(y, z, 0.6, 0.8)
           y.forEach((value, i) => {
-            expect(value).toBeCloseTo(0.6 * before[i] - 0.8 * after[i], 14)
-            expect(z[i]).toBeCloseTo(0.8 * before[i] + 0.6 * after[i], 14)
+            expect(value).toBeCloseTo(0.6 * before[i] + 0.8 * after[i], 14)
+            expect(z[i]).toBeCloseTo(0.6 * after[i] - 0.8 * before[i], 14)
           })
         })
       }),

@@ -50,7 +50,7 @@ export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
       kernels.mirrorLower(addressOf(C), C.rows)
     },
     symv(A, x, y) {
-      kernels.symv(A.rows, addressOf(A), A.stride * BYTES, x.byteOffset, y.byteOffset)
+      kernels.symvUpper(A.rows, addressOf(A), A.stride * BYTES, x.byteOffset, y.byteOffset)
     },
     gemv(alpha, A, opA, x, y) {
       const kernel = opA === 'N' ? kernels.gemv : kernels.gemvTransposed
