@@ -2,7 +2,7 @@ import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { orthonormalRows, rowQr } from './row-qr.ts'
-import { symmetricEigenRows, symmetricValues } from './symmetric-eigen.ts'
+import { reducedEigen, reducedValues, reduceSymmetric } from './symmetric-eigen.ts'
 import { EPSILON } from './tridiagonal-ql.ts'
 
 /** X = Σ S(j)·u(j)·v(j)ᵀ with the vectors in rows: Ut [n, m], S [n] non-increasing, Vt [n, n]. */
@@ -74,17 +74,18 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
     const n = Xt.rows
     const G = block(kernels.allocate(n * n), n, n)
     kernels.syrk(Xt, G)
-    const copy = block(kernels.allocate(n * n), n, n)
-    copyBlock(G, copy)
-    const values = symmetricValues(kernels, copy).reverse()
-    const S = values.map((value) => Math.sqrt(Math.max(0, value)))
+    const reduced = reduceSymmetric(kernels, G)
+    const S = reducedValues(reduced)
+      .reverse()
+      .map((value) => Math.sqrt(Math.max(0, value)))
     const first = S.findIndex((s) => s < S[0] / span)
     if (first < 0) return S
     const floor = Math.max(outerFloor, noiseFloor(n, S))
     const low = n - first
-    const eigen = symmetricEigenRows(kernels, G, low)
+    const Vt = block(kernels.allocate(low * n), low, n)
+    copyReversed(reducedEigen(kernels, reduced, low).vectors, Vt)
     const Wt = block(kernels.allocate(low * Xt.columns), low, Xt.columns)
-    kernels.gemm(reversedRows(kernels, eigen.vectors), 'N', Xt, 'N', Wt)
+    kernels.gemm(Vt, 'N', Xt, 'N', Wt)
     const norms = sortByNorm(kernels, Wt)
     const above = norms.filter((s) => s > floor).length
     if (above > 0) {
@@ -108,16 +109,15 @@ function rotateToGramBasis(kernels: Kernels, Xt: Block, Vt: Block, Wt: Block): F
   kernels.scope(() => {
     const G = block(kernels.allocate(Xt.rows * Xt.rows), Xt.rows, Xt.rows)
     kernels.syrk(Xt, G)
-    copyBlock(reversedRows(kernels, symmetricEigenRows(kernels, G).vectors), Vt)
+    copyReversed(reducedEigen(kernels, reduceSymmetric(kernels, G), Xt.rows).vectors, Vt)
   })
   kernels.gemm(Vt, 'N', Xt, 'N', Wt)
   return sortByNorm(kernels, Wt, Vt)
 }
 
-function reversedRows(kernels: Kernels, X: Block): Block {
-  const out = block(kernels.allocate(X.rows * X.columns), X.rows, X.columns)
-  for (let i = 0; i < X.rows; i++) rowOf(out, i).set(rowOf(X, X.rows - 1 - i))
-  return out
+/** target ← the rows of X, last first. */
+function copyReversed(X: Block, target: Block): void {
+  for (let i = 0; i < X.rows; i++) rowOf(target, i).set(rowOf(X, X.rows - 1 - i))
 }
 
 /** Norms of the rows of W, falling; the rows, and those of V along with them, are brought into that order. */
@@ -172,7 +172,7 @@ function negate(x: Float64Array): void {
 
 /** (R·D)ᵀ = D·L: the lower triangle with row i times its norm, zeros above. */
 function triangularCore(kernels: Kernels, L: Block, norms: Float64Array): Block {
-  const core = block(kernels.allocate(L.rows * L.rows), L.rows, L.rows)
+  const core = block(kernels.allocate(L.rows * L.rows).fill(0), L.rows, L.rows)
   for (let i = 0; i < L.rows; i++) {
     const from = rowOf(L, i)
     const to = rowOf(core, i)

@@ -19,7 +19,7 @@ export type Operation = 'N' | 'T'
  * and they are valid until the `scope` in which they were made ends.
  */
 export interface Kernels {
-  /** `length` zeros. */
+  /** `length` numbers, whatever was there before. */
   allocate(length: number): Float64Array
   /** Runs `body`, then frees whatever it allocated. */
   scope<T>(body: () => T): T

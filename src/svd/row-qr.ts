@@ -55,8 +55,8 @@ function factorPanel(kernels: Kernels, panel: Block, tau: Float64Array): void {
 
 /** The first n columns of Q, as rows: Qᵀ [n, m], orthonormal to rounding whatever the rank of X (xORGLQ). */
 export function orthonormalRows(kernels: Kernels, { reduced, tau }: RowQr): Block {
-  const Q = block(kernels.allocate(reduced.rows * reduced.columns), reduced.rows, reduced.columns)
+  const Q = block(kernels.allocate(reduced.rows * reduced.columns).fill(0), reduced.rows, reduced.columns)
   for (let i = 0; i < Q.rows; i++) rowOf(Q, i)[i] = 1
-  applyReflectors(kernels, reduced, tau, 0, Q)
+  applyReflectors(kernels, reduced, tau, 0, Q, true)
   return Q
 }

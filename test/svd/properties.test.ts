@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createWasmRuntime } from '../../src/engine/wasm/runtime.ts'
+import { wasmSvdKernels } from '../../src/engine/wasm/svd-kernels.ts'
 import { type Float64Matrix, matrix, transpose } from '../../src/matrix/matrix.ts'
 import { fullSvd } from '../../src/svd/full-svd.ts'
 import { gramSvd, gramValues, Span } from '../../src/svd/gram-svd.ts'
@@ -147,6 +149,22 @@ describe('fullSvd', () => {
         expect(scaled.S).toEqual(S.map((s) => s * 2 ** k))
       }
     }
+  })
+
+  test('the same bits for any number of threads', () => {
+    const A = randomMatrix(620, 600, 3)
+    const results = [1, 3].map((threads) => {
+      const runtime = createWasmRuntime({ threads })
+      const mine = wasmSvdKernels(runtime)
+      const svd = fullSvd(A, 'thin', mine)
+      const alone = fullSvd(A, 'none', mine)
+      const joins = runtime.joins()
+      runtime.close()
+      return { svd, alone, joins }
+    })
+    expect(results[1].joins).toBeGreaterThan(0)
+    expect(results[1].svd).toEqual(results[0].svd)
+    expect(results[1].alone).toEqual(results[0].alone)
   })
 
   test('the singular values of a block diagonal matrix are those of its blocks', () => {
