@@ -4,17 +4,16 @@ import { addFactor } from './commands/factor.ts'
 import { helpTopics } from './commands/help-topics.ts'
 import { common } from './commands/options.ts'
 import type { Run } from './commands/run.ts'
-import { ExitCode } from './errors.ts'
+import { badUsage, ExitCode } from './errors.ts'
 import { reportError } from './report/error.ts'
 import { processTerminal, type Terminal } from './terminal/terminal.ts'
 import { version } from './version.ts'
 
-const INTRODUCTION = `See how low the rank of a weight matrix really is, and turn it into LoRA factors.`
+const AFTER_HELP = `
+Start with:
+  lora-svd demo --d 10 --k 10 --rank 2
 
-const TOPICS = `
-Help topics: lora-svd help exit-codes · lora-svd help environment
-
-Start with: lora-svd demo --d 10 --k 10 --rank 2`
+More: lora-svd help <command> · lora-svd help exit-codes · lora-svd help environment`
 
 /** Runs the command line and sets the exit code; output is left to drain rather than cut off by process.exit. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -30,34 +29,76 @@ export async function main(argv: readonly string[]): Promise<void> {
       await fail(error)
     }
   }
+  const program = buildProgram(terminal, run)
+  if (argv.length === 0) {
+    terminal.err(program.helpInformation())
+    process.exitCode = ExitCode.badInput
+    return
+  }
   try {
-    await buildProgram(terminal, run).parseAsync(argv, { from: 'user' })
+    await program.parseAsync(argv, { from: 'user' })
   } catch (error) {
-    if (!(error instanceof CommanderError)) return fail(error)
-    if (error.exitCode !== ExitCode.ok) await fail(error)
+    // commander throws for --help and --version too, after it has printed them.
+    if (!(error instanceof CommanderError && error.exitCode === ExitCode.ok)) await fail(error)
   }
 }
 
 /** The commands, their options and help. Output settings come first, as commander copies them into each command. */
 export function buildProgram(terminal: Terminal, run: Run): Command {
   const program = new Command('lora-svd')
-    .description(INTRODUCTION)
+    .description('See how low the rank of a weight matrix really is, and turn it into LoRA factors.')
+    .usage('<command> [options]')
     .version(version, '-V, --version')
+    .helpCommand(false)
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => terminal.out(text),
+      writeOut: (text) => void terminal.out(text),
       // Errors of the command line are reported by `main`, on one line like all others.
       writeErr: () => {},
       getOutHelpWidth: () => terminal.columns,
       getOutHasColors: () => terminal.paint.level > 0,
     })
-    .configureHelp({ styleTitle: (text) => terminal.paint.bold(text), styleCommandText: (text) => terminal.paint.cyan(text) })
-    .addHelpText('after', TOPICS)
-    .addHelpCommand(false)
+    .configureHelp({
+      styleTitle: (text) => terminal.paint.bold(text),
+      styleCommandText: (text) => terminal.paint.cyan(text),
+      styleOptionTerm: (text) => terminal.paint.cyan(text),
+      styleSubcommandTerm: (text) => terminal.paint.cyan(text),
+    })
+    .addHelpText('after', AFTER_HELP)
+    .allowExcessArguments(false)
+  for (const option of common.colour()) program.addOption(option)
   addDemo(program, run)
   addFactor(program, run)
   for (const command of program.commands) addCommonOptions(command)
-  addHelp(program, run)
-  program.action(() => program.error(`no command given\n${program.helpInformation()}`, { code: 'lora-svd.bare' }))
+  addHelp(program, terminal)
   return program
+}
+
+function addCommonOptions(command: Command): void {
+  command.optionsGroup('In every command:')
+  for (const option of [common.json(), common.quiet(), ...common.colour(), common.debug()])
+    command.addOption(option)
+}
+
+/** `help`, `help <command>` and `help <topic>`. */
+function addHelp(program: Command, terminal: Terminal): void {
+  program
+    .command('help')
+    .summary('help for a command, or on exit-codes or environment')
+    .argument('[topic]', 'a command, exit-codes, or environment')
+    .action(async (topic?: string) => {
+      if (topic === undefined) return program.outputHelp()
+      if (Object.hasOwn(helpTopics, topic)) return terminal.out(helpTopics[topic])
+      const command = program.commands.find((candidate) => candidate.name() === topic)
+      if (command !== undefined) return command.outputHelp()
+      const known = [...program.commands.map((candidate) => candidate.name()), ...Object.keys(helpTopics)]
+      throw badUsage(`no help on '${topic}': there is ${known.join(', ')}`)
+    })
+}
+
+/** What colour the command line asks for; the last of the two flags counts, as for commander. */
+function colourFlag(argv: readonly string[]): boolean | undefined {
+  const options = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : argv.length)
+  const last = Math.max(options.lastIndexOf('--color'), options.lastIndexOf('--no-color'))
+  return last < 0 ? undefined : options[last] === '--color'
 }

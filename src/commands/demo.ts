@@ -34,7 +34,9 @@ export function addDemo(program: Command, run: Run): void {
     .addOption(new Option('--d <rows>', 'rows of W: output features').default(10).argParser(integer(1)))
     .addOption(new Option('--k <columns>', 'columns of W: input features').default(10).argParser(integer(1)))
     .addOption(new Option('--rank <r>', 'rank of W').default(2).argParser(integer(1)))
-    .addOption(new Option('--noise <sigma>', 'add sigma · randn(d, k) to W').default(0).argParser(nonNegative))
+    .addOption(
+      new Option('--noise <sigma>', 'add sigma · randn(d, k) to W').default(0).argParser(nonNegative),
+    )
     .optionsGroup('The random numbers:')
     .addOption(new Option('--seed <n>', 'seed').default(0n, '0').argParser(parsedBy(parseSeed)))
     .addOption(
@@ -47,9 +49,15 @@ export function addDemo(program: Command, run: Run): void {
     )
     .optionsGroup('The arithmetic:')
     .addOption(new Option('--truncate <r>', 'directions to keep (default: rank)').argParser(integer(1)))
-    .addOption(new Option('--dtype <float>', 'float type of the arithmetic').choices(['f64', 'f32']).default('f64'))
-    .addOption(new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5).argParser(nonNegative))
-    .addOption(new Option('--atol <x>', 'absolute tolerance of allclose').default(1e-8).argParser(nonNegative))
+    .addOption(
+      new Option('--dtype <float>', 'float type of the arithmetic').choices(['f64', 'f32']).default('f64'),
+    )
+    .addOption(
+      new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5).argParser(nonNegative),
+    )
+    .addOption(
+      new Option('--atol <x>', 'absolute tolerance of allclose').default(1e-8).argParser(nonNegative),
+    )
     .optionsGroup('The report:')
     .addOption(new Option('--show', 'print the matrices too').default(false))
     .addOption(new Option('--matrices', 'put the matrices into the JSON document').default(false))
@@ -69,13 +77,19 @@ function checked(options: DemoOptions): DemoOptions {
   const { d, k, rank, truncate } = options
   const most = Math.min(d, k)
   if (rank > most) {
-    throw badUsage(`--rank ${rank}: a ${d} × ${k} matrix has rank ${most} at most; use --rank ${most} or larger --d, --k`)
+    throw badUsage(
+      `--rank ${rank}: a ${d} × ${k} matrix has rank ${most} at most; use --rank ${most} or larger --d, --k`,
+    )
   }
   if (truncate > most) {
-    throw badUsage(`--truncate ${truncate}: a ${d} × ${k} matrix has ${most} directions; use --truncate ${most} or less`)
+    throw badUsage(
+      `--truncate ${truncate}: a ${d} × ${k} matrix has ${most} directions; use --truncate ${most} or less`,
+    )
   }
   if (d * k > MAX_ELEMENTS) {
-    throw badUsage(`--d ${d} --k ${k}: W would have ${d * k} elements, the demo takes ${MAX_ELEMENTS} at most; use smaller --d, --k`)
+    throw badUsage(
+      `--d ${d} --k ${k}: W would have ${d * k} elements, the demo takes ${MAX_ELEMENTS} at most; use smaller --d, --k`,
+    )
   }
   return options
 }

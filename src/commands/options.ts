@@ -40,8 +40,8 @@ export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
 
 /** Options that mean the same in every command. */
 export const common = {
-  json: () => new Option('--json', 'print one JSON document and nothing else'),
-  quiet: () => new Option('-q, --quiet', 'print nothing; the exit code speaks'),
+  json: () => new Option('--json', 'print one JSON document and nothing else').default(false),
+  quiet: () => new Option('-q, --quiet', 'print nothing; the exit code speaks').default(false),
   colour: () => [
     new Option('--color', 'colour even into a pipe'),
     new Option('--no-color', 'no colour even on a terminal'),

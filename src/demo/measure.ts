@@ -1,6 +1,7 @@
 import { type AllcloseResult, allclose } from '../matrix/allclose.ts'
-import { addMultiple, frobeniusNorm, multiply } from '../matrix/arithmetic.ts'
-import { type FloatArray, type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { addMultiple, frobeniusNorm } from '../matrix/arithmetic.ts'
+import { type FloatArray, toFloat64 } from '../matrix/matrix.ts'
+import { relativeResidual } from '../matrix/residual.ts'
 import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
 import type { FloatType } from './math.ts'
 import type { Notebook } from './notebook.ts'
@@ -41,7 +42,7 @@ export function measure(notebook: Notebook, float: FloatType, tolerances: Tolera
     allclose: allclose(y.data, yRef.data, tolerances),
     maxAbsError: largestAbs(difference.data),
     normwiseError: ratio(frobeniusNorm(difference.data), size),
-    relativeError: factorError(W, B, A),
+    relativeError: relativeResidual(W, B, A),
     optimalError: optimalError(spectrum, B.columns),
     elements: {
       W: W.data.length,
@@ -51,11 +52,6 @@ export function measure(notebook: Notebook, float: FloatType, tolerances: Tolera
       ratio: factors / W.data.length,
     },
   }
-}
-
-function factorError(W: Matrix, B: Matrix, A: Matrix): number {
-  const product = multiply(toFloat64(B), A)
-  return ratio(frobeniusNorm(addMultiple(toFloat64(W), product, -1).data), frobeniusNorm(W.data))
 }
 
 function largestAbs(data: FloatArray): number {

@@ -1,7 +1,7 @@
 import type { ChalkInstance } from 'chalk'
 import type { FloatMatrix } from '../mathjs/float-matrix.ts'
 import { grouped, percent, shape, short } from '../report/numbers.ts'
-import { logBar, rowsAroundCut } from '../report/spectrum.ts'
+import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
 import { tensorText } from '../report/tensor-text.ts'
 import type { Terminal } from '../terminal/terminal.ts'
@@ -10,10 +10,6 @@ import { worstEntry } from './document.ts'
 import type { DemoFigures } from './measure.ts'
 import type { Notebook } from './notebook.ts'
 
-/** Rows of the spectrum's table: enough to see the cliff without scrolling. */
-const SPECTRUM_ROWS = 12
-/** What the columns beside the bars of the spectrum take. */
-const SPECTRUM_FRAME = 38
 /** Below this a normwise error is what rounding alone gives: NUMERICS.md G for float32, the same margin for float64. */
 const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const
 
@@ -66,27 +62,13 @@ function lowRankMatrix(story: Story): string {
 }
 
 function spectrum(story: Story): string {
-  const { paint, columns, notebook, figures } = story
+  const { notebook, figures, options } = story
   const { S } = notebook
-  const { rank, truncate } = story.options
-  const total = S.reduce((sum, s) => sum + s * s, 0)
-  const width = Math.min(40, Math.max(6, columns - SPECTRUM_FRAME))
-  const rows: string[][] = []
-  let previous = -1
-  let energy = 0
-  for (const i of rowsAroundCut(S.length, Math.min(rank, truncate), SPECTRUM_ROWS)) {
-    if (i > previous + 1) rows.push(['…', '…', '…', ''])
-    for (let j = previous + 1; j <= i; j++) energy += (S[j] * S[j]) / total
-    const colour = i < truncate ? paint.green : paint.dim
-    rows.push([String(i + 1), short(S[i]), percent(Math.min(1, energy)), colour(logBar(S[i], S[0], width))])
-    previous = i
-  }
-  const head = ['', 'S', 'energy so far', 'log scale'].map((text) => paint.bold(text))
   const why =
     figures.rank < S.length
       ? `${figures.rank} singular values stand above rounding: that count is the rank. After them the spectrum falls off a cliff.`
-      : `All ${S.length} stand above rounding, so the rank is full; the cliff after ${rank} is still there to see.`
-  return section(story, 2, 'W = U · diag(S) · Vᵀ', why, table(rows, head, [0, 1, 2]))
+      : `All ${S.length} stand above rounding, so the rank is full; the cliff after ${options.rank} is still there to see.`
+  return section(story, 2, 'W = U · diag(S) · Vᵀ', why, spectrumTable(S, options.truncate, story))
 }
 
 function factors(story: Story): string {
@@ -112,7 +94,7 @@ function comparison(story: Story): string {
     ['max |yRef − y|', short(figures.maxAbsError, 3)],
     ['normwise error', short(figures.normwiseError, 3)],
   ]
-  const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${options.atol} + ${options.rtol}·|yRef|, entry by entry.`
+  const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${short(options.atol)} + ${short(options.rtol)}·|yRef|, entry by entry.`
   const { bias, x, yRef, y } = notebook
   const body = allclose
     ? table(facts)

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import { exitCodeOf, LoraSvdError } from '../errors.ts'
+import { ExitCode, exitCodeOf, LoraSvdError } from '../errors.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { jsonDocument, writeJson } from './json.ts'
 
@@ -31,7 +31,8 @@ function describe(error: unknown): Failure {
     const { code, message, file, tensor } = error
     return { code, message, exitCode, file, tensor }
   }
-  if (error instanceof CommanderError) return { code: 'bad-usage', message: usageMessage(error), exitCode }
+  if (error instanceof CommanderError)
+    return { code: 'bad-usage', message: usageMessage(error), exitCode: ExitCode.badInput }
   const text = error instanceof Error ? error.message : String(error)
   if (
     error instanceof RangeError &&

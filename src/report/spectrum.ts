@@ -1,13 +1,22 @@
-/** The picture of a spectrum: one bar a singular value, on a logarithmic scale. */
+import type { Terminal } from '../terminal/terminal.ts'
+import { percent, short } from './numbers.ts'
+import { table } from './table.ts'
 
-/** What lies this far below the largest singular value is drawn as empty: the rounding of float64. */
-const DECADES = 16
+/** Rows of the table: enough to see the cliff without scrolling. */
+const MAX_ROWS = 12
+/** What the columns beside the bars take. */
+const FRAME_WIDTH = 38
+const MAX_BAR_WIDTH = 40
+const MIN_BAR_WIDTH = 6
+
+/** Singular values below S[0] · n · this are the rounding of float32 at best, and no reason to stretch the scale. */
+const ROUNDING = 2 ** -23
 const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉']
 
-/** A bar of up to `width` cells for s / largest on a scale of 16 decades, to an eighth of a cell. */
-export function logBar(s: number, largest: number, width: number): string {
+/** A bar of up to `width` cells, to an eighth of a cell, for s / largest on a logarithmic scale of so many decades. */
+export function logBar(s: number, largest: number, decades: number, width: number): string {
   if (!(s > 0)) return ''
-  const share = 1 + Math.log10(s / largest) / DECADES
+  const share = 1 + Math.log10(s / largest) / decades
   const eighths = Math.round(Math.max(0, share) * width * 8)
   return '█'.repeat(Math.floor(eighths / 8)) + EIGHTHS[eighths % 8]
 }
@@ -22,4 +31,43 @@ export function rowsAroundCut(n: number, cut: number, limit: number): number[] {
   const shown = new Set<number>([0, 1, n - 1])
   for (let i = cut - around; i < cut + around; i++) if (i >= 0 && i < n) shown.add(i)
   return [...shown].sort((a, b) => a - b)
+}
+
+/**
+ * The spectrum as a table around the cut after `kept`: each singular value, the share of ‖A‖_F² up to it, and a bar.
+ * What is kept is green.
+ */
+export function spectrumTable(
+  S: ArrayLike<number>,
+  kept: number,
+  { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const width = Math.min(MAX_BAR_WIDTH, Math.max(MIN_BAR_WIDTH, columns - FRAME_WIDTH))
+  const decades = decadesShown(S)
+  const energies = cumulativeEnergy(S)
+  const rows: string[][] = []
+  let previous = -1
+  for (const i of rowsAroundCut(S.length, kept, MAX_ROWS)) {
+    if (i > previous + 1) rows.push(['…', '…', '…', ''])
+    const bar = logBar(S[i], S[0], decades, width)
+    rows.push([String(i + 1), short(S[i]), percent(energies[i]), (i < kept ? paint.green : paint.dim)(bar)])
+    previous = i
+  }
+  const scale = decades === 1 ? 'log scale, 1 decade' : `log scale, ${decades} decades`
+  const head = ['', 'S', 'energy so far', scale].map((text) => paint.bold(text))
+  return table(rows, head, [0, 1, 2])
+}
+
+/** The powers of ten between the largest singular value and the smallest above rounding, so that bars use their width. */
+function decadesShown(S: ArrayLike<number>): number {
+  const above = Array.from(S).filter((s) => s > S[0] * S.length * ROUNDING)
+  return Math.max(1, Math.ceil(Math.log10(S[0] / above[above.length - 1]) || 1))
+}
+
+/** energies[i] = Σ_{j ≤ i} S[j]² / Σ S², of S / S[0] so that squares stay in range; 1 throughout for zeros. */
+function cumulativeEnergy(S: ArrayLike<number>): Float64Array {
+  const energies = Float64Array.from(S, (s) => (s / (S[0] || 1)) ** 2)
+  for (let i = 1; i < energies.length; i++) energies[i] += energies[i - 1]
+  const total = energies[energies.length - 1] || 1
+  return energies.map((energy) => energy / total)
 }

@@ -1,18 +1,27 @@
 import Table from 'cli-table3'
 
-/** A table with the heads and cells as they are painted; cli-table3's own colours are off, as it emits them into pipes. */
-export function table(rows: string[][], head: string[] = [], rightAligned: number[] = []): string {
-  const widest = Math.max(head.length, ...rows.map((row) => row.length))
+const NO_LINES_BETWEEN_ROWS = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' }
+const HEAD_RULE: Record<string, string> = { '┌': '├', '┬': '┼', '┐': '┤' }
+
+/**
+ * A table with its cells as they are painted, a rule under the head if there is one. cli-table3's own colours are off,
+ * because it emits them into pipes too.
+ */
+export function table(rows: string[][], head?: string[], rightAligned: number[] = []): string {
   const grid = new Table({
-    head,
     style: { head: [], border: [] },
-    colAligns: Array.from({ length: widest }, (_, column) =>
-      rightAligned.includes(column) ? 'right' : 'left',
-    ),
-    chars: head.length === 0 ? {} : { 'left-mid': '', mid: '', 'mid-mid': '', 'right-mid': '' },
+    chars: NO_LINES_BETWEEN_ROWS,
+    colAligns: rows[0].map((_, column) => (rightAligned.includes(column) ? 'right' : 'left')),
   })
-  grid.push(...rows)
-  return grid.toString()
+  grid.push(...(head === undefined ? rows : [head, ...rows]))
+  const lines = grid.toString().split('\n')
+  if (head !== undefined)
+    lines.splice(
+      2,
+      0,
+      lines[0].replace(/[┌┬┐]/g, (corner) => HEAD_RULE[corner]),
+    )
+  return lines.join('\n')
 }
 
 /** Breaks a line of words so that no line is longer than `width`, each line beginning with `indent`. */
