@@ -1,34 +1,34 @@
 // Builds dist/: the command line and the library as bundles, so that starting doesn't read a thousand small files
 // of mathjs, and the types by tsc.
 import { execFileSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { build } from 'esbuild'
 
 rmSync('dist', { recursive: true, force: true })
 
-// Modules that dependencies load at their start for features this tool never reaches; each costs milliseconds.
-const UNUSED = [
-  {
-    module: /^(node:)?child_process$/,
-    of: 'commander',
-    because: 'only subcommands that are programs of their own',
-  },
-  { module: /^crypto$/, of: 'seedrandom', because: 'only unseeded generators' },
-  {
-    module: /^@colors\/colors\/safe$/,
-    of: 'cli-table3',
-    because: 'only its own styles, which report/table.ts turns off',
-  },
+// Modules that dependencies load when they start, for features this tool never reaches: each costs milliseconds.
+const STAND_INS = [
+  // commander: only for subcommands that are programs of their own
+  { module: /^(node:)?child_process$/, of: 'commander', contents: 'module.exports = {}' },
+  // seedrandom: only for generators without a seed
+  { module: /^crypto$/, of: 'seedrandom', contents: 'module.exports = {}' },
+  // cli-table3: only for its own styles, which report/table.ts turns off
+  { module: /^@colors\/colors\/safe$/, of: 'cli-table3', contents: 'module.exports = {}' },
+  // chalk: only for its guess at the level of colour, which terminal/colour.ts decides
+  { module: /^node:tty$/, of: 'chalk', contents: 'export default { isatty: () => false }' },
+  // chalk: importing node:process opens all three standard streams; the global doesn't
+  { module: /^node:process$/, of: 'chalk', contents: 'export default process' },
 ]
-const leaveOutUnused = {
-  name: 'leave-out-unused',
+const standIns = {
+  name: 'stand-ins',
   setup({ onResolve, onLoad }) {
-    for (const { module, of } of UNUSED) {
+    STAND_INS.forEach(({ module, of, contents }, i) => {
+      const namespace = `stand-in-${i}`
       onResolve({ filter: module }, ({ path, importer }) =>
-        importer.includes(`node_modules/${of}/`) ? { path, namespace: 'unused' } : undefined,
+        importer.includes(`node_modules/${of}/`) ? { path, namespace } : undefined,
       )
-    }
-    onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }))
+      onLoad({ filter: /.*/, namespace }, () => ({ contents }))
+    })
   },
 }
 
@@ -42,13 +42,32 @@ const common = {
   splitting: true,
   chunkNames: 'chunks/[name]-[hash]',
   legalComments: 'none',
-  plugins: [leaveOutUnused],
+  metafile: true,
+  plugins: [standIns],
   logLevel: 'warning',
 }
 
 // Some dependencies are CommonJS and call require for node's own modules.
 const requireForCommonJs = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
 
-await build({ ...common, entryPoints: ['src/cli.ts'], banner: { js: requireForCommonJs } })
-await build({ ...common, entryPoints: ['src/index.ts', 'src/mathjs.ts'], external: ['mathjs'] })
+const outputs = [
+  await build({ ...common, entryPoints: ['src/cli.ts'], banner: { js: requireForCommonJs } }),
+  await build({ ...common, entryPoints: ['src/index.ts', 'src/mathjs.ts'], external: ['mathjs'] }),
+]
+writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(outputs.map(({ metafile }) => metafile)))
 execFileSync('npx', ['tsc', '--project', 'tsconfig.build.json'], { stdio: 'inherit' })
+
+/** The licence texts of every package whose code is in the bundles. */
+function licensesOf(metafiles) {
+  const files = metafiles.flatMap(({ inputs }) => Object.keys(inputs))
+  const folders = files.map((file) => /^node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0])
+  const texts = [...new Set(folders)].filter(Boolean).sort().map(licenseOf)
+  return `The bundles in this folder contain code of these packages.\n\n${texts.join('\n')}`
+}
+
+function licenseOf(folder) {
+  const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'))
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+  const text = file === undefined ? '' : readFileSync(`${folder}/${file}`, 'utf8')
+  return `${'='.repeat(80)}\n${name} ${version} (${license})\n\n${text.trim()}\n`
+}

@@ -20,10 +20,8 @@ export interface Terminal {
 }
 
 /** The streams of this process. A reader that closes the pipe ends the output, not the run: that is no error. */
-export function processTerminal(
-  { stdin, stdout, stderr, env }: NodeJS.Process,
-  flag: boolean | undefined,
-): Terminal {
+export function processTerminal(process: NodeJS.Process, flag: boolean | undefined): Terminal {
+  const { stdout, stderr, env } = process
   let readerGone = false
   for (const stream of [stdout, stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -44,7 +42,10 @@ export function processTerminal(
     },
     columns: Math.max(MIN_COLUMNS, stdout.columns ?? DEFAULT_COLUMNS),
     isOutTerminal: stdout.isTTY === true,
-    stdin,
+    // A getter, because looking at process.stdin opens it.
+    get stdin() {
+      return process.stdin
+    },
     paint: paintFor(stdout),
     paintErr: paintFor(stderr),
   }

@@ -55,6 +55,32 @@ describe('multiply', () => {
     }
   })
 
+  it('rounds exactly as its rule says: inner indices in order, in blocks of 512 (f32) or 256 (f64)', () => {
+    const random = generator(9)
+    for (const [type, block, round] of [
+      ['f32', 512, Math.fround],
+      ['f64', 256, (x: number) => x],
+    ] as const) {
+      const A = randomMatrix(9, 1300, type, random)
+      const B = randomMatrix(1300, 21, type, random)
+      const expected = matrix(9, 21, A.data.slice(0, 9 * 21).fill(0))
+      for (let i = 0; i < 9; i++) {
+        for (let j = 0; j < 21; j++) {
+          let total = 0
+          for (let k0 = 0; k0 < 1300; k0 += block) {
+            let sum = 0
+            for (let k = k0; k < Math.min(1300, k0 + block); k++) {
+              sum = round(sum + round(A.data[i * 1300 + k] * B.data[k * 21 + j]))
+            }
+            total = round(total + sum)
+          }
+          expected.data[i * 21 + j] = total
+        }
+      }
+      expect(sameBits(engine.multiply(A, B), expected)).toBe(true)
+    }
+  })
+
   it('gives the same bits with transposed operands', () => {
     const random = generator(3)
     for (const type of ['f32', 'f64'] as const) {

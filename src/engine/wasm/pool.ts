@@ -28,7 +28,10 @@ export interface Pool {
   close(): void
 }
 
-/** Multiplications that take one thread as long as a worker takes to start, some 20 ms. */
+/**
+ * Multiplications, in all tasks so far, that take one thread as long as a worker takes to start, some 20 ms:
+ * starting workers then can at most double the time, and short commands never start any.
+ */
 const STARTS_WORKERS_FROM = 2e8
 /** Multiplications below which a sleeping worker would wake too late to help: some 0.1 ms. */
 const SHARED_FROM = 2e6
@@ -47,6 +50,7 @@ export function createPool(
   const controlAddress = heap.allocate(CONTROL_WORDS * WORD)
   const words = new Uint32Array(memory.buffer, task, TASK_WORDS)
   const control = new Int32Array(memory.buffer, controlAddress, CONTROL_WORDS).fill(0)
+  let multiplicationsSoFar = 0
   let workers = 0
   let closed = false
 
@@ -69,7 +73,10 @@ export function createPool(
   function run(order: Task): void {
     writeTask(words, order)
     const multiplications = order.m * order.n * order.k
-    if (multiplications >= STARTS_WORKERS_FROM) while (!closed && workers < threads - 1) startWorker()
+    multiplicationsSoFar += multiplications
+    if (multiplicationsSoFar >= STARTS_WORKERS_FROM) {
+      while (!closed && workers < threads - 1) startWorker()
+    }
     if (closed || workers === 0 || order.tiles < 2 || multiplications < SHARED_FROM) {
       kernels.work(task, scratch)
       return

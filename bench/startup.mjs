@@ -1,0 +1,31 @@
+// How long whole processes take against an empty `node -e 0`: medians of one run, so that only the ratios count.
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const RUNS = 40
+const EMPTY = 'node -e 0'
+const COMMANDS = {
+  'demo': { command: 'node bin/lora-svd.js demo', limit: 2.0 },
+  '--help': { command: 'node bin/lora-svd.js --help', limit: 1.6 },
+}
+
+export function benchStartup() {
+  console.log('Start-up, as multiples of an empty node process')
+  const medians = measure([EMPTY, ...Object.values(COMMANDS).map(({ command }) => command)])
+  if (medians === null) {
+    console.log('  left out: hyperfine is not installed (apt-get install hyperfine)')
+    return
+  }
+  Object.entries(COMMANDS).forEach(([name, { limit }], i) => {
+    console.log(`  ${name.padEnd(8)} ${(medians[i + 1] / medians[0]).toFixed(2)}   (limit ${limit})`)
+  })
+}
+
+function measure(commands) {
+  const report = join(mkdtempSync(join(tmpdir(), 'lora-svd-bench-')), 'times.json')
+  const args = ['--shell=none', '--warmup=5', `--runs=${RUNS}`, `--export-json=${report}`, ...commands]
+  if (spawnSync('hyperfine', args, { stdio: 'ignore' }).status !== 0) return null
+  return JSON.parse(readFileSync(report, 'utf8')).results.map(({ median }) => median)
+}
