@@ -121,9 +121,9 @@ function cellsOf(line: Line, delimiter: Delimiter, file: string, labelled = fals
 /** The text up to the first # from `from` on that no quotes enclose. */
 function withoutComment(text: string, from = 0): string {
   let quotes = 0
-  let counted = 0
+  let seen = 0
   for (let mark = text.indexOf('#', from); mark !== -1; mark = text.indexOf('#', mark + 1)) {
-    for (; counted < mark; counted++) if (text[counted] === '"') quotes++
+    for (; seen < mark; seen++) if (text[seen] === '"') quotes++
     if (quotes % 2 === 0) return text.slice(0, mark)
   }
   return text

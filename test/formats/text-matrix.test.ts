@@ -107,6 +107,14 @@ describe('text of numbers', () => {
     ['names with a mark inside quotes', '"a,b";"c#d"\n1;2\n', [[1, 2]]],
     ['an index without a name', '"","a"\nr1,2\n"r2",3\n', [[2], [3]]],
     [
+      'row and column labels with a #',
+      ',a#,b\nr#1,2,3 # one\n"r,#2",4,5\n',
+      [
+        [2, 3],
+        [4, 5],
+      ],
+    ],
+    [
       'an index under labels that are integers',
       ',10,20\n0,1,2\n1,3,4\n',
       [
