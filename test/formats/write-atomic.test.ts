@@ -14,8 +14,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { buildSync } from 'esbuild'
 import fc from 'fast-check'
-import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { badInput, exitCodeOf } from '../../src/errors.ts'
 import { assertWritable, removeTemporaries, writeFileAtomic } from '../../src/formats/write-atomic.ts'
 import { errorOf } from './fixtures.ts'
@@ -160,14 +162,43 @@ describe('what cannot be written', () => {
     })
     expect(exitCodeOf(error)).toBe(3)
   })
+})
 
-  test.runIf(process.platform === 'linux')(
-    'a folder that takes no files is the machine failing',
-    async () => {
-      const error = await errorOf(() => writeFileAtomic('/proc/self/fd/new', text('x')))
-      expect(['system', 'bad-input']).toContain(error.code)
-    },
-  )
+/** The errors that need another process: one with a file size limit, or one that isn't root. */
+describe.runIf(onUnix)('in a process with fewer rights', () => {
+  const bundle = join(root, 'write.mjs')
+  beforeAll(() => {
+    const source = fileURLToPath(new URL('../../src/formats/write-atomic.ts', import.meta.url))
+    buildSync({ entryPoints: [source], outfile: bundle, bundle: true, platform: 'node', format: 'esm' })
+    chmodSync(root, 0o755)
+  })
+
+  /** Writes `bytes` to `path` in a process made as `setup` and `limits` say; the error's code and message. */
+  function writeInChild(path: string, bytes: number, limits: string, setup = ''): string {
+    const script = `import { writeFileAtomic } from ${JSON.stringify(pathToFileURL(bundle).href)}
+      ${setup}
+      const error = await writeFileAtomic(${JSON.stringify(path)}, [new Uint8Array(${bytes})]).catch((e) => e)
+      console.log(error.code, error.message)`
+    return execFileSync('sh', ['-c', `${limits} exec "$0" --input-type=module`, process.execPath], {
+      input: script,
+      encoding: 'utf8',
+    })
+  }
+
+  test('a file past the size limit leaves nothing behind', () => {
+    const said = writeInChild(inFolder('large'), 2 ** 20, 'ulimit -f 16;')
+    expect(said).toMatch(/^system .*large: can't write large: the file is larger .* \(EFBIG\)/)
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  test('a folder without permission is the machine failing', () => {
+    chmodSync(folder, 0o555)
+    const nobody = 'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534) }'
+    const said = writeInChild(inFolder('new'), 1, '', nobody)
+    expect(said).toMatch(/^system .*: can't write in the folder .*: permission denied \(EACCES\)/)
+    chmodSync(folder, 0o755)
+    expect(readdirSync(folder)).toEqual([])
+  })
 })
 
 describe('devices and pipes', () => {
