@@ -58,13 +58,17 @@ export function readTextMatrix(bytes: Uint8Array, file: string): Float64Matrix {
   return { rows, columns, data: data.slice(0, rows * columns) }
 }
 
+/** Throws `bad-input` past what can be decoded; asked before the bytes are read, too. */
+export function assertTextLength(byteLength: number, file: string): void {
+  if (byteLength <= TEXT_BYTE_LIMIT) return
+  throw badInput(
+    `${file}: ${byteLength} bytes of text; at most ${TEXT_BYTE_LIMIT} are read; save it with numpy.save instead`,
+    { file },
+  )
+}
+
 function decodeText(bytes: Uint8Array, file: string): string {
-  if (bytes.length > TEXT_BYTE_LIMIT) {
-    throw badInput(
-      `${file}: ${bytes.length} bytes of text; at most ${TEXT_BYTE_LIMIT} are read; save it with numpy.save instead`,
-      { file },
-    )
-  }
+  assertTextLength(bytes.length, file)
   const utf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
   if (utf16) {
     throw badInput(`${file}: is UTF-16 text, as PowerShell's > writes; save it as UTF-8`, { file })

@@ -99,6 +99,13 @@ describe('the format', () => {
     expect((await errorOf(() => from('w.pt', '1 2\n'))).message).toContain('PyTorch')
   })
 
+  test('text past the limit is refused before it is read', async () => {
+    const inner = memorySource('huge.csv', new TextEncoder().encode('1,2\n'.repeat(500)))
+    const source = { ...inner, byteLength: 2 ** 31 }
+    const { message } = await errorOf(() => readMatrixFrom(source))
+    expect(message).toContain('2147483648 bytes of text; at most')
+  })
+
   test('an empty file is an empty matrix', async () => {
     expect((await from('empty', '')).matrix).toMatchObject({ rows: 0, columns: 0 })
   })

@@ -134,6 +134,14 @@ describe('links', () => {
     expect(readdirSync(folder).sort()).toEqual(['first', 'second', 'target'])
   })
 
+  test('a folder reached through a link and .. is the one the system means', async () => {
+    mkdirSync(inFolder('far/inner'), { recursive: true })
+    symlinkSync('far/inner', inFolder('near'))
+    await writeFileAtomic(`${inFolder('near')}/../new`, text('new'))
+    expect(readdirSync(inFolder('far')).sort()).toEqual(['inner', 'new'])
+    expect(readdirSync(folder).sort()).toEqual(['far', 'near'])
+  })
+
   test('a circle of links is refused', async () => {
     symlinkSync('circle', inFolder('circle'))
     expect((await errorOf(() => assertWritable(inFolder('circle')))).message).toContain('circle')
@@ -144,6 +152,7 @@ describe('what cannot be written', () => {
   test.each([
     ['.', 'is a folder'],
     ['none/new', 'does not exist; create it first'],
+    ['new/', 'names a folder'],
     ['file/new', 'is not a folder'],
     ['x'.repeat(3000), 'too long'],
     ['nul\0', 'NUL'],
@@ -164,8 +173,8 @@ describe('what cannot be written', () => {
   })
 })
 
-/** The errors that need another process: one with a file size limit, or one that isn't root. */
-describe.runIf(onUnix)('in a process with fewer rights', () => {
+/** What needs another process: one with a file size limit, one that isn't root, one whose output is a pipe. */
+describe.runIf(onUnix)('in a process of its own', () => {
   const bundle = join(root, 'write.mjs')
   beforeAll(() => {
     const source = fileURLToPath(new URL('../../src/formats/write-atomic.ts', import.meta.url))
@@ -173,28 +182,32 @@ describe.runIf(onUnix)('in a process with fewer rights', () => {
     chmodSync(root, 0o755)
   })
 
-  /** Writes `bytes` to `path` in a process made as `setup` and `limits` say; the error's code and message. */
-  function writeInChild(path: string, bytes: number, limits: string, setup = ''): string {
+  /** Writes `bytes` to `path` in a process made as the options say; what it prints: the error's code and message. */
+  function writeInChild(path: string, bytes: number, { limits = '', setup = '', into = '' }): string {
     const script = `import { writeFileAtomic } from ${JSON.stringify(pathToFileURL(bundle).href)}
       ${setup}
       const error = await writeFileAtomic(${JSON.stringify(path)}, [new Uint8Array(${bytes})]).catch((e) => e)
       console.log(error.code, error.message)`
-    return execFileSync('sh', ['-c', `${limits} exec "$0" --input-type=module`, process.execPath], {
+    return execFileSync('sh', ['-c', `${limits} "$0" --input-type=module ${into}`, process.execPath], {
       input: script,
       encoding: 'utf8',
     })
   }
 
   test('a file past the size limit leaves nothing behind', () => {
-    const said = writeInChild(inFolder('large'), 2 ** 20, 'ulimit -f 16;')
+    const said = writeInChild(inFolder('large'), 2 ** 20, { limits: 'ulimit -f 16;' })
     expect(said).toMatch(/^system .*large: can't write large: the file is larger .* \(EFBIG\)/)
     expect(readdirSync(folder)).toEqual([])
+  })
+
+  test('/dev/stdout is the pipe behind it', () => {
+    expect(writeInChild('/dev/stdout', 3, { into: '| cat' })).toMatch(/^\0{3}undefined undefined/)
   })
 
   test('a folder without permission is the machine failing', () => {
     chmodSync(folder, 0o555)
     const nobody = 'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534) }'
-    const said = writeInChild(inFolder('new'), 1, '', nobody)
+    const said = writeInChild(inFolder('new'), 1, { setup: nobody })
     expect(said).toMatch(/^system .*: can't write in the folder .*: permission denied \(EACCES\)/)
     chmodSync(folder, 0o755)
     expect(readdirSync(folder)).toEqual([])
