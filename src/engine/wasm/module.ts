@@ -1,0 +1,50 @@
+/** Finding, compiling and instantiating the kernels of assembly/index.ts. */
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { LoraSvdError } from '../../errors.ts'
+
+/** What the compiled kernels offer; documented in assembly/. Addresses may exceed 2³¹ and go in as they are. */
+export interface Kernels {
+  heapBase(): number
+  scratchBytes(): number
+  work(task: number, scratch: number): void
+  mirrorLower(c: number, n: number): void
+  packRight(target: number, x: number, arithmetic: number, columns: number, depth: number): void
+  sumTree(partials: number, count: number): number
+  sumMatrices(partials: number, count: number, length: number, arithmetic: number): void
+  dot(n: number, x: number, y: number): number
+  axpy(n: number, alpha: number, x: number, y: number): void
+  rotate(n: number, x: number, y: number, c: number, s: number): void
+  threeDots(n: number, x: number, y: number, out: number): void
+  symv(n: number, a: number, stride: number, x: number, y: number): void
+  symvRows(row0: number, row1: number, a: number, stride: number, x: number, y: number): void
+}
+
+/** Where built files may be, seen from here: in the bundle, in a chunk of it, or in src/ before bundling. */
+const PLACES = ['./', '../', '../../../dist/']
+
+/** A built file of the engine. When there is none, the place a bundle has it, for the error to name. */
+export function builtFile(name: 'engine.wasm' | 'worker.js'): URL {
+  const urls = PLACES.map((place) => new URL(place + name, import.meta.url))
+  return urls.find((url) => existsSync(url)) ?? urls[0]
+}
+
+/** Compiles the kernels. Throws LoraSvdError 'system' when the built file is missing or unreadable. */
+export function compileKernels(): WebAssembly.Module {
+  const url = builtFile('engine.wasm')
+  try {
+    return new WebAssembly.Module(readFileSync(url))
+  } catch (cause) {
+    throw new LoraSvdError(
+      'system',
+      `can't load the embedded engine from ${fileURLToPath(url)}; reinstall, or run: npm run build`,
+      { cause },
+    )
+  }
+}
+
+/** The kernels on `memory`. */
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  const instance = new WebAssembly.Instance(module, { env: { memory } })
+  return instance.exports as unknown as Kernels
+}
