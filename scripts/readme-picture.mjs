@@ -46,7 +46,7 @@ function textOf(line, y) {
     if (text.trim() === '') return ''
     const length = (text.length * CHARACTER_WIDTH).toFixed(1)
     const weight = style.bold ? ' font-weight="bold"' : ''
-    return `<tspan x="${x.toFixed(1)}" textLength="${length}" fill="${style.fill}"${weight}>${escape(text)}</tspan>`
+    return `<tspan x="${x.toFixed(1)}" textLength="${length}" fill="${style.fill}"${weight}>${escapeXml(text)}</tspan>`
   })
   return `<text y="${y}">${spans.join('')}</text>`
 }
@@ -58,6 +58,6 @@ function applyCode(style, code) {
   else style.fill = COLOURS[code] ?? TEXT
 }
 
-function escape(text) {
+function escapeXml(text) {
   return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;')
 }
