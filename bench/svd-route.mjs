@@ -75,7 +75,7 @@ function phases(data, n, times) {
     timed(times, 'back-transform', () => lib.backTransform(kernels, reduction, vectors))
     timed(times, 'A·V', () => kernels.gemm(vectors, 'N', X, 'N', W))
     const qr = timed(times, 'clean-up: QR', () => lib.rowQr(kernels, W))
-    timed(times, 'clean-up: Q', () => lib.orthonormalRows(kernels, qr))
+    timed(times, 'clean-up: Q', () => lib.orthonormalRows(kernels, qr, G))
   })
 }
 

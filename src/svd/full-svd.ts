@@ -6,6 +6,7 @@ import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
+import { shortSideRows } from './short-side.ts'
 import { fixSigns } from './signs.ts'
 
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
@@ -74,24 +75,6 @@ function needsJacobi(A: Matrix, S: Float64Array): boolean {
 const valuesOnly = (S: Float64Array): Svd => ({ U: zeros(0, 0), S, V: zeros(0, 0) })
 
 const emptySvd = (A: Matrix): Svd => ({ U: zeros(A.rows, 0), S: new Float64Array(0), V: zeros(A.columns, 0) })
-
-/** The shorter side of A as rows: Aᵀ for a tall A, A for a wide one. */
-function shortSideRows(kernels: Kernels, { rows, columns, data }: Matrix): Block {
-  const copy = kernels.allocate(rows * columns)
-  if (rows < columns) {
-    copy.set(data)
-    return block(copy, rows, columns)
-  }
-  const Xt = block(copy, columns, rows)
-  if (data instanceof Float64Array) transposeBlock(block(data, rows, columns), Xt)
-  else
-    kernels.scope(() => {
-      const wide = kernels.allocate(rows * columns)
-      wide.set(data)
-      transposeBlock(block(wide, rows, columns), Xt)
-    })
-  return Xt
-}
 
 function columnsOf(X: Block): Float64Matrix {
   const out = zeros(X.columns, X.rows)

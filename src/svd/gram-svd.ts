@@ -46,7 +46,7 @@ function gramLevel(kernels: Kernels, Xt: Block, span: number, outerFloor: number
     const floor = Math.max(outerFloor, noiseFloor(n, norms))
     normalizeRows(Wt, norms)
     const qr = rowQr(kernels, Wt)
-    copyBlock(orthonormalRows(kernels, qr), Ut)
+    orthonormalRows(kernels, qr, Ut)
     const first = norms.findIndex((s) => s < norms[0] / span)
     const low = first < 0 ? 0 : norms.filter((s, j) => j >= first && s > floor).length
     // A reflector turns a unit vector into ±1: the sign goes to the vector.

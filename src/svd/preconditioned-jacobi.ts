@@ -21,9 +21,11 @@ export function preconditionedJacobi(kernels: Kernels, Xt: Block): RowSvd {
     const { first, second, rank } = precondition(kernels, Xt)
     const inner = jacobiOfTriangle(second, rank, 'thin')
     S.set(inner.S)
-    turn(kernels, inner.U.data, rank, orthonormalRows(kernels, first), Ut)
+    orthonormalRows(kernels, first, Ut)
+    turn(kernels, inner.U.data, rank, Ut)
     const permuted = block(kernels.allocate(n * n), n, n)
-    turn(kernels, inner.V.data, rank, orthonormalRows(kernels, second), permuted)
+    orthonormalRows(kernels, second, permuted)
+    turn(kernels, inner.V.data, rank, permuted)
     for (let i = 0; i < n; i++) {
       const from = rowOf(permuted, i)
       const to = rowOf(Vt, i)
@@ -69,11 +71,13 @@ function jacobiOfTriangle({ reduced }: RowQr, rank: number, vectors: Vectors): S
   return jacobiSvd({ rows: rank, columns: rank, data: L }, vectors)
 }
 
-/** target ← the first `rank` rows of Q turned by Wᵀ, W [rank, rank]; the other rows of Q as they are. */
-function turn(kernels: Kernels, W: Float64Array, rank: number, Q: Block, target: Block): void {
-  copyBlock(Q, target)
+/** The first `rank` rows of Q turned by Wᵀ, W [rank, rank], in place. */
+function turn(kernels: Kernels, W: Float64Array, rank: number, Q: Block): void {
   if (rank === 0) return
   const factor = block(kernels.allocate(rank * rank), rank, rank)
   factor.data.set(W)
-  kernels.gemm(factor, 'T', part(Q, 0, 0, rank, Q.columns), 'N', part(target, 0, 0, rank, Q.columns))
+  const rows = part(Q, 0, 0, rank, Q.columns)
+  const copy = block(kernels.allocate(rank * Q.columns), rank, Q.columns)
+  copyBlock(rows, copy)
+  kernels.gemm(factor, 'T', copy, 'N', rows)
 }
