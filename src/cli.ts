@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Help, Option } from 'commander'
 import { addDemo } from './commands/demo.ts'
 import { addFactor } from './commands/factor.ts'
 import { helpTopics } from './commands/help-topics.ts'
@@ -13,7 +13,7 @@ const AFTER_HELP = `
 Start with:
   lora-svd demo --d 10 --k 10 --rank 2
 
-More: lora-svd help <command> · lora-svd help exit-codes · lora-svd help environment`
+More: lora-svd help <command>, help exit-codes, help environment`
 
 /** Runs the command line and sets the exit code; output is left to drain rather than cut off by process.exit. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -48,8 +48,9 @@ export function buildProgram(terminal: Terminal, run: Run): Command {
   const program = new Command('lora-svd')
     .description('See how low the rank of a weight matrix really is, and turn it into LoRA factors.')
     .usage('<command> [options]')
-    .version(version, '-V, --version')
+    .version(version, '-V, --version', 'show the version')
     .helpCommand(false)
+    .helpOption('-h, --help', 'show this help')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void terminal.out(text),
@@ -59,6 +60,9 @@ export function buildProgram(terminal: Terminal, run: Run): Command {
       getOutHasColors: () => terminal.paint.level > 0,
     })
     .configureHelp({
+      // commander adds "(default: false)" to every flag.
+      optionDescription: (option) =>
+        option.isBoolean() ? option.description : new Help().optionDescription(option),
       styleTitle: (text) => terminal.paint.bold(text),
       styleCommandText: (text) => terminal.paint.cyan(text),
       styleOptionTerm: (text) => terminal.paint.cyan(text),
@@ -75,9 +79,11 @@ export function buildProgram(terminal: Terminal, run: Run): Command {
 }
 
 function addCommonOptions(command: Command): void {
-  command.optionsGroup('In every command:')
+  const group = 'In every command:'
+  command.optionsGroup(group)
   for (const option of [common.json(), common.quiet(), ...common.colour(), common.debug()])
     command.addOption(option)
+  command.addHelpOption(new Option('-h, --help', 'show this help').helpGroup(group))
 }
 
 /** `help`, `help <command>` and `help <topic>`. */

@@ -15,8 +15,8 @@ type Flags = Omit<DemoOptions, 'truncate'> & DemoOutput & { truncate?: number }
 const EXAMPLES = `
 Examples:
   lora-svd demo --d 10 --k 10 --rank 2
-  lora-svd demo --d 64 --k 48 --rank 4 --truncate 3    # what a direction too few costs (exit code 1)
-  lora-svd demo --rng torch --draw 2 --show            # the very matrix that the notebook prints
+  lora-svd demo --d 64 --k 48 --rank 4 --truncate 3  # a direction too few: exit 1
+  lora-svd demo --rng torch --draw 2 --show          # the notebook's very matrix
   lora-svd demo --json | jq .elements.ratio
 
 Exit codes: 0 y is allclose to yRef · 1 it is not · 2 bad options`
@@ -27,7 +27,7 @@ export function addDemo(program: Command, run: Run): void {
     .command('demo')
     .summary('the LoRA notebook, from a low-rank W to its two factors')
     .description(
-      'Makes a d × k matrix W of a given rank, finds that rank by its singular values, keeps as many directions\n' +
+      'Makes a d × k matrix W of a given rank, finds that rank by its singular values, keeps as many directions ' +
         'as two factors B and A, and checks that (B·A)·x + bias equals W·x + bias.',
     )
     .optionsGroup('The matrix:')
@@ -53,7 +53,7 @@ export function addDemo(program: Command, run: Run): void {
       new Option('--dtype <float>', 'float type of the arithmetic').choices(['f64', 'f32']).default('f64'),
     )
     .addOption(
-      new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5).argParser(nonNegative),
+      new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5, '1e-5').argParser(nonNegative),
     )
     .addOption(
       new Option('--atol <x>', 'absolute tolerance of allclose').default(1e-8).argParser(nonNegative),
