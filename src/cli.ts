@@ -18,9 +18,9 @@ More: lora-svd help <command>, help exit-codes, help environment`
 /** Runs the command line and sets the exit code; output is left to drain rather than cut off by process.exit. */
 export async function main(argv: readonly string[]): Promise<void> {
   const terminal = processTerminal(process, colourFlag(argv))
-  const wish = { json: argv.includes('--json'), debug: argv.includes('--debug') }
   const fail = async (error: unknown) => {
-    process.exitCode = await reportError(error, terminal, wish)
+    const [json, debug] = [argv.includes('--json'), argv.includes('--debug')]
+    process.exitCode = await reportError(error, terminal, { json, debug, help: helpFor(program, argv) })
   }
   const run: Run = async (work) => {
     try {
@@ -100,6 +100,13 @@ function addHelp(program: Command, terminal: Terminal): void {
       const known = [...program.commands.map((candidate) => candidate.name()), ...Object.keys(helpTopics)]
       throw badUsage(`no help on '${topic}': there is ${known.join(', ')}`)
     })
+}
+
+/** The command line that shows the help of the command in `argv`. */
+function helpFor(program: Command, argv: readonly string[]): string {
+  const name = argv.find((argument) => !argument.startsWith('-'))
+  const isCommand = program.commands.some((command) => command.name() === name)
+  return isCommand ? `lora-svd ${name} --help` : 'lora-svd --help'
 }
 
 /** What colour the command line asks for; the last of the two flags counts, as for commander. */
