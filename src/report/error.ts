@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../errors.ts'
+import { printable } from '../formats/quote.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { jsonDocument, writeJson } from './json.ts'
 
@@ -21,7 +22,9 @@ interface Failure {
 
 /** Reports any error: one line on stderr, with `json` a document on stdout too. Gives the exit code. */
 export async function reportError(error: unknown, terminal: Terminal, wish: ErrorWish): Promise<number> {
-  const { exitCode, ...failure } = describe(error, wish.help)
+  const { exitCode, ...described } = describe(error, wish.help)
+  // A path or an argument in it may hold anything; the message stays one line all the same.
+  const failure = { ...described, message: printable(described.message) }
   terminal.err(`${terminal.paintErr.red('lora-svd:')} ${failure.message}\n`)
   if (wish.debug && error instanceof Error) terminal.err(`${error.stack}\n`)
   if (wish.json) await writeJson(terminal, jsonDocument('error', 1, { error: failure }))
