@@ -29,22 +29,26 @@ export async function main(argv: readonly string[]): Promise<void> {
       await fail(error)
     }
   }
-  const program = buildProgram(terminal, run)
+  const written: Promise<void>[] = []
+  const program = buildProgram(terminal, run, (text) => written.push(terminal.out(text)))
   if (argv.length === 0) {
     terminal.err(program.helpInformation())
     process.exitCode = ExitCode.badInput
     return
   }
   try {
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(argv, { from: 'user' }).catch((error: unknown) => {
+      // commander throws for --help and --version too, after it has printed them.
+      if (!(error instanceof CommanderError && error.exitCode === ExitCode.ok)) throw error
+    })
+    await Promise.all(written)
   } catch (error) {
-    // commander throws for --help and --version too, after it has printed them.
-    if (!(error instanceof CommanderError && error.exitCode === ExitCode.ok)) await fail(error)
+    await fail(error)
   }
 }
 
 /** The commands, their options and help. Output settings come first, as commander copies them into each command. */
-export function buildProgram(terminal: Terminal, run: Run): Command {
+export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => void): Command {
   const program = new Command('lora-svd')
     .description('See how low the rank of a weight matrix really is, and turn it into LoRA factors.')
     .usage('<command> [options]')
@@ -53,7 +57,7 @@ export function buildProgram(terminal: Terminal, run: Run): Command {
     .helpOption('-h, --help', 'show this help')
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => void terminal.out(text),
+      writeOut,
       // Errors of the command line are reported by `main`, on one line like all others.
       writeErr: () => {},
       getOutHelpWidth: () => terminal.columns,

@@ -27,7 +27,8 @@ export async function reportError(error: unknown, terminal: Terminal, wish: Erro
   const failure = { ...described, message: printable(described.message) }
   terminal.err(`${terminal.paintErr.red('lora-svd:')} ${failure.message}\n`)
   if (wish.debug && error instanceof Error) terminal.err(`${error.stack}\n`)
-  if (wish.json) await writeJson(terminal, jsonDocument('error', 1, { error: failure }))
+  // Where standard output is what failed, the line on standard error has to do.
+  if (wish.json) await writeJson(terminal, jsonDocument('error', 1, { error: failure })).catch(() => {})
   return exitCode
 }
 
