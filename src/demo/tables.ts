@@ -13,6 +13,9 @@ import type { Notebook } from './notebook.ts'
 /** Below this a normwise error is what rounding alone gives: NUMERICS.md G for float32, the same margin for float64. */
 const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const
 
+/** Of a section's text under its number. */
+const INDENT = '   '
+
 /** The notebook's story in its order: W, its rank, its spectrum, the two factors, the comparison, the count. */
 export function demoTables(
   options: DemoOptions,
@@ -58,7 +61,7 @@ function lowRankMatrix(story: Story): string {
     ['rank of W', story.paint.cyan(grouped(story.figures.rank))],
   ]
   const formula = `W = randn(${d}, ${rank}) · randn(${rank}, ${k})${noiseTerm}`
-  return section(story, 1, formula, why, table(facts), { W: story.notebook.W })
+  return section(story, 1, formula, why, table(facts, story.columns), { W: story.notebook.W })
 }
 
 function spectrum(story: Story): string {
@@ -82,7 +85,7 @@ function factors(story: Story): string {
   ]
   const formula = `B = U[:, :${r}] · diag(S[:${r}])   A = V[:, :${r}]ᵀ`
   const why = `The leading ${r === 1 ? 'direction' : `${r} directions`} of W: no other matrix of rank ${r} is nearer to it.`
-  return section(story, 3, formula, why, table(facts), { B: notebook.B, A: notebook.A })
+  return section(story, 3, formula, why, table(facts, story.columns), { B: notebook.B, A: notebook.A })
 }
 
 function comparison(story: Story): string {
@@ -97,8 +100,8 @@ function comparison(story: Story): string {
   const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${short(options.atol)} + ${short(options.rtol)}·|yRef|, entry by entry.`
   const { bias, x, yRef, y } = notebook
   const body = allclose
-    ? table(facts)
-    : `${table(facts)}\n${paint.yellow(wrap(reason(story), columns, '   '))}`
+    ? table(facts, story.columns)
+    : `${table(facts, story.columns)}\n${paint.yellow(wrap(reason(story), columns, INDENT))}`
   return section(story, 4, 'yRef = W·x + bias   y = (B·A)·x + bias', why, body, { bias, x, y_ref: yRef, y })
 }
 
@@ -131,7 +134,7 @@ function count(story: Story): string {
     ratio < 1
       ? 'What LoRA stores in place of W.'
       : 'At this rank the factors hold no fewer numbers than W: there is nothing to save.'
-  return section(story, 5, 'what it takes', why, table(facts))
+  return section(story, 5, 'what it takes', why, table(facts, story.columns))
 }
 
 function section(
@@ -144,8 +147,8 @@ function section(
 ): string {
   const shown = show ? Object.entries(matrices).map(([name, M]) => `${name}\n${matrixText(M)}\n`) : []
   return [
-    `${paint.bold.cyan(String(number))}  ${paint.bold(formula)}`,
-    paint.dim(wrap(why, columns, '   ')),
+    `${paint.bold.cyan(String(number))}  ${paint.bold(wrap(formula, columns, INDENT).slice(INDENT.length))}`,
+    paint.dim(wrap(why, columns, INDENT)),
     ...shown,
     body,
   ].join('\n')
