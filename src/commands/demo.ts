@@ -2,11 +2,13 @@ import { type Command, Option } from 'commander'
 import type { DemoOptions, DemoOutput } from '../demo/demo.ts'
 import { badUsage } from '../errors.ts'
 import { parseSeed } from '../random/seed.ts'
-import { integer, nonNegative, parsedBy } from './options.ts'
+import { integer, nonNegative, number, parsedBy } from './options.ts'
 import type { Run } from './run.ts'
 
 /** W and a few matrices of its size are in memory at once: at 2^27 float64 entries each is 1 GiB. */
 const MAX_ELEMENTS = 2 ** 27
+/** Far beyond any weight, and W·x stays finite in float32 too. */
+const MAX_NOISE = 1e20
 /** Each draw repeats the whole product; more than this is surely a slip. */
 const MAX_DRAW = 10_000
 
@@ -35,7 +37,9 @@ export function addDemo(program: Command, run: Run): void {
     .addOption(new Option('--k <columns>', 'columns of W: input features').default(10).argParser(integer(1)))
     .addOption(new Option('--rank <r>', 'rank of W').default(2).argParser(integer(1)))
     .addOption(
-      new Option('--noise <sigma>', 'add sigma · randn(d, k) to W').default(0).argParser(nonNegative),
+      new Option('--noise <sigma>', 'add sigma · randn(d, k) to W')
+        .default(0)
+        .argParser(number('a number from 0 to 1e20', (x) => x >= 0 && x <= MAX_NOISE)),
     )
     .optionsGroup('The random numbers:')
     .addOption(new Option('--seed <n>', 'seed').default(0n, '0').argParser(parsedBy(parseSeed)))

@@ -13,6 +13,9 @@ import type { Notebook } from './notebook.ts'
 /** Below this a normwise error is what rounding alone gives: NUMERICS.md G for float32, the same margin for float64. */
 const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const
 
+/** An entry below this share of the largest is so small that rounding of the others can exceed its relative tolerance. */
+const NEAR_ZERO = 0.1
+
 /** Of a section's text under its number. */
 const INDENT = '   '
 
@@ -54,7 +57,7 @@ function lowRankMatrix(story: Story): string {
   const noiseTerm = noise === 0 ? '' : ` + ${noise} · randn(${d}, ${k})`
   const why =
     noise === 0
-      ? `Every row of W is a mix of the same ${rank} rows, so its rank can't be more than ${rank}.`
+      ? `Every row of W is ${rank === 1 ? 'a multiple of one row' : `a mix of the same ${rank} rows`}, so its rank can't be more than ${rank}.`
       : `The product alone has rank ${rank}; the noise fills every direction a little.`
   const facts = [
     ['shape of W', shape(d, k)],
@@ -67,10 +70,13 @@ function lowRankMatrix(story: Story): string {
 function spectrum(story: Story): string {
   const { notebook, figures, options } = story
   const { S } = notebook
+  const { rank } = figures
+  const stand = `${rank === 1 ? '1 singular value stands' : `${rank} singular values stand`} above rounding`
+  const isNoisy = options.noise > 0 && options.rank < rank
   const why =
-    figures.rank < S.length
-      ? `${figures.rank} singular values stand above rounding: that count is the rank. After them the spectrum falls off a cliff.`
-      : `All ${S.length} stand above rounding, so the rank is full; the cliff after ${options.rank} is still there to see.`
+    rank < S.length
+      ? `${stand}: that count is the rank. After ${rank === 1 ? 'it' : 'them'} the spectrum falls off a cliff.`
+      : `${stand}, so the rank is full${isNoisy ? `; all after the first ${options.rank} come from the noise` : ''}.`
   return section(story, 2, 'W = U · diag(S) · Vᵀ', why, spectrumTable(S, options.truncate, story))
 }
 
@@ -114,10 +120,13 @@ function reason({ options, notebook, figures }: Story): string {
       : 'The noise that was left out shows in y: keep more directions with --truncate, or allow more with --atol.'
   }
   const worst = worstEntry(notebook, figures)
-  const excess = (worst?.difference ?? 0) - options.rtol * Math.abs(worst?.yRef ?? 0)
+  const yRef = Math.abs(worst?.yRef ?? 0)
+  const excess = (worst?.difference ?? 0) - options.rtol * yRef
+  const isNearZero = yRef < NEAR_ZERO * Math.max(...notebook.yRef.flat.data.map(Math.abs))
   return (
-    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but y[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} is near 0, ` +
-    `where a relative tolerance allows only ${short(worst?.allowed ?? 0, 2)} and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
+    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but yRef[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} ` +
+    `${isNearZero ? 'is near 0, where the relative tolerance allows' : 'is allowed'} only ${short(worst?.allowed ?? 0, 2)} ` +
+    `and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
     `--atol ${Number((excess * 2).toPrecision(1))} lets it pass.`
   )
 }
