@@ -44,3 +44,10 @@ export function scalingExponent(data: FloatArray): number {
   for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]))
   return largest === 0 ? 0 : binaryExponent(largest)
 }
+
+/** Scales `data` in place so that max|aᵢ| is in [0.5, 1); returns the exponent of the power of two that undoes it. */
+export function scaleToOne(data: Float64Array): number {
+  const exponent = scalingExponent(data)
+  scaleByPowerOfTwo(data, -exponent)
+  return exponent
+}

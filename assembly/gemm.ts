@@ -1,0 +1,70 @@
+/**
+ * C = op(A)·op(B), cache-blocked as in Goto & van de Geijn (ACM TOMS 34, 2008) and split by tiles of C.
+ *
+ * Bits: entry (i, j) is the sum over blocks of DEPTH inner indices, taken in order, of sums taken in order.
+ * Neither tile shape nor thread appears in that rule, so no choice of either changes a result.
+ */
+import { multiplyPacked, SPARE_BYTES, tileHeight, tileWidth } from './block'
+import { pack } from './pack'
+import { Task } from './task'
+
+/** Inner indices in a block: a panel of B (8 columns) fills half of a 32 KiB first-level cache. */
+export const DEPTH_F32: u32 = 512
+export const DEPTH_F64: u32 = 256
+/** Rows of A packed at a time: 256 KiB, half of a 512 KiB second-level cache. */
+const ROWS: u32 = 128
+/** The widest tile of C a thread may be given, which bounds its packed B. */
+const MAX_TILE_COLUMNS: u32 = 512
+
+export function blockDepth<D>(): u32 {
+  return sizeof<D>() === 4 ? DEPTH_F32 : DEPTH_F64
+}
+
+const PACKED_A_BYTES: usize = (ROWS * DEPTH_F32 * 4) as usize
+const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
+
+/** Bytes of private memory a thread needs to compute tiles. */
+export const GEMM_SCRATCH_BYTES: usize = SPARE_BYTES + PACKED_A_BYTES + PACKED_B_BYTES
+
+/** Computes tile `tile` of C. */
+export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
+  const tilesAcross = (task.n + task.tileColumns - 1) / task.tileColumns
+  const row0 = (tile / tilesAcross) * task.tileRows
+  const column0 = (tile % tilesAcross) * task.tileColumns
+  const row1 = min(task.m, row0 + task.tileRows)
+  const columns = min(task.tileColumns, task.n - column0)
+  if (task.lowerOnly && column0 >= row1) return
+
+  const spare = scratch
+  const packedA = spare + SPARE_BYTES
+  const packedB = packedA + PACKED_A_BYTES
+  const strideC = (task.strideC as usize) * sizeof<D>()
+  const height = tileHeight<D>()
+  const width = tileWidth<D>()
+  for (let p: u32 = 0; p < task.k; p += blockDepth<D>()) {
+    const depth = min(blockDepth<D>(), task.k - p)
+    const accumulate = p > 0 || task.accumulate !== 0
+    pack<D>(packedB, task.b, task.typeB, task.strideB, !task.transposeB, column0, columns, p, depth, width)
+    for (let i = row0; i < row1; i += ROWS) {
+      const rows = min(ROWS, row1 - i)
+      pack<D>(packedA, task.a, task.typeA, task.strideA, task.transposeA !== 0, i, rows, p, depth, height)
+      const c = task.c + (i as usize) * strideC + column0 * sizeof<D>()
+      multiplyPacked<D>(packedA, packedB, rows, columns, depth, c, strideC, accumulate, spare)
+    }
+  }
+}
+
+/** Copies the lower triangle of the n × n float64 matrix at `c` onto the upper one, in cache-sized squares. */
+export function mirrorLower(c: usize, n: u32): void {
+  const square: u32 = 32
+  const stride = (n as usize) * 8
+  for (let i0: u32 = 0; i0 < n; i0 += square) {
+    for (let j0: u32 = 0; j0 <= i0; j0 += square) {
+      for (let i = i0; i < min(n, i0 + square); i++) {
+        for (let j = j0; j < min(i, j0 + square); j++) {
+          store<f64>(c + (j as usize) * stride + i * 8, load<f64>(c + (i as usize) * stride + j * 8))
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,1 @@
+export function buildWasm(options?: { force?: boolean }): Promise<Record<string, number>>

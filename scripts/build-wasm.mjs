@@ -1,0 +1,58 @@
+// Builds the embedded engine: assembly/ -> dist/engine.wasm, and the thread that runs it -> dist/worker.js.
+import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import asc from 'assemblyscript/asc'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const WASM = 'dist/engine.wasm'
+const WORKER = 'dist/worker.js'
+const WORKER_SOURCE = 'src/engine/wasm/worker.ts'
+
+const kernelSources = () =>
+  readdirSync(join(root, 'assembly'))
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => `assembly/${name}`)
+
+const modified = (path) => statSync(join(root, path), { throwIfNoEntry: false })?.mtimeMs ?? 0
+
+async function buildKernels() {
+  const temporary = `dist/.engine-${process.pid}.wasm`
+  const options =
+    '-O3 --noAssert --runtime stub --enable simd,threads,bulk-memory --importMemory --sharedMemory'
+  const memory = '--initialMemory 1 --maximumMemory 65536'
+  const target = `--baseDir ${root} --outFile ${temporary}`
+  const args = ['assembly/index.ts', ...`${target} ${options} ${memory}`.split(' ')]
+  const { error, stderr } = await asc.main(args)
+  if (error) throw new Error(`asc: ${error.message}\n${stderr.toString()}`)
+  renameSync(join(root, temporary), join(root, WASM))
+}
+
+async function buildWorker() {
+  await build({
+    absWorkingDir: root,
+    entryPoints: [WORKER_SOURCE],
+    outfile: WORKER,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    logLevel: 'error',
+  })
+}
+
+/** Builds what is missing or older than its sources, or everything; returns the sizes in bytes. */
+export async function buildWasm({ force = false } = {}) {
+  mkdirSync(join(root, 'dist'), { recursive: true })
+  const script = modified('scripts/build-wasm.mjs')
+  const stale = (output, sources) => force || modified(output) <= Math.max(script, ...sources.map(modified))
+  if (stale(WASM, kernelSources())) await buildKernels()
+  if (stale(WORKER, [WORKER_SOURCE])) await buildWorker()
+  return Object.fromEntries([WASM, WORKER].map((path) => [path, statSync(join(root, path)).size]))
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const sizes = await buildWasm({ force: true })
+  for (const [path, bytes] of Object.entries(sizes)) console.log(`${path}  ${bytes} bytes`)
+}

@@ -1,0 +1,80 @@
+/**
+ * A rectangle of a row-major float64 array: entry (i, j) is `data[offset + i * stride + j]`.
+ * The decompositions work in place on blocks; a matrix is the block that fills its array.
+ */
+export interface Block {
+  readonly data: Float64Array
+  readonly offset: number
+  readonly rows: number
+  readonly columns: number
+  readonly stride: number
+}
+
+/** 'N' takes a block as it is, 'T' its transpose. */
+export type Operation = 'N' | 'T'
+
+/**
+ * The float64 inner loops under the decompositions, named after their BLAS counterparts, on row-major blocks.
+ * An implementation may keep its own memory: only arrays from `allocate` may be passed to the other kernels,
+ * and they are valid until the `scope` in which they were made ends.
+ */
+export interface Kernels {
+  /** `length` zeros. */
+  allocate(length: number): Float64Array
+  /** Runs `body`, then frees whatever it allocated. */
+  scope<T>(body: () => T): T
+  /** C ← op(A)·op(B), or C ← C + op(A)·op(B) where `accumulate` is true. C must not overlap A or B. */
+  gemm(A: Block, opA: Operation, B: Block, opB: Operation, C: Block, accumulate?: boolean): void
+  /** C ← A·Aᵀ in full (both triangles, exactly symmetric). A [m, k], C [m, m] with stride m. */
+  syrk(A: Block, C: Block): void
+  /** y ← A·x, A symmetric [n, n] of which only the upper triangle is read. x and y have length n. */
+  symv(A: Block, x: Float64Array, y: Float64Array): void
+  /** y ← y + alpha·op(A)·x, on subarrays x and y of the fitting lengths. */
+  gemv(alpha: number, A: Block, opA: Operation, x: Float64Array, y: Float64Array): void
+  /** A ← A + alpha·x·yᵀ. x [rows], y [columns]. */
+  ger(alpha: number, x: Float64Array, y: Float64Array, A: Block): void
+  /** (x, y) ← (c·x − s·y, s·x + c·y): a plane rotation of two vectors of one length. */
+  rotate(x: Float64Array, y: Float64Array, c: number, s: number): void
+}
+
+/** The block of `rows` × `columns` that starts at `offset`; by default its rows follow on one another. */
+export function block(
+  data: Float64Array,
+  rows: number,
+  columns: number,
+  offset = 0,
+  stride = columns,
+): Block {
+  return { data, offset, rows, columns, stride }
+}
+
+/** The part of A with `rows` rows from `i` and `columns` columns from `j`; it shares A's storage. */
+export function part(A: Block, i: number, j: number, rows: number, columns: number): Block {
+  return { data: A.data, offset: A.offset + i * A.stride + j, rows, columns, stride: A.stride }
+}
+
+/** Row `i` of A from column `from` to `to`, sharing A's storage. */
+export function rowOf(A: Block, i: number, from = 0, to = A.columns): Float64Array {
+  const start = A.offset + i * A.stride
+  return A.data.subarray(start + from, start + to)
+}
+
+/** A copied row by row into `target`, a block of the same shape. */
+export function copyBlock(A: Block, target: Block): void {
+  for (let i = 0; i < A.rows; i++) rowOf(target, i).set(rowOf(A, i))
+}
+
+/** Aᵀ written to `target` [A.columns, A.rows], in square tiles so that both sides stay in cache. */
+export function transposeBlock(A: Block, target: Block): void {
+  const tile = 16
+  for (let i0 = 0; i0 < A.rows; i0 += tile) {
+    const i1 = Math.min(A.rows, i0 + tile)
+    for (let j0 = 0; j0 < A.columns; j0 += tile) {
+      const j1 = Math.min(A.columns, j0 + tile)
+      for (let i = i0; i < i1; i++) {
+        const row = A.offset + i * A.stride
+        for (let j = j0; j < j1; j++) target.data[target.offset + j * target.stride + i] = A.data[row + j]
+      }
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import { type Block, type Kernels, part, rowOf } from './kernels.ts'
+import { makeReflector } from './reflectors.ts'
+import type { RowQr } from './row-qr.ts'
+import { EPSILON } from './tridiagonal-ql.ts'
+
+/** X·P = Q·R: column j of X·P is column `permutation[j]` of X. */
+export interface PivotedRowQr extends RowQr {
+  readonly permutation: Int32Array
+}
+
+/** A downdated norm that has lost half its digits is computed anew (Drmač and Bujanović 2008; LAPACK's tol3z). */
+const RECOMPUTE = Math.sqrt(EPSILON)
+
+/**
+ * QR with column pivoting of the matrix whose columns are the rows of X [n, m], n ≤ m, in place: at each step the
+ * column with the largest remaining norm comes next, so that |R(0,0)| ≥ |R(1,1)| ≥ … shows the rank and the condition
+ * (Businger and Golub 1965; LAPACK xGEQP3, with the norm updates of xLAQP2). Entries are about 1 or less.
+ */
+export function pivotedRowQr(kernels: Kernels, X: Block): PivotedRowQr {
+  const n = X.rows
+  const tau = new Float64Array(n)
+  const permutation = Int32Array.from({ length: n }, (_, j) => j)
+  const norms = Float64Array.from({ length: n }, (_, j) => norm(rowOf(X, j)))
+  const exactNorms = norms.slice()
+  kernels.scope(() => {
+    const products = kernels.allocate(n)
+    for (let k = 0; k < n; k++) {
+      const pivot = largestFrom(norms, k)
+      if (pivot !== k) {
+        swapRows(X, k, pivot)
+        const moved = permutation[k]
+        permutation[k] = permutation[pivot]
+        permutation[pivot] = moved
+        norms[pivot] = norms[k]
+        exactNorms[pivot] = exactNorms[k]
+      }
+      const v = rowOf(X, k, k)
+      tau[k] = makeReflector(v)
+      if (k + 1 === n) return
+      if (tau[k] !== 0) {
+        const diagonal = v[0]
+        v[0] = 1
+        const below = part(X, k + 1, k, n - k - 1, X.columns - k)
+        const c = products.subarray(0, below.rows)
+        c.fill(0)
+        kernels.gemv(1, below, 'N', v, c)
+        kernels.ger(-tau[k], c, v, below)
+        v[0] = diagonal
+      }
+      for (let j = k + 1; j < n; j++) downdate(X, k, j, norms, exactNorms)
+    }
+  })
+  return { reduced: X, tau, permutation }
+}
+
+/** norms(j) ← the norm of row j beyond column k. */
+function downdate(X: Block, k: number, j: number, norms: Float64Array, exactNorms: Float64Array): void {
+  if (norms[j] === 0) return
+  const row = rowOf(X, j, k)
+  const quotient = Math.abs(row[0]) / norms[j]
+  const left = Math.max(0, 1 - quotient * quotient)
+  const share = norms[j] / exactNorms[j]
+  if (left * share * share <= RECOMPUTE) {
+    norms[j] = norm(row.subarray(1))
+    exactNorms[j] = norms[j]
+  } else norms[j] *= Math.sqrt(left)
+}
+
+function norm(x: Float64Array): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += x[i] * x[i]
+  return Math.sqrt(sum)
+}
+
+/** The first index of the largest number from `start` on. */
+function largestFrom(x: Float64Array, start: number): number {
+  let best = start
+  for (let j = start + 1; j < x.length; j++) if (x[j] > x[best]) best = j
+  return best
+}
+
+function swapRows(X: Block, i: number, j: number): void {
+  const a = rowOf(X, i)
+  const b = rowOf(X, j)
+  const copy = a.slice()
+  a.set(b)
+  b.set(copy)
+}

@@ -1,0 +1,87 @@
+import { describe, expect, test } from 'vitest'
+import type { Svd } from '../../src/engine/engine.ts'
+import { type Matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
+import { fullSvd } from '../../src/svd/full-svd.ts'
+import { gramSvd, gramValues, type RowSvd, Span } from '../../src/svd/gram-svd.ts'
+import type { Block, Kernels } from '../../src/svd/kernels.ts'
+import { scaleByPowerOfTwo, scaleToOne } from '../../src/svd/power-scale.ts'
+import { preconditionedJacobi, preconditionedJacobiValues } from '../../src/svd/preconditioned-jacobi.ts'
+import { type HardCase, hardCases } from './hard-cases.ts'
+import { svdRatios } from './lapack-ratios.ts'
+import { kernelSets, toBlock, toMatrix } from './support.ts'
+
+/** A method on rows, made into one on matrices: small cases would otherwise all go to the Jacobi route. */
+const onMatrices =
+  (decompose: (kernels: Kernels, Xt: Block) => RowSvd) =>
+  (A: Matrix, kernels: Kernels): Svd => {
+    const wide = A.rows < A.columns
+    const Xt = toBlock(kernels, toFloat64(wide ? A : transpose(A)))
+    const exponent = scaleToOne(Xt.data)
+    const { Ut, S, Vt } = decompose(kernels, Xt)
+    scaleByPowerOfTwo(S, exponent)
+    const [left, right] = [Ut, Vt].map((X) => transpose(toMatrix(X)))
+    return wide ? { U: right, S, V: left } : { U: left, S, V: right }
+  }
+
+const valuesOnMatrices =
+  (values: (kernels: Kernels, Xt: Block) => Float64Array) =>
+  (A: Matrix, kernels: Kernels): Float64Array => {
+    const Xt = toBlock(kernels, toFloat64(A.rows < A.columns ? A : transpose(A)))
+    const exponent = scaleToOne(Xt.data)
+    const S = values(kernels, Xt)
+    scaleByPowerOfTwo(S, exponent)
+    return S
+  }
+
+const methods = [
+  {
+    name: 'full SVD',
+    relative: false,
+    svd: (A: Matrix, kernels: Kernels) => fullSvd(A, 'thin', kernels),
+    values: (A: Matrix, kernels: Kernels) => fullSvd(A, 'none', kernels).S,
+  },
+  {
+    name: 'Gram route',
+    relative: false,
+    svd: onMatrices((kernels, Xt) => gramSvd(kernels, Xt, Span.float64)),
+    values: valuesOnMatrices((kernels, Xt) => gramValues(kernels, Xt, Span.float64)),
+  },
+  {
+    name: 'preconditioned Jacobi',
+    relative: true,
+    svd: onMatrices(preconditionedJacobi),
+    values: valuesOnMatrices(preconditionedJacobiValues),
+  },
+]
+
+function expectValues(S: Float64Array, hard: HardCase, ulp: number, relative: boolean): void {
+  if (hard.S.length > 0) expect(S).toHaveLength(hard.S.length)
+  hard.S.forEach((expected, i) => {
+    if (expected === null) return
+    const error = Math.abs(S[i] - expected)
+    expect(error, `S(${i}) = ${S[i]}, not ${expected}`).toBeLessThanOrEqual(hard.absolute * ulp * S[0])
+    if (relative && hard.relative) expect(error).toBeLessThanOrEqual(hard.relative * expected)
+  })
+}
+
+describe.each(kernelSets)('hard cases on %s kernels', (_, kernels) => {
+  describe.each(methods)('$name', ({ svd, values, relative }) => {
+    test.each(hardCases.map((hard) => [`${hard.number}: ${hard.name}`, hard] as const))(
+      '%s',
+      (_name, hard) => {
+        const ulp = hard.A.data instanceof Float32Array ? 2 ** -23 : 2 ** -52
+        const result = svd(hard.A, kernels)
+        expectValues(result.S, hard, ulp, relative)
+        const n = Math.min(hard.A.rows, hard.A.columns)
+        expect([result.U.rows, result.U.columns]).toEqual([hard.A.rows, n])
+        expect([result.V.rows, result.V.columns]).toEqual([hard.A.columns, n])
+        const { t1, t2, t3, t4 } = svdRatios(hard.A, result, ulp)
+        expect(t1).toBeLessThan(10)
+        expect(t2).toBeLessThan(10)
+        expect(t3).toBeLessThan(10)
+        expect(t4).toBe(0)
+        expectValues(values(hard.A, kernels), hard, ulp, relative)
+      },
+    )
+  })
+})

@@ -1,0 +1,143 @@
+import { describe, expect, test } from 'vitest'
+import { identity, type Matrix, zeros } from '../../src/matrix/matrix.ts'
+import { fullSvd } from '../../src/svd/full-svd.ts'
+import { svdRatios } from './lapack-ratios.ts'
+import { EPS, kernelSets, uniform, withSingularValues } from './support.ts'
+
+const UNDERFLOW = 2 ** -1022
+const OVERFLOW = Number.MAX_VALUE
+
+/** The size pairs of LAPACK's svd.in, then some beyond the order where the Gram route takes over. */
+const sizes: [number, number][] = [
+  [0, 0],
+  [0, 1],
+  [0, 3],
+  [1, 0],
+  [1, 1],
+  [1, 2],
+  [2, 0],
+  [2, 1],
+  [3, 0],
+  [3, 1],
+  [3, 3],
+  [10, 10],
+  [10, 16],
+  [16, 10],
+  [16, 30],
+  [30, 16],
+  [30, 30],
+  [30, 40],
+  [40, 30],
+  [40, 40],
+  [65, 65],
+  [66, 97],
+  [97, 66],
+  [110, 131],
+]
+
+/** D evenly spaced from 1 to ulp, with random signs (xDRVBD type 3). */
+function evenlySpaced(n: number, seed: number): Float64Array {
+  const next = uniform(seed)
+  return Float64Array.from({ length: n }, (_, i) => {
+    const size = n === 1 ? 1 : 1 - (i / (n - 1)) * (1 - EPS)
+    return next() < 0 ? -size : size
+  })
+}
+
+/** D falling geometrically from 1 to ulp: far more small values than large ones. */
+function geometric(n: number): Float64Array {
+  return Float64Array.from({ length: n }, (_, i) => EPS ** (n === 1 ? 0 : i / (n - 1)))
+}
+
+function times(A: Matrix, factor: number): Matrix {
+  return { ...A, data: A.data.map((x) => x * factor) }
+}
+
+function rectangle(m: number, n: number): Matrix {
+  const A = zeros(m, n)
+  const I = identity(Math.min(m, n))
+  for (let i = 0; i < I.rows; i++) A.data[i * n + i] = 1
+  return A
+}
+
+const types: [string, (m: number, n: number) => Matrix][] = [
+  ['zero', zeros],
+  ['identity', rectangle],
+  ['evenly spaced', (m, n) => withSingularValues(m, n, evenlySpaced(Math.min(m, n), 3), 100 * m + n)],
+  [
+    'near underflow',
+    (m, n) => times(withSingularValues(m, n, evenlySpaced(Math.min(m, n), 4), m + n), UNDERFLOW / EPS),
+  ],
+  [
+    'near overflow',
+    (m, n) => times(withSingularValues(m, n, evenlySpaced(Math.min(m, n), 5), m + n), OVERFLOW * EPS),
+  ],
+  ['geometric', (m, n) => withSingularValues(m, n, geometric(Math.min(m, n)), 100 * m + n)],
+]
+
+const matrices = types.map(([name, make]) => [name, sizes.map(([m, n]) => make(m, n))] as const)
+
+describe.each(kernelSets)("LAPACK's test matrices on %s kernels", (_, kernels) => {
+  test.each(matrices)('%s', (_name, all) => {
+    for (const A of all) {
+      const { rows: m, columns: n } = A
+      const svd = fullSvd(A, 'thin', kernels)
+      const { t1, t2, t3, t4 } = svdRatios(A, svd, EPS)
+      const where = `${m}×${n}`
+      expect(t1, `T1 ${where}`).toBeLessThan(10)
+      expect(t2, `T2 ${where}`).toBeLessThan(10)
+      expect(t3, `T3 ${where}`).toBeLessThan(10)
+      expect(t4, `T4 ${where}`).toBe(0)
+      const alone = fullSvd(A, 'none', kernels)
+      expect([alone.U.data.length, alone.V.data.length]).toEqual([0, 0])
+      // T7: values with and without vectors.
+      const limit = 10 * Math.min(m, n) * EPS * (svd.S[0] ?? 0)
+      alone.S.forEach((s, i) => {
+        expect(Math.abs(s - svd.S[i]), `S(${i}) ${where}`).toBeLessThanOrEqual(limit)
+      })
+    }
+  })
+})
+
+describe('large spans', () => {
+  const [, kernels] = kernelSets[1]
+  const n = 180
+  const cases: [string, Float64Array][] = [
+    ['geometric', geometric(n)],
+    [
+      'one large value over a bulk',
+      Float64Array.from({ length: n }, (_, i) => (i === 0 ? 1 : 1e-6 * (1 - i / (2 * n)))),
+    ],
+    ['steps of 100', Float64Array.from({ length: n }, (_, i) => 100 ** -Math.floor(i / 36))],
+    ['rank 8 and rounding', Float64Array.from({ length: n }, (_, i) => (i < 8 ? 1 / (i + 1) : 1e-17))],
+    ['rank 90 exactly', Float64Array.from({ length: n }, (_, i) => (i < 90 ? 1 : 0))],
+  ]
+  test.each(cases)('%s: values to rounding, factors orthonormal', (_name, s) => {
+    for (const m of [n, 200]) {
+      const A = withSingularValues(m, n, s, m)
+      const svd = fullSvd(A, 'thin', kernels)
+      const { t1, t2, t3, t4 } = svdRatios(A, svd, EPS)
+      for (const ratio of [t1, t2, t3, t4]) expect(ratio).toBeLessThan(10)
+      const alone = fullSvd(A, 'none', kernels).S
+      s.forEach((expected, i) => {
+        expect(Math.abs(svd.S[i] - expected)).toBeLessThan(100 * EPS)
+        expect(Math.abs(alone[i] - expected)).toBeLessThan(100 * EPS)
+      })
+    }
+  })
+
+  test('float32 data take one pass, and that leaves less than their own rounding', () => {
+    const s = Float64Array.from({ length: 200 }, (_, i) => 10 ** (-i / 40))
+    const A = withSingularValues(200, 200, s, 9)
+    const single = { ...A, data: Float32Array.from(A.data) }
+    const svd = fullSvd(single, 'thin', kernels)
+    const { t1, t2, t3 } = svdRatios(single, svd, 2 ** -23)
+    expect(t1).toBeLessThan(0.01)
+    expect(t2).toBeLessThan(10)
+    expect(t3).toBeLessThan(10)
+    const exact = fullSvd({ ...A, data: Float64Array.from(single.data) }, 'thin', kernels).S
+    svd.S.forEach((value, i) => {
+      expect(Math.abs(value - exact[i])).toBeLessThan(1e-12)
+    })
+  })
+})
