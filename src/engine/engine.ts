@@ -70,3 +70,6 @@ export interface Engine {
   svd(A: Matrix, vectors: Vectors): Svd
   resident(A: Matrix | HalfMatrix): ResidentMatrix
 }
+
+/** The part of an engine that multiplies; decompositions are built on it. */
+export type Products = Pick<Engine, 'name' | 'threads' | 'multiply' | 'gram' | 'resident'>

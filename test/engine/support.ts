@@ -24,15 +24,28 @@ export function randomMatrix(
 }
 
 /** |A|, entry by entry, in float64. */
-export const absolute = (A: Matrix): Matrix => matrix(A.rows, A.columns, Float64Array.from(A.data, Math.abs))
+export const absolute = (A: Matrix): Matrix<Float64Array> =>
+  matrix(A.rows, A.columns, Float64Array.from(A.data, Math.abs))
 
-/** The largest |X − Y| as a multiple of `factor`·scale, entry by entry; 0 where both are equal. */
+/**
+ * The largest |X − Y| as a multiple of `factor`·scale, entry by entry: 0 where both are equal, NaN where one
+ * of them is, Infinity where the shapes differ.
+ */
 export function largestExcess(X: Matrix, Y: Matrix, scale: Matrix, factor: number): number {
+  if (X.rows !== Y.rows || X.columns !== Y.columns || X.data.length !== Y.data.length) return Infinity
   let worst = 0
   for (let i = 0; i < X.data.length; i++) {
     const difference = Math.abs(X.data[i] - Y.data[i])
-    if (difference !== 0) worst = Math.max(worst, difference / (factor * scale.data[i]))
     if (Number.isNaN(difference)) return Number.NaN
+    if (difference !== 0) worst = Math.max(worst, difference / (factor * scale.data[i]))
   }
   return worst
+}
+
+const bytesOf = ({ data }: Matrix) => Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+
+/** Whether X and Y have one shape and type and the same bits. */
+export function sameBits(X: Matrix, Y: Matrix): boolean {
+  const sameShape = X.rows === Y.rows && X.columns === Y.columns
+  return sameShape && X.data.constructor === Y.data.constructor && bytesOf(X).equals(bytesOf(Y))
 }
