@@ -7,7 +7,7 @@ import { gram, multiply } from './products.ts'
 import { resident } from './resident.ts'
 import { selfCheck } from './self-check.ts'
 import { bindLapack, type Integers, type Koffi, type Lapack } from './symbols.ts'
-import { ACCELERATE_THREADS, setUpVendor } from './vendor.ts'
+import { setUpVendor, setVariables } from './vendor.ts'
 
 export interface LapackOptions {
   /** Threads for the library to use; those the machine has by default. */
@@ -29,9 +29,12 @@ export interface LapackLibrary {
   readonly threads: number
 }
 
-export type LapackResult =
-  | { readonly engine: Engine; readonly library: LapackLibrary }
-  | { readonly reason: string }
+interface Found {
+  readonly engine: Engine
+  readonly library: LapackLibrary
+}
+
+export type LapackResult = Found | { readonly reason: string }
 
 /**
  * An engine over the system's LAPACK: OpenBLAS, MKL, Accelerate or the reference library, whichever is found first,
@@ -40,8 +43,7 @@ export type LapackResult =
  * depend on the library, the processor and the number of threads.
  */
 export function createLapackEngine(options: LapackOptions = {}): LapackResult {
-  const { threads = availableParallelism(), system = process, loadKoffi = requireKoffi } = options
-  const env = options.library === undefined ? system.env : { [LIBRARY_VARIABLE]: options.library }
+  const { threads = availableParallelism(), library, system = process, loadKoffi = requireKoffi } = options
   let koffi: Koffi
   try {
     koffi = loadKoffi()
@@ -50,17 +52,24 @@ export function createLapackEngine(options: LapackOptions = {}): LapackResult {
       reason: `the optional package koffi can't be loaded (${firstLine(error)}); run npm install koffi`,
     }
   }
-  // Accelerate reads it when it is first used, and has no function to set it.
-  if (system.platform === 'darwin') process.env[ACCELERATE_THREADS] ??= String(threads)
+  if (library !== undefined) return tryLibrary(koffi, library, threads)
+  const named = system.env[LIBRARY_VARIABLE]
+  if (named) {
+    const result = tryLibrary(koffi, named, threads)
+    if ('engine' in result) return result
+    return { reason: `the library that ${LIBRARY_VARIABLE} names can't be used: ${result.reason}` }
+  }
+  return firstUsable(koffi, candidateLibraries(system), threads)
+}
 
-  const candidates = candidateLibraries({ platform: system.platform, arch: system.arch, env })
+function firstUsable(koffi: Koffi, candidates: readonly string[], threads: number): LapackResult {
   const refusals: string[] = []
   for (const path of candidates) {
     const result = tryLibrary(koffi, path, threads)
     if ('engine' in result) return result
-    if (result.found || env[LIBRARY_VARIABLE] !== undefined) refusals.push(`${path}: ${result.reason}`)
+    if (result.loaded) refusals.push(result.reason)
   }
-  if (refusals.length > 0) return { reason: `no usable LAPACK library (${refusals.join('; ')})` }
+  if (refusals.length > 0) return { reason: `no usable LAPACK library: ${refusals.join('; ')}` }
   return { reason: `no LAPACK library found; install OpenBLAS, or name one in ${LIBRARY_VARIABLE}` }
 }
 
@@ -68,22 +77,26 @@ function requireKoffi(): Koffi {
   return createRequire(import.meta.url)('koffi')
 }
 
-type Attempt = Exclude<LapackResult, { reason: string }> | { found: boolean; reason: string }
+interface Refusal {
+  readonly loaded: boolean
+  readonly reason: string
+}
 
-function tryLibrary(koffi: Koffi, path: string, threads: number): Attempt {
+function tryLibrary(koffi: Koffi, path: string, threads: number): Found | Refusal {
   let handle: ReturnType<Koffi['load']>
+  setVariables(path, threads)
   try {
     // MKL loads parts of itself that look for each other among the global symbols, and ends the process if it can't.
     handle = koffi.load(path, { global: path.includes('mkl') })
   } catch (error) {
-    return { found: false, reason: firstLine(error) }
+    return { loaded: false, reason: `${path}: ${firstLine(error)}` }
   }
   const bound = bindLapack(handle)
-  if (bound === null) return { found: true, reason: 'it lacks routines of BLAS or LAPACK' }
-  const vendor = setUpVendor(handle, threads, bound.version)
+  if (bound === null) return { loaded: true, reason: `${path} lacks routines of BLAS or LAPACK` }
+  const vendor = setUpVendor(handle, path, threads, bound.version)
   const engine = engineOver(bound.lapack, vendor.threads)
   const failure = check(engine)
-  if (failure !== null) return { found: true, reason: failure }
+  if (failure !== null) return { loaded: true, reason: `${path} ${failure}` }
   return { engine, library: { path, integers: bound.lapack.integers, ...vendor } }
 }
 
@@ -104,7 +117,7 @@ function check(engine: Engine): string | null {
   try {
     return selfCheck(engine)
   } catch (error) {
-    return firstLine(error)
+    return `failed on a small known matrix (${firstLine(error)})`
   }
 }
 

@@ -77,7 +77,7 @@ function multiplyNormal(lapack: Lapack, A: Matrix, X: Matrix): Matrix {
 function residualSquared(lapack: Lapack, A: Matrix, B: Float64Matrix, C: Float64Matrix): number {
   let sum = 0
   forEachPanel(A, Float64Array, (panel, first) => {
-    const difference = { ...panel, data: Float64Array.from(panel.data) }
+    const difference = { ...panel, data: new Float64Array(panel.data) }
     updateProduct(lapack, 'C -= T', difference, rowsOf(B, first, panel.rows), C)
     sum += sumOfSquares(difference)
   })
@@ -100,7 +100,7 @@ function inCommonType(A: Matrix, X: Matrix, compute: (X: Matrix, type: FloatType
   const ownType = floatTypeOf(X.data)
   const type = floatTypeOf(A.data) === Float32Array ? ownType : Float64Array
   const result = compute(type === ownType ? X : toFloat64(X), type)
-  return type === ownType ? result : { ...result, data: ownType.from(result.data) }
+  return type === ownType ? result : { ...result, data: new ownType(result.data) }
 }
 
 function zerosOf(type: FloatType, rows: number, columns: number): Matrix {

@@ -27,7 +27,7 @@ const KNOWN_VALUES = fromRows([
  */
 export function selfCheck(engine: Engine): string | null {
   const failed = CHECKS.find(([, passes]) => !passes(engine))
-  return failed === undefined ? null : `its ${failed[0]} of a small known matrix is wrong`
+  return failed === undefined ? null : `gets the ${failed[0]} of a small known matrix wrong`
 }
 
 const CHECKS: readonly [string, (engine: Engine) => boolean][] = [

@@ -24,9 +24,9 @@ const ROUTINES = {
   // jobz uplo n A lda W work lwork iwork liwork info
   dsyevd: 'ccipippipii',
   // m n A lda tau work lwork info
-  dgelqf: 'iipippii',
+  dgeqrf: 'iipippii',
   // m n k A lda tau work lwork info
-  dorglq: 'iiipippii',
+  dorgqr: 'iiipippii',
 } as const
 
 export type Routine = keyof typeof ROUTINES

@@ -8,8 +8,8 @@ export interface Vendor {
   readonly threads: number
 }
 
-/** The environment variable Apple's Accelerate takes its number of threads from, when it is first used. */
-export const ACCELERATE_THREADS = 'VECLIB_MAXIMUM_THREADS'
+/** Where Apple's Accelerate takes its number of threads from, when it is first used: there is no function for it. */
+const ACCELERATE_THREADS = 'VECLIB_MAXIMUM_THREADS'
 
 /** MKL's buffer for its version is documented as 198 characters; longer ones are cut. */
 const MKL_VERSION_LENGTH = 198
@@ -22,10 +22,29 @@ const OPENBLAS_SPELLINGS: readonly ((name: string) => string)[] = [
   (name) => `scipy_${name}64_`,
 ]
 
-/** Sets the number of threads where the library has a function for it, and reads its description of itself. */
-export function setUpVendor(handle: LibraryHandle, threads: number, lapackVersion: string): Vendor {
-  return openblas(handle, threads) ?? mkl(handle, threads) ?? other(lapackVersion, threads)
+/** Sets what the library at `path` reads from the environment, unless someone has. To be called before it is loaded. */
+export function setVariables(path: string, threads: number): void {
+  if (isAccelerate(path)) process.env[ACCELERATE_THREADS] ??= String(threads)
 }
+
+/** Sets the number of threads where the library has a function for it, and reads its description of itself. */
+export function setUpVendor(
+  handle: LibraryHandle,
+  path: string,
+  threads: number,
+  lapackVersion: string,
+): Vendor {
+  return (
+    openblas(handle, threads) ??
+    mkl(handle, threads) ?? {
+      version: `LAPACK ${lapackVersion}`,
+      // The reference library has one thread.
+      threads: isAccelerate(path) ? Number(process.env[ACCELERATE_THREADS]) : 1,
+    }
+  )
+}
+
+const isAccelerate = (path: string): boolean => path.includes('Accelerate.framework')
 
 function openblas(handle: LibraryHandle, threads: number): Vendor | null {
   for (const spell of OPENBLAS_SPELLINGS) {
@@ -49,12 +68,6 @@ function mkl(handle: LibraryHandle, threads: number): Vendor | null {
     version: text.toString('latin1').split('\0')[0].trim(),
     threads: used === null ? threads : Number(used()),
   }
-}
-
-/** Reference LAPACK has one thread; Accelerate doesn't tell. */
-function other(lapackVersion: string, threads: number): Vendor {
-  const accelerate = process.platform === 'darwin'
-  return { version: `LAPACK ${lapackVersion}`, threads: accelerate ? threads : 1 }
 }
 
 type Native = (...args: unknown[]) => unknown
