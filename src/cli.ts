@@ -85,7 +85,14 @@ export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: stri
 function addCommonOptions(command: Command): void {
   const group = 'In every command:'
   command.optionsGroup(group)
-  for (const option of [common.json(), common.quiet(), ...common.colour(), common.debug()])
+  for (const option of [
+    common.json(),
+    common.quiet(),
+    common.engine(),
+    common.threads(),
+    ...common.colour(),
+    common.debug(),
+  ])
     command.addOption(option)
   command.addHelpOption(new Option('-h, --help', 'show this help').helpGroup(group))
 }

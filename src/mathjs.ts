@@ -15,26 +15,28 @@
  */
 
 import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
+import { engineFor } from './engine/engine-for.ts'
 import { embeddedDocs } from './mathjs/docs.ts'
 import { createFloatMatrix, createFloatMatrixClass, type FloatMatrix } from './mathjs/float-matrix.ts'
 import {
   createFloatAdd,
-  createFloatMultiply,
   createFloatSubtract,
   createFloatTranspose,
+  floatMultiplyFactory,
 } from './mathjs/operations.ts'
-import { createSvd, type SvdOptions, type SvdResult } from './mathjs/svd.ts'
+import { type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
 
 export type { FloatMatrix, SvdOptions, SvdResult }
 export {
   createFloatAdd,
   createFloatMatrix,
   createFloatMatrixClass,
-  createFloatMultiply,
   createFloatSubtract,
   createFloatTranspose,
-  createSvd,
 }
+
+export const createFloatMultiply = floatMultiplyFactory(engineFor)
+export const createSvd = svdFactory(engineFor)
 
 /** All factories, in an order `math.import` can take: the type first. */
 export const loraSvd = [

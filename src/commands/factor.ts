@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import type { EngineRequest } from '../engine/policy.ts'
 import { type FactorFlags, planFactor } from '../factor/plan.ts'
 import { integer, number } from './options.ts'
 import type { Run } from './run.ts'
@@ -53,11 +54,11 @@ export function addFactor(program: Command, run: Run): void {
       ]),
     )
     .addHelpText('after', EXAMPLES)
-    .action((input: string, flags: FactorFlags & { json: boolean; quiet: boolean }) =>
+    .action((input: string, flags: FactorFlags & EngineRequest & { json: boolean; quiet: boolean }) =>
       run(async (terminal) => {
         const plan = planFactor(input, flags)
         const { factor } = await import('../factor/factor.ts')
-        return factor(plan, flags, terminal)
+        return factor(plan, flags, flags, terminal)
       }),
     )
 }

@@ -38,6 +38,9 @@ export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
   }
 }
 
+/** More threads than any machine this runs on has. */
+const MAX_THREADS = 256
+
 /** Options that mean the same in every command. */
 export const common = {
   json: () => new Option('--json', 'print one JSON document and nothing else').default(false),
@@ -46,5 +49,17 @@ export const common = {
     new Option('--color', 'colour even into a pipe'),
     new Option('--no-color', 'no colour even on a terminal'),
   ],
+  engine: () =>
+    new Option(
+      '--engine <name>',
+      "what computes: the embedded wasm, the system's lapack, or what suits the work",
+    )
+      .choices(['auto', 'wasm', 'lapack'])
+      .default('auto')
+      .env('LORA_SVD_ENGINE'),
+  threads: () =>
+    new Option('--threads <n>', 'threads that compute (default: those of this machine)')
+      .argParser(integer(1, MAX_THREADS))
+      .env('LORA_SVD_THREADS'),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

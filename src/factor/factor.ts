@@ -1,3 +1,5 @@
+import { openEngine } from '../engine/open-engine.ts'
+import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { badInput, badUsage, ExitCode } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { assertFinite } from '../formats/finite.ts'
@@ -7,7 +9,6 @@ import { relativeResidual } from '../matrix/residual.ts'
 import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
 import { chooseRank, type RankRule } from '../rank/rules.ts'
 import { writeJson } from '../report/json.ts'
-import { jacobiSvd } from '../svd/jacobi.ts'
 import { removingTemporaries } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { factorDocument } from './document.ts'
@@ -36,6 +37,7 @@ export interface FactorResult {
 /** Reads a matrix, factors it, writes the factors, measures what was written, and reports. Gives the exit code. */
 export async function factor(
   plan: FactorPlan,
+  request: EngineRequest,
   output: { json: boolean; quiet: boolean },
   terminal: Terminal,
 ): Promise<number> {
@@ -44,7 +46,8 @@ export async function factor(
   assertFactorable(plan, source)
 
   const W = source.matrix
-  const svd = jacobiSvd(W)
+  const engine = await openEngine(request, decompositionFlops(W.rows, W.columns))
+  const svd = engine.svd(W, 'thin')
   const rank = chooseRank(svd.S, plan.rule, plan.limits)
   const dtype = outputDtype(plan, source.dtype)
   const chunks = factorsChunks(factorsOf(svd, rank), dtype, plan.format)
