@@ -1,5 +1,6 @@
 import { Command, CommanderError, Help, Option } from 'commander'
 import { addDemo } from './commands/demo.ts'
+import { addDoctor } from './commands/doctor.ts'
 import { addFactor } from './commands/factor.ts'
 import { helpTopics } from './commands/help-topics.ts'
 import { common } from './commands/options.ts'
@@ -77,6 +78,7 @@ export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: stri
   for (const option of common.colour()) program.addOption(option)
   addDemo(program, run)
   addFactor(program, run)
+  addDoctor(program, run)
   for (const command of program.commands) addCommonOptions(command)
   addHelp(program, terminal)
   return program
