@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { Svd } from '../../src/engine/engine.ts'
 import { createWasmRuntime } from '../../src/engine/wasm/runtime.ts'
 import { wasmSvdKernels } from '../../src/engine/wasm/svd-kernels.ts'
 import { type Float64Matrix, matrix, transpose } from '../../src/matrix/matrix.ts'
@@ -21,6 +22,10 @@ const anyMatrix = fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, 
     })
     .map((entries) => matrix(m, n, Float64Array.from(entries))),
 )
+
+const bytes = (x: Float64Array) => new Uint8Array(x.buffer, x.byteOffset, x.byteLength)
+const sameBits = (x: Float64Array, y: Float64Array): boolean => Buffer.compare(bytes(x), bytes(y)) === 0
+const partOf = (svd: Svd, part: 'U' | 'S' | 'V') => (part === 'S' ? svd.S : svd[part].data)
 
 const frobenius = (x: Float64Array): number => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0))
 
@@ -145,9 +150,14 @@ describe('fullSvd', () => {
           'thin',
           kernels,
         )
-        expect(scaled.U).toEqual(U)
-        expect(scaled.V).toEqual(V)
-        expect(scaled.S).toEqual(S.map((s) => s * 2 ** k))
+        expect(sameBits(scaled.U.data, U.data)).toBe(true)
+        expect(sameBits(scaled.V.data, V.data)).toBe(true)
+        expect(
+          sameBits(
+            scaled.S,
+            S.map((s) => s * 2 ** k),
+          ),
+        ).toBe(true)
       }
     }
   })
@@ -172,9 +182,11 @@ describe('fullSvd', () => {
 
   test('the same bits for any number of threads', () => {
     const A = randomMatrix(620, 600, 3)
-    const results = [1, 3].map((threads) => {
+    const results = [1, 2].map((threads) => {
       const runtime = createWasmRuntime({ threads })
       const mine = wasmSvdKernels(runtime)
+      // A worker joins when it is up, which a busy machine may delay.
+      for (let i = 0; i < 50 && threads > 1 && runtime.joins() === 0; i++) fullSvd(A, 'none', mine)
       const svd = fullSvd(A, 'thin', mine)
       const alone = fullSvd(A, 'none', mine)
       const joins = runtime.joins()
@@ -182,8 +194,10 @@ describe('fullSvd', () => {
       return { svd, alone, joins }
     })
     expect(results[1].joins).toBeGreaterThan(0)
-    expect(results[1].svd).toEqual(results[0].svd)
-    expect(results[1].alone).toEqual(results[0].alone)
+    for (const part of ['U', 'S', 'V'] as const) {
+      expect(sameBits(partOf(results[1].svd, part), partOf(results[0].svd, part))).toBe(true)
+    }
+    expect(sameBits(results[1].alone.S, results[0].alone.S)).toBe(true)
   })
 
   test('the singular values of a block diagonal matrix are those of its blocks', () => {
