@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander'
 import { LoraSvdError } from '../errors.ts'
 
-/** Parsers of option values for commander: each throws InvalidArgumentError with what it expected. */
+/** Parsers of option values for commander: each throws InvalidArgumentError with what it expected, as half a sentence. */
 
 /** An integer from `least` to `most`, written in decimal. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -9,7 +9,7 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: s
     const value = Number(text)
     if (!/^[+-]?\d+$/.test(text) || value < least || value > most) {
       const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
-      throw new InvalidArgumentError(`Expected an integer ${range}.`)
+      throw new InvalidArgumentError(`expected an integer ${range}`)
     }
     return value
   }
@@ -19,7 +19,7 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: s
 export function number(expected: string, isValid: (x: number) => boolean): (text: string) => number {
   return (text) => {
     const value = text.trim() === '' ? Number.NaN : Number(text)
-    if (!Number.isFinite(value) || !isValid(value)) throw new InvalidArgumentError(`Expected ${expected}.`)
+    if (!Number.isFinite(value) || !isValid(value)) throw new InvalidArgumentError(`expected ${expected}`)
     return value
   }
 }
@@ -32,7 +32,7 @@ export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
     try {
       return parse(text)
     } catch (error) {
-      if (error instanceof LoraSvdError) throw new InvalidArgumentError(`${error.message}.`)
+      if (error instanceof LoraSvdError) throw new InvalidArgumentError(error.message)
       throw error
     }
   }

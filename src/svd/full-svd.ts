@@ -1,4 +1,3 @@
-import type { Svd, Vectors } from '../engine/engine.ts'
 import { type Float64Matrix, type Matrix, zeros } from '../matrix/matrix.ts'
 import { requireFinite } from './finite.ts'
 import { gramSvd, gramValues, JACOBI_ORDER, type RowSvd, Span } from './gram-svd.ts'
@@ -8,6 +7,7 @@ import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
 import { shortSideRows } from './short-side.ts'
 import { fixSigns } from './signs.ts'
+import type { Svd, Vectors } from './types.ts'
 
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
 const ILL_CONDITIONED = 1e7

@@ -1,9 +1,9 @@
-import type { Svd, Vectors } from '../engine/engine.ts'
 import type { RowSvd } from './gram-svd.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { type PivotedRowQr, pivotedRowQr } from './pivoted-qr.ts'
 import { orthonormalRows, type RowQr, rowQr } from './row-qr.ts'
+import type { Svd, Vectors } from './types.ts'
 
 /**
  * The SVD of X, whose columns are the rows of `Xt` [n, m], n ≤ m, with the small singular values as accurate as the
