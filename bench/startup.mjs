@@ -7,7 +7,7 @@ import { join } from 'node:path'
 const RUNS = 40
 const EMPTY = 'node -e 0'
 const COMMANDS = {
-  'demo': { command: 'node bin/lora-svd.js demo', limit: 2.0 },
+  demo: { command: 'node bin/lora-svd.js demo', limit: 2.0 },
   '--help': { command: 'node bin/lora-svd.js --help', limit: 1.6 },
 }
 
