@@ -12,7 +12,7 @@ import { Task } from './task'
 export const DEPTH_F32: u32 = 512
 export const DEPTH_F64: u32 = 256
 /** Rows of A packed at a time: 256 KiB, half of a 512 KiB second-level cache. */
-const ROWS: u32 = 128
+export const ROWS: u32 = 128
 /** The widest tile of C a thread may be given, which bounds its packed B. */
 const MAX_TILE_COLUMNS: u32 = 512
 
@@ -20,8 +20,8 @@ export function blockDepth<D>(): u32 {
   return sizeof<D>() === 4 ? DEPTH_F32 : DEPTH_F64
 }
 
-const PACKED_A_BYTES: usize = (ROWS * DEPTH_F32 * 4) as usize
-const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
+export const PACKED_A_BYTES: usize = (ROWS * DEPTH_F32 * 4) as usize
+export const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
 
 /** Bytes of private memory a thread needs to compute tiles. */
 export const GEMM_SCRATCH_BYTES: usize = SPARE_BYTES + PACKED_A_BYTES + PACKED_B_BYTES
@@ -32,8 +32,12 @@ export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
   const row0 = (tile / tilesAcross) * task.tileRows
   const column0 = (tile % tilesAcross) * task.tileColumns
   const row1 = min(task.m, row0 + task.tileRows)
-  const columns = min(task.tileColumns, task.n - column0)
-  if (task.lowerOnly && column0 >= row1) return
+  let columns = min(task.tileColumns, task.n - column0)
+  const lowerOnly = task.lowerOnly !== 0
+  if (lowerOnly) {
+    if (column0 >= row1) return
+    columns = min(columns, row1 - column0)
+  }
 
   const spare = scratch
   const packedA = spare + SPARE_BYTES
@@ -47,9 +51,12 @@ export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
     pack<D>(packedB, task.b, task.typeB, task.strideB, !task.transposeB, column0, columns, p, depth, width)
     for (let i = row0; i < row1; i += ROWS) {
       const rows = min(ROWS, row1 - i)
+      // what lies right of these rows' diagonal is in the upper triangle
+      if (lowerOnly && column0 >= i + rows) continue
+      const needed = lowerOnly ? min(columns, i + rows - column0) : columns
       pack<D>(packedA, task.a, task.typeA, task.strideA, task.transposeA !== 0, i, rows, p, depth, height)
       const c = task.c + (i as usize) * strideC + column0 * sizeof<D>()
-      multiplyPacked<D>(packedA, packedB, rows, columns, depth, c, strideC, accumulate, spare)
+      multiplyPacked<D>(packedA, packedB, rows, needed, depth, c, strideC, accumulate, spare)
     }
   }
 }

@@ -1,12 +1,21 @@
 /** The kernels the host calls. Addresses are bytes in the shared memory that the host hands out. */
 import { GEMM_SCRATCH_BYTES, gemmTile } from './gemm'
+import { normalTile } from './normal'
+import { frobeniusTile, residualTile } from './reduce'
 import { Task } from './task'
 import { TYPE_F32 } from './widen'
 
 export { mirrorLower } from './gemm'
-export { gemv, gemvTransposed, ger, rotate, symv } from './vectors'
+export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
+export { packRight } from './normal'
+export { sumMatrices, sumTree } from './reduce'
+export { symv, symvRows } from './symv'
+export { axpy, dot, rotate, threeDots } from './vector'
 
-export const KIND_GEMM: u32 = 0
+const KIND_GEMM: u32 = 0
+const KIND_NORMAL: u32 = 1
+const KIND_FROBENIUS: u32 = 2
+const KIND_RESIDUAL: u32 = 3
 
 /** The first byte the host may hand out. */
 export function heapBase(): usize {
@@ -24,7 +33,26 @@ export function work(taskAddress: usize, scratch: usize): void {
   for (;;) {
     const tile = atomic.add<u32>(taskAddress + offsetof<Task>('next'), 1)
     if (tile >= task.tiles) return
-    if (task.arithmetic === TYPE_F32) gemmTile<f32>(task, tile, scratch)
-    else gemmTile<f64>(task, tile, scratch)
+    doTile(task, tile, scratch)
+  }
+}
+
+function doTile(task: Task, tile: u32, scratch: usize): void {
+  const single = task.arithmetic === TYPE_F32
+  switch (task.kind) {
+    case KIND_GEMM:
+      if (single) gemmTile<f32>(task, tile, scratch)
+      else gemmTile<f64>(task, tile, scratch)
+      break
+    case KIND_NORMAL:
+      if (single) normalTile<f32>(task, tile, scratch)
+      else normalTile<f64>(task, tile, scratch)
+      break
+    case KIND_FROBENIUS:
+      frobeniusTile(task, tile)
+      break
+    case KIND_RESIDUAL:
+      residualTile(task, tile, scratch)
+      break
   }
 }

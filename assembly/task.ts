@@ -9,7 +9,7 @@ export class Task {
   tiles: u32
   /** Float type of the arithmetic and the result: TYPE_F32 or TYPE_F64. */
   arithmetic: u32
-  /** The result is m × n; sums run over k. */
+  /** A product's result is m × n and its sums run over k; other kinds say what they are. */
   m: u32
   n: u32
   k: u32
@@ -30,6 +30,6 @@ export class Task {
   lowerOnly: u32
   tileRows: u32
   tileColumns: u32
-  /** One float64 a tile, for kinds that reduce to a number. */
+  /** What tiles leave for the host to add up: a float64 each, or for KIND_NORMAL a k × n matrix each. */
   partials: usize
 }

@@ -8,7 +8,7 @@ import { build } from 'esbuild'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const WASM = 'dist/engine.wasm'
 const WORKER = 'dist/worker.js'
-const WORKER_SOURCE = 'src/engine/wasm/worker.ts'
+const WORKER_SOURCES = ['src/engine/wasm/worker.ts', 'src/engine/wasm/control.ts']
 
 const kernelSources = () =>
   readdirSync(join(root, 'assembly'))
@@ -32,7 +32,7 @@ async function buildKernels() {
 async function buildWorker() {
   await build({
     absWorkingDir: root,
-    entryPoints: [WORKER_SOURCE],
+    entryPoints: [WORKER_SOURCES[0]],
     outfile: WORKER,
     bundle: true,
     platform: 'node',
@@ -48,7 +48,7 @@ export async function buildWasm({ force = false } = {}) {
   const script = modified('scripts/build-wasm.mjs')
   const stale = (output, sources) => force || modified(output) <= Math.max(script, ...sources.map(modified))
   if (stale(WASM, kernelSources())) await buildKernels()
-  if (stale(WORKER, [WORKER_SOURCE])) await buildWorker()
+  if (stale(WORKER, WORKER_SOURCES)) await buildWorker()
   return Object.fromEntries([WASM, WORKER].map((path) => [path, statSync(join(root, path)).size]))
 }
 

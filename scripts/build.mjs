@@ -3,8 +3,10 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { build } from 'esbuild'
+import { buildWasm } from './build-wasm.mjs'
 
 rmSync('dist', { recursive: true, force: true })
+await buildWasm({ force: true })
 
 // Modules that dependencies load when they start, for features this tool never reaches: each costs milliseconds.
 const STAND_INS = [

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError, deserialize, serialize
+from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 OUT = "test/fixtures/formats"
 peers = {"pandas": [], "written": [], "headers": []}
@@ -76,9 +76,13 @@ TORCH = {
 def reference(name, entries, metadata):
     made = {}
     listed = []
+    alive = []
     for key, dtype, shape in entries:
         data = bytes((7 * i + len(key)) % 2 for i in range(int(np.prod(shape)) * SIZE[dtype]))
-        made[key] = {"dtype": TORCH[dtype], "shape": shape, "data": data}
+        alive.append(np.frombuffer(data or b"-", np.uint8))
+        made[key] = TensorSpec(
+            dtype=TORCH[dtype], shape=shape, data_ptr=alive[-1].ctypes.data, data_len=len(data)
+        )
         listed.append({"name": key, "dtype": dtype, "shape": shape, "data": data.hex()})
     with open(path(name), "wb") as f:
         f.write(serialize(made, metadata))

@@ -10,7 +10,7 @@ import { readSafetensorsHeader } from './safetensors-header.ts'
 import { SNIFFED_BYTES, sniff, zipProblem } from './sniff.ts'
 import { type ByteSource, memorySource, openFile, readAll, readWhole } from './source.ts'
 import { didYouMean } from './suggest.ts'
-import { readTextMatrix } from './text-matrix.ts'
+import { assertTextLength, readTextMatrix } from './text-matrix.ts'
 import { readZip } from './zip.ts'
 
 /** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
@@ -28,7 +28,7 @@ export interface ReadMatrixOptions {
 }
 
 /** What messages call standard input. */
-const STANDARD_INPUT = 'standard input'
+export const STANDARD_INPUT = 'standard input'
 
 /** Arrays of an .npz listed at most when one has to be chosen: they must fit one line. */
 const LISTED_ARRAYS = 6
@@ -68,6 +68,7 @@ export async function readMatrixFrom(source: ByteSource, tensor?: string): Promi
       return { ...readNpy(await readWhole(source), { file }), name: basename(file) }
     case 'text':
       refuseTensor(tensor, file)
+      assertTextLength(source.byteLength, file)
       return { matrix: readTextMatrix(await readWhole(source), file), dtype: 'f64', name: basename(file) }
   }
 }

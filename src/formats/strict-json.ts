@@ -104,18 +104,25 @@ export function jsonReader(text: string): JsonReader {
     }
     return LONE_SURROGATE.test(plain) ? fail('half a surrogate pair in the string that ends') : plain
   }
-  const number = (): string => {
-    skipSpace()
-    NUMBER.lastIndex = at
-    const token = NUMBER.exec(text)?.[0] ?? fail(`expected a number, found ${found()}`)
-    return token
-  }
   const count = (): number => {
-    const token = number()
-    const value = Number(token)
-    if (!/^\d+$/.test(token)) fail(`expected a non-negative integer, found ${token.slice(0, 24)}`)
-    if (!Number.isSafeInteger(value)) fail(`expected an integer below 2^53, found ${token.slice(0, 24)}`)
-    at += token.length
+    skipSpace()
+    const start = at
+    let value = 0
+    // digit by digit: a header holds millions of them, and matching a pattern allocates
+    for (let code = text.charCodeAt(at); code >= 0x30 && code <= 0x39; code = text.charCodeAt(++at)) {
+      value = value * 10 + (code - 0x30)
+    }
+    const digits = at - start
+    const next = text.charCodeAt(at)
+    const goesOn = next === 0x2e || next === 0x65 || next === 0x45
+    if (digits === 0 || goesOn || (digits > 1 && text[start] === '0')) {
+      at = start
+      fail(`expected a non-negative integer, found ${found()}`)
+    }
+    if (value > Number.MAX_SAFE_INTEGER) {
+      at = start
+      fail(`expected an integer below 2^53, found ${text.slice(start, start + Math.min(digits, 24))}`)
+    }
     return value
   }
   const skip = (depth = 0): void => {
@@ -126,7 +133,9 @@ export function jsonReader(text: string): JsonReader {
     else if (mark === '"') string()
     else {
       WORD.lastIndex = at
-      at += (WORD.exec(text)?.[0] ?? number()).length
+      NUMBER.lastIndex = at
+      const token = WORD.exec(text) ?? NUMBER.exec(text) ?? fail(`expected a value, found ${found()}`)
+      at += token[0].length
     }
   }
   const end = () => {

@@ -41,7 +41,7 @@ export function readTextMatrix(bytes: Uint8Array, file: string): Float64Matrix {
   const columns = width - skip
   let data = new Float64Array(FIRST_ROWS * columns)
   const addRow = (line: Line): void => {
-    const cells = cellsOf(line, delimiter, file)
+    const cells = cellsOf(line, delimiter, file, skip === 1)
     if (cells.length !== width) throw raggedError(line, cells.length, width, first.number, file)
     const start = rows++ * columns
     if (start + columns > data.length) data = doubled(data)
@@ -58,13 +58,17 @@ export function readTextMatrix(bytes: Uint8Array, file: string): Float64Matrix {
   return { rows, columns, data: data.slice(0, rows * columns) }
 }
 
+/** Throws `bad-input` past what can be decoded; asked before the bytes are read, too. */
+export function assertTextLength(byteLength: number, file: string): void {
+  if (byteLength <= TEXT_BYTE_LIMIT) return
+  throw badInput(
+    `${file}: ${byteLength} bytes of text; at most ${TEXT_BYTE_LIMIT} are read; save it with numpy.save instead`,
+    { file },
+  )
+}
+
 function decodeText(bytes: Uint8Array, file: string): string {
-  if (bytes.length > TEXT_BYTE_LIMIT) {
-    throw badInput(
-      `${file}: ${bytes.length} bytes of text; at most ${TEXT_BYTE_LIMIT} are read; save it with numpy.save instead`,
-      { file },
-    )
-  }
+  assertTextLength(bytes.length, file)
   const utf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
   if (utf16) {
     throw badInput(`${file}: is UTF-16 text, as PowerShell's > writes; save it as UTF-8`, { file })
@@ -112,12 +116,21 @@ function areRisingIntegers(cells: readonly string[]): boolean {
   )
 }
 
-const cellsOf = (line: Line, delimiter: Delimiter, file: string) =>
-  split({ number: line.number, text: withoutComment(line.text) }, delimiter, file)
+/** The cells before a comment; `labelled` rows start with a name, which may hold a #. */
+function cellsOf(line: Line, delimiter: Delimiter, file: string, labelled = false): string[] {
+  const from = labelled ? line.text.indexOf(delimiter) : 0
+  return split({ number: line.number, text: withoutComment(line.text, from) }, delimiter, file)
+}
 
-const withoutComment = (text: string) => {
-  const mark = text.indexOf('#')
-  return mark === -1 ? text : text.slice(0, mark)
+/** The text up to the first # from `from` on that no quotes enclose. */
+function withoutComment(text: string, from = 0): string {
+  let quotes = 0
+  let seen = 0
+  for (let mark = text.indexOf('#', from); mark !== -1; mark = text.indexOf('#', mark + 1)) {
+    for (; seen < mark; seen++) if (text[seen] === '"') quotes++
+    if (quotes % 2 === 0) return text.slice(0, mark)
+  }
+  return text
 }
 
 function split(line: Line, delimiter: Delimiter, file: string): string[] {

@@ -11,7 +11,7 @@ import {
   stat,
   unlink,
 } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, isAbsolute } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError } from './os-error.ts'
 
@@ -96,14 +96,16 @@ interface Target {
 
 async function prepare(path: string, force: boolean): Promise<Target> {
   const file = path
-  const target = await followLinks(path)
-  const found = await statOrUndefined(target, path)
-  if (found?.isDirectory()) throw badInput(`${path}: is a folder; name a file to write`, { file })
-  if (found?.isFIFO() || found?.isCharacterDevice()) return { target, kind: 'stream', mode: undefined }
+  if (/[/\\]$/.test(path)) throw badInput(`${path}: names a folder; name a file to write`, { file })
+  const found = await statOrUndefined(path, path)
+  if (found?.isDirectory()) throw badInput(`${path}: is a folder; name a file inside it`, { file })
+  // by its own name: the links behind /dev/stdout lead to names that no folder holds
+  if (found?.isFIFO() || found?.isCharacterDevice()) return { target: path, kind: 'stream', mode: undefined }
   if (found !== undefined && !found.isFile()) {
     throw badInput(`${path}: is neither a file nor a pipe; name a file to write`, { file })
   }
   if (found !== undefined && !force) throw outputExists(path)
+  const target = await followLinks(path)
   await checkFolder(path, dirname(target))
   return { target, kind: 'file', mode: found === undefined ? undefined : found.mode & 0o777 }
 }
@@ -121,11 +123,13 @@ async function checkFolder(path: string, folder: string): Promise<void> {
 
 /** The path that `path` leads to, though nothing may be there yet: a link to nothing is followed too. */
 async function followLinks(path: string): Promise<string> {
-  let at = resolve(path)
+  let at = path
   for (let followed = 0; followed < LINKS_FOLLOWED; followed++) {
     const found = await statOrUndefined(at, path, lstat)
     if (!found?.isSymbolicLink()) return at
-    at = resolve(dirname(at), await whileWriting(path, () => readlink(at)))
+    const next = await whileWriting(path, () => readlink(at))
+    // not path.join: it would drop `name/..`, which means another folder where `name` is a link
+    at = isAbsolute(next) ? next : `${dirname(at)}/${next}`
   }
   throw badInput(`${path}: its symbolic links go in a circle; name another file`, { file: path })
 }
@@ -139,7 +143,7 @@ async function statOrUndefined(at: string, path: string, look = stat) {
 
 async function openTemporary(folder: string, path: string) {
   for (;;) {
-    const temporary = join(folder, `.lora-svd-${process.pid}-${temporaryCount++}.tmp`)
+    const temporary = `${folder}/.lora-svd-${process.pid}-${temporaryCount++}.tmp`
     temporaries.add(temporary)
     try {
       return { temporary, handle: await open(temporary, 'wx') }

@@ -5,6 +5,14 @@ export interface Matrix<T extends FloatArray = FloatArray> {
   readonly data: T
 }
 
+/** A matrix stored in half precision, row-major, as its bits: each entry is widened where it is used. */
+export interface HalfMatrix {
+  readonly rows: number
+  readonly columns: number
+  readonly dtype: 'bf16' | 'f16'
+  readonly data: Uint16Array
+}
+
 export type FloatArray = Float32Array | Float64Array
 export type Float64Matrix = Matrix<Float64Array>
 

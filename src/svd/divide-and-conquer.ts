@@ -16,7 +16,7 @@ export interface TridiagonalEigen {
  * by divide and conquer: Cuppen's rank-one tearing with the deflation, secular equation and vectors of Gu and
  * Eisenstat (SIMAX 16 (1995) 172; LAPACK xSTEDC, xLAED1–4). Orthogonal to rounding without reorthogonalisation,
  * because the vectors are those of the nearby problem that has the computed roots exactly (Löwner's formula).
- * Entries are about 1 or less. `diagonal` [n] and `offDiagonal` [n − 1] are destroyed. The vectors are allocated
+ * The largest entry is about 1. `diagonal` [n] is destroyed. The vectors are allocated
  * from `kernels`.
  */
 export function tridiagonalEigen(
@@ -26,19 +26,20 @@ export function tridiagonalEigen(
   count = diagonal.length,
 ): TridiagonalEigen {
   const n = diagonal.length
-  const vectors = block(kernels.allocate(n * n), n, n)
+  const result = block(kernels.allocate(count * n), count, n)
   return kernels.scope(() => {
     const state: State = {
       kernels,
       values: diagonal,
       offDiagonal,
       order: new Int32Array(n),
-      vectors,
+      vectors: block(kernels.allocate(n * n).fill(0), n, n),
       scratch: kernels.allocate(n * n),
       roots: kernels.allocate(n * n),
     }
     if (n > 0) solve(state, 0, n, count)
-    return sorted(state, count)
+    for (let i = 0; i < count; i++) rowOf(result, i).set(rowOf(state.vectors, state.order[i]))
+    return { values: Float64Array.from(state.order, (r) => diagonal[r]), vectors: result }
   })
 }
 
@@ -195,7 +196,7 @@ function deflate(state: State, range: Range, z: Float64Array, rho: number): Defl
           rowOf(vectors, low + previous, low, high),
           rowOf(vectors, low + r, low, high),
           c,
-          s,
+          -s,
         )
         const a = values[low + previous]
         const b = values[low + r]
@@ -305,14 +306,4 @@ function multiplyOut(kernels: Kernels, state: State, range: Range, grouping: Gro
   const right = part(S, 0, firstBottom, S.rows, k - firstBottom)
   kernels.gemm(right, 'N', bottom, 'N', part(merged, 0, n1, S.rows, n2))
   copyBlock(rest, part(vectors, low + k, low, deflated.length, high - low))
-}
-
-/** Values ascending with the vectors' rows in their order, the first `count` of them. */
-function sorted({ values, order, vectors, scratch }: State, count: number): TridiagonalEigen {
-  const n = values.length
-  const out = block(scratch, count, n)
-  for (let i = 0; i < count; i++) rowOf(out, i).set(rowOf(vectors, order[i]))
-  const result = part(vectors, 0, 0, count, n)
-  copyBlock(out, result)
-  return { values: Float64Array.from(order, (r) => values[r]), vectors: result }
 }

@@ -2,7 +2,7 @@ import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { orthonormalRows, rowQr } from './row-qr.ts'
-import { symmetricEigenRows, symmetricValues } from './symmetric-eigen.ts'
+import { reducedEigen, reducedValues, reduceSymmetric } from './symmetric-eigen.ts'
 import { EPSILON } from './tridiagonal-ql.ts'
 
 /** X = Σ S(j)·u(j)·v(j)ᵀ with the vectors in rows: Ut [n, m], S [n] non-increasing, Vt [n, n]. */
@@ -14,11 +14,10 @@ export interface RowSvd {
 
 /**
  * How far below the largest singular value one pass through the Gram matrix is trusted. With eigenvectors good to
- * eps·s1², what is neglected beside s(i) is eps·s1·(s1/s(i)), so `span` costs at most a factor of span over a
- * backward stable SVD of the data's precision: 2³ of 2⁻⁵³ for float64 data; for float32 data 2²⁰ leaves 2⁻³³,
- * far below its 2⁻²⁴.
+ * eps·S(0)², what is neglected beside s is eps·S(0)·(S(0)/s). For float64 data a span of 2⁴ leaves residuals and errors
+ * as small as LAPACK's (2⁶ begins to show in both); for float32 data 2²⁰ leaves 2⁻³³, far below their own 2⁻²⁴.
  */
-export const Span = { float64: 2 ** 3, float32: 2 ** 20 } as const
+export const Span = { float64: 2 ** 4, float32: 2 ** 20 } as const
 
 /** Order at and below which one-sided Jacobi is as fast and more accurate (7 ms for 64 × 64). */
 export const JACOBI_ORDER = 64
@@ -46,7 +45,7 @@ function gramLevel(kernels: Kernels, Xt: Block, span: number, outerFloor: number
     const floor = Math.max(outerFloor, noiseFloor(n, norms))
     normalizeRows(Wt, norms)
     const qr = rowQr(kernels, Wt)
-    copyBlock(orthonormalRows(kernels, qr), Ut)
+    orthonormalRows(kernels, qr, Ut)
     const first = norms.findIndex((s) => s < norms[0] / span)
     const low = first < 0 ? 0 : norms.filter((s, j) => j >= first && s > floor).length
     // A reflector turns a unit vector into ±1: the sign goes to the vector.
@@ -74,17 +73,18 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
     const n = Xt.rows
     const G = block(kernels.allocate(n * n), n, n)
     kernels.syrk(Xt, G)
-    const copy = block(kernels.allocate(n * n), n, n)
-    copyBlock(G, copy)
-    const values = symmetricValues(kernels, copy).reverse()
-    const S = values.map((value) => Math.sqrt(Math.max(0, value)))
+    const reduced = reduceSymmetric(kernels, G)
+    const S = reducedValues(reduced)
+      .reverse()
+      .map((value) => Math.sqrt(Math.max(0, value)))
     const first = S.findIndex((s) => s < S[0] / span)
     if (first < 0) return S
     const floor = Math.max(outerFloor, noiseFloor(n, S))
     const low = n - first
-    const eigen = symmetricEigenRows(kernels, G, low)
+    const Vt = block(kernels.allocate(low * n), low, n)
+    copyReversed(reducedEigen(kernels, reduced, low).vectors, Vt)
     const Wt = block(kernels.allocate(low * Xt.columns), low, Xt.columns)
-    kernels.gemm(reversedRows(kernels, eigen.vectors), 'N', Xt, 'N', Wt)
+    kernels.gemm(Vt, 'N', Xt, 'N', Wt)
     const norms = sortByNorm(kernels, Wt)
     const above = norms.filter((s) => s > floor).length
     if (above > 0) {
@@ -108,16 +108,15 @@ function rotateToGramBasis(kernels: Kernels, Xt: Block, Vt: Block, Wt: Block): F
   kernels.scope(() => {
     const G = block(kernels.allocate(Xt.rows * Xt.rows), Xt.rows, Xt.rows)
     kernels.syrk(Xt, G)
-    copyBlock(reversedRows(kernels, symmetricEigenRows(kernels, G).vectors), Vt)
+    copyReversed(reducedEigen(kernels, reduceSymmetric(kernels, G), Xt.rows).vectors, Vt)
   })
   kernels.gemm(Vt, 'N', Xt, 'N', Wt)
   return sortByNorm(kernels, Wt, Vt)
 }
 
-function reversedRows(kernels: Kernels, X: Block): Block {
-  const out = block(kernels.allocate(X.rows * X.columns), X.rows, X.columns)
-  for (let i = 0; i < X.rows; i++) rowOf(out, i).set(rowOf(X, X.rows - 1 - i))
-  return out
+/** target ← the rows of X, last first. */
+function copyReversed(X: Block, target: Block): void {
+  for (let i = 0; i < X.rows; i++) rowOf(target, i).set(rowOf(X, X.rows - 1 - i))
 }
 
 /** Norms of the rows of W, falling; the rows, and those of V along with them, are brought into that order. */
@@ -172,7 +171,7 @@ function negate(x: Float64Array): void {
 
 /** (R·D)ᵀ = D·L: the lower triangle with row i times its norm, zeros above. */
 function triangularCore(kernels: Kernels, L: Block, norms: Float64Array): Block {
-  const core = block(kernels.allocate(L.rows * L.rows), L.rows, L.rows)
+  const core = block(kernels.allocate(L.rows * L.rows).fill(0), L.rows, L.rows)
   for (let i = 0; i < L.rows; i++) {
     const from = rowOf(L, i)
     const to = rowOf(core, i)

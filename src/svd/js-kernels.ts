@@ -165,7 +165,7 @@ function rotate(x: Float64Array, y: Float64Array, c: number, s: number): void {
   for (let i = 0; i < x.length; i++) {
     const xi = x[i]
     const yi = y[i]
-    x[i] = c * xi - s * yi
-    y[i] = s * xi + c * yi
+    x[i] = c * xi + s * yi
+    y[i] = c * yi - s * xi
   }
 }

@@ -19,7 +19,7 @@ export type Operation = 'N' | 'T'
  * and they are valid until the `scope` in which they were made ends.
  */
 export interface Kernels {
-  /** `length` zeros. */
+  /** `length` numbers, whatever was there before. */
   allocate(length: number): Float64Array
   /** Runs `body`, then frees whatever it allocated. */
   scope<T>(body: () => T): T
@@ -33,7 +33,7 @@ export interface Kernels {
   gemv(alpha: number, A: Block, opA: Operation, x: Float64Array, y: Float64Array): void
   /** A ← A + alpha·x·yᵀ. x [rows], y [columns]. */
   ger(alpha: number, x: Float64Array, y: Float64Array, A: Block): void
-  /** (x, y) ← (c·x − s·y, s·x + c·y): a plane rotation of two vectors of one length. */
+  /** x ← c·x + s·y and y ← c·y − s·x: the plane rotation of BLAS drot. */
   rotate(x: Float64Array, y: Float64Array, c: number, s: number): void
 }
 

@@ -58,7 +58,7 @@ export function blockReflector(kernels: Kernels, rows: Block, tau: Float64Array)
   }
   const products = block(kernels.allocate(b * b), b, b)
   kernels.gemm(V, 'N', V, 'T', products)
-  const N = block(kernels.allocate(b * b), b, b)
+  const N = block(kernels.allocate(b * b).fill(0), b, b)
   for (let j = 0; j < b; j++) {
     N.data[j * b + j] = -tau[j]
     for (let i = 0; i < j; i++) {
@@ -91,7 +91,8 @@ export const REFLECTOR_BLOCK = 32
 
 /**
  * Applies H(0)·H(1)·…·H(count−1) to the vectors in the rows of X, last reflector first: x ← H(0)·…·H(count−1)·x.
- * Reflector i is in row i of `rows`, its unit entry at column i + shift (LAPACK xORMQR, xORMTR).
+ * Reflector i is in row i of `rows`, its unit entry at column i + shift (LAPACK xORMQR, xORMTR). Where row i of X
+ * is the i-th unit vector, `fromIdentity` leaves out the products with zeros (xORGQR); it needs shift = 0.
  */
 export function applyReflectors(
   kernels: Kernels,
@@ -99,20 +100,18 @@ export function applyReflectors(
   tau: Float64Array,
   shift: number,
   X: Block,
+  fromIdentity = false,
 ): void {
   const count = tau.length
-  for (let start = lastBlockStart(count); start >= 0; start -= REFLECTOR_BLOCK) {
+  const blocks = Math.ceil(count / REFLECTOR_BLOCK)
+  for (let start = (blocks - 1) * REFLECTOR_BLOCK; start >= 0; start -= REFLECTOR_BLOCK) {
     const b = Math.min(REFLECTOR_BLOCK, count - start)
     const first = start + shift
     const width = rows.columns - first
+    const top = fromIdentity ? start : 0
     kernels.scope(() => {
       const H = blockReflector(kernels, part(rows, start, first, b, width), tau.subarray(start, start + b))
-      applyBlockReflector(kernels, part(X, 0, first, X.rows, width), H, 'T')
+      applyBlockReflector(kernels, part(X, top, first, X.rows - top, width), H, 'T')
     })
   }
-}
-
-/** Where the last block of `count` reflectors starts; negative when there are none. */
-export function lastBlockStart(count: number): number {
-  return count === 0 ? -1 : count - 1 - ((count - 1) % REFLECTOR_BLOCK)
 }

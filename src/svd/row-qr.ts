@@ -1,4 +1,4 @@
-import { type Block, block, type Kernels, part, rowOf } from './kernels.ts'
+import { type Block, type Kernels, part, rowOf } from './kernels.ts'
 import {
   applyBlockReflector,
   applyReflectors,
@@ -53,10 +53,11 @@ function factorPanel(kernels: Kernels, panel: Block, tau: Float64Array): void {
   }
 }
 
-/** The first n columns of Q, as rows: Qᵀ [n, m], orthonormal to rounding whatever the rank of X (xORGLQ). */
-export function orthonormalRows(kernels: Kernels, { reduced, tau }: RowQr): Block {
-  const Q = block(kernels.allocate(reduced.rows * reduced.columns), reduced.rows, reduced.columns)
-  for (let i = 0; i < Q.rows; i++) rowOf(Q, i)[i] = 1
-  applyReflectors(kernels, reduced, tau, 0, Q)
-  return Q
+/** Q [n, m] ← the first n columns of Q, as rows; orthonormal to rounding whatever the rank of X (xORGLQ). */
+export function orthonormalRows(kernels: Kernels, { reduced, tau }: RowQr, Q: Block): void {
+  for (let i = 0; i < Q.rows; i++) {
+    const row = rowOf(Q, i).fill(0)
+    row[i] = 1
+  }
+  applyReflectors(kernels, reduced, tau, 0, Q, true)
 }

@@ -1,12 +1,12 @@
-import type { SymmetricEigen, Vectors } from '../engine/engine.ts'
 import { badInput } from '../errors.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './divide-and-conquer.ts'
 import { requireFinite } from './finite.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
-import { backTransform, reduceToTridiagonal } from './tridiagonal.ts'
+import { backTransform, reduceToTridiagonal, type TridiagonalReduction } from './tridiagonal.ts'
 import { tridiagonalQl } from './tridiagonal-ql.ts'
+import type { SymmetricEigen, Vectors } from './types.ts'
 
 /**
  * Eigenvalues, ascending, and unless 'none' orthonormal eigenvectors of a symmetric matrix: tridiagonal reduction,
@@ -25,31 +25,42 @@ export function symmetricEigen(kernels: Kernels, G: Float64Matrix, vectors: Vect
   return kernels.scope(() => {
     const work = block(kernels.allocate(n * n), n, n)
     work.data.set(G.data)
-    if (vectors === 'none') return { values: symmetricValues(kernels, work), vectors: zeros(0, 0) }
-    const eigen = symmetricEigenRows(kernels, work)
+    const reduced = reduceSymmetric(kernels, work)
+    if (vectors === 'none') return { values: reducedValues(reduced), vectors: zeros(0, 0) }
+    const eigen = reducedEigen(kernels, reduced, n)
     const Q = zeros(n, n)
     transposeBlock(eigen.vectors, block(Q.data, n, n))
     return { values: eigen.values, vectors: Q }
   })
 }
 
-/** The eigenvalues of a symmetric block, ascending; the block is destroyed. */
-export function symmetricValues(kernels: Kernels, G: Block): Float64Array {
-  const exponent = scaleToOne(G.data)
-  const { diagonal, offDiagonal } = reduceToTridiagonal(kernels, G)
-  tridiagonalQl(diagonal, offDiagonal)
-  scaleByPowerOfTwo(diagonal, exponent)
-  return diagonal.sort()
+/** A symmetric block scaled by 2^−exponent and reduced; its eigenvalues and eigenvectors can be had from here. */
+export interface ReducedSymmetric {
+  readonly reduction: TridiagonalReduction
+  readonly exponent: number
 }
 
-/**
- * Eigenvalues, ascending, of a symmetric block and in rows the eigenvectors of the `count` smallest; the block is
- * destroyed. The vectors are allocated from `kernels`.
- */
-export function symmetricEigenRows(kernels: Kernels, G: Block, count = G.rows): TridiagonalEigen {
+/** The block, which is overwritten, made tridiagonal. */
+export function reduceSymmetric(kernels: Kernels, G: Block): ReducedSymmetric {
   const exponent = scaleToOne(G.data)
-  const reduction = reduceToTridiagonal(kernels, G)
-  const eigen = tridiagonalEigen(kernels, reduction.diagonal, reduction.offDiagonal, count)
+  return { reduction: reduceToTridiagonal(kernels, G), exponent }
+}
+
+/** All eigenvalues, ascending, in O(n²). */
+export function reducedValues({ reduction, exponent }: ReducedSymmetric): Float64Array {
+  const values = reduction.diagonal.slice()
+  tridiagonalQl(values, reduction.offDiagonal.slice())
+  scaleByPowerOfTwo(values, exponent)
+  return values.sort()
+}
+
+/** All eigenvalues, ascending, and in rows the eigenvectors of the `count` smallest, allocated from `kernels`. */
+export function reducedEigen(
+  kernels: Kernels,
+  { reduction, exponent }: ReducedSymmetric,
+  count: number,
+): TridiagonalEigen {
+  const eigen = tridiagonalEigen(kernels, reduction.diagonal.slice(), reduction.offDiagonal, count)
   backTransform(kernels, reduction, eigen.vectors)
   scaleByPowerOfTwo(eigen.values, exponent)
   return eigen

@@ -49,7 +49,7 @@ function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): v
   const b = Math.min(REFLECTOR_BLOCK, n - start)
   const width = n - start
   // Rows 0..b−1 hold the reflectors, rows b..2b−1 their products: one block, so that one product updates all.
-  const VW = block(kernels.allocate(2 * b * width), 2 * b, width)
+  const VW = block(kernels.allocate(2 * b * width).fill(0), 2 * b, width)
   const V = part(VW, 0, 0, b, width)
   const W = part(VW, b, 0, b, width)
   const scratch = kernels.allocate(2 * b)

@@ -4,14 +4,14 @@ import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Engine, HalfMatrix, Svd, Vectors } from '../../src/engine/engine.ts'
-import { jsProducts } from '../../src/engine/js/js-engine.ts'
+import { jsEngine } from '../../src/engine/js/js-engine.ts'
 import { multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
 import { svd as lapackSvd } from '../../src/engine/lapack/decompositions.ts'
 import { createLapackEngine, type LapackLibrary } from '../../src/engine/lapack/lapack-engine.ts'
 import { selfCheck } from '../../src/engine/lapack/self-check.ts'
 import { bindLapack, type Lapack, type Routine } from '../../src/engine/lapack/symbols.ts'
 import { LoraSvdError } from '../../src/errors.ts'
-import { narrowHalf, widenHalf } from '../../src/formats/half.ts'
+import { narrowHalf, widenHalf } from '../../src/matrix/half.ts'
 import {
   type Float64Matrix,
   type FloatArray,
@@ -182,7 +182,7 @@ function testGram(engine: Engine): void {
       const A = randomMatrix(m, n, type, random)
       const G = engine.gram(A)
       expect(
-        largestExcess(G, jsProducts.gram(A), jsProducts.gram(absolute(A)), (m + 1) * EPS),
+        largestExcess(G, jsEngine.gram(A), jsEngine.gram(absolute(A)), (m + 1) * EPS),
       ).toBeLessThanOrEqual(1)
       expect(sameBits(G, transpose(G))).toBe(true)
     }
@@ -493,12 +493,12 @@ function testResident(engine: Engine): void {
         const B = randomMatrix(m, r, 'f64', random)
         const C = randomMatrix(r, n, 'f32', random)
         const held = engine.resident(A)
-        const oracle = jsProducts.resident(values)
+        const oracle = jsEngine.resident(values)
         const exact = oracle.frobeniusSquared()
         expect(Math.abs(held.frobeniusSquared() - exact)).toBeLessThanOrEqual(m * n * EPS * exact)
         const error = Math.abs(held.residualSquared(B, C) - oracle.residualSquared(B, C))
         // relative to the sizes that cancel
-        const scale = exact + jsProducts.resident(plainMultiply(absolute(B), absolute(C))).frobeniusSquared()
+        const scale = exact + jsEngine.resident(plainMultiply(absolute(B), absolute(C))).frobeniusSquared()
         expect(error).toBeLessThanOrEqual((m * n + r) * EPS * scale)
       }
     })

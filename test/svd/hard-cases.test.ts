@@ -1,37 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import type { Svd } from '../../src/engine/engine.ts'
-import { type Matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
+import type { Matrix } from '../../src/matrix/matrix.ts'
 import { fullSvd } from '../../src/svd/full-svd.ts'
-import { gramSvd, gramValues, type RowSvd, Span } from '../../src/svd/gram-svd.ts'
-import type { Block, Kernels } from '../../src/svd/kernels.ts'
-import { scaleByPowerOfTwo, scaleToOne } from '../../src/svd/power-scale.ts'
+import { gramSvd, gramValues, Span } from '../../src/svd/gram-svd.ts'
+import type { Kernels } from '../../src/svd/kernels.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from '../../src/svd/preconditioned-jacobi.ts'
 import { type HardCase, hardCases } from './hard-cases.ts'
 import { svdRatios } from './lapack-ratios.ts'
-import { kernelSets, toBlock, toMatrix } from './support.ts'
-
-/** A method on rows, made into one on matrices: small cases would otherwise all go to the Jacobi route. */
-const onMatrices =
-  (decompose: (kernels: Kernels, Xt: Block) => RowSvd) =>
-  (A: Matrix, kernels: Kernels): Svd => {
-    const wide = A.rows < A.columns
-    const Xt = toBlock(kernels, toFloat64(wide ? A : transpose(A)))
-    const exponent = scaleToOne(Xt.data)
-    const { Ut, S, Vt } = decompose(kernels, Xt)
-    scaleByPowerOfTwo(S, exponent)
-    const [left, right] = [Ut, Vt].map((X) => transpose(toMatrix(X)))
-    return wide ? { U: right, S, V: left } : { U: left, S, V: right }
-  }
-
-const valuesOnMatrices =
-  (values: (kernels: Kernels, Xt: Block) => Float64Array) =>
-  (A: Matrix, kernels: Kernels): Float64Array => {
-    const Xt = toBlock(kernels, toFloat64(A.rows < A.columns ? A : transpose(A)))
-    const exponent = scaleToOne(Xt.data)
-    const S = values(kernels, Xt)
-    scaleByPowerOfTwo(S, exponent)
-    return S
-  }
+import { kernelSets, onMatrices, valuesOnMatrices } from './support.ts'
 
 const methods = [
   {

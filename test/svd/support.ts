@@ -1,9 +1,11 @@
+import type { Svd } from '../../src/engine/engine.ts'
 import { createWasmRuntime } from '../../src/engine/wasm/runtime.ts'
 import { wasmSvdKernels } from '../../src/engine/wasm/svd-kernels.ts'
-import type { Float64Matrix, Matrix } from '../../src/matrix/matrix.ts'
-import { zeros } from '../../src/matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, toFloat64, transpose, zeros } from '../../src/matrix/matrix.ts'
+import type { RowSvd } from '../../src/svd/gram-svd.ts'
 import { jsKernels } from '../../src/svd/js-kernels.ts'
 import { type Block, block, type Kernels } from '../../src/svd/kernels.ts'
+import { scaleByPowerOfTwo, scaleToOne } from '../../src/svd/power-scale.ts'
 
 /** Every implementation of the kernels; each test of a decomposition runs on all. */
 export const kernelSets: readonly (readonly [string, Kernels])[] = [
@@ -97,3 +99,27 @@ export function orthogonalityError(Q: Matrix): number {
   }
   return worst
 }
+
+/** A method on rows, made into one on matrices: small cases would otherwise all go to the Jacobi route. */
+export const onMatrices =
+  (decompose: (kernels: Kernels, Xt: Block) => RowSvd) =>
+  (A: Matrix, kernels: Kernels): Svd => {
+    const wide = A.rows < A.columns
+    const Xt = toBlock(kernels, toFloat64(wide ? A : transpose(A)))
+    const exponent = scaleToOne(Xt.data)
+    const { Ut, S, Vt } = decompose(kernels, Xt)
+    scaleByPowerOfTwo(S, exponent)
+    const [left, right] = [Ut, Vt].map((X) => transpose(toMatrix(X)))
+    return wide ? { U: right, S, V: left } : { U: left, S, V: right }
+  }
+
+/** The same for methods that give singular values alone. */
+export const valuesOnMatrices =
+  (values: (kernels: Kernels, Xt: Block) => Float64Array) =>
+  (A: Matrix, kernels: Kernels): Float64Array => {
+    const Xt = toBlock(kernels, toFloat64(A.rows < A.columns ? A : transpose(A)))
+    const exponent = scaleToOne(Xt.data)
+    const S = values(kernels, Xt)
+    scaleByPowerOfTwo(S, exponent)
+    return S
+  }

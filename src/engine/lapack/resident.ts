@@ -1,4 +1,4 @@
-import { widenHalf } from '../../formats/half.ts'
+import { widenHalf } from '../../matrix/half.ts'
 import { type Float64Matrix, type FloatArray, type Matrix, matrix, toFloat64 } from '../../matrix/matrix.ts'
 import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
 import { checkInner } from '../js/multiply.ts'

@@ -1,5 +1,6 @@
 /** Finding, compiling and instantiating the kernels of assembly/index.ts. */
 import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { LoraSvdError } from '../../errors.ts'
 
 /** What the compiled kernels offer; documented in assembly/. Addresses may exceed 2³¹ and go in as they are. */
@@ -8,7 +9,7 @@ export interface Kernels {
   scratchBytes(): number
   work(task: number, scratch: number): void
   mirrorLower(c: number, n: number): void
-  symv(n: number, a: number, stride: number, x: number, y: number): void
+  symvUpper(n: number, a: number, stride: number, x: number, y: number): void
   gemv(alpha: number, rows: number, columns: number, a: number, stride: number, x: number, y: number): void
   gemvTransposed(
     alpha: number,
@@ -20,13 +21,24 @@ export interface Kernels {
     y: number,
   ): void
   ger(alpha: number, rows: number, columns: number, x: number, y: number, a: number, stride: number): void
+  packRight(target: number, x: number, arithmetic: number, columns: number, depth: number): void
+  sumTree(partials: number, count: number): number
+  sumMatrices(partials: number, count: number, length: number, arithmetic: number): void
+  dot(n: number, x: number, y: number): number
+  axpy(n: number, alpha: number, x: number, y: number): void
   rotate(n: number, x: number, y: number, c: number, s: number): void
+  threeDots(n: number, x: number, y: number, out: number): void
+  symv(n: number, a: number, stride: number, x: number, y: number): void
+  symvRows(row0: number, row1: number, a: number, stride: number, x: number, y: number): void
 }
 
-/** A built file of the engine: beside the bundle, or in dist/ when this file runs from its source. */
+/** Where built files may be, seen from here: in the bundle, in a chunk of it, or in src/ before bundling. */
+const PLACES = ['./', '../', '../../../dist/']
+
+/** A built file of the engine. When there is none, the place a bundle has it, for the error to name. */
 export function builtFile(name: 'engine.wasm' | 'worker.js'): URL {
-  const beside = new URL(`./${name}`, import.meta.url)
-  return existsSync(beside) ? beside : new URL(`../../../dist/${name}`, import.meta.url)
+  const urls = PLACES.map((place) => new URL(place + name, import.meta.url))
+  return urls.find((url) => existsSync(url)) ?? urls[0]
 }
 
 /** Compiles the kernels. Throws LoraSvdError 'system' when the built file is missing or unreadable. */
@@ -37,7 +49,7 @@ export function compileKernels(): WebAssembly.Module {
   } catch (cause) {
     throw new LoraSvdError(
       'system',
-      `can't load the embedded engine from ${url.pathname}; reinstall, or run: npm run build`,
+      `can't load the embedded engine from ${fileURLToPath(url)}; reinstall, or run: npm run build`,
       { cause },
     )
   }

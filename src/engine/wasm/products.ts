@@ -9,7 +9,7 @@ import { emptyTask, Kind } from './task.ts'
 import { tileGrid } from './tiles.ts'
 
 /** Below this many multiplications plain loops win: copying in and out costs more than the kernels save. */
-const PLAIN_LOOPS_BELOW = 32 ** 3
+const PLAIN_LOOPS_BELOW = 12 ** 3
 /** Rows of a slab are a multiple of this, which both kernels' depths divide, so slabs leave the bits alone. */
 const SLAB_ROWS_STEP = 512
 /** The left operand's share of the shared memory at a time. */

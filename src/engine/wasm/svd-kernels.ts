@@ -7,6 +7,9 @@ import { tileGrid } from './tiles.ts'
 
 const BYTES = 8
 
+/** A triangle is cut as if for this many threads: tiles on the diagonal waste less of it when they are small. */
+const TRIANGLE_SHARES = 8
+
 const addressOf = ({ data, offset }: Block): number => data.byteOffset + offset * BYTES
 
 /** Kernels whose arrays live in `runtime`'s memory; a growing shared memory keeps earlier views valid. */
@@ -17,7 +20,7 @@ export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
   function allocate(length: number): Float64Array {
     const address = heap.allocate(length * BYTES)
     scoped.push(address)
-    return new Float64Array(memory.buffer, address, length).fill(0)
+    return new Float64Array(memory.buffer, address, length)
   }
 
   function scope<T>(body: () => T): T {
@@ -45,12 +48,16 @@ export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
     },
     syrk(A, C) {
       if (C.rows === 0) return
-      const grid = tileGrid(C.rows, C.rows, threads)
+      if (A.columns === 0) {
+        C.data.fill(0, C.offset, C.offset + C.rows * C.rows)
+        return
+      }
+      const grid = tileGrid(C.rows, C.rows, Math.max(threads, TRIANGLE_SHARES))
       runtime.run({ ...productTask(A, 'N', A, 'T', C), ...grid, lowerOnly: true })
       kernels.mirrorLower(addressOf(C), C.rows)
     },
     symv(A, x, y) {
-      kernels.symv(A.rows, addressOf(A), A.stride * BYTES, x.byteOffset, y.byteOffset)
+      kernels.symvUpper(A.rows, addressOf(A), A.stride * BYTES, x.byteOffset, y.byteOffset)
     },
     gemv(alpha, A, opA, x, y) {
       const kernel = opA === 'N' ? kernels.gemv : kernels.gemvTransposed

@@ -1,7 +1,7 @@
 /** The work order as the kernels read it: assembly/task.ts has the same fields in the same order. */
 import { TypeCode } from './storage.ts'
 
-export const Kind = { gemm: 0 } as const
+export const Kind = { gemm: 0, normal: 1, frobenius: 2, residual: 3 } as const
 
 export interface Task {
   readonly kind: number
@@ -53,8 +53,6 @@ const FIELDS = [
 ] as const
 
 export const TASK_WORDS = FIELDS.length
-/** The word that threads count tiles with. */
-export const NEXT_TILE = FIELDS.indexOf('next')
 
 /** Writes the task with no tile taken yet. */
 export function writeTask(words: Uint32Array, task: Task): void {

@@ -84,12 +84,15 @@ export function widenHalf(bits: Uint16Array, dtype: HalfDtype): Float32Array {
 /** Each number rounded once, to nearest, ties to even, straight from the type it is in. */
 export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype): Uint16Array {
   const out = new Uint16Array(values.length)
-  const narrow = dtype === 'f16' ? float32BitsToF16 : float32BitsToBf16
+  // one loop a pair of types, so that each is compiled for its own
   if (values instanceof Float32Array) {
     const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
-    for (let i = 0; i < bits.length; i++) out[i] = narrow(bits[i])
+    if (dtype === 'f16') for (let i = 0; i < out.length; i++) out[i] = float32BitsToF16(bits[i])
+    else for (let i = 0; i < out.length; i++) out[i] = float32BitsToBf16(bits[i])
+  } else if (dtype === 'f16') {
+    for (let i = 0; i < out.length; i++) out[i] = float32BitsToF16(oddFloat32Bits(values[i]))
   } else {
-    for (let i = 0; i < values.length; i++) out[i] = narrow(oddFloat32Bits(values[i]))
+    for (let i = 0; i < out.length; i++) out[i] = float32BitsToBf16(oddFloat32Bits(values[i]))
   }
   return out
 }

@@ -2,6 +2,7 @@
  * Products of a float64 matrix with vectors, the half of a tridiagonal reduction that is bound by memory.
  * Strides are in bytes. Sums run in a fixed order, two lanes side by side.
  */
+import { axpy } from './vector'
 
 /** The entries of `v` added up. */
 function lanes(v: v128): f64 {
@@ -12,21 +13,21 @@ function lanes(v: v128): f64 {
  * y = A·x for a symmetric n × n matrix, read in the upper triangle only: each entry is loaded once and used for
  * both its places. Four rows at a time, so that y is loaded and stored once for four.
  */
-export function symv(n: u32, a: usize, stride: usize, x: usize, y: usize): void {
+export function symvUpper(n: u32, a: usize, stride: usize, x: usize, y: usize): void {
   memory.fill(y, 0, (n as usize) << 3)
   let i: u32 = 0
   for (; i + 4 <= n; i += 4) {
     const at = (i as usize) << 3
-    symvCorner(4, a + at, stride, x + at, y + at)
-    symvRows(n - i - 4, a + at + 32, stride, x + at, y + at)
+    corner(4, a + at, stride, x + at, y + at)
+    fourRows(n - i - 4, a + at + 32, stride, x + at, y + at)
     a += 4 * stride
   }
   const at = (i as usize) << 3
-  symvCorner(n - i, a + at, stride, x + at, y + at)
+  corner(n - i, a + at, stride, x + at, y + at)
 }
 
 /** y += A·x for the few rows and columns around the diagonal. */
-function symvCorner(n: u32, a: usize, stride: usize, x: usize, y: usize): void {
+function corner(n: u32, a: usize, stride: usize, x: usize, y: usize): void {
   for (let i: u32 = 0; i < n; i++) {
     for (let j = i; j < n; j++) {
       const entry = load<f64>(a + (i as usize) * stride + ((j as usize) << 3))
@@ -39,7 +40,7 @@ function symvCorner(n: u32, a: usize, stride: usize, x: usize, y: usize): void {
 }
 
 /** Four rows right of their corner, both as rows of A and as columns. x and y start at the corner. */
-function symvRows(count: u32, a: usize, stride: usize, x: usize, y: usize): void {
+function fourRows(count: u32, a: usize, stride: usize, x: usize, y: usize): void {
   const a1 = stride
   const a2 = 2 * stride
   const a3 = 3 * stride
@@ -185,34 +186,5 @@ export function ger(alpha: f64, rows: u32, columns: u32, x: usize, y: usize, a: 
     axpy(columns, alpha * load<f64>(x), y, a)
     a += stride
     x += 8
-  }
-}
-
-/** y += factor·x. */
-function axpy(n: u32, factor: f64, x: usize, y: usize): void {
-  const pairs = ((n & ~1) as usize) << 3
-  const f = f64x2.splat(factor)
-  for (let j: usize = 0; j < pairs; j += 16) {
-    v128.store(y + j, f64x2.add(v128.load(y + j), f64x2.mul(v128.load(x + j), f)))
-  }
-  if (n & 1) store<f64>(y + pairs, load<f64>(y + pairs) + load<f64>(x + pairs) * factor)
-}
-
-/** (x, y) = (c·x − s·y, s·x + c·y) for vectors of n entries. */
-export function rotate(n: u32, x: usize, y: usize, c: f64, s: f64): void {
-  const pairs = ((n & ~1) as usize) << 3
-  const vc = f64x2.splat(c)
-  const vs = f64x2.splat(s)
-  for (let j: usize = 0; j < pairs; j += 16) {
-    const vx = v128.load(x + j)
-    const vy = v128.load(y + j)
-    v128.store(x + j, f64x2.sub(f64x2.mul(vc, vx), f64x2.mul(vs, vy)))
-    v128.store(y + j, f64x2.add(f64x2.mul(vs, vx), f64x2.mul(vc, vy)))
-  }
-  if (n & 1) {
-    const sx = load<f64>(x + pairs)
-    const sy = load<f64>(y + pairs)
-    store<f64>(x + pairs, c * sx - s * sy)
-    store<f64>(y + pairs, s * sx + c * sy)
   }
 }

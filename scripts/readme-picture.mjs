@@ -1,0 +1,63 @@
+// Draws docs/demo.svg, the picture in the README, from the real coloured output of the demo.
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+
+const COMMAND = ['demo', '--d', '10', '--k', '10', '--rank', '2']
+const FONT_SIZE = 14
+const LINE_HEIGHT = 18
+const CHARACTER_WIDTH = 8.43
+const MARGIN = 16
+const COLOURS = { 31: '#f47067', 32: '#57ab5a', 33: '#c69026', 36: '#39c5cf' }
+const TEXT = '#d3dae3'
+const DIM = '#8b949e'
+const BACKGROUND = '#1c2128'
+
+const output = execFileSync('node', ['bin/lora-svd.js', ...COMMAND, '--color'], { encoding: 'utf8' })
+const lines = [`\u001b[2m$\u001b[22m lora-svd ${COMMAND.join(' ')}`, '', ...output.trimEnd().split('\n')]
+const columns = Math.max(...lines.map((line) => plain(line).length))
+const width = Math.ceil(columns * CHARACTER_WIDTH + 2 * MARGIN)
+const height = lines.length * LINE_HEIGHT + 2 * MARGIN
+
+writeFileSync(
+  'docs/demo.svg',
+  `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="Output of lora-svd ${COMMAND.join(' ')}">
+<rect width="100%" height="100%" rx="8" fill="${BACKGROUND}"/>
+<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="${FONT_SIZE}" fill="${TEXT}" xml:space="preserve">
+${lines.map((line, i) => textOf(line, MARGIN + FONT_SIZE + i * LINE_HEIGHT)).join('\n')}
+</g>
+</svg>
+`,
+)
+
+function plain(line) {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
+  return line.replace(/\u001b\[\d+m/g, '')
+}
+
+/** One line as a text element, each run of one style at its own column so that fonts of other widths stay aligned. */
+function textOf(line, y) {
+  const style = { fill: TEXT, bold: false }
+  let column = 0
+  const spans = line.split('\u001b[').map((part, i) => {
+    const [, code, text] = i === 0 ? [null, null, part] : /^(\d+)m(.*)$/s.exec(part)
+    if (code !== null) applyCode(style, Number(code))
+    const x = MARGIN + column * CHARACTER_WIDTH
+    column += text.length
+    if (text.trim() === '') return ''
+    const length = (text.length * CHARACTER_WIDTH).toFixed(1)
+    const weight = style.bold ? ' font-weight="bold"' : ''
+    return `<tspan x="${x.toFixed(1)}" textLength="${length}" fill="${style.fill}"${weight}>${escapeXml(text)}</tspan>`
+  })
+  return `<text y="${y}">${spans.join('')}</text>`
+}
+
+function applyCode(style, code) {
+  if (code === 1) style.bold = true
+  else if (code === 2) style.fill = DIM
+  else if (code === 22) Object.assign(style, { bold: false, fill: TEXT })
+  else style.fill = COLOURS[code] ?? TEXT
+}
+
+function escapeXml(text) {
+  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;')
+}

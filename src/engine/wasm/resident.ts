@@ -1,0 +1,191 @@
+/** A matrix that stays in the shared memory, in the type it came in, until it is released. */
+import type { Matrix } from '../../matrix/matrix.ts'
+import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
+import { checkInner } from '../js/multiply.ts'
+import { checkResidual } from '../js/resident.ts'
+import { withBlocks } from './memory.ts'
+import type { WasmRuntime } from './runtime.ts'
+import {
+  bytesPerEntry,
+  copyIn,
+  copyOut,
+  type FloatType,
+  floats,
+  floatType,
+  storageType,
+  TypeCode,
+} from './storage.ts'
+import { emptyTask, Kind, type Task } from './task.ts'
+import { tileGrid } from './tiles.ts'
+
+/** From here on a product in two sweeps is as fast, and assembly/normal.ts keeps room for no more. */
+const ONE_SWEEP_COLUMNS = 128
+/** Rows of a panel in assembly/normal.ts: what a tile's rows must be a multiple of. */
+const PANEL_ROWS = 256
+/** Results that a normal product is summed in: that many threads can help, and that many results take memory. */
+const NORMAL_TILES = 16
+/** Columns X is padded to when packed: a register tile's. */
+const REGISTER_COLUMNS = 8
+/** Entries in a partial sum of squares, in assembly/reduce.ts. */
+const CHUNK = 4096
+/** Tile of a residual, in assembly/reduce.ts. */
+const RESIDUAL_ROWS = 128
+const RESIDUAL_COLUMNS = 256
+
+/** Where a resident matrix is. */
+interface Placed {
+  readonly rows: number
+  readonly columns: number
+  readonly address: number
+  readonly typeCode: number
+}
+
+/** Copies A into the shared memory. Throws LoraSvdError 'system' when there is no room for it. */
+export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): ResidentMatrix {
+  const { rows, columns } = A
+  const address = runtime.heap.allocate(A.data.byteLength)
+  copyIn(runtime.memory, address, A)
+  const placed: Placed = { rows, columns, address, typeCode: TypeCode[storageType(A)] }
+  let released = false
+
+  function held(): Placed {
+    if (released) throw new Error('this resident matrix has been released')
+    return placed
+  }
+
+  return {
+    rows,
+    columns,
+    multiply: (X) => product(runtime, held(), X, false),
+    multiplyTransposed: (Y) => product(runtime, held(), Y, true),
+    multiplyNormal(X) {
+      checkInner(columns, X.rows)
+      if (X.columns <= ONE_SWEEP_COLUMNS) return normalProduct(runtime, held(), X)
+      return product(runtime, held(), product(runtime, held(), X, false), true)
+    },
+    frobeniusSquared: () => frobeniusSquared(runtime, held()),
+    residualSquared(B, C) {
+      checkResidual(held(), B, C)
+      return residualSquared(runtime, held(), B, C)
+    },
+    release() {
+      if (!released) runtime.heap.free(address)
+      released = true
+    },
+  }
+}
+
+/** A·X, or Aᵀ·X. */
+function product(runtime: WasmRuntime, A: Placed, X: Matrix, transposeA: boolean): Matrix {
+  const [m, k] = transposeA ? [A.columns, A.rows] : [A.rows, A.columns]
+  checkInner(k, X.rows)
+  const n = X.columns
+  const type = floatType(X)
+  const data = floats(type, m * n)
+  if (data.length > 0 && k > 0) {
+    withBlocks(runtime.heap, [X.data.byteLength, data.byteLength], (b, c) => {
+      copyIn(runtime.memory, b, X)
+      runtime.run({
+        ...taskOn(A, type),
+        ...tileGrid(m, n, runtime.threads),
+        kind: Kind.gemm,
+        m,
+        n,
+        k,
+        transposeA,
+        b,
+        typeB: TypeCode[type],
+        strideB: n,
+        c,
+        strideC: n,
+      })
+      copyOut(runtime.memory, c, data)
+    })
+  }
+  return { rows: m, columns: n, data }
+}
+
+/** Aᵀ·(A·X) by assembly/normal.ts. */
+function normalProduct(runtime: WasmRuntime, A: Placed, X: Matrix): Matrix {
+  const { memory, heap, kernels } = runtime
+  const n = X.columns
+  const type = floatType(X)
+  const data = floats(type, A.columns * n)
+  if (data.length > 0 && A.rows > 0) {
+    const panels = Math.ceil(A.rows / PANEL_ROWS)
+    const tileRows = Math.ceil(panels / NORMAL_TILES) * PANEL_ROWS
+    const tiles = Math.ceil(A.rows / tileRows)
+    const packed = A.columns * Math.ceil(n / REGISTER_COLUMNS) * REGISTER_COLUMNS * bytesPerEntry(type)
+    withBlocks(heap, [X.data.byteLength, packed, tiles * data.byteLength], (x, b, partials) => {
+      copyIn(memory, x, X)
+      kernels.packRight(b, x, TypeCode[type], n, A.columns)
+      runtime.run({
+        ...taskOn(A, type),
+        kind: Kind.normal,
+        tiles,
+        m: A.rows,
+        n,
+        k: A.columns,
+        b,
+        tileRows,
+        partials,
+      })
+      kernels.sumMatrices(partials, tiles, data.length, TypeCode[type])
+      copyOut(memory, partials, data)
+    })
+  }
+  return { rows: A.columns, columns: n, data }
+}
+
+function frobeniusSquared(runtime: WasmRuntime, A: Placed): number {
+  const m = A.rows * A.columns
+  return sumOfTiles(runtime, Math.ceil(m / CHUNK), {
+    ...taskOn(A, 'f64'),
+    kind: Kind.frobenius,
+    m,
+    n: 1,
+    k: 1,
+  })
+}
+
+function residualSquared(runtime: WasmRuntime, A: Placed, B: Matrix, C: Matrix): number {
+  if (B.columns === 0) return frobeniusSquared(runtime, A)
+  const { memory, heap } = runtime
+  const tiles = Math.ceil(A.rows / RESIDUAL_ROWS) * Math.ceil(A.columns / RESIDUAL_COLUMNS)
+  return withBlocks(heap, [B.data.byteLength, C.data.byteLength], (b, c) => {
+    copyIn(memory, b, B)
+    copyIn(memory, c, C)
+    return sumOfTiles(runtime, tiles, {
+      ...taskOn(A, floatType(C)),
+      kind: Kind.residual,
+      m: A.rows,
+      n: A.columns,
+      k: B.columns,
+      b,
+      typeB: TypeCode[floatType(B)],
+      strideB: B.columns,
+      c,
+      strideC: A.columns,
+    })
+  })
+}
+
+/** The sum of the number that each tile of the task leaves. */
+function sumOfTiles(runtime: WasmRuntime, tiles: number, task: Task): number {
+  if (tiles === 0) return 0
+  return withBlocks(runtime.heap, [tiles * Float64Array.BYTES_PER_ELEMENT], (partials) => {
+    runtime.run({ ...task, tiles, partials })
+    return runtime.kernels.sumTree(partials, tiles)
+  })
+}
+
+/** A task whose left operand is A, with arithmetic in `type`. */
+function taskOn(A: Placed, type: FloatType): Task {
+  return {
+    ...emptyTask,
+    arithmetic: TypeCode[type],
+    a: A.address,
+    typeA: A.typeCode,
+    strideA: A.columns,
+  }
+}

@@ -1,0 +1,175 @@
+import fc from 'fast-check'
+import { unzipSync, zipSync } from 'fflate'
+import { describe, expect, test } from 'vitest'
+import { readNpy, writeNpy } from '../../src/formats/npy.ts'
+import { readNpz, writeNpz } from '../../src/formats/npz.ts'
+import { parsePythonDict } from '../../src/formats/python-literal.ts'
+import { errorOf, expected, fixtureBytes, numbers } from './fixtures.ts'
+
+const place = { file: 'w.npy' }
+
+describe('.npy', () => {
+  test.each(expected.npySave)('$file: the bytes that numpy.save writes', (saved) => {
+    const data = saved.dtype === 'f32' ? Float32Array.from(numbers(saved)) : Float64Array.from(numbers(saved))
+    const array = saved.shape.length === 1 ? data : { rows: saved.shape[0], columns: saved.shape[1], data }
+    expect(writeNpy(array)).toEqual(fixtureBytes(saved.file))
+  })
+
+  test('what is written reads back the same, bit for bit', () => {
+    const shape = fc.tuple(fc.nat(5), fc.nat(5), fc.boolean())
+    fc.assert(
+      fc.property(shape, fc.infiniteStream(fc.double()), ([rows, columns, single], stream) => {
+        const values = [...stream.take(rows * columns)]
+        const data = single ? Float32Array.from(values) : Float64Array.from(values)
+        const read = readNpy(writeNpy({ rows, columns, data }), place)
+        expect(read).toEqual({ matrix: { rows, columns, data }, dtype: single ? 'f32' : 'f64' })
+      }),
+    )
+  })
+
+  test('floats keep the type they have, everything else becomes float64', () => {
+    for (const { file, dtype } of expected.matrices.filter((m) => m.file.endsWith('.npy'))) {
+      const { data } = readNpy(fixtureBytes(file), place).matrix
+      const single = dtype === 'f16' || dtype === 'f32'
+      expect([file, data.constructor.name]).toEqual([file, single ? 'Float32Array' : 'Float64Array'])
+    }
+  })
+
+  test('a file cut off anywhere is refused, and says how long it is', async () => {
+    const whole = fixtureBytes('f8-little.npy')
+    for (let length = 0; length < whole.length; length++) {
+      const error = await errorOf(() => readNpy(whole.subarray(0, length), place))
+      expect(error.code).toBe('bad-input')
+      if (length >= 10) expect(error.message).toContain(`ends after ${length} bytes`)
+    }
+  })
+
+  test('bytes after the end are refused with the counts', async () => {
+    const longer = new Uint8Array([...fixtureBytes('f8-little.npy'), 0, 0, 0])
+    const { message } = await errorOf(() => readNpy(longer, place))
+    expect(message).toContain('3 bytes after the array')
+    expect(message).toContain(`${longer.length}, expected ${longer.length - 3}`)
+  })
+
+  const withHeader = (header: string, data = new Uint8Array(48)) => {
+    const text = new TextEncoder().encode(`${header}\n`)
+    return new Uint8Array([
+      ...fixtureBytes('f8-little.npy').subarray(0, 6),
+      1,
+      0,
+      text.length & 255,
+      text.length >> 8,
+      ...text,
+      ...data,
+    ])
+  }
+  const good = "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3)}"
+
+  test('the header may hold what Python reads as the same dict', () => {
+    expect(readNpy(withHeader(good), place).matrix).toMatchObject({ rows: 2, columns: 3 })
+    expect(
+      readNpy(withHeader(` {"shape":(2L,3,),"descr":'<f8',\t'fortran_order':False,} `), place).matrix.rows,
+    ).toBe(2)
+  })
+
+  test.each([
+    ["{'descr': '<f8', 'fortran_order': False}", 'the keys "descr, fortran_order"'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), 'x': 1}", 'the keys'],
+    ["{'descr': '<f8', 'descr': '<f8', 'fortran_order': False, 'shape': (2, 3)}", 'twice'],
+    ["{'descr': '<f8', 'fortran_order': 0, 'shape': (2, 3)}", 'neither True nor False'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': 6}", 'not a tuple'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (6)}", 'not a tuple'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (2, -3)}", 'an integer'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3.0)}", 'an integer'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (2 3)}", '"," or ")"'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3)} + 1", 'nothing more'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999, 3)}", 'below 2^53'],
+    [
+      "{'descr': '<f8', 'fortran_order': False, 'shape': (4503599627370496, 4503599627370496)}",
+      'more entries',
+    ],
+    ["{'descr': 8, 'fortran_order': False, 'shape': (2, 3)}", 'descr is not a string'],
+    ["{'descr': '<f8', 'fortran_order': False, 'shape': __import__('os')}", 'a string, True, False'],
+    ['', '"{"'],
+  ])('refuses the header %s', async (header, reason) => {
+    const { message, code } = await errorOf(() => readNpy(withHeader(header), place))
+    expect([code, message]).toEqual(['bad-input', expect.stringContaining(reason)])
+  })
+
+  test('the longest header NumPy reads is read, a longer one refused', async () => {
+    const padded = (length: number) => withHeader(good.padEnd(length - 1))
+    expect(readNpy(padded(10_000), place).matrix.rows).toBe(2)
+    expect((await errorOf(() => readNpy(padded(10_001), place))).message).toContain(
+      '10001 bytes; at most 10000',
+    )
+  })
+
+  test('tuples and Python 2 longs parse as Python reads them', () => {
+    expect(parsePythonDict("{'a': (), 'b': (5,), 'c': (5L), 'd': (1, 2, ), 'e': \"x'\"}")).toEqual(
+      new Map<string, unknown>([
+        ['a', []],
+        ['b', [5]],
+        ['c', 5],
+        ['d', [1, 2]],
+        ['e', "x'"],
+      ]),
+    )
+  })
+})
+
+describe('.npz', () => {
+  const entries = [
+    { name: 'U', array: { rows: 2, columns: 2, data: Float64Array.of(1, 2, 3, 4) } },
+    { name: 'S/ü', array: Float64Array.of(5, 6) },
+  ]
+
+  test('another zip library unpacks what is written', () => {
+    const unzipped = unzipSync(writeNpz(entries))
+    expect(Object.keys(unzipped)).toEqual(['U.npy', 'S/ü.npy'])
+    expect(unzipped['U.npy']).toEqual(writeNpy(entries[0].array))
+  })
+
+  test('what another zip library packs is read, stored and deflated', () => {
+    for (const level of [0, 9] as const) {
+      const packed = zipSync({
+        'W.npy': [writeNpy(entries[0].array), { level }],
+        'note.txt': new Uint8Array(3),
+      })
+      const [W, ...others] = readNpz(packed, place)
+      expect(others).toEqual([])
+      expect(W.name).toBe('W')
+      expect(readNpy(W.read(), place).matrix).toEqual(entries[0].array)
+    }
+  })
+
+  test('the bytes are the same at any time', () => {
+    expect(writeNpz(entries)).toEqual(writeNpz(entries))
+    expect(readNpz(writeNpz(entries), place).map(({ name }) => name)).toEqual(['U', 'S/ü'])
+  })
+
+  test('a name twice is refused in writing and in reading', async () => {
+    expect((await errorOf(() => writeNpz([entries[0], entries[0]]))).message).toContain(
+      'two arrays named "U"',
+    )
+    const twice = writeNpz([entries[0], { ...entries[0], name: 'V' }])
+    const renamed = Uint8Array.from(twice, (byte) => (byte === 0x56 ? 0x55 : byte))
+    expect((await errorOf(() => readNpz(renamed, place))).message).toContain('"U.npy" twice')
+  })
+
+  test.each(['stored.npz', 'deflated.npz'])('%s: any changed byte of an array is noticed', async (file) => {
+    const bytes = fixtureBytes(file)
+    const name = new TextEncoder().encode('W.npy')
+    const at = bytes.findIndex((_, i) => name.every((byte, k) => bytes[i + k] === byte)) + 200
+    bytes[at] ^= 1
+    await errorOf(() => readNpz(bytes, place).map((array) => array.read()))
+  })
+
+  test('an array that claims more than deflate can hold is refused before it is unpacked', async () => {
+    const bytes = zipSync({ 'W.npy': [new Uint8Array(100_000), { level: 9 }] })
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    const directory = view.getUint32(bytes.length - 6, true)
+    view.setUint32(directory + 24, 4_000_000_000, true)
+    const { message } = await errorOf(() => readNpz(bytes, place)[0].read())
+    expect(message).toContain("can't hold the 4000000000")
+  })
+})

@@ -1,0 +1,122 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { memorySource, openFile, readAll, readWhole } from '../../src/formats/source.ts'
+import { errorOf } from './fixtures.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'lora-svd-source-'))
+const inFolder = (name: string) => join(folder, name)
+afterAll(() => rmSync(folder, { recursive: true }))
+const onUnix = process.platform !== 'win32'
+
+describe('files', () => {
+  test('ranges of a file, also through a link', async () => {
+    writeFileSync(
+      inFolder('ten'),
+      Uint8Array.from({ length: 10 }, (_, i) => i),
+    )
+    symlinkSync(inFolder('ten'), inFolder('link'))
+    for (const name of ['ten', 'link']) {
+      const source = await openFile(inFolder(name))
+      expect(source).toMatchObject({ name: inFolder(name), byteLength: 10 })
+      expect([...(await source.read(3, 6))]).toEqual([3, 4, 5])
+      expect([...(await source.read(10, 10))]).toEqual([])
+      await expect(source.read(5, 11)).rejects.toThrow(RangeError)
+      await expect(source.read(-1, 2)).rejects.toThrow(RangeError)
+      await source.close()
+    }
+  })
+
+  test('an empty file', async () => {
+    writeFileSync(inFolder('empty'), '')
+    const source = await openFile(inFolder('empty'))
+    expect(source.byteLength).toBe(0)
+    await source.close()
+  })
+
+  test.each([
+    ['missing', 'no such file'],
+    ['.', 'is a folder'],
+    ['ten/below', 'is a file, not a folder'],
+    ['nul\0', 'NUL character'],
+    ['x'.repeat(5000), 'too long'],
+    ['circle', 'go in a circle'],
+  ])('%s is refused', async (name, reason) => {
+    if (name === 'circle') symlinkSync('circle', inFolder('circle'))
+    const error = await errorOf(() => openFile(name === '.' ? folder : inFolder(name)))
+    expect([error.code, error.message]).toEqual(['bad-input', expect.stringContaining(reason)])
+    expect(error.file).toBe(name === '.' ? folder : inFolder(name))
+  })
+
+  test('a file that shrinks while it is read', async () => {
+    writeFileSync(inFolder('shrinking'), new Uint8Array(100))
+    const source = await openFile(inFolder('shrinking'))
+    truncateSync(inFolder('shrinking'), 40)
+    expect((await errorOf(() => source.read(10, 100))).message).toContain('ended at byte 40 of 100')
+    await source.close()
+  })
+
+  test.runIf(onUnix)('a pipe is read whole', async () => {
+    execFileSync('mkfifo', [inFolder('pipe')])
+    const writer = spawn('sh', ['-c', `printf 'one,'; sleep 0.05; printf two`], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    const into = spawn('sh', ['-c', `cat > '${inFolder('pipe')}'`], {
+      stdio: [writer.stdout, 'ignore', 'ignore'],
+    })
+    const source = await openFile(inFolder('pipe'))
+    expect(new TextDecoder().decode(await readWhole(source))).toBe('one,two')
+    await source.close()
+    into.kill()
+  })
+
+  test.runIf(process.platform === 'linux')('a file of /proc, which says it is empty', async () => {
+    const source = await openFile('/proc/self/status')
+    expect(source.byteLength).toBeGreaterThan(10)
+    await source.close()
+  })
+})
+
+describe('streams and memory', () => {
+  async function* pieces(...list: (Uint8Array | string)[]) {
+    yield* list
+  }
+
+  test('pieces are joined', async () => {
+    expect([...(await readAll(pieces(Uint8Array.of(1, 2), 'a', new Uint8Array(0)), 'x'))]).toEqual([1, 2, 97])
+    expect([...(await readAll(pieces(), 'x'))]).toEqual([])
+  })
+
+  test('more than the limit is refused at once', async () => {
+    let asked = 0
+    async function* endless() {
+      for (; ; asked++) yield new Uint8Array(10)
+    }
+    const { code, message } = await errorOf(() => readAll(endless(), 'standard input', 35))
+    expect([code, message]).toEqual([
+      'bad-input',
+      expect.stringContaining('standard input: gives more than 35 bytes'),
+    ])
+    expect(asked).toBe(3)
+  })
+
+  test('a stream that fails is the machine failing', async () => {
+    async function* broken(): AsyncGenerator<Uint8Array> {
+      yield new Uint8Array(1)
+      throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+    }
+    expect(await errorOf(() => readAll(broken(), 'standard input'))).toMatchObject({
+      code: 'system',
+      message: expect.stringContaining('input/output error (EIO)'),
+    })
+  })
+
+  test('memory is not copied', async () => {
+    const bytes = Uint8Array.of(1, 2, 3)
+    const part = await memorySource('m', bytes).read(1, 3)
+    expect(part.buffer).toBe(bytes.buffer)
+    await expect(memorySource('m', bytes).read(1, 4)).rejects.toThrow(RangeError)
+  })
+})
