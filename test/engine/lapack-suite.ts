@@ -11,6 +11,8 @@ export function describeLapack(groups: Readonly<Record<string, Tests>>): void {
   if ('reason' in result) {
     it(`LAPACK engine: left out: ${result.reason}`, () => {
       expect(result.reason).toMatch(/^.+$/)
+      // Wrong answers of a library that was found would be ours: no reason to leave the tests out.
+      expect(result.reason).not.toContain('small known matrix')
     })
     return
   }
