@@ -24,6 +24,8 @@ import {
   createFloatTranspose,
   floatMultiplyFactory,
 } from './mathjs/operations.ts'
+import { floatPinvFactory } from './mathjs/pinv.ts'
+import { rankFactory } from './mathjs/rank.ts'
 import { type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
 
 export type { FloatMatrix, SvdOptions, SvdResult }
@@ -37,6 +39,8 @@ export {
 
 export const createFloatMultiply = floatMultiplyFactory(engineFor)
 export const createSvd = svdFactory(engineFor)
+export const createRank = rankFactory(engineFor)
+export const createFloatPinv = floatPinvFactory(engineFor)
 
 /** All factories, in an order `math.import` can take: the type first. */
 export const loraSvd = [
@@ -47,6 +51,8 @@ export const loraSvd = [
   createFloatSubtract,
   createFloatTranspose,
   createSvd,
+  createRank,
+  createFloatPinv,
 ]
 
 // `math.help(name)` looks its text up in this one object, which mathjs shares between instances.
@@ -63,6 +69,9 @@ declare module 'mathjs' {
     svd(A: MathMatrix, options: SvdOptions): SvdResult<MathMatrix, MathMatrix>
     svd(A: MathArray): Thin<SvdResult<number[][], number[]>>
     svd(A: MathArray, options: SvdOptions): SvdResult<number[][], number[]>
+    /** How many singular values exceed the tolerance; see `help('rank')`. */
+    rank(A: FloatMatrix | MathMatrix | MathArray, tolerance?: number): number
+    pinv(A: FloatMatrix): FloatMatrix & MathMatrix
     /** A matrix of numbers over one typed array; see `help('floatMatrix')`. */
     floatMatrix(A: MathArray | MathMatrix, type?: 'f32' | 'f64'): FloatMatrix & MathMatrix
   }

@@ -2,6 +2,7 @@ import type { EngineFor } from '../engine/engine-for.ts'
 import { decompositionFlops } from '../engine/policy.ts'
 import { leadingColumns, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
 import { defineFactory, type TypedFunctions } from './define-factory.ts'
+import { requireFiniteEntries } from './finite.ts'
 import { type FloatMatrix, type FloatMatrixClass, flatten } from './float-matrix.ts'
 
 export interface SvdOptions {
@@ -62,11 +63,7 @@ export const svdFactory = (engineFor: EngineFor) =>
 
 function decomposeOn(engineFor: EngineFor, A: Matrix, options: SvdOptions): SvdResult<Matrix, number[]> {
   const { vectors, rank } = checkOptions(options)
-  const bad = A.data.findIndex((x) => !Number.isFinite(x))
-  if (bad >= 0) {
-    const entry = `[${Math.floor(bad / A.columns)}, ${bad % A.columns}]`
-    throw new TypeError(`svd needs finite numbers, but the entry at ${entry} is ${A.data[bad]}`)
-  }
+  requireFiniteEntries('svd', A)
   const { U, S, V } = engineFor(decompositionFlops(A.rows, A.columns)).svd(A, vectors)
   const kept = Math.min(rank ?? S.length, S.length)
   const inTypeOfA = A.data instanceof Float32Array ? toFloat32 : (M: Matrix) => M
