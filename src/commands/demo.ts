@@ -17,8 +17,8 @@ type Flags = Omit<DemoOptions, 'truncate'> & DemoOutput & { truncate?: number }
 const EXAMPLES = `
 Examples:
   lora-svd demo --d 10 --k 10 --rank 2
-  lora-svd demo --d 64 --k 48 --rank 4 --truncate 3  # a direction too few: exit 1
-  lora-svd demo --rng torch --draw 2 --show          # the notebook's very matrix
+  lora-svd demo --d 64 --k 48 --rank 4 --truncate 3  # one direction too few
+  lora-svd demo --rng torch --draw 2 --show          # the notebook's very W
   lora-svd demo --json | jq .elements.ratio
 
 Exit codes: 0 y is allclose to yRef · 1 it is not · 2 bad options`

@@ -7,7 +7,7 @@ import type { Run } from './run.ts'
 const EXAMPLES = `
 Examples:
   lora-svd factor W.npy -o W-lora.safetensors --energy 0.99
-  lora-svd factor model.safetensors --tensor lm_head.weight -o head.npz --rank 16
+  lora-svd factor model.safetensors --tensor lm_head.weight -o W.npz --rank 16
   lora-svd factor W.csv -o W.safetensors --error 0.05 --dtype f16
   cat W.npy | lora-svd factor - -o W.npz --rank 8 --json
 

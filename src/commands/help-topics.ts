@@ -10,10 +10,14 @@ export const helpTopics: Record<string, string> = {
 A reader that closes the pipe (| head) is no error.
 `,
   environment: `Environment variables:
-  NO_COLOR       set and not empty: no colour (no-color.org)
-  FORCE_COLOR    1, 2, 3: colour even into a pipe; 0: none
-  TERM=dumb      no colour
-The first that speaks decides: --color or --no-color, NO_COLOR, FORCE_COLOR,
-TERM=dumb, then whether the output is a terminal.
+  LORA_SVD_ENGINE   auto, wasm or lapack, as --engine
+  LORA_SVD_THREADS  how many threads compute, as --threads
+  LORA_SVD_LAPACK   path of the LAPACK library to use
+  NO_COLOR          set and not empty: no colour (no-color.org)
+  FORCE_COLOR       1, 2, 3: colour even into a pipe; 0: none
+  TERM=dumb         no colour
+An option on the command line comes before its variable. For colour the first
+that speaks decides: --color or --no-color, NO_COLOR, FORCE_COLOR, TERM=dumb,
+then whether the output is a terminal.
 `,
 }

@@ -41,7 +41,7 @@ export async function factor(
   output: { json: boolean; quiet: boolean },
   terminal: Terminal,
 ): Promise<number> {
-  await assertWritable(plan.output, plan)
+  await assertWritable(plan.output, { force: plan.force, onlyFile: true })
   const source = await readMatrix(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
   assertFactorable(plan, source)
 

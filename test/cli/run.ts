@@ -13,8 +13,8 @@ export interface RunOptions {
   readonly cwd?: string
   /** Environment variables besides PATH. */
   readonly env?: Readonly<Record<string, string>>
-  /** What standard input delivers before it ends. */
-  readonly input?: string | Uint8Array
+  /** What standard input delivers before it ends; null: nothing, and it stays open. */
+  readonly input?: string | Uint8Array | null
   /** Sends this signal so many milliseconds after the start. */
   readonly kill?: { readonly signal: NodeJS.Signals; readonly after: number }
 }
@@ -32,7 +32,8 @@ export const runCli = (args: readonly string[], options: RunOptions = {}): Promi
 
 /** Runs a bash script in which `lora-svd` is the command line. */
 export const runShell = (script: string, options: RunOptions = {}): Promise<Result> =>
-  run('bash', ['-c', `lora-svd() { '${process.execPath}' '${ENTRY}' "$@"; }; ${script}`], options)
+  // bash reads its start-up file when standard input is a socket, as Node's pipes are.
+  run('bash', ['--norc', '-c', `lora-svd() { '${process.execPath}' '${ENTRY}' "$@"; }; ${script}`], options)
 
 const folders: string[] = []
 afterAll(() => {
@@ -77,6 +78,7 @@ function start(command: string, args: readonly string[], options: RunOptions): P
       resolve({ code, signal, ...output })
     })
     // A process that fails early doesn't read what it is given.
-    child.stdin.on('error', () => {}).end(input)
+    child.stdin.on('error', () => {})
+    if (input !== null) child.stdin.end(input)
   })
 }
