@@ -40,7 +40,7 @@ export type LapackResult = Found | { readonly reason: string }
  * An engine over the system's LAPACK: OpenBLAS, MKL, Accelerate or the reference library, whichever is found first,
  * exports all that is needed and gets small known problems right. When there is none, `reason` says why, in one line.
  * Nothing is loaded before this call. Results agree with the other engines to rounding, never in all bits: they
- * depend on the library, the processor and the number of threads.
+ * depend on the library, the processor and the number of threads, which is one setting of the library for the process.
  */
 export function createLapackEngine(options: LapackOptions = {}): LapackResult {
   const { threads = availableParallelism(), library, system = process, loadKoffi = requireKoffi } = options
@@ -52,12 +52,12 @@ export function createLapackEngine(options: LapackOptions = {}): LapackResult {
       reason: `the optional package koffi can't be loaded (${firstLine(error)}); run npm install koffi`,
     }
   }
-  if (library !== undefined) return tryLibrary(koffi, library, threads)
-  const named = system.env[LIBRARY_VARIABLE]
+  const named = library ?? system.env[LIBRARY_VARIABLE]
   if (named) {
     const result = tryLibrary(koffi, named, threads)
     if ('engine' in result) return result
-    return { reason: `the library that ${LIBRARY_VARIABLE} names can't be used: ${result.reason}` }
+    const whose = library === undefined ? `the library that ${LIBRARY_VARIABLE} names can't be used: ` : ''
+    return { reason: whose + result.reason }
   }
   return firstUsable(koffi, candidateLibraries(system), threads)
 }

@@ -5,7 +5,7 @@ const PANEL_BYTES = 2 ** 21
 /** Fewer rows would make the products too thin for the library's kernels. */
 const LEAST_PANEL_ROWS = 64
 
-/** Makes an array of `length` zeros. */
+/** The type of a float array, as what makes one. */
 export type FloatType = Float32ArrayConstructor | Float64ArrayConstructor
 
 export const floatTypeOf = (data: FloatArray): FloatType =>
