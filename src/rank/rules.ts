@@ -22,9 +22,9 @@ export function chooseRank(S: Float64Array, rule: RankRule, limits: RankLimits =
   const raised = Math.max(minRank, ruleRank(S, rule))
   const rounded = Math.ceil(raised / multipleOf) * multipleOf
   const highest = Math.min(maxRank, S.length)
-  // A multiple that doesn't fit under the highest rank gives way to the multiple below it, if there is one.
+  // A multiple that doesn't fit under the highest rank gives way to the multiple below it, if the lowest allows that one.
   const lowered = rounded > highest ? Math.floor(highest / multipleOf) * multipleOf : rounded
-  return lowered === 0 ? highest : lowered
+  return lowered < minRank ? highest : lowered
 }
 
 function ruleRank(S: Float64Array, rule: RankRule): number {
