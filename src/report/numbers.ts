@@ -4,7 +4,7 @@
 export function short(x: number, digits = 6): string {
   if (x === 0) return '0'
   const size = Math.abs(x)
-  if (size >= 1e-4 && size < 1e7) return String(Number(x.toPrecision(digits)))
+  if (size >= 1e-3 && size < 1e7) return String(Number(x.toPrecision(digits)))
   return x.toExponential(Math.min(digits, 3) - 1).replace(/\.?0+e/, 'e')
 }
 
