@@ -41,7 +41,9 @@ export async function benchSvd(sizes = SIZES) {
   const threads = availableParallelism()
   const peers = await findPeers(threads)
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-bench-'))
-  console.log(`\nFull SVD, float64, ${threads} threads, medians of ${ROUNDS} turns, as multiples of NumPy's time`)
+  console.log(
+    `\nFull SVD, float64, ${threads} threads, medians of ${ROUNDS} turns, as multiples of NumPy's time`,
+  )
   for (const line of peers.notes) console.log(`  ${line}`)
   try {
     for (const n of sizes) for (const vectors of ['thin', 'none']) await compare(peers, folder, n, vectors)
@@ -60,8 +62,12 @@ async function findPeers(threads) {
   const notes = []
   if (lapack.engine) notes.push(`lapack is ${lapack.library.path} (${lapack.library.version})`)
   else notes.push(`lapack is left out: ${lapack.reason}`)
-  if (python === null) notes.push('NumPy and PyTorch are left out: apt-get install python3-numpy python3-torch')
-  else notes.push(`NumPy ${python.about.numpy} on ${python.about.blas.join(', ')}; PyTorch ${python.about.torch ?? 'absent'}`)
+  if (python === null)
+    notes.push('NumPy and PyTorch are left out: apt-get install python3-numpy python3-torch')
+  else
+    notes.push(
+      `NumPy ${python.about.numpy} on ${python.about.blas.join(', ')}; PyTorch ${python.about.torch ?? 'absent'}`,
+    )
   if (mlMatrix === null) notes.push('ml-matrix is left out: npm install --no-save ml-matrix')
   return { wasm, lapack: lapack.engine, python, mlMatrix, notes }
 }
@@ -98,7 +104,9 @@ async function compare({ wasm, lapack, python, mlMatrix }, folder, n, vectors) {
     const error = reference === undefined ? '' : ` (${worstError(found[name], reference).toExponential(0)})`
     return `${name} ${(time / unit).toFixed(2)}${error}`
   })
-  const overMl = medians['ml-matrix'] ? `; wasm is ${(medians['ml-matrix'] / medians.wasm).toFixed(0)} times as fast as ml-matrix` : ''
+  const overMl = medians['ml-matrix']
+    ? `; wasm is ${(medians['ml-matrix'] / medians.wasm).toFixed(0)} times as fast as ml-matrix`
+    : ''
   console.log(`  ${String(n).padStart(5)} ${vectors}  ${cells.join('   ')}${overMl}`)
 }
 
