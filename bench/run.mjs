@@ -1,4 +1,5 @@
 // npm run bench: every figure the README and the notes quote, measured in one run on the built package.
+import { benchFactor } from './factor.mjs'
 import { benchProducts } from './products.mjs'
 import { benchStartup } from './startup.mjs'
 import { benchSvd } from './svd.mjs'
@@ -6,3 +7,4 @@ import { benchSvd } from './svd.mjs'
 benchStartup()
 await benchProducts()
 await benchSvd()
+await benchFactor()
