@@ -25,25 +25,48 @@ import type { RitzPairs } from './krylov.ts'
 /** In how many places at most the split of the bound into G and W is tried: evenly spaced, and close to r. */
 const SPLITS = 8
 
+/** What floating point may have done to the Ritz pairs. */
+export interface Rounding {
+  /** How far a computed A·x or Aᵀ·y may be off for a unit vector: shifts √θ_i, and s_i by twice that times √θ_i. */
+  readonly product: number
+  /** How far the eigenvalues of a Gram matrix may be off: shifts every θ_i and s_i by as much. */
+  readonly sum: number
+}
+
+/** How far θ_i, and the length of s_i, may be off. */
+function shiftOf(theta: number, { product, sum }: Rounding): number {
+  return 2 * product * Math.sqrt(theta + sum) + product * product + sum
+}
+
+/** At least the sum of all eigenvalues of AᵀA on the complement of the basis, hence at least the largest. */
+export function leftoverEnergy({ theta }: RitzPairs, total: number, rounding: Rounding): number {
+  let left = total
+  let slack = rounding.sum
+  for (const value of theta) {
+    left -= value
+    slack += shiftOf(value, rounding)
+  }
+  return Math.max(0, left) + slack
+}
+
 export interface ExcessBound {
   /** At least Σ_{i≤r} (σ_i² − θ_i), for r ≤ l. */
   excess(r: number): number
   /** At least σ_{r+1}², and ‖A − A·V_r·V_rᵀ‖₂²: μ_r. For r ≤ l. */
   beyond(r: number): number
+  /** At most σ_{r+1}²: θ_{r+1}, by Cauchy's interlacing. */
+  next(r: number): number
 }
 
-/**
- * The theorem above as numbers. `roundoff` is how far a computed A·x or Aᵀ·y may be off for a unit vector; it
- * shifts √θ_i, and s_i by 2·roundoff·√θ_i. Bounds for different μ share the norms in `norms`.
- */
+/** The theorem above as numbers. Bounds for different μ share the norms in `norms`. */
 export function excessBound(
   { theta, residuals }: RitzPairs,
   norms: ResidualNorms,
   mu: number,
-  roundoff: number,
+  rounding: Rounding,
 ): ExcessBound {
   const l = theta.length
-  const shift = (i: number) => 2 * roundoff * Math.sqrt(theta[i])
+  const shift = (i: number) => shiftOf(theta[i], rounding)
 
   function beyond(k: number, normOf = k): number {
     if (k >= l) return mu
@@ -86,7 +109,8 @@ export function excessBound(
     }
     return best
   }
-  return { excess, beyond }
+  const next = (r: number) => (r < l ? Math.max(0, theta[r] - shift(r)) : 0)
+  return { excess, beyond, next }
 }
 
 /** r, r − 1, r − 2, r − 4, … and evenly spaced down to 0, ascending. */

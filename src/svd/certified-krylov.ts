@@ -1,7 +1,7 @@
 import { type Matrix, zeros } from '../matrix/matrix.ts'
 import { rankRange } from '../rank/partial.ts'
 import { type RankLimits, type RankRule, withinLimits } from '../rank/rules.ts'
-import { excessBound, residualNorms } from './certificate.ts'
+import { excessBound, type Rounding, residualNorms } from './certificate.ts'
 import {
   certifiedTruncation,
   DIRECT_BELOW,
@@ -55,6 +55,8 @@ const RETRY_GROWTH = 1.3
 const LOOK_GROWTH = 1.12
 /** Units of round-off: half the distance of 1 to the next number. */
 const UNIT: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -24, f64: 2 ** -53 }
+/** Units by which eigenvalues of float64 Gram matrices are off, with a margin. */
+const SUM_UNITS = 16
 /** Float32 iterates are trusted while the error's square is this many round-offs of ‖A‖_F². */
 const FLOAT32_ROUNDOFFS = 4
 
@@ -103,7 +105,10 @@ export function certifiedKrylov(
     if (isDue && plan.certify !== 'none') {
       const view = viewOf(A, plan, run, next)
       const outlook = outlookOf(A, plan, view)
-      if (run.arithmetic === 'f32' && outlook.tail < FLOAT32_ROUNDOFFS * view.roundoff * A.frobenius) {
+      if (
+        run.arithmetic === 'f32' &&
+        outlook.tail < FLOAT32_ROUNDOFFS * view.rounding.product * A.frobenius
+      ) {
         run = preciseRun(A, plan, view, outlook.rank)
         lookAt = 0
         continue
@@ -127,9 +132,12 @@ export function certifiedKrylov(
   }
 }
 
-/** How far A·x in this float type may be off for a unit x, as a length: probabilistic rounding analysis (Higham and Mary 2019). */
-function roundoffOf(A: Operator, arithmetic: Arithmetic): number {
-  return UNIT[arithmetic] * Math.sqrt(A.long) * A.frobenius
+/** Probabilistic rounding analysis (Higham and Mary 2019): sums of n terms are off by about √n units. */
+function roundingOf({ long, frobenius }: Operator, arithmetic: Arithmetic): Rounding {
+  return {
+    product: UNIT[arithmetic] * Math.sqrt(long) * frobenius,
+    sum: SUM_UNITS * UNIT.f64 * Math.sqrt(long) * frobenius * frobenius,
+  }
 }
 
 const knownRank = (A: Operator, { rule, limits }: TruncationPlan) =>
@@ -153,14 +161,14 @@ function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
 function viewOf(A: Operator, plan: TruncationPlan, run: Run, next?: KrylovStep): View {
   const pairs = ritzPairs(plan.engine, run.basis, next?.coupling ?? zeros(0, run.basis.lastBlock))
   const norms = residualNorms(plan.engine, pairs.residuals)
-  return { ...run, pairs, norms, roundoff: roundoffOf(A, run.arithmetic) }
+  return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic) }
 }
 
 function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View): Outlook {
   const { theta } = view.pairs
   const total = A.frobenius * A.frobenius
   // The complement of the basis reaches about as far up as the half of its Ritz values that has not converged.
-  const { excess } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.roundoff)
+  const { excess } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.rounding)
   const known = { order: A.short, total, theta, excess, rounding: 0 }
   const { least, most: rank } = rankRange(rule, limits, known)
   const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)

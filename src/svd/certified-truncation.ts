@@ -1,6 +1,12 @@
 import { leadingColumns, type Matrix, toFloat64 } from '../matrix/matrix.ts'
 import { rankRange } from '../rank/partial.ts'
-import { type ExcessBound, excessBound, type ResidualNorms } from './certificate.ts'
+import {
+  type ExcessBound,
+  excessBound,
+  leftoverEnergy,
+  type ResidualNorms,
+  type Rounding,
+} from './certificate.ts'
 import type { TruncationPlan } from './certified-krylov.ts'
 import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
 import { type Arithmetic, columnRange, scaleColumns } from './columns.ts'
@@ -20,8 +26,7 @@ export interface View {
   readonly basis: KrylovBasis
   readonly pairs: RitzPairs
   readonly norms: ResidualNorms
-  /** How far a computed A·x may be off for a unit x. */
-  readonly roundoff: number
+  readonly rounding: Rounding
 }
 
 /** Sums of squares that cancel below this share of ‖A‖_F² are formed from the residual itself. */
@@ -87,9 +92,8 @@ export function certifiedTruncation(
   }
   if (conclusion === undefined) return undefined
   const { bound, kind, closed, belowRounding, optimalError } = conclusion
-  const next = conclusion.rank < l ? Math.sqrt(view.pairs.theta[conclusion.rank]) : 0
   const spectral = {
-    atLeast: Math.max(0, next - 2 * view.roundoff),
+    atLeast: Math.sqrt(bound.next(conclusion.rank)),
     atMost: Math.sqrt(bound.beyond(conclusion.rank)),
   }
   return truncation(A, triplets, conclusion.rank, optimalError, {
@@ -111,9 +115,8 @@ export function plainTruncation(A: Operator, plan: TruncationPlan, view: View, r
   const triplets = tripletsOn(engine, V, W, drawFor(A.long, plan))
   const total = A.frobenius * A.frobenius
   const { S } = triplets
-  const tail = S.reduce((rest, s) => rest - s * s, total)
-  const nuclear = S.reduce((sum, s) => sum + s, 0)
-  const atMost = Math.sqrt(Math.max(0, tail) + 2 * view.roundoff * nuclear) / A.frobenius
+  const leftover = leftoverEnergy({ ...view.pairs, theta: S.map((s) => s * s) }, total, view.rounding)
+  const atMost = Math.sqrt(leftover) / A.frobenius
   return truncation(
     A,
     triplets,
@@ -187,15 +190,12 @@ function conclude(
 function* proofs(
   A: Operator,
   plan: TruncationPlan,
-  { arithmetic, basis, pairs, norms, roundoff }: View,
+  { arithmetic, basis, pairs, norms, rounding }: View,
   attempt: number,
   widened: () => Matrix,
 ): Generator<Proof, void, void> {
-  const boundFor = (mu: number) => excessBound(pairs, norms, mu, roundoff)
-  // The energy that the basis leaves is no less than its largest part.
-  const nuclear = pairs.theta.reduce((sum, value) => sum + Math.sqrt(value), 0)
-  const energy = pairs.theta.reduce((rest, value) => rest - value, A.frobenius * A.frobenius)
-  const leftover = Math.max(0, energy) + 2 * roundoff * nuclear
+  const boundFor = (mu: number) => excessBound(pairs, norms, mu, rounding)
+  const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
   yield { bound: boundFor(leftover), kind: 'deterministic' }
 
   const draw = normalColumns(A.short, arithmetic, `${plan.label}/probe/${attempt}`)
@@ -204,7 +204,7 @@ function* proofs(
   const isStrict = plan.certify === 'strict'
   let steps = 0
   let largest = 0
-  for (const { xi, mu } of complementBounds(plan.engine, A, basis.V, draw, failure, roundoff)) {
+  for (const { xi, mu } of complementBounds(plan.engine, A, basis.V, draw, failure, rounding.product)) {
     largest = xi
     if (!isStrict)
       yield { bound: boundFor(Math.min(mu, leftover)), kind: 'probabilistic', best: boundFor(xi) }

@@ -26,7 +26,7 @@ const MAX_PASSES = 8
  * An orthonormal basis, [n, b] in the float type of X [n, b], of the columns of X less their parts in the span of the
  * orthonormal bases `against`: projection and Cholesky QR (Gram in float64), both repeated until they change nothing.
  * Columns that vanish or depend on others are replaced by what `refill` draws, so that the basis has b columns,
- * or as many as the space has room for.
+ * or as many as the space has room for. A column that is orthogonal to the others already stays where it is.
  */
 export function orthonormalize(
   engine: BlockEngine,
@@ -95,7 +95,7 @@ function choleskyBasis(
   return { transform: inverseTransform(L, lengths, pivots), smallestPivot }
 }
 
-/** D·P·R⁻¹ for the triangle Rᵀ in the pivot rows of L and D the inverse lengths. */
+/** D·P·R⁻¹ for the triangle Rᵀ in the pivot rows of L and D the inverse lengths; columns in the order of Y's. */
 function inverseTransform(L: Float64Array, lengths: Float64Array, pivots: readonly number[]): Float64Matrix {
   const b = lengths.length
   const k = pivots.length
@@ -109,8 +109,9 @@ function inverseTransform(L: Float64Array, lengths: Float64Array, pivots: readon
     }
   }
   const T = zeros(b, k)
+  const place = pivots.map((pivot) => pivots.filter((other) => other < pivot).length)
   for (let i = 0; i < k; i++) {
-    for (let j = i; j < k; j++) T.data[pivots[i] * k + j] = inverse[i * k + j] / lengths[pivots[i]]
+    for (let j = i; j < k; j++) T.data[pivots[i] * k + place[j]] = inverse[i * k + j] / lengths[pivots[i]]
   }
   return T
 }

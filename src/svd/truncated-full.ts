@@ -24,7 +24,10 @@ export function fullTruncation(A: Matrix, { engine, rule, limits }: TruncationPl
     V: leadingColumns(V, rank),
     rank,
     frobenius: largest * Math.sqrt(tails[0]),
-    optimalError: { atLeast: Math.max(0, error - allowance), atMost: error + allowance },
+    optimalError:
+      largest > 0
+        ? { atLeast: Math.max(0, error - allowance), atMost: error + allowance }
+        : { atLeast: 0, atMost: 0 },
     certificate: {
       kind: 'deterministic',
       failureProbability: 0,

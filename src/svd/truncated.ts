@@ -1,6 +1,6 @@
 import type { Engine, HalfMatrix } from '../engine/engine.ts'
 import { widenHalf } from '../formats/half.ts'
-import { type Float64Matrix, type Matrix, matrix } from '../matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, matrix, zeros } from '../matrix/matrix.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import { withinLimits } from '../rank/rules.ts'
 import { certifiedKrylov } from './certified-krylov.ts'
@@ -86,6 +86,7 @@ export function truncatedSvd(
   if (small || withinLimits(known, order, limits) >= cap) return fullTruncation(wide(), plan)
   const operator = shortSideOperator(engine, A)
   try {
+    if (operator.frobenius === 0) return zeroTruncation(A, withinLimits(known, order, limits))
     const result = certifiedKrylov(operator, plan, wide)
     const isEnough = certify === 'none' || order > FULL_WHEN_OPEN_ORDER || options.largestShare !== undefined
     if (result?.certificate.closed || (result !== undefined && isEnough)) return result
@@ -93,4 +94,30 @@ export function truncatedSvd(
     operator.release()
   }
   return fullTruncation(wide(), plan)
+}
+
+/** Any orthonormal vectors are singular vectors of a zero matrix. */
+function zeroTruncation({ rows, columns }: { rows: number; columns: number }, rank: number): TruncatedSvd {
+  return {
+    U: leadingUnitVectors(rows, rank),
+    S: new Float64Array(rank),
+    V: leadingUnitVectors(columns, rank),
+    rank,
+    frobenius: 0,
+    optimalError: { atLeast: 0, atMost: 0 },
+    certificate: {
+      kind: 'deterministic',
+      failureProbability: 0,
+      spectral: { atLeast: 0, atMost: 0 },
+      closed: true,
+      belowRounding: true,
+    },
+    method: 'krylov',
+  }
+}
+
+function leadingUnitVectors(rows: number, count: number): Float64Matrix {
+  const E = zeros(rows, count)
+  for (let i = 0; i < count; i++) E.data[i * count + i] = 1
+  return E
 }
