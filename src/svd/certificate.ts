@@ -31,6 +31,8 @@ export interface Rounding {
   readonly product: number
   /** How far the eigenvalues of a Gram matrix may be off: shifts every θ_i and s_i by as much. */
   readonly sum: number
+  /** The length of what was left out of the residuals. */
+  readonly lost: number
 }
 
 /** How far θ_i, and the length of s_i, may be off. */
@@ -72,7 +74,7 @@ export function excessBound(
     if (k >= l) return mu
     const slack = shift(k)
     const top = theta[k] + slack
-    const norm = norms.from(normOf) + slack
+    const norm = norms.from(normOf) + slack + rounding.lost
     const half = (top - mu) / 2
     return Math.max(mu, (top + mu) / 2 + Math.sqrt(half * half + norm * norm))
   }
@@ -83,10 +85,11 @@ export function excessBound(
     for (let i = 0; i < k; i++) {
       const gap = theta[i] - shift(i) - muK
       if (!(gap > 0)) return Number.POSITIVE_INFINITY
-      sum += (norms.of(i) + shift(i)) ** 2 / gap
+      sum += (norms.of(i) + shift(i) + rounding.lost) ** 2 / gap
     }
     const gap = k === 0 ? 0 : theta[k - 1] - shift(k - 1) - mu
-    const constant = gap > 0 ? (k * (norms.from(0) + shift(0)) ** 2) / gap : Number.POSITIVE_INFINITY
+    const constant =
+      gap > 0 ? (k * (norms.from(0) + shift(0) + rounding.lost) ** 2) / gap : Number.POSITIVE_INFINITY
     return Math.min(sum, constant)
   }
 
@@ -98,7 +101,8 @@ export function excessBound(
   }
 
   function excess(r: number): number {
-    if (residuals.rows === 0) return theta.slice(0, r).reduce((sum, _, i) => sum + shift(i), 0)
+    if (residuals.rows === 0 && rounding.lost === 0)
+      return theta.slice(0, r).reduce((sum, _, i) => sum + shift(i), 0)
     const splits = splitsOf(r)
     let best = Number.POSITIVE_INFINITY
     let beyondSplit = 0

@@ -128,15 +128,16 @@ export function certifiedKrylov(
       }
       lookAt = l * LOOK_GROWTH
     }
-    run = { ...run, basis: extendBasis(A, run.basis, next.block) }
+    run = { ...run, basis: extendBasis(A, run.basis, next) }
   }
 }
 
 /** Probabilistic rounding analysis (Higham and Mary 2019): sums of n terms are off by about √n units. */
-function roundingOf({ long, frobenius }: Operator, arithmetic: Arithmetic): Rounding {
+function roundingOf({ long, frobenius }: Operator, arithmetic: Arithmetic, lost: number): Rounding {
   return {
     product: UNIT[arithmetic] * Math.sqrt(long) * frobenius,
     sum: SUM_UNITS * UNIT.f64 * Math.sqrt(long) * frobenius * frobenius,
+    lost,
   }
 }
 
@@ -161,7 +162,7 @@ function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
 function viewOf(A: Operator, plan: TruncationPlan, run: Run, next?: KrylovStep): View {
   const pairs = ritzPairs(plan.engine, run.basis, next?.coupling ?? zeros(0, run.basis.lastBlock))
   const norms = residualNorms(plan.engine, pairs.residuals)
-  return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic) }
+  return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, run.basis.lost + (next?.lost ?? 0)) }
 }
 
 function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View): Outlook {

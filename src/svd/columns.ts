@@ -36,6 +36,15 @@ export function columnRange(A: Matrix, from: number, to: number): Matrix {
   return matrix(A.rows, columns, data)
 }
 
+/** The columns of A at the given places. */
+export function columnsAt(A: Matrix, places: readonly number[]): Matrix {
+  const data = like(A, A.rows * places.length)
+  for (let at = 0, i = 0; i < A.rows; i++) {
+    for (const j of places) data[at++] = A.data[i * A.columns + j]
+  }
+  return matrix(A.rows, places.length, data)
+}
+
 /** Rows `from` to `to` of A, sharing its storage. */
 export function rowRange<T extends FloatArray>(A: Matrix<T>, from: number, to: number): Matrix<T> {
   return matrix(to - from, A.columns, A.data.subarray(from * A.columns, to * A.columns) as T)

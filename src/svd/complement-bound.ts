@@ -56,7 +56,7 @@ export function* complementBounds(
 ): Generator<ComplementBound, void, void> {
   const room = V.rows - V.columns
   const Z = draw(PROBES)
-  const first = orthonormalize(engine, Z, [V], draw)
+  const first = orthonormalize(engine, Z, [V], draw).basis
   const start = toFloat64(engine.multiply(first, Z, { transposeA: true }))
   const least = smallChiSquare(failureProbability)
   let basis = startBasis(A, first)
@@ -68,7 +68,7 @@ export function* complementBounds(
       return
     }
     yield { xi, mu: xi * smallestRatio(scaledMoments(engine, T, start, xi, stepsOf(basis)), least) }
-    basis = extendBasis(A, basis, nextBlock(engine, A, basis, draw, [V]).block)
+    basis = extendBasis(A, basis, nextBlock(engine, A, basis, draw, [V]))
   }
 }
 

@@ -11,12 +11,16 @@ export interface KrylovBasis {
   readonly V: Matrix
   readonly W: Matrix
   readonly lastBlock: number
+  /** ‖AᵀA·V − …‖ of what was left out as rounding error when the blocks were made orthonormal. */
+  readonly lost: number
 }
 
 /** What AᵀA leads to beyond a basis V: AᵀA·V(last block) = V·(…) + block·coupling, block orthonormal and orthogonal to V. */
 export interface KrylovStep {
   readonly block: Matrix
   readonly coupling: Float64Matrix
+  /** The length of what neither V nor the block holds. */
+  readonly lost: number
 }
 
 /**
@@ -31,7 +35,7 @@ export interface RitzPairs {
 
 /** The basis of one orthonormal block. */
 export function startBasis(A: Operator, block: Matrix): KrylovBasis {
-  return { V: block, W: A.forward(block), lastBlock: block.columns }
+  return { V: block, W: A.forward(block), lastBlock: block.columns, lost: 0 }
 }
 
 /**
@@ -48,16 +52,18 @@ export function nextBlock(
   deflated: readonly Matrix[] = [],
 ): KrylovStep {
   const Z = A.backward(columnRange(W, W.columns - lastBlock, W.columns))
-  const block = orthonormalize(engine, Z, [...deflated, V], refill)
-  return { block, coupling: toFloat64(engine.multiply(block, Z, { transposeA: true })) }
+  const { basis, lost } = orthonormalize(engine, Z, [...deflated, V], refill)
+  return { block: basis, coupling: toFloat64(engine.multiply(basis, Z, { transposeA: true })), lost }
 }
 
 /** The basis with one more block. */
-export function extendBasis(A: Operator, { V, W }: KrylovBasis, block: Matrix): KrylovBasis {
+export function extendBasis(A: Operator, { V, W, lost }: KrylovBasis, step: KrylovStep): KrylovBasis {
+  const { block } = step
   return {
     V: besideColumns(V, block),
     W: besideColumns(W, A.forward(block)),
     lastBlock: block.columns,
+    lost: lost + step.lost,
   }
 }
 
@@ -90,7 +96,7 @@ export function leadingRitzVectors(
   refill: (columns: number) => Matrix,
 ): Float64Matrix {
   const rotated = toFloat64(engine.multiply(toFloat64(V), columnRange(vectors, 0, count)))
-  return toFloat64(orthonormalize(engine, rotated, [], (columns) => toFloat64(refill(columns))))
+  return toFloat64(orthonormalize(engine, rotated, [], refill).basis)
 }
 
 /** A block drawn by `draw` and made orthonormal. */
@@ -100,5 +106,5 @@ export function startBlock(
   columns: number,
   draw: (columns: number) => Matrix,
 ): Matrix {
-  return orthonormalize(engine, draw(Math.min(columns, short)), [], draw)
+  return orthonormalize(engine, draw(Math.min(columns, short)), [], draw).basis
 }

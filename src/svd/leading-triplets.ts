@@ -24,7 +24,7 @@ export function tripletsOn(
   W: Matrix,
   draw: Draw,
 ): Triplets {
-  const Q = orthonormalize(engine, toFloat64(W), [], draw)
+  const Q = orthonormalize(engine, toFloat64(W), [], draw).basis
   const R = engine.multiply(Q, W, { transposeA: true })
   const core = R.rows <= JACOBI_ORDER ? jacobiSvd(R) : engine.svd(R, 'thin')
   return {

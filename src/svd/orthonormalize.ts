@@ -5,6 +5,7 @@ import {
   arithmeticOf,
   besideColumns,
   columnSquares,
+  columnsAt,
   difference,
   inArithmetic,
 } from './columns.ts'
@@ -19,37 +20,71 @@ const NOISE_EPSILONS = 10
 const DEPENDENT = 1e-12
 /** Where no column loses more than half of its square in a pass, what rounding left is orthogonal ("twice is enough", Kahan and Parlett). */
 const SETTLED = 0.5
-/** Two passes do for data in general position; each refill needs two more. */
-const MAX_PASSES = 8
+/** One pass does for data in general position. */
+const MOST_PASSES = 6
+/** Each round resolves dependence a millionfold finer than the one before, or draws new columns. */
+const MOST_ROUNDS = 8
+
+/** An orthonormal basis of what X adds to other bases, and the length of what was left out as rounding error. */
+export interface Orthonormalized {
+  readonly basis: Matrix
+  readonly lost: number
+}
 
 /**
  * An orthonormal basis, [n, b] in the float type of X [n, b], of the columns of X less their parts in the span of the
  * orthonormal bases `against`: projection and Cholesky QR (Gram in float64), both repeated until they change nothing.
- * Columns that vanish or depend on others are replaced by what `refill` draws, so that the basis has b columns,
- * or as many as the space has room for. A column that is orthogonal to the others already stays where it is.
+ * Columns that depend on others up to what a Gram matrix resolves are taken up again by themselves; those that are
+ * rounding error are replaced by what `refill` draws, so that the basis has b columns, or as many as the space has room
+ * for. A column that is orthogonal to the others already stays where it is.
  */
 export function orthonormalize(
   engine: BlockEngine,
   X: Matrix,
   against: readonly Matrix[],
   refill: (columns: number) => Matrix,
-): Matrix {
+): Orthonormalized {
   const room = X.rows - against.reduce((sum, V) => sum + V.columns, 0)
   const wanted = Math.max(0, Math.min(X.columns, room))
   const arithmetic = arithmeticOf(X)
   const noise = (NOISE_EPSILONS * EPSILON[arithmetic]) ** 2
+  let basis = inArithmetic(zeros(X.rows, 0), arithmetic)
+  let rest = X
   let floors = columnSquares(X).map((square) => square * noise)
-  let Y = X
-  for (let pass = 0; pass < MAX_PASSES && wanted > 0; pass++) {
-    for (const V of against) Y = difference(Y, projection(engine, V, Y))
-    const { transform, smallestPivot } = choleskyBasis(engine.gram(Y), floors, wanted)
-    Y = engine.multiply(Y, inArithmetic(transform, arithmetic))
-    const missing = wanted - Y.columns
-    if (missing > 0) Y = besideColumns(Y, refill(missing))
-    else if (pass > 0 && smallestPivot > SETTLED) return Y
-    floors = new Float64Array(wanted)
+  let lost = 0
+  for (let round = 0; basis.columns < wanted && round < MOST_ROUNDS; round++) {
+    if (rest.columns === 0) {
+      rest = refill(wanted - basis.columns)
+      floors = new Float64Array(rest.columns)
+    }
+    const others = basis.columns > 0 ? [...against, basis] : against
+    const Y = without(engine, rest, others)
+    const G = engine.gram(Y)
+    const { transform, dependent, negligible } = choleskyBasis(G, floors, wanted - basis.columns)
+    for (const j of negligible) lost += G.data[j * Y.columns + j]
+    const found = engine.multiply(Y, inArithmetic(transform, arithmetic))
+    if (found.columns > 0) basis = besideColumns(basis, settled(engine, found, others))
+    rest = columnsAt(Y, dependent)
+    floors = Float64Array.from(dependent, (j) => floors[j])
   }
-  return wanted > 0 ? Y : inArithmetic(zeros(X.rows, 0), arithmetic)
+  return { basis, lost: Math.sqrt(lost) }
+}
+
+/** Q, nearly orthonormal, made so to rounding. */
+function settled(engine: BlockEngine, Q: Matrix, against: readonly Matrix[]): Matrix {
+  let Y = Q
+  for (let pass = 0; pass < MOST_PASSES; pass++) {
+    Y = without(engine, Y, against)
+    const { transform, smallestPivot } = choleskyBasis(engine.gram(Y), new Float64Array(Y.columns), Y.columns)
+    Y = engine.multiply(Y, inArithmetic(transform, arithmeticOf(Y)))
+    if (smallestPivot > SETTLED) break
+  }
+  return Y
+}
+
+/** Y less its parts in the span of orthonormal bases. */
+function without(engine: BlockEngine, Y: Matrix, bases: readonly Matrix[]): Matrix {
+  return bases.reduce((rest, V) => difference(rest, projection(engine, V, rest)), Y)
 }
 
 /** V·(Vᵀ·Y). */
@@ -57,15 +92,20 @@ function projection(engine: BlockEngine, V: Matrix, Y: Matrix): Matrix {
   return engine.multiply(V, engine.multiply(V, Y, { transposeA: true }))
 }
 
+interface CholeskyBasis {
+  readonly transform: Float64Matrix
+  readonly smallestPivot: number
+  /** Columns that depend on those taken. */
+  readonly dependent: number[]
+  /** Columns no longer than their floor. */
+  readonly negligible: number[]
+}
+
 /**
  * The T [b, k] for which Y·T is orthonormal, from G = YᵀY by Cholesky with diagonal pivoting on unit columns: k ≤ `most`
  * columns that are longer than the square root of their floor and independent. The smallest pivot is that of Y itself.
  */
-function choleskyBasis(
-  G: Float64Matrix,
-  floors: Float64Array,
-  most: number,
-): { transform: Float64Matrix; smallestPivot: number } {
+function choleskyBasis(G: Float64Matrix, floors: Float64Array, most: number): CholeskyBasis {
   const b = G.rows
   const lengths = Float64Array.from({ length: b }, (_, j) => {
     const square = G.data[j * b + j]
@@ -92,7 +132,13 @@ function choleskyBasis(
     left[p] = 0
     pivots.push(p)
   }
-  return { transform: inverseTransform(L, lengths, pivots), smallestPivot }
+  const others = Array.from(lengths.keys()).filter((j) => !pivots.includes(j))
+  return {
+    transform: inverseTransform(L, lengths, pivots),
+    smallestPivot,
+    dependent: others.filter((j) => lengths[j] > 0),
+    negligible: others.filter((j) => lengths[j] === 0),
+  }
 }
 
 /** D·P·R⁻¹ for the triangle Rᵀ in the pivot rows of L and D the inverse lengths; columns in the order of Y's. */

@@ -16,7 +16,7 @@ import { uniform } from './support.ts'
 /** Of the largest eigenvalue: what float64 sums of a dozen terms may be off by. */
 const ROUNDING = 1e-13
 
-const exact = { product: 0, sum: 0 }
+const exact = { product: 0, sum: 0, lost: 0 }
 
 const product = (A: Matrix, B: Matrix) => jsEngine.multiply(A, B) as Float64Matrix
 
