@@ -247,6 +247,14 @@ describe('certificates', () => {
   })
 })
 
+test('directions that a block holds only a millionth of are not left out of the residuals', () => {
+  for (const ratio of [0.2, 0.25, 0.3, 0.31, 0.32, 0.35]) {
+    const A = toFloat32(withSpectrum(25, 25, geometric(25, ratio), 0))
+    const options = { engine: jsEngine, certify: 'strict', ...iterate } as const
+    expectSound(toFloat64(A), truncatedSvd(A, { kind: 'rank', rank: 4 }, options), jacobiSvd(A))
+  }
+})
+
 test('the interval holds the optimum on random matrices of every kind', () => {
   const spectrum = fc.oneof(
     fc.double({ min: 0.3, max: 1, noNaN: true }).map((ratio) => (i: number) => ratio ** i),
