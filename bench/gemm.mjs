@@ -71,11 +71,11 @@ function measureNumpy(threads) {
 
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-bench-'))
 try {
-  const { createWasmProducts } = await loadEngine(folder)
+  const { createWasmEngine } = await loadEngine(folder)
   console.log('GF/s a thread, best of', RUNS, '(gram: n³ operations, always in float64)')
   console.log('threads     n  type  product    gram   numpy product')
   for (const threads of THREADS) {
-    const engine = createWasmProducts({ threads })
+    const engine = createWasmEngine({ threads })
     const numpy = measureNumpy(threads)
     for (const n of sizes) {
       for (const type of ['f32', 'f64']) {

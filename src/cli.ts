@@ -1,5 +1,6 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Help, Option } from 'commander'
 import { addDemo } from './commands/demo.ts'
+import { addDoctor } from './commands/doctor.ts'
 import { addFactor } from './commands/factor.ts'
 import { helpTopics } from './commands/help-topics.ts'
 import { common } from './commands/options.ts'
@@ -13,14 +14,14 @@ const AFTER_HELP = `
 Start with:
   lora-svd demo --d 10 --k 10 --rank 2
 
-More: lora-svd help <command> · lora-svd help exit-codes · lora-svd help environment`
+More: lora-svd help <command>, help exit-codes, help environment`
 
 /** Runs the command line and sets the exit code; output is left to drain rather than cut off by process.exit. */
 export async function main(argv: readonly string[]): Promise<void> {
   const terminal = processTerminal(process, colourFlag(argv))
-  const wish = { json: argv.includes('--json'), debug: argv.includes('--debug') }
   const fail = async (error: unknown) => {
-    process.exitCode = await reportError(error, terminal, wish)
+    const [json, debug] = [argv.includes('--json'), argv.includes('--debug')]
+    process.exitCode = await reportError(error, terminal, { json, debug, help: helpFor(program, argv) })
   }
   const run: Run = async (work) => {
     try {
@@ -29,36 +30,44 @@ export async function main(argv: readonly string[]): Promise<void> {
       await fail(error)
     }
   }
-  const program = buildProgram(terminal, run)
+  const written: Promise<void>[] = []
+  const program = buildProgram(terminal, run, (text) => written.push(terminal.out(text)))
   if (argv.length === 0) {
     terminal.err(program.helpInformation())
     process.exitCode = ExitCode.badInput
     return
   }
   try {
-    await program.parseAsync(argv, { from: 'user' })
+    await program.parseAsync(argv, { from: 'user' }).catch((error: unknown) => {
+      // commander throws for --help and --version too, after it has printed them.
+      if (!(error instanceof CommanderError && error.exitCode === ExitCode.ok)) throw error
+    })
+    await Promise.all(written)
   } catch (error) {
-    // commander throws for --help and --version too, after it has printed them.
-    if (!(error instanceof CommanderError && error.exitCode === ExitCode.ok)) await fail(error)
+    await fail(error)
   }
 }
 
 /** The commands, their options and help. Output settings come first, as commander copies them into each command. */
-export function buildProgram(terminal: Terminal, run: Run): Command {
+export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => void): Command {
   const program = new Command('lora-svd')
     .description('See how low the rank of a weight matrix really is, and turn it into LoRA factors.')
     .usage('<command> [options]')
-    .version(version, '-V, --version')
+    .version(version, '-V, --version', 'show the version')
     .helpCommand(false)
+    .helpOption('-h, --help', 'show this help')
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => void terminal.out(text),
+      writeOut,
       // Errors of the command line are reported by `main`, on one line like all others.
       writeErr: () => {},
       getOutHelpWidth: () => terminal.columns,
       getOutHasColors: () => terminal.paint.level > 0,
     })
     .configureHelp({
+      // commander adds "(default: false)" to every flag.
+      optionDescription: (option) =>
+        option.isBoolean() ? option.description : new Help().optionDescription(option),
       styleTitle: (text) => terminal.paint.bold(text),
       styleCommandText: (text) => terminal.paint.cyan(text),
       styleOptionTerm: (text) => terminal.paint.cyan(text),
@@ -69,15 +78,25 @@ export function buildProgram(terminal: Terminal, run: Run): Command {
   for (const option of common.colour()) program.addOption(option)
   addDemo(program, run)
   addFactor(program, run)
+  addDoctor(program, run)
   for (const command of program.commands) addCommonOptions(command)
   addHelp(program, terminal)
   return program
 }
 
 function addCommonOptions(command: Command): void {
-  command.optionsGroup('In every command:')
-  for (const option of [common.json(), common.quiet(), ...common.colour(), common.debug()])
+  const group = 'In every command:'
+  command.optionsGroup(group)
+  for (const option of [
+    common.json(),
+    common.quiet(),
+    common.engine(),
+    common.threads(),
+    ...common.colour(),
+    common.debug(),
+  ])
     command.addOption(option)
+  command.addHelpOption(new Option('-h, --help', 'show this help').helpGroup(group))
 }
 
 /** `help`, `help <command>` and `help <topic>`. */
@@ -94,6 +113,13 @@ function addHelp(program: Command, terminal: Terminal): void {
       const known = [...program.commands.map((candidate) => candidate.name()), ...Object.keys(helpTopics)]
       throw badUsage(`no help on '${topic}': there is ${known.join(', ')}`)
     })
+}
+
+/** The command line that shows the help of the command in `argv`. */
+function helpFor(program: Command, argv: readonly string[]): string {
+  const name = argv.find((argument) => !argument.startsWith('-'))
+  const isCommand = program.commands.some((command) => command.name() === name)
+  return isCommand ? `lora-svd ${name} --help` : 'lora-svd --help'
 }
 
 /** What colour the command line asks for; the last of the two flags counts, as for commander. */

@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'not-finite'
   | 'output-exists'
   | 'no-convergence'
+  | 'no-engine'
   | 'system'
   | 'interrupted'
 

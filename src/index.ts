@@ -8,12 +8,12 @@
  * numericalRank(S, 2, 2)                                // 2
  * ```
  */
-export type { Svd, Vectors } from './engine/engine.ts'
 export { LoraSvdError } from './errors.ts'
 export { type Factors, factorsOf } from './factor/factors.ts'
 export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
+export { multiply, svd } from './library.ts'
 export { allclose } from './matrix/allclose.ts'
-export { addMultiple, frobeniusNorm, multiply } from './matrix/arithmetic.ts'
+export { addMultiple, frobeniusNorm } from './matrix/arithmetic.ts'
 export { type FloatArray, fromRows, type Matrix, matrix, toRows, transpose, zeros } from './matrix/matrix.ts'
 export { relativeResidual } from './matrix/residual.ts'
 export type { NormalStream } from './random/normal-stream.ts'
@@ -30,4 +30,4 @@ export {
   stableRank,
 } from './rank/measures.ts'
 export { chooseRank, type RankLimits, type RankRule } from './rank/rules.ts'
-export { jacobiSvd as svd } from './svd/jacobi.ts'
+export type { Svd, Vectors } from './svd/types.ts'

@@ -15,26 +15,32 @@
  */
 
 import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
+import { engineFor } from './engine/engine-for.ts'
 import { embeddedDocs } from './mathjs/docs.ts'
 import { createFloatMatrix, createFloatMatrixClass, type FloatMatrix } from './mathjs/float-matrix.ts'
 import {
   createFloatAdd,
-  createFloatMultiply,
   createFloatSubtract,
   createFloatTranspose,
+  floatMultiplyFactory,
 } from './mathjs/operations.ts'
-import { createSvd, type SvdOptions, type SvdResult } from './mathjs/svd.ts'
+import { floatPinvFactory } from './mathjs/pinv.ts'
+import { rankFactory } from './mathjs/rank.ts'
+import { type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
 
 export type { FloatMatrix, SvdOptions, SvdResult }
 export {
   createFloatAdd,
   createFloatMatrix,
   createFloatMatrixClass,
-  createFloatMultiply,
   createFloatSubtract,
   createFloatTranspose,
-  createSvd,
 }
+
+export const createFloatMultiply = floatMultiplyFactory(engineFor)
+export const createSvd = svdFactory(engineFor)
+export const createRank = rankFactory(engineFor)
+export const createFloatPinv = floatPinvFactory(engineFor)
 
 /** All factories, in an order `math.import` can take: the type first. */
 export const loraSvd = [
@@ -45,6 +51,8 @@ export const loraSvd = [
   createFloatSubtract,
   createFloatTranspose,
   createSvd,
+  createRank,
+  createFloatPinv,
 ]
 
 // `math.help(name)` looks its text up in this one object, which mathjs shares between instances.
@@ -61,6 +69,9 @@ declare module 'mathjs' {
     svd(A: MathMatrix, options: SvdOptions): SvdResult<MathMatrix, MathMatrix>
     svd(A: MathArray): Thin<SvdResult<number[][], number[]>>
     svd(A: MathArray, options: SvdOptions): SvdResult<number[][], number[]>
+    /** How many singular values exceed the tolerance; see `help('rank')`. */
+    rank(A: FloatMatrix | MathMatrix | MathArray, tolerance?: number): number
+    pinv(A: FloatMatrix): FloatMatrix & MathMatrix
     /** A matrix of numbers over one typed array; see `help('floatMatrix')`. */
     floatMatrix(A: MathArray | MathMatrix, type?: 'f32' | 'f64'): FloatMatrix & MathMatrix
   }

@@ -2,11 +2,13 @@ import { type Command, Option } from 'commander'
 import type { DemoOptions, DemoOutput } from '../demo/demo.ts'
 import { badUsage } from '../errors.ts'
 import { parseSeed } from '../random/seed.ts'
-import { integer, nonNegative, parsedBy } from './options.ts'
+import { integer, nonNegative, number, parsedBy } from './options.ts'
 import type { Run } from './run.ts'
 
 /** W and a few matrices of its size are in memory at once: at 2^27 float64 entries each is 1 GiB. */
 const MAX_ELEMENTS = 2 ** 27
+/** Far beyond any weight, and W·x stays finite in float32 too. */
+const MAX_NOISE = 1e20
 /** Each draw repeats the whole product; more than this is surely a slip. */
 const MAX_DRAW = 10_000
 
@@ -15,8 +17,8 @@ type Flags = Omit<DemoOptions, 'truncate'> & DemoOutput & { truncate?: number }
 const EXAMPLES = `
 Examples:
   lora-svd demo --d 10 --k 10 --rank 2
-  lora-svd demo --d 64 --k 48 --rank 4 --truncate 3    # what a direction too few costs (exit code 1)
-  lora-svd demo --rng torch --draw 2 --show            # the very matrix that the notebook prints
+  lora-svd demo --d 64 --k 48 --rank 4 --truncate 3  # one direction too few
+  lora-svd demo --rng torch --draw 2 --show          # the notebook's very W
   lora-svd demo --json | jq .elements.ratio
 
 Exit codes: 0 y is allclose to yRef · 1 it is not · 2 bad options`
@@ -27,7 +29,7 @@ export function addDemo(program: Command, run: Run): void {
     .command('demo')
     .summary('the LoRA notebook, from a low-rank W to its two factors')
     .description(
-      'Makes a d × k matrix W of a given rank, finds that rank by its singular values, keeps as many directions\n' +
+      'Makes a d × k matrix W of a given rank, finds that rank by its singular values, keeps as many directions ' +
         'as two factors B and A, and checks that (B·A)·x + bias equals W·x + bias.',
     )
     .optionsGroup('The matrix:')
@@ -35,7 +37,9 @@ export function addDemo(program: Command, run: Run): void {
     .addOption(new Option('--k <columns>', 'columns of W: input features').default(10).argParser(integer(1)))
     .addOption(new Option('--rank <r>', 'rank of W').default(2).argParser(integer(1)))
     .addOption(
-      new Option('--noise <sigma>', 'add sigma · randn(d, k) to W').default(0).argParser(nonNegative),
+      new Option('--noise <sigma>', 'add sigma · randn(d, k) to W')
+        .default(0)
+        .argParser(number('a number from 0 to 1e20', (x) => x >= 0 && x <= MAX_NOISE)),
     )
     .optionsGroup('The random numbers:')
     .addOption(new Option('--seed <n>', 'seed').default(0n, '0').argParser(parsedBy(parseSeed)))
@@ -53,7 +57,7 @@ export function addDemo(program: Command, run: Run): void {
       new Option('--dtype <float>', 'float type of the arithmetic').choices(['f64', 'f32']).default('f64'),
     )
     .addOption(
-      new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5).argParser(nonNegative),
+      new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5, '1e-5').argParser(nonNegative),
     )
     .addOption(
       new Option('--atol <x>', 'absolute tolerance of allclose').default(1e-8).argParser(nonNegative),

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import type { EngineRequest } from '../engine/policy.ts'
 import { type FactorFlags, planFactor } from '../factor/plan.ts'
 import { integer, number } from './options.ts'
 import type { Run } from './run.ts'
@@ -6,12 +7,12 @@ import type { Run } from './run.ts'
 const EXAMPLES = `
 Examples:
   lora-svd factor W.npy -o W-lora.safetensors --energy 0.99
-  lora-svd factor model.safetensors --tensor model.layers.0.mlp.up_proj.weight -o up.npz --rank 16
+  lora-svd factor model.safetensors --tensor lm_head.weight -o W.npz --rank 16
   lora-svd factor W.csv -o W.safetensors --error 0.05 --dtype f16
   cat W.npy | lora-svd factor - -o W.npz --rank 8 --json
 
-Exit codes: 0 done · 1 what was written misses the --energy or --error asked for · 2 bad options or input,
-nothing written · 3 the machine failed us (disk full, no permission)`
+Exit codes: 0 done · 1 what was written misses the --energy or --error asked for
+2 bad options or input, nothing written · 3 disk full, no permission`
 
 /** `factor`: one matrix of one's own, as its two factors. */
 export function addFactor(program: Command, run: Run): void {
@@ -19,9 +20,9 @@ export function addFactor(program: Command, run: Run): void {
     .command('factor')
     .summary('one matrix of your own as two factors')
     .description(
-      'Factors a matrix W into lora_B = U_r·diag(S_r) and lora_A = V_rᵀ, reads them back from disk, and reports their\n' +
-        'error beside the best one possible.\n' +
-        'MATRIX is .npy, .npz, .csv, .tsv, text, or .safetensors; - is standard input.',
+      'Factors a matrix W into lora_B = U_r·diag(S_r) and lora_A = V_rᵀ, reads them back from disk, and reports ' +
+        'their error beside the best one possible.\n' +
+        '<matrix> is .npy, .npz, .csv, .tsv, text, or .safetensors; - is standard input.',
     )
     .argument('<matrix>', 'the file that holds W, or -')
     .addOption(new Option('-o, --out <path>', 'output: .safetensors or .npz').makeOptionMandatory())
@@ -53,11 +54,11 @@ export function addFactor(program: Command, run: Run): void {
       ]),
     )
     .addHelpText('after', EXAMPLES)
-    .action((input: string, flags: FactorFlags & { json: boolean; quiet: boolean }) =>
+    .action((input: string, flags: FactorFlags & EngineRequest & { json: boolean; quiet: boolean }) =>
       run(async (terminal) => {
         const plan = planFactor(input, flags)
         const { factor } = await import('../factor/factor.ts')
-        return factor(plan, flags, terminal)
+        return factor(plan, flags, flags, terminal)
       }),
     )
 }

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander'
 import { LoraSvdError } from '../errors.ts'
 
-/** Parsers of option values for commander: each throws InvalidArgumentError with what it expected. */
+/** Parsers of option values for commander: each throws InvalidArgumentError with what it expected, as half a sentence. */
 
 /** An integer from `least` to `most`, written in decimal. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -9,7 +9,7 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: s
     const value = Number(text)
     if (!/^[+-]?\d+$/.test(text) || value < least || value > most) {
       const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
-      throw new InvalidArgumentError(`Expected an integer ${range}.`)
+      throw new InvalidArgumentError(`expected an integer ${range}`)
     }
     return value
   }
@@ -19,7 +19,7 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: s
 export function number(expected: string, isValid: (x: number) => boolean): (text: string) => number {
   return (text) => {
     const value = text.trim() === '' ? Number.NaN : Number(text)
-    if (!Number.isFinite(value) || !isValid(value)) throw new InvalidArgumentError(`Expected ${expected}.`)
+    if (!Number.isFinite(value) || !isValid(value)) throw new InvalidArgumentError(`expected ${expected}`)
     return value
   }
 }
@@ -32,11 +32,14 @@ export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
     try {
       return parse(text)
     } catch (error) {
-      if (error instanceof LoraSvdError) throw new InvalidArgumentError(`${error.message}.`)
+      if (error instanceof LoraSvdError) throw new InvalidArgumentError(error.message)
       throw error
     }
   }
 }
+
+/** More threads than any machine this runs on has. */
+const MAX_THREADS = 256
 
 /** Options that mean the same in every command. */
 export const common = {
@@ -46,5 +49,17 @@ export const common = {
     new Option('--color', 'colour even into a pipe'),
     new Option('--no-color', 'no colour even on a terminal'),
   ],
+  engine: () =>
+    new Option(
+      '--engine <name>',
+      "what computes: the embedded wasm, the system's lapack, or what suits the work",
+    )
+      .choices(['auto', 'wasm', 'lapack'])
+      .default('auto')
+      .env('LORA_SVD_ENGINE'),
+  threads: () =>
+    new Option('--threads <n>', 'threads that compute (default: those of this machine)')
+      .argParser(integer(1, MAX_THREADS))
+      .env('LORA_SVD_THREADS'),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

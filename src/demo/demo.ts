@@ -1,3 +1,5 @@
+import { openEngine } from '../engine/open-engine.ts'
+import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
 import { seedrandomNormals } from '../random/seedrandom-normal.ts'
@@ -10,7 +12,7 @@ import { measure, type Tolerances } from './measure.ts'
 import { type NotebookOptions, runNotebook } from './notebook.ts'
 import { demoTables } from './tables.ts'
 
-export interface DemoOptions extends NotebookOptions, Tolerances {
+export interface DemoOptions extends NotebookOptions, Tolerances, EngineRequest {
   readonly seed: bigint
   readonly rng: 'seedrandom' | 'torch'
   readonly dtype: FloatType
@@ -27,7 +29,8 @@ export interface DemoOutput {
 
 /** Runs the notebook, reports, and returns the exit code: whether y is allclose to yRef. */
 export async function demo(options: DemoOptions, output: DemoOutput, terminal: Terminal): Promise<number> {
-  const notebook = runNotebook(createNotebookMath(randnOf(options), options.dtype), options)
+  const engine = await openEngine(options, decompositionFlops(options.d, options.k))
+  const notebook = runNotebook(createNotebookMath(randnOf(options), options.dtype, engine), options)
   const figures = measure(notebook, options.dtype, options)
   if (output.json) await writeJson(terminal, demoDocument(options, notebook, figures, output.matrices))
   else if (!output.quiet) await terminal.out(demoTables(options, notebook, figures, output.show, terminal))

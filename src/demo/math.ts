@@ -1,8 +1,9 @@
 import { create, createDenseMatrixClass, createMatrixClass, createTyped } from 'mathjs'
+import type { Engine } from '../engine/engine.ts'
 import { defineFactory, type TypedFunctions } from '../mathjs/define-factory.ts'
 import { createFloatMatrixClass, type FloatMatrix, type FloatMatrixClass } from '../mathjs/float-matrix.ts'
-import { createFloatAdd, createFloatMultiply, createFloatTranspose } from '../mathjs/operations.ts'
-import { createSvd, type SvdOptions } from '../mathjs/svd.ts'
+import { createFloatAdd, createFloatTranspose, floatMultiplyFactory } from '../mathjs/operations.ts'
+import { type SvdOptions, svdFactory } from '../mathjs/svd.ts'
 import { type FloatArray, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 
 export type FloatType = 'f32' | 'f64'
@@ -26,7 +27,11 @@ interface Dependencies {
 }
 
 /** A mathjs instance with no more in it than the notebook needs: `create(all)` alone would take longer than the demo. */
-export function createNotebookMath(randn: (count: number) => FloatArray, float: FloatType): NotebookMath {
+export function createNotebookMath(
+  randn: (count: number) => FloatArray,
+  float: FloatType,
+  engine: Engine,
+): NotebookMath {
   const arrayOf = (length: number) => (float === 'f32' ? new Float32Array(length) : new Float64Array(length))
 
   const createRandn = defineFactory<Dependencies>(
@@ -72,10 +77,10 @@ export function createNotebookMath(randn: (count: number) => FloatArray, float: 
     createMatrixClass,
     createDenseMatrixClass,
     createFloatMatrixClass,
-    createFloatMultiply,
+    createFloatMultiply: floatMultiplyFactory(() => engine),
     createFloatAdd,
     createFloatTranspose,
-    createSvd,
+    createSvd: svdFactory(() => engine),
     createRandn,
     createScale,
     createDiag,

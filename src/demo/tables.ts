@@ -13,6 +13,12 @@ import type { Notebook } from './notebook.ts'
 /** Below this a normwise error is what rounding alone gives: NUMERICS.md G for float32, the same margin for float64. */
 const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const
 
+/** An entry below this share of the largest is so small that rounding of the others can exceed its relative tolerance. */
+const NEAR_ZERO = 0.1
+
+/** Of a section's text under its number. */
+const INDENT = '   '
+
 /** The notebook's story in its order: W, its rank, its spectrum, the two factors, the comparison, the count. */
 export function demoTables(
   options: DemoOptions,
@@ -51,23 +57,26 @@ function lowRankMatrix(story: Story): string {
   const noiseTerm = noise === 0 ? '' : ` + ${noise} · randn(${d}, ${k})`
   const why =
     noise === 0
-      ? `Every row of W is a mix of the same ${rank} rows, so its rank can't be more than ${rank}.`
+      ? `Every row of W is ${rank === 1 ? 'a multiple of one row' : `a mix of the same ${rank} rows`}, so its rank can't be more than ${rank}.`
       : `The product alone has rank ${rank}; the noise fills every direction a little.`
   const facts = [
     ['shape of W', shape(d, k)],
     ['rank of W', story.paint.cyan(grouped(story.figures.rank))],
   ]
   const formula = `W = randn(${d}, ${rank}) · randn(${rank}, ${k})${noiseTerm}`
-  return section(story, 1, formula, why, table(facts), { W: story.notebook.W })
+  return section(story, 1, formula, why, table(facts, story.columns), { W: story.notebook.W })
 }
 
 function spectrum(story: Story): string {
   const { notebook, figures, options } = story
   const { S } = notebook
+  const { rank } = figures
+  const stand = `${rank === 1 ? '1 singular value stands' : `${rank} singular values stand`} above rounding`
+  const isNoisy = options.noise > 0 && options.rank < rank
   const why =
-    figures.rank < S.length
-      ? `${figures.rank} singular values stand above rounding: that count is the rank. After them the spectrum falls off a cliff.`
-      : `All ${S.length} stand above rounding, so the rank is full; the cliff after ${options.rank} is still there to see.`
+    rank < S.length
+      ? `${stand}: that count is the rank. After ${rank === 1 ? 'it' : 'them'} the spectrum falls off a cliff.`
+      : `${stand}, so the rank is full${isNoisy ? `; all after the first ${options.rank} come from the noise` : ''}.`
   return section(story, 2, 'W = U · diag(S) · Vᵀ', why, spectrumTable(S, options.truncate, story))
 }
 
@@ -82,7 +91,7 @@ function factors(story: Story): string {
   ]
   const formula = `B = U[:, :${r}] · diag(S[:${r}])   A = V[:, :${r}]ᵀ`
   const why = `The leading ${r === 1 ? 'direction' : `${r} directions`} of W: no other matrix of rank ${r} is nearer to it.`
-  return section(story, 3, formula, why, table(facts), { B: notebook.B, A: notebook.A })
+  return section(story, 3, formula, why, table(facts, story.columns), { B: notebook.B, A: notebook.A })
 }
 
 function comparison(story: Story): string {
@@ -97,8 +106,8 @@ function comparison(story: Story): string {
   const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${short(options.atol)} + ${short(options.rtol)}·|yRef|, entry by entry.`
   const { bias, x, yRef, y } = notebook
   const body = allclose
-    ? table(facts)
-    : `${table(facts)}\n${paint.yellow(wrap(reason(story), columns, '   '))}`
+    ? table(facts, story.columns)
+    : `${table(facts, story.columns)}\n${paint.yellow(wrap(reason(story), columns, INDENT))}`
   return section(story, 4, 'yRef = W·x + bias   y = (B·A)·x + bias', why, body, { bias, x, y_ref: yRef, y })
 }
 
@@ -111,10 +120,13 @@ function reason({ options, notebook, figures }: Story): string {
       : 'The noise that was left out shows in y: keep more directions with --truncate, or allow more with --atol.'
   }
   const worst = worstEntry(notebook, figures)
-  const excess = (worst?.difference ?? 0) - options.rtol * Math.abs(worst?.yRef ?? 0)
+  const yRef = Math.abs(worst?.yRef ?? 0)
+  const excess = (worst?.difference ?? 0) - options.rtol * yRef
+  const isNearZero = yRef < NEAR_ZERO * Math.max(...notebook.yRef.flat.data.map(Math.abs))
   return (
-    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but y[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} is near 0, ` +
-    `where a relative tolerance allows only ${short(worst?.allowed ?? 0, 2)} and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
+    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but yRef[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} ` +
+    `${isNearZero ? 'is near 0, where the relative tolerance allows' : 'is allowed'} only ${short(worst?.allowed ?? 0, 2)} ` +
+    `and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
     `--atol ${Number((excess * 2).toPrecision(1))} lets it pass.`
   )
 }
@@ -131,7 +143,7 @@ function count(story: Story): string {
     ratio < 1
       ? 'What LoRA stores in place of W.'
       : 'At this rank the factors hold no fewer numbers than W: there is nothing to save.'
-  return section(story, 5, 'what it takes', why, table(facts))
+  return section(story, 5, 'what it takes', why, table(facts, story.columns))
 }
 
 function section(
@@ -144,8 +156,8 @@ function section(
 ): string {
   const shown = show ? Object.entries(matrices).map(([name, M]) => `${name}\n${matrixText(M)}\n`) : []
   return [
-    `${paint.bold.cyan(String(number))}  ${paint.bold(formula)}`,
-    paint.dim(wrap(why, columns, '   ')),
+    `${paint.bold.cyan(String(number))}  ${paint.bold(wrap(formula, columns, INDENT).slice(INDENT.length))}`,
+    paint.dim(wrap(why, columns, INDENT)),
     ...shown,
     body,
   ].join('\n')

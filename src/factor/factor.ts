@@ -1,13 +1,14 @@
+import { openEngine } from '../engine/open-engine.ts'
+import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { badInput, badUsage, ExitCode } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { assertFinite } from '../formats/finite.ts'
-import { type NamedMatrix, readMatrix } from '../formats/read-matrix.ts'
+import { type NamedMatrix, readMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
 import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
 import { relativeResidual } from '../matrix/residual.ts'
 import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
 import { chooseRank, type RankRule } from '../rank/rules.ts'
 import { writeJson } from '../report/json.ts'
-import { jacobiSvd } from '../svd/jacobi.ts'
 import { removingTemporaries } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { factorDocument } from './document.ts'
@@ -36,15 +37,17 @@ export interface FactorResult {
 /** Reads a matrix, factors it, writes the factors, measures what was written, and reports. Gives the exit code. */
 export async function factor(
   plan: FactorPlan,
+  request: EngineRequest,
   output: { json: boolean; quiet: boolean },
   terminal: Terminal,
 ): Promise<number> {
-  await assertWritable(plan.output, plan)
+  await assertWritable(plan.output, { force: plan.force, onlyFile: true })
   const source = await readMatrix(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
   assertFactorable(plan, source)
 
   const W = source.matrix
-  const svd = jacobiSvd(W)
+  const engine = await openEngine(request, decompositionFlops(W.rows, W.columns))
+  const svd = engine.svd(W, 'thin')
   const rank = chooseRank(svd.S, plan.rule, plan.limits)
   const dtype = outputDtype(plan, source.dtype)
   const chunks = factorsChunks(factorsOf(svd, rank), dtype, plan.format)
@@ -75,10 +78,15 @@ export async function factor(
 }
 
 function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): void {
-  const place = plan.tensor === undefined ? { file: plan.input } : { file: plan.input, tensor: name }
+  const file = plan.input === '-' ? STANDARD_INPUT : plan.input
+  const place = plan.tensor === undefined ? { file } : { file, tensor: name }
   const most = Math.min(W.rows, W.columns)
-  if (most === 0)
-    throw badInput(`${plan.input}: the matrix is ${W.rows} × ${W.columns}: there is nothing to factor`, place)
+  if (most === 0) {
+    throw badInput(
+      `${file}: holds a matrix of ${W.rows} × ${W.columns}; give one with at least a row and a column`,
+      place,
+    )
+  }
   assertFinite(W, place)
   const asked = {
     '--rank': plan.rule.kind === 'rank' ? plan.rule.rank : 0,
@@ -87,7 +95,7 @@ function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): v
   for (const [flag, rank] of Object.entries(asked)) {
     if (rank > most) {
       throw badUsage(
-        `${flag} ${rank}: ${plan.input} is ${W.rows} × ${W.columns}, so its rank is ${most} at most; use ${flag} ${most} or less`,
+        `${flag} ${rank}: ${file} is ${W.rows} × ${W.columns}, so its rank is ${most} at most; use ${flag} ${most} or less`,
       )
     }
   }

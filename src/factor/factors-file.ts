@@ -1,12 +1,13 @@
 import { badInput } from '../errors.ts'
-import { type FloatDtype, findOverflow, roundFloats } from '../formats/dtype.ts'
+import { type FloatDtype, findOverflow } from '../formats/dtype.ts'
+import type { NpyFloat } from '../formats/npy.ts'
 import { writeNpz } from '../formats/npz.ts'
 import { readMatrixFrom } from '../formats/read-matrix.ts'
 import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
 import { openFile } from '../formats/source.ts'
 import type { Chunks } from '../formats/write-atomic.ts'
-import { type Matrix, matrix } from '../matrix/matrix.ts'
+import type { Matrix } from '../matrix/matrix.ts'
 import type { Factors } from './factors.ts'
 import type { FactorsFormat } from './plan.ts'
 
@@ -18,11 +19,12 @@ export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: Fact
   refuseOverflow(NAMES.A, A, dtype)
   refuseOverflow(NAMES.B, B, dtype)
   if (format === 'npz') {
-    const stored = { A: storedInNpz(A, dtype), B: storedInNpz(B, dtype) }
+    // the plan has refused bf16, which NumPy doesn't have
+    const stored = dtype as NpyFloat
     return [
       writeNpz([
-        { name: NAMES.A, array: stored.A },
-        { name: NAMES.B, array: stored.B },
+        { name: NAMES.A, array: A, dtype: stored },
+        { name: NAMES.B, array: B, dtype: stored },
       ]),
     ]
   }
@@ -45,10 +47,6 @@ export async function readFactors(path: string): Promise<Factors> {
   } finally {
     await source.close()
   }
-}
-
-function storedInNpz(M: Matrix, dtype: FloatDtype): Matrix {
-  return matrix(M.rows, M.columns, roundFloats(M.data, dtype))
 }
 
 function refuseOverflow(tensor: string, M: Matrix, dtype: FloatDtype): void {

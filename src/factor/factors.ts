@@ -1,5 +1,5 @@
-import type { Svd } from '../engine/engine.ts'
 import { leadingColumns, type Matrix, transpose } from '../matrix/matrix.ts'
+import type { Svd } from '../svd/types.ts'
 
 /** W ≈ B·A with B = U_r·diag(S_r) [d, r] and A = V_rᵀ [r, k]: the notebook's two factors. */
 export interface Factors {

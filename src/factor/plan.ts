@@ -35,6 +35,7 @@ export interface FactorFlags {
 /** The plan that the command line asks for. Throws `bad-usage` where its parts don't go together. */
 export function planFactor(input: string, flags: FactorFlags): FactorPlan {
   const { tensor, out, dtype, force } = flags
+  if (input === '') throw badUsage('<matrix> is empty: name a file, or - for standard input')
   const format = formatOf(out)
   if (format === 'npz' && dtype === 'bf16') {
     throw badUsage(
@@ -68,17 +69,17 @@ function ruleOf({ rank, energy, error }: FactorFlags): RankRule {
   if (energy !== undefined) rules.push({ kind: 'energy', energy })
   if (error !== undefined) rules.push({ kind: 'error', error })
   if (rules.length === 1) return rules[0]
-  const given = rules.map(({ kind }) => `--${kind}`).join(' and ')
+  const given = rules.map(({ kind }) => `--${kind}`).join(', ')
   throw badUsage(
     rules.length === 0
       ? 'no rank rule: give one of --rank 8, --energy 0.99, --error 0.05'
-      : `${given} are two rules for one rank: give only one`,
+      : `${given} each choose the rank: give only one of them`,
   )
 }
 
 function limitsOf({ minRank, maxRank, multipleOf }: FactorFlags): RankLimits {
   if (minRank !== undefined && maxRank !== undefined && minRank > maxRank) {
-    throw badUsage(`--min-rank ${minRank} is above --max-rank ${maxRank}`)
+    throw badUsage(`--min-rank ${minRank} is above --max-rank ${maxRank}; make it ${maxRank} or less`)
   }
   return {
     ...(minRank !== undefined && { minRank }),

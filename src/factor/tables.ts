@@ -1,3 +1,4 @@
+import { printable } from '../formats/quote.ts'
 import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
 import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
@@ -15,16 +16,16 @@ export function factorTables(
   const elements = elementCounts(result)
   const colour = elements.ratio < 1 ? paint.green : paint.yellow
   const facts = [
-    ['matrix', `${source.name}  ${shape(rows, k)}  ${source.dtype}`],
+    ['matrix', `${printable(source.name)}  ${shape(rows, k)}  ${source.dtype}`],
     ['numerical rank', grouped(result.numericalRank)],
     ['rank kept', paint.cyan(grouped(rank))],
     ['relative error on disk', (holds ? paint.green : paint.red)(short(relativeError))],
     [`best possible at rank ${rank}`, `${short(optimalError.atLeast)} … ${short(optimalError.atMost)}`],
     ['elements of W', grouped(elements.W)],
     ['elements of B + A', `${grouped(elements.factors)} (${colour(percent(elements.ratio))})`],
-    ['written', `${plan.output}  ${bytes(result.bytes)}  ${dtype}`],
+    ['written', `${printable(plan.output)}  ${bytes(result.bytes)}  ${dtype}`],
   ]
-  const lines = [spectrumTable(S, rank, { paint, columns }), table(facts)]
+  const lines = [spectrumTable(S, rank, { paint, columns }), table(facts, columns)]
   if (!holds) lines.push(paint.yellow(wrap(brokenPromise(result), columns)))
   return `${lines.join('\n')}\n`
 }

@@ -1,6 +1,6 @@
 import { badInput, type ErrorPlace } from '../errors.ts'
+import { type HalfDtype, narrowHalf, widenHalf } from '../matrix/half.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
-import { type HalfDtype, narrowHalf, widenHalf } from './half.ts'
 
 /** The float types read and written, named by their bits. */
 export type FloatDtype = 'f64' | 'f32' | 'f16' | 'bf16'

@@ -12,6 +12,9 @@ import {
 import { parsePythonDict } from './python-literal.ts'
 import { counted, quoted } from './quote.ts'
 
+/** The float types that NumPy has. */
+export type NpyFloat = Exclude<FloatDtype, 'bf16'>
+
 export interface NpyHeader {
   readonly dtype: StoredDtype
   readonly littleEndian: boolean
@@ -186,19 +189,23 @@ function readNumbers(
 
 const isFloat = (dtype: StoredDtype): dtype is FloatDtype => /^b?f\d/.test(dtype)
 
-/** A matrix (as shape (rows, columns)) or a vector (as shape (n,)) as .npy version 1.0, the bytes that numpy.save writes. */
-export function writeNpy(array: Matrix | FloatArray): Uint8Array {
+/**
+ * A matrix (as shape (rows, columns)) or a vector (as shape (n,)) as .npy version 1.0, the bytes that numpy.save writes;
+ * rounded to `dtype` where one is given, which doesn't look for overflow: ask `findOverflow` first.
+ */
+export function writeNpy(array: Matrix | FloatArray, dtype?: NpyFloat): Uint8Array {
   const isVector = array instanceof Float32Array || array instanceof Float64Array
   const data = isVector ? array : array.data
-  const dtype = data instanceof Float32Array ? 'f32' : 'f64'
-  const header = headerBytes(dtype, isVector ? [data.length] : [array.rows, array.columns])
-  const bytes = new Uint8Array(header.length + data.byteLength)
+  const stored = dtype ?? (data instanceof Float32Array ? 'f32' : 'f64')
+  const header = headerBytes(stored, isVector ? [data.length] : [array.rows, array.columns])
+  const numbers = encodeFloats(data, stored)
+  const bytes = new Uint8Array(header.length + numbers.length)
   bytes.set(header)
-  bytes.set(encodeFloats(data, dtype), header.length)
+  bytes.set(numbers, header.length)
   return bytes
 }
 
-function headerBytes(dtype: 'f32' | 'f64', shape: readonly number[]): Uint8Array {
+function headerBytes(dtype: NpyFloat, shape: readonly number[]): Uint8Array {
   const descr = `<f${bytesPerElement(dtype)}`
   const growth = ' '.repeat(GROWTH_DIGITS - String(shape[0]).length)
   const dict = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${tupleText(shape)}, }${growth}`

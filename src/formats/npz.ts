@@ -1,6 +1,6 @@
 import { badInput, type ErrorPlace } from '../errors.ts'
 import type { FloatArray, Matrix } from '../matrix/matrix.ts'
-import { writeNpy } from './npy.ts'
+import { type NpyFloat, writeNpy } from './npy.ts'
 import { quoted } from './quote.ts'
 import { readZip, writeZip } from './zip.ts'
 
@@ -10,14 +10,23 @@ export interface NpzArray {
   read(): Uint8Array
 }
 
+/** An array to write under `name`, as `dtype` or else as the float type it has. */
+export interface ArrayToWrite {
+  readonly name: string
+  readonly array: Matrix | FloatArray
+  readonly dtype?: NpyFloat
+}
+
 /** An .npz of named matrices and vectors, not compressed; the same input gives the same bytes. Throws `bad-input` on a name twice. */
-export function writeNpz(entries: readonly { name: string; array: Matrix | FloatArray }[]): Uint8Array {
+export function writeNpz(entries: readonly ArrayToWrite[]): Uint8Array {
   const names = new Set<string>()
   for (const { name } of entries) {
     if (names.has(name)) throw badInput(`an .npz can't hold two arrays named ${quoted(name)}`)
     names.add(name)
   }
-  return writeZip(entries.map(({ name, array }) => ({ name: `${name}.npy`, bytes: writeNpy(array) })))
+  return writeZip(
+    entries.map(({ name, array, dtype }) => ({ name: `${name}.npy`, bytes: writeNpy(array, dtype) })),
+  )
 }
 
 /** The arrays of an .npz as numpy.savez and savez_compressed write it; members not named .npy are passed over. Throws `bad-input`. */

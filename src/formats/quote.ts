@@ -9,11 +9,12 @@ export function quoted(text: string): string {
   const half = SHOWN_CHARACTERS / 2
   const shown =
     text.length <= SHOWN_CHARACTERS ? text : `${text.slice(0, half)}…${text.slice(text.length - half)}`
-  return JSON.stringify(shown).replace(
-    UNPRINTABLE,
-    (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`,
-  )
+  return printable(JSON.stringify(shown))
 }
+
+/** `text` with what would break its line, or speak to the terminal, as escapes. */
+export const printable = (text: string) =>
+  text.replace(UNPRINTABLE, (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`)
 
 /** A shape as people write it: `[2, 3]`. */
 export const shapeText = (shape: readonly number[]) => `[${shape.join(', ')}]`

@@ -28,7 +28,7 @@ export interface ReadMatrixOptions {
 }
 
 /** What messages call standard input. */
-const STANDARD_INPUT = 'standard input'
+export const STANDARD_INPUT = 'standard input'
 
 /** Arrays of an .npz listed at most when one has to be chosen: they must fit one line. */
 const LISTED_ARRAYS = 6

@@ -1,6 +1,5 @@
-import type { HalfMatrix } from '../engine/engine.ts'
 import { badInput, type LoraSvdError } from '../errors.ts'
-import type { Matrix } from '../matrix/matrix.ts'
+import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf } from './dtype.ts'
 import { quoted, shapeText } from './quote.ts'
 import { floatDtypeOf } from './safetensors-dtype.ts'

@@ -18,6 +18,8 @@ import { errnoOf, osError } from './os-error.ts'
 export interface WriteOptions {
   /** Replace an existing file. */
   readonly force?: boolean
+  /** Refuse pipes and devices, from which nothing can be read back. */
+  readonly onlyFile?: boolean
 }
 
 export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
@@ -46,11 +48,19 @@ export function removeTemporaries(): void {
 
 /**
  * Checks that `path` can be written, before work is spent on what goes there. Throws LoraSvdError `output-exists` for
- * an existing file without `force`, `bad-input` for a folder or where there is no such folder to write in,
- * `system` where the permission is missing.
+ * an existing file without `force`, `bad-input` for a folder, where there is no such folder to write in, or for
+ * a pipe or device with `onlyFile`, `system` where the permission is missing.
  */
-export async function assertWritable(path: string, { force = false }: WriteOptions = {}): Promise<void> {
-  await prepare(path, force)
+export async function assertWritable(
+  path: string,
+  { force = false, onlyFile = false }: WriteOptions = {},
+): Promise<void> {
+  const { kind } = await prepare(path, force)
+  if (onlyFile && kind !== 'file') {
+    throw badInput(`${path}: is a pipe or a device; name a file, as what is written is read back`, {
+      file: path,
+    })
+  }
 }
 
 /**

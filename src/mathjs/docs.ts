@@ -11,6 +11,16 @@ export const embeddedDocs = {
     examples: ['svd([[1, 2], [3, 4]])', 'svd([[1, 2], [3, 4]]).S', 'svd([[1, 2], [3, 4]], {rank: 1})'],
     seealso: ['eigs', 'qr', 'pinv', 'floatMatrix'],
   },
+  rank: {
+    name: 'rank',
+    category: 'Matrix',
+    syntax: ['rank(A)', 'rank(A, tolerance)'],
+    description:
+      'The numerical rank: how many singular values exceed the tolerance, by default the largest one times the larger ' +
+      'dimension times the rounding unit.',
+    examples: ['rank([1, 2; 2, 4])', 'rank([1, 0; 0, 1e-9], 1e-6)'],
+    seealso: ['svd', 'pinv'],
+  },
   floatMatrix: {
     name: 'floatMatrix',
     category: 'Construction',

@@ -1,6 +1,8 @@
+import type { EngineFor } from '../engine/engine-for.ts'
+import { decompositionFlops } from '../engine/policy.ts'
 import { leadingColumns, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
-import { jacobiSvd } from '../svd/jacobi.ts'
 import { defineFactory, type TypedFunctions } from './define-factory.ts'
+import { requireFiniteEntries } from './finite.ts'
 import { type FloatMatrix, type FloatMatrixClass, flatten } from './float-matrix.ts'
 
 export interface SvdOptions {
@@ -28,43 +30,41 @@ interface Dependencies {
  * FloatMatrix gives FloatMatrix U and V, in its own float type. S is a vector, non-increasing.
  * Throws TypeError for entries that aren't finite numbers and for options that don't exist.
  */
-export const createSvd = defineFactory(
-  'svd',
-  ['typed', 'DenseMatrix', 'FloatMatrix'],
-  ({ typed, DenseMatrix, FloatMatrix }: Dependencies) => {
-    const onFlat = (A: FloatMatrix, options: SvdOptions) =>
-      convert(
-        decompose(A.flat, options),
-        (M) => new FloatMatrix(M),
-        (S) => new DenseMatrix(S, 'number'),
-      )
-    const onDense = (A: { toArray(): number[][] }, options: SvdOptions) =>
-      convert(
-        decompose(flatten(A.toArray()), options),
-        (M) => new DenseMatrix(toRows(M), 'number'),
-        (S) => new DenseMatrix(S, 'number'),
-      )
-    const onArray = (A: number[][], options: SvdOptions) =>
-      convert(decompose(flatten(A), options), toRows, (S) => S)
-    return typed('svd', {
-      FloatMatrix: (A: FloatMatrix) => onFlat(A, {}),
-      'FloatMatrix, Object': onFlat,
-      Matrix: (A: { toArray(): number[][] }) => onDense(A, {}),
-      'Matrix, Object': onDense,
-      Array: (A: number[][]) => onArray(A, {}),
-      'Array, Object': onArray,
-    })
-  },
-)
+export const svdFactory = (engineFor: EngineFor) =>
+  defineFactory(
+    'svd',
+    ['typed', 'DenseMatrix', 'FloatMatrix'],
+    ({ typed, DenseMatrix, FloatMatrix }: Dependencies) => {
+      const decompose = (A: Matrix, options: SvdOptions) => decomposeOn(engineFor, A, options)
+      const onFlat = (A: FloatMatrix, options: SvdOptions) =>
+        convert(
+          decompose(A.flat, options),
+          (M) => new FloatMatrix(M),
+          (S) => new DenseMatrix(S, 'number'),
+        )
+      const onDense = (A: { toArray(): number[][] }, options: SvdOptions) =>
+        convert(
+          decompose(flatten(A.toArray()), options),
+          (M) => new DenseMatrix(toRows(M), 'number'),
+          (S) => new DenseMatrix(S, 'number'),
+        )
+      const onArray = (A: number[][], options: SvdOptions) =>
+        convert(decompose(flatten(A), options), toRows, (S) => S)
+      return typed('svd', {
+        FloatMatrix: (A: FloatMatrix) => onFlat(A, {}),
+        'FloatMatrix, Object': onFlat,
+        Matrix: (A: { toArray(): number[][] }) => onDense(A, {}),
+        'Matrix, Object': onDense,
+        Array: (A: number[][]) => onArray(A, {}),
+        'Array, Object': onArray,
+      })
+    },
+  )
 
-function decompose(A: Matrix, options: SvdOptions): SvdResult<Matrix, number[]> {
+function decomposeOn(engineFor: EngineFor, A: Matrix, options: SvdOptions): SvdResult<Matrix, number[]> {
   const { vectors, rank } = checkOptions(options)
-  const bad = A.data.findIndex((x) => !Number.isFinite(x))
-  if (bad >= 0) {
-    const entry = `[${Math.floor(bad / A.columns)}, ${bad % A.columns}]`
-    throw new TypeError(`svd needs finite numbers, but the entry at ${entry} is ${A.data[bad]}`)
-  }
-  const { U, S, V } = jacobiSvd(A, vectors)
+  requireFiniteEntries('svd', A)
+  const { U, S, V } = engineFor(decompositionFlops(A.rows, A.columns)).svd(A, vectors)
   const kept = Math.min(rank ?? S.length, S.length)
   const inTypeOfA = A.data instanceof Float32Array ? toFloat32 : (M: Matrix) => M
   const values = Array.from(A.data instanceof Float32Array ? Float32Array.from(S) : S).slice(0, kept)

@@ -1,21 +1,5 @@
 import type { FloatArray, Matrix } from './matrix.ts'
 
-/** A·B with sums in float64. A [m, n], B [n, k]. Float32 only where both are. Throws RangeError when shapes don't fit. */
-export function multiply(A: Matrix, B: Matrix): Matrix {
-  if (A.columns !== B.rows) throw new RangeError(`cannot multiply ${shape(A)} by ${shape(B)}`)
-  const data = resultData(A, B, A.rows * B.columns)
-  const sums = new Float64Array(B.columns)
-  for (let i = 0; i < A.rows; i++) {
-    sums.fill(0)
-    for (let p = 0; p < A.columns; p++) {
-      const a = A.data[i * A.columns + p]
-      for (let j = 0, at = p * B.columns; j < B.columns; j++, at++) sums[j] += a * B.data[at]
-    }
-    data.set(sums, i * B.columns)
-  }
-  return { rows: A.rows, columns: B.columns, data }
-}
-
 /** A + factor·B, entry by entry, rounded once. Float32 only where both are. Throws RangeError when shapes differ. */
 export function addMultiple(A: Matrix, B: Matrix, factor: number): Matrix {
   if (A.rows !== B.rows || A.columns !== B.columns) {

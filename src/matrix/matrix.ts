@@ -5,6 +5,14 @@ export interface Matrix<T extends FloatArray = FloatArray> {
   readonly data: T
 }
 
+/** A matrix stored in half precision, row-major, as its bits: each entry is widened where it is used. */
+export interface HalfMatrix {
+  readonly rows: number
+  readonly columns: number
+  readonly dtype: 'bf16' | 'f16'
+  readonly data: Uint16Array
+}
+
 export type FloatArray = Float32Array | Float64Array
 export type Float64Matrix = Matrix<Float64Array>
 
@@ -75,12 +83,12 @@ export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number
 export function toFloat64(A: Matrix): Float64Matrix {
   return A.data instanceof Float64Array
     ? (A as Float64Matrix)
-    : { rows: A.rows, columns: A.columns, data: Float64Array.from(A.data) }
+    : { rows: A.rows, columns: A.columns, data: new Float64Array(A.data) }
 }
 
 /** A with its entries rounded to float32; A itself when they already are. */
 export function toFloat32(A: Matrix): Matrix<Float32Array> {
   return A.data instanceof Float32Array
     ? (A as Matrix<Float32Array>)
-    : { rows: A.rows, columns: A.columns, data: Float32Array.from(A.data) }
+    : { rows: A.rows, columns: A.columns, data: new Float32Array(A.data) }
 }

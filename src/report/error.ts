@@ -1,7 +1,15 @@
 import { CommanderError } from 'commander'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../errors.ts'
+import { printable } from '../formats/quote.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { jsonDocument, writeJson } from './json.ts'
+
+export interface ErrorWish {
+  readonly json: boolean
+  readonly debug: boolean
+  /** Where to look for help on the command line. */
+  readonly help: string
+}
 
 /** What an error is reported as: one line, and a code. */
 interface Failure {
@@ -13,26 +21,25 @@ interface Failure {
 }
 
 /** Reports any error: one line on stderr, with `json` a document on stdout too. Gives the exit code. */
-export async function reportError(
-  error: unknown,
-  terminal: Terminal,
-  wish: { readonly json: boolean; readonly debug: boolean },
-): Promise<number> {
-  const { exitCode, ...failure } = describe(error)
+export async function reportError(error: unknown, terminal: Terminal, wish: ErrorWish): Promise<number> {
+  const { exitCode, ...described } = describe(error, wish.help)
+  // A path or an argument in it may hold anything; the message stays one line all the same.
+  const failure = { ...described, message: printable(described.message) }
   terminal.err(`${terminal.paintErr.red('lora-svd:')} ${failure.message}\n`)
   if (wish.debug && error instanceof Error) terminal.err(`${error.stack}\n`)
-  if (wish.json) await writeJson(terminal, jsonDocument('error', 1, { error: failure }))
+  // Where standard output is what failed, the line on standard error has to do.
+  if (wish.json) await writeJson(terminal, jsonDocument('error', 1, { error: failure })).catch(() => {})
   return exitCode
 }
 
-function describe(error: unknown): Failure {
+function describe(error: unknown, help: string): Failure {
   const exitCode = exitCodeOf(error)
   if (error instanceof LoraSvdError) {
     const { code, message, file, tensor } = error
     return { code, message, exitCode, file, tensor }
   }
   if (error instanceof CommanderError)
-    return { code: 'bad-usage', message: usageMessage(error), exitCode: ExitCode.badInput }
+    return { code: 'bad-usage', message: usageMessage(error, help), exitCode: ExitCode.badInput }
   const text = error instanceof Error ? error.message : String(error)
   if (
     error instanceof RangeError &&
@@ -51,9 +58,16 @@ function describe(error: unknown): Failure {
   }
 }
 
-/** commander's message on one line, with where to look if it doesn't say. */
-function usageMessage(error: CommanderError): string {
-  const [first, ...rest] = error.message.replace(/^error: /, '').split('\n')
-  const hint = rest.join(' ').trim()
-  return hint === '' ? `${first}${first.endsWith('.') ? '' : ';'} see lora-svd --help` : `${first} ${hint}`
+/** commander's message as one sentence, with where to look if it has no guess of its own. */
+function usageMessage({ message }: CommanderError, help: string): string {
+  const sentence = message
+    .replace(/^error: /, '')
+    .replace(
+      /( is invalid|for '[^']*')\. (\w)/,
+      (_, subject, letter) => `${subject}: ${letter.toLowerCase()}`,
+    )
+    .replace(/\.$/, '')
+  return /\(Did you mean .*\?\)$/.test(sentence)
+    ? sentence.replace(/\n(?=\(Did)/, ' ')
+    : `${sentence}; see ${help}`
 }

@@ -16,11 +16,18 @@ export function jsonDocument<T extends object>(command: string, schemaNumber: nu
  */
 export async function writeJson(terminal: Terminal, document: object): Promise<void> {
   const { plain, matrices } = splitMatrices(document)
-  const text = terminal.isOutTerminal ? JSON.stringify(plain, null, 2) : JSON.stringify(plain)
+  const [newline, indent] = terminal.isOutTerminal ? ['\n', '  '] : ['', '']
+  const text = JSON.stringify(plain, null, indent)
   if (matrices.length === 0) return terminal.out(`${text}\n`)
   await terminal.out(text.replace(/\s*}$/, ''))
-  for (const [name, A] of matrices) await writeRows(terminal, name, A)
-  await terminal.out('}\n')
+  for (const [name, A] of matrices) {
+    await terminal.out(`,${newline}${indent}${JSON.stringify(name)}:${indent.slice(1)}[`)
+    for (let i = 0; i < A.rows; i++) {
+      await terminal.out(`${i === 0 ? '' : ','}${newline}${indent}${indent}${rowText(A, i)}`)
+    }
+    await terminal.out(`${newline}${indent}]`)
+  }
+  await terminal.out(`${newline}}\n`)
 }
 
 function splitMatrices(document: object) {
@@ -32,11 +39,6 @@ function splitMatrices(document: object) {
 const isMatrix = (value: unknown): value is Matrix =>
   ArrayBuffer.isView((value as Partial<Matrix> | null)?.data)
 
-async function writeRows(terminal: Terminal, name: string, A: Matrix): Promise<void> {
-  await terminal.out(`,${JSON.stringify(name)}:[`)
-  for (let i = 0; i < A.rows; i++) {
-    const row = Array.from(A.data.subarray(i * A.columns, (i + 1) * A.columns))
-    await terminal.out((i === 0 ? '' : ',') + JSON.stringify(row))
-  }
-  await terminal.out(']')
+function rowText(A: Matrix, i: number): string {
+  return JSON.stringify(Array.from(A.data.subarray(i * A.columns, (i + 1) * A.columns)))
 }

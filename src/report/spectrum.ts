@@ -1,13 +1,12 @@
 import type { Terminal } from '../terminal/terminal.ts'
 import { percent, short } from './numbers.ts'
-import { table } from './table.ts'
+import { table, tableWidth } from './table.ts'
 
 /** Rows of the table: enough to see the cliff without scrolling. */
 const MAX_ROWS = 12
-/** What the columns beside the bars take. */
-const FRAME_WIDTH = 38
 const MAX_BAR_WIDTH = 40
-const MIN_BAR_WIDTH = 6
+/** Room for the head of the column in its short form. */
+const MIN_BAR_WIDTH = 3
 
 /** Singular values below S[0] · n · this are the rounding of float32 at best, and no reason to stretch the scale. */
 const ROUNDING = 2 ** -23
@@ -42,20 +41,22 @@ export function spectrumTable(
   kept: number,
   { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
-  const width = Math.min(MAX_BAR_WIDTH, Math.max(MIN_BAR_WIDTH, columns - FRAME_WIDTH))
   const decades = decadesShown(S)
   const energies = cumulativeEnergy(S)
-  const rows: string[][] = []
-  let previous = -1
-  for (const i of rowsAroundCut(S.length, kept, MAX_ROWS)) {
-    if (i > previous + 1) rows.push(['…', '…', '…', ''])
-    const bar = logBar(S[i], S[0], decades, width)
-    rows.push([String(i + 1), short(S[i]), percent(energies[i]), (i < kept ? paint.green : paint.dim)(bar)])
-    previous = i
-  }
+  const shown = rowsAroundCut(S.length, kept, MAX_ROWS)
+  const numbers = shown.map((i) => [String(i + 1), short(S[i]), percent(energies[i]), ''])
   const scale = decades === 1 ? 'log scale, 1 decade' : `log scale, ${decades} decades`
-  const head = ['', 'S', 'energy so far', scale].map((text) => paint.bold(text))
-  return table(rows, head, [0, 1, 2])
+  const wideHead = ['', 'S', 'energy so far', scale]
+  const head = tableWidth([wideHead, ...numbers]) <= columns ? wideHead : ['', 'S', 'energy', 'log']
+  const room = columns - tableWidth([head.with(-1, ''), ...numbers])
+  const width = Math.min(MAX_BAR_WIDTH, Math.max(MIN_BAR_WIDTH, room))
+  const rows = shown.flatMap((i, at) => {
+    const bar = (i < kept ? paint.green : paint.dim)(logBar(S[i], S[0], decades, width))
+    const isAfterGap = i > (shown[at - 1] ?? -1) + 1
+    return [...(isAfterGap ? [['…', '…', '…', '']] : []), numbers[at].with(-1, bar)]
+  })
+  const painted = head.map((text) => paint.bold(text))
+  return table(rows, columns, painted, [0, 1, 2])
 }
 
 /** The powers of ten between the largest singular value and the smallest above rounding, so that bars use their width. */

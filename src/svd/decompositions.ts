@@ -1,4 +1,3 @@
-import type { Engine } from '../engine/engine.ts'
 import { badInput } from '../errors.ts'
 import { type Float64Matrix, type Matrix, zeros } from '../matrix/matrix.ts'
 import { requireFinite } from './finite.ts'
@@ -8,9 +7,7 @@ import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { orthonormalRows, rowQr } from './row-qr.ts'
 import { shortSideRows } from './short-side.ts'
 import { symmetricEigen } from './symmetric-eigen.ts'
-
-/** The part of an engine that decomposes. */
-export type Decompositions = Pick<Engine, 'qr' | 'symmetricEigen' | 'svd'>
+import type { Decompositions } from './types.ts'
 
 /** The decompositions of an engine, on its kernels. */
 export function decompositions(kernels: Kernels): Decompositions {

@@ -16,7 +16,7 @@ export interface TridiagonalEigen {
  * by divide and conquer: Cuppen's rank-one tearing with the deflation, secular equation and vectors of Gu and
  * Eisenstat (SIMAX 16 (1995) 172; LAPACK xSTEDC, xLAED1–4). Orthogonal to rounding without reorthogonalisation,
  * because the vectors are those of the nearby problem that has the computed roots exactly (Löwner's formula).
- * Entries are about 1 or less. `diagonal` [n] is destroyed. The vectors are allocated
+ * The largest entry is about 1. `diagonal` [n] is destroyed. The vectors are allocated
  * from `kernels`.
  */
 export function tridiagonalEigen(

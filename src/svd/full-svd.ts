@@ -1,4 +1,3 @@
-import type { Svd, Vectors } from '../engine/engine.ts'
 import { type Float64Matrix, type Matrix, zeros } from '../matrix/matrix.ts'
 import { requireFinite } from './finite.ts'
 import { gramSvd, gramValues, JACOBI_ORDER, type RowSvd, Span } from './gram-svd.ts'
@@ -8,19 +7,20 @@ import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
 import { shortSideRows } from './short-side.ts'
 import { fixSigns } from './signs.ts'
+import type { Svd, Vectors } from './types.ts'
 
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
 const ILL_CONDITIONED = 1e7
 
-/** Largest order for which those digits are bought with Jacobi sweeps, about half a second; beyond it they are only absolute. */
-const ACCURATE_ORDER = 256
+/** Largest order for which those digits are bought with Jacobi sweeps, up to a third of a second; beyond it they are only absolute. */
+const ACCURATE_ORDER = 192
 
 /**
  * The thin SVD of A [m, k], or its singular values alone for 'none', in float64 arithmetic whatever A is stored in.
  * U and V are orthonormal to rounding for every rank; the largest entry of each left vector is positive.
  *
  * Accuracy of S, vectors or not: |error| ≤ p·eps·S(0) with eps = 2⁻⁵³ for float64 A and 2⁻³³ for float32 A, p a modest
- * polynomial of the size. For min(m, k) ≤ 64, and for float64 A of condition above 1e7 up to 256, small singular
+ * polynomial of the size. For min(m, k) ≤ 64, and for float64 A of condition above 1e7 up to 192, small singular
  * values also keep their relative accuracy where the matrix determines it (well-conditioned but for column scaling).
  * 2^j·A has the vectors of A, bit for bit.
  *

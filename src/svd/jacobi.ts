@@ -1,9 +1,9 @@
-import type { Svd, Vectors } from '../engine/engine.ts'
 import { LoraSvdError } from '../errors.ts'
 import { type Float64Matrix, identity, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
 import { completeBasis } from './complete-basis.ts'
 import { scaleByPowerOfTwo, scalingExponent, timesPowerOfTwo } from './power-scale.ts'
 import { fixSigns } from './signs.ts'
+import type { Svd, Vectors } from './types.ts'
 
 /** Convergence is quadratic at the end and takes 6 to 14 sweeps in practice; more means a defect or non-finite data. */
 const MAX_SWEEPS = 30

@@ -3,9 +3,10 @@ import { makeReflector } from './reflectors.ts'
 import type { RowQr } from './row-qr.ts'
 import { EPSILON } from './tridiagonal-ql.ts'
 
-/** X·P = Q·R: column j of X·P is column `permutation[j]` of X. */
+/** X·P = Q·R: column j of X·P is column `permutation[j]` of X. Rows of R from `rank` on are zero. */
 export interface PivotedRowQr extends RowQr {
   readonly permutation: Int32Array
+  readonly rank: number
 }
 
 /** A downdated norm that has lost half its digits is computed anew (Drmač and Bujanović 2008; LAPACK's tol3z). */
@@ -14,7 +15,9 @@ const RECOMPUTE = Math.sqrt(EPSILON)
 /**
  * QR with column pivoting of the matrix whose columns are the rows of X [n, m], n ≤ m, in place: at each step the
  * column with the largest remaining norm comes next, so that |R(0,0)| ≥ |R(1,1)| ≥ … shows the rank and the condition
- * (Businger and Golub 1965; LAPACK xGEQP3, with the norm updates of xLAQP2). Entries are about 1 or less.
+ * (Businger and Golub 1965; LAPACK xGEQP3, with the norm updates of xLAQP2). It ends at the rank, once what remains of
+ * every column is n·eps of that column or less: its own rounding error, which is then set to zero. A column that is
+ * small as a whole does not count as that. Entries are about 1 or less.
  */
 export function pivotedRowQr(kernels: Kernels, X: Block): PivotedRowQr {
   const n = X.rows
@@ -22,9 +25,16 @@ export function pivotedRowQr(kernels: Kernels, X: Block): PivotedRowQr {
   const permutation = Int32Array.from({ length: n }, (_, j) => j)
   const norms = Float64Array.from({ length: n }, (_, j) => norm(rowOf(X, j)))
   const exactNorms = norms.slice()
+  const fullNorms = norms.slice()
+  let rank = n
   kernels.scope(() => {
     const products = kernels.allocate(n)
     for (let k = 0; k < n; k++) {
+      if (onlyRoundingLeft(norms, fullNorms, k)) {
+        for (let j = k; j < n; j++) rowOf(X, j, k).fill(0)
+        rank = k
+        return
+      }
       const pivot = largestFrom(norms, k)
       if (pivot !== k) {
         swapRows(X, k, pivot)
@@ -33,6 +43,7 @@ export function pivotedRowQr(kernels: Kernels, X: Block): PivotedRowQr {
         permutation[pivot] = moved
         norms[pivot] = norms[k]
         exactNorms[pivot] = exactNorms[k]
+        fullNorms[pivot] = fullNorms[k]
       }
       const v = rowOf(X, k, k)
       tau[k] = makeReflector(v)
@@ -50,7 +61,13 @@ export function pivotedRowQr(kernels: Kernels, X: Block): PivotedRowQr {
       for (let j = k + 1; j < n; j++) downdate(X, k, j, norms, exactNorms)
     }
   })
-  return { reduced: X, tau, permutation }
+  return { reduced: X, tau, permutation, rank }
+}
+
+function onlyRoundingLeft(norms: Float64Array, fullNorms: Float64Array, k: number): boolean {
+  const share = norms.length * EPSILON
+  for (let j = k; j < norms.length; j++) if (norms[j] > share * fullNorms[j]) return false
+  return true
 }
 
 /** norms(j) ← the norm of row j beyond column k. */

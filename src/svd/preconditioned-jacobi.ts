@@ -1,15 +1,15 @@
-import type { Svd, Vectors } from '../engine/engine.ts'
 import type { RowSvd } from './gram-svd.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { type PivotedRowQr, pivotedRowQr } from './pivoted-qr.ts'
 import { orthonormalRows, type RowQr, rowQr } from './row-qr.ts'
+import type { Svd, Vectors } from './types.ts'
 
 /**
  * The SVD of X, whose columns are the rows of `Xt` [n, m], n ≤ m, with the small singular values as accurate as the
  * data determine them: X·P = Q·R with column pivoting, Rᵀ = Q2·R2, one-sided Jacobi on R2ᵀ (Drmač and Veselić, SIMAX
  * 29 (2008) 1322 and 1343; LAPACK xGEJSV). For X = B·D with D diagonal the relative errors depend on the condition of
- * B alone. Entries of `Xt` are about 1 or less. `Xt` is kept. The results
+ * B alone. What is rounding error beside every column is returned as 0. Entries of `Xt` are about 1 or less. `Xt` is kept. The results
  * are allocated from `kernels`. Throws LoraSvdError 'no-convergence' as jacobiSvd does.
  */
 export function preconditionedJacobi(kernels: Kernels, Xt: Block): RowSvd {
@@ -18,7 +18,8 @@ export function preconditionedJacobi(kernels: Kernels, Xt: Block): RowSvd {
   const Vt = block(kernels.allocate(n * n), n, n)
   const S = new Float64Array(n)
   kernels.scope(() => {
-    const { first, second, rank } = precondition(kernels, Xt)
+    const { first, second } = precondition(kernels, Xt)
+    const { rank } = first
     const inner = jacobiOfTriangle(second, rank, 'thin')
     S.set(inner.S)
     orthonormalRows(kernels, first, Ut)
@@ -39,8 +40,8 @@ export function preconditionedJacobi(kernels: Kernels, Xt: Block): RowSvd {
 export function preconditionedJacobiValues(kernels: Kernels, Xt: Block): Float64Array {
   const S = new Float64Array(Xt.rows)
   kernels.scope(() => {
-    const { second, rank } = precondition(kernels, Xt)
-    S.set(jacobiOfTriangle(second, rank, 'none').S)
+    const { first, second } = precondition(kernels, Xt)
+    S.set(jacobiOfTriangle(second, first.rank, 'none').S)
   })
   return S
 }
@@ -48,10 +49,9 @@ export function preconditionedJacobiValues(kernels: Kernels, Xt: Block): Float64
 interface Preconditioned {
   readonly first: PivotedRowQr
   readonly second: RowQr
-  readonly rank: number
 }
 
-/** X·P = Q·R and Rᵀ = Q2·R2, with the number of rows of R before its first exact zero. */
+/** X·P = Q·R and Rᵀ = Q2·R2. */
 function precondition(kernels: Kernels, Xt: Block): Preconditioned {
   const n = Xt.rows
   const copy = block(kernels.allocate(n * Xt.columns), n, Xt.columns)
@@ -60,9 +60,7 @@ function precondition(kernels: Kernels, Xt: Block): Preconditioned {
   const R = block(kernels.allocate(n * n), n, n)
   transposeBlock(part(copy, 0, 0, n, n), R)
   for (let i = 1; i < n; i++) rowOf(R, i).fill(0, 0, i)
-  let rank = 0
-  while (rank < n && rowOf(R, rank)[rank] !== 0) rank++
-  return { first, second: rowQr(kernels, R), rank }
+  return { first, second: rowQr(kernels, R) }
 }
 
 function jacobiOfTriangle({ reduced }: RowQr, rank: number, vectors: Vectors): Svd {

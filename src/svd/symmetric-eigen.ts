@@ -1,4 +1,3 @@
-import type { SymmetricEigen, Vectors } from '../engine/engine.ts'
 import { badInput } from '../errors.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './divide-and-conquer.ts'
@@ -7,6 +6,7 @@ import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './power-scale.ts'
 import { backTransform, reduceToTridiagonal, type TridiagonalReduction } from './tridiagonal.ts'
 import { tridiagonalQl } from './tridiagonal-ql.ts'
+import type { SymmetricEigen, Vectors } from './types.ts'
 
 /**
  * Eigenvalues, ascending, and unless 'none' orthonormal eigenvectors of a symmetric matrix: tridiagonal reduction,

@@ -1,4 +1,5 @@
 import { Chalk, type ChalkInstance } from 'chalk'
+import { errnoOf, osError } from '../formats/os-error.ts'
 import { colourLevel } from './colour.ts'
 
 /** Widest layout for a pipe or file, where there is no terminal to ask. */
@@ -8,7 +9,10 @@ const MIN_COLUMNS = 40
 
 /** The streams of one run, with what a report must know of them. */
 export interface Terminal {
-  /** Writes to standard output and resolves when the reader has taken it. */
+  /**
+   * Writes to standard output and resolves when the reader has taken it. Rejects with LoraSvdError `system` where the
+   * machine fails, as a full disk does.
+   */
   out(text: string): Promise<void>
   /** Writes to standard error. */
   err(text: string): void
@@ -23,19 +27,21 @@ export interface Terminal {
 export function processTerminal(process: NodeJS.Process, flag: boolean | undefined): Terminal {
   const { stdout, stderr, env } = process
   let readerGone = false
-  for (const stream of [stdout, stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
-      readerGone = true
-    })
-  }
+  stdout.on('error', (error) => {
+    readerGone ||= errnoOf(error) === 'EPIPE'
+  })
+  // What can't be written to standard error has nowhere else to go.
+  stderr.on('error', () => {})
   const paintFor = (stream: NodeJS.WriteStream) =>
     new Chalk({ level: colourLevel({ flag, env, isTerminal: stream.isTTY === true }) })
   return {
     out: (text) =>
-      new Promise((resolve) => {
-        if (readerGone) resolve()
-        else stdout.write(text, () => resolve())
+      new Promise((resolve, reject) => {
+        if (readerGone) return resolve()
+        stdout.write(text, (error) => {
+          if (error && errnoOf(error) !== 'EPIPE') reject(osError(error, 'write it', 'standard output'))
+          else resolve()
+        })
       }),
     err: (text) => {
       stderr.write(text)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createHeap, createSharedMemory, withBlocks } from '../../src/engine/wasm/memory.ts'
-import { createWasmProducts } from '../../src/engine/wasm/wasm-engine.ts'
+import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { LoraSvdError } from '../../src/errors.ts'
 import { generator, randomMatrix } from './support.ts'
 
@@ -79,7 +79,7 @@ describe('heap', () => {
 
 describe('engine memory', () => {
   it('neither leaks nor grows over 10,000 calls', () => {
-    const { runtime, ...engine } = createWasmProducts()
+    const { runtime, ...engine } = createWasmEngine()
     const random = generator(21)
     const A = randomMatrix(40, 33, 'f32', random)
     const B = randomMatrix(33, 34, 'f32', random)

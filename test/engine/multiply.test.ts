@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { gram as plainGram, multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
-import { createWasmProducts } from '../../src/engine/wasm/wasm-engine.ts'
+import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { type Matrix, matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
 import { absolute, generator, largestExcess, randomMatrix, sameBits } from './support.ts'
 
-const engine = createWasmProducts()
+const engine = createWasmEngine()
 /** Around and between register tiles (2, 4, 8), packed blocks and the crossover to plain loops. */
 const sides = [1, 2, 3, 5, 13, 31, 64, 65, 127]
 

@@ -1,12 +1,12 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import type { HalfMatrix } from '../../src/engine/engine.ts'
-import { jsProducts } from '../../src/engine/js/js-engine.ts'
+import { jsEngine } from '../../src/engine/js/js-engine.ts'
 import { multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
-import { createWasmProducts } from '../../src/engine/wasm/wasm-engine.ts'
+import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { identity, type Matrix, matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
 import { absolute, generator, largestExcess, randomMatrix, sameBits } from './support.ts'
 
-const engine = createWasmProducts()
+const engine = createWasmEngine()
 const types = ['f32', 'f64', 'bf16', 'f16'] as const
 type StorageType = (typeof types)[number]
 
@@ -51,7 +51,7 @@ function stored(rows: number, columns: number, type: StorageType, random: () => 
 const transposed = (A: Matrix, B: Matrix) => plainMultiply(A, B, { transposeA: true })
 
 afterAll(() => {
-  expect(engine.runtime.heap.usedBytes()).toBe(createWasmProducts().runtime.heap.usedBytes())
+  expect(engine.runtime.heap.usedBytes()).toBe(createWasmEngine().runtime.heap.usedBytes())
 })
 
 describe('resident', () => {
@@ -105,13 +105,13 @@ describe('resident', () => {
         const B = randomMatrix(m, r, 'f64', random)
         const C = randomMatrix(r, n, 'f32', random)
         const held = engine.resident(A)
-        const oracle = jsProducts.resident(values)
+        const oracle = jsEngine.resident(values)
         const exact = oracle.frobeniusSquared()
         expect(Math.abs(held.frobeniusSquared() - exact)).toBeLessThanOrEqual(m * n * 2 ** -52 * exact)
         const residual = oracle.residualSquared(B, C)
         const error = Math.abs(held.residualSquared(B, C) - residual)
         // relative to the sizes that cancel
-        const scale = exact + jsProducts.resident(plainMultiply(absolute(B), absolute(C))).frobeniusSquared()
+        const scale = exact + jsEngine.resident(plainMultiply(absolute(B), absolute(C))).frobeniusSquared()
         expect(error).toBeLessThanOrEqual((m * n + r) * 2 ** -52 * scale)
         held.release()
       }
@@ -180,7 +180,7 @@ describe('resident', () => {
     const random = generator(17)
     const { A } = stored(40, 30, 'bf16', random)
     const X = randomMatrix(30, 4, 'f32', random)
-    const [fast, plain] = [engine.resident(A), jsProducts.resident(A)]
+    const [fast, plain] = [engine.resident(A), jsEngine.resident(A)]
     const scale = matrix(40, 4, new Float64Array(160).fill(30))
     expect(largestExcess(fast.multiply(X), plain.multiply(X), scale, 2 ** -20)).toBeLessThanOrEqual(1)
     expect(sameBits(fast.multiply(X), plain.multiply(X))).toBe(false)

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createWasmProducts, type WasmProducts } from '../../src/engine/wasm/wasm-engine.ts'
+import { createWasmEngine, type WasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { type Matrix, matrix } from '../../src/matrix/matrix.ts'
 import { generator, randomMatrix, sameBits } from './support.ts'
 
@@ -19,14 +19,14 @@ const left = randomMatrix(650, 70, 'f64', random)
 const right = randomMatrix(70, 600, 'f32', random)
 
 /** Multiplies until all workers of the engine have started and helped, without ever returning to the event loop. */
-function waitForHelp(engine: WasmProducts): number {
+function waitForHelp(engine: WasmEngine): number {
   const deadline = Date.now() + 20_000
   while (engine.runtime.joins() < 2 * engine.threads && Date.now() < deadline) engine.multiply(A.f32, B.f32)
   return engine.runtime.joins()
 }
 
 /** Every kind of product, in both float types. */
-function results(engine: WasmProducts): Matrix[] {
+function results(engine: WasmEngine): Matrix[] {
   const numbers: number[] = []
   const products = (['f32', 'f64'] as const).flatMap((type) => {
     const held = engine.resident(A[type])
@@ -44,11 +44,11 @@ function results(engine: WasmProducts): Matrix[] {
 
 describe('threads', () => {
   it('join while the calling thread computes, and change no bit of any result', () => {
-    const alone = createWasmProducts({ threads: 1 })
+    const alone = createWasmEngine({ threads: 1 })
     const expected = results(alone)
     expect(waitForHelp({ ...alone, threads: 0 })).toBe(0)
     for (const threads of [2, 3, 4]) {
-      const engine = createWasmProducts({ threads })
+      const engine = createWasmEngine({ threads })
       expect(waitForHelp(engine)).toBeGreaterThanOrEqual(2 * threads)
       for (let round = 0; round < 2; round++) {
         results(engine).forEach((result, i) => {
@@ -60,7 +60,7 @@ describe('threads', () => {
   })
 
   it('leave after close, which later products do not notice', () => {
-    const engine = createWasmProducts({ threads: 2 })
+    const engine = createWasmEngine({ threads: 2 })
     const before = engine.multiply(A.f32, B.f32)
     engine.close()
     const joins = engine.runtime.joins()
@@ -70,7 +70,7 @@ describe('threads', () => {
   })
 
   it('run thousands of short tasks without a hang', () => {
-    const engine = createWasmProducts({ threads: 3 })
+    const engine = createWasmEngine({ threads: 3 })
     waitForHelp(engine)
     const S = randomMatrix(130, 130, 'f32', random)
     const expected = engine.multiply(S, S)
@@ -84,8 +84,8 @@ describe('threads', () => {
 describe('the bundled engine', () => {
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-engine-'))
   const script = (body: string) => `
-    import { createWasmProducts } from './engine.js'
-    const engine = createWasmProducts({ threads: 3 })
+    import { createWasmEngine } from './engine.js'
+    const engine = createWasmEngine({ threads: 3 })
     const A = { rows: 700, columns: 700, data: new Float32Array(490_000).fill(1) }
     ${body}
     console.log(engine.multiply(A, A).data[5], engine.runtime.joins() > 0)

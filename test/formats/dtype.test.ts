@@ -8,7 +8,7 @@ import {
   findOverflow,
   roundFloats,
 } from '../../src/formats/dtype.ts'
-import { type HalfDtype, halfToNumber, narrowHalf, numberToHalf, widenHalf } from '../../src/formats/half.ts'
+import { type HalfDtype, halfToNumber, narrowHalf, numberToHalf, widenHalf } from '../../src/matrix/half.ts'
 import { errorOf, expected } from './fixtures.ts'
 
 const EVERY_HALF = Uint16Array.from({ length: 65536 }, (_, i) => i)

@@ -70,6 +70,87 @@ describe('svd in a full mathjs instance', () => {
   })
 })
 
+describe('rank', () => {
+  it.each([
+    [
+      [
+        [1, 2],
+        [2, 4],
+      ],
+      1,
+    ],
+    [
+      [
+        [1, 2, 3],
+        [4, 5, 6],
+        [7, 8, 9],
+      ],
+      2,
+    ],
+    [
+      [
+        [0, 0],
+        [0, 0],
+      ],
+      0,
+    ],
+    [rows, 3],
+  ])('of an array, a matrix and a FloatMatrix %#', (A, expected) => {
+    expect([math.rank(A), math.rank(math.matrix(A)), math.rank(math.floatMatrix(A, 'f32'))]).toEqual([
+      expected,
+      expected,
+      expected,
+    ])
+  })
+
+  it('takes a tolerance, and has help', () => {
+    expect(math.evaluate('rank([1, 0; 0, 1e-9], 1e-6)')).toBe(1)
+    expect(math.evaluate('help(rank)').toString()).toContain('numerical rank')
+  })
+})
+
+describe('pinv of a FloatMatrix', () => {
+  it.each([
+    ['full rank', rows],
+    [
+      'tall',
+      [
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ],
+    ],
+    [
+      'rank 1',
+      [
+        [1, 2],
+        [2, 4],
+        [3, 6],
+      ],
+    ],
+    [
+      'zero',
+      [
+        [0, 0],
+        [0, 0],
+      ],
+    ],
+  ])('%s satisfies the four Penrose equations', (_, A) => {
+    const F = math.floatMatrix(A)
+    const P = math.pinv(F)
+    const close = (X: unknown, Y: unknown) => {
+      const difference = math.subtract(math.matrix(X as never), math.matrix(Y as never))
+      expect(math.norm(difference as never, 'fro')).toBeLessThan(1e-13)
+    }
+    const FP = math.multiply(F, P)
+    const PF = math.multiply(P, F)
+    close(math.multiply(FP, F), F)
+    close(math.multiply(PF, P), P)
+    close(math.transpose(FP), FP)
+    close(math.transpose(PF), PF)
+  })
+})
+
 describe('FloatMatrix', () => {
   const agree = (call: (A: never, B: never) => unknown) => {
     const plain = call(math.matrix(rows) as never, math.matrix(other) as never)

@@ -1,10 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { Svd } from '../../src/engine/engine.ts'
 import { createWasmRuntime } from '../../src/engine/wasm/runtime.ts'
 import { wasmSvdKernels } from '../../src/engine/wasm/svd-kernels.ts'
 import { type Float64Matrix, matrix, transpose } from '../../src/matrix/matrix.ts'
 import { fullSvd } from '../../src/svd/full-svd.ts'
 import { gramSvd, gramValues, Span } from '../../src/svd/gram-svd.ts'
+import { jacobiSvd } from '../../src/svd/jacobi.ts'
 import { scaleToOne } from '../../src/svd/power-scale.ts'
 import { preconditionedJacobi } from '../../src/svd/preconditioned-jacobi.ts'
 import { EPS, kernelSets, orthogonalityError, randomMatrix, toBlock, toMatrix } from './support.ts'
@@ -20,6 +22,10 @@ const anyMatrix = fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, 
     })
     .map((entries) => matrix(m, n, Float64Array.from(entries))),
 )
+
+const bytes = (x: Float64Array) => new Uint8Array(x.buffer, x.byteOffset, x.byteLength)
+const sameBits = (x: Float64Array, y: Float64Array): boolean => Buffer.compare(bytes(x), bytes(y)) === 0
+const partOf = (svd: Svd, part: 'U' | 'S' | 'V') => (part === 'S' ? svd.S : svd[part].data)
 
 const frobenius = (x: Float64Array): number => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0))
 
@@ -144,18 +150,43 @@ describe('fullSvd', () => {
           'thin',
           kernels,
         )
-        expect(scaled.U).toEqual(U)
-        expect(scaled.V).toEqual(V)
-        expect(scaled.S).toEqual(S.map((s) => s * 2 ** k))
+        expect(sameBits(scaled.U.data, U.data)).toBe(true)
+        expect(sameBits(scaled.V.data, V.data)).toBe(true)
+        expect(
+          sameBits(
+            scaled.S,
+            S.map((s) => s * 2 ** k),
+          ),
+        ).toBe(true)
       }
     }
   })
 
+  test('graded columns keep relative accuracy down to 1e-36', () => {
+    // The oracle is Jacobi on the matrix itself, which is known to have that accuracy; here both QRs come first.
+    const A = randomMatrix(100, 70, 8)
+    const scaled = matrix(
+      100,
+      70,
+      A.data.map((x, i) => x * 2 ** (-120 * ((i % 70) / 69))),
+    )
+    const { S } = fullSvd(scaled, 'thin', kernels)
+    const exact = jacobiSvd(scaled, 'none').S
+    const alone = fullSvd(scaled, 'none', kernels).S
+    expect(exact[69]).toBeLessThan(1e-34)
+    exact.forEach((s, i) => {
+      expect(Math.abs(S[i] - s)).toBeLessThan(1e-12 * s)
+      expect(Math.abs(alone[i] - s)).toBeLessThan(1e-12 * s)
+    })
+  })
+
   test('the same bits for any number of threads', () => {
     const A = randomMatrix(620, 600, 3)
-    const results = [1, 3].map((threads) => {
+    const results = [1, 2].map((threads) => {
       const runtime = createWasmRuntime({ threads })
       const mine = wasmSvdKernels(runtime)
+      // A worker joins when it is up, which a busy machine may delay.
+      for (let i = 0; i < 50 && threads > 1 && runtime.joins() === 0; i++) fullSvd(A, 'none', mine)
       const svd = fullSvd(A, 'thin', mine)
       const alone = fullSvd(A, 'none', mine)
       const joins = runtime.joins()
@@ -163,8 +194,10 @@ describe('fullSvd', () => {
       return { svd, alone, joins }
     })
     expect(results[1].joins).toBeGreaterThan(0)
-    expect(results[1].svd).toEqual(results[0].svd)
-    expect(results[1].alone).toEqual(results[0].alone)
+    for (const part of ['U', 'S', 'V'] as const) {
+      expect(sameBits(partOf(results[1].svd, part), partOf(results[0].svd, part))).toBe(true)
+    }
+    expect(sameBits(results[1].alone.S, results[0].alone.S)).toBe(true)
   })
 
   test('the singular values of a block diagonal matrix are those of its blocks', () => {

@@ -1,4 +1,4 @@
-import { widenHalf } from '../../formats/half.ts'
+import { widenHalf } from '../../matrix/half.ts'
 import { type Matrix, matrix, toFloat64 } from '../../matrix/matrix.ts'
 import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
 import { checkInner, multiply } from './multiply.ts'

@@ -1,1 +1,0 @@
-export function buildWasm(options?: { force?: boolean }): Promise<Record<string, number>>

@@ -1,0 +1,113 @@
+import { widenHalf } from '../../matrix/half.ts'
+import { type Float64Matrix, type FloatArray, type Matrix, matrix, toFloat64 } from '../../matrix/matrix.ts'
+import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
+import { checkInner } from '../js/multiply.ts'
+import { checkResidual } from '../js/resident.ts'
+import { type FloatType, floatTypeOf, forEachPanel } from './panels.ts'
+import { updateProduct } from './products.ts'
+import type { Lapack } from './symbols.ts'
+
+/**
+ * A kept for many products. Float32 and float64 arrays are kept as they are, without a copy, and must not change until
+ * `release`; half precision is widened once, to twice its memory. Where the types of A and the operand differ, panels of
+ * rows are widened as they are used, so that no second A is ever held.
+ */
+export function resident(lapack: Lapack, A: Matrix | HalfMatrix): ResidentMatrix {
+  let entries: Matrix | undefined = 'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
+
+  function held(): Matrix {
+    if (entries === undefined) throw new Error('this resident matrix has been released')
+    return entries
+  }
+
+  return {
+    rows: A.rows,
+    columns: A.columns,
+    multiply: (X) => multiplyHeld(lapack, held(), X),
+    multiplyTransposed: (Y) => multiplyTransposed(lapack, held(), Y),
+    multiplyNormal: (X) => multiplyNormal(lapack, held(), X),
+    frobeniusSquared: () => sumOfSquares(held()),
+    residualSquared(B, C) {
+      checkResidual(held(), B, C)
+      return residualSquared(lapack, held(), toFloat64(B), toFloat64(C))
+    },
+    release() {
+      entries = undefined
+    },
+  }
+}
+
+function multiplyHeld(lapack: Lapack, A: Matrix, X: Matrix): Matrix {
+  checkInner(A.columns, X.rows)
+  return inCommonType(A, X, (wideX, type) => {
+    const AX = zerosOf(type, A.rows, X.columns)
+    forEachPanel(A, type, (panel, first) => {
+      updateProduct(lapack, 'C = T', rowsOf(AX, first, panel.rows), panel, wideX)
+    })
+    return AX
+  })
+}
+
+function multiplyTransposed(lapack: Lapack, A: Matrix, Y: Matrix): Matrix {
+  checkInner(A.rows, Y.rows)
+  return inCommonType(A, Y, (wideY, type) => {
+    const AtY = zerosOf(type, A.columns, Y.columns)
+    forEachPanel(A, type, (panel, first) => {
+      updateProduct(lapack, 'C += T', AtY, panel, rowsOf(wideY, first, panel.rows), { transposeA: true })
+    })
+    return AtY
+  })
+}
+
+/** Both products with a panel while it is in cache, so that A is read from memory once. */
+function multiplyNormal(lapack: Lapack, A: Matrix, X: Matrix): Matrix {
+  checkInner(A.columns, X.rows)
+  return inCommonType(A, X, (wideX, type) => {
+    const normal = zerosOf(type, A.columns, X.columns)
+    forEachPanel(A, type, (panel) => {
+      const product = zerosOf(type, panel.rows, X.columns)
+      updateProduct(lapack, 'C = T', product, panel, wideX)
+      updateProduct(lapack, 'C += T', normal, panel, product, { transposeA: true })
+    })
+    return normal
+  })
+}
+
+/** Each panel of A − B·C is formed in a copy, then squared. */
+function residualSquared(lapack: Lapack, A: Matrix, B: Float64Matrix, C: Float64Matrix): number {
+  let sum = 0
+  forEachPanel(A, Float64Array, (panel, first) => {
+    const difference = { ...panel, data: new Float64Array(panel.data) }
+    updateProduct(lapack, 'C -= T', difference, rowsOf(B, first, panel.rows), C)
+    sum += sumOfSquares(difference)
+  })
+  return sum
+}
+
+/** The squares summed in float64, row by row, then the rows: short sums lose less to rounding than a long one. */
+function sumOfSquares({ rows, columns, data }: Matrix): number {
+  let total = 0
+  for (let i = 0, at = 0; i < rows; i++) {
+    let sum = 0
+    for (const end = at + columns; at < end; at++) sum += data[at] * data[at]
+    total += sum
+  }
+  return total
+}
+
+/** Computes in float32 where both A and X are, else in float64, and gives the result in the type of X. */
+function inCommonType(A: Matrix, X: Matrix, compute: (X: Matrix, type: FloatType) => Matrix): Matrix {
+  const ownType = floatTypeOf(X.data)
+  const type = floatTypeOf(A.data) === Float32Array ? ownType : Float64Array
+  const result = compute(type === ownType ? X : toFloat64(X), type)
+  return type === ownType ? result : { ...result, data: new ownType(result.data) }
+}
+
+function zerosOf(type: FloatType, rows: number, columns: number): Matrix {
+  return { rows, columns, data: new type(rows * columns) }
+}
+
+function rowsOf<T extends FloatArray>(A: Matrix<T>, first: number, rows: number): Matrix<T> {
+  const data = A.data.subarray(first * A.columns, (first + rows) * A.columns) as T
+  return { rows, columns: A.columns, data }
+}

@@ -1,0 +1,21 @@
+import { availableParallelism } from 'node:os'
+import { LoraSvdError } from '../errors.ts'
+import type { Engine } from './engine.ts'
+import { type EngineRequest, preferredEngine } from './policy.ts'
+
+/**
+ * The engine for work of about `flops`, loaded only now: a small matrix needs none but plain loops.
+ * Throws LoraSvdError 'no-engine' when `lapack` is asked for by name and can't be had.
+ */
+export async function openEngine(request: EngineRequest, flops: number): Promise<Engine> {
+  const threads = request.threads ?? availableParallelism()
+  const name = preferredEngine(request.engine, flops)
+  if (name === 'js') return (await import('./js/js-engine.ts')).jsEngine
+  if (name === 'lapack') {
+    const { createLapackEngine } = await import('./lapack/lapack-engine.ts')
+    const found = createLapackEngine({ threads })
+    if ('engine' in found) return found.engine
+    if (request.engine === 'lapack') throw new LoraSvdError('no-engine', `--engine lapack: ${found.reason}`)
+  }
+  return (await import('./wasm/wasm-engine.ts')).createWasmEngine({ threads })
+}

@@ -1,0 +1,84 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
+
+const ENTRY = fileURLToPath(new URL('../../bin/lora-svd.js', import.meta.url))
+/** More processes at once than cores only wait for each other. */
+const MOST_AT_ONCE = 3
+
+export interface RunOptions {
+  readonly cwd?: string
+  /** Environment variables besides PATH. */
+  readonly env?: Readonly<Record<string, string>>
+  /** What standard input delivers before it ends; null: nothing, and it stays open. */
+  readonly input?: string | Uint8Array | null
+  /** Sends this signal so many milliseconds after the start. */
+  readonly kill?: { readonly signal: NodeJS.Signals; readonly after: number }
+}
+
+export interface Result {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs `lora-svd` with these arguments, its streams being pipes. */
+export const runCli = (args: readonly string[], options: RunOptions = {}): Promise<Result> =>
+  run(process.execPath, [ENTRY, ...args], options)
+
+/** Runs a bash script in which `lora-svd` is the command line. */
+export const runShell = (script: string, options: RunOptions = {}): Promise<Result> =>
+  // bash reads its start-up file when standard input is a socket, as Node's pipes are.
+  run('bash', ['--norc', '-c', `lora-svd() { '${process.execPath}' '${ENTRY}' "$@"; }; ${script}`], options)
+
+const folders: string[] = []
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+
+/** A new folder that is gone after the tests of this file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-test-'))
+  folders.push(folder)
+  return folder
+}
+
+let running = 0
+const waiting: (() => void)[] = []
+
+async function run(command: string, args: readonly string[], options: RunOptions): Promise<Result> {
+  if (running >= MOST_AT_ONCE) await new Promise<void>((start) => waiting.push(start))
+  running++
+  try {
+    return await start(command, args, options)
+  } finally {
+    running--
+    waiting.shift()?.()
+  }
+}
+
+function start(command: string, args: readonly string[], options: RunOptions): Promise<Result> {
+  const { cwd, env = {}, input = '', kill } = options
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env: { PATH: process.env.PATH, ...env } })
+    const output = { stdout: '', stderr: '' }
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].setEncoding('utf8').on('data', (text: string) => {
+        output[name] += text
+      })
+    }
+    const timer = kill && setTimeout(() => child.kill(kill.signal), kill.after)
+    child.on('error', reject)
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      resolve({ code, signal, ...output })
+    })
+    // A process that fails early doesn't read what it is given.
+    child.stdin.on('error', () => {})
+    if (input !== null) child.stdin.end(input)
+  })
+}

@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest'
+import type { Engine } from '../../src/engine/engine.ts'
+import { createLapackEngine, type LapackLibrary } from '../../src/engine/lapack/lapack-engine.ts'
+
+type Tests = (engine: Engine, library: LapackLibrary) => void
+
+const result = createLapackEngine()
+
+/** Registers the tests over the library of this machine or, when there is none, one that says what is left out. */
+export function describeLapack(groups: Readonly<Record<string, Tests>>): void {
+  if ('reason' in result) {
+    it(`LAPACK engine: left out: ${result.reason}`, () => {
+      expect(result.reason).toMatch(/^.+$/)
+      // Wrong answers of a library that was found would be ours: no reason to leave the tests out.
+      expect(result.reason).not.toContain('small known matrix')
+    })
+    return
+  }
+  const { engine, library } = result
+  describe(`LAPACK engine over ${library.path}`, () => {
+    for (const [name, tests] of Object.entries(groups)) describe(name, () => tests(engine, library))
+  })
+}
