@@ -1,5 +1,5 @@
 import type { Engine, HalfMatrix, ResidentMatrix } from '../engine/engine.ts'
-import { widenHalf } from '../formats/half.ts'
+import { widenHalf } from '../matrix/half.ts'
 import { type FloatArray, type Matrix, matrix, transpose } from '../matrix/matrix.ts'
 import type { Arithmetic } from './columns.ts'
 import { requireFinite } from './finite.ts'

@@ -1,5 +1,5 @@
 import type { Engine, HalfMatrix } from '../engine/engine.ts'
-import { widenHalf } from '../formats/half.ts'
+import { widenHalf } from '../matrix/half.ts'
 import { type Float64Matrix, type Matrix, matrix, zeros } from '../matrix/matrix.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import { withinLimits } from '../rank/rules.ts'

@@ -1,19 +1,13 @@
 import type { Engine } from '../../src/engine/engine.ts'
-import { jsProducts } from '../../src/engine/js/js-engine.ts'
-import { wasmSvdKernels } from '../../src/engine/wasm/svd-kernels.ts'
-import { createWasmProducts } from '../../src/engine/wasm/wasm-engine.ts'
-import { decompositions } from '../../src/svd/decompositions.ts'
-import { jsKernels } from '../../src/svd/js-kernels.ts'
+import { jsEngine } from '../../src/engine/js/js-engine.ts'
+import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 
-/** Plain loops throughout. */
-export const jsEngine: Engine = { ...jsProducts, ...decompositions(jsKernels) }
-
-const products = createWasmProducts()
+export { jsEngine }
 
 /** The embedded engine, one thread. */
-export const wasmEngine: Engine = { ...products, ...decompositions(wasmSvdKernels(products.runtime)) }
+export const wasmEngine: Engine = createWasmEngine()
 
-/** Both: what holds for one must hold for the other. */
+/** What holds for one must hold for the other. */
 export const engines: readonly (readonly [string, Engine])[] = [
   ['js', jsEngine],
   ['wasm', wasmEngine],
