@@ -92,13 +92,13 @@ export function certifiedKrylov(
   let triedAt = 0
   for (let attempts = 0; ; ) {
     const l = run.basis.V.columns
-    const isLast = l + run.basis.lastBlock > plan.cap
+    const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
     const isDue = l >= lookAt || isLast
     if (isDue && plan.certify === 'none') {
-      const view = viewOf(A, plan, run, undefined)
+      const view = viewOf(A, plan, run)
       const { rank } = outlookOf(A, plan, view)
       if (rank + OVERSAMPLING <= l && l >= LEAST_GROWTH * rank) return plainTruncation(A, plan, view, rank)
-      if (isLast) return undefined
+      if (isLast || isHopeless(A, plan, view)) return undefined
       lookAt = l * LOOK_GROWTH
     }
     const next = nextBlock(plan.engine, A, run.basis, run.draw)
@@ -113,6 +113,7 @@ export function certifiedKrylov(
         lookAt = 0
         continue
       }
+      if (isHopeless(A, plan, view)) return undefined
       const isGrown = isLast || l >= MOST_GROWTH * (outlook.rank + OVERSAMPLING)
       if ((outlook.ready && l >= triedAt * RETRY_GROWTH) || isGrown) {
         const result = certifiedTruncation(
@@ -180,6 +181,21 @@ function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: Vi
     tail,
     ready: isShown && (isTiny || (least === rank && intervalWidth(tail, excess(rank)) <= HOPE * goal)),
   }
+}
+
+/** The highest rank for which a basis of `cap` columns is large enough. */
+export function largestRank(cap: number): number {
+  return Math.floor(cap / LEAST_GROWTH) - OVERSAMPLING
+}
+
+/** Whether the rule needs a rank out of reach even if the spectrum stays from here on as high as it is now. */
+function isHopeless(A: Operator, { rule, limits, cap }: TruncationPlan, { pairs }: View): boolean {
+  const { theta } = pairs
+  const reach = Math.max(0, largestRank(cap))
+  const hopeful = Float64Array.from({ length: reach }, (_, i) => theta[Math.min(i, theta.length >> 2)])
+  const total = A.frobenius * A.frobenius
+  const known = { order: A.short, total, theta: hopeful, excess: () => 0, rounding: 0 }
+  return rankRange(rule, limits, known).most > reach
 }
 
 /** The iteration in float64, from what float32 has found. */

@@ -111,7 +111,7 @@ export function plainTruncation(A: Operator, plan: TruncationPlan, view: View, r
   const { engine } = plan
   const V = ritzVectors(A, plan, view, rank)
   const rotation = columnRange(view.pairs.vectors, 0, rank)
-  const W = engine.multiply(toFloat64(view.basis.W), rotation)
+  const W = engine.multiply(view.basis.W, rotation)
   const triplets = tripletsOn(engine, V, W, drawFor(A.long, plan))
   const total = A.frobenius * A.frobenius
   const { S } = triplets

@@ -95,7 +95,7 @@ export function leadingRitzVectors(
   count: number,
   refill: (columns: number) => Matrix,
 ): Float64Matrix {
-  const rotated = toFloat64(engine.multiply(toFloat64(V), columnRange(vectors, 0, count)))
+  const rotated = toFloat64(engine.multiply(V, columnRange(vectors, 0, count)))
   return toFloat64(orthonormalize(engine, rotated, [], refill).basis)
 }
 

@@ -3,7 +3,7 @@ import { widenHalf } from '../matrix/half.ts'
 import { type Float64Matrix, type Matrix, matrix, zeros } from '../matrix/matrix.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import { withinLimits } from '../rank/rules.ts'
-import { certifiedKrylov } from './certified-krylov.ts'
+import { certifiedKrylov, largestRank } from './certified-krylov.ts'
 import { shortSideOperator } from './operator.ts'
 import { fullTruncation } from './truncated-full.ts'
 
@@ -53,15 +53,15 @@ export interface TruncationOptions {
   readonly certify?: 'default' | 'strict' | 'none'
   /** Width of the interval at which to stop: atMost / atLeast − 1. 0.01 when left out. */
   readonly goal?: number
-  /** Largest share of the short side that the Krylov basis may take before the full SVD does it. */
+  /** Largest share of the short side that the Krylov basis may take before the full SVD does it; above 1 it always tries. */
   readonly largestShare?: number
 }
 
-/** Up to here the full SVD takes milliseconds. */
-const ALWAYS_FULL_ORDER = 64
+/** Up to here the full SVD takes a few milliseconds. */
+const ALWAYS_FULL_ORDER = 128
 const GOAL = 0.01
-/** Beyond this the full SVD costs less than the basis and its Rayleigh–Ritz steps. */
-const LARGEST_SHARE = 1 / 3
+/** Beyond this, rank about order/4.4, the full SVD costs no more (measured for orders 192 to 1024). */
+const LARGEST_SHARE = 1 / 2
 /** Up to this order the full SVD, a second or so, closes what the certificate leaves open. */
 const FULL_WHEN_OPEN_ORDER = 1024
 
@@ -83,7 +83,7 @@ export function truncatedSvd(
   const wide = () => ('dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A)
   const known = rule.kind === 'rank' ? rule.rank : 0
   const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined
-  if (small || withinLimits(known, order, limits) >= cap) return fullTruncation(wide(), plan)
+  if (small || withinLimits(known, order, limits) > largestRank(cap)) return fullTruncation(wide(), plan)
   const operator = shortSideOperator(engine, A)
   try {
     if (operator.frobenius === 0) return zeroTruncation(A, withinLimits(known, order, limits))
