@@ -4,7 +4,8 @@ import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-const RUNS = 40
+const ROUNDS = 10
+const RUNS_A_ROUND = 5
 const EMPTY = 'node -e 0'
 const COMMANDS = {
   demo: { command: 'node bin/lora-svd.js demo', limit: 2.0 },
@@ -23,9 +24,27 @@ export function benchStartup() {
   })
 }
 
+/** The median time of each command. Rounds take turns, so that a machine that gets slower or faster does so for all. */
 function measure(commands) {
   const report = join(mkdtempSync(join(tmpdir(), 'lora-svd-bench-')), 'times.json')
-  const args = ['--shell=none', '--warmup=5', `--runs=${RUNS}`, `--export-json=${report}`, ...commands]
-  if (spawnSync('hyperfine', args, { stdio: 'ignore' }).status !== 0) return null
-  return JSON.parse(readFileSync(report, 'utf8')).results.map(({ median }) => median)
+  const args = [
+    '--shell=none',
+    '--warmup=1',
+    `--runs=${RUNS_A_ROUND}`,
+    `--export-json=${report}`,
+    ...commands,
+  ]
+  const times = commands.map(() => [])
+  for (let round = 0; round < ROUNDS; round++) {
+    if (spawnSync('hyperfine', args, { stdio: 'ignore' }).status !== 0) return null
+    JSON.parse(readFileSync(report, 'utf8')).results.forEach((result, i) => {
+      times[i].push(...result.times)
+    })
+  }
+  return times.map(median)
+}
+
+function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2
 }

@@ -2,6 +2,7 @@
 // of mathjs, and the types by tsc.
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { build } from 'esbuild'
 import { buildWasm } from './build-wasm.mjs'
 
@@ -34,6 +35,21 @@ const standIns = {
   },
 }
 
+// Each module that is imported when it is needed becomes a bundle of its own beside cli.js, whole in itself: shared chunks
+// would be a dozen small files to open before a command can start.
+const lazyBundles = new Map([['cli', 'src/cli.ts']])
+const ownBundles = {
+  name: 'own-bundles',
+  setup({ onResolve }) {
+    onResolve({ filter: /\.ts$/ }, ({ path, kind, resolveDir }) => {
+      if (kind !== 'dynamic-import') return undefined
+      const name = basename(path, '.ts')
+      lazyBundles.set(name, join(resolveDir, path))
+      return { path: `./${name}.js`, external: true }
+    })
+  },
+}
+
 const common = {
   bundle: true,
   platform: 'node',
@@ -41,22 +57,26 @@ const common = {
   format: 'esm',
   minify: true,
   outdir: 'dist',
-  splitting: true,
-  chunkNames: 'chunks/[name]-[hash]',
   legalComments: 'none',
   metafile: true,
-  plugins: [standIns],
   logLevel: 'warning',
 }
 
-// Some dependencies are CommonJS and call require for node's own modules.
+// commander is CommonJS and calls require for node's own modules.
 const requireForCommonJs = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
 
-const outputs = [
-  await build({ ...common, entryPoints: ['src/cli.ts'], banner: { js: requireForCommonJs } }),
-  await build({ ...common, entryPoints: ['src/index.ts', 'src/mathjs.ts'], external: ['mathjs'] }),
-]
-writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(outputs.map(({ metafile }) => metafile)))
+const metafiles = []
+// The map grows while it is gone through: a bundle names those that it imports.
+for (const [name, entry] of lazyBundles) {
+  const banner = name === 'cli' ? { js: requireForCommonJs } : {}
+  const plugins = [standIns, ownBundles]
+  metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
+}
+const library = { entryPoints: ['src/index.ts', 'src/mathjs.ts'], external: ['mathjs'], plugins: [standIns] }
+metafiles.push(
+  (await build({ ...common, ...library, splitting: true, chunkNames: 'chunks/[hash]' })).metafile,
+)
+writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(metafiles))
 execFileSync('npx', ['tsc', '--project', 'tsconfig.build.json'], { stdio: 'inherit' })
 
 /** The licence texts of every package whose code is in the bundles. */

@@ -24,11 +24,19 @@ export interface ErrorPlace {
   readonly cause?: unknown
 }
 
+const BRAND = Symbol.for('lora-svd/error')
+
 /**
  * An error with one line for a person (what, where, what to do) and a code for a script.
  * Recover by doing what the message says; `code` tells the kinds apart.
  */
 export class LoraSvdError extends Error {
+  /** Each command is a bundle with a copy of this class: an error of any of them is an instance. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return (value as { [BRAND]?: boolean } | null)?.[BRAND] === true
+  }
+
+  readonly [BRAND] = true
   readonly code: ErrorCode
   readonly file: string | undefined
   readonly tensor: string | undefined

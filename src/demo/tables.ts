@@ -27,7 +27,8 @@ export function demoTables(
   show: boolean,
   terminal: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
-  const story = { options, notebook, figures, show, ...terminal }
+  const { paint, columns } = terminal
+  const story = { options, notebook, figures, show, paint, columns }
   const sections = [title, lowRankMatrix, spectrum, factors, comparison, count]
   return `${sections.map((section) => section(story)).join('\n\n')}\n`
 }

@@ -1,16 +1,17 @@
 import { availableParallelism } from 'node:os'
 import { LoraSvdError } from '../errors.ts'
 import type { Engine } from './engine.ts'
+import { jsEngine } from './js/js-engine.ts'
 import { type EngineRequest, preferredEngine } from './policy.ts'
 
 /**
- * The engine for work of about `flops`, loaded only now: a small matrix needs none but plain loops.
+ * The engine for work of about `flops`; all but plain loops are loaded only when they are needed.
  * Throws LoraSvdError 'no-engine' when `lapack` is asked for by name and can't be had.
  */
 export async function openEngine(request: EngineRequest, flops: number): Promise<Engine> {
   const threads = request.threads ?? availableParallelism()
   const name = preferredEngine(request.engine, flops)
-  if (name === 'js') return (await import('./js/js-engine.ts')).jsEngine
+  if (name === 'js') return jsEngine
   if (name === 'lapack') {
     const { createLapackEngine } = await import('./lapack/lapack-engine.ts')
     const found = createLapackEngine({ threads })

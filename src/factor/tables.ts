@@ -1,4 +1,5 @@
 import { printable } from '../formats/quote.ts'
+import { chooseRank } from '../rank/rules.ts'
 import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
 import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
@@ -30,14 +31,19 @@ export function factorTables(
   return `${lines.join('\n')}\n`
 }
 
-function brokenPromise({ plan: { rule, limits }, dtype, relativeError, optimalError }: FactorResult): string {
+function brokenPromise({ plan: { rule, limits }, S, rank, dtype, relativeError }: FactorResult): string {
   const asked =
     rule.kind === 'error'
       ? `an error of ${rule.error}`
       : `an energy of ${rule.kind === 'energy' ? rule.energy : ''}`
-  const isRounding = relativeError > 2 * optimalError.atMost || limits.maxRank === undefined
-  const cure = isRounding
-    ? `the rounding of ${dtype} is larger: use a wider --dtype`
-    : `--max-rank ${limits.maxRank} is too low for it`
+  const rankForIt = chooseRank(S, rule)
+  const limit =
+    (limits.maxRank ?? S.length) < rankForIt
+      ? `--max-rank ${limits.maxRank}`
+      : `--multiple-of ${limits.multipleOf}`
+  const cure =
+    rank < rankForIt
+      ? `that takes rank ${rankForIt}, and ${limit} allows ${rank}`
+      : `the rounding of ${dtype} is larger: use a wider --dtype`
   return `Not reached: ${asked} was asked for, what is on disk has an error of ${short(relativeError)}; ${cure}.`
 }

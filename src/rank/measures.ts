@@ -24,10 +24,13 @@ export function stableRank(S: Float64Array): number {
 
 /** exp of the Shannon entropy of S / ΣS (Roy & Vetterli 2007, eq. 4). */
 export function effectiveRank(S: Float64Array): number {
-  const sum = S.reduce((total, s) => total + s, 0)
-  if (sum === 0) return 0
+  if (!(S[0] > 0)) return 0
+  const sum = S.reduce((total, s) => total + s / S[0], 0)
   let entropy = 0
-  for (const s of S) if (s > 0) entropy -= (s / sum) * Math.log(s / sum)
+  for (const s of S) {
+    const share = s / S[0] / sum
+    if (share > 0) entropy -= share * Math.log(share)
+  }
   return Math.exp(entropy)
 }
 

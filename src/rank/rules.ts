@@ -27,9 +27,9 @@ export function withinLimits(rank: number, order: number, limits: RankLimits): n
   const raised = Math.max(minRank, rank)
   const rounded = Math.ceil(raised / multipleOf) * multipleOf
   const highest = Math.min(maxRank, order)
-  // A multiple that doesn't fit under the highest rank gives way to the multiple below it, if there is one.
+  // A multiple that doesn't fit under the highest rank gives way to the multiple below it, if the lowest allows that one.
   const lowered = rounded > highest ? Math.floor(highest / multipleOf) * multipleOf : rounded
-  return lowered === 0 ? highest : lowered
+  return lowered < minRank ? highest : lowered
 }
 
 function ruleRank(S: Float64Array, rule: RankRule): number {

@@ -4,8 +4,8 @@
 export function short(x: number, digits = 6): string {
   if (x === 0) return '0'
   const size = Math.abs(x)
-  if (size >= 1e-4 && size < 1e7) return String(Number(x.toPrecision(digits)))
-  return Number(x.toPrecision(Math.min(digits, 3))).toExponential()
+  if (size >= 1e-3 && size < 1e7) return String(Number(x.toPrecision(digits)))
+  return x.toExponential(Math.min(digits, 3) - 1).replace(/\.?0+e/, 'e')
 }
 
 /** 1234567 → 1,234,567, the same in every locale. */

@@ -9,8 +9,9 @@ const EDGE_ITEMS = 3
 const PREFIX = 'tensor('
 
 /**
- * A matrix, or a vector of its entries, as PyTorch prints a tensor: four decimals in columns of one width, lines of 80
- * characters, scientific form where the range asks for it, edges only above 1000 entries (torch/_tensor_str.py).
+ * A matrix, or a vector of its entries, as PyTorch prints a tensor: four decimals (none for whole numbers) in columns of
+ * one width, lines of 80 characters, scientific form where the range asks for it, edges only above 1000 entries
+ * (torch/_tensor_str.py).
  */
 export function tensorText(A: Matrix, dimensions: 1 | 2 = 2): string {
   const summarize = A.data.length > SUMMARIZE_ABOVE
@@ -62,13 +63,21 @@ interface NumberFormat {
   print(x: number): string
 }
 
+/** One form and width for all numbers, by those that are neither zero nor NaN nor infinite. */
 function numberFormat(entries: number[]): NumberFormat {
-  const sizes = entries.filter((x) => Number.isFinite(x) && x !== 0).map(Math.abs)
-  const largest = Math.max(0, ...sizes)
-  const smallest = Math.min(Number.POSITIVE_INFINITY, ...sizes)
-  const isScientific = sizes.length > 0 && (largest / smallest > 1000 || largest > 1e8 || smallest < 1e-4)
-  const text = isScientific ? scientific : (x: number) => x.toFixed(PRECISION)
-  const width = Math.max(1, ...entries.map((x) => text(x).length))
+  const telling = entries.filter((x) => Number.isFinite(x) && x !== 0)
+  const sizes = telling.map(Math.abs)
+  const [largest, smallest] = [Math.max(0, ...sizes), Math.min(Number.POSITIVE_INFINITY, ...sizes)]
+  const isWhole = telling.every(Number.isInteger)
+  const isScientific = largest / smallest > 1000 || largest > 1e8 || smallest < 1e-4
+  const text = (x: number) => {
+    if (Number.isNaN(x)) return 'nan'
+    if (!Number.isFinite(x)) return x < 0 ? '-inf' : 'inf'
+    const sign = Object.is(x, -0) ? '-' : ''
+    if (isScientific) return sign + scientific(x)
+    return sign + (isWhole ? `${x.toFixed(0)}.` : x.toFixed(PRECISION))
+  }
+  const width = Math.max(1, ...telling.map((x) => text(x).length))
   return { width, print: (x) => text(x).padStart(width) }
 }
 

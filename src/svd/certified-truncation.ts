@@ -31,6 +31,8 @@ export interface View {
 
 /** Sums of squares that cancel below this share of ‖A‖_F² are formed from the residual itself. */
 export const DIRECT_BELOW = 1e-10
+/** Relative singular values below this are near √ε of float64, where eigenvalues of a Gram matrix are rounding error. */
+const GRAM_RESOLUTION = 1e-6
 /** Steps of the probe at most: its bound is then within a tenth of the truth. */
 const MOST_PROBE_STEPS = 12
 /** Steps of the probe whose ξ a Cholesky factorization starts from. */
@@ -235,6 +237,12 @@ function* strictProofs(
 
 function whyOpen({ rank, optimalError }: Conclusion, l: number): string {
   const { atLeast, atMost } = optimalError
+  if (atMost < GRAM_RESOLUTION) {
+    return (
+      `an error of ${atMost.toPrecision(2)} of ‖A‖_F comes near what Gram matrices in float64 resolve; ` +
+      `only the full SVD tells more`
+    )
+  }
   const width = atLeast > 0 ? `${((100 * atMost) / atLeast - 100).toPrecision(2)} % wide` : 'open downward'
   return (
     `the singular values around the ${rank}th are too close together: with a basis of ${l} columns the interval ` +

@@ -194,6 +194,16 @@ describe.concurrent('the limits of the rank', () => {
     expect(document).toMatchObject({ rank, holds })
   })
 
+  test.for([
+    [['--max-rank', '2'], 'that takes rank 3, and --max-rank 2 allows 2.'],
+    [['--multiple-of', '2', '--max-rank', '3'], 'that takes rank 3, and --multiple-of 2 allows 2.'],
+  ] as const)('the report names the one that is in the way: %j', async ([limits, says]) => {
+    const args = ['factor', TALL, '-o', newFile('npz'), '--error', '0.2', ...limits]
+    const { code, stdout } = await runCli(args)
+    expect(code).toBe(1)
+    expect(stdout.replace(/\s+/g, ' ')).toContain(says)
+  })
+
   test('an --error below the rounding of the dtype is not reached: exit code 1, and the report says why', async () => {
     const args = ['factor', TALL, '-o', newFile('safetensors'), '--error', '1e-3', '--dtype', 'bf16']
     const { code, stdout, stderr } = await runCli(args)

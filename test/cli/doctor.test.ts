@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest'
+import { runCli } from './run.ts'
+import { documentOf } from './schema.ts'
+
+const WITHOUT_LAPACK = { LORA_SVD_LAPACK: '/no/such/library.so' }
+
+describe.concurrent('doctor', () => {
+  test('finds the embedded engine right on every machine, and says why there is no other', async () => {
+    const { code, stdout, stderr } = await runCli(['doctor', '--json', '--threads', '1'], {
+      env: WITHOUT_LAPACK,
+    })
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const { engines } = documentOf(stdout, 'doctor-1')
+    expect(engines).toMatchObject([
+      { name: 'wasm', available: true, threads: 1, selfTest: { passed: true } },
+      { name: 'lapack', available: false, reason: expect.stringContaining('/no/such/library.so') },
+    ])
+  })
+
+  test('is readable, and within 80 columns', async () => {
+    const { code, stdout, stderr } = await runCli(['doctor'])
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toMatch(/│ wasm +│ passed /)
+    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80)
+  })
+})
+
+describe.concurrent('--engine', () => {
+  test('lapack, where there is none, is an error that says so', async () => {
+    const args = ['demo', '--engine', 'lapack', '--json']
+    const { code, stdout, stderr } = await runCli(args, { env: WITHOUT_LAPACK })
+    expect(code).toBe(2)
+    expect(stderr).toMatch(/^lora-svd: --engine lapack: .*\/no\/such\/library\.so.*\n$/)
+    expect(documentOf(stdout, 'error-1').error.code).toBe('no-engine')
+  })
+
+  test('auto does without', async () => {
+    const args = ['demo', '--d', '800', '--k', '800', '--rank', '3', '--quiet']
+    expect(await runCli(args, { env: WITHOUT_LAPACK })).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test.for([
+    [
+      { LORA_SVD_ENGINE: 'mkl' },
+      "option '--engine <name>' value 'mkl' from env 'LORA_SVD_ENGINE' is invalid: allowed choices are auto, wasm, lapack; see lora-svd demo --help",
+    ],
+    [
+      { LORA_SVD_THREADS: '0' },
+      "option '--threads <n>' value '0' from env 'LORA_SVD_THREADS' is invalid: expected an integer from 1 to 256; see lora-svd demo --help",
+    ],
+  ] as const)('is checked where it comes from the environment: %j', async ([env, says]) => {
+    const { code, stderr } = await runCli(['demo'], { env })
+    expect({ code, stderr }).toEqual({ code: 2, stderr: `lora-svd: ${says}\n` })
+  })
+
+  test('on the command line comes before the environment', async () => {
+    const args = ['demo', '--engine', 'wasm', '--quiet']
+    expect((await runCli(args, { env: { ...WITHOUT_LAPACK, LORA_SVD_ENGINE: 'lapack' } })).code).toBe(0)
+  })
+})

@@ -1,0 +1,75 @@
+import { execFileSync } from 'node:child_process'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+
+const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
+
+test('five packages are needed to run, and one more may be there', () => {
+  expect(Object.keys(manifest.dependencies).sort()).toEqual([
+    'chalk',
+    'cli-table3',
+    'commander',
+    'mathjs',
+    'seedrandom',
+  ])
+  expect(Object.keys(manifest.optionalDependencies)).toEqual(['koffi'])
+  expect(manifest).not.toHaveProperty('peerDependencies')
+})
+
+test('nothing runs when it is installed from the registry', () => {
+  for (const hook of ['preinstall', 'install', 'postinstall'])
+    expect(manifest.scripts).not.toHaveProperty(hook)
+})
+
+test('the oldest Node is the one that is built for, and commander still supports', () => {
+  expect(manifest.engines).toEqual({ node: '>=20' })
+  expect(readFileSync('scripts/build.mjs', 'utf8')).toContain("target: 'node20'")
+  // commander 15 needs Node 22
+  expect(manifest.dependencies.commander).toMatch(/^\^14\./)
+})
+
+test('the command can be executed', () => {
+  expect(manifest.bin).toEqual({ 'lora-svd': 'bin/lora-svd.js' })
+  expect(readFileSync('bin/lora-svd.js', 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/)
+  expect(() => accessSync('bin/lora-svd.js', constants.X_OK)).not.toThrow()
+})
+
+test('every export has its types first, and all of it is there', () => {
+  expect(Object.keys(manifest.exports)).toEqual(['.', './mathjs', './schemas/*', './package.json'])
+  for (const entry of ['.', './mathjs']) {
+    const conditions: Record<string, string> = manifest.exports[entry]
+    expect(Object.keys(conditions)).toEqual(['types', 'default'])
+    for (const path of Object.values(conditions)) expect(existsSync(path), path).toBe(true)
+  }
+})
+
+test('what is published is what is needed, and no more', () => {
+  const output = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const paths: string[] = JSON.parse(output)[0].files.map(({ path }: { path: string }) => path)
+  for (const path of [
+    'README.md',
+    'LICENSE',
+    'NOTICE',
+    'CHANGELOG.md',
+    'package.json',
+    'bin/lora-svd.js',
+    'dist/cli.js',
+    'dist/index.js',
+    'dist/mathjs.js',
+    'dist/types/index.d.ts',
+    'dist/THIRD-PARTY-LICENSES.txt',
+    'schemas/demo-1.json',
+    'schemas/factor-1.json',
+    'schemas/doctor-1.json',
+    'schemas/error-1.json',
+  ]) {
+    expect(paths).toContain(path)
+  }
+  const isExpected = (path: string) =>
+    /^(bin|dist|schemas)\//.test(path) ||
+    /^(README\.md|LICENSE|NOTICE|CHANGELOG\.md|package\.json)$/.test(path)
+  expect(paths.filter((path) => !isExpected(path))).toEqual([])
+})

@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest'
+import * as library from '../src/index.ts'
+import * as mathjs from '../src/mathjs.ts'
+
+test('lora-svd exports', () => {
+  expect(Object.keys(library).sort()).toMatchInlineSnapshot(`
+    [
+      "LoraSvdError",
+      "addMultiple",
+      "allclose",
+      "chooseRank",
+      "effectiveRank",
+      "energyRank",
+      "epsilonOf",
+      "errorRank",
+      "factorsOf",
+      "frobeniusNorm",
+      "fromRows",
+      "matrix",
+      "multiply",
+      "numericalRank",
+      "optimalError",
+      "rankTolerance",
+      "readMatrix",
+      "relativeResidual",
+      "seedrandomNormals",
+      "stableRank",
+      "svd",
+      "toRows",
+      "torchNormals",
+      "transpose",
+      "zeros",
+    ]
+  `)
+})
+
+test('lora-svd/mathjs exports', () => {
+  expect(Object.keys(mathjs).sort()).toMatchInlineSnapshot(`
+    [
+      "createFloatAdd",
+      "createFloatMatrix",
+      "createFloatMatrixClass",
+      "createFloatMultiply",
+      "createFloatPinv",
+      "createFloatSubtract",
+      "createFloatTranspose",
+      "createRank",
+      "createSvd",
+      "loraSvd",
+    ]
+  `)
+})
