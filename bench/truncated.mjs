@@ -116,7 +116,7 @@ async function load(outfile, name) {
          export const open = () => createLapackEngine({ threads: ${THREADS} }).engine`
       : `import { createWasmEngine } from '../src/engine/wasm/wasm-engine.ts'
          export const open = () => createWasmEngine({ threads: ${THREADS} })`
-  writeFileSync(entry, `export { truncatedSvd } from '../src/svd/truncated.ts'\n${engine}\n`)
+  writeFileSync(entry, `export { truncatedSvd } from '../src/truncation/truncated-svd.ts'\n${engine}\n`)
   try {
     await build({
       entryPoints: [entry],

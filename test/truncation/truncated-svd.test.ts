@@ -1,11 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { type Matrix, matrix, toFloat32, toFloat64, transpose, zeros } from '../../src/matrix/matrix.ts'
 import { chooseRank, type RankLimits, type RankRule } from '../../src/rank/rules.ts'
 import { jacobiSvd } from '../../src/svd/jacobi.ts'
-import { type TruncationOptions, truncatedSvd } from '../../src/svd/truncated.ts'
+import { type TruncationOptions, truncatedSvd } from '../../src/truncation/truncated-svd.ts'
 import { engines, jsEngine, wasmEngine } from './engines.ts'
-import { asBfloat16, expectSound, gaussian, optimum, withSpectrum } from './truncated-support.ts'
+import { asBfloat16, expectSound, gaussian, optimum, withSpectrum } from './support.ts'
 
 const geometric = (n: number, ratio: number) => Array.from({ length: n }, (_, i) => ratio ** i)
 /** The iteration even where the full SVD would be taken. */
@@ -177,6 +178,17 @@ describe('determinism', () => {
 
   test('same seed and name, same bits', () => {
     expect(run({ seed: 7, name: 'layer.0' })).toEqual(run({ seed: 7n, name: 'layer.0' }))
+  })
+
+  test('any number of threads, same bits', () => {
+    const engine = createWasmEngine({ threads: 2 })
+    const wide = toFloat32(withSpectrum(200, 700, geometric(200, 0.95), 6))
+    const results = [wasmEngine, engine].map((engine) =>
+      truncatedSvd(wide, { kind: 'error', error: 0.2 }, { engine }),
+    )
+    engine.close()
+    expect(results[0].method).toBe('krylov')
+    expect(results[1]).toEqual(results[0])
   })
 
   test('seed and name both make a different start', () => {

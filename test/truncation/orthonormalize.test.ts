@@ -1,11 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { type Matrix, matrix, toFloat32, toFloat64 } from '../../src/matrix/matrix.ts'
-import { besideColumns, columnRange, columnSquares, difference, scaleColumns } from '../../src/svd/columns.ts'
-import { uniformColumns } from '../../src/svd/draws.ts'
-import { orthonormalize } from '../../src/svd/orthonormalize.ts'
+import {
+  besideColumns,
+  columnRange,
+  columnSquares,
+  difference,
+  scaleColumns,
+} from '../../src/truncation/columns.ts'
+import { uniformColumns } from '../../src/truncation/draws.ts'
+import { orthonormalize } from '../../src/truncation/orthonormalize.ts'
+import { orthogonalityError } from '../svd/support.ts'
 import { engines } from './engines.ts'
-import { orthogonalityError } from './support.ts'
-import { gaussian } from './truncated-support.ts'
+import { gaussian } from './support.ts'
 
 const M = 60
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { leadingColumns, transpose } from '../../src/matrix/matrix.ts'
-import { choleskyBound, projectedGram } from '../../src/svd/cholesky-bound.ts'
+import { choleskyBound, projectedGram } from '../../src/truncation/cholesky-bound.ts'
 import { engines } from './engines.ts'
-import { withSpectrum } from './truncated-support.ts'
+import { withSpectrum } from './support.ts'
 
 describe.each(engines)('%s engine', (_, engine) => {
   // Order 200: more than one block of the factorization.

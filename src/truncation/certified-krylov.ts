@@ -22,7 +22,7 @@ import {
   startBlock,
 } from './krylov.ts'
 import type { Operator } from './operator.ts'
-import type { TruncatedSvd, TruncationEngine, TruncationOptions } from './truncated.ts'
+import type { TruncatedSvd, TruncationEngine, TruncationOptions } from './truncated-svd.ts'
 
 /** What to do, all defaults filled in. */
 export interface TruncationPlan {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { toFloat32, toFloat64 } from '../../src/matrix/matrix.ts'
-import { truncatedSvd } from '../../src/svd/truncated.ts'
+import { truncatedSvd } from '../../src/truncation/truncated-svd.ts'
 import { wasmEngine as engine } from './engines.ts'
-import { expectSound, gaussian, optimum, withSpectrum } from './truncated-support.ts'
+import { expectSound, gaussian, optimum, withSpectrum } from './support.ts'
 
 const M = 300
 const N = 200

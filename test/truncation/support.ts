@@ -2,10 +2,10 @@ import { expect } from 'vitest'
 import type { HalfMatrix, Svd } from '../../src/engine/engine.ts'
 import { type Float64Matrix, type Matrix, matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
 import { torchNormals } from '../../src/random/torch-normal.ts'
-import { scaleColumns } from '../../src/svd/columns.ts'
-import type { TruncatedSvd } from '../../src/svd/truncated.ts'
+import { scaleColumns } from '../../src/truncation/columns.ts'
+import type { TruncatedSvd } from '../../src/truncation/truncated-svd.ts'
+import { orthogonalityError } from '../svd/support.ts'
 import { wasmEngine } from './engines.ts'
-import { orthogonalityError } from './support.ts'
 
 /** Gaussian entries of variance 1. */
 export function gaussian(m: number, n: number, seed: number): Float64Matrix {

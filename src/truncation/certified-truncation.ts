@@ -1,5 +1,7 @@
 import { leadingColumns, type Matrix, toFloat64 } from '../matrix/matrix.ts'
 import { rankRange } from '../rank/partial.ts'
+import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/power-scale.ts'
+import { fixSigns } from '../svd/signs.ts'
 import {
   type ExcessBound,
   excessBound,
@@ -16,9 +18,7 @@ import { type KrylovBasis, leadingRitzVectors, type RitzPairs } from './krylov.t
 import { type Triplets, tripletsOn } from './leading-triplets.ts'
 import { type Operator, scaledBy } from './operator.ts'
 import { EPSILON } from './orthonormalize.ts'
-import { scaleByPowerOfTwo, timesPowerOfTwo } from './power-scale.ts'
-import { fixSigns } from './signs.ts'
-import type { Certificate, Interval, TruncatedSvd } from './truncated.ts'
+import type { Certificate, Interval, TruncatedSvd } from './truncated-svd.ts'
 
 /** A basis with its Ritz pairs and how far they are from singular triplets. */
 export interface View {

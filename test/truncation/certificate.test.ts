@@ -7,11 +7,11 @@ import {
   transpose,
   zeros,
 } from '../../src/matrix/matrix.ts'
-import { excessBound, residualNorms } from '../../src/svd/certificate.ts'
-import { columnRange } from '../../src/svd/columns.ts'
 import { jacobiSvd } from '../../src/svd/jacobi.ts'
+import { excessBound, residualNorms } from '../../src/truncation/certificate.ts'
+import { columnRange } from '../../src/truncation/columns.ts'
+import { uniform } from '../svd/support.ts'
 import { jsEngine } from './engines.ts'
-import { uniform } from './support.ts'
 
 /** Of the largest eigenvalue: what float64 sums of a dozen terms may be off by. */
 const ROUNDING = 1e-13

@@ -1,9 +1,9 @@
 import type { Engine, HalfMatrix, ResidentMatrix } from '../engine/engine.ts'
 import { widenHalf } from '../matrix/half.ts'
 import { type FloatArray, type Matrix, matrix, transpose } from '../matrix/matrix.ts'
+import { requireFinite } from '../svd/finite.ts'
+import { scaleByPowerOfTwo, scalingExponent } from '../svd/power-scale.ts'
 import type { Arithmetic } from './columns.ts'
-import { requireFinite } from './finite.ts'
-import { scaleByPowerOfTwo, scalingExponent } from './power-scale.ts'
 
 /**
  * A seen from its short side: X ↦ A·X for a tall A, Aᵀ·X for a wide one, so that methods which work on the short side

@@ -1,7 +1,7 @@
 import type { Engine } from '../engine/engine.ts'
 import { type Float64Matrix, type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { jacobiSvd } from '../svd/jacobi.ts'
 import type { Draw } from './draws.ts'
-import { jacobiSvd } from './jacobi.ts'
 import { orthonormalize } from './orthonormalize.ts'
 
 /** Order up to which Jacobi beats the routes through a tridiagonal matrix: the core is nearly diagonal, two sweeps do. */

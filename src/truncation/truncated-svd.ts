@@ -4,8 +4,8 @@ import { type Float64Matrix, type Matrix, matrix, zeros } from '../matrix/matrix
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import { withinLimits } from '../rank/rules.ts'
 import { certifiedKrylov, largestRank } from './certified-krylov.ts'
+import { fullTruncation } from './full-truncation.ts'
 import { shortSideOperator } from './operator.ts'
-import { fullTruncation } from './truncated-full.ts'
 
 export type TruncationEngine = Pick<Engine, 'multiply' | 'gram' | 'symmetricEigen' | 'svd' | 'resident'>
 

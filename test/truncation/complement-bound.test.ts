@@ -1,8 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { type Matrix, matrix, zeros } from '../../src/matrix/matrix.ts'
 import { torchNormals } from '../../src/random/torch-normal.ts'
-import { type ComplementBound, complementBounds, smallChiSquare } from '../../src/svd/complement-bound.ts'
-import type { Operator } from '../../src/svd/operator.ts'
+import {
+  type ComplementBound,
+  complementBounds,
+  smallChiSquare,
+} from '../../src/truncation/complement-bound.ts'
+import type { Operator } from '../../src/truncation/operator.ts'
 import { jsEngine } from './engines.ts'
 
 /** A = diag(√squares). */
