@@ -1,6 +1,8 @@
-// npm run bench: every figure the README quotes, measured in one run.
-import { benchLapack } from './lapack.mjs'
+// npm run bench: every figure the README and the notes quote, measured in one run on the built package.
+import { benchProducts } from './products.mjs'
 import { benchStartup } from './startup.mjs'
+import { benchSvd } from './svd.mjs'
 
 benchStartup()
-await benchLapack()
+await benchProducts()
+await benchSvd()
