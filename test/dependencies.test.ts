@@ -11,6 +11,7 @@ const LAYERS = [
   ['matrix'],
   ['random', 'formats', 'rank', 'svd'],
   ['engine', 'terminal'],
+  ['truncation'],
   ['mathjs', 'report', 'library.ts'],
   ['factor', 'demo', 'doctor'],
   ['commands', 'index.ts', 'mathjs.ts'],

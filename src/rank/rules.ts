@@ -18,10 +18,15 @@ export interface RankLimits {
  * never above S.length. At least 1 for a matrix that has entries, so that there are factors to write.
  */
 export function chooseRank(S: Float64Array, rule: RankRule, limits: RankLimits = {}): number {
-  const { minRank = 1, maxRank = S.length, multipleOf = 1 } = limits
-  const raised = Math.max(minRank, ruleRank(S, rule))
+  return withinLimits(ruleRank(S, rule), S.length, limits)
+}
+
+/** The rank nearest to what a rule asks for that the limits allow, for a matrix with `order` singular values. */
+export function withinLimits(rank: number, order: number, limits: RankLimits): number {
+  const { minRank = 1, maxRank = order, multipleOf = 1 } = limits
+  const raised = Math.max(minRank, rank)
   const rounded = Math.ceil(raised / multipleOf) * multipleOf
-  const highest = Math.min(maxRank, S.length)
+  const highest = Math.min(maxRank, order)
   // A multiple that doesn't fit under the highest rank gives way to the multiple below it, if the lowest allows that one.
   const lowered = rounded > highest ? Math.floor(highest / multipleOf) * multipleOf : rounded
   return lowered < minRank ? highest : lowered

@@ -1,0 +1,208 @@
+import { type Matrix, zeros } from '../matrix/matrix.ts'
+import { rankRange } from '../rank/partial.ts'
+import { type RankLimits, type RankRule, withinLimits } from '../rank/rules.ts'
+import { excessBound, type Rounding, residualNorms } from './certificate.ts'
+import {
+  certifiedTruncation,
+  DIRECT_BELOW,
+  intervalWidth,
+  plainTruncation,
+  type View,
+} from './certified-truncation.ts'
+import type { Arithmetic } from './columns.ts'
+import { type Draw, uniformColumns } from './draws.ts'
+import {
+  extendBasis,
+  type KrylovBasis,
+  type KrylovStep,
+  leadingRitzVectors,
+  nextBlock,
+  ritzPairs,
+  startBasis,
+  startBlock,
+} from './krylov.ts'
+import type { Operator } from './operator.ts'
+import type { TruncatedSvd, TruncationEngine, TruncationOptions } from './truncated-svd.ts'
+
+/** What to do, all defaults filled in. */
+export interface TruncationPlan {
+  readonly engine: TruncationEngine
+  readonly rule: RankRule
+  readonly limits: RankLimits
+  /** Seed and name of the random streams. */
+  readonly label: string
+  readonly certify: NonNullable<TruncationOptions['certify']>
+  readonly goal: number
+  /** Most columns of the basis. */
+  readonly cap: number
+}
+
+/** Columns more than the rank: with them the last triplets converge as well. */
+const OVERSAMPLING = 8
+/** Widest block: narrow blocks need fewer products to converge, but below this a product's cost hardly falls. */
+const WIDEST_BLOCK = 32
+/** A basis of this many times rank + oversampling is no worse than a range finder with two power iterations. */
+const LEAST_GROWTH = 2.2
+/** Blocks beyond the first that this takes at least. */
+const LEAST_STEPS = 2
+/** A basis of this many times rank + oversampling, eight steps of a full-width block, has converged or won't. */
+const MOST_GROWTH = 9
+/** An estimated interval this much narrower than the goal is worth the cost of proving it. */
+const HOPE = 0.7
+/** After an interval that stayed open the basis grows by this factor before the next one. */
+const RETRY_GROWTH = 1.3
+/** The basis grows by this factor before its Ritz pairs are computed again. */
+const LOOK_GROWTH = 1.12
+/** Units of round-off: half the distance of 1 to the next number. */
+const UNIT: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -24, f64: 2 ** -53 }
+/** Units by which eigenvalues of float64 Gram matrices are off, with a margin. */
+const SUM_UNITS = 16
+/** Float32 iterates are trusted while the error's square is this many round-offs of ‖A‖_F². */
+const FLOAT32_ROUNDOFFS = 4
+
+/** A basis that grows, in one float type. */
+interface Run {
+  readonly arithmetic: Arithmetic
+  readonly basis: KrylovBasis
+  readonly draw: Draw
+}
+
+/** What the Ritz pairs promise. */
+interface Outlook {
+  /** The rank that the rule chooses by the estimates; the order of A where it needs more than the basis shows. */
+  readonly rank: number
+  /** ‖A‖_F² − Σ_{i≤rank} θ_i, at least what the whole basis leaves. */
+  readonly tail: number
+  /** The estimated interval is narrow enough and decides the rank. */
+  readonly ready: boolean
+}
+
+/**
+ * The truncation by block Krylov iteration, or undefined where the rule's rank is not decided within `plan.cap` columns.
+ * Float32 data are iterated in float32 as long as the error is far above its rounding, and in float64 from there on;
+ * the triplets returned, and the sums of their squares, are float64 always.
+ */
+export function certifiedKrylov(
+  A: Operator,
+  plan: TruncationPlan,
+  widened: () => Matrix,
+): TruncatedSvd | undefined {
+  let run = firstRun(A, plan)
+  let lookAt = firstLook(A, plan, run)
+  let triedAt = 0
+  for (let attempts = 0; ; ) {
+    const l = run.basis.V.columns
+    const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
+    const isDue = l >= lookAt || isLast
+    if (isDue && plan.certify === 'none') {
+      const view = viewOf(A, plan, run)
+      const { rank } = outlookOf(A, plan, view)
+      if (rank + OVERSAMPLING <= l && l >= LEAST_GROWTH * rank) return plainTruncation(A, plan, view, rank)
+      if (isLast || isHopeless(A, plan, view)) return undefined
+      lookAt = l * LOOK_GROWTH
+    }
+    const next = nextBlock(plan.engine, A, run.basis, run.draw)
+    if (isDue && plan.certify !== 'none') {
+      const view = viewOf(A, plan, run, next)
+      const outlook = outlookOf(A, plan, view)
+      if (
+        run.arithmetic === 'f32' &&
+        outlook.tail < FLOAT32_ROUNDOFFS * view.rounding.product * A.frobenius
+      ) {
+        run = preciseRun(A, plan, view, outlook.rank)
+        lookAt = 0
+        continue
+      }
+      if (isHopeless(A, plan, view)) return undefined
+      const isGrown = isLast || l >= MOST_GROWTH * (outlook.rank + OVERSAMPLING)
+      if ((outlook.ready && l >= triedAt * RETRY_GROWTH) || isGrown) {
+        const result = certifiedTruncation(
+          A,
+          plan,
+          view,
+          outlook.rank,
+          { index: attempts++, isLast: isGrown },
+          widened,
+        )
+        if (result?.certificate.closed || isLast || (isGrown && result !== undefined)) return result
+        triedAt = l
+      }
+      lookAt = l * LOOK_GROWTH
+    }
+    run = { ...run, basis: extendBasis(A, run.basis, next) }
+  }
+}
+
+/** Probabilistic rounding analysis (Higham and Mary 2019): sums of n terms are off by about √n units. */
+function roundingOf({ long, frobenius }: Operator, arithmetic: Arithmetic, lost: number): Rounding {
+  return {
+    product: UNIT[arithmetic] * Math.sqrt(long) * frobenius,
+    sum: SUM_UNITS * UNIT.f64 * Math.sqrt(long) * frobenius * frobenius,
+    lost,
+  }
+}
+
+const knownRank = (A: Operator, { rule, limits }: TruncationPlan) =>
+  withinLimits(rule.kind === 'rank' ? rule.rank : 0, A.short, limits)
+
+function firstRun(A: Operator, plan: TruncationPlan): Run {
+  const arithmetic = plan.certify === 'strict' ? 'f64' : A.precision
+  const draw = uniformColumns(A.short, arithmetic, `${plan.label}/start`)
+  const width = plan.rule.kind === 'rank' ? knownRank(A, plan) + OVERSAMPLING : WIDEST_BLOCK
+  const block = startBlock(plan.engine, A.short, Math.min(width, WIDEST_BLOCK, plan.cap), draw)
+  return { arithmetic, basis: startBasis(A, block), draw }
+}
+
+/** The size of the basis at which its Ritz pairs are worth computing. */
+function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
+  const blocks = (LEAST_STEPS + 1) * basis.lastBlock
+  return Math.max(blocks, LEAST_GROWTH * (knownRank(A, plan) + OVERSAMPLING))
+}
+
+/** `next` is left out where no certificate is asked for. */
+function viewOf(A: Operator, plan: TruncationPlan, run: Run, next?: KrylovStep): View {
+  const pairs = ritzPairs(plan.engine, run.basis, next?.coupling ?? zeros(0, run.basis.lastBlock))
+  const norms = residualNorms(plan.engine, pairs.residuals)
+  return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, run.basis.lost + (next?.lost ?? 0)) }
+}
+
+function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View): Outlook {
+  const { theta } = view.pairs
+  const total = A.frobenius * A.frobenius
+  // The complement of the basis reaches about as far up as the half of its Ritz values that has not converged.
+  const { excess } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.rounding)
+  const known = { order: A.short, total, theta, excess, rounding: 0 }
+  const { least, most: rank } = rankRange(rule, limits, known)
+  const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
+  const isShown = rank + OVERSAMPLING <= theta.length
+  const isTiny = view.arithmetic === 'f64' && tail < DIRECT_BELOW * total
+  return {
+    rank,
+    tail,
+    ready: isShown && (isTiny || (least === rank && intervalWidth(tail, excess(rank)) <= HOPE * goal)),
+  }
+}
+
+/** The highest rank for which a basis of `cap` columns is large enough. */
+export function largestRank(cap: number): number {
+  return Math.floor(cap / LEAST_GROWTH) - OVERSAMPLING
+}
+
+/** Whether the rule needs a rank out of reach even if the spectrum stays from here on as high as it is now. */
+function isHopeless(A: Operator, { rule, limits, cap }: TruncationPlan, { pairs }: View): boolean {
+  const { theta } = pairs
+  const reach = Math.max(0, largestRank(cap))
+  const hopeful = Float64Array.from({ length: reach }, (_, i) => theta[Math.min(i, theta.length >> 2)])
+  const total = A.frobenius * A.frobenius
+  const known = { order: A.short, total, theta: hopeful, excess: () => 0, rounding: 0 }
+  return rankRange(rule, limits, known).most > reach
+}
+
+/** The iteration in float64, from what float32 has found. */
+function preciseRun(A: Operator, plan: TruncationPlan, { basis, pairs }: View, rank: number): Run {
+  const l = pairs.theta.length
+  const count = Math.min(rank + OVERSAMPLING, Math.ceil(l / 2))
+  const draw = uniformColumns(A.short, 'f64', `${plan.label}/precise`)
+  const block = leadingRitzVectors(plan.engine, basis, pairs, count, draw)
+  return { arithmetic: 'f64', basis: startBasis(A, block), draw }
+}
