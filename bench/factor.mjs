@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { seconds, takeTurns } from './timing.mjs'
 
+const EXECUTABLE = fileURLToPath(new URL('../bin/lora-svd.js', import.meta.url))
 const SIZE = 4096
 const RANK = 16
 const ROUNDS = 5
@@ -53,7 +54,7 @@ export async function benchFactor(size = SIZE) {
     }
     const ours = (engine) => () => {
       const args = ['factor', path('W.npy'), '-o', path(`${engine}.npz`), '--rank', String(RANK)]
-      return seconds(() => spawnSync('node', ['bin/lora-svd.js', ...args, '-fq', '--engine', engine]))
+      return seconds(() => spawnSync('node', [EXECUTABLE, ...args, '-fq', '--engine', engine]))
     }
     const medians = await takeTurns(
       {

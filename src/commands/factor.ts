@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
 import type { EngineRequest } from '../engine/policy.ts'
 import { type FactorFlags, planFactor } from '../factor/plan.ts'
-import { integer, number } from './options.ts'
+import { parseSeed } from '../random/seed.ts'
+import { integer, number, parsedBy } from './options.ts'
 import type { Run } from './run.ts'
 
 const EXAMPLES = `
@@ -44,6 +45,18 @@ export function addFactor(program: Command, run: Run): void {
     .addOption(new Option('--min-rank <r>', 'no rank below this').argParser(integer(1)))
     .addOption(new Option('--max-rank <r>', 'no rank above this').argParser(integer(1)))
     .addOption(new Option('--multiple-of <m>', 'round the rank up to a multiple').argParser(integer(1)))
+    .optionsGroup('The bound on the best error:')
+    .addOption(
+      new Option(
+        '--certify <how>',
+        'default holds but for a chance of 1e-9; strict always, and takes longer; none saves time',
+      )
+        .choices(['default', 'strict', 'none'])
+        .default('default'),
+    )
+    .addOption(
+      new Option('--seed <n>', 'seed of the random start').default(0n, '0').argParser(parsedBy(parseSeed)),
+    )
     .optionsGroup('What is written:')
     .addOption(
       new Option('--dtype <float>', "float type of the factors (default: the input's own)").choices([

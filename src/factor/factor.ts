@@ -1,3 +1,4 @@
+import type { Engine, EngineName } from '../engine/engine.ts'
 import { openEngine } from '../engine/open-engine.ts'
 import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { badInput, badUsage, ExitCode } from '../errors.ts'
@@ -5,30 +6,31 @@ import type { FloatDtype } from '../formats/dtype.ts'
 import { assertFinite } from '../formats/finite.ts'
 import { type NamedMatrix, readMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
 import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
-import { relativeResidual } from '../matrix/residual.ts'
-import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
-import { chooseRank, type RankRule } from '../rank/rules.ts'
+import type { Matrix } from '../matrix/matrix.ts'
+import type { RankRule } from '../rank/rules.ts'
 import { writeJson } from '../report/json.ts'
 import { removingTemporaries } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
+import { type TruncatedSvd, truncatedSvd } from '../truncation/truncated-svd.ts'
 import { factorDocument } from './document.ts'
 import { factorsOf } from './factors.ts'
 import { factorsChunks, readFactors } from './factors-file.ts'
+import { measureError } from './measure-error.ts'
 import { type FactorPlan, outputDtype } from './plan.ts'
 import { factorTables } from './tables.ts'
+
+/** Up to this short side the whole spectrum is computed, in a fraction of a second, to be shown around the cut. */
+const WHOLE_SPECTRUM_UP_TO = 512
 
 /** What `factor` found and wrote. */
 export interface FactorResult {
   readonly plan: FactorPlan
   readonly source: NamedMatrix
-  readonly S: Float64Array
-  readonly numericalRank: number
-  readonly rank: number
+  readonly engine: EngineName
+  readonly truncation: TruncatedSvd
   readonly dtype: FloatDtype
   /** ‖W − B·A‖_F / ‖W‖_F of the factors as they lie on disk. */
   readonly relativeError: number
-  /** Bounds of the same for the best matrix of this rank; between them lies the rounding of the decomposition. */
-  readonly optimalError: { readonly atLeast: number; readonly atMost: number }
   /** Whether what is on disk does what the rule asked. */
   readonly holds: boolean
   readonly bytes: number
@@ -47,34 +49,36 @@ export async function factor(
 
   const W = source.matrix
   const engine = await openEngine(request, decompositionFlops(W.rows, W.columns))
-  const svd = engine.svd(W, 'thin')
-  const rank = chooseRank(svd.S, plan.rule, plan.limits)
+  const truncation = truncate(W, source.name, plan, engine)
   const dtype = outputDtype(plan, source.dtype)
-  const chunks = factorsChunks(factorsOf(svd, rank), dtype, plan.format)
+  const chunks = factorsChunks(factorsOf(truncation, truncation.rank), dtype, plan.format)
   const bytes = await removingTemporaries(() => writeFileAtomic(plan.output, chunks, plan))
 
   const written = await readFactors(plan.output)
-  const relativeError = relativeResidual(W, written.B, written.A)
+  const relativeError = measureError(engine, W, written, truncation.frobenius)
   const result: FactorResult = {
     plan,
     source,
-    S: svd.S,
-    numericalRank: numericalRank(
-      svd.S,
-      W.rows,
-      W.columns,
-      epsilonOf[W.data instanceof Float32Array ? 'f32' : 'f64'],
-    ),
-    rank,
+    engine: engine.name,
+    truncation,
     dtype,
     relativeError,
-    optimalError: optimumBounds(svd.S, rank, Math.max(W.rows, W.columns)),
     holds: holds(plan.rule, relativeError),
     bytes,
   }
   if (output.json) await writeJson(terminal, factorDocument(result))
   else if (!output.quiet) await terminal.out(factorTables(result, terminal))
   return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
+
+function truncate(
+  W: Matrix,
+  name: string,
+  { rule, limits, seed, certify }: FactorPlan,
+  engine: Engine,
+): TruncatedSvd {
+  const isSmall = Math.min(W.rows, W.columns) <= WHOLE_SPECTRUM_UP_TO
+  return truncatedSvd(W, rule, { engine, limits, name, seed, certify, ...(isSmall && { largestShare: 0 }) })
 }
 
 function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): void {
@@ -99,13 +103,6 @@ function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): v
       )
     }
   }
-}
-
-/** The optimum from computed singular values, whose errors together are at most max(d, k)·eps of ‖W‖_F (Weyl, Mirsky). */
-function optimumBounds(S: Float64Array, rank: number, size: number) {
-  const optimum = optimalError(S, rank)
-  const rounding = size * Number.EPSILON
-  return { atLeast: Math.max(0, optimum - rounding), atMost: optimum + rounding }
 }
 
 function holds(rule: RankRule, relativeError: number): boolean {

@@ -3,6 +3,9 @@ import { badUsage } from '../errors.ts'
 import type { FloatDtype, StoredDtype } from '../formats/dtype.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 
+/** How the error of the best factors is bounded: 'strict' leaves nothing to chance, 'none' saves the time. */
+export type Certify = 'default' | 'strict' | 'none'
+
 export type FactorsFormat = 'safetensors' | 'npz'
 
 /** What `factor` is asked to do, all of it known before a byte is read. */
@@ -16,6 +19,9 @@ export interface FactorPlan {
   readonly dtype: FloatDtype | undefined
   readonly rule: RankRule
   readonly limits: RankLimits
+  readonly certify: Certify
+  /** Of the random start of the iteration. */
+  readonly seed: bigint
   readonly force: boolean
 }
 
@@ -29,12 +35,14 @@ export interface FactorFlags {
   readonly maxRank?: number
   readonly multipleOf?: number
   readonly dtype?: FloatDtype
+  readonly certify: Certify
+  readonly seed: bigint
   readonly force: boolean
 }
 
 /** The plan that the command line asks for. Throws `bad-usage` where its parts don't go together. */
 export function planFactor(input: string, flags: FactorFlags): FactorPlan {
-  const { tensor, out, dtype, force } = flags
+  const { tensor, out, dtype, certify, seed, force } = flags
   if (input === '') throw badUsage('<matrix> is empty: name a file, or - for standard input')
   const format = formatOf(out)
   if (format === 'npz' && dtype === 'bf16') {
@@ -42,7 +50,8 @@ export function planFactor(input: string, flags: FactorFlags): FactorPlan {
       `--dtype bf16: NumPy has no bf16; use --dtype f16 or f32, or an output that ends in .safetensors`,
     )
   }
-  return { input, tensor, output: out, format, dtype, rule: ruleOf(flags), limits: limitsOf(flags), force }
+  const [rule, limits] = [ruleOf(flags), limitsOf(flags)]
+  return { input, tensor, output: out, format, dtype, rule, limits, certify, seed, force }
 }
 
 /** The dtype to write: what was asked for, else the input's own where the format has it, and float64 for integers. */

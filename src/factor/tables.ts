@@ -1,10 +1,10 @@
 import { printable } from '../formats/quote.ts'
-import { chooseRank } from '../rank/rules.ts'
+import { chooseRank, type RankRule } from '../rank/rules.ts'
 import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
 import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { elementCounts } from './document.ts'
+import { elementCounts, wholeSpectrum } from './document.ts'
 import type { FactorResult } from './factor.ts'
 
 /** The report of `factor`: the spectrum with the cut, then what was kept, lost and written. */
@@ -12,13 +12,15 @@ export function factorTables(
   result: FactorResult,
   { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
-  const { plan, source, S, rank, dtype, relativeError, optimalError, holds } = result
+  const { plan, source, truncation, dtype, relativeError, holds } = result
+  const { rank, S, frobenius, optimalError } = truncation
+  const complete = wholeSpectrum(result)
   const { rows, columns: k } = source.matrix
   const elements = elementCounts(result)
   const colour = elements.ratio < 1 ? paint.green : paint.yellow
   const facts = [
     ['matrix', `${printable(source.name)}  ${shape(rows, k)}  ${source.dtype}`],
-    ['numerical rank', grouped(result.numericalRank)],
+    ...(complete ? [['numerical rank', grouped(complete.numericalRank)]] : []),
     ['rank kept', paint.cyan(grouped(rank))],
     ['relative error on disk', (holds ? paint.green : paint.red)(short(relativeError))],
     [`best possible at rank ${rank}`, `${short(optimalError.atLeast)} … ${short(optimalError.atMost)}`],
@@ -26,24 +28,41 @@ export function factorTables(
     ['elements of B + A', `${grouped(elements.factors)} (${colour(percent(elements.ratio))})`],
     ['written', `${printable(plan.output)}  ${bytes(result.bytes)}  ${dtype}`],
   ]
-  const lines = [spectrumTable(S, rank, { paint, columns }), table(facts, columns)]
+  const spectrum = complete
+    ? spectrumTable(complete.S, rank, { paint, columns })
+    : spectrumTable(S, rank, { paint, columns }, frobenius)
+  const lines = [spectrum, table(facts, columns)]
+  if (truncation.certificate.reason !== undefined) {
+    lines.push(
+      paint.dim(
+        wrap(`The interval is not as narrow as it should be: ${truncation.certificate.reason}.`, columns),
+      ),
+    )
+  }
   if (!holds) lines.push(paint.yellow(wrap(brokenPromise(result), columns)))
   return `${lines.join('\n')}\n`
 }
 
-function brokenPromise({ plan: { rule, limits }, S, rank, dtype, relativeError }: FactorResult): string {
+function brokenPromise(result: FactorResult): string {
+  const { plan, truncation, dtype, relativeError } = result
+  const { rule, limits } = plan
+  const { rank, optimalError, spectrum } = truncation
   const asked =
-    rule.kind === 'error'
-      ? `an error of ${rule.error}`
-      : `an energy of ${rule.kind === 'energy' ? rule.energy : ''}`
-  const rankForIt = chooseRank(S, rule)
-  const limit =
-    (limits.maxRank ?? S.length) < rankForIt
-      ? `--max-rank ${limits.maxRank}`
-      : `--multiple-of ${limits.multipleOf}`
-  const cure =
-    rank < rankForIt
-      ? `that takes rank ${rankForIt}, and ${limit} allows ${rank}`
-      : `the rounding of ${dtype} is larger: use a wider --dtype`
+    rule.kind === 'rank' ? '' : `${rule.kind === 'error' ? 'an error' : 'an energy'} of ${askedFor(rule)}`
+  const isOutOfReach = optimalError.atLeast > errorAsked(rule)
+  const limit = rank === limits.maxRank ? `--max-rank ${rank}` : `--multiple-of ${limits.multipleOf}`
+  const needed = spectrum === undefined ? 'more' : `rank ${chooseRank(spectrum, rule)}`
+  const cure = isOutOfReach
+    ? `that takes ${needed}, and ${limit} allows ${rank}`
+    : `the rounding of ${dtype} is larger: use a wider --dtype`
   return `Not reached: ${asked} was asked for, what is on disk has an error of ${short(relativeError)}; ${cure}.`
+}
+
+const askedFor = (rule: RankRule) =>
+  rule.kind === 'error' ? rule.error : rule.kind === 'energy' ? rule.energy : 0
+
+/** The relative error that a rule allows. */
+function errorAsked(rule: RankRule): number {
+  if (rule.kind === 'error') return rule.error
+  return rule.kind === 'energy' ? Math.sqrt(1 - rule.energy) : Number.POSITIVE_INFINITY
 }

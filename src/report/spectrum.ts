@@ -34,15 +34,16 @@ export function rowsAroundCut(n: number, cut: number, limit: number): number[] {
 
 /**
  * The spectrum as a table around the cut after `kept`: each singular value, the share of ‖A‖_F² up to it, and a bar.
- * What is kept is green.
+ * What is kept is green. Where S holds only the leading singular values, `frobenius` is ‖A‖_F, and a last row says so.
  */
 export function spectrumTable(
   S: ArrayLike<number>,
   kept: number,
   { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
+  frobenius?: number,
 ): string {
   const decades = decadesShown(S)
-  const energies = cumulativeEnergy(S)
+  const energies = cumulativeEnergy(S, frobenius)
   const shown = rowsAroundCut(S.length, kept, MAX_ROWS)
   const numbers = shown.map((i) => [String(i + 1), short(S[i]), percent(energies[i]), ''])
   const scale = decades === 1 ? 'log scale, 1 decade' : `log scale, ${decades} decades`
@@ -55,6 +56,7 @@ export function spectrumTable(
     const isAfterGap = i > (shown[at - 1] ?? -1) + 1
     return [...(isAfterGap ? [['…', '…', '…', '']] : []), numbers[at].with(-1, bar)]
   })
+  if (frobenius !== undefined) rows.push(['…', '…', '…', paint.dim('not computed')])
   const painted = head.map((text) => paint.bold(text))
   return table(rows, columns, painted, [0, 1, 2])
 }
@@ -65,10 +67,11 @@ function decadesShown(S: ArrayLike<number>): number {
   return Math.max(1, Math.ceil(Math.log10(S[0] / above[above.length - 1]) || 1))
 }
 
-/** energies[i] = Σ_{j ≤ i} S[j]² / Σ S², of S / S[0] so that squares stay in range; 1 throughout for zeros. */
-function cumulativeEnergy(S: ArrayLike<number>): Float64Array {
-  const energies = Float64Array.from(S, (s) => (s / (S[0] || 1)) ** 2)
+/** energies[i] = Σ_{j ≤ i} S[j]² / ‖A‖_F², of S / S[0] so that squares stay in range; 1 throughout for zeros. */
+function cumulativeEnergy(S: ArrayLike<number>, frobenius?: number): Float64Array {
+  const largest = S[0] || 1
+  const energies = Float64Array.from(S, (s) => (s / largest) ** 2)
   for (let i = 1; i < energies.length; i++) energies[i] += energies[i - 1]
-  const total = energies[energies.length - 1] || 1
-  return energies.map((energy) => energy / total)
+  const total = frobenius === undefined ? energies[energies.length - 1] : (frobenius / largest) ** 2
+  return energies.map((energy) => Math.min(1, energy / (total || 1)))
 }

@@ -1,4 +1,5 @@
 import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
+import { optimalError, stableRank } from '../rank/measures.ts'
 import { chooseRank } from '../rank/rules.ts'
 import type { TruncationPlan } from './certified-krylov.ts'
 import { EPSILON } from './orthonormalize.ts'
@@ -13,31 +14,29 @@ export function fullTruncation(A: Matrix, { engine, rule, limits }: TruncationPl
   const rank = S.length === 0 ? 0 : chooseRank(S, rule, limits)
   const precision = A.data instanceof Float32Array ? 'f32' : 'f64'
   const largest = S[0] ?? 0
-  const tails = new Float64Array(S.length + 1)
-  if (largest > 0) for (let i = S.length - 1; i >= 0; i--) tails[i] = tails[i + 1] + (S[i] / largest) ** 2
-  const error = tails[0] === 0 ? 0 : Math.sqrt(tails[rank] / tails[0])
-  const allowance = ERROR_EPSILONS[precision] * EPSILON[precision] * Math.sqrt(S.length)
+  const error = optimalError(S, rank)
+  const allowance = largest > 0 ? ERROR_EPSILONS[precision] * EPSILON[precision] * Math.sqrt(S.length) : 0
   const next = S[rank] ?? 0
   return {
     U: leadingColumns(U, rank),
     S: S.slice(0, rank),
     V: leadingColumns(V, rank),
     rank,
-    frobenius: largest * Math.sqrt(tails[0]),
-    optimalError:
-      largest > 0
-        ? { atLeast: Math.max(0, error - allowance), atMost: error + allowance }
-        : { atLeast: 0, atMost: 0 },
+    spectrum: S,
+    frobenius: largest * Math.sqrt(stableRank(S)),
+    optimalError: around(error, allowance),
     certificate: {
       kind: 'deterministic',
       failureProbability: 0,
-      spectral: {
-        atLeast: Math.max(0, next - allowance * largest),
-        atMost: next + allowance * largest,
-      },
+      spectral: around(next, allowance * largest),
       closed: true,
       belowRounding: error <= 4 * EPSILON[precision],
     },
     method: 'full',
   }
 }
+
+const around = (value: number, allowance: number) => ({
+  atLeast: Math.max(0, value - allowance),
+  atMost: value + allowance,
+})

@@ -35,6 +35,8 @@ export interface TruncatedSvd {
   readonly S: Float64Array
   readonly V: Float64Matrix
   readonly rank: number
+  /** All singular values, where the method computes them. */
+  readonly spectrum?: Float64Array
   /** ‖A‖_F. */
   readonly frobenius: number
   /** ‖A − A_r‖_F / ‖A‖_F of the best approximation; `atMost` is also what these U, S, V achieve. */
@@ -53,7 +55,10 @@ export interface TruncationOptions {
   readonly certify?: 'default' | 'strict' | 'none'
   /** Width of the interval at which to stop: atMost / atLeast − 1. 0.01 when left out. */
   readonly goal?: number
-  /** Largest share of the short side that the Krylov basis may take before the full SVD does it; above 1 it always tries. */
+  /**
+   * Largest share of the short side that the Krylov basis may take before the full SVD does it: 0 for the full SVD at once,
+   * above 1 to always try.
+   */
   readonly largestShare?: number
 }
 
