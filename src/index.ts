@@ -2,16 +2,16 @@
  * The library behind the command line.
  *
  * ```ts
- * import { fromRows, numericalRank, svd } from 'lora-svd'
+ * import { fromRows, matrixRank, svd } from 'lora-svd'
  *
  * const { U, S, V } = svd(fromRows([[1, 2], [3, 4]]))   // A = U · diag(S) · Vᵀ
- * numericalRank(S, 2, 2)                                // 2
+ * matrixRank(fromRows([[1, 2], [2, 4]]))                // 1
  * ```
  */
 export { LoraSvdError } from './errors.ts'
 export { type Factors, factorsOf } from './factor/factors.ts'
 export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
-export { multiply, svd } from './library.ts'
+export { matrixRank, multiply, svd, truncatedSvd } from './library.ts'
 export { allclose } from './matrix/allclose.ts'
 export { addMultiple, frobeniusNorm } from './matrix/arithmetic.ts'
 export { type FloatArray, fromRows, type Matrix, matrix, toRows, transpose, zeros } from './matrix/matrix.ts'
@@ -31,3 +31,4 @@ export {
 } from './rank/measures.ts'
 export { chooseRank, type RankLimits, type RankRule } from './rank/rules.ts'
 export type { Svd, Vectors } from './svd/types.ts'
+export type { Certificate, TruncatedSvd, TruncationOptions } from './truncation/truncated-svd.ts'

@@ -1,8 +1,15 @@
 import type { MultiplyOptions } from './engine/engine.ts'
 import { engineFor } from './engine/engine-for.ts'
 import { decompositionFlops } from './engine/policy.ts'
-import type { Matrix } from './matrix/matrix.ts'
+import type { HalfMatrix, Matrix } from './matrix/matrix.ts'
+import { epsilonOf, numericalRank } from './rank/measures.ts'
+import type { RankRule } from './rank/rules.ts'
 import type { Svd, Vectors } from './svd/types.ts'
+import {
+  type TruncatedSvd,
+  type TruncationOptions,
+  truncatedSvd as truncate,
+} from './truncation/truncated-svd.ts'
 
 /**
  * The thin singular value decomposition A = U · diag(S) · Vᵀ in float64: A [m, k], U [m, n], S [n] non-increasing,
@@ -16,4 +23,23 @@ export function svd(A: Matrix, { vectors = 'thin' }: { vectors?: Vectors } = {})
 /** op(A)·op(B): float32 arithmetic where both are float32, else float64. Throws RangeError when shapes don't fit. */
 export function multiply(A: Matrix, B: Matrix, options: MultiplyOptions = {}): Matrix {
   return engineFor(A.data.length * Math.max(B.rows, B.columns)).multiply(A, B, options)
+}
+
+/**
+ * The leading singular triplets of A [m, k], as many as `rule` asks for, with an interval that holds the error of the best
+ * approximation of that rank: `truncatedSvd(W, { kind: 'error', error: 0.05 })`. By block Krylov iteration, or by the full
+ * SVD where that is cheaper or where only it decides the rank. Throws LoraSvdError 'not-finite' on NaN and infinity.
+ */
+export function truncatedSvd(
+  A: Matrix | HalfMatrix,
+  rule: RankRule,
+  options: Partial<TruncationOptions> = {},
+): TruncatedSvd {
+  return truncate(A, rule, { engine: engineFor(decompositionFlops(A.rows, A.columns)), ...options })
+}
+
+/** The numerical rank of A, counted as NumPy's `matrix_rank` counts. Throws LoraSvdError 'not-finite'. */
+export function matrixRank(A: Matrix): number {
+  const { S } = svd(A, { vectors: 'none' })
+  return numericalRank(S, A.rows, A.columns, epsilonOf[A.data instanceof Float32Array ? 'f32' : 'f64'])
 }

@@ -18,6 +18,7 @@ import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
 import { engineFor } from './engine/engine-for.ts'
 import { embeddedDocs } from './mathjs/docs.ts'
 import { createFloatMatrix, createFloatMatrixClass, type FloatMatrix } from './mathjs/float-matrix.ts'
+import { type LowRankOptions, type LowRankResult, lowRankFactory } from './mathjs/low-rank.ts'
 import {
   createFloatAdd,
   createFloatSubtract,
@@ -28,7 +29,7 @@ import { floatPinvFactory } from './mathjs/pinv.ts'
 import { rankFactory } from './mathjs/rank.ts'
 import { type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
 
-export type { FloatMatrix, SvdOptions, SvdResult }
+export type { FloatMatrix, LowRankOptions, LowRankResult, SvdOptions, SvdResult }
 export {
   createFloatAdd,
   createFloatMatrix,
@@ -39,6 +40,7 @@ export {
 
 export const createFloatMultiply = floatMultiplyFactory(engineFor)
 export const createSvd = svdFactory(engineFor)
+export const createLowRank = lowRankFactory(engineFor)
 export const createRank = rankFactory(engineFor)
 export const createFloatPinv = floatPinvFactory(engineFor)
 
@@ -51,6 +53,7 @@ export const loraSvd = [
   createFloatSubtract,
   createFloatTranspose,
   createSvd,
+  createLowRank,
   createRank,
   createFloatPinv,
 ]
@@ -69,6 +72,10 @@ declare module 'mathjs' {
     svd(A: MathMatrix, options: SvdOptions): SvdResult<MathMatrix, MathMatrix>
     svd(A: MathArray): Thin<SvdResult<number[][], number[]>>
     svd(A: MathArray, options: SvdOptions): SvdResult<number[][], number[]>
+    /** The two factors of the best approximation of a rank; see `help('lowRank')`. */
+    lowRank(A: FloatMatrix, options: LowRankOptions): LowRankResult<FloatMatrix & MathMatrix>
+    lowRank(A: MathMatrix, options: LowRankOptions): LowRankResult<MathMatrix>
+    lowRank(A: MathArray, options: LowRankOptions): LowRankResult<number[][]>
     /** How many singular values exceed the tolerance; see `help('rank')`. */
     rank(A: FloatMatrix | MathMatrix | MathArray, tolerance?: number): number
     pinv(A: FloatMatrix): FloatMatrix & MathMatrix

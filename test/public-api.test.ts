@@ -17,6 +17,7 @@ test('lora-svd exports', () => {
       "frobeniusNorm",
       "fromRows",
       "matrix",
+      "matrixRank",
       "multiply",
       "numericalRank",
       "optimalError",
@@ -29,6 +30,7 @@ test('lora-svd exports', () => {
       "toRows",
       "torchNormals",
       "transpose",
+      "truncatedSvd",
       "zeros",
     ]
   `)
@@ -44,6 +46,7 @@ test('lora-svd/mathjs exports', () => {
       "createFloatPinv",
       "createFloatSubtract",
       "createFloatTranspose",
+      "createLowRank",
       "createRank",
       "createSvd",
       "loraSvd",

@@ -11,6 +11,17 @@ export const embeddedDocs = {
     examples: ['svd([[1, 2], [3, 4]])', 'svd([[1, 2], [3, 4]]).S', 'svd([[1, 2], [3, 4]], {rank: 1})'],
     seealso: ['eigs', 'qr', 'pinv', 'floatMatrix'],
   },
+  lowRank: {
+    name: 'lowRank',
+    category: 'Matrix',
+    syntax: ['lowRank(A, {rank: r})', 'lowRank(A, {energy: share})', 'lowRank(A, {error: e})'],
+    description:
+      'The two factors B and A of the best low-rank approximation B * A of a matrix: of a rank, of the least rank that ' +
+      'keeps a share of the squared Frobenius norm, or of the least rank within a relative error. The result also has ' +
+      'the rank, and bounds of the error of the best approximation of that rank.',
+    examples: ['lowRank([1, 2; 2, 4], {rank: 1})', 'lowRank([1, 2; 3, 4], {error: 0.1}).rank'],
+    seealso: ['svd', 'rank'],
+  },
   rank: {
     name: 'rank',
     category: 'Matrix',

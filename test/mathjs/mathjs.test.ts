@@ -109,6 +109,46 @@ describe('rank', () => {
   })
 })
 
+describe('lowRank', () => {
+  const A = [
+    [2, 4, 0],
+    [1, 2, 0],
+    [0, 0, 0.1],
+  ]
+
+  it('gives the two factors in the form of A, with the error of the best approximation', () => {
+    // Singular values 5 and 0.1: the best of rank 1 leaves 0.1 of a norm of √25.01.
+    const { B, A: right, rank, error } = math.lowRank(A, { rank: 1 })
+    expect([math.size(B), math.size(right), rank]).toEqual([[3, 1], [1, 3], 1])
+    const optimum = 0.1 / Math.sqrt(25.01)
+    expect(error.atLeast).toBeLessThanOrEqual(optimum)
+    expect(error.atMost).toBeGreaterThanOrEqual(optimum)
+    expect(error.atMost - error.atLeast).toBeLessThan(1e-12)
+    const left = math.subtract(math.matrix(A), math.matrix(math.multiply(B, right)))
+    expect(math.norm(left as never, 'fro')).toBeCloseTo(0.1, 13)
+  })
+
+  it('takes a share of the energy or an error, and mathjs matrices of both kinds', () => {
+    expect(math.lowRank(A, { energy: 0.99 }).rank).toBe(1)
+    expect(math.lowRank(math.matrix(A), { error: 0.01 }).rank).toBe(2)
+    const { B } = math.lowRank(math.floatMatrix(A, 'f32'), { rank: 2 })
+    expect(B.flat.data).toBeInstanceOf(Float32Array)
+    expect(math.evaluate('lowRank(A, {rank: 1}).rank', { A: math.matrix(A) })).toBe(1)
+    expect(math.evaluate('help(lowRank)').toString()).toContain('low-rank approximation')
+  })
+
+  it.each([
+    [{ rank: 0 }, 'from 1 to 3, not 0'],
+    [{ rank: 4 }, 'from 1 to 3, not 4'],
+    [{ energy: 1.5 }, 'above 0 and up to 1, not 1.5'],
+    [{ rank: 1, error: 0.1 }, 'takes one option'],
+    [{ ranks: 1 }, 'takes one option'],
+    [{}, 'takes one option'],
+  ])('refuses %j', (options, message) => {
+    expect(() => math.lowRank(A, options as never)).toThrow(message)
+  })
+})
+
 describe('pinv of a FloatMatrix', () => {
   it.each([
     ['full rank', rows],
