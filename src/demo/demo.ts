@@ -5,6 +5,7 @@ import type { FloatArray } from '../matrix/matrix.ts'
 import { seedrandomNormals } from '../random/seedrandom-normal.ts'
 import { torchNormals } from '../random/torch-normal.ts'
 import { writeJson } from '../report/json.ts'
+import { noticesTo } from '../report/notice.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { demoDocument } from './document.ts'
 import { createNotebookMath, type FloatType } from './math.ts'
@@ -29,7 +30,11 @@ export interface DemoOutput {
 
 /** Runs the notebook, reports, and returns the exit code: whether y is allclose to yRef. */
 export async function demo(options: DemoOptions, output: DemoOutput, terminal: Terminal): Promise<number> {
-  const engine = await openEngine(options, decompositionFlops(options.d, options.k))
+  const engine = await openEngine(
+    options,
+    decompositionFlops(options.d, options.k),
+    noticesTo(terminal, output.quiet),
+  )
   const notebook = runNotebook(createNotebookMath(randnOf(options), options.dtype, engine), options)
   const figures = measure(notebook, options.dtype, options)
   if (output.json) await writeJson(terminal, demoDocument(options, notebook, figures, output.matrices))

@@ -9,6 +9,7 @@ import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
 import { writeJson } from '../report/json.ts'
+import { noticesTo } from '../report/notice.ts'
 import { removingTemporaries } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { type TruncatedSvd, truncatedSvd } from '../truncation/truncated-svd.ts'
@@ -48,7 +49,11 @@ export async function factor(
   assertFactorable(plan, source)
 
   const W = source.matrix
-  const engine = await openEngine(request, decompositionFlops(W.rows, W.columns))
+  const engine = await openEngine(
+    request,
+    decompositionFlops(W.rows, W.columns),
+    noticesTo(terminal, output.quiet),
+  )
   const truncation = truncate(W, source.name, plan, engine)
   const dtype = outputDtype(plan, source.dtype)
   const chunks = factorsChunks(factorsOf(truncation, truncation.rank), dtype, plan.format)

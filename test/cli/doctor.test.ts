@@ -34,9 +34,14 @@ describe.concurrent('--engine', () => {
     expect(documentOf(stdout, 'error-1').error.code).toBe('no-engine')
   })
 
-  test('auto does without', async () => {
-    const args = ['demo', '--d', '800', '--k', '800', '--rank', '3', '--quiet']
-    expect(await runCli(args, { env: WITHOUT_LAPACK })).toMatchObject({ code: 0, stderr: '' })
+  test('auto does without one that was named in vain, and says why', async () => {
+    const args = ['demo', '--d', '800', '--k', '800', '--rank', '3', '--json']
+    const { code, stdout, stderr } = await runCli(args, { env: WITHOUT_LAPACK })
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/^lora-svd: the embedded engine computes, because .*\/no\/such\/library\.so.*\n$/)
+    expect(documentOf(stdout, 'demo-1').rank).toBe(3)
+    const quiet = await runCli([...args.slice(0, -1), '--quiet'], { env: WITHOUT_LAPACK })
+    expect(quiet).toMatchObject({ code: 0, stdout: '', stderr: '' })
   })
 
   test.for([

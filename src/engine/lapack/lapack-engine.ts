@@ -34,7 +34,13 @@ interface Found {
   readonly library: LapackLibrary
 }
 
-export type LapackResult = Found | { readonly reason: string }
+/** Why there is no engine; `isAbsent` where no library was found or named, so that none is to be expected. */
+interface Missing {
+  readonly reason: string
+  readonly isAbsent: boolean
+}
+
+export type LapackResult = Found | Missing
 
 /**
  * An engine over the system's LAPACK: OpenBLAS, MKL, Accelerate or the reference library, whichever is found first,
@@ -50,6 +56,7 @@ export function createLapackEngine(options: LapackOptions = {}): LapackResult {
   } catch (error) {
     return {
       reason: `the optional package koffi can't be loaded (${firstLine(error)}); run npm install koffi`,
+      isAbsent: true,
     }
   }
   const named = library ?? system.env[LIBRARY_VARIABLE]
@@ -57,7 +64,7 @@ export function createLapackEngine(options: LapackOptions = {}): LapackResult {
     const result = tryLibrary(koffi, named, threads)
     if ('engine' in result) return result
     const whose = library === undefined ? `the library that ${LIBRARY_VARIABLE} names can't be used: ` : ''
-    return { reason: whose + result.reason }
+    return { reason: whose + result.reason, isAbsent: false }
   }
   return firstUsable(koffi, candidateLibraries(system), threads)
 }
@@ -69,8 +76,13 @@ function firstUsable(koffi: Koffi, candidates: readonly string[], threads: numbe
     if ('engine' in result) return result
     if (result.loaded) refusals.push(result.reason)
   }
-  if (refusals.length > 0) return { reason: `no usable LAPACK library: ${refusals.join('; ')}` }
-  return { reason: `no LAPACK library found; install OpenBLAS, or name one in ${LIBRARY_VARIABLE}` }
+  if (refusals.length > 0) {
+    return { reason: `no usable LAPACK library: ${refusals.join('; ')}`, isAbsent: false }
+  }
+  return {
+    reason: `no LAPACK library found; install OpenBLAS, or name one in ${LIBRARY_VARIABLE}`,
+    isAbsent: true,
+  }
 }
 
 function requireKoffi(): Koffi {
