@@ -10,6 +10,7 @@ const result = createLapackEngine()
 export function describeLapack(groups: Readonly<Record<string, Tests>>): void {
   if ('reason' in result) {
     it(`LAPACK engine: left out: ${result.reason}`, () => {
+      process.stdout.write(`left out: the tests of the LAPACK engine, because ${result.reason}\n`)
       expect(result.reason).toMatch(/^.+$/)
       // Wrong answers of a library that was found would be ours: no reason to leave the tests out.
       expect(result.reason).not.toContain('small known matrix')
