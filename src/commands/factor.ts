@@ -33,7 +33,7 @@ export function addFactor(program: Command, run: Run): void {
     .addOption(new Option('--rank <r>', 'this rank').argParser(integer(1)))
     .addOption(
       new Option('--energy <share>', 'the least rank that keeps this share of ‖W‖_F²').argParser(
-        number('a share above 0 and up to 1', (x) => x > 0 && x <= 1),
+        number('a share above 0 and below 1', (x) => x > 0 && x < 1),
       ),
     )
     .addOption(

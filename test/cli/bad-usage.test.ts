@@ -114,9 +114,9 @@ rows('factor: the command line', [
     args: factor('W.csv', '--multiple-of', '0'),
     says: `option '--multiple-of <m>' argument '0' is invalid: expected an integer of at least 1; ${FACTOR_HELP}`,
   },
-  ...['0', '99%'].map((value) => ({
+  ...['0', '1', '99%'].map((value) => ({
     args: factor('W.csv', '--energy', value),
-    says: `option '--energy <share>' argument '${value}' is invalid: expected a share above 0 and up to 1; ${FACTOR_HELP}`,
+    says: `option '--energy <share>' argument '${value}' is invalid: expected a share above 0 and below 1; ${FACTOR_HELP}`,
   })),
   ...['0', '1'].map((value) => ({
     args: factor('W.csv', '--error', value),
