@@ -9,8 +9,7 @@ export { mirrorLower } from './gemm'
 export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
 export { packRight } from './normal'
 export { sumMatrices, sumTree } from './reduce'
-export { symv, symvRows } from './symv'
-export { axpy, dot, rotate, threeDots } from './vector'
+export { rotate } from './vector'
 
 const KIND_GEMM: u32 = 0
 const KIND_NORMAL: u32 = 1

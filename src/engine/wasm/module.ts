@@ -24,12 +24,7 @@ export interface Kernels {
   packRight(target: number, x: number, arithmetic: number, columns: number, depth: number): void
   sumTree(partials: number, count: number): number
   sumMatrices(partials: number, count: number, length: number, arithmetic: number): void
-  dot(n: number, x: number, y: number): number
-  axpy(n: number, alpha: number, x: number, y: number): void
   rotate(n: number, x: number, y: number, c: number, s: number): void
-  threeDots(n: number, x: number, y: number, out: number): void
-  symv(n: number, a: number, stride: number, x: number, y: number): void
-  symvRows(row0: number, row1: number, a: number, stride: number, x: number, y: number): void
 }
 
 /** Where built files may be, seen from here: in the bundle, in a chunk of it, or in src/ before bundling. */
