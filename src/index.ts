@@ -11,10 +11,22 @@
 export { LoraSvdError } from './errors.ts'
 export { type Factors, factorsOf } from './factor/factors.ts'
 export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
+export { readStoredTensor, readTensor } from './formats/safetensors.ts'
+export { readSafetensorsHeader } from './formats/safetensors-header.ts'
+export { openFile } from './formats/source.ts'
 export { matrixRank, multiply, svd, truncatedSvd } from './library.ts'
 export { allclose } from './matrix/allclose.ts'
 export { addMultiple, frobeniusNorm } from './matrix/arithmetic.ts'
-export { type FloatArray, fromRows, type Matrix, matrix, toRows, transpose, zeros } from './matrix/matrix.ts'
+export {
+  type FloatArray,
+  fromRows,
+  type HalfMatrix,
+  type Matrix,
+  matrix,
+  toRows,
+  transpose,
+  zeros,
+} from './matrix/matrix.ts'
 export { relativeResidual } from './matrix/residual.ts'
 export type { NormalStream } from './random/normal-stream.ts'
 export { seedrandomNormals } from './random/seedrandom-normal.ts'

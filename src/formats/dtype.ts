@@ -78,11 +78,6 @@ export function encodeFloats(values: FloatArray, dtype: FloatDtype): Uint8Array 
   return HOST_IS_LITTLE_ENDIAN ? bytes : swapped(bytes, BYTES[dtype])
 }
 
-/** The values that reading back gives when they are stored as `dtype`. May share the memory of `values`. */
-export function roundFloats(values: FloatArray, dtype: FloatDtype): FloatArray {
-  return isHalf(dtype) ? widenHalf(narrowHalf(values, dtype), dtype) : asWide(values, dtype)
-}
-
 /** The index of the first finite value that becomes infinite when stored as `dtype`, or −1. */
 export function findOverflow(values: FloatArray, dtype: FloatDtype): number {
   const limit = ROUNDS_TO_INFINITY[dtype]

@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer'
 import { badInput, type LoraSvdError } from '../errors.ts'
-import type { Float64Matrix, Matrix } from '../matrix/matrix.ts'
+import type { Float64Matrix } from '../matrix/matrix.ts'
 import { type Delimiter, detectDelimiter, splitCells } from './delimiter.ts'
 import { counted, quoted } from './quote.ts'
 
@@ -176,20 +176,4 @@ function cellError(line: number, column: number, cell: string, file: string): Lo
   return badInput(`${file}: line ${line}, column ${column}: ${quoted(cell)} is not a number; ${advice}`, {
     file,
   })
-}
-
-/** The matrix as text without a header: every number in the fewest digits that read back as the same float64. */
-export function writeTextMatrix(A: Matrix, delimiter: ',' | '\t' | ' ' = ','): string {
-  const lines: string[] = []
-  for (let i = 0; i < A.rows; i++) {
-    const row = A.data.subarray(i * A.columns, (i + 1) * A.columns)
-    lines.push(`${Array.from(row, numberText).join(delimiter)}\n`)
-  }
-  return lines.join('')
-}
-
-/** A number as NumPy and pandas read it back, the sign of zero kept. */
-function numberText(x: number): string {
-  if (Number.isFinite(x)) return Object.is(x, -0) ? '-0' : String(x)
-  return Number.isNaN(x) ? 'nan' : x > 0 ? 'inf' : '-inf'
 }

@@ -55,18 +55,6 @@ export function float32BitsToF16(u: number): number {
   return sign | ((significand + half - 1 + ((significand >>> shift) & 1)) >>> shift)
 }
 
-/** The number with these 16 bits. */
-export function halfToNumber(bits: number, dtype: HalfDtype): number {
-  scratchBits[0] = dtype === 'f16' ? f16ToFloat32Bits(bits) : bits << 16
-  return scratchFloat[0]
-}
-
-/** The 16 bits of `x` rounded once, to nearest, ties to even. */
-export function numberToHalf(x: number, dtype: HalfDtype): number {
-  const bits = oddFloat32Bits(x)
-  return dtype === 'f16' ? float32BitsToF16(bits) : float32BitsToBf16(bits)
-}
-
 let f16Table: Uint32Array | undefined
 
 /** Each number widened to float32, exactly. */

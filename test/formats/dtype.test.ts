@@ -5,11 +5,18 @@ import {
   decodeFloats,
   decodeIntegers,
   encodeFloats,
+  type FloatDtype,
   findOverflow,
-  roundFloats,
 } from '../../src/formats/dtype.ts'
-import { type HalfDtype, halfToNumber, narrowHalf, numberToHalf, widenHalf } from '../../src/matrix/half.ts'
+import { type HalfDtype, narrowHalf, widenHalf } from '../../src/matrix/half.ts'
+import type { FloatArray } from '../../src/matrix/matrix.ts'
 import { errorOf, expected } from './fixtures.ts'
+
+const halfToNumber = (bits: number, dtype: HalfDtype) => widenHalf(Uint16Array.of(bits), dtype)[0]
+const numberToHalf = (x: number, dtype: HalfDtype) => narrowHalf(Float64Array.of(x), dtype)[0]
+/** What reading back gives. */
+const roundFloats = (values: FloatArray, dtype: FloatDtype) =>
+  decodeFloats(encodeFloats(values, dtype), dtype)
 
 const EVERY_HALF = Uint16Array.from({ length: 65536 }, (_, i) => i)
 const FORMATS = {

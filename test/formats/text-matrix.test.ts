@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { readTextMatrix, writeTextMatrix } from '../../src/formats/text-matrix.ts'
+import { readTextMatrix } from '../../src/formats/text-matrix.ts'
+import type { Matrix } from '../../src/matrix/matrix.ts'
 import { errorOf, fixtureBytes, numbers, peers } from './fixtures.ts'
 
 const read = (text: string) => readTextMatrix(new TextEncoder().encode(text), 'w.csv')
@@ -10,6 +11,16 @@ const rowsOf = (text: string) => {
 }
 const messageOf = async (text: string) => (await errorOf(() => read(text))).message
 const { NaN: nan, POSITIVE_INFINITY: inf } = Number
+
+/** A matrix as text, every number in the fewest digits that read back as the same float64. */
+function written({ rows, columns, data }: Matrix, delimiter: string): string {
+  const text = (x: number) => {
+    if (Number.isFinite(x)) return Object.is(x, -0) ? '-0' : String(x)
+    return Number.isNaN(x) ? 'nan' : x > 0 ? 'inf' : '-inf'
+  }
+  const row = (i: number) => Array.from(data.subarray(i * columns, (i + 1) * columns), text).join(delimiter)
+  return Array.from({ length: rows }, (_, i) => `${row(i)}\n`).join('')
+}
 
 describe('text of numbers', () => {
   test.each(peers.pandas)('$file: the numbers that pandas wrote', (table) => {
@@ -174,13 +185,8 @@ describe('text of numbers', () => {
     fc.assert(
       fc.property(shape, fc.infiniteStream(fc.double()), delimiter, ([rows, columns], stream, mark) => {
         const A = { rows, columns, data: Float64Array.from([...stream.take(rows * columns)]) }
-        expect(read(writeTextMatrix(A, mark as ','))).toEqual(A)
+        expect(read(written(A, mark))).toEqual(A)
       }),
     )
-  })
-
-  test('numbers are written in the fewest digits', () => {
-    const A = { rows: 2, columns: 2, data: Float64Array.of(0.1, -0, 1e21, nan) }
-    expect(writeTextMatrix(A)).toBe('0.1,-0\n1e+21,nan\n')
   })
 })
