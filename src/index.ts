@@ -43,4 +43,4 @@ export {
 } from './rank/measures.ts'
 export { chooseRank, type RankLimits, type RankRule } from './rank/rules.ts'
 export type { Svd, Vectors } from './svd/types.ts'
-export type { Certificate, TruncatedSvd, TruncationOptions } from './truncation/truncated-svd.ts'
+export type { Certificate, TruncatedSvd, TruncationOptions } from './truncation/types.ts'

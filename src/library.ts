@@ -5,11 +5,8 @@ import type { HalfMatrix, Matrix } from './matrix/matrix.ts'
 import { epsilonOf, numericalRank } from './rank/measures.ts'
 import type { RankRule } from './rank/rules.ts'
 import type { Svd, Vectors } from './svd/types.ts'
-import {
-  type TruncatedSvd,
-  type TruncationOptions,
-  truncatedSvd as truncate,
-} from './truncation/truncated-svd.ts'
+import { truncatedSvd as truncate } from './truncation/truncated-svd.ts'
+import type { TruncatedSvd, TruncationOptions } from './truncation/types.ts'
 
 /**
  * The thin singular value decomposition A = U · diag(S) · Vᵀ in float64: A [m, k], U [m, n], S [n] non-increasing,

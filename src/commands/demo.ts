@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { DemoOptions, DemoOutput } from '../demo/demo.ts'
+import type { DemoOptions, DemoOutput } from '../demo/options.ts'
 import { badUsage } from '../errors.ts'
 import { parseSeed } from '../random/seed.ts'
 import { integer, nonNegative, number, parsedBy } from './options.ts'

@@ -1,5 +1,5 @@
 import { openEngine } from '../engine/open-engine.ts'
-import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
+import { decompositionFlops } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
 import { seedrandomNormals } from '../random/seedrandom-normal.ts'
@@ -8,25 +8,11 @@ import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { demoDocument } from './document.ts'
-import { createNotebookMath, type FloatType } from './math.ts'
-import { measure, type Tolerances } from './measure.ts'
-import { type NotebookOptions, runNotebook } from './notebook.ts'
+import { createNotebookMath } from './math.ts'
+import { measure } from './measure.ts'
+import { runNotebook } from './notebook.ts'
+import type { DemoOptions, DemoOutput } from './options.ts'
 import { demoTables } from './tables.ts'
-
-export interface DemoOptions extends NotebookOptions, Tolerances, EngineRequest {
-  readonly seed: bigint
-  readonly rng: 'seedrandom' | 'torch'
-  readonly dtype: FloatType
-}
-
-export interface DemoOutput {
-  readonly json: boolean
-  readonly quiet: boolean
-  /** Print the matrices in the report, as the notebook does. */
-  readonly show: boolean
-  /** Put the matrices into the JSON document. */
-  readonly matrices: boolean
-}
 
 /** Runs the notebook, reports, and returns the exit code: whether y is allclose to yRef. */
 export async function demo(options: DemoOptions, output: DemoOutput, terminal: Terminal): Promise<number> {

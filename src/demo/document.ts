@@ -1,8 +1,8 @@
 import type { Matrix } from '../matrix/matrix.ts'
 import { jsonDocument, jsonNumber } from '../report/json.ts'
-import type { DemoOptions } from './demo.ts'
 import type { DemoFigures } from './measure.ts'
 import type { Notebook } from './notebook.ts'
+import type { DemoOptions } from './options.ts'
 
 /** The JSON document of `demo`; its fields are those of schemas/demo-1.json. */
 export function demoDocument(

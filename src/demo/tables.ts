@@ -5,10 +5,10 @@ import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
 import { tensorText } from '../report/tensor-text.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import type { DemoOptions } from './demo.ts'
 import { worstEntry } from './document.ts'
 import type { DemoFigures } from './measure.ts'
 import type { Notebook } from './notebook.ts'
+import type { DemoOptions } from './options.ts'
 
 /** Below this a normwise error is what rounding alone gives: NUMERICS.md G for float32, the same margin for float64. */
 const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const

@@ -1,31 +1,14 @@
 import { availableParallelism } from 'node:os'
 import type { Engine } from '../engine/engine.ts'
-import { createLapackEngine, type LapackLibrary } from '../engine/lapack/lapack-engine.ts'
+import { createLapackEngine } from '../engine/lapack/lapack-engine.ts'
 import { createWasmEngine } from '../engine/wasm/wasm-engine.ts'
 import { ExitCode } from '../errors.ts'
 import { jsonDocument, writeJson } from '../report/json.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { type SelfTest, selfTest } from './self-test.ts'
-import { type Speed, speedOf } from './speed.ts'
+import type { EngineReport, Machine } from './findings.ts'
+import { selfTest } from './self-test.ts'
+import { speedOf } from './speed.ts'
 import { doctorTables } from './tables.ts'
-
-export interface Machine {
-  readonly node: string
-  readonly platform: string
-  readonly threads: number
-}
-
-/** One engine as it is found here: what it computes with, whether it is right, how fast; or why it can't be used. */
-export type EngineReport =
-  | {
-      readonly name: 'wasm' | 'lapack'
-      readonly available: true
-      readonly threads: number
-      readonly library?: LapackLibrary
-      readonly selfTest: SelfTest
-      readonly gflops: Speed
-    }
-  | { readonly name: 'wasm' | 'lapack'; readonly available: false; readonly reason: string }
 
 /** Looks at every engine and reports. The exit code is 1 where an engine that is here fails its self-test. */
 export async function doctor(

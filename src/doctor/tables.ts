@@ -1,6 +1,6 @@
 import { table, wrap } from '../report/table.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import type { EngineReport, Machine } from './doctor.ts'
+import type { EngineReport, Machine } from './findings.ts'
 
 /** The report of `doctor`: one row an engine, then what is missing and how to get it. */
 export function doctorTables(

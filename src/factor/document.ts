@@ -1,7 +1,7 @@
 import { epsilonOf, numericalRank } from '../rank/measures.ts'
 import { jsonDocument, jsonNumber } from '../report/json.ts'
-import type { TruncatedSvd } from '../truncation/truncated-svd.ts'
-import type { FactorResult } from './factor.ts'
+import type { TruncatedSvd } from '../truncation/types.ts'
+import type { FactorResult } from './result.ts'
 
 /** The JSON document of `factor`; its fields are those of schemas/factor-1.json. */
 export function factorDocument(result: FactorResult) {

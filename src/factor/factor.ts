@@ -1,8 +1,7 @@
-import type { Engine, EngineName } from '../engine/engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { openEngine } from '../engine/open-engine.ts'
 import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { badInput, badUsage, ExitCode } from '../errors.ts'
-import type { FloatDtype } from '../formats/dtype.ts'
 import { assertFinite } from '../formats/finite.ts'
 import { type NamedMatrix, readMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
 import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
@@ -12,30 +11,18 @@ import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import { removingTemporaries } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { type TruncatedSvd, truncatedSvd } from '../truncation/truncated-svd.ts'
+import { truncatedSvd } from '../truncation/truncated-svd.ts'
+import type { TruncatedSvd } from '../truncation/types.ts'
 import { factorDocument } from './document.ts'
 import { factorsOf } from './factors.ts'
 import { factorsChunks, readFactors } from './factors-file.ts'
 import { measureError } from './measure-error.ts'
 import { type FactorPlan, outputDtype } from './plan.ts'
+import type { FactorResult } from './result.ts'
 import { factorTables } from './tables.ts'
 
 /** Up to this short side the whole spectrum is computed, in a fraction of a second, to be shown around the cut. */
 const WHOLE_SPECTRUM_UP_TO = 512
-
-/** What `factor` found and wrote. */
-export interface FactorResult {
-  readonly plan: FactorPlan
-  readonly source: NamedMatrix
-  readonly engine: EngineName
-  readonly truncation: TruncatedSvd
-  readonly dtype: FloatDtype
-  /** ‖W − B·A‖_F / ‖W‖_F of the factors as they lie on disk. */
-  readonly relativeError: number
-  /** Whether what is on disk does what the rule asked. */
-  readonly holds: boolean
-  readonly bytes: number
-}
 
 /** Reads a matrix, factors it, writes the factors, measures what was written, and reports. Gives the exit code. */
 export async function factor(

@@ -5,7 +5,7 @@ import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { elementCounts, wholeSpectrum } from './document.ts'
-import type { FactorResult } from './factor.ts'
+import type { FactorResult } from './result.ts'
 
 /** The report of `factor`: the spectrum with the cut, then what was kept, lost and written. */
 export function factorTables(

@@ -1,6 +1,6 @@
 import { type Matrix, zeros } from '../matrix/matrix.ts'
 import { rankRange } from '../rank/partial.ts'
-import { type RankLimits, type RankRule, withinLimits } from '../rank/rules.ts'
+import { withinLimits } from '../rank/rules.ts'
 import { excessBound, type Rounding, residualNorms } from './certificate.ts'
 import {
   certifiedTruncation,
@@ -22,20 +22,7 @@ import {
   startBlock,
 } from './krylov.ts'
 import type { Operator } from './operator.ts'
-import type { TruncatedSvd, TruncationEngine, TruncationOptions } from './truncated-svd.ts'
-
-/** What to do, all defaults filled in. */
-export interface TruncationPlan {
-  readonly engine: TruncationEngine
-  readonly rule: RankRule
-  readonly limits: RankLimits
-  /** Seed and name of the random streams. */
-  readonly label: string
-  readonly certify: NonNullable<TruncationOptions['certify']>
-  readonly goal: number
-  /** Most columns of the basis. */
-  readonly cap: number
-}
+import type { TruncatedSvd, TruncationPlan } from './types.ts'
 
 /** Columns more than the rank: with them the last triplets converge as well. */
 const OVERSAMPLING = 8

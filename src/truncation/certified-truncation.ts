@@ -9,7 +9,6 @@ import {
   type ResidualNorms,
   type Rounding,
 } from './certificate.ts'
-import type { TruncationPlan } from './certified-krylov.ts'
 import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
 import { type Arithmetic, columnRange, scaleColumns } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
@@ -18,7 +17,7 @@ import { type KrylovBasis, leadingRitzVectors, type RitzPairs } from './krylov.t
 import { type Triplets, tripletsOn } from './leading-triplets.ts'
 import { type Operator, scaledBy } from './operator.ts'
 import { EPSILON } from './orthonormalize.ts'
-import type { Certificate, Interval, TruncatedSvd } from './truncated-svd.ts'
+import type { Certificate, Interval, TruncatedSvd, TruncationPlan } from './types.ts'
 
 /** A basis with its Ritz pairs and how far they are from singular triplets. */
 export interface View {

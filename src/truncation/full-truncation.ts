@@ -1,9 +1,8 @@
 import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
 import { optimalError, stableRank } from '../rank/measures.ts'
 import { chooseRank } from '../rank/rules.ts'
-import type { TruncationPlan } from './certified-krylov.ts'
 import { EPSILON } from './orthonormalize.ts'
-import type { TruncatedSvd } from './truncated-svd.ts'
+import type { TruncatedSvd, TruncationPlan } from './types.ts'
 
 /** What the full SVD may be off by, in epsilons: 2⁻³³ for float32 data, 2⁻⁵³ for float64, times a modest number. */
 const ERROR_EPSILONS = { f32: 2 ** -10 * 8, f64: 8 } as const

@@ -3,7 +3,7 @@ import type { HalfMatrix, Svd } from '../../src/engine/engine.ts'
 import { type Float64Matrix, type Matrix, matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
 import { torchNormals } from '../../src/random/torch-normal.ts'
 import { scaleColumns } from '../../src/truncation/columns.ts'
-import type { TruncatedSvd } from '../../src/truncation/truncated-svd.ts'
+import type { TruncatedSvd } from '../../src/truncation/types.ts'
 import { orthogonalityError } from '../svd/support.ts'
 import { wasmEngine } from './engines.ts'
 
