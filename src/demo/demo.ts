@@ -6,6 +6,8 @@ import { seedrandomNormals } from '../random/seedrandom-normal.ts'
 import { torchNormals } from '../random/torch-normal.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
+import { shape } from '../report/numbers.ts'
+import { withStatus } from '../report/status.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { demoDocument } from './document.ts'
 import { createNotebookMath } from './math.ts'
@@ -21,8 +23,12 @@ export async function demo(options: DemoOptions, output: DemoOutput, terminal: T
     decompositionFlops(options.d, options.k),
     noticesTo(terminal, output.quiet),
   )
-  const notebook = runNotebook(createNotebookMath(randnOf(options), options.dtype, engine), options)
-  const figures = measure(notebook, options.dtype, options)
+  const math = createNotebookMath(randnOf(options), options.dtype, engine)
+  const status = `decomposing ${shape(options.d, options.k)}`
+  const [notebook, figures] = await withStatus(terminal, output.quiet, status, () => {
+    const notebook = runNotebook(math, options)
+    return [notebook, measure(notebook, options.dtype, options)] as const
+  })
   if (output.json) await writeJson(terminal, demoDocument(options, notebook, figures, output.matrices))
   else if (!output.quiet) await terminal.out(demoTables(options, notebook, figures, output.show, terminal))
   return figures.allclose.allclose ? ExitCode.ok : ExitCode.checkFailed

@@ -9,6 +9,8 @@ import type { Matrix } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
+import { shape } from '../report/numbers.ts'
+import { withStatus } from '../report/status.ts'
 import { removingTemporaries } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
@@ -41,7 +43,10 @@ export async function factor(
     decompositionFlops(W.rows, W.columns),
     noticesTo(terminal, output.quiet),
   )
-  const truncation = truncate(W, source.name, plan, engine)
+  const status = `factoring ${shape(W.rows, W.columns)}`
+  const truncation = await withStatus(terminal, output.quiet, status, () =>
+    truncate(W, source.name, plan, engine),
+  )
   const dtype = outputDtype(plan, source.dtype)
   const chunks = factorsChunks(factorsOf(truncation, truncation.rank), dtype, plan.format)
   const bytes = await removingTemporaries(() => writeFileAtomic(plan.output, chunks, plan))

@@ -18,6 +18,7 @@ export interface Terminal {
   err(text: string): void
   readonly columns: number
   readonly isOutTerminal: boolean
+  readonly isErrTerminal: boolean
   readonly stdin: NodeJS.ReadStream
   readonly paint: ChalkInstance
   readonly paintErr: ChalkInstance
@@ -48,6 +49,7 @@ export function processTerminal(process: NodeJS.Process, flag: boolean | undefin
     },
     columns: Math.max(MIN_COLUMNS, stdout.columns ?? DEFAULT_COLUMNS),
     isOutTerminal: stdout.isTTY === true,
+    isErrTerminal: stderr.isTTY === true,
     // A getter, because looking at process.stdin opens it.
     get stdin() {
       return process.stdin

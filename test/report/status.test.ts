@@ -1,0 +1,41 @@
+import { Chalk } from 'chalk'
+import { expect, test } from 'vitest'
+import { withStatus } from '../../src/report/status.ts'
+
+function fakeTerminal(isErrTerminal: boolean) {
+  const written: string[] = []
+  return {
+    written,
+    terminal: {
+      isErrTerminal,
+      paintErr: new Chalk({ level: 0 }),
+      err: (text: string) => void written.push(text),
+    },
+  }
+}
+
+test('on a terminal the line stands while the work is done, and is gone after it', async () => {
+  const { terminal, written } = fakeTerminal(true)
+  const result = await withStatus(terminal, false, 'factoring 3 × 4', () => {
+    expect(written).toEqual(['factoring 3 × 4 …'])
+    return 12
+  })
+  expect(result).toBe(12)
+  expect(written).toEqual(['factoring 3 × 4 …', '\r\u001b[K'])
+})
+
+test('it is gone also where the work fails', async () => {
+  const { terminal, written } = fakeTerminal(true)
+  const work = () => Promise.reject(new Error('no convergence'))
+  await expect(withStatus(terminal, false, 'factoring', work)).rejects.toThrow('no convergence')
+  expect(written.at(-1)).toBe('\r\u001b[K')
+})
+
+test.each([
+  ['in a pipe', false, false],
+  ['when quiet', true, true],
+])('%s nothing is written', async (_, isErrTerminal, quiet) => {
+  const { terminal, written } = fakeTerminal(isErrTerminal)
+  expect(await withStatus(terminal, quiet, 'factoring', () => 1)).toBe(1)
+  expect(written).toEqual([])
+})
