@@ -1,6 +1,6 @@
 import { type AllcloseResult, allclose } from '../matrix/allclose.ts'
-import { addMultiple, frobeniusNorm } from '../matrix/arithmetic.ts'
-import { type FloatArray, toFloat64 } from '../matrix/matrix.ts'
+import { addMultiple, frobeniusNorm, largestAbs } from '../matrix/arithmetic.ts'
+import { toFloat64 } from '../matrix/matrix.ts'
 import { relativeResidual } from '../matrix/residual.ts'
 import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
 import type { FloatType } from './math.ts'
@@ -52,12 +52,6 @@ export function measure(notebook: Notebook, float: FloatType, tolerances: Tolera
       ratio: factors / W.data.length,
     },
   }
-}
-
-function largestAbs(data: FloatArray): number {
-  let largest = 0
-  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]))
-  return largest
 }
 
 const ratio = (part: number, whole: number) => (whole === 0 ? 0 : part / whole)

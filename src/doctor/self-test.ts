@@ -1,4 +1,5 @@
 import type { Engine } from '../engine/engine.ts'
+import { largestAbs } from '../matrix/arithmetic.ts'
 import { type Float64Matrix, matrix, zeros } from '../matrix/matrix.ts'
 import { seedrandomNormals } from '../random/seedrandom-normal.ts'
 
@@ -21,14 +22,14 @@ export function selfTest(engine: Engine): SelfTest {
   const A = reflected(S)
   const { U, S: found, V } = engine.svd(A, 'thin')
   const unit = ORDER * Number.EPSILON
-  const valuesRatio = largest(found.map((s, i) => s - S[i])) / unit
+  const valuesRatio = largestAbs(found.map((s, i) => s - S[i])) / unit
   const US = matrix(
     ORDER,
     ORDER,
     U.data.map((u, at) => u * found[at % ORDER]),
   )
   const product = engine.multiply(US, V, { transposeB: true })
-  const residualRatio = largest(A.data.map((a, at) => a - product.data[at])) / unit
+  const residualRatio = largestAbs(A.data.map((a, at) => a - product.data[at])) / unit
   return { passed: valuesRatio < PASSING_RATIO && residualRatio < PASSING_RATIO, valuesRatio, residualRatio }
 }
 
@@ -52,5 +53,3 @@ function unitVector(x: Float64Array): Float64Array {
   const length = Math.sqrt(x.reduce((sum, xi) => sum + xi * xi, 0))
   return x.map((xi) => xi / length)
 }
-
-const largest = (x: Float64Array) => x.reduce((most, xi) => Math.max(most, Math.abs(xi)), 0)

@@ -1,4 +1,5 @@
 import { type ErrorPlace, LoraSvdError } from '../errors.ts'
+import { firstNonFinite } from '../matrix/arithmetic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import { quoted } from './quote.ts'
 
@@ -7,13 +8,10 @@ import { quoted } from './quote.ts'
  * the first one by row and column, counted from 1, and says how many there are.
  */
 export function assertFinite(A: Matrix, place: ErrorPlace): void {
-  let first = -1
+  const first = firstNonFinite(A.data)
+  if (first < 0) return
   let count = 0
-  for (let i = 0; i < A.data.length; i++) {
-    if (Number.isFinite(A.data[i])) continue
-    if (count++ === 0) first = i
-  }
-  if (count === 0) return
+  for (let i = first; i < A.data.length; i++) if (!Number.isFinite(A.data[i])) count++
   const [row, column] = [Math.floor(first / A.columns) + 1, (first % A.columns) + 1]
   const where = [place.file, place.tensor === undefined ? undefined : `tensor ${quoted(place.tensor)}`]
   const prefix = where.filter((part) => part !== undefined).join(': ')

@@ -10,10 +10,23 @@ export function addMultiple(A: Matrix, B: Matrix, factor: number): Matrix {
   return { rows: A.rows, columns: A.columns, data }
 }
 
-/** The length of the vector of entries, ‖A‖_F, without overflow or underflow on the way. */
-export function frobeniusNorm(data: FloatArray): number {
+/** max|aᵢ|, NaN where an entry is NaN, 0 for no entries. */
+export function largestAbs(data: FloatArray): number {
   let largest = 0
   for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]))
+  return largest
+}
+
+/** The index of the first entry that is NaN or infinite, or −1. */
+export function firstNonFinite(data: FloatArray): number {
+  // x − x is 0 for finite x only.
+  for (let i = 0; i < data.length; i++) if (data[i] - data[i] !== 0) return i
+  return -1
+}
+
+/** The length of the vector of entries, ‖A‖_F, without overflow or underflow on the way. */
+export function frobeniusNorm(data: FloatArray): number {
+  const largest = largestAbs(data)
   if (largest === 0 || !Number.isFinite(largest)) return largest
   let sum = 0
   for (let i = 0; i < data.length; i++) sum += (data[i] / largest) ** 2

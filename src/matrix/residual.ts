@@ -1,3 +1,4 @@
+import { largestAbs } from './arithmetic.ts'
 import type { Matrix } from './matrix.ts'
 
 /**
@@ -5,8 +6,7 @@ import type { Matrix } from './matrix.ts'
  * is right down to rounding and needs no memory of W's size. W [d, k], B [d, r], A [r, k]; 0 for W = 0 and B·A = 0.
  */
 export function relativeResidual(W: Matrix, B: Matrix, A: Matrix): number {
-  let largest = 0
-  for (let i = 0; i < W.data.length; i++) largest = Math.max(largest, Math.abs(W.data[i]))
+  const largest = largestAbs(W.data)
   // Entries are divided by a power of two near the largest, so that no square over- or underflows.
   const scale = largest === 0 ? 1 : 2 ** -Math.floor(Math.log2(largest))
   const product = new Float64Array(W.columns)

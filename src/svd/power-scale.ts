@@ -1,3 +1,4 @@
+import { largestAbs } from '../matrix/arithmetic.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
 
 const EXPONENT_BIAS = 1023
@@ -40,8 +41,7 @@ function powerSteps(e: number): number[] {
  * 0 for data that are all zero. Every entry must be finite.
  */
 export function scalingExponent(data: FloatArray): number {
-  let largest = 0
-  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]))
+  const largest = largestAbs(data)
   return largest === 0 ? 0 : binaryExponent(largest)
 }
 
