@@ -188,6 +188,27 @@ describe.concurrent('float32 near 0', () => {
   /** In float32 an entry of y near 0 fails allclose here, though the vectors agree to rounding. */
   const UNLUCKY = ['demo', '--rng', 'torch', '--dtype', 'f32', '--seed', '41']
 
+  test('the report names an entry of a vector of any length', async () => {
+    const args = [
+      'demo',
+      '--d',
+      '200000',
+      '--k',
+      '1',
+      '--rank',
+      '1',
+      '--dtype',
+      'f32',
+      '--rtol',
+      '0',
+      '--atol',
+      '0',
+    ]
+    const { code, stdout, stderr } = await runCli(args)
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
+    expect(stdout).toContain('The vectors agree to rounding')
+  })
+
   test('the report names the entry and an --atol that lets it pass', async () => {
     const { code, stdout } = await runCli(UNLUCKY)
     expect(code).toBe(1)
