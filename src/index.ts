@@ -9,7 +9,6 @@
  * ```
  */
 export { LoraSvdError } from './errors.ts'
-export { type Factors, factorsOf } from './factor/factors.ts'
 export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
 export { readStoredTensor, readTensor } from './formats/safetensors.ts'
 export { readSafetensorsHeader } from './formats/safetensors-header.ts'
@@ -42,5 +41,6 @@ export {
   stableRank,
 } from './rank/measures.ts'
 export { chooseRank, type RankLimits, type RankRule } from './rank/rules.ts'
+export { type Factors, factorsOf } from './svd/factors.ts'
 export type { Svd, Vectors } from './svd/types.ts'
 export type { Certificate, TruncatedSvd, TruncationOptions } from './truncation/types.ts'

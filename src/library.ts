@@ -1,7 +1,7 @@
 import type { MultiplyOptions } from './engine/engine.ts'
 import { engineFor } from './engine/engine-for.ts'
 import { decompositionFlops } from './engine/policy.ts'
-import type { HalfMatrix, Matrix } from './matrix/matrix.ts'
+import { floatType, type HalfMatrix, type Matrix } from './matrix/matrix.ts'
 import { epsilonOf, numericalRank } from './rank/measures.ts'
 import type { RankRule } from './rank/rules.ts'
 import type { Svd, Vectors } from './svd/types.ts'
@@ -38,5 +38,5 @@ export function truncatedSvd(
 /** The numerical rank of A, counted as NumPy's `matrix_rank` counts. Throws LoraSvdError 'not-finite'. */
 export function matrixRank(A: Matrix): number {
   const { S } = svd(A, { vectors: 'none' })
-  return numericalRank(S, A.rows, A.columns, epsilonOf[A.data instanceof Float32Array ? 'f32' : 'f64'])
+  return numericalRank(S, A.rows, A.columns, epsilonOf[floatType(A)])
 }

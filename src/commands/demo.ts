@@ -23,7 +23,7 @@ Examples:
 
 Exit codes: 0 y is allclose to yRef · 1 it is not · 2 bad options`
 
-/** \`demo\`: the notebook's experiment for a d, k, rank and seed of one's own. */
+/** `demo`: the notebook's experiment for a d, k, rank and seed of one's own. */
 export function addDemo(program: Command, run: Run): void {
   program
     .command('demo')

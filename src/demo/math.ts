@@ -4,9 +4,7 @@ import { defineFactory, type TypedFunctions } from '../mathjs/define-factory.ts'
 import { createFloatMatrixClass, type FloatMatrix, type FloatMatrixClass } from '../mathjs/float-matrix.ts'
 import { createFloatAdd, createFloatTranspose, floatMultiplyFactory } from '../mathjs/operations.ts'
 import { type SvdOptions, svdFactory } from '../mathjs/svd.ts'
-import { type FloatArray, leadingColumns, type Matrix } from '../matrix/matrix.ts'
-
-export type FloatType = 'f32' | 'f64'
+import { type FloatArray, type FloatType, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 
 /** The mathjs functions that the notebook uses, all on FloatMatrix; `randn` draws from one stream. */
 export interface NotebookMath {

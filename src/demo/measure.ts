@@ -1,9 +1,8 @@
 import { type AllcloseResult, allclose } from '../matrix/allclose.ts'
 import { addMultiple, frobeniusNorm, largestAbs } from '../matrix/arithmetic.ts'
-import { toFloat64 } from '../matrix/matrix.ts'
+import { type FloatType, toFloat64 } from '../matrix/matrix.ts'
 import { relativeResidual } from '../matrix/residual.ts'
 import { epsilonOf, numericalRank, optimalError } from '../rank/measures.ts'
-import type { FloatType } from './math.ts'
 import type { Notebook } from './notebook.ts'
 
 export interface Tolerances {

@@ -27,11 +27,15 @@ export interface Notebook {
 
 /** The notebook, cell by cell. */
 export function runNotebook(math: NotebookMath, options: NotebookOptions): Notebook {
-  const { d, k, rank, truncate: r } = options
+  const { d, k, rank, truncate: r, noise } = options
 
   // W matrix dimensions d, k: generate a rank-deficient matrix
-  let W = drawW(math, options)
-  for (let draw = 1; draw < options.draw; draw++) W = drawW(math, options)
+  const drawW = () => {
+    const lowRank = math.multiply(math.randn(d, rank), math.randn(rank, k))
+    return noise === 0 ? lowRank : math.add(lowRank, math.scale(noise, math.randn(d, k)))
+  }
+  let W = drawW()
+  for (let draw = 1; draw < options.draw; draw++) W = drawW()
 
   // W = U · diag(S) · Vᵀ, and the first r directions of it
   const { U, S, V } = math.svd(W)
@@ -48,9 +52,4 @@ export function runNotebook(math: NotebookMath, options: NotebookOptions): Noteb
   const y = math.add(math.multiply(math.multiply(B, A), x), bias)
 
   return { W, S: S.toArray(), B, A, bias, x, yRef, y }
-
-  function drawW(math: NotebookMath, { noise }: NotebookOptions): FloatMatrix {
-    const lowRank = math.multiply(math.randn(d, rank), math.randn(rank, k))
-    return noise === 0 ? lowRank : math.add(lowRank, math.scale(noise, math.randn(d, k)))
-  }
 }

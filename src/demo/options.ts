@@ -1,5 +1,5 @@
 import type { EngineRequest } from '../engine/policy.ts'
-import type { FloatType } from './math.ts'
+import type { FloatType } from '../matrix/matrix.ts'
 import type { Tolerances } from './measure.ts'
 import type { NotebookOptions } from './notebook.ts'
 

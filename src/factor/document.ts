@@ -1,3 +1,4 @@
+import { floatType } from '../matrix/matrix.ts'
 import { epsilonOf, numericalRank } from '../rank/measures.ts'
 import { jsonDocument, jsonNumber } from '../report/json.ts'
 import type { TruncatedSvd } from '../truncation/types.ts'
@@ -37,7 +38,7 @@ function certificateOf({ certificate }: TruncatedSvd) {
 /** All singular values with what only they tell; undefined where only the leading ones are known. */
 export function wholeSpectrum({ source: { matrix: W }, truncation: { spectrum } }: FactorResult) {
   if (spectrum === undefined) return undefined
-  const epsilon = epsilonOf[W.data instanceof Float32Array ? 'f32' : 'f64']
+  const epsilon = epsilonOf[floatType(W)]
   return { S: spectrum, numericalRank: numericalRank(spectrum, W.rows, W.columns, epsilon) }
 }
 

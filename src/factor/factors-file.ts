@@ -8,7 +8,7 @@ import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-wri
 import { openFile } from '../formats/source.ts'
 import type { Chunks } from '../formats/write-atomic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
-import type { Factors } from './factors.ts'
+import type { Factors } from '../svd/factors.ts'
 import type { FactorsFormat } from './plan.ts'
 
 /** The names of the two factors in the file. */

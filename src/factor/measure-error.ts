@@ -1,7 +1,7 @@
 import type { Engine } from '../engine/engine.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import { relativeResidual } from '../matrix/residual.ts'
-import type { Factors } from './factors.ts'
+import type { Factors } from '../svd/factors.ts'
 
 /** Norms between these have squares, and sums of squares of any number of entries, that stay in range. */
 const SQUARABLE = { atLeast: 1e-140, atMost: 1e140 }

@@ -1,7 +1,13 @@
-import { fromRows, type Matrix, toFloat32, toFloat64, toRows } from '../matrix/matrix.ts'
+import {
+  type FloatType,
+  floatType,
+  fromRows,
+  type Matrix,
+  toFloat32,
+  toFloat64,
+  toRows,
+} from '../matrix/matrix.ts'
 import { defineFactory, type TypedFunctions } from './define-factory.ts'
-
-export type FloatType = 'f32' | 'f64'
 
 /** A mathjs matrix over one typed array; everything a DenseMatrix can do, it can. */
 export interface FloatMatrix {
@@ -37,7 +43,7 @@ export const createFloatMatrixClass = defineFactory(
       constructor(flat: Matrix) {
         super(undefined, 'number')
         this.#flat = flat
-        this.#float = flat.data instanceof Float32Array ? 'f32' : 'f64'
+        this.#float = floatType(flat)
         this._size = [flat.rows, flat.columns]
       }
 

@@ -1,7 +1,8 @@
 import type { EngineFor } from '../engine/engine-for.ts'
 import { decompositionFlops } from '../engine/policy.ts'
-import { type Matrix, matrix, toFloat32, toRows, transpose } from '../matrix/matrix.ts'
+import { floatType, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
+import { factorsOf } from '../svd/factors.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
 import { defineFactory, type TypedFunctions } from './define-factory.ts'
 import { requireFiniteEntries } from './finite.ts'
@@ -56,14 +57,11 @@ function approximate<M>(
   requireFiniteEntries('lowRank', W)
   const rule = ruleOf(options, Math.min(W.rows, W.columns))
   const engine = engineFor(decompositionFlops(W.rows, W.columns))
-  const { U, S, V, rank, optimalError } = truncatedSvd(W, rule, { engine })
-  const inTypeOfW = W.data instanceof Float32Array ? toFloat32 : (M: Matrix) => M
-  const US = matrix(
-    U.rows,
-    rank,
-    U.data.map((u, at) => u * S[at % rank]),
-  )
-  return { B: convert(inTypeOfW(US)), A: convert(inTypeOfW(transpose(V))), rank, error: optimalError }
+  const truncated = truncatedSvd(W, rule, { engine })
+  const { B, A } = factorsOf(truncated, truncated.rank)
+  const inTypeOfW = floatType(W) === 'f32' ? toFloat32 : (M: Matrix) => M
+  const { rank, optimalError } = truncated
+  return { B: convert(inTypeOfW(B)), A: convert(inTypeOfW(A)), rank, error: optimalError }
 }
 
 function ruleOf(options: LowRankOptions, most: number): RankRule {

@@ -1,6 +1,6 @@
 import type { EngineFor } from '../engine/engine-for.ts'
 import { decompositionFlops } from '../engine/policy.ts'
-import { type Matrix, matrix, toFloat32 } from '../matrix/matrix.ts'
+import { floatType, type Matrix, matrix, toFloat32 } from '../matrix/matrix.ts'
 import { epsilonOf, rankTolerance } from '../rank/measures.ts'
 import { defineFactory, type TypedFunctions } from './define-factory.ts'
 import { requireFiniteEntries } from './finite.ts'
@@ -26,9 +26,9 @@ function pseudoInverse(engineFor: EngineFor, A: Matrix): Matrix {
   requireFiniteEntries('pinv', A)
   const engine = engineFor(decompositionFlops(A.rows, A.columns))
   const { U, S, V } = engine.svd(A, 'thin')
-  const isFloat32 = A.data instanceof Float32Array
-  const zero = rankTolerance(S, A.rows, A.columns, epsilonOf[isFloat32 ? 'f32' : 'f64'])
+  const type = floatType(A)
+  const zero = rankTolerance(S, A.rows, A.columns, epsilonOf[type])
   const scaled = V.data.map((v, at) => (S[at % S.length] > zero ? v / S[at % S.length] : 0))
   const inverse = engine.multiply(matrix(V.rows, V.columns, scaled), U, { transposeB: true })
-  return isFloat32 ? toFloat32(inverse) : inverse
+  return type === 'f32' ? toFloat32(inverse) : inverse
 }

@@ -1,6 +1,6 @@
 import type { EngineFor } from '../engine/engine-for.ts'
 import { decompositionFlops } from '../engine/policy.ts'
-import type { Matrix } from '../matrix/matrix.ts'
+import { floatType, type Matrix } from '../matrix/matrix.ts'
 import { epsilonOf, numericalRank } from '../rank/measures.ts'
 import { defineFactory, type TypedFunctions } from './define-factory.ts'
 import { requireFiniteEntries } from './finite.ts'
@@ -19,7 +19,7 @@ export const rankFactory = (engineFor: EngineFor) =>
         requireFiniteEntries('rank', A)
         const { S } = engineFor(decompositionFlops(A.rows, A.columns)).svd(A, 'none')
         if (tolerance !== undefined) return S.reduce((count, s) => count + (s > tolerance ? 1 : 0), 0)
-        return numericalRank(S, A.rows, A.columns, epsilonOf[A.data instanceof Float32Array ? 'f32' : 'f64'])
+        return numericalRank(S, A.rows, A.columns, epsilonOf[floatType(A)])
       }
       const ofFlat = ({ flat }: FloatMatrix, tolerance?: number) => rank(flat, tolerance)
       const ofDense = (A: { toArray(): number[][] }, tolerance?: number) =>

@@ -15,6 +15,10 @@ export interface HalfMatrix {
 
 export type FloatArray = Float32Array | Float64Array
 export type Float64Matrix = Matrix<Float64Array>
+/** The float types by their short names. */
+export type FloatType = 'f32' | 'f64'
+
+export const floatType = (A: Matrix): FloatType => (A.data instanceof Float32Array ? 'f32' : 'f64')
 
 /** Wraps row-major `data` as a `rows` × `columns` matrix without copying. Throws RangeError when the length differs. */
 export function matrix<T extends FloatArray>(rows: number, columns: number, data: T): Matrix<T> {

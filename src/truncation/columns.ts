@@ -1,15 +1,20 @@
 /** Matrices taken apart and put together by columns. */
-import { type FloatArray, type Matrix, matrix, toFloat32, toFloat64 } from '../matrix/matrix.ts'
+import {
+  type FloatArray,
+  type FloatType,
+  type Matrix,
+  matrix,
+  toFloat32,
+  toFloat64,
+} from '../matrix/matrix.ts'
 
 /** The float type that sums and products are formed in. */
-export type Arithmetic = 'f32' | 'f64'
+export type Arithmetic = FloatType
 
 /** A in the given float type; A itself when it is in it already. */
 export function inArithmetic(A: Matrix, arithmetic: Arithmetic): Matrix {
   return arithmetic === 'f32' ? toFloat32(A) : toFloat64(A)
 }
-
-export const arithmeticOf = (A: Matrix): Arithmetic => (A.data instanceof Float32Array ? 'f32' : 'f64')
 
 function like(A: Matrix, length: number): FloatArray {
   return A.data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)

@@ -1,4 +1,4 @@
-import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
+import { floatType, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 import { optimalError, stableRank } from '../rank/measures.ts'
 import { chooseRank } from '../rank/rules.ts'
 import { EPSILON } from './orthonormalize.ts'
@@ -11,7 +11,7 @@ const ERROR_EPSILONS = { f32: 2 ** -10 * 8, f64: 8 } as const
 export function fullTruncation(A: Matrix, { engine, rule, limits }: TruncationPlan): TruncatedSvd {
   const { U, S, V } = engine.svd(A, 'thin')
   const rank = S.length === 0 ? 0 : chooseRank(S, rule, limits)
-  const precision = A.data instanceof Float32Array ? 'f32' : 'f64'
+  const precision = floatType(A)
   const largest = S[0] ?? 0
   const error = optimalError(S, rank)
   const allowance = largest > 0 ? ERROR_EPSILONS[precision] * EPSILON[precision] * Math.sqrt(S.length) : 0

@@ -1,8 +1,7 @@
 import type { Engine } from '../engine/engine.ts'
-import { type Float64Matrix, type Matrix, zeros } from '../matrix/matrix.ts'
+import { type Float64Matrix, floatType, type Matrix, zeros } from '../matrix/matrix.ts'
 import {
   type Arithmetic,
-  arithmeticOf,
   besideColumns,
   columnSquares,
   columnsAt,
@@ -46,7 +45,7 @@ export function orthonormalize(
 ): Orthonormalized {
   const room = X.rows - against.reduce((sum, V) => sum + V.columns, 0)
   const wanted = Math.max(0, Math.min(X.columns, room))
-  const arithmetic = arithmeticOf(X)
+  const arithmetic = floatType(X)
   const noise = (NOISE_EPSILONS * EPSILON[arithmetic]) ** 2
   let basis = inArithmetic(zeros(X.rows, 0), arithmetic)
   let rest = X
@@ -76,7 +75,7 @@ function settled(engine: BlockEngine, Q: Matrix, against: readonly Matrix[]): Ma
   for (let pass = 0; pass < MOST_PASSES; pass++) {
     Y = without(engine, Y, against)
     const { transform, smallestPivot } = choleskyBasis(engine.gram(Y), new Float64Array(Y.columns), Y.columns)
-    Y = engine.multiply(Y, inArithmetic(transform, arithmeticOf(Y)))
+    Y = engine.multiply(Y, inArithmetic(transform, floatType(Y)))
     if (smallestPivot > SETTLED) break
   }
   return Y

@@ -9,7 +9,7 @@ const N = 200
 /** Singular values of noise whose largest is about 1. */
 const noise = engine.svd(gaussian(M, N, 11), 'none').S.map((s) => s / (Math.sqrt(M) + Math.sqrt(N)))
 
-/** Spectrum, rank, and the width of the interval that must be reached (NUMERICS B.5). */
+/** Spectrum, rank, and the width of the interval that must be reached. */
 const cases: readonly (readonly [string, (i: number) => number, number, number])[] = [
   ['noise + 16 spikes', (i) => (i < 16 ? 4 - i / 8 : noise[i]), 16, 1.4e-6],
   ['noise + 16 spikes, into the noise', (i) => (i < 16 ? 4 - i / 8 : noise[i]), 32, 1e-2],

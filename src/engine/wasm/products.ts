@@ -1,10 +1,10 @@
 /** multiply and gram: operands are copied into the shared memory, the left one in slabs of bounded size. */
-import { type Float64Matrix, type Matrix, zeros } from '../../matrix/matrix.ts'
+import { type Float64Matrix, floatType, type Matrix, zeros } from '../../matrix/matrix.ts'
 import type { MultiplyOptions } from '../engine.ts'
 import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/multiply.ts'
 import { withBlocks } from './memory.ts'
 import type { WasmRuntime } from './runtime.ts'
-import { bytesPerEntry, copyIn, copyOut, floats, floatType, TypeCode } from './storage.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, TypeCode } from './storage.ts'
 import { emptyTask, Kind } from './task.ts'
 import { tileGrid } from './tiles.ts'
 

@@ -1,20 +1,11 @@
 /** A matrix that stays in the shared memory, in the type it came in, until it is released. */
-import type { Matrix } from '../../matrix/matrix.ts'
+import { type FloatType, floatType, type Matrix } from '../../matrix/matrix.ts'
 import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
 import { checkInner } from '../js/multiply.ts'
 import { checkResidual } from '../js/resident.ts'
 import { withBlocks } from './memory.ts'
 import type { WasmRuntime } from './runtime.ts'
-import {
-  bytesPerEntry,
-  copyIn,
-  copyOut,
-  type FloatType,
-  floats,
-  floatType,
-  storageType,
-  TypeCode,
-} from './storage.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, storageType, TypeCode } from './storage.ts'
 import { emptyTask, Kind, type Task } from './task.ts'
 import { tileGrid } from './tiles.ts'
 

@@ -1,11 +1,10 @@
 /** Matrices on their way into and out of the shared memory. */
-import type { Matrix } from '../../matrix/matrix.ts'
+import { type FloatType, floatType, type Matrix } from '../../matrix/matrix.ts'
 import type { HalfMatrix } from '../engine.ts'
 
 /** Storage types as assembly/widen.ts numbers them. */
 export const TypeCode = { f32: 0, f64: 1, bf16: 2, f16: 3 } as const
 export type StorageType = keyof typeof TypeCode
-export type FloatType = 'f32' | 'f64'
 
 const BYTES = { f32: 4, f64: 8, bf16: 2, f16: 2 } as const
 
@@ -15,8 +14,6 @@ export function storageType(A: Matrix | HalfMatrix): StorageType {
   if ('dtype' in A) return A.dtype
   return floatType(A)
 }
-
-export const floatType = (A: Matrix): FloatType => (A.data instanceof Float32Array ? 'f32' : 'f64')
 
 /** Copies entries [from, to) of A to `address`. */
 export function copyIn(
