@@ -1,19 +1,11 @@
 import { expect, it } from 'vitest'
-import type { Engine, HalfMatrix } from '../../src/engine/engine.ts'
+import type { Engine } from '../../src/engine/engine.ts'
 import { jsEngine } from '../../src/engine/js/js-engine.ts'
 import { multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
-import { narrowHalf, widenHalf } from '../../src/matrix/half.ts'
-import {
-  fromRows,
-  identity,
-  type Matrix,
-  matrix,
-  toFloat64,
-  transpose,
-  zeros,
-} from '../../src/matrix/matrix.ts'
+import { fromRows, identity, matrix, toFloat64, transpose, zeros } from '../../src/matrix/matrix.ts'
 import { EPS } from '../svd/support.ts'
 import { describeLapack } from './lapack-suite.ts'
+import { testResident as testResidentInAllTypes } from './resident-suite.ts'
 import { absolute, generator, largestExcess, randomMatrix, sameBits } from './support.ts'
 
 describeLapack({
@@ -99,79 +91,25 @@ function testGram(engine: Engine): void {
 }
 
 function testResident(engine: Engine): void {
-  const storages = ['f32', 'f64', 'bf16', 'f16'] as const
-  const stored = (m: number, n: number, type: (typeof storages)[number], random: () => number) => {
-    if (type === 'f32' || type === 'f64') {
-      const A = randomMatrix(m, n, type, random)
-      return { A, values: toFloat64(A) }
-    }
-    const data = narrowHalf(randomMatrix(m, n, 'f64', random).data, type)
-    const A: HalfMatrix = { rows: m, columns: n, dtype: type, data }
-    return { A, values: toFloat64(matrix(m, n, widenHalf(data, type))) }
-  }
-  const transposed = (A: Matrix, B: Matrix) => plainMultiply(A, B, { transposeA: true })
-
-  for (const type of storages) {
-    it.each(['f32', 'f64'] as const)(`multiplies, stored as ${type}, by %s`, (operand) => {
-      const random = generator(11)
-      for (const [m, n, b] of [
-        [0, 3, 2],
-        [3, 0, 2],
-        [3, 2, 0],
-        [1, 1, 1],
-        [7, 5, 3],
-        [130, 67, 9],
-        // several panels of rows
-        [70, 9000, 2],
-      ]) {
-        const { A, values } = stored(m, n, type, random)
-        const X = randomMatrix(n, b, operand, random)
-        const Y = randomMatrix(m, b, operand, random)
-        const [absA, absX, absY] = [values, X, Y].map(absolute)
-        const eps = operand === 'f32' ? 2 ** -23 : EPS
-        const held = engine.resident(A)
-        expect([held.rows, held.columns]).toEqual([m, n])
-        const AX = held.multiply(X)
-        const truth = plainMultiply(values, toFloat64(X))
-        const bound = plainMultiply(absA, absX)
-        expect(largestExcess(AX, truth, bound, (n + 2) * eps)).toBeLessThanOrEqual(1)
-        const AtY = held.multiplyTransposed(Y)
-        const boundT = transposed(absA, absY)
-        expect(
-          largestExcess(AtY, transposed(values, toFloat64(Y)), boundT, (m + 2) * eps),
-        ).toBeLessThanOrEqual(1)
-        const normal = held.multiplyNormal(X)
-        const boundN = transposed(absA, bound)
-        expect(
-          largestExcess(normal, transposed(values, truth), boundN, (m + n + 4) * eps),
-        ).toBeLessThanOrEqual(1)
-        for (const product of [AX, AtY, normal]) expect(product.data.constructor).toBe(X.data.constructor)
-      }
-    })
-
-    it(`sums squares in float64, stored as ${type}`, () => {
-      const random = generator(12)
-      for (const [m, n, r] of [
-        [0, 4, 1],
-        [1, 1, 1],
-        [129, 260, 5],
-        [33, 515, 0],
-        [70, 9000, 3],
-      ]) {
-        const { A, values } = stored(m, n, type, random)
-        const B = randomMatrix(m, r, 'f64', random)
-        const C = randomMatrix(r, n, 'f32', random)
-        const held = engine.resident(A)
-        const oracle = jsEngine.resident(values)
-        const exact = oracle.frobeniusSquared()
-        expect(Math.abs(held.frobeniusSquared() - exact)).toBeLessThanOrEqual(m * n * EPS * exact)
-        const error = Math.abs(held.residualSquared(B, C) - oracle.residualSquared(B, C))
-        // relative to the sizes that cancel
-        const scale = exact + jsEngine.resident(plainMultiply(absolute(B), absolute(C))).frobeniusSquared()
-        expect(error).toBeLessThanOrEqual((m * n + r) * EPS * scale)
-      }
-    })
-  }
+  testResidentInAllTypes(engine, {
+    products: [
+      [0, 3, 2],
+      [3, 0, 2],
+      [3, 2, 0],
+      [1, 1, 1],
+      [7, 5, 3],
+      [130, 67, 9],
+      // several panels of rows
+      [70, 9000, 2],
+    ],
+    sums: [
+      [0, 4, 1],
+      [1, 1, 1],
+      [129, 260, 5],
+      [33, 515, 0],
+      [70, 9000, 3],
+    ],
+  })
 
   it('finds the distance of nearly equal matrices without cancellation, and leaves A as it was', () => {
     const random = generator(13)
