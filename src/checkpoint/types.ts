@@ -1,0 +1,80 @@
+import type { StoredDtype } from '../formats/dtype.ts'
+import type { SafetensorsDtype } from '../formats/safetensors-dtype.ts'
+import type { Matrix } from '../matrix/matrix.ts'
+
+/** Where the numbers of a tensor lie. Plain data, so that a worker can be sent it. */
+export type TensorSource =
+  /** The bytes [begin, end) of a file: row-major, little-endian. */
+  | { readonly kind: 'range'; readonly file: string; readonly begin: number; readonly end: number }
+  /** A file, or one array of it, that can only be read whole: .npy, .npz, text. */
+  | { readonly kind: 'file'; readonly file: string; readonly array?: string }
+  /** Read already, as from standard input. */
+  | { readonly kind: 'memory'; readonly matrix: Matrix }
+
+/** A tensor as a checkpoint stores it. */
+export interface StoredTensor {
+  readonly name: string
+  readonly dtype: SafetensorsDtype
+  readonly shape: readonly number[]
+  /** Stored bytes. */
+  readonly bytes: number
+  readonly source: TensorSource
+}
+
+/** What tells that a file is still the one that was opened. */
+export interface FileIdentity {
+  readonly path: string
+  readonly bytes: number
+  readonly modified: string
+  readonly inode: string
+}
+
+/** A set of named tensors, wherever it lies. Only headers have been read. */
+export interface Checkpoint {
+  /** As the user named it. */
+  readonly path: string
+  /** The folder that holds it, links followed, where it is a folder. */
+  readonly folder?: string
+  /** In the order of the files, and in each of the data. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+  /** `__metadata__` of the first file. */
+  readonly metadata: ReadonlyMap<string, string>
+  readonly files: readonly FileIdentity[]
+  /** config.json of a model's folder. */
+  readonly config?: Readonly<Record<string, unknown>>
+  /** adapter_config.json of an adapter's folder. */
+  readonly adapterConfig?: Readonly<Record<string, unknown>>
+  /** What a user should know and what stops nothing. */
+  readonly warnings: readonly string[]
+}
+
+/** A tensor, or a part of one, seen as a matrix [rows, columns]. Plain data. */
+export interface WeightMatrix {
+  /** The tensor's name; `name[3]` for the fourth of a stack of experts. */
+  readonly name: string
+  /** The tensor's name as stored. */
+  readonly tensor: string
+  readonly rows: number
+  readonly columns: number
+  readonly dtype: StoredDtype
+  /** Stored bytes of this matrix. */
+  readonly bytes: number
+  readonly source: TensorSource
+  /** How the tensor's shape became a matrix; `conv` is [out, in·kh·kw]. */
+  readonly view: 'matrix' | 'conv' | 'expert'
+  /** The shape as stored. */
+  readonly storedShape: readonly number[]
+}
+
+/** What is not looked at, and why. */
+export interface Skipped {
+  readonly name: string
+  readonly reason: string
+}
+
+/** The same matrix in two checkpoints: same name, same shape. */
+export interface MatrixPair {
+  readonly name: string
+  readonly base: WeightMatrix
+  readonly tuned: WeightMatrix
+}
