@@ -10,11 +10,13 @@ const LAYERS = [
   ['errors.ts', 'version.ts'],
   ['matrix'],
   ['random', 'formats', 'rank', 'svd'],
-  ['engine', 'terminal'],
-  ['truncation'],
+  ['checkpoint', 'engine', 'terminal'],
+  ['adapter', 'jobs', 'truncation'],
+  ['spectrum'],
   ['mathjs', 'report', 'library.ts'],
-  ['factor', 'demo', 'doctor'],
-  ['commands', 'index.ts', 'mathjs.ts'],
+  ['factor', 'demo', 'doctor', 'inspect', 'verify'],
+  ['extract'],
+  ['commands', 'index.ts', 'mathjs.ts', 'job-worker.ts'],
   ['cli.ts'],
 ]
 

@@ -1,8 +1,7 @@
 import { type Command, Option } from 'commander'
 import type { EngineRequest } from '../engine/policy.ts'
 import { type FactorFlags, planFactor } from '../factor/plan.ts'
-import { parseSeed } from '../random/seed.ts'
-import { integer, number, parsedBy } from './options.ts'
+import { addLimits, addRules, common } from './options.ts'
 import type { Run } from './run.ts'
 
 const EXAMPLES = `
@@ -17,7 +16,7 @@ Exit codes: 0 done · 1 what was written misses the --energy or --error asked fo
 
 /** `factor`: one matrix of one's own, as its two factors. */
 export function addFactor(program: Command, run: Run): void {
-  program
+  const command = program
     .command('factor')
     .summary('one matrix of your own as two factors')
     .description(
@@ -29,34 +28,12 @@ export function addFactor(program: Command, run: Run): void {
     .addOption(new Option('-o, --out <path>', 'output: .safetensors or .npz').makeOptionMandatory())
     .addOption(new Option('--tensor <name>', 'which tensor or array of the file'))
     .addOption(new Option('-f, --force', 'replace an existing output').default(false))
-    .optionsGroup('The rank, by one of:')
-    .addOption(new Option('--rank <r>', 'this rank').argParser(integer(1)))
-    .addOption(
-      new Option('--energy <share>', 'the least rank that keeps this share of ‖W‖_F²').argParser(
-        number('a share above 0 and below 1', (x) => x > 0 && x < 1),
-      ),
-    )
-    .addOption(
-      new Option('--error <e>', 'the least rank with ‖W − B·A‖_F ≤ e·‖W‖_F').argParser(
-        number('a number above 0 and below 1', (x) => x > 0 && x < 1),
-      ),
-    )
-    .optionsGroup('Its limits:')
-    .addOption(new Option('--min-rank <r>', 'no rank below this').argParser(integer(1)))
-    .addOption(new Option('--max-rank <r>', 'no rank above this').argParser(integer(1)))
-    .addOption(new Option('--multiple-of <m>', 'round the rank up to a multiple').argParser(integer(1)))
+  addRules(command, { energy: '‖W‖_F²', error: 'the least rank with ‖W − B·A‖_F ≤ e·‖W‖_F' })
+  addLimits(command)
+  command
     .optionsGroup('The bound on the best error:')
-    .addOption(
-      new Option(
-        '--certify <how>',
-        'default holds but for a chance of 1e-9; strict always, and takes longer; none saves time',
-      )
-        .choices(['default', 'strict', 'none'])
-        .default('default'),
-    )
-    .addOption(
-      new Option('--seed <n>', 'seed of the random start').default(0n, '0').argParser(parsedBy(parseSeed)),
-    )
+    .addOption(common.certify())
+    .addOption(common.seed())
     .optionsGroup('What is written:')
     .addOption(
       new Option('--dtype <float>', "float type of the factors (default: the input's own)").choices([

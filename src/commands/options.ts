@@ -1,5 +1,6 @@
-import { InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LoraSvdError } from '../errors.ts'
+import { parseSeed } from '../random/seed.ts'
 
 /** Parsers of option values for commander: each throws InvalidArgumentError with what it expected, as half a sentence. */
 
@@ -38,6 +39,35 @@ export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
   }
 }
 
+/** An option that may be given several times: its values in order. */
+export const patterns = (flags: string, description: string): Option =>
+  new Option(flags, description)
+    .argParser((text: string, before: readonly string[]) => [...before, text])
+    .default([], 'none')
+
+const share = (bounds: string) => number(bounds, (x) => x > 0 && x < 1)
+
+/** The rules that choose a rank from one spectrum; the texts say of what the energy is and what the error means. */
+export function addRules(command: Command, { energy, error }: { energy: string; error: string }): void {
+  command
+    .optionsGroup('The rank, by one of:')
+    .addOption(new Option('--rank <r>', 'this rank').argParser(integer(1)))
+    .addOption(
+      new Option('--energy <share>', `the least rank that keeps this share of ${energy}`).argParser(
+        share('a share above 0 and below 1'),
+      ),
+    )
+    .addOption(new Option('--error <e>', error).argParser(share('a number above 0 and below 1')))
+}
+
+export function addLimits(command: Command): void {
+  command
+    .optionsGroup('Its limits:')
+    .addOption(new Option('--min-rank <r>', 'no rank below this').argParser(integer(1)))
+    .addOption(new Option('--max-rank <r>', 'no rank above this').argParser(integer(1)))
+    .addOption(new Option('--multiple-of <m>', 'round the rank up to a multiple').argParser(integer(1)))
+}
+
 /** More threads than any machine this runs on has. */
 const MAX_THREADS = 256
 
@@ -61,5 +91,15 @@ export const common = {
     new Option('--threads <n>', 'threads that compute (default: those of this machine)')
       .argParser(integer(1, MAX_THREADS))
       .env('LORA_SVD_THREADS'),
+  certify: () =>
+    new Option(
+      '--certify <how>',
+      'default holds but for a chance of 1e-9; strict always, and takes longer; none saves time',
+    )
+      .choices(['default', 'strict', 'none'])
+      .default('default'),
+  seed: () =>
+    new Option('--seed <n>', 'seed of the random start').default(0n, '0').argParser(parsedBy(parseSeed)),
+  memory: () => new Option('--memory <size>', 'for the matrices in work, such as 4GiB').argParser(byteSize),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

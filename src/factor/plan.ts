@@ -1,6 +1,7 @@
 import { extname } from 'node:path'
 import { badUsage } from '../errors.ts'
 import type { FloatDtype, StoredDtype } from '../formats/dtype.ts'
+import { askedLimits, askedMatrixRule } from '../rank/asked.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 
 /** How the error of the best factors is bounded: 'strict' leaves nothing to chance, 'none' saves the time. */
@@ -50,7 +51,8 @@ export function planFactor(input: string, flags: FactorFlags): FactorPlan {
       `--dtype bf16: NumPy has no bf16; use --dtype f16 or f32, or an output that ends in .safetensors`,
     )
   }
-  const [rule, limits] = [ruleOf(flags), limitsOf(flags)]
+  const rule = askedMatrixRule(flags, '--rank 8, --energy 0.99, --error 0.05')
+  const limits = askedLimits(flags)
   return { input, tensor, output: out, format, dtype, rule, limits, certify, seed, force }
 }
 
@@ -69,30 +71,5 @@ function formatOf(output: string): FactorsFormat {
       return 'npz'
     default:
       throw badUsage(`--out ${output}: the name must end in .safetensors or .npz, which says the format`)
-  }
-}
-
-function ruleOf({ rank, energy, error }: FactorFlags): RankRule {
-  const rules: RankRule[] = []
-  if (rank !== undefined) rules.push({ kind: 'rank', rank })
-  if (energy !== undefined) rules.push({ kind: 'energy', energy })
-  if (error !== undefined) rules.push({ kind: 'error', error })
-  if (rules.length === 1) return rules[0]
-  const given = rules.map(({ kind }) => `--${kind}`).join(', ')
-  throw badUsage(
-    rules.length === 0
-      ? 'no rank rule: give one of --rank 8, --energy 0.99, --error 0.05'
-      : `${given} each choose the rank: give only one of them`,
-  )
-}
-
-function limitsOf({ minRank, maxRank, multipleOf }: FactorFlags): RankLimits {
-  if (minRank !== undefined && maxRank !== undefined && minRank > maxRank) {
-    throw badUsage(`--min-rank ${minRank} is above --max-rank ${maxRank}; make it ${maxRank} or less`)
-  }
-  return {
-    ...(minRank !== undefined && { minRank }),
-    ...(maxRank !== undefined && { maxRank }),
-    ...(multipleOf !== undefined && { multipleOf }),
   }
 }

@@ -1,0 +1,30 @@
+import type { Float64Matrix } from '../matrix/matrix.ts'
+import type { MatrixRule } from '../rank/asked.ts'
+import type { RankLimits } from '../rank/rules.ts'
+import type { Spectrum } from '../spectrum/types.ts'
+
+/** How many singular triplets of a layer are asked for. */
+export interface LayerAsk {
+  readonly rule: MatrixRule | { readonly kind: 'noise-floor' }
+  readonly limits: RankLimits
+}
+
+/** The leading singular triplets of a layer's delta, and what is known of the rest. */
+export interface LayerResult {
+  readonly name: string
+  readonly asked: LayerAsk
+  /** Of the delta; its `singularValues` are those of the triplets. Frobenius norm 0 where base and tuned are equal in number. */
+  readonly spectrum: Spectrum
+  /** [rows, r] and [columns, r]. */
+  readonly U: Float64Matrix
+  readonly V: Float64Matrix
+  /** ‖base‖_F. */
+  readonly baseFrobenius: number
+  /** Singular values up to this can't be told from the rounding of the stored dtypes; where the rule asks for it. */
+  readonly noiseFloor?: number
+  /** Why the interval of the best error is wider than asked, where it is. */
+  readonly openBecause?: string
+  /** What computed it. */
+  readonly engine: string
+  readonly seconds: number
+}

@@ -1,0 +1,169 @@
+import { existsSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
+import { badInput, LoraSvdError } from '../errors.ts'
+import { errnoOf, osError } from '../formats/os-error.ts'
+import { writeFileAtomic } from '../formats/write-atomic.ts'
+import { readLayerFile, writeLayerFile } from './layer-file.ts'
+import type { LayerAsk, LayerResult } from './layer-result.ts'
+
+/**
+ * What a run keeps beside its output while it is not done, so that the same command goes on with it after it was killed:
+ *
+ *     <output>.partial/run.json            of which inputs and options these results are
+ *     <output>.partial/lock                the process that works here
+ *     <output>.partial/asks-2.json         what the second round asked of each layer
+ *     <output>.partial/layer-00012-1.safetensors   what the first round found
+ *     <output>.partial/adapter/            the adapter until it is whole
+ */
+export interface RunFolder {
+  /** Where the adapter is put together. */
+  readonly staging: string
+  /** How many layers an earlier run had done. */
+  readonly found: number
+  has(round: number, index: number): boolean
+  /** The result of a layer; `withVectors` false leaves its vectors unread. */
+  read(round: number, index: number, withVectors?: boolean): Promise<LayerResult>
+  write(round: number, index: number, result: LayerResult): Promise<void>
+  /** What round n asks of the layers: what an earlier run decided, else `decide()`, which is then kept. */
+  asksOf(round: number, decide: () => readonly (LayerAsk | null)[]): Promise<readonly (LayerAsk | null)[]>
+  /** Lets another process work here. */
+  release(): Promise<void>
+  /** Removes it all. */
+  remove(): Promise<void>
+}
+
+/** What the results depend on. Anything that JSON can hold. */
+export interface RunIdentity {
+  readonly inputs: unknown
+  readonly options: unknown
+}
+
+export const runFolderOf = (output: string) => `${output}.partial`
+
+/**
+ * Opens the run folder of `output`, a new one or that of an earlier run of the same identity. Throws `bad-input` where it
+ * belongs to other inputs or options (unless `restart`), and where a living process works in it.
+ */
+export async function openRunFolder(
+  output: string,
+  identity: RunIdentity,
+  { restart }: { restart: boolean },
+): Promise<RunFolder> {
+  const folder = runFolderOf(output)
+  await whileWriting(folder, () => mkdir(folder, { recursive: true }))
+  await lock(folder)
+  try {
+    if (restart) await emptied(folder)
+    const found = await identify(folder, identity)
+    return runFolder(folder, found)
+  } catch (error) {
+    await unlock(folder)
+    throw error
+  }
+}
+
+function runFolder(folder: string, found: number): RunFolder {
+  const layerPath = (round: number, index: number) =>
+    `${folder}/layer-${String(index).padStart(5, '0')}-${round}.safetensors`
+  return {
+    staging: `${folder}/adapter`,
+    found,
+    has: (round, index) => existsSync(layerPath(round, index)),
+    read: (round, index, withVectors) => readLayerFile(layerPath(round, index), withVectors),
+    write: (round, index, result) => writeLayerFile(layerPath(round, index), result),
+    asksOf: async (round, decide) => {
+      const path = `${folder}/asks-${round}.json`
+      if (existsSync(path)) return JSON.parse(await readFile(path, 'utf8'))
+      const asks = decide()
+      await writeJson(path, asks)
+      return asks
+    },
+    release: () => unlock(folder),
+    remove: () => rm(folder, { recursive: true, force: true }),
+  }
+}
+
+/** How many layers are done; writes down the identity of a new run. */
+async function identify(folder: string, identity: RunIdentity): Promise<number> {
+  const path = `${folder}/run.json`
+  if (!existsSync(path)) {
+    await emptied(folder)
+    await writeJson(path, identity)
+    return 0
+  }
+  const earlier: RunIdentity = JSON.parse(await readFile(path, 'utf8'))
+  const cure = 'give --restart to start anew'
+  if (!isSame(earlier.options, identity.options)) {
+    throw badInput(
+      `${folder}: holds an unfinished run with other options; give those to go on with it, or ${cure}`,
+      { file: folder },
+    )
+  }
+  if (!isSame(earlier.inputs, identity.inputs)) {
+    throw badInput(`${folder}: holds an unfinished run, but its inputs have changed since; ${cure}`, {
+      file: folder,
+    })
+  }
+  return (await readdir(folder)).filter((name) => LAYER_FILE.test(name)).length
+}
+
+const LAYER_FILE = /^layer-\d+-1\.safetensors$/
+
+/** Removes everything but the lock. */
+async function emptied(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name !== LOCK) await whileWriting(folder, () => rm(`${folder}/${name}`, { recursive: true }))
+  }
+}
+
+/** Two numbers that are equal as JSON are equal here. */
+const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(value)}\n`)], { force: true })
+}
+
+const LOCK = 'lock'
+
+/** Takes the folder for this process. The lock of a process that is gone, as after kill -9, is taken over. */
+async function lock(folder: string): Promise<void> {
+  const path = `${folder}/${LOCK}`
+  for (;;) {
+    try {
+      const handle = await open(path, 'wx')
+      await handle.writeFile(String(process.pid)).finally(() => handle.close())
+      return
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw osError(error, 'write in it', folder)
+    }
+    const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+    if (isAlive(pid)) {
+      throw badInput(`${folder}: process ${pid} is at work here; wait for it, or write to another --out`, {
+        file: folder,
+      })
+    }
+    await unlink(path).catch(() => {})
+  }
+}
+
+const unlock = (folder: string) => unlink(`${folder}/${LOCK}`).catch(() => {})
+
+function isAlive(pid: number): boolean {
+  if (!(pid > 0) || pid === process.pid) return false
+  try {
+    // signal 0 only asks
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return errnoOf(error) === 'EPERM'
+  }
+}
+
+async function whileWriting<T>(folder: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    if (error instanceof LoraSvdError) throw error
+    throw osError(error, 'write in it', folder)
+  }
+}
