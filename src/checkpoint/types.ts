@@ -8,7 +8,9 @@ export type TensorSource =
   | { readonly kind: 'range'; readonly file: string; readonly begin: number; readonly end: number }
   /** A file, or one array of it, that can only be read whole: .npy, .npz, text. */
   | { readonly kind: 'file'; readonly file: string; readonly array?: string }
-  /** Read already, as from standard input. */
+  /** The bytes as stored, read already, as from standard input. */
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  /** A matrix read already, as text from standard input. */
   | { readonly kind: 'memory'; readonly matrix: Matrix }
 
 /** A tensor as a checkpoint stores it. */

@@ -5,6 +5,9 @@ import type { FloatArray } from '../matrix/matrix.ts'
 /** The float types read and written, named by their bits. */
 export type FloatDtype = 'f64' | 'f32' | 'f16' | 'bf16'
 
+/** The 8-bit float types read: OCP's E4M3 (no infinities; safetensors' F8_E4M3, torch's float8_e4m3fn) and E5M2. */
+export type Float8Dtype = 'f8_e4m3' | 'f8_e5m2'
+
 /** The integer types read, by NumPy's names: the short ones are ambiguous (`i8` is 8 bytes to NumPy, 8 bits to safetensors). */
 export type IntegerDtype =
   | 'bool'
@@ -17,13 +20,15 @@ export type IntegerDtype =
   | 'uint64'
   | 'int64'
 
-export type StoredDtype = FloatDtype | IntegerDtype
+export type StoredDtype = FloatDtype | Float8Dtype | IntegerDtype
 
 const BYTES: Record<StoredDtype, number> = {
   f64: 8,
   f32: 4,
   f16: 2,
   bf16: 2,
+  f8_e4m3: 1,
+  f8_e5m2: 1,
   bool: 1,
   uint8: 1,
   int8: 1,

@@ -71,8 +71,11 @@ export function readNpy(bytes: Uint8Array, place: ErrorPlace): { matrix: Matrix;
   return { matrix: fortranOrder ? transpose(stored) : stored, dtype }
 }
 
-/** The header of a .npy file, checked against the length of `bytes`. Throws `bad-input`. */
-export function readNpyHeader(bytes: Uint8Array, place: ErrorPlace): NpyHeader {
+/** Enough of a .npy file's start to hold any header that is read. */
+export const NPY_HEADER_BYTES = 12 + HEADER_CHARACTER_LIMIT
+
+/** The header of a .npy file of `byteLength` bytes that starts with `bytes`, checked against its length. Throws `bad-input`. */
+export function readNpyHeader(bytes: Uint8Array, place: ErrorPlace, byteLength = bytes.length): NpyHeader {
   if (!isNpy(bytes)) {
     throw npyError(place, 'does not start as a .npy file does (93 4E 55 4D 50 59); write it with numpy.save')
   }
@@ -94,7 +97,7 @@ export function readNpyHeader(bytes: Uint8Array, place: ErrorPlace): NpyHeader {
   const dataStart = headerStart + headerLength
   if (bytes.length < dataStart) throw truncated(place, bytes.length, dataStart)
   const header = { ...parseHeader(bytes.subarray(headerStart, dataStart), major, place), dataStart }
-  checkLength(bytes.length, header, place)
+  checkLength(byteLength, header, place)
   return header
 }
 

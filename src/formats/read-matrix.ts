@@ -24,7 +24,7 @@ export interface ReadMatrixOptions {
   /** Which tensor of a safetensors file or array of an .npz; needed where there are several matrices. */
   readonly tensor?: string | undefined
   /** What `-` stands for. */
-  readonly stdin?: AsyncIterable<Uint8Array | string>
+  readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
 }
 
 /** What messages call standard input. */
@@ -40,15 +40,22 @@ const LISTED_ARRAYS = 6
  */
 export async function readMatrix(
   path: string,
-  { tensor, stdin = process.stdin }: ReadMatrixOptions = {},
+  { tensor, stdin }: ReadMatrixOptions = {},
 ): Promise<NamedMatrix> {
-  const source =
-    path === '-' ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT)) : await openFile(path)
+  const source = await openInput(path, stdin)
   try {
     return await readMatrixFrom(source, tensor)
   } finally {
     await source.close()
   }
+}
+
+/** The bytes of a file, or of standard input, read to its end, for `-`. Throws as `openFile` and `readAll` do. */
+export async function openInput(
+  path: string,
+  stdin: AsyncIterable<Uint8Array | string> = process.stdin,
+): Promise<ByteSource> {
+  return path === '-' ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT)) : openFile(path)
 }
 
 /** As `readMatrix`, from a source that is open. */

@@ -1,4 +1,4 @@
-import type { FloatDtype } from './dtype.ts'
+import type { Float8Dtype, FloatDtype, IntegerDtype, StoredDtype } from './dtype.ts'
 
 /**
  * The dtypes of safetensors 0.8 with their bits, in the order in which the reference writer lays tensors out
@@ -41,11 +41,37 @@ const FLOATS = new Map<SafetensorsDtype, FloatDtype>([
   ['BF16', 'bf16'],
 ])
 
+const FLOATS_8 = new Map<SafetensorsDtype, Float8Dtype>([
+  ['F8_E4M3', 'f8_e4m3'],
+  ['F8_E5M2', 'f8_e5m2'],
+])
+
+const INTEGERS: Record<IntegerDtype, SafetensorsDtype> = {
+  bool: 'BOOL',
+  uint8: 'U8',
+  int8: 'I8',
+  uint16: 'U16',
+  int16: 'I16',
+  uint32: 'U32',
+  int32: 'I32',
+  uint64: 'U64',
+  int64: 'I64',
+}
+
+const INTEGER_OF = new Map(
+  Object.entries(INTEGERS).map(([integer, dtype]) => [dtype, integer as IntegerDtype]),
+)
+
 export const isSafetensorsDtype = (name: string): name is SafetensorsDtype => KNOWN.has(name)
 export const bitsPerElement = (dtype: SafetensorsDtype): number => BITS[dtype]
 /** The place in the writer's order: smaller comes first in the file. */
 export const layoutRank = (dtype: SafetensorsDtype) => NAMES.indexOf(dtype)
 /** The float type that we read, else undefined. */
 export const floatDtypeOf = (dtype: SafetensorsDtype) => FLOATS.get(dtype)
-/** safetensors' name of a float type. */
-export const safetensorsDtypeOf = (dtype: FloatDtype) => dtype.toUpperCase() as SafetensorsDtype
+/** As `floatDtypeOf`, with the 8-bit floats, which are read and not written. */
+export const readableFloatOf = (dtype: SafetensorsDtype) => FLOATS.get(dtype) ?? FLOATS_8.get(dtype)
+/** NumPy's name of an integer type, else undefined. */
+export const storedIntegerOf = (dtype: SafetensorsDtype) => INTEGER_OF.get(dtype)
+/** safetensors' name of a type. */
+export const safetensorsDtypeOf = (dtype: StoredDtype): SafetensorsDtype =>
+  INTEGERS[dtype as IntegerDtype] ?? (dtype.toUpperCase() as SafetensorsDtype)

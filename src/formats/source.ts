@@ -1,4 +1,5 @@
 import { constants } from 'node:buffer'
+import type { BigIntStats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError, osReason } from './os-error.ts'
@@ -7,9 +8,18 @@ import { errnoOf, osError, osReason } from './os-error.ts'
 export interface ByteSource {
   readonly name: string
   readonly byteLength: number
+  /** Of a regular file: what tells that it is still the same one. */
+  readonly stamp?: FileStamp
   /** The bytes [start, end). Throws RangeError outside 0 … byteLength. The result may share the source's memory. */
   read(start: number, end: number): Promise<Uint8Array>
   close(): Promise<void>
+}
+
+/** Length, time of the last change in nanoseconds, and inode of a file; the last two as decimal digits. */
+export interface FileStamp {
+  readonly bytes: number
+  readonly modified: string
+  readonly inode: string
 }
 
 /** The most a pipe may deliver: it can't be read in ranges, and joining its pieces needs the size twice. */
@@ -40,12 +50,12 @@ export async function openFile(path: string): Promise<ByteSource> {
     throw openError(error, path)
   })
   try {
-    const stat = await handle.stat()
+    const stat = await handle.stat({ bigint: true })
     if (stat.isDirectory()) {
       throw badInput(`${path}: is a folder; name a file inside it`, { file: path })
     }
     // files of /proc say they are empty, so an empty file is read to its end too
-    if (stat.isFile() && stat.size > 0) return fileSource(path, handle, stat.size)
+    if (stat.isFile() && stat.size > 0n) return fileSource(path, handle, stampOf(stat))
     const bytes = await readAll(handle.createReadStream({ autoClose: false }), path)
     await handle.close()
     return memorySource(path, bytes)
@@ -55,10 +65,18 @@ export async function openFile(path: string): Promise<ByteSource> {
   }
 }
 
-function fileSource(path: string, handle: FileHandle, byteLength: number): ByteSource {
+export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): FileStamp => ({
+  bytes: Number(size),
+  modified: String(mtimeNs),
+  inode: String(ino),
+})
+
+function fileSource(path: string, handle: FileHandle, stamp: FileStamp): ByteSource {
+  const byteLength = stamp.bytes
   return {
     name: path,
     byteLength,
+    stamp,
     read: async (start, end) => {
       checkRange(path, start, end, byteLength)
       const bytes = allocate(end - start, path)

@@ -17,8 +17,8 @@ export interface JsonReader {
   string(): string
   /** A non-negative integer up to 2^53 − 1, written with digits alone. */
   count(): number
-  /** Any value, checked and dropped. */
-  skip(): void
+  /** Any value, checked; gives its text. */
+  skip(): string
   /** Nothing but space up to the end. */
   end(): void
   /** Stops with a JsonError at this place. */
@@ -141,5 +141,11 @@ export function jsonReader(text: string): JsonReader {
   const end = () => {
     if (peek() !== '') fail(`expected nothing more, found ${found()}`)
   }
-  return { peek, object, array, string, count, skip: () => skip(), end, fail }
+  const skipValue = () => {
+    skipSpace()
+    const start = at
+    skip()
+    return text.slice(start, at)
+  }
+  return { peek, object, array, string, count, skip: skipValue, end, fail }
 }

@@ -60,13 +60,18 @@ let f16Table: Uint32Array | undefined
 /** Each number widened to float32, exactly. */
 export function widenHalf(bits: Uint16Array, dtype: HalfDtype): Float32Array {
   const wide = new Uint32Array(bits.length)
+  widenHalfInto(wide, bits, 0, dtype)
+  return new Float32Array(wide.buffer)
+}
+
+/** Fills `out` with the binary32 bits of the numbers from `start` on. */
+export function widenHalfInto(out: Uint32Array, bits: Uint16Array, start: number, dtype: HalfDtype): void {
   if (dtype === 'bf16') {
-    for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16
+    for (let i = 0; i < out.length; i++) out[i] = bits[start + i] << 16
   } else {
     f16Table ??= Uint32Array.from({ length: 65536 }, (_, h) => f16ToFloat32Bits(h))
-    for (let i = 0; i < bits.length; i++) wide[i] = f16Table[bits[i]]
+    for (let i = 0; i < out.length; i++) out[i] = f16Table[bits[start + i]]
   }
-  return new Float32Array(wide.buffer)
 }
 
 /** Each number rounded once, to nearest, ties to even, straight from the type it is in. */

@@ -1,0 +1,95 @@
+import { basename } from 'node:path'
+import { badInput, LoraSvdError } from '../errors.ts'
+import { bytesPerElement, isHalf, type StoredDtype } from '../formats/dtype.ts'
+import { NPY_HEADER_BYTES, type NpyHeader, notAMatrix, readNpy, readNpyHeader } from '../formats/npy.ts'
+import { readNpz } from '../formats/npz.ts'
+import { quoted } from '../formats/quote.ts'
+import { readMatrixFrom } from '../formats/read-matrix.ts'
+import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
+import { type ByteSource, readWhole } from '../formats/source.ts'
+import type { StoredTensor, TensorSource } from './types.ts'
+
+export interface Arrays {
+  readonly tensors: readonly StoredTensor[]
+  readonly warnings: readonly string[]
+}
+
+/**
+ * The array of a .npy file, named as the file is. Of a file only the header is read, and where it stores floats by rows in
+ * little-endian order it is a range like a tensor's. Throws `bad-input` for other than two dimensions.
+ */
+export async function npyArray(source: ByteSource): Promise<Arrays> {
+  const file = source.name
+  const start = await source.read(0, Math.min(NPY_HEADER_BYTES, source.byteLength))
+  const header = readNpyHeader(start, { file }, source.byteLength)
+  if (header.shape.length !== 2) throw notAMatrix(header.shape, { file })
+  return { tensors: [stored(basename(file), header, await npySource(source, header))], warnings: [] }
+}
+
+async function npySource(source: ByteSource, header: NpyHeader): Promise<TensorSource> {
+  const file = source.name
+  if (source.stamp === undefined) {
+    return { kind: 'memory', matrix: readNpy(await readWhole(source), { file }).matrix }
+  }
+  const isFloat = ['f64', 'f32'].includes(header.dtype) || isHalf(header.dtype)
+  return isFloat && header.littleEndian && !header.fortranOrder
+    ? { kind: 'range', file, begin: header.dataStart, end: source.byteLength }
+    : { kind: 'file', file }
+}
+
+/** The 2-D arrays of an .npz; others get a warning. Throws `bad-input` where there is no matrix at all. */
+export async function npzArrays(source: ByteSource): Promise<Arrays> {
+  const file = source.name
+  const tensors: StoredTensor[] = []
+  const problems: LoraSvdError[] = []
+  for (const array of readNpz(await readWhole(source), { file })) {
+    const place = { file, tensor: array.name }
+    try {
+      const bytes = array.read()
+      const header = readNpyHeader(bytes, place)
+      if (header.shape.length !== 2) throw notAMatrix(header.shape, place)
+      const data: TensorSource =
+        source.stamp === undefined
+          ? { kind: 'memory', matrix: readNpy(bytes, place).matrix }
+          : { kind: 'file', file, array: array.name }
+      tensors.push(stored(array.name, header, data))
+    } catch (error) {
+      if (!(error instanceof LoraSvdError && error.code === 'bad-input')) throw error
+      problems.push(error)
+    }
+  }
+  if (tensors.length === 0) {
+    // readMatrixFrom says what an archive without arrays is
+    if (problems.length === 0) await readMatrixFrom(source)
+    throw problems[0]
+  }
+  assertDistinct(tensors, file)
+  return { tensors, warnings: problems.map(({ message }) => message) }
+}
+
+/** The matrix of a text file, which has to be read for its shape. */
+export async function textArray(source: ByteSource): Promise<Arrays> {
+  const { matrix, dtype, name } = await readMatrixFrom(source)
+  const shape = [matrix.rows, matrix.columns]
+  const data: TensorSource =
+    source.stamp === undefined ? { kind: 'memory', matrix } : { kind: 'file', file: source.name }
+  return { tensors: [stored(name, { dtype, shape }, data)], warnings: [] }
+}
+
+function stored(
+  name: string,
+  { dtype, shape }: { dtype: StoredDtype; shape: readonly number[] },
+  source: TensorSource,
+): StoredTensor {
+  const bytes = shape.reduce((product, n) => product * n, 1) * bytesPerElement(dtype)
+  return { name, dtype: safetensorsDtypeOf(dtype), shape, bytes, source }
+}
+
+function assertDistinct(tensors: readonly StoredTensor[], file: string): void {
+  const names = new Set<string>()
+  for (const { name } of tensors) {
+    if (names.has(name))
+      throw badInput(`${file}: holds two arrays named ${quoted(name)}`, { file, tensor: name })
+    names.add(name)
+  }
+}

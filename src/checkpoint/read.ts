@@ -1,0 +1,63 @@
+import { badInput } from '../errors.ts'
+import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf, type StoredDtype } from '../formats/dtype.ts'
+import { decodeFloat8 } from '../formats/float8.ts'
+import { quoted } from '../formats/quote.ts'
+import { readMatrix } from '../formats/read-matrix.ts'
+import { openFile } from '../formats/source.ts'
+import type { FloatArray, HalfMatrix, Matrix } from '../matrix/matrix.ts'
+import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
+
+/** The bytes [begin, end) of what a source holds as stored. */
+type ByteReader = (begin: number, end: number) => Promise<Uint8Array>
+
+/**
+ * The numbers of a matrix as stored: F16 and BF16 as their bits, F8 widened to float32, exactly, F64 as float64. Opens the
+ * file, reads that part of it, and closes it. Throws `bad-input` where the file is gone or shorter than it was.
+ */
+export async function readWeight(weight: WeightMatrix): Promise<Matrix | HalfMatrix> {
+  const { rows, columns, dtype, source, bytes } = weight
+  if (source.kind === 'memory') return source.matrix
+  if (source.kind === 'file') {
+    return (await readMatrix(source.file, { tensor: source.array })).matrix
+  }
+  return withBytes(source, weight.tensor, async (read) => {
+    const stored = await read(0, bytes)
+    return isHalf(dtype)
+      ? { rows, columns, dtype, data: decodeHalfBits(stored) }
+      : { rows, columns, data: decodeStored(stored, dtype) }
+  })
+}
+
+/** The bytes of a tensor as stored. Throws as `readWeight` does, and RangeError for arrays that aren't stored as bytes in a row. */
+export function readBytes({ name, source, bytes }: StoredTensor): Promise<Uint8Array> {
+  return withBytes(source, name, (read) => read(0, bytes))
+}
+
+/** Floats of any width from their bytes: f64 as float64, the others widened exactly to float32. */
+export function decodeStored(bytes: Uint8Array, dtype: StoredDtype): FloatArray {
+  return dtype === 'f8_e4m3' || dtype === 'f8_e5m2'
+    ? decodeFloat8(bytes, dtype)
+    : decodeFloats(bytes, dtype as FloatDtype)
+}
+
+/** Runs `use` on the bytes of a source while its file is open. */
+export async function withBytes<T>(
+  source: TensorSource,
+  tensor: string,
+  use: (read: ByteReader) => Promise<T>,
+): Promise<T> {
+  if (source.kind === 'bytes') return use(async (begin, end) => source.bytes.subarray(begin, end))
+  if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
+  const file = await openFile(source.file)
+  try {
+    if (file.byteLength < source.end) {
+      throw badInput(
+        `${source.file}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${source.end}: it was made shorter since it was opened`,
+        { file: source.file, tensor },
+      )
+    }
+    return await use((begin, end) => file.read(source.begin + begin, source.begin + end))
+  } finally {
+    await file.close()
+  }
+}

@@ -1,0 +1,66 @@
+import { readMatrix } from '../formats/read-matrix.ts'
+import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
+import type { FloatArray } from '../matrix/matrix.ts'
+import { decodeStored, readBytes, withBytes } from './read.ts'
+import type { StoredTensor } from './types.ts'
+
+/** Compared at once, of each tensor; 4 MiB where an element takes two bytes. */
+const CHUNK_ELEMENTS = 2 ** 21
+
+/**
+ * Whether two tensors hold the same numbers in the same shape. Of one dtype: the same bytes. Of two: the same numbers once
+ * widened, where 0 is −0 and every NaN like another; false where one isn't of floats. Reads in chunks, up to the first
+ * difference.
+ */
+export async function sameNumbers(a: StoredTensor, b: StoredTensor): Promise<boolean> {
+  if (a.shape.length !== b.shape.length || a.shape.some((n, i) => n !== b.shape[i])) return false
+  if (!isStoredInBytes(a) || !isStoredInBytes(b)) {
+    const [x, y] = await Promise.all([valuesOf(a), valuesOf(b)])
+    return x !== undefined && y !== undefined && sameValues(x, y)
+  }
+  if (a.dtype === b.dtype) return sameChunks(a, b, (x, y) => Buffer.compare(x, y) === 0)
+  const [ofA, ofB] = [readableFloatOf(a.dtype), readableFloatOf(b.dtype)]
+  if (ofA === undefined || ofB === undefined) return false
+  return sameChunks(a, b, (x, y) => sameValues(decodeStored(x, ofA), decodeStored(y, ofB)))
+}
+
+const isStoredInBytes = ({ source }: StoredTensor) => source.kind === 'range' || source.kind === 'bytes'
+
+function sameChunks(
+  a: StoredTensor,
+  b: StoredTensor,
+  isSame: (x: Uint8Array, y: Uint8Array) => boolean,
+): Promise<boolean> {
+  return withBytes(a.source, a.name, (readA) =>
+    withBytes(b.source, b.name, async (readB) => {
+      const [chunkA, chunkB] = [chunkBytes(a), chunkBytes(b)]
+      const chunk = (tensor: StoredTensor, size: number, i: number) =>
+        [i * size, Math.min(tensor.bytes, (i + 1) * size)] as const
+      for (let i = 0; i * chunkA < a.bytes; i++) {
+        const [x, y] = await Promise.all([readA(...chunk(a, chunkA, i)), readB(...chunk(b, chunkB, i))])
+        if (!isSame(x, y)) return false
+      }
+      return true
+    }),
+  )
+}
+
+const chunkBytes = ({ dtype }: StoredTensor) => (CHUNK_ELEMENTS * bitsPerElement(dtype)) / 8
+
+function sameValues(x: FloatArray, y: FloatArray): boolean {
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] !== y[i] && !(Number.isNaN(x[i]) && Number.isNaN(y[i]))) return false
+  }
+  return true
+}
+
+/** All numbers of a tensor of floats, or of an array. */
+async function valuesOf(tensor: StoredTensor): Promise<FloatArray | undefined> {
+  const { source, dtype } = tensor
+  if (source.kind === 'memory') return source.matrix.data
+  if (source.kind === 'file') {
+    return (await readMatrix(source.file, { tensor: source.array })).matrix.data
+  }
+  const float = readableFloatOf(dtype)
+  return float === undefined ? undefined : decodeStored(await readBytes(tensor), float)
+}

@@ -1,0 +1,85 @@
+import { lstat } from 'node:fs/promises'
+import { badInput, LoraSvdError } from '../errors.ts'
+import { errnoOf } from '../formats/os-error.ts'
+import { readSafetensorsHeader, type SafetensorsHeader } from '../formats/safetensors-header.ts'
+import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
+import { type ByteSource, openFile } from '../formats/source.ts'
+import type { FileIdentity, StoredTensor, TensorSource } from './types.ts'
+
+/** A safetensors file of which the header was read. */
+export interface OpenedFile {
+  readonly tensors: readonly StoredTensor[]
+  readonly metadata: ReadonlyMap<string, string>
+  readonly identity: readonly FileIdentity[]
+  /** Bytes up to the data. */
+  readonly headerBytes: number
+}
+
+/**
+ * Opens a file that was found in a folder. Throws as `openFile` does, and says it where the file is a link to something that
+ * isn't there, as an interrupted download leaves it.
+ */
+export async function openListed(file: string): Promise<ByteSource> {
+  try {
+    return await openFile(file)
+  } catch (error) {
+    const isMissing = error instanceof LoraSvdError && errnoOf(error.cause) === 'ENOENT'
+    if (!isMissing) throw error
+    const isLink = await lstat(file).then(
+      (stat) => stat.isSymbolicLink(),
+      () => false,
+    )
+    throw isLink
+      ? badInput(
+          `${file}: is a link to a file that isn't there: the download is incomplete; fetch it again`,
+          {
+            file,
+            cause: error,
+          },
+        )
+      : error
+  }
+}
+
+/** The header of a safetensors file, whatever its name. Throws `bad-input` for another format, and for a wrong header. */
+export async function openSafetensors(file: string): Promise<OpenedFile> {
+  const source = await openListed(file)
+  try {
+    const start = await source.read(0, Math.min(SNIFFED_BYTES, source.byteLength))
+    const sniffed = sniff(start, source.byteLength, file)
+    if (sniffed.format === 'foreign') throw badInput(`${file}: ${sniffed.problem}`, { file })
+    if (sniffed.format !== 'safetensors')
+      throw badInput(`${file}: is no safetensors file; fetch it again`, { file })
+    return await openedFile(source)
+  } finally {
+    await source.close()
+  }
+}
+
+/** As `openSafetensors`, of a source that is known to be one. Tensors of what can't be opened again keep their bytes. */
+export async function openedFile(source: ByteSource): Promise<OpenedFile> {
+  const header = await readSafetensorsHeader(source)
+  const { stamp } = source
+  const identity = stamp === undefined ? [] : [{ path: source.name, ...stamp }]
+  const tensors = await storedTensors(header, async (begin, end) =>
+    stamp === undefined
+      ? // a copy, so that a worker sent this tensor isn't sent them all
+        { kind: 'bytes', bytes: (await source.read(begin, end)).slice() }
+      : { kind: 'range', file: source.name, begin, end },
+  )
+  return { tensors, metadata: header.metadata, identity, headerBytes: header.dataStart }
+}
+
+/** The tensors in the order of their data. */
+async function storedTensors(
+  { tensors, dataStart }: SafetensorsHeader,
+  sourceOf: (begin: number, end: number) => Promise<TensorSource>,
+): Promise<StoredTensor[]> {
+  const inOrder = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+  const stored: StoredTensor[] = []
+  for (const [name, { dtype, shape, begin, end }] of inOrder) {
+    const source = await sourceOf(dataStart + begin, dataStart + end)
+    stored.push({ name, dtype, shape, bytes: end - begin, source })
+  }
+  return stored
+}
