@@ -2,7 +2,7 @@
 // of mathjs, and the types by tsc.
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { build } from 'esbuild'
 import { buildWasm } from './build-wasm.mjs'
 
@@ -37,14 +37,20 @@ const standIns = {
 
 // Each module that is imported when it is needed becomes a bundle of its own beside cli.js, whole in itself: shared chunks
 // would be a dozen small files to open before a command can start.
-const lazyBundles = new Map([['cli', 'src/cli.ts']])
+const lazyBundles = new Map([
+  ['cli', 'src/cli.ts'],
+  ['job-worker', 'src/job-worker.ts'],
+])
 const ownBundles = {
   name: 'own-bundles',
   setup({ onResolve }) {
     onResolve({ filter: /\.ts$/ }, ({ path, kind, resolveDir }) => {
       if (kind !== 'dynamic-import') return undefined
       const name = basename(path, '.ts')
-      lazyBundles.set(name, join(resolveDir, path))
+      const entry = relative('.', join(resolveDir, path))
+      const other = lazyBundles.get(name) ?? entry
+      if (other !== entry) throw new Error(`${other} and ${entry} would both become dist/${name}.js`)
+      lazyBundles.set(name, entry)
       return { path: `./${name}.js`, external: true }
     })
   },

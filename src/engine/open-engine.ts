@@ -17,12 +17,22 @@ export async function openEngine(
   const threads = request.threads ?? availableParallelism()
   const name = preferredEngine(request.engine, flops)
   if (name === 'js') return jsEngine
-  if (name === 'lapack') {
-    const { createLapackEngine } = await import('./lapack/lapack-engine.ts')
-    const found = createLapackEngine({ threads })
-    if ('engine' in found) return found.engine
-    if (request.engine === 'lapack') throw new LoraSvdError('no-engine', `--engine lapack: ${found.reason}`)
-    if (!found.isAbsent) notice(`the embedded engine computes, because ${found.reason}`)
-  }
-  return (await import('./wasm/wasm-engine.ts')).createWasmEngine({ threads })
+  const lapack = name === 'lapack' ? await openLapack(request, notice) : undefined
+  return lapack ?? (await import('./wasm/wasm-engine.ts')).createWasmEngine({ threads })
+}
+
+/**
+ * The system's LAPACK; undefined where there is none to be used, which `notice` gets a line about unless none was to be
+ * expected. Throws LoraSvdError 'no-engine' when it is asked for by name and can't be had.
+ */
+export async function openLapack(
+  request: EngineRequest,
+  notice: (line: string) => void,
+): Promise<Engine | undefined> {
+  const { createLapackEngine } = await import('./lapack/lapack-engine.ts')
+  const found = createLapackEngine({ threads: request.threads ?? availableParallelism() })
+  if ('engine' in found) return found.engine
+  if (request.engine === 'lapack') throw new LoraSvdError('no-engine', `--engine lapack: ${found.reason}`)
+  if (!found.isAbsent) notice(`the embedded engine computes, because ${found.reason}`)
+  return undefined
 }

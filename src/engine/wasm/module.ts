@@ -27,11 +27,11 @@ export interface Kernels {
   rotate(n: number, x: number, y: number, c: number, s: number): void
 }
 
-/** Where built files may be, seen from here: in the bundle, in a chunk of it, or in src/ before bundling. */
+/** Where built files may be, seen from here: beside the bundle, beside its chunks, or in dist/ before bundling. */
 const PLACES = ['./', '../', '../../../dist/']
 
-/** A built file of the engine. When there is none, the place a bundle has it, for the error to name. */
-export function builtFile(name: 'engine.wasm' | 'worker.js'): URL {
+/** A file that the build makes. When there is none, the place a bundle has it, for the error to name. */
+export function builtFile(name: 'engine.wasm' | 'worker.js' | 'job-worker.js'): URL {
   const urls = PLACES.map((place) => new URL(place + name, import.meta.url))
   return urls.find((url) => existsSync(url)) ?? urls[0]
 }

@@ -1,0 +1,7 @@
+/** The program of the worker threads in which commands do their jobs: one line for each kind of job. */
+import { serveJobs } from './jobs/serve.ts'
+import type { JobLoaders } from './jobs/types.ts'
+
+const loaders: JobLoaders = {}
+
+serveJobs(loaders)

@@ -1,0 +1,140 @@
+/** The worker threads of one `runJobs`: started when there is a job for them, ended when they hold memory others need. */
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { LoraSvdError } from '../errors.ts'
+import type { Allotment } from './allot.ts'
+import { type Order, type Report, revivedError, type WorkerStart } from './messages.ts'
+
+export interface CrewEvents {
+  result(index: number, result: unknown): void
+  notice(line: string): void
+  /** A job has thrown, or a worker is gone. */
+  failure(error: Error): void
+}
+
+export interface Crew {
+  /** Workers that could start a job now. */
+  free(): number
+  /** Whether no job runs. */
+  isIdle(): boolean
+  /** The bytes that the workers with a job hold. */
+  busyBytes(): number
+  /**
+   * Gives a job that takes `bytes` to a worker; `room` is what it and the workers without a job may hold together. To be called
+   * only while one is free.
+   */
+  start(index: number, job: unknown, bytes: number, room: number): void
+  /** Ends all workers, whatever they do; resolves when their threads are gone. A library's call is waited for. */
+  end(): Promise<void>
+}
+
+interface Member {
+  readonly worker: Worker
+  readonly threads: number
+  /** The most that any job of this worker took: the memory of an embedded engine never shrinks. */
+  held: number
+  job: number | undefined
+}
+
+export function createCrew(
+  allotment: Allotment,
+  kind: string,
+  engine: WorkerStart['engine'],
+  file: URL,
+  events: CrewEvents,
+): Crew {
+  const unused = [...allotment]
+  const members = new Set<Member>()
+  const ending = new Set<Promise<unknown>>()
+
+  const busy = () => [...members].filter(({ job }) => job !== undefined)
+  const idle = () => [...members].filter(({ job }) => job === undefined).sort((a, b) => b.held - a.held)
+
+  function hire(): Member {
+    const threads = unused.shift()
+    if (threads === undefined) throw new Error('no worker is free')
+    const workerData: WorkerStart = { kind, engine, threads }
+    const worker = new Worker(file, { workerData, execArgv: [] })
+    const member: Member = { worker, threads, held: 0, job: undefined }
+    members.add(member)
+    worker.on('message', (report: Report) => {
+      if (members.has(member)) receive(member, report)
+    })
+    worker.on('messageerror', (error) => {
+      if (members.has(member)) events.failure(error)
+    })
+    worker.on('error', (error) => {
+      if (members.has(member)) events.failure(deathOf(error))
+    })
+    worker.on('exit', (code) => {
+      if (!members.has(member)) return
+      const message = `a worker thread ended in the middle of its work, with code ${code}; ${WHAT_TO_DO}`
+      events.failure(new LoraSvdError('system', message))
+    })
+    return member
+  }
+
+  function dismiss(member: Member): void {
+    members.delete(member)
+    unused.push(member.threads)
+    const gone = member.worker.terminate().finally(() => ending.delete(gone))
+    ending.add(gone)
+  }
+
+  function receive(member: Member, report: Report): void {
+    if (report.type === 'notice') {
+      events.notice(report.line)
+      return
+    }
+    member.job = undefined
+    // a worker without a job must not keep the process alive
+    member.worker.unref()
+    if (report.type === 'result') events.result(report.index, report.result)
+    else events.failure(revivedError(report.error))
+  }
+
+  function start(index: number, job: unknown, bytes: number, room: number): void {
+    const waiting = idle()
+    const fitting = waiting.find(({ held }) => Math.max(held, bytes) <= room)
+    let rest = room - Math.max(fitting?.held ?? 0, bytes)
+    // those that hold the least stay; where none fits, all go
+    for (const other of waiting.filter((other) => other !== fitting).reverse()) {
+      if (other.held <= rest) rest -= other.held
+      else dismiss(other)
+    }
+    const member = fitting ?? hire()
+    member.held = Math.max(member.held, bytes)
+    member.job = index
+    member.worker.ref()
+    member.worker.postMessage({ index, job } satisfies Order)
+  }
+
+  return {
+    free: () => allotment.length - busy().length,
+    isIdle: () => busy().length === 0,
+    busyBytes: () => busy().reduce((sum, { held }) => sum + held, 0),
+    start,
+    async end() {
+      for (const member of members) dismiss(member)
+      await Promise.all(ending)
+    },
+  }
+}
+
+/** The file that workers run. Throws LoraSvdError 'system' where it isn't there. */
+export function assertWorkerFile(file: URL): void {
+  if (existsSync(file)) return
+  throw new LoraSvdError(
+    'system',
+    `can't find the program of worker threads, ${fileURLToPath(file)}; reinstall, or run: npm run build`,
+  )
+}
+
+const WHAT_TO_DO = 'run again with fewer --threads or less --memory'
+
+/** What a worker died of; an error that nobody caught is a defect, and is reported as it is. */
+function deathOf(error: Error): Error {
+  if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_OUT_OF_MEMORY') return error
+  return new LoraSvdError('system', `a worker thread ran out of memory; ${WHAT_TO_DO}`, { cause: error })
+}

@@ -1,0 +1,150 @@
+/** Many jobs of one kind, done by worker threads, with their results in order. */
+import { setImmediate } from 'node:timers/promises'
+import { openLapack } from '../engine/open-engine.ts'
+import { preferredEngine } from '../engine/policy.ts'
+import { builtFile } from '../engine/wasm/module.ts'
+import { type Allotment, allot, type JobSize } from './allot.ts'
+import { assertWorkerFile, createCrew } from './crew.ts'
+import { keptEngines } from './engines.ts'
+import { bufferBytes } from './plain-data.ts'
+import { createSchedule } from './schedule.ts'
+import type { JobContext, JobOptions } from './types.ts'
+
+/**
+ * Up to so many flops in all, the calling thread does the jobs itself: about as long as a worker and its engine take to
+ * start, 0.1 s.
+ */
+const IN_PROCESS_UP_TO = 1e8
+
+/** How far the jobs of one worker run ahead of the result that is taken next: enough to start the large ones early. */
+const AHEAD_PER_WORKER = 8
+
+/**
+ * Does the jobs and yields their results in the order of `jobs`, however they end. Which thread does a job changes none of
+ * its bits with the embedded engine. The first error ends everything and is thrown: LoraSvdError as the job threw it,
+ * 'system' where a worker is lost; other errors with their message and stack. Leaving the generator early, or an abort of
+ * `signal`, ends the workers.
+ */
+export async function* runJobs<J, R>(jobs: readonly J[], options: JobOptions<J, R>): AsyncGenerator<R, void> {
+  options.signal?.throwIfAborted()
+  const sizes = jobs.map((job) => ({ flops: options.flopsOf(job), bytes: options.bytesOf(job) }))
+  const notice = eachOnce(options.notice)
+  if (sizes.reduce((sum, { flops }) => sum + flops, 0) <= IN_PROCESS_UP_TO) {
+    yield* runInProcess(jobs, { ...options, notice })
+    return
+  }
+  const isEngineShared = await isLapackUsed(sizes, options, notice)
+  const allotment = allot(sizes, { ...options, isEngineShared })
+  yield* runInWorkers(jobs, sizes, allotment, { ...options, notice })
+}
+
+async function* runInProcess<J, R>(
+  jobs: readonly J[],
+  { work, engine, threads, notice, onStart, onDone, signal }: JobOptions<J, R>,
+): AsyncGenerator<R, void> {
+  const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
+  for (const [index, job] of jobs.entries()) {
+    const start = performance.now()
+    onStart?.(index)
+    const result = await work(job, context)
+    onDone?.(index, secondsSince(start))
+    yield result
+    // signals and timers get their turn
+    await setImmediate()
+    signal?.throwIfAborted()
+  }
+}
+
+async function* runInWorkers<J, R>(
+  jobs: readonly J[],
+  sizes: readonly JobSize[],
+  allotment: Allotment,
+  options: JobOptions<J, R>,
+): AsyncGenerator<R, void> {
+  const { kind, engine, memory, signal, workerFile = builtFile('job-worker.js') } = options
+  assertWorkerFile(workerFile)
+  const schedule = createSchedule(sizes, AHEAD_PER_WORKER * allotment.length)
+  const waiting = new Map<number, { result: R; bytes: number }>()
+  const starts = new Map<number, number>()
+  let waitingBytes = 0
+  let failure: { error: unknown } | undefined
+  let wake = () => {}
+
+  const fail = (error: unknown) => {
+    failure ??= { error }
+    void crew.end()
+    wake()
+  }
+  const crew = createCrew(allotment, kind, engine, workerFile, {
+    result(index, result) {
+      const bytes = bufferBytes(result)
+      waiting.set(index, { result: result as R, bytes })
+      waitingBytes += bytes
+      startMore(() => options.onDone?.(index, secondsSince(starts.get(index)!)))
+      wake()
+    },
+    notice: options.notice,
+    failure: fail,
+  })
+
+  function startMore(first = () => {}): void {
+    try {
+      first()
+      while (failure === undefined && crew.free() > 0) {
+        const room = memory - crew.busyBytes() - waitingBytes
+        const index = schedule.pick(room, crew.isIdle())
+        if (index === undefined) return
+        starts.set(index, performance.now())
+        crew.start(index, jobs[index], sizes[index].bytes, room)
+        options.onStart?.(index)
+      }
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  const onAbort = () => fail(signal?.reason)
+  signal?.addEventListener('abort', onAbort)
+  try {
+    for (let next = 0; next < jobs.length; next++) {
+      startMore()
+      while (failure === undefined && !waiting.has(next)) {
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+      if (failure !== undefined) throw failure.error
+      const { result, bytes } = waiting.get(next)!
+      waiting.delete(next)
+      waitingBytes -= bytes
+      schedule.taken()
+      // the workers go on while the caller uses the result
+      startMore()
+      yield result
+    }
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+    await crew.end()
+  }
+}
+
+/** Whether the system's LAPACK computes any of the jobs. It is loaded to find out; workers then share it. */
+async function isLapackUsed(
+  sizes: readonly JobSize[],
+  { engine, threads }: { engine: JobOptions<never, never>['engine']; threads: number },
+  notice: (line: string) => void,
+): Promise<boolean> {
+  const most = Math.max(...sizes.map(({ flops }) => flops))
+  if (preferredEngine(engine, most) !== 'lapack') return false
+  return (await openLapack({ engine, threads }, notice)) !== undefined
+}
+
+function eachOnce(notice: (line: string) => void): (line: string) => void {
+  const given = new Set<string>()
+  return (line) => {
+    if (!given.has(line)) notice(line)
+    given.add(line)
+  }
+}
+
+const secondsSince = (start: number) => (performance.now() - start) / 1000

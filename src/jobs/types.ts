@@ -1,0 +1,46 @@
+import type { Engine } from '../engine/engine.ts'
+import type { EngineChoice } from '../engine/policy.ts'
+
+/** What a job may use besides its own data. */
+export interface JobContext {
+  /** The engine for work of about `flops`; the same one for all jobs that a thread does. */
+  engine(flops: number): Promise<Engine>
+  /** Tells the user something that stops nothing. */
+  notice(line: string): void
+}
+
+/**
+ * Does one job: plain data in, plain data out. Typed arrays of the result leave the thread without being copied, so
+ * that a later job can't use them again.
+ */
+export type Work<J, R> = (job: J, context: JobContext) => R | Promise<R>
+
+/**
+ * For each kind of job how a worker loads the function that does it. `never`, as only the caller of `runJobs` knows what
+ * a job of its kind is.
+ */
+export type JobLoaders = Readonly<Record<string, () => Promise<Work<never, unknown>>>>
+
+export interface JobOptions<J, R> {
+  /** By which a worker finds `work`: a key of the table in job-worker.ts. */
+  readonly kind: string
+  /** What a worker does for a job of this kind; used where workers aren't worth their start. */
+  readonly work: Work<J, R>
+  /** Threads that compute, those of engines included. */
+  readonly threads: number
+  readonly engine: EngineChoice
+  /** About how many flops a job takes, in the measure of `openEngine`. */
+  flopsOf(job: J): number
+  /** The most memory a job takes at one time, in bytes. */
+  bytesOf(job: J): number
+  /** The most bytes for all jobs that run and all results that wait; a single job may exceed it. */
+  readonly memory: number
+  /** Gets each line once, however many threads it comes from. */
+  notice(line: string): void
+  onStart?(index: number): void
+  onDone?(index: number, seconds: number): void
+  /** Ends everything; the generator then throws the signal's reason. */
+  readonly signal?: AbortSignal
+  /** The bundle that workers run; dist/job-worker.js when left out. */
+  readonly workerFile?: URL
+}
