@@ -1,5 +1,8 @@
+import type { LoaderScale } from '../adapter/types.ts'
 import type { Skipped } from '../checkpoint/types.ts'
 import type { IntegerRange, Interval, Spectrum } from '../spectrum/types.ts'
+
+export type { LoaderScale } from '../adapter/types.ts'
 
 /** The shares of ‖A‖_F² whose ranks a report gives. */
 export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const
@@ -18,13 +21,6 @@ export interface NoiseFindings {
   readonly changedShare: number
   /** Most changes are below one unit in the last place: the rounding is then not independent of the change. */
   readonly isSubUlp: boolean
-}
-
-/** The scale by which a loader multiplies B·A, or why it does not load the adapter. */
-export interface LoaderScale {
-  readonly loader: 'PEFT' | 'vLLM' | 'llama.cpp' | 'TensorRT-LLM' | 'ComfyUI'
-  readonly scale?: number
-  readonly refusal?: string
 }
 
 /** What only an adapter's module has. */

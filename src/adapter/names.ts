@@ -1,0 +1,137 @@
+import type { AdapterFormat } from './types.ts'
+
+/** What a tensor is to its module. */
+export type Role =
+  | 'A'
+  | 'B'
+  | 'embedding A'
+  | 'embedding B'
+  | 'mid'
+  | 'alpha'
+  | 'bias'
+  | 'magnitude'
+  | 'diff'
+  | 'diff_b'
+  | 'set_weight'
+
+export interface ParsedName {
+  /** The name without what tells its role. */
+  readonly stem: string
+  readonly role: Role
+  /** Spelled with lora_A and lora_B, as PEFT does. */
+  readonly isPeftSpelling: boolean
+}
+
+/**
+ * The spellings of each role: PEFT's (`.default.` in old files), kohya's, and the others that ComfyUI reads
+ * (comfy/weight_adapter/lora.py, comfy/lora.py). LyCORIS' w_norm and b_norm are added as diff and diff_b are.
+ */
+const ENDINGS: readonly (readonly [ending: string, role: Role])[] = [
+  ['.lora_A.weight', 'A'],
+  ['.lora_B.weight', 'B'],
+  ['.lora_A.default.weight', 'A'],
+  ['.lora_B.default.weight', 'B'],
+  ['.lora_A', 'A'],
+  ['.lora_B', 'B'],
+  ['.lora_embedding_A', 'embedding A'],
+  ['.lora_embedding_B', 'embedding B'],
+  ['.lora_embedding_A.default', 'embedding A'],
+  ['.lora_embedding_B.default', 'embedding B'],
+  ['.lora_B.bias', 'bias'],
+  ['.lora_B.default.bias', 'bias'],
+  ['.lora_magnitude_vector', 'magnitude'],
+  ['.lora_magnitude_vector.weight', 'magnitude'],
+  ['.lora_magnitude_vector.default', 'magnitude'],
+  ['.lora_magnitude_vector.default.weight', 'magnitude'],
+  ['.lora_down.weight', 'A'],
+  ['.lora_up.weight', 'B'],
+  ['.lora_mid.weight', 'mid'],
+  ['_lora.down.weight', 'A'],
+  ['_lora.up.weight', 'B'],
+  ['.lora.down.weight', 'A'],
+  ['.lora.up.weight', 'B'],
+  ['.lora_linear_layer.down.weight', 'A'],
+  ['.lora_linear_layer.up.weight', 'B'],
+  ['.alpha', 'alpha'],
+  ['.lora_alpha', 'alpha'],
+  ['.dora_scale', 'magnitude'],
+  ['.diff', 'diff'],
+  ['.diff_b', 'diff_b'],
+  ['.w_norm', 'diff'],
+  ['.b_norm', 'diff_b'],
+  ['.set_weight', 'set_weight'],
+]
+
+/** What a name says of a tensor's part in an adapter; undefined for any other name. */
+export function parseName(name: string): ParsedName | undefined {
+  for (const [ending, role] of ENDINGS) {
+    if (name.length > ending.length && name.endsWith(ending)) {
+      const stem = name.slice(0, -ending.length)
+      return { stem, role, isPeftSpelling: /^\.lora_(?:[AB]|embedding)/.test(ending) }
+    }
+  }
+  return undefined
+}
+
+/** Adapters that are no product B·A, by the names that only they have. */
+const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string])[] = [
+  [/^(.*)\.hada_[wt]\d(?:_[ab])?$/, 'LoHa (Hadamard products)'],
+  [/^(.*)\.lokr_(?:w1|w2|t2)(?:_[ab])?$/, 'LoKr (Kronecker products)'],
+  [/^(.*)\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
+  [/^(.*)\.lora_E$/, 'AdaLoRA (factors with singular values)'],
+  [/^(.*)\.vera_(?:lambda_[bd]|A|B)(?:\.weight)?$/, 'VeRA (shared random factors)'],
+  [/^(.*)\.ia3_l$/, 'IA³ (scaled activations)'],
+  [/^(.*)\.fourierft_spectrum$/, 'FourierFT'],
+  [/^(.*)\.vblora_(?:logits|vector_bank)\w*$/, 'VB-LoRA (a bank of vectors)'],
+  [/^(.*)\.randlora_(?:lambda|gamma|[AB])$/, 'RandLoRA (shared random factors)'],
+  [/^(.*)\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
+  [/^(.*)\.trainable_tokens_delta$/, 'trainable tokens (rows of an embedding)'],
+]
+const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
+
+/** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */
+export function otherKind(
+  name: string,
+  has: (name: string) => boolean,
+): { readonly kind: string; readonly stem: string } | undefined {
+  for (const [pattern, kind] of OTHER_KINDS) {
+    const match = pattern.exec(name)
+    if (match !== null) return { kind, stem: match[1] }
+  }
+  const [first] = GLORA_PARTS
+  if (!name.endsWith(first)) return undefined
+  const stem = name.slice(0, -first.length)
+  return GLORA_PARTS.every((part) => has(stem + part))
+    ? { kind: 'GLoRA (generalised LoRA)', stem }
+    : undefined
+}
+
+const PEFT_PREFIX = /^base_model\.model\./
+const KOHYA_PREFIX = /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/
+const COMFYUI_PREFIX = /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/
+/** Language models of the GPT-2 family call their trunk `transformer` too. */
+const DIFFUSERS_PREFIX =
+  /^(?:unet|transformer(?:_2)?|text_encoder(?:_[23])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/
+
+const PREFIXES: Readonly<Record<AdapterFormat, RegExp>> = {
+  peft: PEFT_PREFIX,
+  kohya: KOHYA_PREFIX,
+  comfyui: COMFYUI_PREFIX,
+  diffusers: DIFFUSERS_PREFIX,
+}
+
+/** The prefix that a format puts before a module's path, '' where it puts none, and the path. */
+export function splitPrefix(name: string, format: AdapterFormat): { prefix: string; path: string } {
+  const prefix = PREFIXES[format].exec(name)?.[0] ?? ''
+  return { prefix, path: name.slice(prefix.length) }
+}
+
+/** Whose names these are, where no adapter_config.json says that they are PEFT's. */
+export function formatOf(names: readonly ParsedName[]): AdapterFormat {
+  const anyStem = (pattern: RegExp) => names.some(({ stem }) => pattern.test(stem))
+  if (anyStem(KOHYA_PREFIX)) return 'kohya'
+  if (anyStem(COMFYUI_PREFIX)) return 'comfyui'
+  if (anyStem(PEFT_PREFIX)) return 'peft'
+  if (anyStem(DIFFUSERS_PREFIX)) return 'diffusers'
+  return names.some(({ isPeftSpelling }) => isPeftSpelling) ? 'peft' : 'comfyui'
+}
