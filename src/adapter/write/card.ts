@@ -1,0 +1,158 @@
+import { counted, printable } from '../../formats/quote.ts'
+import { VLLM_RANKS } from './loader-warnings.ts'
+import type { AdapterPlan } from './types.ts'
+
+/** Relative to the Frobenius norm of the layer's delta; undefined as long as it isn't known. */
+export interface LayerFigures {
+  readonly relativeError: number
+  /** No adapter of this rank could be below. */
+  readonly optimalError: number
+}
+
+/** What a model card tells besides the plan. */
+export interface CardFigures {
+  /** The base model's name on the Hugging Face Hub, or its path. */
+  readonly baseModel: string | undefined
+  readonly tool: { readonly version: string; readonly command: string }
+  /** By the tensor's name. */
+  readonly layers: ReadonlyMap<string, LayerFigures>
+  /** √(Σ squared errors / Σ ‖delta‖_F²) over the layers. */
+  readonly relativeError: number | undefined
+  /** How many tensors are equal in both models. */
+  readonly unchanged: number
+  readonly notCarried: readonly {
+    readonly name: string
+    readonly reason: string
+    readonly relativeChange: number | undefined
+  }[]
+}
+
+/** Lines of a table; a mixture of experts has tens of thousands of layers. */
+const LISTED = 1000
+
+/** `1.234e-05`: as wide as any figure, known or not, so that a card's length is known before they are. */
+const FIGURE_WIDTH = 9
+const UNKNOWN = '–'
+
+/** The Hub takes only such a name for a card's base model. */
+const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
+
+/**
+ * README.md of an adapter: what it is, the error of each layer beside the best possible, what it leaves out, and how to
+ * load it. Its bytes are as many whatever the figures are. No dates: the same input gives the same card.
+ */
+export function modelCard(plan: AdapterPlan, figures: CardFigures): string {
+  return [
+    frontMatter(figures.baseModel),
+    '# LoRA adapter',
+    summary(plan, figures),
+    heading('Layers', layersTable(plan, figures)),
+    plan.saved.length === 0
+      ? undefined
+      : heading('Written whole', limited(plan.saved.map(({ path }) => `- ${shownName(path)}`)).join('\n')),
+    figures.notCarried.length === 0 ? undefined : heading('Not carried', notCarriedTable(figures)),
+    heading('How to load it', loading(plan, figures)),
+    heading('How it was made', made(figures)),
+  ]
+    .filter((part) => part !== undefined)
+    .join('\n\n')
+    .concat('\n')
+}
+
+const heading = (title: string, body: string) => `## ${title}\n\n${body}`
+
+function frontMatter(baseModel: string | undefined): string {
+  const base = baseModel !== undefined && HUB_NAME.test(baseModel) ? [`base_model: "${baseModel}"`] : []
+  return ['---', ...base, 'library_name: peft', 'tags:', '- lora', '- lora-svd', '---'].join('\n')
+}
+
+function summary(plan: AdapterPlan, { baseModel, relativeError, unchanged }: CardFigures): string {
+  const carrying = plan.modules.filter(({ rank }) => rank > 0).length
+  const of = baseModel === undefined ? 'a fine-tuned model' : `a fine-tune of ${shownName(baseModel)}`
+  const rank = plan.rankPattern.size === 0 ? `rank ${plan.r}` : `ranks up to ${plan.r}`
+  return [
+    `The difference between ${of} and its base as LoRA factors of ${rank} in ${plan.dtype}, found by singular value decomposition.`,
+    `${counted(carrying, 'layer')} changed and carried, ${counted(unchanged, 'tensor')} equal in both models.`,
+    `Relative error over all layers, ‖Δ − B·A‖ / ‖Δ‖ (Frobenius): ${figure(relativeError)}`,
+  ].join('\n')
+}
+
+function layersTable(plan: AdapterPlan, { layers }: CardFigures): string {
+  const lines = plan.modules.map(({ module, rank, storedRank }) => {
+    const known = layers.get(module.tensor)
+    const ranks = storedRank === rank ? `${rank}` : `${rank} (stored as ${storedRank})`
+    const shape = module.shape.join(' × ')
+    const name = shownName(module.tensor)
+    return `| ${name} | ${shape} | ${ranks} | ${figure(known?.relativeError)} | ${figure(known?.optimalError)} |`
+  })
+  return [
+    '| layer | shape | rank | relative error | best possible |',
+    '|---|---|--:|--:|--:|',
+    ...limited(lines),
+    '',
+    'The errors are measured on the stored factors; “best possible” is what no factors of that rank can be below.',
+    ...(plan.modules.some(({ rank }) => rank === 0)
+      ? ['A layer of rank 0 has factors of zeros: some servers need all of q, k, v and of gate, up.']
+      : []),
+  ].join('\n')
+}
+
+function notCarriedTable({ notCarried }: CardFigures): string {
+  const lines = notCarried.map(
+    ({ name, reason, relativeChange }) =>
+      `| ${shownName(name)} | ${escaped(reason)} | ${figure(relativeChange)} |`,
+  )
+  return ['| tensor | why | relative change |', '|---|---|--:|', ...limited(lines)].join('\n')
+}
+
+function limited(lines: readonly string[]): readonly string[] {
+  return lines.length <= LISTED
+    ? lines
+    : [...lines.slice(0, LISTED), '', `… and ${lines.length - LISTED} more.`]
+}
+
+function loading(plan: AdapterPlan, { baseModel }: CardFigures): string {
+  const base = JSON.stringify(printable(baseModel ?? 'BASE'))
+  const served = VLLM_RANKS.find((rank) => rank >= plan.r)
+  const notes = [
+    ...(served === undefined || plan.saved.length > 0
+      ? []
+      : [`vLLM: \`--max-lora-rank ${served}\` or more.`]),
+    ...(plan.saved.length > 0
+      ? []
+      : ['llama.cpp: `convert_lora_to_gguf.py --base BASE ADAPTER` makes a GGUF of it.']),
+    ...(plan.rankPattern.size === 0 ? ['lora_alpha = r: every loader multiplies by 1.'] : []),
+    ...plan.warnings.map((warning) => escaped(`${warning[0].toUpperCase()}${warning.slice(1)}.`)),
+  ]
+  return [
+    '```python',
+    'from peft import PeftModel',
+    'from transformers import AutoModelForCausalLM',
+    '',
+    `base = AutoModelForCausalLM.from_pretrained(${base})`,
+    'model = PeftModel.from_pretrained(base, "ADAPTER")  # this folder',
+    '```',
+    '',
+    ...notes.map((note) => `- ${note}`),
+  ].join('\n')
+}
+
+function made({ tool }: CardFigures): string {
+  const command = printable(tool.command)
+  const longest = Math.max(2, ...(command.match(/`+/g) ?? []).map((run) => run.length))
+  const fence = '`'.repeat(longest + 1)
+  return [`By lora-svd ${escaped(tool.version)}:`, '', `${fence}sh`, command, fence].join('\n')
+}
+
+/** Always FIGURE_WIDTH characters of which only the dash isn't ASCII: padded by its three bytes. */
+function figure(value: number | undefined): string {
+  if (value === undefined) return UNKNOWN.padStart(FIGURE_WIDTH - 2)
+  if (!Number.isFinite(value) || value >= 1e100) return 'huge'.padStart(FIGURE_WIDTH)
+  if (value < 1e-99) return '0'.padStart(FIGURE_WIDTH)
+  const [digits, exponent] = value.toExponential(3).split('e')
+  return `${digits}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`
+}
+
+/** A name as code where it can be, else with Markdown's and HTML's marks escaped. */
+const shownName = (name: string) => (/^[\w./:[\]-]+$/.test(name) ? `\`${name}\`` : escaped(name))
+const escaped = (text: string) => printable(text).replace(/[\\`*_{}[\]()<>#|~&!]/g, '\\$&')

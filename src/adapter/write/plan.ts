@@ -1,0 +1,94 @@
+import { badInput } from '../../errors.ts'
+import type { FloatDtype } from '../../formats/dtype.ts'
+import { type SafetensorsDtype, safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
+import { completeGroups, stackedWith } from './groups.ts'
+import { loaderWarnings } from './loader-warnings.ts'
+import type { ModelTraits } from './model-traits.ts'
+import { factorNames, factorShapes, pathOf } from './module.ts'
+import { savedTensorName } from './saved-modules.ts'
+import { escapedPattern, targetModules } from './target-modules.ts'
+import type { AdapterLayout, AdapterPlan, PeftModule, PlannedModule, SavedModule } from './types.ts'
+
+/** A tensor of the base or tuned model, as far as a plan needs it. */
+export interface TensorShape {
+  readonly dtype: SafetensorsDtype
+  readonly shape: readonly number[]
+}
+
+export interface AdapterRequest {
+  /** The modules to be adapted with the rank of each; those of rank 0 are left out. */
+  readonly ranks: ReadonlyMap<PeftModule, number>
+  readonly layout: AdapterLayout
+  readonly dtype: FloatDtype
+  /** All tensors of the base model. */
+  readonly base: ReadonlyMap<string, TensorShape>
+  readonly traits: ModelTraits
+  readonly saved?: readonly SavedModule[]
+}
+
+/** Settles what an adapter's files hold. Throws `bad-input` where no module has a rank. */
+export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: AdapterRequest): AdapterPlan {
+  const adapted = [...ranks.keys()].filter((module) => ranks.get(module)! > 0)
+  if (adapted.length === 0) throw badInput('no matrix has a rank above 0: there is no adapter to write')
+  const replaced = new Set(saved.map(({ path }) => path))
+  const modules = [...adapted, ...completeGroups(adapted, base, traits, replaced)]
+  const names = factorNames(modules)
+  const rankOf = new Map(modules.map((module) => [module.path, ranks.get(module) ?? 0]))
+  const r = Math.max(...rankOf.values())
+  const planned = modules.map((module): PlannedModule => {
+    const rank = rankOf.get(module.path)!
+    // a stacked loader needs one rank for the group, so that is what a member without any gets
+    const groupRank = Math.max(...stackedWith(module).map((path) => rankOf.get(path) ?? 0))
+    const storedRank = layout === 'portable' ? r : rank > 0 ? rank : groupRank
+    return { module, rank, storedRank, names: names.get(module)! }
+  })
+  const isParameter = ({ module }: PlannedModule) => module.kind === 'experts'
+  const owners = [...base.keys()].map((name) => ownerOf(pathOf(name, traits)))
+  const paths = planned.filter((one) => !isParameter(one)).map(({ module }) => module.path)
+  const settled = {
+    layout,
+    dtype,
+    r,
+    modules: planned,
+    saved,
+    targetModules: targetModules(
+      paths,
+      owners.filter((path) => !replaced.has(path)),
+    ),
+    targetParameters: planned.filter(isParameter).map(({ module }) => module.path),
+    rankPattern: new Map(
+      planned
+        .filter(({ storedRank }) => storedRank !== r)
+        .map(({ module, storedRank }) => [`^${escapedPattern(module.path)}`, storedRank]),
+    ),
+    fanInFanOut: planned.some(({ module }) => module.kind === 'conv1d'),
+  }
+  return { ...settled, warnings: loaderWarnings(settled, base) }
+}
+
+/** The tensors of adapter_model.safetensors. `tuned` has the dtypes of what is written whole. */
+export function plannedTensors(
+  plan: AdapterPlan,
+  tuned: ReadonlyMap<string, TensorShape>,
+  traits: ModelTraits,
+): (TensorShape & { readonly name: string })[] {
+  const dtype = safetensorsDtypeOf(plan.dtype)
+  const factors = plan.modules.flatMap(({ module, storedRank, names }) => {
+    const shapes = factorShapes(module, storedRank)
+    return [
+      { name: names.A, dtype, shape: shapes.A },
+      { name: names.B, dtype, shape: shapes.B },
+    ]
+  })
+  const whole = plan.saved
+    .flatMap(({ tensors }) => tensors)
+    .map((tensor) => ({ name: savedTensorName(tensor, traits), ...shapeOf(tuned.get(tensor), tensor) }))
+  return [...factors, ...whole]
+}
+
+function shapeOf(tensor: TensorShape | undefined, name: string): TensorShape {
+  if (tensor === undefined) throw new RangeError(`${name}: to be written whole, but not in the tuned model`)
+  return { dtype: tensor.dtype, shape: tensor.shape }
+}
+
+const ownerOf = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
