@@ -68,10 +68,11 @@ function inspectSection(pair, folder, quick) {
   if (!quick)
     candidates.unshift(slow(peer('torch.linalg.svdvals', 'inspect_svdvals.py', [base, tuned, figures])))
   const compare = () => {
+    const peers = fileOrNull(figures)
+    if (peers === null) return
     for (const engine of ENGINES) {
       const { status, stdout } = wholeProcess('node', [EXECUTABLE, ...ours(engine), '--json'])
-      const peers = fileOrNull(figures)
-      if (status !== 0 || peers === null) continue
+      if (status !== 0) continue
       const matrices = new Map(JSON.parse(stdout).matrices.map((matrix) => [matrix.name, matrix]))
       const differences = COMPARED.map((field) => {
         const each = Object.entries(peers).map(([name, matrix]) =>
@@ -110,7 +111,7 @@ function extractSection(pair, folder, quick) {
     for (const { label, errors } of measured) {
       if (errors === null) continue
       const ratios = Object.entries(errors.layers).map(([name, error]) => error / least?.layers[name])
-      const worst = least ? `, of one layer at most ${Math.max(...ratios).toFixed(6)} of the full SVD's` : ''
+      const worst = least ? `, at most ${Math.max(...ratios).toFixed(6)} times the full SVD's in a layer` : ''
       console.log(`  ${label.padEnd(20)} relative error ${errors.total.toFixed(7)}${worst}`)
     }
     for (const { prepare } of candidates) prepare()
@@ -146,7 +147,7 @@ function measure(candidates, rounds) {
       result.prepare?.()
       const run = result.run()
       if (run.status === 0) result.runs.push(run)
-      else result.failure = run.stderr.trim().split('\n').at(-1)
+      else result.failure = `exit ${run.status}, ${run.stderr.trim().split('\n').at(-1)}`
     }
   }
   return results
