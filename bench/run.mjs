@@ -1,12 +1,25 @@
-// npm run bench: every figure the README and the notes quote, measured in one run on the built package.
+// npm run bench: the figures that the README and the notes quote, measured in one run on the built package.
+// Usage: node bench/run.mjs [section …]; without names all but `models`, whose peers take many minutes.
 import { benchFactor } from './factor.mjs'
+import { benchModels } from './models.mjs'
 import { benchProducts } from './products.mjs'
 import { benchStartup } from './startup.mjs'
 import { benchSvd } from './svd.mjs'
 import { benchTruncated } from './truncated.mjs'
 
-benchStartup()
-await benchProducts()
-await benchSvd()
-await benchTruncated()
-await benchFactor()
+const SECTIONS = {
+  startup: benchStartup,
+  products: benchProducts,
+  svd: benchSvd,
+  truncated: benchTruncated,
+  factor: benchFactor,
+  models: benchModels,
+}
+const named = process.argv.slice(2)
+const unknown = named.find((name) => !(name in SECTIONS))
+if (unknown !== undefined) {
+  console.error(`no section '${unknown}': ${Object.keys(SECTIONS).join(', ')}`)
+  process.exit(2)
+}
+const chosen = named.length > 0 ? named : Object.keys(SECTIONS).filter((name) => name !== 'models')
+for (const name of chosen) await SECTIONS[name]()

@@ -1,6 +1,6 @@
 // How long whole processes take against an empty `node -e 0`: medians of one run, so that only the ratios count.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { median } from './timing.mjs'
@@ -27,7 +27,8 @@ export function benchStartup() {
 
 /** The median time of each command. Rounds take turns, so that a machine that gets slower or faster does so for all. */
 function measure(commands) {
-  const report = join(mkdtempSync(join(tmpdir(), 'lora-svd-bench-')), 'times.json')
+  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-bench-'))
+  const report = join(folder, 'times.json')
   const args = [
     '--shell=none',
     '--warmup=1',
@@ -36,11 +37,15 @@ function measure(commands) {
     ...commands,
   ]
   const times = commands.map(() => [])
-  for (let round = 0; round < ROUNDS; round++) {
-    if (spawnSync('hyperfine', args, { stdio: 'ignore' }).status !== 0) return null
-    JSON.parse(readFileSync(report, 'utf8')).results.forEach((result, i) => {
-      times[i].push(...result.times)
-    })
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      if (spawnSync('hyperfine', args, { stdio: 'ignore' }).status !== 0) return null
+      JSON.parse(readFileSync(report, 'utf8')).results.forEach((result, i) => {
+        times[i].push(...result.times)
+      })
+    }
+  } finally {
+    rmSync(folder, { recursive: true })
   }
   return times.map(median)
 }
