@@ -58,11 +58,11 @@ function translate(source: string): string {
   while (at < source.length) {
     const mark = source[at]
     if (mark === '\\') {
-      const escape = readEscape(source, at)
-      at = escape.end
-      if (escape.kind === 'anchor') out += ANCHORS[escape.letter]
-      else if (escape.kind === 'class') out += `[${escape.negated ? '^' : ''}${CLASSES[escape.letter]}]`
-      else out += literal(escape.code)
+      const token = readEscape(source, at)
+      at = token.end
+      if (token.kind === 'anchor') out += ANCHORS[token.letter]
+      else if (token.kind === 'class') out += `[${token.negated ? '^' : ''}${CLASSES[token.letter]}]`
+      else out += literal(token.code)
     } else if (mark === '[') {
       const set = readSet(source, at)
       at = set.end

@@ -148,7 +148,8 @@ export function mergePeft(
     }
     const rows = W.shape[0]
     const columns = W.data.length / rows
-    const [size, features] = kind === 'Embedding' || kind === 'Conv1D' ? [columns, rows] : [rows, columns]
+    const isSwapped = isEmbedding || kind === 'Conv1D'
+    const [size, features] = isSwapped ? [columns, rows] : [rows, columns]
     if (kind === 'ConvNd') {
       assertShape(path, A, [rank, ...W.shape.slice(1)])
       assertShape(path, B, [rows, rank, ...W.shape.slice(2).map(() => 1)])
@@ -163,9 +164,7 @@ export function mergePeft(
     }
     add(stored, W, (at) => {
       const [row, column] = [Math.floor(at / columns), at % columns]
-      return size === rows && kind !== 'Embedding' && kind !== 'Conv1D'
-        ? product(row, column)
-        : product(column, row)
+      return isSwapped ? product(column, row) : product(row, column)
     })
   }
   mergeParameters(base, config, { prefix, expertsAreTransposed }, take, missing, add)

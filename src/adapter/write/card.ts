@@ -13,6 +13,8 @@ export interface LayerFigures {
 export interface CardFigures {
   /** The base model's name on the Hugging Face Hub, or its path. */
   readonly baseModel: string | undefined
+  /** PEFT's task type, as `taskTypeOf` finds it. */
+  readonly taskType: string | undefined
   readonly tool: { readonly version: string; readonly command: string }
   /** By the tensor's name. */
   readonly layers: ReadonlyMap<string, LayerFigures>
@@ -32,7 +34,16 @@ const LISTED = 1000
 
 /** `1.234e-05`: as wide as any figure, known or not, so that a card's length is known before they are. */
 const FIGURE_WIDTH = 9
-const UNKNOWN = '–'
+const UNKNOWN = '-'
+
+/** transformers' class that loads the base of each of PEFT's task types. */
+const AUTO_CLASSES: Readonly<Record<string, string>> = {
+  CAUSAL_LM: 'AutoModelForCausalLM',
+  SEQ_2_SEQ_LM: 'AutoModelForSeq2SeqLM',
+  SEQ_CLS: 'AutoModelForSequenceClassification',
+  TOKEN_CLS: 'AutoModelForTokenClassification',
+  QUESTION_ANS: 'AutoModelForQuestionAnswering',
+}
 
 /** The Hub takes only such a name for a card's base model. */
 const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
@@ -111,8 +122,9 @@ function limited(lines: readonly string[]): readonly string[] {
     : [...lines.slice(0, LISTED), '', `… and ${lines.length - LISTED} more.`]
 }
 
-function loading(plan: AdapterPlan, { baseModel }: CardFigures): string {
+function loading(plan: AdapterPlan, { baseModel, taskType }: CardFigures): string {
   const base = JSON.stringify(printable(baseModel ?? 'BASE'))
+  const auto = AUTO_CLASSES[taskType ?? ''] ?? 'AutoModel'
   const served = VLLM_RANKS.find((rank) => rank >= plan.r)
   const notes = [
     ...(served === undefined || plan.saved.length > 0
@@ -127,9 +139,9 @@ function loading(plan: AdapterPlan, { baseModel }: CardFigures): string {
   return [
     '```python',
     'from peft import PeftModel',
-    'from transformers import AutoModelForCausalLM',
+    `from transformers import ${auto}`,
     '',
-    `base = AutoModelForCausalLM.from_pretrained(${base})`,
+    `base = ${auto}.from_pretrained(${base})`,
     'model = PeftModel.from_pretrained(base, "ADAPTER")  # this folder',
     '```',
     '',
@@ -144,9 +156,8 @@ function made({ tool }: CardFigures): string {
   return [`By lora-svd ${escaped(tool.version)}:`, '', `${fence}sh`, command, fence].join('\n')
 }
 
-/** Always FIGURE_WIDTH characters of which only the dash isn't ASCII: padded by its three bytes. */
 function figure(value: number | undefined): string {
-  if (value === undefined) return UNKNOWN.padStart(FIGURE_WIDTH - 2)
+  if (value === undefined) return UNKNOWN.padStart(FIGURE_WIDTH)
   if (!Number.isFinite(value) || value >= 1e100) return 'huge'.padStart(FIGURE_WIDTH)
   if (value < 1e-99) return '0'.padStart(FIGURE_WIDTH)
   const [digits, exponent] = value.toExponential(3).split('e')

@@ -66,23 +66,37 @@ export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: 
   return { ...settled, warnings: loaderWarnings(settled, base) }
 }
 
-/** The tensors of adapter_model.safetensors. `tuned` has the dtypes of what is written whole. */
+/** A tensor of adapter_model.safetensors and what its bytes are: a side of a module's factors, or a tensor as stored. */
+export interface PlannedTensor extends TensorShape {
+  readonly name: string
+  readonly content:
+    | { readonly planned: PlannedModule; readonly side: 'A' | 'B' }
+    | { readonly planned?: never; readonly tensor: string }
+}
+
+/** The tensors of adapter_model.safetensors. `tuned` has the dtypes and shapes of what is written whole. */
 export function plannedTensors(
   plan: AdapterPlan,
   tuned: ReadonlyMap<string, TensorShape>,
   traits: ModelTraits,
-): (TensorShape & { readonly name: string })[] {
+): PlannedTensor[] {
   const dtype = safetensorsDtypeOf(plan.dtype)
-  const factors = plan.modules.flatMap(({ module, storedRank, names }) => {
-    const shapes = factorShapes(module, storedRank)
-    return [
-      { name: names.A, dtype, shape: shapes.A },
-      { name: names.B, dtype, shape: shapes.B },
-    ]
+  const factors = plan.modules.flatMap((planned): PlannedTensor[] => {
+    const shapes = factorShapes(planned.module, planned.storedRank)
+    return (['A', 'B'] as const).map((side) => ({
+      name: planned.names[side],
+      dtype,
+      shape: shapes[side],
+      content: { planned, side },
+    }))
   })
   const whole = plan.saved
     .flatMap(({ tensors }) => tensors)
-    .map((tensor) => ({ name: savedTensorName(tensor, traits), ...shapeOf(tuned.get(tensor), tensor) }))
+    .map((tensor) => ({
+      name: savedTensorName(tensor, traits),
+      ...shapeOf(tuned.get(tensor), tensor),
+      content: { tensor },
+    }))
   return [...factors, ...whole]
 }
 
