@@ -1,6 +1,6 @@
-import { counted } from '../formats/quote.ts'
 import { grouped, percent } from '../report/numbers.ts'
 import type { InspectResult, RankCost, VerdictKind } from './result.ts'
+import { percentDown, percentUp } from './verdict.ts'
 
 /** What the matrices are called. */
 export const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
@@ -8,8 +8,8 @@ export const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'modu
 /** `count` and the noun of the subject. */
 export function countedSubjects(count: number, subject: InspectResult['subject']): string {
   const noun = SUBJECT_NOUNS[subject]
-  if (noun === 'matrix' && count !== 1) return `${grouped(count)} matrices`
-  return counted(count, noun).replace(/^\d+/, grouped)
+  const plural = noun === 'matrix' ? 'matrices' : `${noun}s`
+  return `${grouped(count)} ${count === 1 ? noun : plural}`
 }
 
 /** In the order in which they are counted up. */
@@ -38,8 +38,8 @@ export function modelVerdict(result: InspectResult): string {
   const all = `${countedSubjects(matrices.length, subject)}${shown}`
   const counts =
     kinds.length === 1
-      ? `${matrices.length === 1 ? all : `All ${all} are`}${matrices.length === 1 ? ' is' : ''} ${kinds[0].phrase}.`
-      : `Of ${all} ${listed(kinds.map(({ count, phrase }, i) => `${grouped(count)} ${i > 0 ? '' : count === 1 ? 'is ' : 'are '}${phrase}`))}.`
+      ? `${all}: ${matrices.length === 1 ? '' : 'all '}${kinds[0].phrase}.`
+      : `${all}: ${listed(kinds.map(({ count, phrase }) => `${grouped(count)} ${phrase}`))}.`
   const whole = wholeModel(result)
   return whole === undefined ? counts : `${counts} ${whole}`
 }
@@ -53,19 +53,20 @@ function nothing({ subject, unchanged, nonFinite }: InspectResult): string {
 const listed = (parts: string[]) =>
   parts.length === 1 ? parts[0] : `${parts.slice(0, -1).join(', ')} and ${parts[parts.length - 1]}`
 
-/** The least tabulated rank that keeps 99 %, or else 90 %, and what it takes; or that none does. */
+/** The least tabulated rank that keeps 99 %, or else 90 %, and is smaller than the matrices; or that none does. */
 function wholeModel({ costs, totals, subject }: InspectResult): string | undefined {
   if (costs.length === 0 || !(totals.frobenius > 0)) return undefined
-  const sizeOf = ({ parameters }: RankCost) => parameters / totals.elements
+  // Factors of an adapter are measured against the model's matrices, which says nothing of the adapter.
+  const sizeOf = ({ parameters }: RankCost) => (subject === 'adapter' ? 0 : parameters / totals.elements)
   for (const share of KEPT_SHARES) {
     const cost = costs.find(({ relativeError }) => relativeError.atMost ** 2 <= 1 - share)
-    if (cost === undefined) continue
-    const keeps = `Rank ${grouped(cost.rank)} for all keeps ${percent(share)}`
-    if (subject === 'adapter') return `${keeps}.`
-    return sizeOf(cost) < 1
-      ? `${keeps} at ${percent(sizeOf(cost))} of the size.`
-      : `${keeps}, but is no smaller.`
+    if (cost === undefined || sizeOf(cost) >= 1) continue
+    const keeps = `Rank ${grouped(cost.rank)} for all keeps ${percentDown(1 - cost.relativeError.atMost ** 2)}`
+    return subject === 'adapter' ? `${keeps}.` : `${keeps} at ${percent(sizeOf(cost))} of the size.`
   }
-  const last = costs[costs.length - 1]
-  return `Rank ${grouped(last.rank)} for all keeps ${percent(1 - last.relativeError.atLeast ** 2)} at most.`
+  const smaller = costs.filter((cost) => sizeOf(cost) < 1)
+  if (smaller.length === 0) return 'No tabulated rank is smaller than the matrices.'
+  const { rank, relativeError } = smaller[smaller.length - 1]
+  const kept = percentUp(1 - relativeError.atLeast ** 2)
+  return `No tabulated rank keeps 90 % and is smaller: rank ${grouped(rank)} for all keeps ${kept}${relativeError.atLeast < relativeError.atMost ? ' at most' : ''}.`
 }

@@ -106,8 +106,8 @@ const needed = ({ atLeast, atMost }: IntegerRange) =>
   atLeast === atMost ? grouped(atLeast) : `at least ${grouped(atLeast)} (--full tells)`
 
 /** Percentages that stay true as bounds once they are rounded. */
-const percentUp = (share: number) => percent(Math.min(1, Math.ceil(share * 1000) / 1000))
-const percentDown = (share: number) => percent(Math.floor(share * 1000) / 1000)
+export const percentUp = (share: number) => percent(Math.min(1, Math.ceil(share * 1000) / 1000))
+export const percentDown = (share: number) => percent(Math.floor(share * 1000) / 1000)
 
 /** What a verdict is called in a table and in counts. */
 export const VERDICT_NAMES: Record<VerdictKind, string> = {

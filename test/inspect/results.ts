@@ -9,13 +9,7 @@ import type {
 import { ENERGY_SHARES, TABULATED_RANKS } from '../../src/inspect/result.ts'
 import { type MatrixFindings, verdictOf } from '../../src/inspect/verdict.ts'
 import { energyKept } from '../../src/inspect/verdict-bounds.ts'
-import {
-  effectiveRank,
-  energyRank,
-  numericalRank,
-  optimalError,
-  stableRank,
-} from '../../src/rank/measures.ts'
+import { effectiveRank, energyRank, numericalRank, stableRank } from '../../src/rank/measures.ts'
 import type { IntegerRange, Spectrum } from '../../src/spectrum/types.ts'
 
 /** Results as `inspect` gives them, for the tests of what is printed of them. */
@@ -48,8 +42,8 @@ export function leadingSpectrum(whole: Spectrum, count: number, excess = 1e-4): 
 }
 
 export interface Extras {
-  readonly base?: MatrixReport['base']
-  readonly noise?: MatrixReport['noise']
+  readonly base?: NonNullable<MatrixReport['base']>
+  readonly noise?: NonNullable<MatrixReport['noise']>
   readonly adapter?: AdapterFindings
   readonly dtype?: string
 }
