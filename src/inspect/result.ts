@@ -40,6 +40,8 @@ export interface AdapterFindings {
 export type VerdictKind =
   | 'zero'
   | 'low-rank'
+  /** 90 % of ‖·‖_F² at a low rank, 99 % not. */
+  | 'partly-low-rank'
   | 'not-low-rank'
   | 'unrelated'
   | 'below-rounding'

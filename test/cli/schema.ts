@@ -5,13 +5,13 @@ import { expect } from 'vitest'
 const ajv = new Ajv2020({ allErrors: true })
 const schemaFile = (name: string) => new URL(`../../schemas/${name}.json`, import.meta.url)
 const validators = Object.fromEntries(
-  ['demo-1', 'factor-1', 'doctor-1', 'error-1'].map((name) => [
+  ['demo-1', 'factor-1', 'doctor-1', 'inspect-1', 'error-1'].map((name) => [
     name,
     ajv.compile(JSON.parse(readFileSync(schemaFile(name), 'utf8'))),
   ]),
 )
 
-export type SchemaName = 'demo-1' | 'factor-1' | 'doctor-1' | 'error-1'
+export type SchemaName = 'demo-1' | 'factor-1' | 'doctor-1' | 'inspect-1' | 'error-1'
 
 /** The one JSON document that `stdout` is, valid by its published schema. */
 // biome-ignore lint/suspicious/noExplicitAny: each test reads the fields of its own document

@@ -1,0 +1,87 @@
+import { printable } from '../formats/quote.ts'
+import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
+import { spectrumTable } from '../report/spectrum.ts'
+import { table } from '../report/table.ts'
+import type { IntegerRange } from '../spectrum/types.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { ENERGY_SHARES, type MatrixReport } from './result.ts'
+import { figure, paintWords, rangeCell, realRank, setting, verdictPaint } from './tables-cells.ts'
+import { orderOf } from './verdict-bounds.ts'
+
+/** One matrix: its spectrum around the rank that keeps 99 %, then every figure. */
+export function matrixFacts(
+  matrix: MatrixReport,
+  { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const { spectrum, verdict } = matrix
+  const S = spectrum.singularValues
+  const kept = Math.min(matrix.energyRanks['0.99'].atMost, S.length)
+  const frobenius = spectrum.complete ? undefined : spectrum.frobenius
+  const facts = table(
+    [...factsOf(matrix, paint), ['verdict', paintWords(verdict.text, verdictPaint(verdict.kind, paint))]],
+    columns,
+  )
+  return S[0] > 0 ? `${spectrumTable(S, kept, { paint, columns }, frobenius)}\n${facts}` : facts
+}
+
+function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
+  const {
+    spectrum,
+    shape: [rows, columns],
+    storedShape,
+    energyRanks,
+    effectiveRank,
+    base,
+    noise,
+    adapter,
+  } = matrix
+  const order = orderOf(spectrum)
+  const ofOrder = (range: IntegerRange) => `${rangeCell(range, order)} of ${grouped(order)}`
+  const stored = storedShape.length === 2 ? '' : ` (stored as ${storedShape.join(' × ')})`
+  const energies = ENERGY_SHARES.map((share) => [
+    `rank for ${Number(share) * 100} % of ‖·‖_F²`,
+    ofOrder(energyRanks[`${share}`]),
+  ])
+  return [
+    ['matrix', printable(matrix.name)],
+    ['shape', `${shape(rows, columns)}${stored}`],
+    ['stored', `${printable(matrix.dtype)}, ${bytes(matrix.bytes)}`],
+    ['‖·‖_F', short(spectrum.frobenius)],
+    ['‖·‖₂', short(spectrum.singularValues[0] ?? 0)],
+    ...(base
+      ? [
+          [
+            'relative change',
+            `${figure(base.relativeChange)} (the base: ${figure(base.frobenius)}, ${printable(base.dtype)})`,
+          ],
+        ]
+      : []),
+    ['numerical rank', paint.cyan(ofOrder(matrix.rank))],
+    ...(adapter
+      ? [
+          ['nominal rank', grouped(adapter.nominalRank)],
+          ['wasted directions', grouped(adapter.wasted)],
+          ...(adapter.alpha === undefined ? [] : [['alpha', setting(adapter.alpha)]]),
+          ['scale', setting(adapter.scale)],
+        ]
+      : []),
+    ['stable rank', realRank(matrix.stableRank)],
+    [
+      'effective rank',
+      effectiveRank === undefined ? 'needs all singular values: --full' : realRank(effectiveRank),
+    ],
+    ...energies,
+    ...(noise
+      ? [
+          ['noise floor', figure(noise.floor)],
+          ['rank above the noise', ofOrder(noise.rankAbove)],
+          ['entries that changed', changed(noise)],
+        ]
+      : []),
+  ]
+}
+
+function changed({ changedShare, isSubUlp }: NonNullable<MatrixReport['noise']>): string {
+  const share = percent(changedShare)
+  return isSubUlp ? `${share}, most by less than one unit in the last place: the floor is a guess` : share
+}

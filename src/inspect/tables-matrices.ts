@@ -1,0 +1,122 @@
+import { counted, printable } from '../formats/quote.ts'
+import { wrap } from '../report/table.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import type { MatrixReport } from './result.ts'
+import { sparklineDecades } from './sparkline.ts'
+import { type CellStyle, COLUMNS, type Column } from './tables-columns.ts'
+import { columnWidths, grid, gridWidth } from './tables-grid.ts'
+import { namePattern, withoutPattern } from './tables-names.ts'
+
+/** A name is shortened to this before a column is left out for it, and on the narrowest terminals to the second. */
+const GOOD_NAME_WIDTH = 24
+const LEAST_NAME_WIDTH = 12
+/** Blocks of a sparkline where there is little room, and where there is much. */
+const LEAST_SPARK_WIDTH = 10
+const MOST_SPARK_WIDTH = 24
+
+/** A row for each matrix, in the columns that there is room for, and what a reader should know of it. */
+export function matricesTable(
+  matrices: readonly MatrixReport[],
+  { paint, columns: width }: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const pattern = namePattern(matrices.map(({ name }) => name))
+  const longest = matrices.reduce(
+    (most, { name }) => Math.max(most, printable(withoutPattern(name, pattern)).length),
+    4,
+  )
+  const narrow: CellStyle = {
+    paint,
+    pattern,
+    nameWidth: Math.min(longest, GOOD_NAME_WIDTH),
+    sparkWidth: LEAST_SPARK_WIDTH,
+    decades: sparklineDecades(matrices.map(({ spectrum }) => spectrum.singularValues)),
+  }
+  const telling = COLUMNS.filter(({ has }) => matrices.some(has))
+  const widths = widthsOf(telling, matrices, narrow)
+  const shown = fittingColumns(telling, widths, width)
+  const total = (columns: readonly Column[]) => gridWidth(columns.map((column) => widths.get(column)!))
+  const style = withRoom(narrow, longest, width - total(shown), shown.some(isSpectrum))
+  const rows = matrices.map((matrix) => shown.map(({ cell }) => cell(matrix, style)))
+  const text = grid(
+    shown.map(({ title }) => title),
+    rows,
+    shown.map(({ align }) => align),
+    paint,
+  )
+  const hidden = telling.filter((column) => !shown.includes(column))
+  const wholeWidth = total(telling) + longest - narrow.nameWidth
+  const notes = notesOn(matrices, shown, style, hidden, wholeWidth)
+  return [text, ...notes.map((note) => paint.dim(wrap(note, width)))].join('\n')
+}
+
+const isSpectrum = ({ title }: Column) => title === 'spectrum'
+
+function widthsOf(columns: readonly Column[], matrices: readonly MatrixReport[], style: CellStyle) {
+  const rows = matrices.map((matrix) => columns.map(({ cell }) => cell(matrix, style)))
+  const widths = columnWidths(
+    columns.map(({ title }) => title),
+    rows,
+  )
+  return new Map(columns.map((column, at) => [column, widths[at]]))
+}
+
+/** The columns less the least telling ones, until they fit. */
+function fittingColumns(
+  columns: readonly Column[],
+  widths: Map<Column, number>,
+  room: number,
+): readonly Column[] {
+  const shrinkable = Math.max(0, widths.get(columns[0])! - LEAST_NAME_WIDTH)
+  let shown = columns
+  const isTooWide = (spare: number) => gridWidth(shown.map((column) => widths.get(column)!)) - spare > room
+  while (isTooWide(0)) {
+    const least = shown.reduce((a, b) => (b.worth < a.worth ? b : a))
+    // The last columns that speak of rank are worth a shorter name.
+    if (least.worth >= KEPT_BEFORE_NAMES && !isTooWide(shrinkable)) break
+    if (least.worth === Number.POSITIVE_INFINITY) break
+    shown = shown.filter((column) => column !== least)
+  }
+  return shown
+}
+
+/** From this worth on a column stays and the name is shortened instead. */
+const KEPT_BEFORE_NAMES = 12
+
+/** Gives what room is left, or lacking, to the names, then to the spectra. */
+function withRoom(style: CellStyle, longest: number, room: number, hasSpectrum: boolean): CellStyle {
+  const nameWidth = Math.min(longest, style.nameWidth + room)
+  const left = hasSpectrum ? Math.max(0, room - (nameWidth - style.nameWidth)) : 0
+  return { ...style, nameWidth, sparkWidth: Math.min(MOST_SPARK_WIDTH, style.sparkWidth + left) }
+}
+
+function notesOn(
+  matrices: readonly MatrixReport[],
+  shown: readonly Column[],
+  { pattern, decades }: CellStyle,
+  hidden: readonly Column[],
+  wholeWidth: number,
+): string[] {
+  const { prefix, suffix } = pattern
+  const legend = [
+    ...(prefix === '' ? [] : [`names: ${printable(prefix)}<name>${printable(suffix)}`]),
+    ...(shown.some(({ title }) => title === '99 %')
+      ? ['90 %, 99 %: the rank that keeps this share of ‖·‖_F²']
+      : []),
+    ...(shown.some(({ title }) => title === '> noise')
+      ? ['> noise: the rank above the rounding of the stored dtypes']
+      : []),
+    ...(shown.some(isSpectrum) ? [`spectrum: log scale, ${counted(decades, 'decade')}`] : []),
+  ]
+  if (matrices.some(({ spectrum }) => !spectrum.complete)) {
+    const leading = Math.max(
+      ...matrices.map(({ spectrum }) => (spectrum.complete ? 0 : spectrum.singularValues.length)),
+    )
+    legend.push(`…: the leading ${leading} at most were computed, all with --full`)
+  }
+  if (hidden.length === 0) return [legend.join(' · ')]
+  const names = hidden.map(({ title }) => title).join(', ')
+  return [
+    legend.join(' · '),
+    `not shown: ${names} (a terminal of ${wholeWidth} columns shows all, --json too)`,
+  ]
+}

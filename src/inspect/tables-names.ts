@@ -1,0 +1,39 @@
+/** What most names of a model begin and end with, as `model.layers.` and `.weight`. */
+export interface NamePattern {
+  readonly prefix: string
+  readonly suffix: string
+}
+
+/** A pattern is worth stating where this share of the names has it. */
+const COMMON_SHARE = 0.5
+
+/** The pattern of the names that have a layer's number in them; empty strings where too few share one. */
+export function namePattern(names: readonly string[]): NamePattern {
+  const prefixes = names
+    .map((name) => /^(?:[^.\d]+\.)+(?=\d+\.)/.exec(name)?.[0])
+    .filter((x) => x !== undefined)
+  const prefix = mostFrequent(prefixes)
+  const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
+  if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
+  const ending = /\.[^.\d]+$/.exec(matching[0])?.[0] ?? ''
+  return { prefix, suffix: matching.every((name) => name.endsWith(ending)) ? ending : '' }
+}
+
+function mostFrequent(texts: readonly string[]): string {
+  const counts = new Map<string, number>()
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1)
+  return [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best), ['', 0] as const)[0]
+}
+
+/** A name without the pattern that it has; a name that hasn't all of it stays whole. */
+export function withoutPattern(name: string, { prefix, suffix }: NamePattern): string {
+  const middle = name.slice(prefix.length, name.length - suffix.length)
+  return name === `${prefix}${middle}${suffix}` && middle !== '' ? middle : name
+}
+
+/** A name in `width` characters, its middle left out where it is longer: both ends tell tensors apart. */
+export function fittedName(name: string, width: number): string {
+  if (name.length <= width) return name
+  const end = Math.floor((width - 1) / 2)
+  return `${name.slice(0, width - 1 - end)}…${name.slice(name.length - end)}`
+}

@@ -1,0 +1,72 @@
+import { grouped, percent } from '../report/numbers.ts'
+import type { InspectResult, RankCost, VerdictKind } from './result.ts'
+import { percentDown, percentUp } from './verdict.ts'
+
+/** What the matrices are called. */
+export const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
+
+/** `count` and the noun of the subject. */
+export function countedSubjects(count: number, subject: InspectResult['subject']): string {
+  const noun = SUBJECT_NOUNS[subject]
+  const plural = noun === 'matrix' ? 'matrices' : `${noun}s`
+  return `${grouped(count)} ${count === 1 ? noun : plural}`
+}
+
+/** In the order in which they are counted up. */
+const PHRASES: readonly (readonly [VerdictKind, string])[] = [
+  ['low-rank', 'low-rank'],
+  ['partly-low-rank', 'partly low-rank'],
+  ['not-low-rank', 'not low-rank'],
+  ['unrelated', 'not related to the base'],
+  ['below-rounding', 'below rounding'],
+  ['zero', 'all zero'],
+  ['open', 'open without --full'],
+]
+
+/** The shares of ‖·‖_F² that a rank for all matrices is looked for to keep, the best first. */
+const KEPT_SHARES = [0.99, 0.9] as const
+
+/** What the verdicts come to over the model, in a sentence or two. */
+export function modelVerdict(result: InspectResult): string {
+  const { matrices, subject, totals } = result
+  if (matrices.length === 0) return nothing(result)
+  const kinds = PHRASES.map(([kind, phrase]) => ({
+    phrase,
+    count: matrices.filter(({ verdict }) => verdict.kind === kind).length,
+  })).filter(({ count }) => count > 0)
+  const shown = matrices.length < totals.matrices ? ' shown' : ''
+  const all = `${countedSubjects(matrices.length, subject)}${shown}`
+  const counts =
+    kinds.length === 1
+      ? `${all}: ${matrices.length === 1 ? '' : 'all '}${kinds[0].phrase}.`
+      : `${all}: ${listed(kinds.map(({ count, phrase }) => `${grouped(count)} ${phrase}`))}.`
+  const whole = wholeModel(result)
+  return whole === undefined ? counts : `${counts} ${whole}`
+}
+
+function nothing({ subject, unchanged, nonFinite }: InspectResult): string {
+  if (nonFinite.length > 0) return 'No matrix with finite entries.'
+  if (subject === 'delta' && unchanged.length > 0) return 'All matrices are equal in both.'
+  return `No ${subject === 'weights' ? 'matrices' : `${SUBJECT_NOUNS[subject]}s`} here.`
+}
+
+const listed = (parts: string[]) =>
+  parts.length === 1 ? parts[0] : `${parts.slice(0, -1).join(', ')} and ${parts[parts.length - 1]}`
+
+/** The least tabulated rank that keeps 99 %, or else 90 %, and is smaller than the matrices; or that none does. */
+function wholeModel({ costs, totals, subject }: InspectResult): string | undefined {
+  if (costs.length === 0 || !(totals.frobenius > 0)) return undefined
+  // Factors of an adapter are measured against the model's matrices, which says nothing of the adapter.
+  const sizeOf = ({ parameters }: RankCost) => (subject === 'adapter' ? 0 : parameters / totals.elements)
+  for (const share of KEPT_SHARES) {
+    const cost = costs.find(({ relativeError }) => relativeError.atMost ** 2 <= 1 - share)
+    if (cost === undefined || sizeOf(cost) >= 1) continue
+    const keeps = `Rank ${grouped(cost.rank)} for all keeps ${percentDown(1 - cost.relativeError.atMost ** 2)}`
+    return subject === 'adapter' ? `${keeps}.` : `${keeps} at ${percent(sizeOf(cost))} of the size.`
+  }
+  const smaller = costs.filter((cost) => sizeOf(cost) < 1)
+  if (smaller.length === 0) return 'No tabulated rank is smaller than the matrices.'
+  const { rank, relativeError } = smaller[smaller.length - 1]
+  const kept = percentUp(1 - relativeError.atLeast ** 2)
+  return `No tabulated rank keeps 90 % and is smaller: rank ${grouped(rank)} for all keeps ${kept}${relativeError.atLeast < relativeError.atMost ? ' at most' : ''}.`
+}
