@@ -53,11 +53,11 @@ export async function openCheckpoint(
   return withConfigs({ path, ...(await openAny(path)) }, dirname(path), configsBeside(basename(path)))
 }
 
-async function kindOf(path: string): Promise<'folder' | 'file' | 'missing'> {
+/** What a path names; a file also where it can't be told, so that opening it says why. */
+export async function kindOf(path: string): Promise<'folder' | 'file' | 'missing'> {
   try {
     return (await stat(path)).isDirectory() ? 'folder' : 'file'
   } catch (error) {
-    // opening it will say what else is wrong
     return errnoOf(error) === 'ENOENT' ? 'missing' : 'file'
   }
 }

@@ -1,8 +1,8 @@
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
 import { type NameFilter, nameFilter } from './filter.ts'
-import { readable, scalesOf } from './matrices.ts'
 import { findPrefix, type NameMap } from './prefix.ts'
+import { readable, scaledError, scalesOf } from './readable.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from './types.ts'
 import { matricesOfView, viewOf } from './view.ts'
 
@@ -127,6 +127,10 @@ function pairOf(
   isScale: boolean,
 ): MatrixPair[] | Unmatched {
   const { name } = inTuned
+  const unreadable = (path: string, { reason, scales }: { reason: string; scales?: string }) => {
+    if (scales !== undefined) throw scaledError(path, name, reason)
+    return { ...both, reason: 'dtype' as const, detail: `in ${path}: ${reason}` }
+  }
   const described = (tensor: StoredTensor) => `${tensor.dtype} ${shapeText(tensor.shape)}`
   if (inBase === undefined) {
     const detail = `only in ${tuned.path}, ${described(inTuned)}`
@@ -141,10 +145,9 @@ function pairOf(
   if (view.kind === 'none')
     return { ...both, reason: 'not-a-matrix', detail: `${view.reason}, ${described(inTuned)}` }
   if (isScale) return { ...both, reason: 'dtype', detail: 'the scales of a quantised weight' }
-  const ofBase = readable(base, inBase, name)
-  if ('reason' in ofBase) return { ...both, reason: 'dtype', detail: `in ${base.path}: ${ofBase.reason}` }
-  const ofTuned = readable(tuned, inTuned)
-  if ('reason' in ofTuned) return { ...both, reason: 'dtype', detail: `in ${tuned.path}: ${ofTuned.reason}` }
+  const [ofBase, ofTuned] = [readable(base.tensors, inBase, name), readable(tuned.tensors, inTuned)]
+  if ('reason' in ofTuned) return unreadable(tuned.path, ofTuned)
+  if ('reason' in ofBase) return unreadable(base.path, ofBase)
   const [baseMatrices, tunedMatrices] = [
     matricesOfView(inBase, view, ofBase.dtype),
     matricesOfView(inTuned, view, ofTuned.dtype),

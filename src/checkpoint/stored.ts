@@ -56,17 +56,19 @@ export async function openSafetensors(file: string): Promise<OpenedFile> {
   }
 }
 
-/** As `openSafetensors`, of a source that is known to be one. Tensors of what can't be opened again keep their bytes. */
-export async function openedFile(source: ByteSource): Promise<OpenedFile> {
+/**
+ * As `openSafetensors`, of a source that is known to be one. Tensors of what can't be opened again keep their bytes: copies,
+ * so that a worker which is sent one isn't sent them all, unless `isShared`.
+ */
+export async function openedFile(source: ByteSource, isShared = false): Promise<OpenedFile> {
   const header = await readSafetensorsHeader(source)
   const { stamp } = source
   const identity = stamp === undefined ? [] : [{ path: source.name, ...stamp }]
-  const tensors = await storedTensors(header, async (begin, end) =>
-    stamp === undefined
-      ? // a copy, so that a worker sent this tensor isn't sent them all
-        { kind: 'bytes', bytes: (await source.read(begin, end)).slice() }
-      : { kind: 'range', file: source.name, begin, end },
-  )
+  const tensors = await storedTensors(header, async (begin, end) => {
+    if (stamp !== undefined) return { kind: 'range', file: source.name, begin, end }
+    const bytes = await source.read(begin, end)
+    return { kind: 'bytes', bytes: isShared ? bytes : bytes.slice() }
+  })
   return { tensors, metadata: header.metadata, identity, headerBytes: header.dataStart }
 }
 

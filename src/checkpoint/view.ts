@@ -1,5 +1,4 @@
 import type { StoredDtype } from '../formats/dtype.ts'
-import { counted } from '../formats/quote.ts'
 import { bitsPerElement } from '../formats/safetensors-dtype.ts'
 import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
 
@@ -20,10 +19,10 @@ export type View =
  */
 export function viewOf(name: string, shape: readonly number[]): View {
   if (shape.length < 2) return none(shape.length === 0 ? 'a single number' : 'a vector')
-  if (shape.includes(0)) return none('has no entries')
+  if (shape.includes(0)) return none('no entries')
   if (shape.length === 2) return { kind: 'matrix', rows: shape[0], columns: shape[1] }
   if (shape.filter((n) => n > 1).length < 2) return none('a vector')
-  if (shape.length > 5) return none(`has ${counted(shape.length, 'dimension')}; up to 5 are known`)
+  if (shape.length > 5) return none(`${shape.length} dimensions, which no matrix can be made of`)
   const columns = shape.slice(1).reduce((product, n) => product * n, 1)
   const isKernel = shape.length > 3 || /conv/i.test(name) || shape[2] <= LONGEST_KERNEL
   if (isKernel) return { kind: 'conv', rows: shape[0], columns }

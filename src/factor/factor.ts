@@ -1,9 +1,10 @@
+import { readMatrixFromAny } from '../checkpoint/read-matrix-from-any.ts'
 import type { Engine } from '../engine/engine.ts'
 import { openEngine } from '../engine/open-engine.ts'
 import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { badInput, badUsage, ExitCode } from '../errors.ts'
 import { assertFinite } from '../formats/finite.ts'
-import { type NamedMatrix, readMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
+import { type NamedMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
 import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
@@ -34,7 +35,7 @@ export async function factor(
   terminal: Terminal,
 ): Promise<number> {
   await assertWritable(plan.output, { force: plan.force, onlyFile: true })
-  const source = await readMatrix(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
+  const source = await readMatrixFromAny(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
   assertFactorable(plan, source)
 
   const W = source.matrix

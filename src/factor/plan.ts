@@ -56,10 +56,11 @@ export function planFactor(input: string, flags: FactorFlags): FactorPlan {
   return { input, tensor, output: out, format, dtype, rule, limits, certify, seed, force }
 }
 
-/** The dtype to write: what was asked for, else the input's own where the format has it, and float64 for integers. */
+/** The dtype to write: what was asked for, else the input's own where the format has it; f32 for F8, f64 for integers. */
 export function outputDtype({ dtype, format }: FactorPlan, stored: StoredDtype): FloatDtype {
   if (dtype !== undefined) return dtype
   if (stored === 'bf16') return format === 'npz' ? 'f32' : 'bf16'
+  if (stored.startsWith('f8')) return 'f32'
   return stored === 'f16' || stored === 'f32' ? stored : 'f64'
 }
 

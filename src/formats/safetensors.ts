@@ -102,7 +102,10 @@ function entryOf(file: string, header: SafetensorsHeader, name: string): TensorE
   throw badInput(`${file}: there is no tensor ${quoted(name)}${advice}`, { file, tensor: name })
 }
 
-function listed(tensors: readonly [string, TensorEntry][]): string {
+/** Names with dtype and shape, as many as fit one line. */
+export function listed(
+  tensors: readonly (readonly [name: string, Pick<TensorEntry, 'dtype' | 'shape'>])[],
+): string {
   const shown = tensors
     .slice(0, LISTED_TENSORS)
     .map(([name, { dtype, shape }]) => `${quoted(name)} ${dtype} ${shapeText(shape)}`)

@@ -22,8 +22,8 @@ export interface Resources {
 const SHARING_EXPONENT = 0.8
 
 /**
- * How many workers, and how many threads each, do the jobs soonest by a simple model: as many jobs run at once as fit
- * in memory, and nothing ends before the largest job does.
+ * How many workers, and how many threads each, do the jobs soonest by a simple model: the largest jobs start first, and no
+ * more run at once than fit in memory.
  */
 export function allot(jobs: readonly JobSize[], { threads, memory, isEngineShared }: Resources): Allotment {
   const most = Math.max(1, Math.min(threads, jobs.length))
@@ -41,12 +41,15 @@ export function allot(jobs: readonly JobSize[], { threads, memory, isEngineShare
 
 function timeOf(jobs: readonly JobSize[], workers: number, threads: number, memory: number): number {
   const speed = threads ** SHARING_EXPONENT
-  let shared = 0
-  let largest = 0
-  for (const { flops, bytes } of jobs) {
-    const atOnce = Math.max(1, Math.min(workers, Math.floor(memory / bytes)))
-    shared += flops / (atOnce * speed)
-    largest = Math.max(largest, flops / speed)
-  }
-  return Math.max(shared, largest)
+  const inMemory = ({ bytes }: JobSize) => Math.max(1, Math.min(workers, Math.floor(memory / bytes)))
+  const shared = jobs.reduce((sum, job) => sum + job.flops / inMemory(job), 0)
+  const flops = jobs.map((job) => job.flops).sort((a, b) => b - a)
+  return Math.max(shared, latestEnd(flops, workers)) / speed
+}
+
+/** When the last of the workers is done, where each takes the next job in this order as soon as it is free. */
+function latestEnd(times: readonly number[], workers: number): number {
+  const ends = new Float64Array(workers)
+  for (const time of times) ends[ends.indexOf(Math.min(...ends))] += time
+  return Math.max(...ends)
 }

@@ -44,14 +44,14 @@ async function* runInProcess<J, R>(
 ): AsyncGenerator<R, void> {
   const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
   for (const [index, job] of jobs.entries()) {
+    // signals and timers get their turn
+    await setImmediate()
+    signal?.throwIfAborted()
     const start = performance.now()
     onStart?.(index)
     const result = await work(job, context)
     onDone?.(index, secondsSince(start))
     yield result
-    // signals and timers get their turn
-    await setImmediate()
-    signal?.throwIfAborted()
   }
 }
 

@@ -194,7 +194,10 @@ rows('files that are something else', [
   file('config.json', 'is JSON; name the safetensors, .npy or text file that holds the numbers'),
   file('W.npy.gz', 'is compressed; unpack it first (gunzip)'),
   file('pointer.safetensors', 'is a Git LFS pointer, not the file itself; fetch that with git lfs pull'),
-  file('out', 'is a folder; name a file inside it'),
+  file(
+    'out',
+    'is a folder without a safetensors file; name one that holds a checkpoint, or a file inside it',
+  ),
   file('missing.npy', 'no such file; check the path'),
   file('W.csv/W.npy', `can't open it: a part of the path is a file, not a folder (ENOTDIR)`),
   file('loop', `can't open it: its symbolic links go in a circle (ELOOP)`),
@@ -248,10 +251,10 @@ rows('which tensor, and its numbers', [
   ),
   file(
     'model.safetensors',
-    'tensor "layers.0.ids" is stored as I64; F64, F32, F16 and BF16 are read: convert it to one of them (a quantised tensor together with its scales)',
+    'tensor "layers.0.ids" can\'t be read as a matrix: stored as I64, which is no float type; F64, F32, F16, BF16 and F8 are read',
     { tensor: 'layers.0.ids' },
   ),
-  file('integers.safetensors', 'holds no 2-D tensor of F64, F32, F16 or BF16; it holds "ids" I32 [2, 2]'),
+  file('integers.safetensors', 'holds no matrix of F64, F32, F16, BF16 or F8; it holds "ids" I32 [2, 2]'),
   file('none.safetensors', 'holds no tensors'),
   {
     args: factor('large.npy', '--dtype', 'f16'),

@@ -1,3 +1,4 @@
+import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../../src/errors.ts'
 import { runJobs } from '../../src/jobs/run-jobs.ts'
@@ -11,7 +12,7 @@ beforeAll(async () => {
 })
 afterAll(() => bundles.remove())
 
-/** Enough flops that workers do it. */
+/** Enough flops that workers do the job. */
 const MUCH = 1e12
 
 function options<J, R>(kind: string, work: JobOptions<J, R>['work'], more: Partial<JobOptions<J, R>> = {}) {
@@ -35,15 +36,199 @@ async function collect<R>(results: AsyncGenerator<R, void>): Promise<R[]> {
   return all
 }
 
+const here = { flopsOf: () => 1 }
+const failing = (jobs: readonly Fail[], more: Partial<JobOptions<Fail, unknown>> = {}) =>
+  collect(runJobs(jobs, options('fail', fail, more)))
+const waiting = (
+  jobs: readonly Wait[],
+  more: Partial<JobOptions<Wait, Awaited<ReturnType<typeof wait>>>> = {},
+) => runJobs(jobs, options('wait', wait, more))
+
 describe('results', () => {
   const jobs: Decompose[] = [90, 30, 70, 50, 30, 110].map((order, seed) => ({ order, seed }))
+  const run = (more: Partial<JobOptions<Decompose, Awaited<ReturnType<typeof decompose>>>>) =>
+    collect(runJobs(jobs, options('decompose', decompose, more)))
 
   test('are the same bits in this thread and in workers, in order', async () => {
-    const here = await collect(runJobs(jobs, options('decompose', decompose, { flopsOf: () => 1 })))
-    expect(here.map(({ values }) => values.length)).toEqual(jobs.map(({ order }) => order))
+    const expected = (await run(here)).map(({ values }) => values)
+    expect(expected.map(({ length }) => length)).toEqual(jobs.map(({ order }) => order))
     for (const threads of [1, 3]) {
-      const there = await collect(runJobs(jobs, options('decompose', decompose, { threads })))
-      expect(there.map(({ values }) => values)).toEqual(here.map(({ values }) => values))
+      expect((await run({ threads })).map(({ values }) => values)).toEqual(expected)
     }
+  })
+
+  test('come from engines of which one serves all the jobs of a thread, by the size of the work', async () => {
+    const engines = (await run({ engine: 'auto', ...here })).map(({ engine }) => engine)
+    expect(engines).toEqual(['wasm', 'js', 'wasm', 'js', 'js', 'wasm'])
+    expect((await run({ engine: 'auto' })).map(({ engine }) => engine)).toEqual(engines)
+  })
+
+  test('of one large job: the engine in its worker has all threads, which join', async () => {
+    const one = [{ order: 700, seed: 1 }]
+    const decomposed = await collect(runJobs(one, options('decompose', decompose, { threads: 3 })))
+    const [alone] = await collect(runJobs(one, options('decompose', decompose, { threads: 1 })))
+    expect(decomposed[0]).toMatchObject({ engineThreads: 3, values: alone.values })
+    expect(decomposed[0].helped).toBe(true)
+    expect(alone.helped).toBe(false)
+  })
+
+  test('of none', async () => {
+    expect(await failing([])).toEqual([])
+  })
+
+  test('wait for those before them, and several threads work', async () => {
+    const order: number[] = []
+    const gate = new Int32Array(new SharedArrayBuffer(4))
+    const results = await collect(
+      waiting([{ milliseconds: 0, gate }, { milliseconds: 1 }, { milliseconds: 1 }], {
+        onDone: (index, seconds) => {
+          order.push(index)
+          if (index === 2) gate[0] = 1
+          expect(seconds).toBeGreaterThan(0)
+        },
+      }),
+    )
+    expect(order).toEqual([1, 2, 0])
+    expect(results[0].thread).not.toBe(results[1].thread)
+    expect(results[1].thread).toBe(results[2].thread)
+  })
+
+  test('carry no more than their own part of a buffer', async () => {
+    const [{ data }] = await collect(waiting([{ milliseconds: 0, bytes: 100 }]))
+    expect([data.length, data.buffer.byteLength]).toEqual([100, 100])
+  })
+})
+
+test('a notice is given once, whichever threads it comes from', async () => {
+  for (const more of [{}, here]) {
+    const lines: string[] = []
+    const jobs = [{ milliseconds: 50 }, { milliseconds: 50 }, { milliseconds: 1 }]
+    await collect(waiting(jobs, { ...more, notice: (line) => lines.push(line) }))
+    expect(lines).toEqual(['waiting takes time'])
+  }
+})
+
+describe('memory', () => {
+  /** The most bytes of jobs that ran at once. */
+  async function peak(bytes: readonly number[], memory: number): Promise<number> {
+    let [now, most] = [0, 0]
+    const jobs = bytes.map((bytes) => ({ milliseconds: 20, bytes: 0, takes: bytes }))
+    await collect(
+      waiting(jobs, {
+        threads: 4,
+        memory,
+        bytesOf: (job) => (job as (typeof jobs)[number]).takes,
+        onStart: (index) => {
+          now += bytes[index]
+          most = Math.max(most, now)
+        },
+        onDone: (index) => {
+          now -= bytes[index]
+        },
+      }),
+    )
+    return most
+  }
+
+  test('of the jobs that run at once stays within the limit', async () => {
+    expect(await peak([30, 30, 30, 90, 30, 30, 30, 30], 100)).toBeLessThanOrEqual(100)
+    expect(await peak([40, 40, 40, 40], 1e9)).toBe(160)
+  })
+
+  test('of a single job may exceed it', async () => {
+    expect(await peak([30, 300, 30], 100)).toBe(300)
+  })
+
+  test('of results that wait counts', async () => {
+    const started: number[] = []
+    const jobs = Array.from({ length: 12 }, (_, i) => ({ milliseconds: i === 0 ? 400 : 0, bytes: 1000 }))
+    const results = waiting(jobs, { memory: 3500, onStart: (index) => started.push(index) })
+    await results.next()
+    // the first was waited for, beside it 3 results of 1000 bytes
+    expect(started.length).toBeLessThanOrEqual(5)
+    expect((await collect(results)).length).toBe(11)
+  })
+})
+
+describe('an error', () => {
+  test.each([
+    ['in this thread', here],
+    ['in a worker', {}],
+  ])('of ours %s keeps its class, code and place', async (_, more) => {
+    const error = await failing(['fine', 'input', 'fine'], more).catch((error: unknown) => error)
+    expect(error).toBeInstanceOf(LoraSvdError)
+    expect(error).toMatchObject({
+      code: 'bad-input',
+      message: 'w.npy: row 1 is NaN',
+      file: 'w.npy',
+      tensor: 'w',
+    })
+    expect(exitCodeOf(error)).toBe(ExitCode.badInput)
+  })
+
+  test('of others keeps message and stack', async () => {
+    const error = await failing(['type']).catch((error: unknown) => error)
+    expect(error).toMatchObject({ name: 'TypeError', message: 'x is not a function' })
+    expect((error as Error).stack).toContain('test-worker.js')
+    expect(await failing(['range']).catch((error: unknown) => error)).toBeInstanceOf(RangeError)
+  })
+
+  test('ends workers that never would', { timeout: 20_000 }, async () => {
+    await expect(failing(['spin', 'input'])).rejects.toThrow('row 1 is NaN')
+  })
+
+  test('is thrown where a result, or a job, is no plain data', async () => {
+    await expect(failing(['function'])).rejects.toThrow(/could not be cloned/)
+    await expect(failing([(() => 'fine') as never])).rejects.toThrow(/could not be cloned/)
+  })
+
+  test('says so where a worker is lost', async () => {
+    await expect(failing(['exit', 'spin'])).rejects.toMatchObject({
+      code: 'system',
+      message:
+        'a worker thread ended in the middle of its work, with code 7; run again with fewer --threads or less --memory',
+    })
+  })
+
+  test('names a program of workers that is not there', async () => {
+    const workerFile = pathToFileURL('/nowhere/job-worker.js')
+    await expect(failing(['fine'], { workerFile })).rejects.toMatchObject({
+      code: 'system',
+      message:
+        "can't find the program of worker threads, /nowhere/job-worker.js; reinstall, or run: npm run build",
+    })
+  })
+})
+
+describe('an end before the end', () => {
+  test('of the loop ends the workers', async () => {
+    let done = 0
+    for await (const _ of waiting(
+      Array.from({ length: 50 }, () => ({ milliseconds: 5 })),
+      { onDone: () => done++ },
+    )) {
+      break
+    }
+    const before = done
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(done).toBe(before)
+  })
+
+  test.each([
+    ['in a worker that never would end', 'spin', {}, 200],
+    ['in this thread', 'fine', here, 0],
+  ] as const)('by a signal is thrown, %s', async (_, job, more, after) => {
+    const controller = new AbortController()
+    const reason = new LoraSvdError('interrupted', 'interrupted')
+    const results = failing([job, job, job], {
+      ...more,
+      signal: controller.signal,
+      onStart: () => {
+        if (after > 0) setTimeout(() => controller.abort(reason), after)
+        else controller.abort(reason)
+      },
+    })
+    await expect(results).rejects.toBe(reason)
+    await expect(failing(['fine'], { ...more, signal: controller.signal })).rejects.toBe(reason)
   })
 })

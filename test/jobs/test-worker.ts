@@ -1,5 +1,7 @@
 /** A worker's program for tests: jobs that compute, fail, wait and end their thread. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, threadId } from 'node:worker_threads'
+import type { WasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { badInput } from '../../src/errors.ts'
 import { serveJobs } from '../../src/jobs/serve.ts'
 import type { JobContext } from '../../src/jobs/types.ts'
@@ -14,25 +16,31 @@ export interface Decomposed {
   readonly values: Float64Array
   readonly engine: string
   readonly engineThreads: number
+  /** Whether another thread of the engine has taken part. */
+  readonly helped: boolean
 }
 
-/** Singular values of a product, so that threads of the engine take part. */
+/** Singular values of a product. */
 export async function decompose({ order, seed }: Decompose, context: JobContext): Promise<Decomposed> {
   const engine = await context.engine(order ** 3)
   const A = randomMatrix(order, order, 'f64', generator(seed))
   const { S } = engine.svd(engine.multiply(A, A), 'none')
-  return { values: S, engine: engine.name, engineThreads: engine.threads }
+  const helped = 'runtime' in engine && (engine as WasmEngine).runtime.joins() > 0
+  return { values: S, engine: engine.name, engineThreads: engine.threads, helped }
 }
 
 export interface Wait {
   readonly milliseconds: number
   readonly bytes?: number
+  /** In shared memory: the job goes on only when it isn't 0. */
+  readonly gate?: Int32Array
 }
 
 /** Waits, then says which thread it was that did. */
-export async function wait({ milliseconds, bytes = 0 }: Wait, { notice }: JobContext) {
+export async function wait({ milliseconds, bytes = 0, gate }: Wait, { notice }: JobContext) {
   notice('waiting takes time')
-  await new Promise((resolve) => setTimeout(resolve, milliseconds))
+  await sleep(milliseconds)
+  while (gate?.[0] === 0) await sleep(5)
   return { thread: threadId, data: new Uint8Array(bytes + 16).subarray(16) }
 }
 
