@@ -35,6 +35,8 @@ const LISTED = 1000
 /** `1.234e-05`: as wide as any figure, known or not, so that a card's length is known before they are. */
 const FIGURE_WIDTH = 9
 const UNKNOWN = '-'
+/** The least number that is shown with three digits of exponent. */
+const LARGEST_SHOWN = 9.9995e99
 
 /** transformers' class that loads the base of each of PEFT's task types. */
 const AUTO_CLASSES: Readonly<Record<string, string>> = {
@@ -134,7 +136,7 @@ function loading(plan: AdapterPlan, { baseModel, taskType }: CardFigures): strin
       ? []
       : ['llama.cpp: `convert_lora_to_gguf.py --base BASE ADAPTER` makes a GGUF of it.']),
     ...(plan.rankPattern.size === 0 ? ['lora_alpha = r: every loader multiplies by 1.'] : []),
-    ...plan.warnings.map((warning) => escaped(`${warning[0].toUpperCase()}${warning.slice(1)}.`)),
+    ...plan.warnings.map((warning) => escaped(`${warning}.`)),
   ]
   return [
     '```python',
@@ -158,7 +160,7 @@ function made({ tool }: CardFigures): string {
 
 function figure(value: number | undefined): string {
   if (value === undefined) return UNKNOWN.padStart(FIGURE_WIDTH)
-  if (!Number.isFinite(value) || value >= 1e100) return 'huge'.padStart(FIGURE_WIDTH)
+  if (!Number.isFinite(value) || value >= LARGEST_SHOWN) return 'huge'.padStart(FIGURE_WIDTH)
   if (value < 1e-99) return '0'.padStart(FIGURE_WIDTH)
   const [digits, exponent] = value.toExponential(3).split('e')
   return `${digits}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`
