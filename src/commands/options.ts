@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LoraSvdError } from '../errors.ts'
+import { parseBytes } from '../formats/byte-size.ts'
 import { parseSeed } from '../random/seed.ts'
 
 /** Parsers of option values for commander: each throws InvalidArgumentError with what it expected, as half a sentence. */
@@ -24,6 +25,9 @@ export function number(expected: string, isValid: (x: number) => boolean): (text
     return value
   }
 }
+
+/** A number of bytes: 40MiB, 1.5GB, 512k. */
+export const byteSize = (text: string) => parsedBy(parseBytes)(text)
 
 export const nonNegative = number('a number of at least 0', (x) => x >= 0)
 

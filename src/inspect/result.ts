@@ -2,9 +2,8 @@ import type { LoaderScale } from '../adapter/types.ts'
 import type { Skipped } from '../checkpoint/types.ts'
 import type { IntegerRange, RankCost, Spectrum } from '../spectrum/types.ts'
 
-export type { RankCost } from '../spectrum/types.ts'
-
 export type { LoaderScale } from '../adapter/types.ts'
+export type { RankCost } from '../spectrum/types.ts'
 
 /** The shares of ‖A‖_F² whose ranks a report gives. */
 export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const

@@ -1,0 +1,55 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { adapterConfig, type ConfigFacts } from '../adapter/write/config.ts'
+import { encodeFactors, zeroFactors } from '../adapter/write/encode.ts'
+import { plannedTensors } from '../adapter/write/plan.ts'
+import { ADAPTER_METADATA } from '../adapter/write/size.ts'
+import type { AdapterPlan, PlannedModule } from '../adapter/write/types.ts'
+import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
+import { readBytes } from '../checkpoint/read.ts'
+import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
+import { writeFileAtomic } from '../formats/write-atomic.ts'
+import type { Factors } from '../svd/factors.ts'
+import type { ExtractionPlan } from './plan.ts'
+
+/**
+ * Writes adapter_model.safetensors and adapter_config.json into an empty `folder`. `factorsOf` gives the factors of a
+ * module, one pair for each of its matrices, when their turn comes: those of one module are held at a time.
+ */
+export async function writeAdapter(
+  folder: string,
+  plan: AdapterPlan,
+  { tuned, traits }: ExtractionPlan,
+  facts: ConfigFacts,
+  factorsOf: (module: PlannedModule) => Promise<readonly Factors[]>,
+): Promise<void> {
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder)
+  const encoded = lastOne(async (planned: PlannedModule) => {
+    const { module, rank, storedRank } = planned
+    const factors = rank === 0 ? zeroFactors(module) : await factorsOf(planned)
+    return encodeFactors(module, factors, storedRank, plan.dtype)
+  })
+  const tensors = plannedTensors(plan, tuned.tensors, traits).map(({ content, ...tensor }) => ({
+    ...tensor,
+    data: async () =>
+      content.planned === undefined
+        ? readBytes(tuned.tensors.get(content.tensor)!)
+        : (await encoded(content.planned))[content.side],
+  }))
+  const layout = layoutSafetensors(tensors, ADAPTER_METADATA)
+  await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout))
+  await writeText(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts))
+}
+
+export async function writeText(path: string, text: string): Promise<void> {
+  await writeFileAtomic(path, [new TextEncoder().encode(text)], { force: true })
+}
+
+/** Remembers the last result: the two tensors of a module follow each other in the file. */
+function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> {
+  let last: { readonly key: K; readonly value: Promise<V> } | undefined
+  return (key) => {
+    if (last?.key !== key) last = { key, value: compute(key) }
+    return last.value
+  }
+}

@@ -1,0 +1,133 @@
+import { adapterOf } from '../adapter/adapter.ts'
+import { loaderWarnings } from '../adapter/loaders.ts'
+import { type BaseMatch, matchToBase } from '../adapter/match.ts'
+import type { Adapter, AdapterModule } from '../adapter/types.ts'
+import { nameFilter } from '../checkpoint/filter.ts'
+import { matricesOf } from '../checkpoint/matrices.ts'
+import { openCheckpoint } from '../checkpoint/open.ts'
+import { pairMatrices } from '../checkpoint/pair.ts'
+import type { Checkpoint, MatrixPair, Skipped, WeightMatrix } from '../checkpoint/types.ts'
+import { badInput, badUsage } from '../errors.ts'
+import type { InspectPlan } from './plan.ts'
+
+/** One matrix to look at: of a checkpoint, of two, or a product of an adapter. Plain data. */
+export type Subject =
+  | { readonly kind: 'weights'; readonly name: string; readonly weight: WeightMatrix }
+  | ({ readonly kind: 'delta' } & MatrixPair)
+  | {
+      readonly kind: 'adapter'
+      readonly name: string
+      readonly module: AdapterModule
+      /** Which matrix of a stack of experts. */
+      readonly expert?: number
+      /** What it is added to, where a base was given. */
+      readonly base?: WeightMatrix
+    }
+
+/** What was opened, and all there is to look at in it. Only headers have been read. */
+export interface Subjects {
+  readonly kind: Subject['kind']
+  readonly subjects: readonly Subject[]
+  readonly skipped: readonly Skipped[]
+  readonly warnings: readonly string[]
+  readonly adapter?: Adapter
+  readonly inputs: readonly Checkpoint[]
+}
+
+/** Opens what the plan names. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
+export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream): Promise<Subjects> {
+  const checkpoint = await openCheckpoint(plan.path, { stdin })
+  const adapter = await adapterOf(checkpoint, plan.alpha === undefined ? {} : { alpha: plan.alpha })
+  const base = plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin })
+  if (base !== undefined && (await adapterOf(base)) !== undefined) {
+    throw badUsage(`--base ${plan.base} is an adapter; name the weights that it was trained on`)
+  }
+  const found =
+    adapter !== undefined
+      ? ofAdapter(adapter, base, plan)
+      : base === undefined
+        ? ofWeights(checkpoint, plan)
+        : ofDelta(base, checkpoint, plan)
+  if (found.subjects.length === 0) throw nothingToSee(plan, found.skipped)
+  const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
+  const warnings = [...inputs.flatMap((input) => input.warnings), ...found.warnings]
+  return { ...found, inputs, warnings }
+}
+
+type Found = Omit<Subjects, 'inputs'>
+
+function ofWeights(checkpoint: Checkpoint, filter: InspectPlan): Found {
+  const { matrices, skipped, warnings } = matricesOf(checkpoint, filter)
+  const subjects = matrices.map((weight) => ({ kind: 'weights' as const, name: weight.name, weight }))
+  return { kind: 'weights', subjects, skipped, warnings }
+}
+
+function ofDelta(base: Checkpoint, tuned: Checkpoint, filter: InspectPlan): Found {
+  const { pairs, unmatched, warnings } = pairMatrices(base, tuned, filter)
+  return {
+    kind: 'delta',
+    subjects: pairs.map((pair) => ({ kind: 'delta', ...pair })),
+    skipped: unmatched.map(({ name, detail }) => ({ name, reason: detail })),
+    warnings,
+  }
+}
+
+function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: InspectPlan): Found {
+  const match = base === undefined ? undefined : matchToBase(adapter, base)
+  const modules = match === undefined ? adapter.modules : match.matched.map(({ module }) => module)
+  const names = modules.map(({ label }) => label)
+  const { isWanted, warnings } = nameFilter(filter, names, adapter.path)
+  const matrices = base === undefined ? undefined : baseMatrices(base, match!)
+  const subjects = modules
+    .filter(({ label }) => isWanted(label))
+    .flatMap((module) => productsOf(module, matrices?.get(module.baseTensor) ?? []))
+  const unmatched = match?.unmatched.map(({ module, reason }) => ({ name: module.label, reason })) ?? []
+  const whole = adapter.replaced.map(({ tensor, how }) => ({
+    name: tensor.name,
+    reason:
+      how === 'replace' ? 'a whole tensor that replaces the base’s' : 'a whole tensor, added to the base’s',
+  }))
+  return {
+    kind: 'adapter',
+    subjects,
+    skipped: [...unmatched, ...whole, ...adapter.ignored],
+    warnings: [...adapter.warnings, ...warnings, ...(match?.warnings ?? []), ...loaderWarnings(adapter)],
+    adapter,
+  }
+}
+
+/** The matrices that the matched modules apply to, by the name of their tensor. */
+function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Map<string, WeightMatrix[]> {
+  const wanted = new Set(matched.map(({ base }) => base.name))
+  const { matrices } = matricesOf({
+    path,
+    tensors: new Map([...tensors].filter(([name]) => wanted.has(name))),
+  })
+  const byTensor = new Map<string, WeightMatrix[]>()
+  for (const matrix of matrices) byTensor.set(matrix.tensor, [...(byTensor.get(matrix.tensor) ?? []), matrix])
+  return byTensor
+}
+
+/** The products of a module: one, but for a stack of experts. */
+function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
+  const { experts, label } = module
+  const product = (name: string, base: WeightMatrix | undefined, expert?: number): Subject => ({
+    kind: 'adapter',
+    name,
+    module,
+    ...(expert !== undefined && { expert }),
+    ...(base !== undefined && { base }),
+  })
+  if (experts === undefined) return [product(label, bases.length === 1 ? bases[0] : undefined)]
+  return Array.from({ length: experts.count }, (_, e) => product(`${label}[${e}]`, bases[e], e))
+}
+
+function nothingToSee({ path, include, exclude }: InspectPlan, skipped: readonly Skipped[]) {
+  const isFiltered = include.length > 0 || exclude.length > 0
+  const [first] = skipped
+  const why = first === undefined ? '' : `: ${first.name}: ${first.reason}`
+  return badInput(
+    `${path}: holds no matrix${isFiltered ? ' that --include and --exclude let through' : ''} to look at${why}`,
+    { file: path },
+  )
+}

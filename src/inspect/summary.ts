@@ -1,0 +1,150 @@
+import { loaderScales } from '../adapter/loaders.ts'
+import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
+import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
+import {
+  effectiveRankOf,
+  energyRanks,
+  numericalRankOf,
+  rankAbove,
+  stableRankOf,
+} from '../spectrum/measures.ts'
+import type { Spectrum } from '../spectrum/types.ts'
+import { ordered } from './order.ts'
+import type { InspectPlan } from './plan.ts'
+import {
+  ENERGY_SHARES,
+  type InspectResult,
+  type MatrixReport,
+  type NoiseFindings,
+  TABULATED_RANKS,
+} from './result.ts'
+import type { Subject, Subjects } from './subject.ts'
+import { type MatrixFindings, verdictOf } from './verdict.ts'
+import type { Finding } from './work.ts'
+
+/** What the report shows, and all matrices whether it shows them or not. */
+export type Summary = InspectResult & { readonly all: readonly MatrixReport[] }
+
+type Seen = Extract<Finding, { kind: 'spectrum' }>
+
+/** Makes the findings of all matrices, in the order of `opened.subjects`, into the report of the model. */
+export function summary(
+  plan: InspectPlan,
+  opened: Subjects,
+  findings: readonly Finding[],
+  seconds: number,
+): Summary {
+  const seen = opened.subjects.flatMap((subject, i) => {
+    const finding = findings[i]
+    return finding.kind === 'spectrum' ? [{ subject, finding, report: reportOf(subject, finding, opened) }] : []
+  })
+  const all = seen.map(({ report }) => report)
+  const inOrder = ordered(all, plan.sort, plan.reverse)
+  const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
+    spectrum,
+    bytesPerEntry: bytesPerElement(dtypeOf(subject)),
+    ...(noise && { rankAboveNoise: noise.rankAbove }),
+  }))
+  return {
+    source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
+    subject: opened.kind,
+    matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
+    all,
+    unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
+    nonFinite: findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+    skipped: opened.skipped,
+    totals: totalsOf(all),
+    costs: rankCosts(costed, TABULATED_RANKS),
+    ...recommendation(costed),
+    warnings: opened.warnings,
+    engine: [...new Set(seen.map(({ finding }) => finding.engine))].sort().join(' + ') || 'none',
+    seconds,
+  }
+}
+
+function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): MatrixReport {
+  const { spectrum, baseFrobenius, noise } = finding
+  const rank = numericalRankOf(spectrum)
+  const base = baseOf(subject, spectrum, baseFrobenius)
+  const matrix: MatrixFindings = {
+    name: subject.name,
+    shape: [spectrum.rows, spectrum.columns],
+    storedShape: storedShapeOf(subject),
+    dtype: dtypeOf(subject),
+    bytes: storedBytesOf(subject),
+    spectrum,
+    rank,
+    stableRank: stableRankOf(spectrum),
+    ...optional('effectiveRank', effectiveRankOf(spectrum)),
+    energyRanks: Object.fromEntries(
+      ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
+    ) as MatrixReport['energyRanks'],
+    ...optional('base', base),
+    ...optional('noise', noise && noiseFindings(spectrum, noise)),
+    ...(subject.kind === 'adapter' && {
+      adapter: {
+        nominalRank: subject.module.rank,
+        ...optional('alpha', subject.module.alpha),
+        scale: subject.module.scale,
+        wasted: subject.module.rank - rank.atMost,
+        scales: loaderScales(adapter!, subject.module),
+      },
+    }),
+  }
+  return { ...matrix, verdict: verdictOf(matrix) }
+}
+
+const optional = <K extends string, V>(key: K, value: V | undefined) =>
+  (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
+
+const noiseFindings = (spectrum: Spectrum, noise: NonNullable<Seen['noise']>): NoiseFindings => ({
+  ...noise,
+  rankAbove: rankAbove(spectrum, noise.floor),
+})
+
+function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
+  if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined) return undefined
+  return {
+    dtype: subject.base.dtype,
+    frobenius: baseFrobenius,
+    relativeChange: frobenius === 0 ? 0 : frobenius / baseFrobenius,
+  }
+}
+
+/** The dtype of what is looked at, in which factors of it would be stored. */
+function dtypeOf(subject: Subject): StoredDtype {
+  switch (subject.kind) {
+    case 'weights':
+      return subject.weight.dtype
+    case 'delta':
+      return subject.tuned.dtype
+    case 'adapter':
+      return subject.module.A.dtype.toLowerCase() as StoredDtype
+  }
+}
+
+function storedShapeOf(subject: Subject): readonly number[] {
+  if (subject.kind === 'adapter') return subject.base?.storedShape ?? []
+  return (subject.kind === 'delta' ? subject.tuned : subject.weight).storedShape
+}
+
+function storedBytesOf(subject: Subject): number {
+  if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
+  const { A, B, experts } = subject.module
+  return (A.bytes + B.bytes) / (experts?.count ?? 1)
+}
+
+function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
+  const sum = (of: (report: MatrixReport) => number) => all.reduce((total, report) => total + of(report), 0)
+  const frobenius = Math.sqrt(sum(({ spectrum }) => spectrum.frobenius ** 2))
+  const withBase = all.filter(({ base }) => base !== undefined)
+  const ofBase = Math.sqrt(withBase.reduce((total, { base }) => total + base!.frobenius ** 2, 0))
+  const changed = Math.sqrt(withBase.reduce((total, { spectrum }) => total + spectrum.frobenius ** 2, 0))
+  return {
+    matrices: all.length,
+    elements: sum(({ shape: [rows, columns] }) => rows * columns),
+    bytes: sum(({ bytes }) => bytes),
+    frobenius,
+    ...(withBase.length > 0 && { relativeChange: changed === 0 ? 0 : changed / ofBase }),
+  }
+}

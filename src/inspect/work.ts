@@ -1,0 +1,143 @@
+import { readFactors } from '../adapter/factors.ts'
+import { readWeight } from '../checkpoint/read.ts'
+import type { WeightMatrix } from '../checkpoint/types.ts'
+import type { JobContext } from '../jobs/types.ts'
+import { frobeniusNorm } from '../matrix/arithmetic.ts'
+import { widenHalf } from '../matrix/half.ts'
+import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
+import { nonFiniteEntries } from '../matrix/non-finite.ts'
+import { subtract } from '../matrix/subtract.ts'
+import { spectrumOf, spectrumOfFactors } from '../spectrum/spectrum-of.ts'
+import type { Spectrum } from '../spectrum/types.ts'
+import type { Extent } from './plan.ts'
+import type { NonFinite } from './result.ts'
+import type { Subject } from './subject.ts'
+
+/** What a worker is asked: plain data. */
+export interface InspectJob {
+  readonly subject: Subject
+  readonly extent: Extent
+  readonly seed: bigint
+  /** As messages call the checkpoints. */
+  readonly path: string
+  readonly basePath: string
+}
+
+/** What was found out by looking at the numbers. */
+export type Finding =
+  | { readonly kind: 'not-finite'; readonly entries: readonly NonFinite[] }
+  /** Base and tuned have the same numbers. */
+  | { readonly kind: 'equal' }
+  | {
+      readonly kind: 'spectrum'
+      readonly spectrum: Spectrum
+      readonly engine: string
+      readonly baseFrobenius?: number
+      readonly noise?: { readonly floor: number; readonly changedShare: number; readonly isSubUlp: boolean }
+    }
+
+/** Reads one matrix, or what makes it, and computes its spectrum. */
+export async function inspectMatrix(job: InspectJob, context: JobContext): Promise<Finding> {
+  const { subject } = job
+  switch (subject.kind) {
+    case 'weights':
+      return inspectWeights(subject.weight, job, context)
+    case 'delta':
+      return inspectDelta(subject, job, context)
+    case 'adapter':
+      return inspectProduct(subject, job, context)
+  }
+}
+
+/** The flops of a job, in the measure by which engines are chosen. */
+export function flopsOf({ subject, extent }: InspectJob): number {
+  const [rows, columns] = shapeOf(subject)
+  const order = Math.min(rows, columns)
+  if (subject.kind === 'adapter') return (rows + columns) * subject.module.rank ** 2
+  const share = extent.kind === 'full' ? 1 : Math.min(1, (SWEEPS * extent.count) / order)
+  return rows * columns * order * share
+}
+
+/** Products of the matrix with as many columns as leading values that finding them takes, bounds included. */
+const SWEEPS = 8
+
+/** The most memory that a job takes at one time. */
+export function bytesOf({ subject, extent }: InspectJob): number {
+  const [rows, columns] = shapeOf(subject)
+  if (subject.kind === 'adapter') return 32 * (rows + columns) * subject.module.rank
+  const order = Math.min(rows, columns)
+  const stored = subject.kind === 'delta' ? subject.base.bytes + subject.tuned.bytes : subject.weight.bytes
+  // float32 beside the engine's own copy; a basis with its products; and for all values a Gram matrix with its reduction
+  const basis = Math.min(order, extent.kind === 'full' ? 0 : SWEEPS * extent.count)
+  const square = extent.kind === 'full' || basis * 3 > order ? 3 * 8 * order * order : 0
+  return stored + 2 * 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
+}
+
+function shapeOf(subject: Subject): [rows: number, columns: number] {
+  switch (subject.kind) {
+    case 'weights':
+      return [subject.weight.rows, subject.weight.columns]
+    case 'delta':
+      return [subject.tuned.rows, subject.tuned.columns]
+    case 'adapter':
+      return [
+        subject.module.B.shape[0],
+        subject.module.A.shape.slice(1).reduce((product, n) => product * n, 1),
+      ]
+  }
+}
+
+async function inspectWeights(weight: WeightMatrix, job: InspectJob, context: JobContext): Promise<Finding> {
+  const W = await readWeight(weight)
+  const found = nonFiniteEntries(W)
+  if (found !== undefined) {
+    return { kind: 'not-finite', entries: [{ name: weight.name, file: job.path, ...found }] }
+  }
+  return { kind: 'spectrum', ...(await spectrum(W, job, context)) }
+}
+
+async function inspectDelta(
+  { name, base, tuned }: Extract<Subject, { kind: 'delta' }>,
+  job: InspectJob,
+  context: JobContext,
+): Promise<Finding> {
+  const [B, T] = [await readWeight(base), await readWeight(tuned)]
+  const { delta, changed, frobenius, nonFinite } = subtract(T, B)
+  const entries = [
+    ...(nonFinite.base ? [{ name, file: job.basePath, ...nonFinite.base }] : []),
+    ...(nonFinite.tuned ? [{ name, file: job.path, ...nonFinite.tuned }] : []),
+  ]
+  if (entries.length > 0) return { kind: 'not-finite', entries }
+  if (changed === 0) return { kind: 'equal' }
+  return { kind: 'spectrum', ...(await spectrum(delta, job, context)), baseFrobenius: frobenius.base }
+}
+
+async function inspectProduct(
+  { name, module, expert, base }: Extract<Subject, { kind: 'adapter' }>,
+  job: InspectJob,
+  context: JobContext,
+): Promise<Finding> {
+  const { B, A, scale } = await readFactors(module, expert)
+  const entries = [
+    { tensor: module.B.name, found: nonFiniteEntries(B) },
+    { tensor: module.A.name, found: nonFiniteEntries(A) },
+  ].flatMap(({ tensor, found }) =>
+    found === undefined ? [] : [{ name: `${name} (${tensor})`, file: job.path, ...found }],
+  )
+  if (entries.length > 0) return { kind: 'not-finite', entries }
+  const engine = await context.engine(flopsOf(job))
+  const result = {
+    kind: 'spectrum' as const,
+    spectrum: spectrumOfFactors(B, A, scale, engine),
+    engine: engine.name,
+  }
+  return base === undefined ? result : { ...result, baseFrobenius: norm(await readWeight(base)) }
+}
+
+async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext) {
+  const { extent, seed, subject } = job
+  const engine = await context.engine(flopsOf(job))
+  return { spectrum: spectrumOf(A, { engine, extent, name: subject.name, seed }), engine: engine.name }
+}
+
+const norm = (A: Matrix | HalfMatrix) => frobeniusNorm('dtype' in A ? widenHalf(A.data, A.dtype) : A.data)
