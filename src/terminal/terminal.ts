@@ -1,6 +1,7 @@
 import { Chalk, type ChalkInstance } from 'chalk'
 import { errnoOf, osError } from '../formats/os-error.ts'
 import { colourLevel } from './colour.ts'
+import { statusLine } from './status-line.ts'
 
 /** Widest layout for a pipe or file, where there is no terminal to ask. */
 const DEFAULT_COLUMNS = 80
@@ -16,7 +17,14 @@ export interface Terminal {
   out(text: string): Promise<void>
   /** Writes to standard error. */
   err(text: string): void
+  /**
+   * Keeps a line below all that is written, in place of the one before; '' takes it away. It has to be shorter than
+   * `errColumns`. Does nothing where standard error is no terminal, or one that can't clear a line.
+   */
+  status(line: string): void
   readonly columns: number
+  /** The width of standard error, as it is now. */
+  readonly errColumns: number
   readonly isOutTerminal: boolean
   readonly isErrTerminal: boolean
   readonly stdin: NodeJS.ReadStream
@@ -27,6 +35,8 @@ export interface Terminal {
 /** The streams of this process. A reader that closes the pipe ends the output, not the run: that is no error. */
 export function processTerminal(process: NodeJS.Process, flag: boolean | undefined): Terminal {
   const { stdout, stderr, env } = process
+  const line = statusLine()
+  const canClear = stderr.isTTY === true && env.TERM !== 'dumb'
   let readerGone = false
   stdout.on('error', (error) => {
     readerGone ||= errnoOf(error) === 'EPIPE'
@@ -39,15 +49,23 @@ export function processTerminal(process: NodeJS.Process, flag: boolean | undefin
     out: (text) =>
       new Promise((resolve, reject) => {
         if (readerGone) return resolve()
+        // both streams lead to one terminal
+        if (stdout.isTTY) stderr.write(line.show(''))
         stdout.write(text, (error) => {
           if (error && errnoOf(error) !== 'EPIPE') reject(osError(error, 'write it', 'standard output'))
           else resolve()
         })
       }),
     err: (text) => {
-      stderr.write(text)
+      stderr.write(line.above(text))
+    },
+    status: (text) => {
+      if (canClear) stderr.write(line.show(text))
     },
     columns: Math.max(MIN_COLUMNS, stdout.columns ?? DEFAULT_COLUMNS),
+    get errColumns() {
+      return stderr.columns ?? DEFAULT_COLUMNS
+    },
     isOutTerminal: stdout.isTTY === true,
     isErrTerminal: stderr.isTTY === true,
     // A getter, because looking at process.stdin opens it.

@@ -45,7 +45,9 @@ describe('a number of bytes', () => {
       fc.property(
         fc.integer({ min: 1, max: 1e6 }),
         fc.constantFrom(...Object.entries(units)),
-        (count, [unit, size]) => expect(parseBytes(`${count}${unit}`)).toBe(count * size),
+        (count, [unit, size]) => {
+          expect(parseBytes(`${count}${unit}`)).toBe(count * size)
+        },
       ),
     )
   })

@@ -1,0 +1,95 @@
+import { printable } from '../formats/quote.ts'
+import { duration } from './duration.ts'
+import { short } from './numbers.ts'
+
+/** What a progress line shows. */
+export interface ProgressState {
+  /** What is being done: `inspecting`. */
+  readonly label: string
+  /** What is counted, in the plural: `matrices`. */
+  readonly noun: string
+  readonly done: number
+  readonly items: number
+  /** Share of the work that is done, 0 to 1. */
+  readonly share: number
+  readonly itemsPerSecond?: number | undefined
+  /** Instead of items a second. */
+  readonly bytesPerSecond?: number | undefined
+  readonly secondsLeft?: number | undefined
+  /** The item in hand. */
+  readonly name: string
+}
+
+/** From so many columns on there is room for words, a bar and a long name; a short bar; a rate. */
+const WIDE = 110
+const MEDIUM = 90
+const NARROW = 56
+/** A name cut to less can't be recognised. */
+const LEAST_NAME = 12
+const GAP = '  '
+
+/** One line, at most `columns` wide, about how far work is. The wider, the more it says. */
+export function progressLine(state: ProgressState, columns: number): string {
+  const { label, noun, done, items, share, secondsLeft } = state
+  const isWide = columns >= WIDE
+  const head = isWide ? `${label} ${done} of ${items} ${noun}` : `${label} ${done}/${items}`
+  const bar = isWide ? barOf(share, 20) : columns >= MEDIUM ? barOf(share, 10) : ''
+  const parts = [
+    head,
+    `${bar}${String(Math.floor(share * 100)).padStart(bar === '' ? 0 : 3)} %`,
+    columns >= NARROW ? rateOf(state, isWide) : '',
+    secondsLeft === undefined ? '' : `${duration(secondsLeft)} left`,
+  ]
+  const text = parts.filter((part) => part !== '').join(GAP)
+  const room = columns - widthOf(text) - GAP.length
+  if (room < Math.min(LEAST_NAME, widthOf(state.name)) || state.name === '') return cutMiddle(text, columns)
+  return text + GAP + cutMiddle(printable(state.name), room)
+}
+
+/** A share as a bar; part of a cell is a thin half. */
+function barOf(share: number, cells: number): string {
+  const halves = Math.floor(share * cells * 2)
+  const full = '━'.repeat(Math.floor(halves / 2)) + (halves % 2 === 1 ? '╸' : '')
+  return `${full.padEnd(cells, '·')} `
+}
+
+function rateOf({ itemsPerSecond, bytesPerSecond, noun }: ProgressState, isWide: boolean): string {
+  if (bytesPerSecond !== undefined) return `${short(bytesPerSecond / 1e6, 2)} MB/s`
+  if (itemsPerSecond === undefined) return ''
+  const what = isWide ? ` ${noun}` : ''
+  return itemsPerSecond >= 1
+    ? `${short(itemsPerSecond, 2)}${what}/s`
+    : `${short(itemsPerSecond * 60, 2)}${what}/min`
+}
+
+/** East Asian letters and pictures, which terminals show two columns wide, begin here; signs in between are narrow. */
+const WIDE_FROM = 0x1100
+const NARROW_SIGNS = { from: 0x2000, to: 0x2e7f }
+
+function widthOfCharacter(character: string): number {
+  const code = character.codePointAt(0)!
+  return code < WIDE_FROM || (code >= NARROW_SIGNS.from && code <= NARROW_SIGNS.to) ? 1 : 2
+}
+
+/** At most as many columns as the text takes on a terminal. */
+export const widthOf = (text: string): number =>
+  [...text].reduce((sum, character) => sum + widthOfCharacter(character), 0)
+
+/** The text where it fits in `columns`, else its beginning and end around an ellipsis. */
+export function cutMiddle(text: string, columns: number): string {
+  if (widthOf(text) <= columns) return text
+  const characters = [...text]
+  const start = fitting(characters, Math.ceil((columns - 1) / 2))
+  const end = fitting(characters.toReversed(), columns - 1 - widthOf(start.join(''))).reverse()
+  return `${start.join('')}…${end.join('')}`
+}
+
+/** As many of the first characters as fit. */
+function fitting(characters: readonly string[], columns: number): string[] {
+  let used = 0
+  const end = characters.findIndex((character) => {
+    used += widthOfCharacter(character)
+    return used > columns
+  })
+  return characters.slice(0, end)
+}
