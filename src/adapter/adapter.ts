@@ -51,7 +51,7 @@ export async function adapterOf(
   const alphas = await readAlphas(path, named)
   const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
 
-  const { modules, ignored, replaced } = sort(path, format, named, config !== undefined)
+  const { modules, ignored, replaced } = sort(path, format, named, config)
   for (const tensor of others) {
     if (format === 'peft') sortOther(tensor, config, replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
@@ -106,7 +106,7 @@ function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, 
 }
 
 /** Puts the tensors to their modules. Throws where two have the same part in one. */
-function sort(path: string, format: AdapterFormat, named: readonly Named[], hasConfig: boolean) {
+function sort(path: string, format: AdapterFormat, named: readonly Named[], config: PeftConfig | undefined) {
   const modules = new Map<string, ModuleParts>()
   const replaced: ReplacedTensor[] = []
   const ignored: IgnoredTensor[] = []
@@ -127,14 +127,20 @@ function sort(path: string, format: AdapterFormat, named: readonly Named[], hasC
     if (isExactPart(parsed.role)) {
       replaced.push(exactPart(tensor, parsed.role, prefix, module))
     } else if (parts === undefined) {
-      if (hasConfig) sortOther(tensor, undefined, replaced, ignored)
+      // a model may well have a parameter named alpha, and train it
+      if (config !== undefined && parsed.role === 'alpha') sortOther(tensor, config, replaced, ignored)
       else ignored.push({ name: tensor.name, reason: 'its module has no factors' })
+    } else if (config !== undefined && isSwitchedOff(parsed.role, config)) {
+      ignored.push({ name: tensor.name, reason: 'adapter_config.json does not ask for it' })
     } else {
       modules.set(key, withPart(path, parts, parsed.role, tensor))
     }
   }
   return { modules, replaced, ignored }
 }
+
+const isSwitchedOff = (role: Role, config: PeftConfig) =>
+  (role === 'bias' && !config.loraBias) || (role === 'magnitude' && !config.useDora)
 
 function splitModule(stem: string, format: AdapterFormat): ModuleParts {
   const { prefix, path } = splitPrefix(stem, format)

@@ -31,7 +31,7 @@ export interface ModuleContext {
 
 /** One module from its tensors, checked. Throws `bad-input` naming both where the two factors don't fit, or one is missing. */
 export function buildModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
-  const { module, prefix, mid } = parts
+  const { module, prefix, mid, bias, magnitude } = parts
   const { config, storedAlpha } = context
   const isEmbedding = parts.embeddingA !== undefined || parts.embeddingB !== undefined
   if (isEmbedding && (parts.A ?? parts.B) !== undefined) {
@@ -58,8 +58,6 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
   }
   const alpha = configured?.alpha ?? storedAlpha ?? context.alpha
   const layout = layoutOf(isEmbedding, count, A, mid, config)
-  const bias = config === undefined || config.loraBias ? parts.bias : undefined
-  const magnitude = config === undefined || config.useDora ? parts.magnitude : undefined
   return {
     module,
     prefix,

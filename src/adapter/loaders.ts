@@ -88,8 +88,8 @@ function vllmRefusal({ adapter }: Judged, config: PeftConfig, module: AdapterMod
   if (config.missing.length > 0) return `it needs ${config.missing.join(', ')} in adapter_config.json`
   if (config.modulesToSave.length > 0)
     return `it refuses modules_to_save (${config.modulesToSave.join(', ')})`
-  if (adapter.replaced.length > 0)
-    return `it refuses tensors that are no factors (${adapter.replaced[0].tensor.name})`
+  const extra = strangers(adapter).at(0)
+  if (extra !== undefined) return `it refuses tensors that are no factors (${extra})`
   if (config.useDora) return 'it refuses DoRA'
   if (config.bias !== 'none') return `it refuses bias "${config.bias}"`
   if (config.loraBias || module.bias !== undefined) return 'it refuses lora_bias'
@@ -121,11 +121,18 @@ function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterMo
     : `it needs equal ranks in ${group!.join(', ')}: ${module.module} has ${module.rank}, ${other.module} ${other.rank}`
 }
 
+/** Tensors of the file that are neither factors nor the copies of the base's weights that loaders skip. */
+const strangers = ({ replaced, ignored, modules }: Adapter): string[] => [
+  ...replaced.map(({ tensor }) => tensor.name),
+  ...ignored.map(({ name }) => name).filter((name) => !name.endsWith('.base_layer.weight')),
+  ...modules.flatMap(({ label, storedAlpha }) => (storedAlpha === undefined ? [] : [`${label}.alpha`])),
+]
+
 /** convert_lora_to_gguf.py stops at any name it doesn't know, norms excepted. */
 function llamaCppRefusal({ adapter }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
   if (config.missing.includes('lora_alpha')) return 'it needs lora_alpha in adapter_config.json'
-  const whole = adapter.replaced.find(({ tensor }) => !/_layernorm|\.norm/.test(tensor.name))
-  if (whole !== undefined) return `it stops at tensors that are no factors (${whole.tensor.name})`
+  const whole = strangers(adapter).find((name) => !/_layernorm|\.norm/.test(name))
+  if (whole !== undefined) return `it stops at tensors that are no factors (${whole})`
   const extra = module.bias ?? module.magnitude
   if (extra !== undefined) return `it stops at ${extra.name}`
   if (!/\.lora_(?:A\.weight|embedding_A)$/.test(module.A.name))
