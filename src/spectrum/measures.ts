@@ -64,13 +64,10 @@ export function rankAbove(s: Spectrum, floor: number): IntegerRange {
   return { atLeast: Math.max(shown, countByEnergy(s, floor)), atMost: mostAbove(s, floor) }
 }
 
-/** The first value that is certainly not above the floor ends the count: σ_i² ≤ S_i² + all that is missed up to it. */
+/** The first value that is certainly not above the floor ends the count. */
 function mostAbove(s: Spectrum, floor: number): number {
-  const { singularValues: S, frobenius, next } = s
-  const slack = roundingOf(s).value * frobenius
-  const first = S.findIndex(
-    (value, i) => Math.hypot(value + slack, frobenius * Math.sqrt(missed(s, i + 1))) <= floor,
-  )
+  const { singularValues: S, next } = s
+  const first = S.findIndex((_, i) => upperOf(s, i) <= floor)
   if (first >= 0) return first
   return next.atMost > floor ? mostByEnergy(s, floor) : S.length
 }
@@ -131,8 +128,14 @@ const missed = ({ excess, excesses }: Spectrum, r: number): number =>
 /** The largest singular value, from below and from above. */
 function largestOf(s: Spectrum): [least: number, most: number] {
   const largest = s.singularValues[0] ?? 0
+  return [largest - roundingOf(s).value * s.frobenius, upperOf(s, 0)]
+}
+
+/** At least σ of the value at [i]: σ² is at most S² and all that is missed up to it. */
+function upperOf(s: Spectrum, i: number): number {
+  if (s.upper !== undefined) return s.upper[i]
   const slack = roundingOf(s).value * s.frobenius
-  return [largest - slack, Math.hypot(largest + slack, s.frobenius * Math.sqrt(missed(s, 1)))]
+  return Math.hypot(s.singularValues[i] + slack, s.frobenius * Math.sqrt(missed(s, i + 1)))
 }
 
 const exactly = (rank: number): IntegerRange => ({ atLeast: rank, atMost: rank })

@@ -2,7 +2,7 @@ import type { Engine } from '../engine/engine.ts'
 import { widenHalf } from '../matrix/half.ts'
 import { type HalfMatrix, type Matrix, matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { epsilonOf, stableRank } from '../rank/measures.ts'
-import { leadingValues, leastBasis } from '../truncation/leading-values.ts'
+import { basisFor, leadingValues } from '../truncation/leading-values.ts'
 import type { Spectrum } from './types.ts'
 
 /** Up to this order all values take no longer than the leading ones. */
@@ -21,6 +21,8 @@ export interface SpectrumOptions {
   /** The tensor's name, which gives each matrix its own random stream, whatever the order of work. */
   readonly name?: string
   readonly seed?: bigint | number
+  /** How many singular values exceed this is to be decided, such as a noise floor; absolute. */
+  readonly floor?: number
 }
 
 /**
@@ -30,14 +32,14 @@ export interface SpectrumOptions {
 export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Spectrum {
   const { engine, extent, name = '', seed = 0 } = options
   const order = Math.min(A.rows, A.columns)
-  const isFull =
-    extent.kind === 'full' || order <= ALWAYS_FULL_ORDER || leastBasis(extent.count) > FULL_FROM_SHARE * order
+  const isFull = extent.kind === 'full' || isSoonFull(order, extent.count)
   const about = { rows: A.rows, columns: A.columns, epsilon: epsilonOfData(A) }
   if (isFull) return { ...about, ...completeSpectrum(engine.svd(widened(A), 'none').S), method: 'full' }
   const { S, excesses, ...leading } = leadingValues(A, Math.max(1, extent.count), {
     engine,
     label: `${seed}/${name}`,
     goal: GOAL,
+    ...(options.floor === undefined ? {} : { floor: options.floor }),
   })
   return {
     ...about,
@@ -48,6 +50,11 @@ export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Sp
     excesses,
     method: 'krylov',
   }
+}
+
+function isSoonFull(order: number, count: number): boolean {
+  const { blocks, width } = basisFor(count)
+  return order <= ALWAYS_FULL_ORDER || blocks * width > FULL_FROM_SHARE * order
 }
 
 /**

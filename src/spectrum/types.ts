@@ -28,6 +28,8 @@ export interface Spectrum {
    */
   readonly singularValues: Float64Array
   readonly complete: boolean
+  /** Upper bounds of the true σ of each that is given, non-increasing; where they are left out, σᵢ² − Sᵢ² is at most the excess. */
+  readonly upper?: Float64Array
   /** At least Σ(σᵢ² − Sᵢ²) / ‖A‖_F² over the singular values that are given; 0 where complete. */
   readonly excess: number
   /** The same over the first r of them, at [r], non-decreasing; where it is left out `excess` holds for every r. */

@@ -93,7 +93,7 @@ test('the ranges of a leading spectrum hold what all singular values say', () =>
         expectHolds(rankAbove(s, floor), S.filter((x) => x > floor).length)
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 1000 },
   )
 })
 

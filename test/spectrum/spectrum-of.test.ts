@@ -8,8 +8,13 @@ import type { Spectrum } from '../../src/spectrum/types.ts'
 import { engines, wasmEngine } from '../truncation/engines.ts'
 import { asBfloat16, gaussian, withSpectrum } from '../truncation/support.ts'
 
-const leading = (A: Matrix | HalfMatrix, count: number, name = '') =>
-  spectrumOf(A, { engine: wasmEngine, extent: { kind: 'leading', count }, name })
+const leading = (A: Matrix | HalfMatrix, count: number, name = '', floor?: number) =>
+  spectrumOf(A, {
+    engine: wasmEngine,
+    extent: { kind: 'leading', count },
+    name,
+    ...(floor === undefined ? {} : { floor }),
+  })
 const full = (A: Matrix | HalfMatrix) => spectrumOf(A, { engine: wasmEngine, extent: { kind: 'full' } })
 
 /** Whatever a leading spectrum says holds for the full one. */
@@ -83,6 +88,34 @@ test('a low-rank delta with noise in bfloat16: rank and energy ranks are decided
   }
   const { atLeast, atMost } = errorAt(found, 4)
   expect(atMost / atLeast - 1).toBeLessThan(1e-4)
+})
+
+test('a floor a little above the noise is decided, where the values reach below it', () => {
+  // The largest singular value of noise of variance v is √v·(√m + √n), here 1.
+  const [m, n] = [600, 400]
+  const noise = gaussian(m, n, 9).data.map((x) => x / (Math.sqrt(m) + Math.sqrt(n)))
+  for (const rank of [0, 7]) {
+    const signal = withSpectrum(
+      m,
+      n,
+      Float64Array.from({ length: n }, (_, i) => (i < rank ? 1.6 + 0.2 * i : 0)),
+      4,
+    )
+    const A = toFloat32(
+      matrix(
+        m,
+        n,
+        signal.data.map((x, i) => x + noise[i]),
+      ),
+    )
+    const found = leading(A, 24, '', 1.25)
+    expectToHold(found, full(A))
+    expect(rankAbove(found, 1.25)).toEqual({ atLeast: rank, atMost: rank })
+    // Without the floor the bound of the rest need not be as close.
+    expect(rankAbove(leading(A, 24), 1.25).atLeast).toBe(rank)
+    // Values that all lie above the floor say nothing of it.
+    expectToHold(leading(A, 4, '', 0.01), full(A))
+  }
 })
 
 test('an exact product of rank 6 has numerical rank 6', () => {
