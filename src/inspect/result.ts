@@ -1,5 +1,7 @@
 import type { Skipped } from '../checkpoint/types.ts'
-import type { IntegerRange, Interval, Spectrum } from '../spectrum/types.ts'
+import type { IntegerRange, RankCost, Spectrum } from '../spectrum/types.ts'
+
+export type { RankCost } from '../spectrum/types.ts'
 
 /** The shares of ‖A‖_F² whose ranks a report gives. */
 export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const
@@ -86,17 +88,6 @@ export interface NonFinite {
   readonly file: string
   readonly count: number
   readonly first: { readonly row: number; readonly column: number; readonly value: string }
-}
-
-/** What one rank for all matrices would take and leave. */
-export interface RankCost {
-  readonly rank: number
-  /** Entries of all factors; a matrix of lower order gets its order. */
-  readonly parameters: number
-  /** In the dtype each matrix is stored in. */
-  readonly bytes: number
-  /** √(Σ squared errors / Σ ‖·‖_F²) over the model, of the best approximations. */
-  readonly relativeError: Interval
 }
 
 export interface InspectResult {

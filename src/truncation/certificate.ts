@@ -36,7 +36,7 @@ export interface Rounding {
 }
 
 /** How far θ_i, and the length of s_i, may be off. */
-function shiftOf(theta: number, { product, sum }: Rounding): number {
+export function shiftOf(theta: number, { product, sum }: Rounding): number {
   return 2 * product * Math.sqrt(theta + sum) + product * product + sum
 }
 

@@ -25,9 +25,9 @@ import type { Operator } from './operator.ts'
 import type { TruncatedSvd, TruncationPlan } from './types.ts'
 
 /** Columns more than the rank: with them the last triplets converge as well. */
-const OVERSAMPLING = 8
+export const OVERSAMPLING = 8
 /** Widest block: narrow blocks need fewer products to converge, but below this a product's cost hardly falls. */
-const WIDEST_BLOCK = 32
+export const WIDEST_BLOCK = 32
 /** A basis of this many times rank + oversampling is no worse than a range finder with two power iterations. */
 const LEAST_GROWTH = 2.2
 /** Blocks beyond the first that this takes at least. */
@@ -45,10 +45,10 @@ const UNIT: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -24, f64: 2 ** -5
 /** Units by which eigenvalues of float64 Gram matrices are off, with a margin. */
 const SUM_UNITS = 16
 /** Float32 iterates are trusted while the error's square is this many round-offs of ‖A‖_F². */
-const FLOAT32_ROUNDOFFS = 4
+export const FLOAT32_ROUNDOFFS = 4
 
 /** A basis that grows, in one float type. */
-interface Run {
+export interface Run {
   readonly arithmetic: Arithmetic
   readonly basis: KrylovBasis
   readonly draw: Draw
@@ -147,9 +147,14 @@ function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
 }
 
 /** `next` is left out where no certificate is asked for. */
-function viewOf(A: Operator, plan: TruncationPlan, run: Run, next?: KrylovStep): View {
-  const pairs = ritzPairs(plan.engine, run.basis, next?.coupling ?? zeros(0, run.basis.lastBlock))
-  const norms = residualNorms(plan.engine, pairs.residuals)
+export function viewOf(
+  A: Operator,
+  { engine }: Pick<TruncationPlan, 'engine'>,
+  run: Run,
+  next?: KrylovStep,
+): View {
+  const pairs = ritzPairs(engine, run.basis, next?.coupling ?? zeros(0, run.basis.lastBlock))
+  const norms = residualNorms(engine, pairs.residuals)
   return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, run.basis.lost + (next?.lost ?? 0)) }
 }
 

@@ -39,7 +39,7 @@ const STRICT_PROBE_STEPS = 6
 /** Multiples of ξ that are tried as the bound of the complement, one Cholesky factorization each. */
 const STRICT_RATIOS = [1.05, 1.2, 2]
 /** That a probabilistic certificate of one call is wrong, all its attempts together. */
-const FAILURE_PROBABILITY = 1e-9
+export const FAILURE_PROBABILITY = 1e-9
 /** An error of at most this many epsilons of the data, relative to ‖A‖_F, is rounding. */
 const FLOOR_EPSILONS = 4
 /** Rounding of ‖A‖_F² − Σθ in float64, in epsilons times the root of the longer side, relative to ‖A‖_F². */

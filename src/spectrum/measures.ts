@@ -1,0 +1,150 @@
+/**
+ * What a spectrum says about rank, as ranges that hold the truth whatever the values that are not known are. Squares are
+ * taken relative to ‖A‖_F². With L leading values S given, c(r) = Σ_{i≤r} S_i², and x(r) ≥ Σ_{i≤r} (σ_i² − S_i²), the tail
+ * t(r) = Σ_{i>r} σ_i² lies in [1 − c(r) − x(r), 1 − c(r)] for r ≤ L. Beyond, each value is at most `next`, and values
+ * fall, so that the last n − r of n − L hold at most their share: (r − L)·next² ≥ t(L) − t(r), t(r) ≤ t(L)·(n − r)/(n − L).
+ */
+import { effectiveRank, energyRank, numericalRank, optimalError, stableRank } from '../rank/measures.ts'
+import type { IntegerRange, Interval, Rounding, Spectrum } from './types.ts'
+
+/** Rounding of sums of squares in float64, in epsilons times the root of the longer side. */
+const SUM_EPSILONS = 8
+
+export const orderOf = ({ rows, columns }: Spectrum): number => Math.min(rows, columns)
+
+/** ‖A − A_r‖_F / ‖A‖_F of the best approximation of rank r (Eckart & Young 1936); 0 for a zero matrix. */
+export function errorAt(s: Spectrum, r: number): Interval {
+  if (s.complete) {
+    const error = optimalError(s.singularValues, r)
+    return { atLeast: error, atMost: error }
+  }
+  const { atLeast, atMost } = tailsOf(s)(r)
+  return { atLeast: Math.sqrt(atLeast), atMost: Math.sqrt(atMost) }
+}
+
+/** The least r whose leading r singular values hold the share of ‖A‖_F². */
+export function energyRanks(s: Spectrum, share: number): IntegerRange {
+  if (s.complete) return exactly(energyRank(s.singularValues, share))
+  const at = tailsOf(s)
+  const target = 1 - share
+  const order = orderOf(s)
+  return {
+    atLeast: leastWhere(order, (r) => at(r).atLeast <= target),
+    atMost: leastWhere(order, (r) => at(r).atMost <= target),
+  }
+}
+
+/** How many singular values exceed S₁ · max(rows, columns) · epsilon, as NumPy's matrix_rank counts. */
+export function numericalRankOf(s: Spectrum): IntegerRange {
+  if (s.complete) return exactly(numericalRank(s.singularValues, s.rows, s.columns, s.epsilon))
+  const side = Math.max(s.rows, s.columns)
+  const [least, most] = largestOf(s)
+  const { atLeast } = rankAbove(s, most * side * s.epsilon)
+  return { atLeast, atMost: rankAbove(s, least * side * s.epsilon).atMost }
+}
+
+/** ‖A‖_F² / ‖A‖₂²; 0 for a zero matrix. The largest value of a leading spectrum has converged. */
+export function stableRankOf(s: Spectrum): number {
+  const largest = s.singularValues[0] ?? 0
+  if (s.complete || !(largest > 0)) return stableRank(s.singularValues)
+  return (s.frobenius / largest) ** 2
+}
+
+/** exp of the Shannon entropy of S / ΣS (Roy & Vetterli 2007); undefined unless all values are known. */
+export function effectiveRankOf(s: Spectrum): number | undefined {
+  return s.complete ? effectiveRank(s.singularValues) : undefined
+}
+
+/** How many singular values exceed `floor`, an absolute value ≥ 0. */
+export function rankAbove(s: Spectrum, floor: number): IntegerRange {
+  const countAbove = (limit: number) =>
+    s.singularValues.reduce((count, value) => count + (value > limit ? 1 : 0), 0)
+  if (s.complete) return exactly(countAbove(floor))
+  const shown = countAbove(floor + roundingOf(s).value * s.frobenius)
+  return { atLeast: Math.max(shown, countByEnergy(s, floor)), atMost: mostAbove(s, floor) }
+}
+
+/** The first value that is certainly not above the floor ends the count: σ_i² ≤ S_i² + all that is missed up to it. */
+function mostAbove(s: Spectrum, floor: number): number {
+  const { singularValues: S, frobenius, next } = s
+  const slack = roundingOf(s).value * frobenius
+  const first = S.findIndex(
+    (value, i) => Math.hypot(value + slack, frobenius * Math.sqrt(missed(s, i + 1))) <= floor,
+  )
+  if (first >= 0) return first
+  return next.atMost > floor ? mostByEnergy(s, floor) : S.length
+}
+
+/** Values above the floor use up energy: Σ_{i≤m} σ_i² ≤ ‖A‖_F² and every one of them is above it. */
+function mostByEnergy(s: Spectrum, floor: number): number {
+  const order = orderOf(s)
+  const L = s.singularValues.length
+  const square = (floor / s.frobenius) ** 2
+  const left = tailsOf(s)(L).atMost
+  return square > 0 ? Math.min(order, L + Math.floor(left / square)) : order
+}
+
+/** Beyond the values given, m above the floor hold at most m·next² and the others floor² each. */
+function countByEnergy(s: Spectrum, floor: number): number {
+  const L = s.singularValues.length
+  const low = (floor / s.frobenius) ** 2
+  const high = (s.next.atMost / s.frobenius) ** 2
+  if (!(high > low) || !(s.frobenius > 0)) return 0
+  const surplus = tailsOf(s)(L).atLeast - (orderOf(s) - L) * low
+  const shownLeast = s.next.atLeast > floor ? L + 1 : 0
+  return Math.max(shownLeast, surplus > 0 ? L + Math.ceil(surplus / (high - low)) : 0)
+}
+
+/** Σ_{i>r} σ_i² / ‖A‖_F² as a function of r. */
+function tailsOf(s: Spectrum): (r: number) => Interval {
+  const { singularValues: S, frobenius, next } = s
+  const L = S.length
+  const order = orderOf(s)
+  const { squares: rounding } = roundingOf(s)
+  const held = new Float64Array(L + 1)
+  for (let i = 0; i < L; i++) held[i + 1] = held[i] + (S[i] / frobenius) ** 2
+  const nextSquare = (next.atMost / frobenius) ** 2
+  const within = (r: number) => ({
+    atLeast: Math.max(0, 1 - held[r] - missed(s, r) - rounding, held[L] - held[r] - rounding),
+    atMost: Math.min(1, Math.max(0, 1 - held[r]) + rounding),
+  })
+  const last = within(L)
+  return (r) => {
+    if (!(frobenius > 0) || r >= order) return { atLeast: 0, atMost: 0 }
+    if (r <= L) return within(r)
+    return {
+      atLeast: Math.max(0, last.atLeast - (r - L) * nextSquare),
+      atMost: (last.atMost * (order - r)) / (order - L),
+    }
+  }
+}
+
+function roundingOf({ rows, columns, rounding }: Spectrum): Rounding {
+  const squares = SUM_EPSILONS * 2 ** -52 * Math.sqrt(Math.max(rows, columns))
+  return rounding ?? { value: Math.sqrt(squares), squares }
+}
+
+/** At least Σ_{i≤r} (σ_i² − S_i²) / ‖A‖_F², for r up to the values given. */
+const missed = ({ excess, excesses }: Spectrum, r: number): number =>
+  r === 0 ? 0 : (excesses?.[r] ?? excess)
+
+/** The largest singular value, from below and from above. */
+function largestOf(s: Spectrum): [least: number, most: number] {
+  const largest = s.singularValues[0] ?? 0
+  const slack = roundingOf(s).value * s.frobenius
+  return [largest - slack, Math.hypot(largest + slack, s.frobenius * Math.sqrt(missed(s, 1)))]
+}
+
+const exactly = (rank: number): IntegerRange => ({ atLeast: rank, atMost: rank })
+
+/** The least r in 0 … most with `holds`, which is false below it and true from it on; `most` where none has. */
+function leastWhere(most: number, holds: (r: number) => boolean): number {
+  let low = 0
+  let high = most
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (holds(middle)) high = middle
+    else low = middle + 1
+  }
+  return low
+}

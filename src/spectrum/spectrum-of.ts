@@ -1,0 +1,93 @@
+import type { Engine } from '../engine/engine.ts'
+import { widenHalf } from '../matrix/half.ts'
+import { type HalfMatrix, type Matrix, matrix, toFloat64, transpose } from '../matrix/matrix.ts'
+import { epsilonOf, stableRank } from '../rank/measures.ts'
+import { leadingValues, leastBasis } from '../truncation/leading-values.ts'
+import type { Spectrum } from './types.ts'
+
+/** Up to this order all values take no longer than the leading ones. */
+const ALWAYS_FULL_ORDER = 256
+/** A basis of this share of the order takes as long as all values. */
+const FULL_FROM_SHARE = 1 / 3
+/** Width of the interval of the error at rank `count`: invisible in a picture and in three digits. */
+const GOAL = 0.02
+
+/** Which singular values are wanted: all, or the largest `count` of them. */
+export type SpectrumExtent = { readonly kind: 'full' } | { readonly kind: 'leading'; readonly count: number }
+
+export interface SpectrumOptions {
+  readonly engine: Engine
+  readonly extent: SpectrumExtent
+  /** The tensor's name, which gives each matrix its own random stream, whatever the order of work. */
+  readonly name?: string
+  readonly seed?: bigint | number
+}
+
+/**
+ * The singular values of A [m, k], all of them or the leading ones with bounds on the rest; all of them too where that
+ * takes no longer. Same seed and name, same bits. Throws LoraSvdError 'not-finite' on NaN and infinity.
+ */
+export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Spectrum {
+  const { engine, extent, name = '', seed = 0 } = options
+  const order = Math.min(A.rows, A.columns)
+  const isFull =
+    extent.kind === 'full' || order <= ALWAYS_FULL_ORDER || leastBasis(extent.count) > FULL_FROM_SHARE * order
+  const about = { rows: A.rows, columns: A.columns, epsilon: epsilonOfData(A) }
+  if (isFull) return { ...about, ...completeSpectrum(engine.svd(widened(A), 'none').S), method: 'full' }
+  const { S, excesses, ...leading } = leadingValues(A, Math.max(1, extent.count), {
+    engine,
+    label: `${seed}/${name}`,
+    goal: GOAL,
+  })
+  return {
+    ...about,
+    ...leading,
+    singularValues: S,
+    complete: leading.frobenius === 0,
+    excess: excesses[S.length],
+    excesses,
+    method: 'krylov',
+  }
+}
+
+/**
+ * The singular values of scale·B·A, B [m, r] and A [r, k], without forming the product: QR of both factors, then the SVD of
+ * the small product of their triangles, in float64. |error| ≤ p·ε·|scale|·‖B‖₂·‖A‖₂, ε = 2⁻⁵³. At most r values; the others are 0.
+ * Throws RangeError where the shapes don't fit, LoraSvdError 'not-finite' on NaN and infinity.
+ */
+export function spectrumOfFactors(
+  B: Matrix | HalfMatrix,
+  A: Matrix | HalfMatrix,
+  scale: number,
+  engine: Engine,
+): Spectrum {
+  const core = engine.multiply(triangleOf(widened(B), engine), triangleOf(transpose(widened(A)), engine), {
+    transposeB: true,
+  })
+  const S = engine.svd(core, 'none').S.map((s) => s * Math.abs(scale))
+  return {
+    rows: B.rows,
+    columns: A.columns,
+    epsilon: Math.max(epsilonOfData(B), epsilonOfData(A)),
+    ...completeSpectrum(S),
+    method: 'factors',
+  }
+}
+
+const epsilonOfData = (A: Matrix | HalfMatrix): number =>
+  'dtype' in A || A.data instanceof Float32Array ? epsilonOf.f32 : epsilonOf.f64
+
+const widened = (A: Matrix | HalfMatrix): Matrix =>
+  'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
+
+/** R with XᵀX = RᵀR: X itself where it has no more rows than columns. */
+const triangleOf = (X: Matrix, engine: Engine): Matrix => (X.rows > X.columns ? engine.qr(X).R : toFloat64(X))
+
+const completeSpectrum = (S: Float64Array) => ({
+  frobenius: (S[0] ?? 0) * Math.sqrt(stableRank(S)),
+  singularValues: S,
+  complete: true,
+  excess: 0,
+  next: { atLeast: 0, atMost: 0 },
+  failureProbability: 0,
+})
