@@ -67,7 +67,7 @@ export function plotText(
   const margin = ' '.repeat(left + 2)
   const foot = `${' '.repeat(left + 1)}${paint.dim(`└${'─'.repeat(width + (spectrum.complete ? 0 : UNKNOWN_WIDTH))}`)}`
   const beyond = spectrum.complete ? '' : `… ${grouped(orderOf(spectrum))}`.padStart(UNKNOWN_WIDTH)
-  const indices = `${margin}${paint.dim(indexLabels(S.length, width) + beyond)}`.trimEnd()
+  const indices = margin + paint.dim((indexLabels(S.length, width) + beyond).trimEnd())
   return `${[...head, ...rows, foot, indices, legend(report, paint, columns)].join('\n')}\n`
 }
 
@@ -165,9 +165,7 @@ function legend(report: MatrixReport, paint: Terminal['paint'], columns: number)
     `${paint.cyan('⣀⡠⠔')} singular values`,
     `${paint.magenta('⠁⠁⠁')} share of ‖·‖_F² up to there`,
     `${paint.green('┊')} ${ranks.join(', ')}`,
-    ...(noise !== undefined && noise.floor > 0
-      ? [`${paint.yellow('╌╌')} noise floor ${figure(noise.floor)}`]
-      : []),
+    ...(floor === undefined ? [] : [`${paint.yellow('╌╌')} noise floor ${figure(floor)}`]),
     ...(spectrum.complete ? [] : [`${paint.dim('░░')} not computed: --full`]),
   ]
   return wrap(entries.join(' · '), columns)

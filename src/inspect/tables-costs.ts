@@ -5,6 +5,7 @@ import type { InspectResult, RankCost } from './result.ts'
 import { figure, intervalCell } from './tables-cells.ts'
 import { type Align, columnWidths, GAP, grid, gridWidth } from './tables-grid.ts'
 
+const BAR_TITLE = 'share of ‖·‖_F² kept'
 const MOST_BAR_WIDTH = 40
 /** A narrower bar says nothing. */
 const LEAST_BAR_WIDTH = 6
@@ -59,12 +60,12 @@ export function costsTable(
     const { rank, parameters, relativeError } = costs[at]
     const colour =
       rank === recommended?.rank ? paint.green : parameters < totals.elements ? String : paint.dim
-    const bar = keptBar(1 - relativeError.atMost ** 2, room, paint)
+    const bar = keptBar(1 - relativeError.atMost ** 2, Math.max(0, room), paint)
     return [...row.map((cell) => colour(cell)), ...(hasBar ? [bar] : [])]
   })
   const head = [
     ...shown.map(({ title }) => title),
-    ...(hasBar ? [room >= 18 ? 'share of ‖·‖_F² kept' : 'kept'] : []),
+    ...(hasBar ? [room >= BAR_TITLE.length ? BAR_TITLE : 'kept'] : []),
   ]
   return grid(head, rows, [...shown.map(({ align }) => align), 'left'], paint)
 }

@@ -97,11 +97,10 @@ function notesOn(
   wholeWidth: number,
 ): string[] {
   const { prefix, suffix } = pattern
+  const energies = shown.map(({ title }) => title).filter((title) => title.endsWith(' %'))
   const legend = [
     ...(prefix === '' ? [] : [`names: ${printable(prefix)}<name>${printable(suffix)}`]),
-    ...(shown.some(({ title }) => title === '99 %')
-      ? ['90 %, 99 %: the rank that keeps this share of ‖·‖_F²']
-      : []),
+    ...(energies.length === 0 ? [] : [`${energies.join(', ')}: the rank that keeps this share of ‖·‖_F²`]),
     ...(shown.some(({ title }) => title === '> noise')
       ? ['> noise: the rank above the rounding of the stored dtypes']
       : []),

@@ -15,8 +15,10 @@ export function namePattern(names: readonly string[]): NamePattern {
   const prefix = mostFrequent(prefixes)
   const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
   if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
-  const ending = /\.[^.\d]+$/.exec(matching[0])?.[0] ?? ''
-  return { prefix, suffix: matching.every((name) => name.endsWith(ending)) ? ending : '' }
+  const endings = matching.map((name) => /\.[^.\d]+$/.exec(name)?.[0]).filter((x) => x !== undefined)
+  const suffix = mostFrequent(endings)
+  const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))
+  return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
 }
 
 function mostFrequent(texts: readonly string[]): string {
@@ -31,9 +33,12 @@ export function withoutPattern(name: string, { prefix, suffix }: NamePattern): s
   return name === `${prefix}${middle}${suffix}` && middle !== '' ? middle : name
 }
 
-/** A name in `width` characters, its middle left out where it is longer: both ends tell tensors apart. */
+/** Of what is kept of a long name, its beginning gets 1 / this: what tells tensors of a layer apart is at the end. */
+const BEGINNING = 3
+
+/** A name in `width` characters, its middle left out where it is longer. */
 export function fittedName(name: string, width: number): string {
   if (name.length <= width) return name
-  const end = Math.floor((width - 1) / 2)
-  return `${name.slice(0, width - 1 - end)}…${name.slice(name.length - end)}`
+  const begin = Math.floor((width - 1) / BEGINNING)
+  return `${name.slice(0, begin)}…${name.slice(name.length - (width - 1 - begin))}`
 }
