@@ -164,3 +164,14 @@ function reasonOfShapes(name: string, base: readonly number[], tuned: readonly n
 
 const sameShape = (a: readonly number[], b: readonly number[]) =>
   a.length === b.length && a.every((n, i) => n === b[i])
+
+/** The pairs of each tensor together: one, but for stacked experts. */
+export function pairsByTensor(pairs: readonly MatrixPair[]): MatrixPair[][] {
+  const groups = new Map<string, MatrixPair[]>()
+  for (const pair of pairs) {
+    const group = groups.get(pair.tuned.tensor)
+    if (group === undefined) groups.set(pair.tuned.tensor, [pair])
+    else group.push(pair)
+  }
+  return [...groups.values()]
+}

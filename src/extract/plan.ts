@@ -2,7 +2,7 @@ import { type ModelTraits, modelTraits } from '../adapter/write/model-traits.ts'
 import { peftModule } from '../adapter/write/module.ts'
 import { savedModules } from '../adapter/write/saved-modules.ts'
 import type { PeftModule, SavedModule } from '../adapter/write/types.ts'
-import { pairMatrices, type Unmatched, type UnmatchedReason } from '../checkpoint/pair.ts'
+import { pairMatrices, pairsByTensor, type Unmatched, type UnmatchedReason } from '../checkpoint/pair.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
@@ -78,7 +78,7 @@ export async function planExtraction(
     }
   }
   const isAskedWhole = wholeTest(options.saveFull, [...tuned.tensors.keys()], tuned.path)
-  for (const pairs of byTensor(pairing.pairs)) {
+  for (const pairs of pairsByTensor(pairing.pairs)) {
     const [{ base: first, tuned: weight }] = pairs
     const inBase = base.tensors.get(first.tensor)!
     const inTuned = tuned.tensors.get(weight.tensor)!
@@ -134,17 +134,6 @@ function nothingToDo(base: Checkpoint, tuned: Checkpoint, left: readonly LeftOut
     `${tuned.path}: nothing that changed can be factored: ${quoted(name)}: ${reason}${left.length > 1 ? `, and ${left.length - 1} more` : ''}; --carry-rest stores it whole, --embeddings factors embeddings`,
     { file },
   )
-}
-
-/** The pairs of each tensor together: one, but for stacked experts. */
-function byTensor(pairs: readonly MatrixPair[]): MatrixPair[][] {
-  const groups = new Map<string, MatrixPair[]>()
-  for (const pair of pairs) {
-    const group = groups.get(pair.tuned.tensor)
-    if (group === undefined) groups.set(pair.tuned.tensor, [pair])
-    else group.push(pair)
-  }
-  return [...groups.values()]
 }
 
 /** The base's name, as the adapter is put on the base; the head's own where a tied base has only the embedding. */

@@ -1,0 +1,167 @@
+import { readFloats } from '../adapter/read-stored.ts'
+import { matchToBase } from '../adapter/match.ts'
+import type { Adapter, AdapterModule, ReplacedTensor } from '../adapter/types.ts'
+import { pairMatrices, pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
+import { sameNumbers } from '../checkpoint/same.ts'
+import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
+import { badInput } from '../errors.ts'
+import { quoted } from '../formats/quote.ts'
+import { readableFloatOf } from '../formats/safetensors-dtype.ts'
+import { frobeniusNorm } from '../matrix/arithmetic.ts'
+import type { Measured, MeasureJob } from './measure.ts'
+import { type NotCarried, relative, type VerifiedLayer, type VerifiedTensor } from './result.ts'
+
+/** What is to be measured of an adapter, from headers and equal bytes. */
+export interface Comparison {
+  readonly jobs: readonly MeasureJob[]
+  /** Whole tensors of the adapter beside those that they stand for. */
+  readonly replaced: readonly WholeTensor[]
+  /** Vectors and the like that changed and that nothing carries. */
+  readonly others: readonly Unmatched[]
+  readonly unchanged: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+export interface WholeTensor {
+  readonly name: string
+  readonly replaced: ReplacedTensor
+  readonly base: StoredTensor | undefined
+  readonly tuned: StoredTensor
+}
+
+/**
+ * Sets each module of an adapter beside the change that it stands for. Throws `bad-input` where modules have no tensor of the base
+ * to apply to, or the adapter is one whose change is not scale·B·A alone.
+ */
+export async function compare(
+  adapter: Adapter,
+  base: Checkpoint,
+  tuned: Checkpoint,
+  filter: { readonly include: readonly string[]; readonly exclude: readonly string[] },
+): Promise<Comparison> {
+  refuseOtherSums(adapter)
+  const match = matchToBase(adapter, base)
+  const [lost] = match.unmatched
+  if (lost !== undefined) {
+    throw badInput(
+      `${adapter.path}: the module ${quoted(lost.module.label)} can't be applied to ${base.path}: ${lost.reason}`,
+      { file: adapter.path, tensor: lost.module.A.name },
+    )
+  }
+  const pairing = pairMatrices(base, tuned, filter)
+  const modules = new Map(match.matched.map(({ module }) => [module.baseTensor, module]))
+  const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
+  const unchanged: string[] = []
+  const jobs: MeasureJob[] = []
+  const replaced: WholeTensor[] = []
+  for (const pairs of pairsByTensor(pairing.pairs)) {
+    const [{ base: b, tuned: t }] = pairs
+    const [inBase, inTuned] = [base.tensors.get(b.tensor)!, tuned.tensors.get(t.tensor)!]
+    const module = modules.get(b.tensor)
+    const whole = wholes.get(b.tensor)
+    if (whole !== undefined) {
+      replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
+    } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
+    else jobs.push(...pairs.map((pair, i) => jobOf(pair, module, i)))
+  }
+  const others: Unmatched[] = []
+  for (const one of pairing.unmatched) {
+    const { base: inBase, tuned: inTuned, name } = one
+    const whole = inTuned === undefined ? undefined : wholes.get(inBase?.name ?? name)
+    if (whole !== undefined && inTuned !== undefined) {
+      replaced.push({ name, replaced: whole.replaced, base: inBase, tuned: inTuned })
+    } else if (inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))) {
+      unchanged.push(name)
+    } else others.push(one)
+  }
+  return {
+    jobs,
+    replaced,
+    others,
+    unchanged,
+    warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
+  }
+}
+
+/** A job for one matrix of a tensor. */
+const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number): MeasureJob => ({
+  pair,
+  ...(module !== undefined && { module }),
+  ...(module?.experts !== undefined && { expert: index }),
+})
+
+function refuseOtherSums({ path, config, modules }: Adapter): void {
+  const dora = modules.find(({ magnitude }) => magnitude !== undefined)
+  if (dora !== undefined) {
+    throw badInput(
+      `${path}: the module ${quoted(dora.label)} is DoRA, whose change is more than scale·B·A; merge it into the base and inspect that`,
+      { file: path },
+    )
+  }
+  if (config?.mutatesBase !== undefined) {
+    throw badInput(
+      `${path}: ${config.mutatesBase}, so that its training began from another base; convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first`,
+      { file: path },
+    )
+  }
+  if (config?.layerReplication) {
+    throw badInput(`${path}: layer_replication is set: it is for a model with repeated layers, not for this base`, {
+      file: path,
+    })
+  }
+}
+
+/** Of a matrix, once it is measured: a layer of the adapter, or a change that nothing carries. */
+export function outcomeOf(
+  { pair, module }: MeasureJob,
+  { delta, residual, base }: Measured,
+): VerifiedLayer | NotCarried {
+  const { name, tuned } = pair
+  if (module === undefined) {
+    const reason = 'the adapter has no factors for it'
+    return { name, reason, deltaFrobenius: delta, relativeChange: relative(delta, base) }
+  }
+  return {
+    name,
+    shape: [tuned.rows, tuned.columns],
+    rank: module.rank,
+    scale: module.scale,
+    deltaFrobenius: delta,
+    residualFrobenius: residual,
+    baseFrobenius: base,
+    relativeError: relative(residual, delta),
+  }
+}
+
+/** How far a whole tensor of the adapter is from the tuned one. */
+export async function measureWhole({ name, replaced, base, tuned }: WholeTensor): Promise<VerifiedTensor> {
+  const before = base === undefined || !isSameShape(base, tuned) ? undefined : await readFloats(base)
+  const after = await readFloats(tuned)
+  const stored = await readFloats(replaced.tensor)
+  const isAdded = replaced.how === 'add' && before !== undefined
+  const reached = isAdded ? Float64Array.from(stored, (x, i) => x + before[i]) : stored
+  const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
+  const residualFrobenius =
+    reached.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
+  return { name, deltaFrobenius, residualFrobenius, relativeError: relative(residualFrobenius, deltaFrobenius) }
+}
+
+/** A change that nothing carries, with its size where both have it in one shape. */
+export async function measureOther(
+  { name, base, tuned }: Pick<Unmatched, 'name' | 'base' | 'tuned'>,
+  reason: string,
+): Promise<NotCarried> {
+  const isComparable = base !== undefined && tuned !== undefined && isSameShape(base, tuned)
+  if (!isComparable || !isFloat(base) || !isFloat(tuned)) return { name, reason }
+  const before = await readFloats(base)
+  const deltaFrobenius = distance(await readFloats(tuned), before)
+  return { name, reason, deltaFrobenius, relativeChange: relative(deltaFrobenius, frobeniusNorm(before)) }
+}
+
+const isFloat = ({ dtype }: StoredTensor) => readableFloatOf(dtype) !== undefined
+
+const isSameShape = (a: StoredTensor, b: StoredTensor) => a.shape.join() === b.shape.join()
+
+function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return frobeniusNorm(Float64Array.from(a, (x, i) => x - b[i]))
+}

@@ -1,0 +1,148 @@
+import { availableParallelism } from 'node:os'
+import { adapterOf } from '../adapter/adapter.ts'
+import type { Adapter } from '../adapter/types.ts'
+import { openCheckpoint } from '../checkpoint/open.ts'
+import type { Checkpoint } from '../checkpoint/types.ts'
+import { assertUnchanged } from '../checkpoint/unchanged.ts'
+import type { EngineRequest } from '../engine/policy.ts'
+import { badInput, ExitCode } from '../errors.ts'
+import { defaultMemory } from '../jobs/memory.ts'
+import { runJobs } from '../jobs/run-jobs.ts'
+import { writeJson } from '../report/json.ts'
+import { noticesTo } from '../report/notice.ts'
+import { progressOn } from '../report/progress.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
+import { verifyDocument } from './document.ts'
+import { bytesOf, flopsOf, measureMatrix } from './measure.ts'
+import type { VerifyOptions } from './options.ts'
+import type { NotCarried, VerifiedLayer, VerifiedTensor, VerifyResult } from './result.ts'
+import { verifyTables } from './tables.ts'
+
+/** Measures an adapter as it lies on disk against base and tuned, and reports. Gives the exit code. */
+export async function verify(
+  options: VerifyOptions,
+  request: EngineRequest,
+  output: { json: boolean; quiet: boolean },
+  terminal: Terminal,
+): Promise<number> {
+  const start = performance.now()
+  const { stdin } = terminal
+  const files = await openCheckpoint(options.adapter, { stdin })
+  const adapter = await adapterOf(files, options.alpha === undefined ? {} : { alpha: options.alpha })
+  if (adapter === undefined) {
+    throw badInput(`${options.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
+      file: options.adapter,
+    })
+  }
+  const base = await openCheckpoint(options.base, { stdin })
+  const tuned = await openCheckpoint(options.tuned, { stdin })
+  const measured = await measureAdapter(adapter, base, tuned, options, request, output.quiet, terminal)
+  for (const input of [files, base, tuned]) await assertUnchanged(input)
+  const seconds = (performance.now() - start) / 1000
+  const warnings = [...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings])]
+  const result = resultOf(options, { ...measured, warnings }, seconds)
+  if (output.json) await writeJson(terminal, verifyDocument(result))
+  else if (!output.quiet) await terminal.out(verifyTables(result, terminal))
+  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
+
+/** What an adapter reproduces, matrix by matrix. */
+export interface AdapterMeasures {
+  readonly layers: readonly VerifiedLayer[]
+  readonly replaced: readonly VerifiedTensor[]
+  readonly notCarried: readonly NotCarried[]
+  readonly unchanged: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+/** Measures every layer that an adapter has factors for, the tensors that it replaces, and what changed besides. */
+export async function measureAdapter(
+  adapter: Adapter,
+  base: Checkpoint,
+  tuned: Checkpoint,
+  options: Pick<VerifyOptions, 'include' | 'exclude' | 'memory'>,
+  { engine, threads = availableParallelism() }: EngineRequest,
+  quiet: boolean,
+  terminal: Terminal,
+): Promise<AdapterMeasures> {
+  const comparison = await compare(adapter, base, tuned, options)
+  const { jobs } = comparison
+  const progress = progressOn(terminal, quiet)
+  progress.start({
+    label: 'measuring',
+    items: jobs.length,
+    noun: 'matrices',
+    total: jobs.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),
+    unit: 'bytes',
+  })
+  try {
+    const results = runJobs(jobs, {
+      kind: 'measure',
+      work: measureMatrix,
+      threads,
+      engine,
+      flopsOf,
+      bytesOf,
+      memory: options.memory ?? defaultMemory(),
+      notice: noticesTo(terminal, quiet),
+      onStart: (index) => progress.begin(jobs[index].pair.name),
+      onDone: (index) => progress.step(jobs[index].pair.base.bytes + jobs[index].pair.tuned.bytes),
+    })
+    const outcomes: (VerifiedLayer | NotCarried)[] = []
+    for await (const measured of results) outcomes.push(outcomeOf(jobs[outcomes.length], measured))
+    return await withTheRest(comparison, outcomes)
+  } finally {
+    progress.end()
+  }
+}
+
+async function withTheRest(
+  { replaced, others, unchanged, warnings }: Comparison,
+  outcomes: readonly (VerifiedLayer | NotCarried)[],
+): Promise<AdapterMeasures> {
+  const isLayer = (outcome: VerifiedLayer | NotCarried): outcome is VerifiedLayer => 'rank' in outcome
+  const wholes: VerifiedTensor[] = []
+  for (const one of replaced) wholes.push(await measureWhole(one))
+  const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
+  for (const one of others) notCarried.push(await measureOther(one, one.detail))
+  return { layers: outcomes.filter(isLayer), replaced: wholes, notCarried, unchanged, warnings }
+}
+
+function resultOf(
+  { adapter, base, tuned, maxError }: VerifyOptions,
+  measures: AdapterMeasures,
+  seconds: number,
+): VerifyResult {
+  const carried = [...measures.layers, ...measures.replaced]
+  const worst = carried.reduce<VerifiedLayer | VerifiedTensor | undefined>(
+    (most, one) => (most === undefined || one.relativeError > most.relativeError ? one : most),
+    undefined,
+  )
+  return {
+    adapter,
+    base,
+    tuned,
+    ...measures,
+    ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
+    totals: totalErrors(measures),
+    ...(maxError !== undefined && { maxError }),
+    holds: maxError === undefined || worst === undefined || worst.relativeError <= maxError,
+    seconds,
+  }
+}
+
+/** √(Σ squared residuals / Σ ‖Δ‖_F²) over what is carried, and over all that changed. */
+export function totalErrors({ layers, replaced, notCarried }: AdapterMeasures): VerifyResult['totals'] {
+  const carried = [...layers, ...replaced]
+  const squares = (values: readonly number[]) => values.reduce((sum, x) => sum + x * x, 0)
+  const residual = squares(carried.map(({ residualFrobenius }) => residualFrobenius))
+  const delta = squares(carried.map(({ deltaFrobenius }) => deltaFrobenius))
+  const left = squares(notCarried.map(({ deltaFrobenius = 0 }) => deltaFrobenius))
+  return {
+    relativeError: rootOfShare(residual, delta),
+    wholeRelativeError: rootOfShare(residual + left, delta + left),
+  }
+}
+
+const rootOfShare = (part: number, whole: number) => (part === 0 ? 0 : Math.sqrt(part / whole))
