@@ -45,7 +45,7 @@ export function loaderWarnings(
 /** What goes wrong where ranks differ and a loader doesn't read the patterns. Loaders that divide lora_alpha by r are right. */
 export function patternWarnings({ r, modules, rankPattern }: Omit<AdapterPlan, 'warnings'>): string[] {
   if (rankPattern.size === 0) return []
-  const least = Math.min(...modules.map(({ storedRank }) => storedRank))
+  const least = modules.reduce((rank, { storedRank }) => Math.min(rank, storedRank), r)
   const warnings = [
     `llama.cpp and TensorRT-LLM divide lora_alpha ${r} by each tensor's own rank: ${counted(rankPattern.size, 'module')} too strong, by up to ${Number((r / least).toPrecision(3))}× (--layout portable avoids it)`,
   ]

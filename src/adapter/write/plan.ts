@@ -34,11 +34,11 @@ export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: 
   const modules = [...adapted, ...completeGroups(adapted, base, traits, replaced)]
   const names = factorNames(modules)
   const rankOf = new Map(modules.map((module) => [module.path, ranks.get(module) ?? 0]))
-  const r = Math.max(...rankOf.values())
+  const r = largest(rankOf.values())
   const planned = modules.map((module): PlannedModule => {
     const rank = rankOf.get(module.path)!
     // a stacked loader needs one rank for the group, so that is what a member without any gets
-    const groupRank = Math.max(...stackedWith(module).map((path) => rankOf.get(path) ?? 0))
+    const groupRank = largest(stackedWith(module).map((path) => rankOf.get(path) ?? 0))
     const storedRank = layout === 'portable' ? r : rank > 0 ? rank : groupRank
     return { module, rank, storedRank, names: names.get(module)! }
   })
@@ -105,4 +105,5 @@ function shapeOf(tensor: TensorShape | undefined, name: string): TensorShape {
   return { dtype: tensor.dtype, shape: tensor.shape }
 }
 
+const largest = (numbers: Iterable<number>) => [...numbers].reduce((most, n) => Math.max(most, n), 0)
 const ownerOf = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))

@@ -24,26 +24,28 @@ export function savedModules(
   const parameters = new Map<string, string[]>()
   for (const tensor of tuned) {
     const owner = ownerOf(tensor, traits)
-    parameters.set(owner, [...(parameters.get(owner) ?? []), tensor])
+    const known = parameters.get(owner)
+    if (known === undefined) parameters.set(owner, [tensor])
+    else known.push(tensor)
   }
   const everything = withContainers([...parameters.keys(), ...factored])
   const containers = new Set([...everything].map(ownerOfPath))
   const notCarried: Skipped[] = []
-  const paths = new Map<string, string>()
+  const paths = new Set<string>()
   for (const name of wanted) {
     const path = ownerOf(name, traits)
-    const reason =
-      path === '' || containers.has(path) ? 'a parameter of a module that holds other modules' : undefined
-    if (reason !== undefined) notCarried.push({ name, reason })
-    else if (factored.has(path)) notCarried.push({ name, reason: 'its module gets LoRA factors' })
-    else paths.set(path, name)
+    if (path === '' || containers.has(path)) {
+      notCarried.push({ name, reason: 'a parameter of a module that holds other modules' })
+    } else if (factored.has(path)) notCarried.push({ name, reason: 'its module gets LoRA factors' })
+    else paths.add(path)
   }
   // each refusal can make another path's match a wrong one
   for (let before = -1; before !== paths.size; ) {
     before = paths.size
-    for (const path of [...paths.keys()]) {
+    for (const path of [...paths]) {
       const clash = [...everything].find((other) => !paths.has(other) && isReplaced(path, other))
-      const hidden = [...factored].find((other) => isExcluded(path, other))
+      const excluded = excludedBy(path)
+      const hidden = [...factored].find((other) => excluded.test(other))
       if (clash === undefined && hidden === undefined) continue
       paths.delete(path)
       for (const name of wanted.filter((tensor) => ownerOf(tensor, traits) === path)) {
@@ -51,7 +53,7 @@ export function savedModules(
       }
     }
   }
-  return { saved: [...paths.keys()].map((path) => ({ path, tensors: parameters.get(path)! })), notCarried }
+  return { saved: [...paths].map((path) => ({ path, tensors: parameters.get(path)! })), notCarried }
 }
 
 const ownerOf = (tensor: string, traits: ModelTraits) => ownerOfPath(pathOf(tensor, traits))
@@ -60,11 +62,12 @@ const ownerOfPath = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf
 /** PEFT replaces every module whose path ends so, be it amid a name. */
 const isReplaced = (item: string, path: string) => path.endsWith(item)
 
-/** PEFT gives no factors to what lies at, or under, a module that it replaces; the item is a regular expression there. */
-function isExcluded(item: string, path: string): boolean {
+/** What PEFT gives no factors: all at, or under, a module that it replaces; the item is a regular expression there. */
+function excludedBy(item: string): RegExp {
   try {
-    return new RegExp(`^(?:|.*\\.)${item}(?:$|\\..*)`).test(path)
+    return new RegExp(`^(?:|.*\\.)${item}(?:$|\\..*)`)
   } catch {
-    return true
+    // PEFT would stop at it
+    return /^/
   }
 }
