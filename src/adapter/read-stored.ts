@@ -5,6 +5,7 @@ import { quoted } from '../formats/quote.ts'
 import { bitsPerElement, floatDtypeOf } from '../formats/safetensors-dtype.ts'
 import { openFile } from '../formats/source.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
+import { addTo } from './group.ts'
 
 /**
  * The float entries [start, end) of a tensor in row-major order, all of them by default: f64 as float64, others widened
@@ -45,7 +46,7 @@ export async function readScalars(tensors: readonly StoredTensor[]): Promise<Map
     const { source, name } = tensor
     if (source.kind === 'memory') values.set(name, source.matrix.data[0])
     else if (source.kind === 'file') throw unreadable(tensor)
-    else byFile.set(source.file, [...(byFile.get(source.file) ?? []), tensor])
+    else addTo(byFile, source.file, tensor)
   }
   for (const [path, ofFile] of byFile) {
     const file = await openFile(path)
