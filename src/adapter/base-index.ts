@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../checkpoint/types.ts'
+import { addTo } from './group.ts'
 
 /** What a base checkpoint may put before the names of a model, or of the denoiser of a diffusion pipeline. */
 const TRUNK = [
@@ -50,7 +51,7 @@ export function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
     const index = new Map<string, string[]>()
     for (const name of names) {
       for (const prefix of prefixes)
-        if (name.startsWith(prefix)) add(index, form(name.slice(prefix.length)), name)
+        if (name.startsWith(prefix)) addTo(index, form(name.slice(prefix.length)), name)
     }
     byPrefixes.set(prefixes, index)
     return index
@@ -61,7 +62,7 @@ export function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
       withoutFirst = new Map()
       for (const name of names) {
         const rest = afterFirst(name)
-        if (rest !== undefined) add(withoutFirst, rest, name)
+        if (rest !== undefined) addTo(withoutFirst, rest, name)
       }
     }
     return withoutFirst
@@ -74,12 +75,6 @@ export function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
     const rest = afterFirst(name)
     return (rest === undefined ? undefined : index.get(rest)) ?? indexWithoutFirst().get(name) ?? []
   }
-}
-
-function add(index: Map<string, string[]>, key: string, name: string): void {
-  const names = index.get(key)
-  if (names === undefined) index.set(key, [name])
-  else names.push(name)
 }
 
 /** What follows the first part of a dotted name, where that still names a module and its tensor. */

@@ -21,6 +21,8 @@ interface Judged {
   readonly adapter: Adapter
   readonly config: PeftConfig | undefined
   readonly byPath: ReadonlyMap<string, AdapterModule>
+  /** Names of tensors that are neither factors nor the copies of the base's weights that loaders skip. */
+  readonly strangers: readonly string[]
 }
 
 type Judgement = { readonly scale: number } | { readonly refusal: string }
@@ -58,6 +60,7 @@ const judgedOf = (adapter: Adapter): Judged => ({
   adapter,
   config: adapter.format === 'peft' ? adapter.config : undefined,
   byPath: new Map(adapter.modules.map((module) => [module.module, module])),
+  strangers: strangersIn(adapter),
 })
 
 function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
@@ -84,11 +87,11 @@ function comfyUi(config: PeftConfig | undefined, module: AdapterModule): Judgeme
   return { scale: module.storedAlpha === undefined ? 1 : module.storedAlpha / module.rank }
 }
 
-function vllmRefusal({ adapter }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
+function vllmRefusal({ strangers }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
   if (config.missing.length > 0) return `it needs ${config.missing.join(', ')} in adapter_config.json`
   if (config.modulesToSave.length > 0)
     return `it refuses modules_to_save (${config.modulesToSave.join(', ')})`
-  const extra = strangers(adapter).at(0)
+  const [extra] = strangers
   if (extra !== undefined) return `it refuses tensors that are no factors (${extra})`
   if (config.useDora) return 'it refuses DoRA'
   if (config.bias !== 'none') return `it refuses bias "${config.bias}"`
@@ -121,17 +124,20 @@ function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterMo
     : `it needs equal ranks in ${group!.join(', ')}: ${module.module} has ${module.rank}, ${other.module} ${other.rank}`
 }
 
-/** Tensors of the file that are neither factors nor the copies of the base's weights that loaders skip. */
-const strangers = ({ replaced, ignored, modules }: Adapter): string[] => [
+const strangersIn = ({ replaced, ignored, modules }: Adapter): string[] => [
   ...replaced.map(({ tensor }) => tensor.name),
   ...ignored.map(({ name }) => name).filter((name) => !name.endsWith('.base_layer.weight')),
   ...modules.flatMap(({ label, storedAlpha }) => (storedAlpha === undefined ? [] : [`${label}.alpha`])),
 ]
 
 /** convert_lora_to_gguf.py stops at any name it doesn't know, norms excepted. */
-function llamaCppRefusal({ adapter }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
+function llamaCppRefusal(
+  { strangers }: Judged,
+  config: PeftConfig,
+  module: AdapterModule,
+): string | undefined {
   if (config.missing.includes('lora_alpha')) return 'it needs lora_alpha in adapter_config.json'
-  const whole = strangers(adapter).find((name) => !/_layernorm|\.norm/.test(name))
+  const whole = strangers.find((name) => !/_layernorm|\.norm/.test(name))
   if (whole !== undefined) return `it stops at tensors that are no factors (${whole})`
   const extra = module.bias ?? module.magnitude
   if (extra !== undefined) return `it stops at ${extra.name}`
@@ -202,15 +208,15 @@ export function loaderWarnings(adapter: Adapter): string[] {
 
 function refusalWarnings(adapter: Adapter): string[] {
   const judged = judgedOf(adapter)
-  const reasons = new Map<Loader, string[]>()
+  const first = new Map<Loader, string>()
   for (const module of adapter.modules) {
     for (const { loader, refusal } of scalesIn(judged, module)) {
       // what was made for one loader is not to blame for not being another's
       if (refusal === undefined || refusal === OTHER_FORMAT || refusal === OTHER_TASK) continue
-      reasons.set(loader, [...(reasons.get(loader) ?? []), refusal])
+      if (!first.has(loader)) first.set(loader, refusal)
     }
   }
-  return [...reasons].map(([loader, [first]]) => `${loader} does not load this adapter: ${first}`)
+  return [...first].map(([loader, refusal]) => `${loader} does not load this adapter: ${refusal}`)
 }
 
 const short = (x: number) => String(Number(x.toPrecision(4)))

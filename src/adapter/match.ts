@@ -2,6 +2,7 @@ import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
 import { type BaseIndex, baseIndex } from './base-index.ts'
+import { addTo } from './group.ts'
 import { loraScale } from './peft-config.ts'
 import { elementCount } from './read-stored.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from './types.ts'
@@ -75,7 +76,7 @@ const ambiguity = (names: readonly string[]) =>
 /** Two modules for one base tensor: which is meant can't be told. */
 function separateShared(matched: readonly MatchedModule[]): [MatchedModule[], UnmatchedModule[]] {
   const byBase = new Map<string, MatchedModule[]>()
-  for (const match of matched) byBase.set(match.base.name, [...(byBase.get(match.base.name) ?? []), match])
+  for (const match of matched) addTo(byBase, match.base.name, match)
   const isSingle = ({ base }: MatchedModule) => byBase.get(base.name)!.length === 1
   const shared = matched
     .filter((match) => !isSingle(match))
@@ -161,7 +162,7 @@ function stacksByOwner(base: Checkpoint): ReadonlyMap<string, StoredTensor[]> {
     const dot = tensor.name.lastIndexOf('.')
     if (tensor.shape.length !== 3 || dot < 0) continue
     const owner = withoutModel(tensor.name.slice(0, dot))
-    stacks.set(owner, [...(stacks.get(owner) ?? []), tensor])
+    addTo(stacks, owner, tensor)
   }
   return stacks
 }

@@ -62,9 +62,12 @@ const ENDINGS: readonly (readonly [ending: string, role: Role])[] = [
   ['.set_weight', 'set_weight'],
 ]
 
+const OF_OTHERS = ENDINGS.filter(([ending]) => !ending.includes('lora'))
+
 /** What a name says of a tensor's part in an adapter; undefined for any other name. */
 export function parseName(name: string): ParsedName | undefined {
-  for (const [ending, role] of ENDINGS) {
+  // most names of most checkpoints are passed over by one look
+  for (const [ending, role] of name.includes('lora') ? ENDINGS : OF_OTHERS) {
     if (name.length > ending.length && name.endsWith(ending)) {
       const stem = name.slice(0, -ending.length)
       return { stem, role, isPeftSpelling: /^\.lora_(?:[AB]|embedding)/.test(ending) }
@@ -75,18 +78,20 @@ export function parseName(name: string): ParsedName | undefined {
 
 /** Adapters that are no product B·A, by the names that only they have. */
 const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string])[] = [
-  [/^(.*)\.hada_[wt]\d(?:_[ab])?$/, 'LoHa (Hadamard products)'],
-  [/^(.*)\.lokr_(?:w1|w2|t2)(?:_[ab])?$/, 'LoKr (Kronecker products)'],
-  [/^(.*)\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
-  [/^(.*)\.lora_E$/, 'AdaLoRA (factors with singular values)'],
-  [/^(.*)\.vera_(?:lambda_[bd]|A|B)(?:\.weight)?$/, 'VeRA (shared random factors)'],
-  [/^(.*)\.ia3_l$/, 'IA³ (scaled activations)'],
-  [/^(.*)\.fourierft_spectrum$/, 'FourierFT'],
-  [/^(.*)\.vblora_(?:logits|vector_bank)\w*$/, 'VB-LoRA (a bank of vectors)'],
-  [/^(.*)\.randlora_(?:lambda|gamma|[AB])$/, 'RandLoRA (shared random factors)'],
-  [/^(.*)\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
-  [/^(.*)\.trainable_tokens_delta$/, 'trainable tokens (rows of an embedding)'],
+  [/\.hada_[wt]\d(?:_[ab])?$/, 'LoHa (Hadamard products)'],
+  [/\.lokr_(?:w1|w2|t2)(?:_[ab])?$/, 'LoKr (Kronecker products)'],
+  [/\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
+  [/\.lora_E$/, 'AdaLoRA (factors with singular values)'],
+  [/\.vera_(?:lambda_[bd]|A|B)(?:\.weight)?$/, 'VeRA (shared random factors)'],
+  [/\.ia3_l$/, 'IA³ (scaled activations)'],
+  [/\.fourierft_spectrum$/, 'FourierFT'],
+  [/\.vblora_(?:logits|vector_bank)\w*$/, 'VB-LoRA (a bank of vectors)'],
+  [/\.randlora_(?:lambda|gamma|[AB])$/, 'RandLoRA (shared random factors)'],
+  [/\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
+  [/\.trainable_tokens_delta$/, 'trainable tokens (rows of an embedding)'],
 ]
+/** One of these is in every such name: most names are passed over by one look. */
+const HINT = /hada_|lokr_|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_|trainable_tokens/
 const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
 
 /** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */
@@ -94,9 +99,9 @@ export function otherKind(
   name: string,
   has: (name: string) => boolean,
 ): { readonly kind: string; readonly stem: string } | undefined {
-  for (const [pattern, kind] of OTHER_KINDS) {
-    const match = pattern.exec(name)
-    if (match !== null) return { kind, stem: match[1] }
+  for (const [pattern, kind] of HINT.test(name) ? OTHER_KINDS : []) {
+    const at = name.search(pattern)
+    if (at > 0) return { kind, stem: name.slice(0, at) }
   }
   const [first] = GLORA_PARTS
   if (!name.endsWith(first)) return undefined

@@ -1,0 +1,42 @@
+import { jsonDocument, jsonNumber } from '../report/json.ts'
+import type { NotCarried, VerifyResult } from './result.ts'
+
+/** The JSON document of `verify`; its fields are those of schemas/verify-1.json. */
+export function verifyDocument(result: VerifyResult) {
+  const { adapter, base, tuned, layers, replaced, notCarried, unchanged, worst, totals, maxError } = result
+  return jsonDocument('verify', 1, {
+    source: { adapter, base, tuned },
+    layers: layers.map((layer) => ({ ...layer, ...relativeError(layer.relativeError) })),
+    replaced: replaced.map((tensor) => ({
+      ...tensor,
+      residualFrobenius: jsonNumber(tensor.residualFrobenius),
+      ...relativeError(tensor.relativeError),
+    })),
+    notCarried: notCarried.map(notCarriedFields),
+    unchanged,
+    ...(worst !== undefined && { worst: { ...worst, ...relativeError(worst.relativeError) } }),
+    totals: {
+      relativeError: jsonNumber(totals.relativeError),
+      wholeRelativeError: jsonNumber(totals.wholeRelativeError),
+    },
+    ...(maxError !== undefined && { maxError }),
+    holds: result.holds,
+    warnings: result.warnings,
+    seconds: result.seconds,
+  })
+}
+
+/** An infinite error is null, with the reason. */
+const relativeError = (error: number) =>
+  Number.isFinite(error)
+    ? { relativeError: error }
+    : { relativeError: null, reason: 'base and tuned are equal here, and the adapter changes it' }
+
+export function notCarriedFields({ name, reason, relativeChange, deltaFrobenius }: NotCarried) {
+  return {
+    name,
+    reason,
+    relativeChange: relativeChange === undefined ? null : jsonNumber(relativeChange),
+    ...(deltaFrobenius !== undefined && { deltaFrobenius }),
+  }
+}
