@@ -1,8 +1,8 @@
 import { jsonDocument, jsonNumber } from '../report/json.ts'
 import { grouped } from '../report/numbers.ts'
+import { orderOf } from '../spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
-import { orderOf } from './verdict-bounds.ts'
 import { modelVerdict } from './verdict-model.ts'
 
 /** The JSON document of `inspect`; its fields are those of schemas/inspect-1.json. */

@@ -1,6 +1,7 @@
 import { printable } from '../formats/quote.ts'
 import { grouped, shape } from '../report/numbers.ts'
 import { wrap } from '../report/table.ts'
+import { orderOf } from '../spectrum/measures.ts'
 import type { IntegerRange } from '../spectrum/types.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { indexLabels, type LogAxis, logAxis, logTicks } from './plot-axes.ts'
@@ -14,8 +15,7 @@ import {
   setDot,
 } from './plot-canvas.ts'
 import type { MatrixReport } from './result.ts'
-import { figure, paintWords, rangeCell, verdictPaint } from './tables-cells.ts'
-import { orderOf } from './verdict-bounds.ts'
+import { figure, paintWords, rangeText, verdictPaint } from './tables-cells.ts'
 
 /** Character rows of the drawing: a plot with its head and legend fits 24 lines. */
 const HEIGHT = 16
@@ -159,7 +159,7 @@ function legend(report: MatrixReport, paint: Terminal['paint'], columns: number)
   const floor = floorOf(report)
   const order = orderOf(spectrum)
   const ranks = MARKED_SHARES.map(
-    (share) => `${Number(share) * 100} % at ${rangeCell(energyRanks[share], order)}`,
+    (share) => `${Number(share) * 100} % at ${rangeText(energyRanks[share], order)}`,
   )
   const entries = [
     `${paint.cyan('⣀⡠⠔')} singular values`,

@@ -6,11 +6,20 @@ import type { VerdictKind } from './result.ts'
 /** What can't be known. */
 export const UNKNOWN = '–'
 
-/** 14, or 14–16, or `≥ 64` where nothing bounds it from above but the order of the matrix. */
-export function rangeCell({ atLeast, atMost }: IntegerRange, order: number): string {
+/** Upper ends of more than this times the lower say nothing, and take room. */
+const TELLING_RATIO = 2
+
+/** 14, or 14–16, or `≥ 64` where the upper end is the order of the matrix. */
+export function rangeText({ atLeast, atMost }: IntegerRange, order: number): string {
   if (atLeast === atMost) return grouped(atLeast)
   if (atMost < order) return `${grouped(atLeast)}–${grouped(atMost)}`
   return atLeast > 0 ? `≥ ${grouped(atLeast)}` : UNKNOWN
+}
+
+/** The same where there is little room: `≥ 64` too where the upper end is far off. */
+export function rangeCell(range: IntegerRange, order: number): string {
+  const { atLeast, atMost } = range
+  return rangeText(atMost > TELLING_RATIO * atLeast ? { atLeast, atMost: order } : range, order)
 }
 
 /** Significant digits of a figure in a table. */

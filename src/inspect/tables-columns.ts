@@ -1,5 +1,6 @@
 import { printable } from '../formats/quote.ts'
 import { shape } from '../report/numbers.ts'
+import { orderOf } from '../spectrum/measures.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import type { EnergyShare, MatrixReport } from './result.ts'
 import { sparkline } from './sparkline.ts'
@@ -7,7 +8,6 @@ import { figure, rangeCell, realRank, setting, verdictPaint } from './tables-cel
 import type { Align } from './tables-grid.ts'
 import { fittedName, type NamePattern, withoutPattern } from './tables-names.ts'
 import { VERDICT_NAMES } from './verdict.ts'
-import { orderOf } from './verdict-bounds.ts'
 
 /** How the cells of one table are drawn. */
 export interface CellStyle {

@@ -2,11 +2,11 @@ import { printable } from '../formats/quote.ts'
 import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
 import { spectrumTable } from '../report/spectrum.ts'
 import { table } from '../report/table.ts'
+import { orderOf } from '../spectrum/measures.ts'
 import type { IntegerRange } from '../spectrum/types.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { ENERGY_SHARES, type MatrixReport } from './result.ts'
-import { figure, paintWords, rangeCell, realRank, setting, verdictPaint } from './tables-cells.ts'
-import { orderOf } from './verdict-bounds.ts'
+import { figure, paintWords, rangeText, realRank, setting, verdictPaint } from './tables-cells.ts'
 
 /** One matrix: its spectrum around the rank that keeps 99 %, then every figure. */
 export function matrixFacts(
@@ -36,7 +36,7 @@ function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
     adapter,
   } = matrix
   const order = orderOf(spectrum)
-  const ofOrder = (range: IntegerRange) => `${rangeCell(range, order)} of ${grouped(order)}`
+  const ofOrder = (range: IntegerRange) => `${rangeText(range, order)} of ${grouped(order)}`
   const stored = storedShape.length === 2 ? '' : ` (stored as ${storedShape.join(' × ')})`
   const energies = ENERGY_SHARES.map((share) => [
     `rank for ${Number(share) * 100} % of ‖·‖_F²`,

@@ -1,3 +1,4 @@
+import { errorAt } from '../spectrum/measures.ts'
 import type { Interval, Spectrum } from '../spectrum/types.ts'
 
 /** 1 / this of the entries of a matrix is what factors of a low rank hold at most. */
@@ -21,19 +22,8 @@ export function lowExactRankLimit(rows: number, columns: number): number {
   return Math.floor(breakEven(rows, columns) / EXACT_RANK_SAVING)
 }
 
-/** min(rows, columns): how many singular values there are. */
-export const orderOf = ({ rows, columns }: Spectrum) => Math.min(rows, columns)
-
-/**
- * Bounds of the share of ‖A‖_F² that the best approximation of rank r keeps, r above what is computed too: each singular
- * value that isn't given is at most `next.atMost`. 1 for a zero matrix.
- */
+/** Bounds of the share of ‖A‖_F² that the best approximation of rank r keeps; 1 for a zero matrix. */
 export function energyKept(spectrum: Spectrum, r: number): Interval {
-  const { singularValues: S, frobenius, complete, excess, next } = spectrum
-  if (!(frobenius > 0)) return { atLeast: 1, atMost: 1 }
-  let given = 0
-  for (let i = Math.min(r, S.length) - 1; i >= 0; i--) given += (S[i] / frobenius) ** 2
-  if (r >= orderOf(spectrum)) return { atLeast: 1, atMost: 1 }
-  const beyond = complete ? 0 : Math.max(0, r - S.length) * (next.atMost / frobenius) ** 2
-  return { atLeast: Math.min(1, given), atMost: Math.min(1, given + excess + beyond) }
+  const { atLeast, atMost } = errorAt(spectrum, r)
+  return { atLeast: 1 - atMost ** 2, atMost: 1 - atLeast ** 2 }
 }

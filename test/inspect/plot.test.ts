@@ -6,8 +6,8 @@ import { plotText } from '../../src/inspect/plot.ts'
 import { logAxis, logTicks } from '../../src/inspect/plot-axes.ts'
 import { createCanvas, drawLine, glyphAt, setDot } from '../../src/inspect/plot-canvas.ts'
 import type { MatrixReport } from '../../src/inspect/result.ts'
-import { anyReport } from './arbitrary.ts'
-import { bigResult, digitsResult, mixedResult, reportOf, wholeSpectrum } from './results.ts'
+import { anyReport } from './any-result.ts'
+import { bigResult, digitsResult, mixedResult, reportOf, wholeSpectrum } from './sample-results.ts'
 
 const plot = (report: MatrixReport, columns = 80, level: 0 | 1 = 0) =>
   plotText(report, { paint: new Chalk({ level }), columns })

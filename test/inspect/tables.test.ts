@@ -5,8 +5,15 @@ import { describe, expect, test } from 'vitest'
 import type { InspectResult } from '../../src/inspect/result.ts'
 import { inspectTables } from '../../src/inspect/tables.ts'
 import { fittedName, namePattern, withoutPattern } from '../../src/inspect/tables-names.ts'
-import { anyResult } from './arbitrary.ts'
-import { adapterResult, bigResult, digitsLlama, digitsResult, mixedResult, resultOf } from './results.ts'
+import { anyResult } from './any-result.ts'
+import {
+  adapterResult,
+  bigResult,
+  digitsLlama,
+  digitsResult,
+  mixedResult,
+  resultOf,
+} from './sample-results.ts'
 
 const painted = (result: InspectResult, columns: number) =>
   inspectTables(result, { paint: new Chalk({ level: 1 }), columns })
@@ -112,7 +119,7 @@ describe('the list of matrices', () => {
 
   test('marks what is only known in part', () => {
     const text = plain(bigResult(1), 200)
-    expect(text).toMatch(/0\.self_attn\.q_proj .* ≥ 64 .*≥ \d+ .*[▁▂▃▄▅▆▇█]{10,}… {2}not low-rank/)
+    expect(text).toMatch(/0\.self_attn\.q_proj .* ≥ \d+ .* ≥ 717 .*[▁▂▃▄▅▆▇█]{10,}… {2}not low-rank/)
     expect(text).toContain('…: the leading 64 at most were computed, all with --full')
   })
 })
@@ -146,7 +153,7 @@ describe('one matrix', () => {
   test('says what needs --full', () => {
     const text = flowing(plain({ ...bigResult(1), matrices: bigResult(1).matrices.slice(0, 1) }))
     expect(text).toContain('│ effective rank │ needs all singular values: --full │')
-    expect(text).toContain('│ numerical rank │ ≥ 64 of 2,048 │')
+    expect(text).toContain('│ rank for 90 % of ‖·‖_F² │ 717–1,823 of 2,048 │')
   })
 })
 

@@ -9,7 +9,7 @@ import type {
 import { ENERGY_SHARES, TABULATED_RANKS } from '../../src/inspect/result.ts'
 import { type MatrixFindings, verdictOf } from '../../src/inspect/verdict.ts'
 import { energyKept } from '../../src/inspect/verdict-bounds.ts'
-import { effectiveRank, energyRank, numericalRank, stableRank } from '../../src/rank/measures.ts'
+import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../../src/spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../src/spectrum/types.ts'
 
 /** Results as `inspect` gives them, for the tests of what is printed of them. */
@@ -49,15 +49,9 @@ export interface Extras {
 }
 
 export function findingsOf(name: string, spectrum: Spectrum, extras: Extras = {}): MatrixFindings {
-  const { rows, columns, singularValues: S, frobenius, complete, epsilon } = spectrum
+  const { rows, columns } = spectrum
   const { dtype = 'f32', ...rest } = extras
-  const order = Math.min(rows, columns)
-  const energyRanks = Object.fromEntries(
-    ENERGY_SHARES.map((share) => [
-      String(share),
-      complete ? exactly(energyRank(S, share)) : range(spectrum, share),
-    ]),
-  ) as Record<EnergyShare, IntegerRange>
+  const effectiveRank = effectiveRankOf(spectrum)
   return {
     name,
     shape: [rows, columns],
@@ -65,24 +59,13 @@ export function findingsOf(name: string, spectrum: Spectrum, extras: Extras = {}
     dtype,
     bytes: rows * columns * (dtype === 'f32' ? 4 : 2),
     spectrum,
-    rank: complete ? exactly(numericalRank(S, rows, columns, epsilon)) : { atLeast: S.length, atMost: order },
-    stableRank: complete ? stableRank(S) : (frobenius / S[0]) ** 2,
-    ...(complete && { effectiveRank: effectiveRank(S) }),
-    energyRanks,
+    rank: numericalRankOf(spectrum),
+    stableRank: stableRankOf(spectrum),
+    ...(effectiveRank !== undefined && { effectiveRank }),
+    energyRanks: Object.fromEntries(
+      ENERGY_SHARES.map((share) => [share, energyRanks(spectrum, share)]),
+    ) as Record<EnergyShare, IntegerRange>,
     ...rest,
-  }
-}
-
-function range(spectrum: Spectrum, share: number): IntegerRange {
-  const order = Math.min(spectrum.rows, spectrum.columns)
-  const first = (holds: (r: number) => boolean) => {
-    let r = 0
-    while (r < order && !holds(r)) r++
-    return r
-  }
-  return {
-    atLeast: first((r) => energyKept(spectrum, r).atMost >= share),
-    atMost: first((r) => energyKept(spectrum, r).atLeast >= share),
   }
 }
 

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import type { InspectResult, MatrixReport } from '../../src/inspect/result.ts'
-import { adapterResult, exactly, leadingSpectrum, reportOf, resultOf, wholeSpectrum } from './results.ts'
+import {
+  adapterResult,
+  exactly,
+  leadingSpectrum,
+  reportOf,
+  resultOf,
+  wholeSpectrum,
+} from './sample-results.ts'
 
 /** Names as checkpoints have them, and as nobody should: long, short, with digits, brackets and controls in them. */
 const name = fc.oneof(
