@@ -1,6 +1,6 @@
 import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
-import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
+import { rankCosts } from '../spectrum/costs.ts'
 import {
   effectiveRankOf,
   energyRanks,
@@ -36,7 +36,9 @@ export function summary(
 ): Summary {
   const seen = opened.subjects.flatMap((subject, i) => {
     const finding = findings[i]
-    return finding.kind === 'spectrum' ? [{ subject, finding, report: reportOf(subject, finding, opened) }] : []
+    return finding.kind === 'spectrum'
+      ? [{ subject, finding, report: reportOf(subject, finding, opened) }]
+      : []
   })
   const all = seen.map(({ report }) => report)
   const inOrder = ordered(all, plan.sort, plan.reverse)
@@ -55,7 +57,6 @@ export function summary(
     skipped: opened.skipped,
     totals: totalsOf(all),
     costs: rankCosts(costed, TABULATED_RANKS),
-    ...recommendation(costed),
     warnings: opened.warnings,
     engine: [...new Set(seen.map(({ finding }) => finding.engine))].sort().join(' + ') || 'none',
     seconds,
@@ -103,7 +104,8 @@ const noiseFindings = (spectrum: Spectrum, noise: NonNullable<Seen['noise']>): N
 })
 
 function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
-  if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined) return undefined
+  if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)
+    return undefined
   return {
     dtype: subject.base.dtype,
     frobenius: baseFrobenius,

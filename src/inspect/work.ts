@@ -5,7 +5,7 @@ import type { JobContext } from '../jobs/types.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
 import { widenHalf } from '../matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
-import { nonFiniteEntries } from '../matrix/non-finite.ts'
+import { type NonFiniteEntries, nonFiniteEntries } from '../matrix/non-finite.ts'
 import { subtract } from '../matrix/subtract.ts'
 import { spectrumOf, spectrumOfFactors } from '../spectrum/spectrum-of.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -91,7 +91,7 @@ async function inspectWeights(weight: WeightMatrix, job: InspectJob, context: Jo
   const W = await readWeight(weight)
   const found = nonFiniteEntries(W)
   if (found !== undefined) {
-    return { kind: 'not-finite', entries: [{ name: weight.name, file: job.path, ...found }] }
+    return { kind: 'not-finite', entries: [nonFinite(weight.name, job.path, found)] }
   }
   return { kind: 'spectrum', ...(await spectrum(W, job, context)) }
 }
@@ -102,10 +102,10 @@ async function inspectDelta(
   context: JobContext,
 ): Promise<Finding> {
   const [B, T] = [await readWeight(base), await readWeight(tuned)]
-  const { delta, changed, frobenius, nonFinite } = subtract(T, B)
+  const { delta, changed, frobenius, nonFinite: found } = subtract(T, B)
   const entries = [
-    ...(nonFinite.base ? [{ name, file: job.basePath, ...nonFinite.base }] : []),
-    ...(nonFinite.tuned ? [{ name, file: job.path, ...nonFinite.tuned }] : []),
+    ...(found.base ? [nonFinite(name, job.basePath, found.base)] : []),
+    ...(found.tuned ? [nonFinite(name, job.path, found.tuned)] : []),
   ]
   if (entries.length > 0) return { kind: 'not-finite', entries }
   if (changed === 0) return { kind: 'equal' }
@@ -122,7 +122,7 @@ async function inspectProduct(
     { tensor: module.B.name, found: nonFiniteEntries(B) },
     { tensor: module.A.name, found: nonFiniteEntries(A) },
   ].flatMap(({ tensor, found }) =>
-    found === undefined ? [] : [{ name: `${name} (${tensor})`, file: job.path, ...found }],
+    found === undefined ? [] : [nonFinite(`${name} (${tensor})`, job.path, found)],
   )
   if (entries.length > 0) return { kind: 'not-finite', entries }
   const engine = await context.engine(flopsOf(job))
@@ -141,3 +141,10 @@ async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobCon
 }
 
 const norm = (A: Matrix | HalfMatrix) => frobeniusNorm('dtype' in A ? widenHalf(A.data, A.dtype) : A.data)
+
+const nonFinite = (name: string, file: string, { count, first }: NonFiniteEntries): NonFinite => ({
+  name,
+  file,
+  count,
+  first: { row: first.row + 1, column: first.column + 1, value: String(first.value) },
+})

@@ -1,5 +1,5 @@
-import { readFloats } from '../adapter/read-stored.ts'
 import { matchToBase } from '../adapter/match.ts'
+import { readFloats } from '../adapter/read-stored.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from '../adapter/types.ts'
 import { pairMatrices, pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
@@ -105,9 +105,12 @@ function refuseOtherSums({ path, config, modules }: Adapter): void {
     )
   }
   if (config?.layerReplication) {
-    throw badInput(`${path}: layer_replication is set: it is for a model with repeated layers, not for this base`, {
-      file: path,
-    })
+    throw badInput(
+      `${path}: layer_replication is set: it is for a model with repeated layers, not for this base`,
+      {
+        file: path,
+      },
+    )
   }
 }
 
@@ -143,7 +146,12 @@ export async function measureWhole({ name, replaced, base, tuned }: WholeTensor)
   const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
   const residualFrobenius =
     reached.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
-  return { name, deltaFrobenius, residualFrobenius, relativeError: relative(residualFrobenius, deltaFrobenius) }
+  return {
+    name,
+    deltaFrobenius,
+    residualFrobenius,
+    relativeError: relative(residualFrobenius, deltaFrobenius),
+  }
 }
 
 /** A change that nothing carries, with its size where both have it in one shape. */
