@@ -7,12 +7,7 @@ test.each([
   ['blocks.7.mlp.fc1.weight', 'blocks', '7', 'mlp.fc1'],
   ['double_blocks.3.img_attn.qkv.weight', 'double_blocks', '3', 'img_attn.qkv'],
   ['double_blocks.3.img_mlp.0.weight', 'double_blocks', '3', 'img_mlp.0'],
-  [
-    'down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight',
-    'down_blocks',
-    '1.0.0',
-    'attn1.to_q',
-  ],
+  ['down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight', 'down_blocks', '1.0.0', 'attn1.to_q'],
   [
     'down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0.weight',
     'down_blocks',
@@ -28,12 +23,7 @@ test.each([
   ],
   ['model.layers.5.mlp.experts.gate_up_proj[3]', 'model.layers', '5', 'mlp.experts.gate_up_proj[*]'],
   ['encoder.block.3.layer.1.DenseReluDense.wi.weight', 'encoder.block', '3', 'layer.1.DenseReluDense.wi'],
-  [
-    'base_model.model.model.layers.0.mlp.up_proj.base_layer.weight',
-    'model.layers',
-    '0',
-    'mlp.up_proj',
-  ],
+  ['base_model.model.model.layers.0.mlp.up_proj.base_layer.weight', 'model.layers', '0', 'mlp.up_proj'],
   [
     'lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q',
     'lora_unet_down_blocks',
