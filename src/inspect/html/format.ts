@@ -10,11 +10,13 @@ const SAME = 1e-3
 
 /** One number, or the two bounds where they differ. */
 export function intervalText({ atLeast, atMost }: Interval): string {
-  if (atMost - atLeast <= SAME * atMost) return short(atMost, DIGITS)
+  if (atMost - atLeast <= SAME * atMost) return numberText(atMost)
   return atLeast > 0 ? `${short(atLeast, 3)} – ${short(atMost, 3)}` : `≤ ${short(atMost, 3)}`
 }
 
-export function rangeText({ atLeast, atMost }: IntegerRange): string {
+/** One integer, or both bounds; a bound that is no more than the order says nothing. */
+export function rangeText({ atLeast, atMost }: IntegerRange, order = Number.POSITIVE_INFINITY): string {
+  if (atLeast < atMost && atMost >= order) return `≥ ${grouped(atLeast)}`
   return atLeast === atMost ? grouped(atMost) : `${grouped(atLeast)} – ${grouped(atMost)}`
 }
 
@@ -24,5 +26,7 @@ export function rangeCell({ atLeast, atMost }: IntegerRange): string {
   return atMost > 1.5 * atLeast + 2 ? `${atLeast}+` : `≤${atMost}`
 }
 
-export const numberText = (x: number | null | undefined, digits = DIGITS): string =>
-  x === null || x === undefined || !Number.isFinite(x) ? NONE : short(x, digits)
+/** A measured number: as many digits as others of its column have. */
+export function numberText(x: number): string {
+  return x >= 1e-3 && x < 10 ** DIGITS ? x.toPrecision(DIGITS) : short(x, DIGITS)
+}

@@ -39,7 +39,7 @@ function top(result: InspectResult): string {
     recommended &&
     `<div class="advice"><dt>recommended rank</dt><dd>${grouped(recommended.rank)}</dd><dd class="reason">${safe(recommended.reason)}</dd></div>`
   return `<div class="bar"><p class="brand">lora-svd <span>inspect</span></p><button type="button" id="theme" hidden>Theme</button></div>
-<h1>${safe(headline(result))}</h1>
+<h1>${safe(headline(result)).replace(/(not )?low-rank/g, '<span>$&</span>')}</h1>
 <p class="source"><bdi>${safe(source.path)}</bdi>${base}</p>
 <dl class="figures">${figures.join('')}${advice ?? ''}</dl>`
 }
@@ -63,10 +63,10 @@ function notices({ warnings, nonFinite, matrices, totals }: InspectResult): stri
 
 const sections = (result: InspectResult) => `<section aria-labelledby="rank-title" id="rank-section">
 <h2 id="rank-title">What a rank takes and leaves</h2>
-<p class="lead">Factors B·A of one rank for every ${result.matrices.length === 1 ? 'matrix' : 'matrix; one of lower order gets its order'}. The table below follows.</p>
+<p class="lead">Factors B·A of one rank for every ${result.matrices.length === 1 ? 'matrix' : 'matrix; one of lower order gets its order'}.</p>
+</section>
 <div id="rank-bar"></div>
 ${costs(result)}
-</section>
 <section aria-labelledby="spectra-title">
 <h2 id="spectra-title">Spectra</h2>
 <p class="lead">Click a curve, a cell of the heat map or a name in the table to draw a matrix in colour.</p>

@@ -37,13 +37,15 @@ interface Point {
 }
 
 const HEIGHT = 340
-const MARGIN = { top: 22, right: 14, bottom: 44, left: 56 }
+const MARGIN = { top: 28, right: 14, bottom: 44, left: 56 }
 /** Curves are drawn with a point every so many pixels. */
 const PIXELS_PER_POINT = 1.5
 /** More faint curves than this are drawn several to a path: elements cost more than points. */
 const MOST_PATHS = 250
 /** A pointer farther from any curve, in pixels, is at none. */
 const REACH = 40
+/** How far past the singular values that are known the axis goes, so that a quarter of it shows what isn't. */
+const BEYOND = { log: 4, linear: 1.33 }
 /** Room for one label of the horizontal axis, in pixels. */
 const TICK_ROOM = 52
 
@@ -139,7 +141,7 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
       svg('line', { x1: at, x2: at, y1: frame.top, y2: frame.bottom }),
       svg(
         'text',
-        { x: at + (anchor === 'end' ? -4 : 4), y: frame.top - 6, 'text-anchor': anchor },
+        { x: at + (anchor === 'end' ? -4 : 4), y: frame.top - 8, 'text-anchor': anchor },
         `rank ${rank}`,
       ),
     )
@@ -205,7 +207,7 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
 function frameOf(spec: ChartSpec, model: Model, width: number, logX: boolean, logY: boolean): Frame {
   const [left, right] = [MARGIN.left, width - MARGIN.right]
   const [top, bottom] = [MARGIN.top, HEIGHT - MARGIN.bottom]
-  const most = lastRank(model.items)
+  const most = lastRank(model.items, logX ? BEYOND.log : BEYOND.linear)
   const columns = Math.max(2, Math.floor((right - left) / TICK_ROOM))
   const domain = spec.yDomain(model.items, logY)
   return {
@@ -220,18 +222,18 @@ function frameOf(spec: ChartSpec, model: Model, width: number, logX: boolean, lo
   }
 }
 
-/** The last rank shown: that of the last singular value above zero; of an incomplete spectrum twice as far. */
-function lastRank(items: readonly Item[]): number {
+/** The last rank shown: that of the last singular value above zero; of an incomplete spectrum so far beyond. */
+function lastRank(items: readonly Item[], beyond: number): number {
   return items.reduce((most, { matrix, ranks, positive, order }) => {
     const last = ranks[positive - 1] ?? 1
     const own = matrix.spectrum.complete
       ? Math.max(last, matrix.adapter?.nominalRank ?? 1)
-      : Math.min(order, 2 * last)
+      : Math.min(order, Math.ceil(beyond * last))
     return Math.max(most, own)
   }, 1)
 }
 
-function axes(spec: ChartSpec, { x, y, left, right, top, bottom }: Frame): SVGElement[] {
+function axes(spec: ChartSpec, { x, y, left, right, bottom }: Frame): SVGElement[] {
   const grid = y.ticks.map(({ value, label }) => {
     const at = y.at(value)
     return svg(
@@ -259,7 +261,7 @@ function axes(spec: ChartSpec, { x, y, left, right, top, bottom }: Frame): SVGEl
       { class: 'axis-title', x: (left + right) / 2, y: bottom + 38, 'text-anchor': 'middle' },
       'rank',
     ),
-    svg('text', { class: 'axis-title', x: 0, y: top - 8 }, spec.yTitle),
+    svg('text', { class: 'axis-title', x: 0, y: 10 }, spec.yTitle),
   ]
 }
 

@@ -1,4 +1,4 @@
-import { bytes, grouped, percent, shape } from '../../../report/numbers.ts'
+import { bytes, grouped, percent, shape, short } from '../../../report/numbers.ts'
 import type { IntegerRange } from '../../../spectrum/types.ts'
 import type { LoaderScale } from '../../result.ts'
 import type { MatrixData } from '../data.ts'
@@ -80,12 +80,17 @@ const number = (
   head: string,
   title: string,
   of: (m: MatrixData) => number | undefined,
+  say: (x: number) => string = numberText,
 ): Column => ({
   id,
   group,
   head,
   title,
-  text: ({ matrix }) => numberText(of(matrix)),
+  text: ({ matrix }) => {
+    const found = of(matrix)
+    // JSON has null for what is not finite
+    return typeof found === 'number' ? say(found) : NONE
+  },
   key: ({ matrix }) => of(matrix) ?? undefined,
 })
 
@@ -100,9 +105,9 @@ const range = (
   group,
   head,
   title,
-  text: ({ matrix }) => {
+  text: ({ matrix, order }) => {
     const found = of(matrix)
-    return found ? rangeText(found) : NONE
+    return found ? rangeText(found, order) : NONE
   },
   key: ({ matrix }) => of(matrix)?.atMost,
 })
@@ -203,15 +208,30 @@ const noiseColumns = (): Column[] => [
 ]
 
 const adapterColumns = (loaders: readonly LoaderScale['loader'][]): Column[] => [
-  number('nominal', 'adapter', 'nominal', 'rank the adapter has room for', (m) => m.adapter?.nominalRank),
-  number('wasted', 'adapter', 'wasted', 'nominal rank less the numerical rank', (m) => m.adapter?.wasted),
-  number('alpha', 'adapter', 'alpha', 'lora_alpha', (m) => m.adapter?.alpha),
+  number(
+    'nominal',
+    'adapter',
+    'nominal',
+    'rank the adapter has room for',
+    (m) => m.adapter?.nominalRank,
+    short,
+  ),
+  number(
+    'wasted',
+    'adapter',
+    'wasted',
+    'nominal rank less the numerical rank',
+    (m) => m.adapter?.wasted,
+    short,
+  ),
+  number('alpha', 'adapter', 'alpha', 'lora_alpha', (m) => m.adapter?.alpha, short),
   number(
     'scale',
     'adapter',
     'scale',
     'by which B·A is multiplied, as the adapter’s format says',
     (m) => m.adapter?.scale,
+    short,
   ),
   ...loaders.map((loader): Column => {
     const found = (m: MatrixData) => m.adapter?.scales.find((scale) => scale.loader === loader)
@@ -222,7 +242,7 @@ const adapterColumns = (loaders: readonly LoaderScale['loader'][]): Column[] => 
       title: `by which ${loader} multiplies B·A`,
       text: ({ matrix }) => {
         const { scale, refusal } = found(matrix) ?? {}
-        return scale === undefined ? (refusal ? `refused: ${refusal}` : NONE) : numberText(scale)
+        return scale === undefined ? (refusal ? `refused: ${refusal}` : NONE) : short(scale)
       },
       key: ({ matrix }) => found(matrix)?.scale,
     }

@@ -78,17 +78,15 @@ export function matrixTable(model: Model, store: Store): void {
   function rowOf(item: Item) {
     const known = rows.get(item)
     if (known) return known
-    const choose = button(item.matrix.name, () => store.toggle(item.index), { title: 'draw its curves' })
+    const choose = button(html('span', {}, item.matrix.name), () => store.toggle(item.index), {
+      title: 'draw its curves',
+    })
+    choose.prepend(html('span', { class: 'swatch', 'aria-hidden': 'true' }))
     const liveCells = live.map(({ id }) => html('td', { class: 'live', 'data-column': id }))
     const element = html(
       'tr',
       {},
-      html(
-        'th',
-        { scope: 'row', class: 'name' },
-        html('span', { class: 'swatch', 'aria-hidden': 'true' }),
-        choose,
-      ),
+      html('th', { scope: 'row', class: 'name' }, choose),
       ...liveCells,
       ...columns.slice(1 + live.length).map((column) => cellOf(column, item)),
     )
@@ -170,8 +168,10 @@ function groupRow(columns: readonly Column[]): HTMLElement {
 function cellOf(column: Column, item: Item): HTMLElement {
   if (column.id === 'verdict') {
     const { matrix } = item
-    const badge = html('span', { class: `badge ${matrix.verdict.kind}` }, verdictLabel(matrix))
-    return html('td', { class: 'verdict', 'data-column': column.id }, badge, ' ', matrix.verdict.text)
+    const [label, text] = [verdictLabel(matrix), matrix.verdict.text]
+    const rest = text.startsWith(label) ? text.slice(label.length) : `: ${text}`
+    const badge = html('span', { class: `badge ${matrix.verdict.kind}` }, label)
+    return html('td', { class: 'verdict', 'data-column': column.id }, badge, rest)
   }
   const classes = [column.isText && 'text', differs(column, item) && 'differs'].filter(Boolean).join(' ')
   return html('td', { class: classes || undefined, 'data-column': column.id }, column.text(item))
