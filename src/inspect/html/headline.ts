@@ -36,7 +36,7 @@ export function totalFigures(result: InspectResult): (readonly [string, string])
   const wasted = matrices.reduce((sum, { adapter }) => sum + (adapter?.wasted ?? 0), 0)
   return [
     [PLURAL[subject], String(totals.matrices)],
-    ['parameters', magnitude(totals.elements)],
+    [subject === 'adapter' ? 'entries of B·A' : 'parameters', magnitude(totals.elements)],
     ['stored', bytes(totals.bytes)],
     [subject === 'delta' ? '‖change‖_F' : '‖·‖_F', short(totals.frobenius, 4)],
     ...(totals.relativeChange === undefined

@@ -1,6 +1,6 @@
 import { type Axis, linearAxis, logAxis } from '../axis.ts'
 import { lastUpTo } from '../tails.ts'
-import { choices, html, svg } from './dom.ts'
+import { breakable, choices, html, svg } from './dom.ts'
 import type { Item, Model } from './model.ts'
 import type { Store } from './state.ts'
 
@@ -46,6 +46,8 @@ const MOST_PATHS = 250
 const REACH = 40
 /** How far past the singular values that are known the axis goes, so that a quarter of it shows what isn't. */
 const BEYOND = { log: 4, linear: 1.33 }
+/** Room for the words in the hatched part; where there is less they stand upright. */
+const LABEL_ROOM = 90
 /** Room for one label of the horizontal axis, in pixels. */
 const TICK_ROOM = 52
 
@@ -161,7 +163,7 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
       svg('circle', { cx: x, cy: inFrame, r: 4.5 }),
     )
     const text = spec.describe(item, i)
-    tip.replaceChildren(html('strong', {}, item.matrix.name), html('span', {}, text))
+    tip.replaceChildren(html('strong', {}, ...breakable(item.matrix.name)), html('span', {}, text))
     tip.hidden = false
     const isRight = x > (frame.left + frame.right) / 2
     tip.style.left = isRight ? 'auto' : `${x + 12}px`
@@ -289,16 +291,16 @@ function notComputed(spec: ChartSpec, model: Model, store: Store, frame: Frame):
   const from = frame.x.at(most)
   if (shown.length === 0 || shown.every(({ matrix }) => matrix.spectrum.complete) || from > frame.right - 2)
     return []
-  const middle = (from + frame.right) / 2
+  const [middle, foot] = [(from + frame.right) / 2, frame.bottom - 12]
+  const label =
+    frame.right - from > LABEL_ROOM
+      ? `translate(${middle} ${foot})`
+      : `translate(${middle + 4} ${foot - LABEL_ROOM / 2}) rotate(-90)`
   const area = { x: from, y: frame.top, width: frame.right - from, height: frame.bottom - frame.top }
   return [
     svg('rect', { class: 'not-computed', ...area, fill: `url(#${spec.id}-hatch)` }),
     svg('line', { class: 'not-computed-edge', x1: from, x2: from, y1: frame.top, y2: frame.bottom }),
-    svg(
-      'text',
-      { class: 'not-computed-label', x: middle, y: frame.bottom - 12, 'text-anchor': 'middle' },
-      'not computed',
-    ),
+    svg('text', { class: 'not-computed-label', 'text-anchor': 'middle', transform: label }, 'not computed'),
   ]
 }
 

@@ -25,6 +25,10 @@ export const svg = <K extends keyof SVGElementTagNameMap>(
   ...children: Child[]
 ): SVGElementTagNameMap[K] => filled(document.createElementNS(SVG, tag), attributes, children)
 
+/** A name that may break over lines after its dots and underscores, where it is read in parts anyway. */
+export const breakable = (name: string): Child[] =>
+  name.split(/(?<=[._/])/).flatMap((part, i) => (i === 0 ? [part] : [html('wbr'), part]))
+
 /** The element of the page with this id, which the page always has. */
 export function byId(id: string): HTMLElement {
   const element = document.getElementById(id)

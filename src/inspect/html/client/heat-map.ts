@@ -2,7 +2,7 @@ import type { IntegerRange } from '../../../spectrum/types.ts'
 import { ERROR_TARGETS, type MatrixData } from '../data.ts'
 import { rangeCell, rangeText } from '../format.ts'
 import { compareLayers } from '../names.ts'
-import { button, byId, html } from './dom.ts'
+import { breakable, button, byId, html } from './dom.ts'
 import type { Item, Model } from './model.ts'
 import type { Store } from './state.ts'
 
@@ -58,7 +58,7 @@ export function heatMaps(model: Model, store: Store): void {
               'li',
               {},
               cellButton({ items: [item] }, target, shade, store),
-              html('span', {}, item.matrix.name),
+              html('span', {}, ...breakable(item.matrix.name)),
             ),
           ),
         ),

@@ -3,7 +3,7 @@ import type { ReportData } from '../data.ts'
 import { numberText, rangeText } from '../format.ts'
 import { chart } from './chart.ts'
 import { energySpec, spectraSpec } from './curves.ts'
-import { button, byId, html } from './dom.ts'
+import { breakable, button, byId, html } from './dom.ts'
 import { heatMaps } from './heat-map.ts'
 import { matrixTable } from './matrix-table.ts'
 import { type Model, modelOf } from './model.ts'
@@ -57,7 +57,12 @@ function legend(model: Model, store: Store): void {
         'li',
         { class: `colour-${colour}` },
         html('span', { class: 'swatch', 'aria-hidden': 'true' }),
-        html('span', { class: 'label' }, html('strong', {}, matrix.name), html('span', {}, figures)),
+        html(
+          'span',
+          { class: 'label' },
+          html('strong', {}, ...breakable(matrix.name)),
+          html('span', {}, figures),
+        ),
         button('×', () => store.toggle(index), {
           'aria-label': `Remove the curve of ${matrix.name}`,
           class: 'remove',

@@ -1,6 +1,6 @@
 import { counted } from '../../../formats/quote.ts'
 import { atRank, type Column, columnsOf, differs, RANK_COLUMNS, verdictLabel } from './columns.ts'
-import { button, byId, html } from './dom.ts'
+import { breakable, button, byId, html } from './dom.ts'
 import type { Item, Model } from './model.ts'
 import type { Store } from './state.ts'
 
@@ -78,7 +78,7 @@ export function matrixTable(model: Model, store: Store): void {
   function rowOf(item: Item) {
     const known = rows.get(item)
     if (known) return known
-    const choose = button(html('span', {}, item.matrix.name), () => store.toggle(item.index), {
+    const choose = button(html('span', {}, ...breakable(item.matrix.name)), () => store.toggle(item.index), {
       title: 'draw its curves',
     })
     choose.prepend(html('span', { class: 'swatch', 'aria-hidden': 'true' }))
