@@ -82,6 +82,20 @@ const library = { entryPoints: ['src/index.ts', 'src/mathjs.ts'], external: ['ma
 metafiles.push(
   (await build({ ...common, ...library, splitting: true, chunkNames: 'chunks/[hash]' })).metafile,
 )
+// What an HTML report carries: its script, which runs in browsers of the last few years, and its style.
+const report = {
+  entryPoints: {
+    'report-client': 'src/inspect/html/client/main.ts',
+    report: 'src/inspect/html/client/style.css',
+  },
+}
+const browser = {
+  platform: 'browser',
+  target: ['chrome111', 'firefox115', 'safari16.4'],
+  format: 'iife',
+  charset: 'utf8',
+}
+metafiles.push((await build({ ...common, ...report, ...browser })).metafile)
 writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(metafiles))
 execFileSync('npx', ['tsc', '--project', 'tsconfig.build.json'], { stdio: 'inherit' })
 

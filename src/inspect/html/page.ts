@@ -1,0 +1,168 @@
+import { printable } from '../../formats/quote.ts'
+import { bytes, grouped, percent, short } from '../../report/numbers.ts'
+import { version } from '../../version.ts'
+import type { InspectResult } from '../result.ts'
+import { intervalText } from './format.ts'
+import { headline, totalFigures } from './headline.ts'
+import { escaped } from './markup.ts'
+
+const safe = (text: string) => escaped(printable(text))
+
+export function pageTitle({ source }: InspectResult): string {
+  return `${safe(source.path)} – lora-svd inspect`
+}
+
+/** All of the page that needs no script, and the places that the script fills. */
+export function pageBody(result: InspectResult): string {
+  const hasMatrices = result.matrices.length > 0
+  return `<a class="skip" href="#matrices">Skip to the table</a>
+<header>
+${top(result)}
+${notices(result)}
+</header>
+<main>
+${hasMatrices ? '<noscript><p class="notice">The charts and the table need JavaScript, which is off.</p></noscript>' : ''}
+${hasMatrices ? sections(result) : ''}
+${leftOut(result)}
+${definitions(result)}
+</main>
+<footer><p>Made by lora-svd ${safe(version)} (${safe(result.engine)}) in ${short(result.seconds, 3)} s.</p></footer>`
+}
+
+function top(result: InspectResult): string {
+  const { source, recommended } = result
+  const base = source.base === undefined ? '' : ` compared with <bdi>${safe(source.base)}</bdi>`
+  const figures = totalFigures(result).map(
+    ([what, how]) => `<div><dt>${what}</dt><dd>${safe(how)}</dd></div>`,
+  )
+  const advice =
+    recommended &&
+    `<div class="advice"><dt>recommended rank</dt><dd>${grouped(recommended.rank)}</dd><dd class="reason">${safe(recommended.reason)}</dd></div>`
+  return `<div class="bar"><p class="brand">lora-svd <span>inspect</span></p><button type="button" id="theme" hidden>Theme</button></div>
+<h1>${safe(headline(result)).replace(/(not )?low-rank/g, '<span>$&</span>')}</h1>
+<p class="source"><bdi>${safe(source.path)}</bdi>${base}</p>
+<dl class="figures">${figures.join('')}${advice ?? ''}</dl>`
+}
+
+function notices({ warnings, nonFinite, matrices, totals }: InspectResult): string {
+  const lines = [
+    ...nonFinite.map(
+      ({ name, file, count, first }) =>
+        `${name} in ${file} has ${count} entries that are not finite, the first ${first.value} at row ${first.row}, column ${first.column}`,
+    ),
+    ...warnings,
+  ].map((line) => `<li>${safe(line)}</li>`)
+  const left = totals.matrices - matrices.length
+  if (left > 0) {
+    lines.push(
+      `<li>${matrices.length} of ${totals.matrices} matrices are shown; what the slider sums up are those that are shown</li>`,
+    )
+  }
+  return lines.length === 0 ? '' : `<ul class="notice" aria-label="Warnings">${lines.join('\n')}</ul>`
+}
+
+const sections = (result: InspectResult) => `<section aria-labelledby="rank-title" id="rank-section">
+<h2 id="rank-title">What a rank takes and leaves</h2>
+<p class="lead">Factors B·A of one rank for every ${result.matrices.length === 1 ? 'matrix' : 'matrix; one of lower order gets its order'}.</p>
+</section>
+<div id="rank-bar"></div>
+${costs(result)}
+<section aria-labelledby="spectra-title">
+<h2 id="spectra-title">Spectra</h2>
+<p class="lead">Click a curve, a cell of the heat map or a name in the table to draw a matrix in colour.</p>
+<div id="charts"></div>
+<div id="legend"></div>
+</section>
+<section aria-labelledby="layers-title" id="layers">
+<h2 id="layers-title">Layers</h2>
+<div id="heat-controls"></div>
+<div id="heat-maps"></div>
+</section>
+<section aria-labelledby="matrices" class="wide">
+<h2 id="matrices">${result.subject === 'delta' ? 'Deltas' : result.subject === 'adapter' ? 'Modules' : 'Matrices'}</h2>
+<div id="matrix-table"></div>
+</section>`
+
+function costs({ costs, totals, matrices }: InspectResult): string {
+  if (costs.length === 0) return ''
+  const dense = matrices.reduce((sum, { shape }) => sum + shape[0] * shape[1], 0)
+  const isAll = matrices.length === totals.matrices
+  const rows = costs.map(
+    ({ rank, parameters, bytes: size, relativeError }) =>
+      `<tr><th scope="row"><button type="button" data-rank="${rank}" aria-label="Rank ${rank}">${rank}</button></th><td>${intervalText(relativeError)}</td><td>${bytes(size)}</td><td>${grouped(parameters)}</td>${isAll ? `<td>${percent(parameters / dense)}</td>` : ''}</tr>`,
+  )
+  return `<details id="costs" open><summary>Ranks side by side</summary><div class="scroll" tabindex="0" role="region" aria-label="Ranks side by side"><table>
+<thead><tr><th scope="col">rank</th><th scope="col">relative error</th><th scope="col">size</th><th scope="col">parameters</th>${isAll ? '<th scope="col">of dense parameters</th>' : ''}</tr></thead>
+<tbody>${rows.join('\n')}</tbody></table></div></details>`
+}
+
+function leftOut({ unchanged, skipped }: InspectResult): string {
+  const lists = [
+    unchanged.length > 0 &&
+      fold(
+        `Unchanged (${unchanged.length})`,
+        unchanged.map((name) => `<li><code>${safe(name)}</code></li>`),
+      ),
+    skipped.length > 0 &&
+      fold(
+        `Not looked at (${skipped.length})`,
+        skipped.map(({ name, reason }) => `<li><code>${safe(name)}</code> <span>${safe(reason)}</span></li>`),
+      ),
+  ].filter(Boolean)
+  if (lists.length === 0) return ''
+  return `<section aria-labelledby="left-out"><h2 id="left-out">Left out</h2>${lists.join('\n')}</section>`
+}
+
+const fold = (summary: string, items: readonly string[]) =>
+  `<details class="list"><summary>${summary}</summary><ul>${items.join('\n')}</ul></details>`
+
+function definitions({ subject, matrices }: InspectResult): string {
+  const terms: (readonly [string, string])[] = [
+    [
+      'Singular values σ',
+      'How strongly the matrix acts along each of its own directions, the strongest first.',
+    ],
+    [
+      'Energy',
+      'The sum of σ² – the squared Frobenius norm ‖·‖²_F. “90 %” is the least rank whose leading σ² make up 90 % of it.',
+    ],
+    [
+      'Relative error',
+      '‖A − A_r‖_F / ‖A‖_F of the best approximation of rank r (Eckart & Young 1936): √(1 − energy kept).',
+    ],
+    [
+      'Numerical rank',
+      'How many σ exceed σ₁ · max(rows, columns) · ε of float32 (of float64 for float64 data), as NumPy counts.',
+    ],
+    ['Stable rank', '‖A‖²_F / σ₁²: never above the rank, and not moved by small σ.'],
+    [
+      'Effective rank',
+      'exp of the entropy of σ / Σσ (Roy & Vetterli 2007): as many equal σ would be as evenly spread.',
+    ],
+    ['Two bounds, as in 0.11 – 0.12 or ≤ 0.12', 'Not all σ were computed; the true figure lies between.'],
+    ...(subject === 'delta'
+      ? ([
+          [
+            'Noise floor',
+            'The rounding of the stored dtypes alone makes singular values up to this; what lies below can’t be told from it.',
+          ],
+        ] as const)
+      : []),
+    ...(subject === 'adapter'
+      ? ([
+          [
+            'Wasted',
+            'Nominal rank less the numerical rank of B·A: directions the adapter has room for and doesn’t use.',
+          ],
+          [
+            'Scale by loader',
+            'By which each program multiplies B·A. Where they differ from the adapter’s own, so does the model that runs.',
+          ],
+        ] as const)
+      : []),
+  ]
+  if (matrices.length === 0) return ''
+  return `<section aria-labelledby="reading"><h2 id="reading">How to read this</h2><dl class="terms">${terms
+    .map(([term, meaning]) => `<div><dt>${term}</dt><dd>${meaning}</dd></div>`)
+    .join('\n')}</dl></section>`
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import type { InspectResult } from '../result.ts'
+import { reportAssets } from './assets.ts'
+import { reportData } from './data.ts'
+import { jsonForScript } from './markup.ts'
+import { pageBody, pageTitle } from './page.ts'
+
+/**
+ * A report as one HTML file that needs nothing else and asks for nothing: the page's policy forbids every request, and
+ * every script but its own by the hash. Spectra are thinned as `reportData` says. Throws LoraSvdError 'system' where the
+ * built script is missing.
+ */
+export function htmlReport(result: InspectResult): string {
+  const { script, style } = reportAssets()
+  const policy = [
+    `default-src 'none'`,
+    `script-src 'sha256-${createHash('sha256').update(script).digest('base64')}'`,
+    `style-src 'unsafe-inline'`,
+    'img-src data:',
+    `base-uri 'none'`,
+    `form-action 'none'`,
+  ].join('; ')
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>${pageTitle(result)}</title>
+<link rel="icon" href="data:,">
+<style>${style}</style>
+</head>
+<body>
+${pageBody(result)}
+<script type="application/json" id="data">${jsonForScript(reportData(result))}</script>
+<script>${script}</script>
+</body>
+</html>
+`
+}
