@@ -211,6 +211,13 @@ describe('an error', () => {
     })
   })
 
+  test('comes from the program of workers in dist/, where no other is named, for a kind it does not know', async () => {
+    const { workerFile: _, ...others } = options('no-such-kind', fail)
+    await expect(collect(runJobs<Fail, unknown>(['fine'], others))).rejects.toThrow(
+      'this program of workers has no jobs of kind no-such-kind',
+    )
+  })
+
   test('names a program of workers that is not there', async () => {
     const workerFile = pathToFileURL('/nowhere/job-worker.js')
     await expect(failing(['fine'], { workerFile })).rejects.toMatchObject({
