@@ -9,7 +9,7 @@ import { leadingColumns } from '../matrix/matrix.ts'
 import { balancedFactors, type Factors, factorsOf } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
 import { writeAdapter, writeText } from './assemble.ts'
-import { cardFigures, CARD_FILE, configFacts } from './card.ts'
+import { CARD_FILE, cardFigures, configFacts } from './card.ts'
 import type { Surroundings } from './decompose.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -37,9 +37,21 @@ export async function buildAdapter(
   const adapter = await adapterOf(written)
   if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
   const { request, quiet, terminal, signal } = surroundings
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, options, request, quiet, terminal, signal)
+  const measures = await measureAdapter(
+    adapter,
+    plan.base,
+    plan.tuned,
+    options,
+    request,
+    quiet,
+    terminal,
+    signal,
+  )
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
-  await writeText(`${staging}/${CARD_FILE}`, modelCard(adapterPlan, cardFigures(plan, options, adapterPlan, result)))
+  await writeText(
+    `${staging}/${CARD_FILE}`,
+    modelCard(adapterPlan, cardFigures(plan, options, adapterPlan, result)),
+  )
   const files = await sizesOf(staging)
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
   return {

@@ -47,7 +47,11 @@ export function cardFigures(
     ),
     relativeError: result?.totals.relativeError,
     unchanged: plan.unchanged.length,
-    notCarried: plan.notCarried.map(({ name, reason }) => ({ name, reason, relativeChange: changes.get(name) })),
+    notCarried: plan.notCarried.map(({ name, reason }) => ({
+      name,
+      reason,
+      relativeChange: changes.get(name),
+    })),
   }
 }
 
@@ -56,7 +60,17 @@ const tensorOf = ({ layers }: ExtractionPlan, name: string) =>
   layers.find(({ pair }) => pair.name === name)?.module.tensor ?? name
 
 /** The command that makes this adapter, without what changes none of its bytes. */
-export function commandOf({ base, tuned, rule, limits, uniform, layout, dtype, certify, ...rest }: ExtractOptions) {
+export function commandOf({
+  base,
+  tuned,
+  rule,
+  limits,
+  uniform,
+  layout,
+  dtype,
+  certify,
+  ...rest
+}: ExtractOptions) {
   const flag = (name: string, value: string | number | boolean | undefined) =>
     value === undefined || value === false ? [] : value === true ? [`--${name}`] : [`--${name} ${value}`]
   const ofRule =

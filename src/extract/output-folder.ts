@@ -7,7 +7,8 @@ import { errnoOf, osError } from '../formats/os-error.ts'
 import { bytes as byteText } from '../report/numbers.ts'
 
 /** What else lies in a folder that is an adapter's: what PEFT, the Hub and desktops put there. */
-const BESIDE_AN_ADAPTER = /^(adapter_|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/
+const BESIDE_AN_ADAPTER =
+  /^(adapter_|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/
 
 /**
  * Checks that an adapter can be put at `output`, before work is spent on it. Throws `output-exists` without `force`,

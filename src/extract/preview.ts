@@ -1,23 +1,28 @@
+import { modelCard } from '../adapter/write/card.ts'
 import { elementsPerRank } from '../adapter/write/module.ts'
 import { adapterSize } from '../adapter/write/size.ts'
-import { modelCard } from '../adapter/write/card.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
+import { withinLimits } from '../rank/rules.ts'
 import { planOf } from './build.ts'
 import { cardFigures, configFacts } from './card.ts'
 import type { ExtractOptions } from './options.ts'
 import { freeBytes } from './output-folder.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractPreview } from './result.ts'
-import { withinLimits } from '../rank/rules.ts'
 import { countDone } from './run-folder.ts'
 
 /** Singular triplets are kept as float64 until the adapter is whole. */
 const KEPT_BYTES = 8
 
 /** The rank of each layer where the rule tells it before anything is computed: at most, for a delta of lower rank. */
-export function knownRanks({ layers }: ExtractionPlan, { rule, limits }: ExtractOptions): number[] | undefined {
+export function knownRanks(
+  { layers }: ExtractionPlan,
+  { rule, limits }: ExtractOptions,
+): number[] | undefined {
   if (rule.kind !== 'rank') return undefined
-  return layers.map(({ pair: { tuned } }) => withinLimits(rule.rank, Math.min(tuned.rows, tuned.columns), limits))
+  return layers.map(({ pair: { tuned } }) =>
+    withinLimits(rule.rank, Math.min(tuned.rows, tuned.columns), limits),
+  )
 }
 
 /** At least so many bytes are written: the adapter, and what a run keeps until it is whole. */
@@ -35,10 +40,20 @@ const wholeBytes = ({ saved, tuned }: ExtractionPlan) =>
   saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: tuned.tensors.get(name)!.bytes }))
 
 /** The exact size of the adapter that these ranks make. */
-export function adapterBytes(plan: ExtractionPlan, options: ExtractOptions, ranks: readonly number[]): number {
+export function adapterBytes(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  ranks: readonly number[],
+): number {
   const adapterPlan = planOf(plan, options, { ranks })
   const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
-  return adapterSize(adapterPlan, plan.tuned.tensors, plan.traits, configFacts(plan, options, adapterPlan), card).total
+  return adapterSize(
+    adapterPlan,
+    plan.tuned.tensors,
+    plan.traits,
+    configFacts(plan, options, adapterPlan),
+    card,
+  ).total
 }
 
 /** All that can be said before anything is computed. */

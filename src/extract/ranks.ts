@@ -1,14 +1,12 @@
-import { rankTolerance } from '../rank/measures.ts'
 import type { AskedRule } from '../rank/asked.ts'
+import { rankTolerance } from '../rank/measures.ts'
 import { type RankLimits, withinLimits } from '../rank/rules.ts'
 import { orderOf } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import type { LayerAsk } from './layer-result.ts'
 
 /** How many ranks a layer gets, or what still has to be known of which layers to tell. */
-export type Decision =
-  | { readonly ranks: readonly number[] }
-  | { readonly asks: readonly (LayerAsk | null)[] }
+export type Decision = { readonly ranks: readonly number[] } | { readonly asks: readonly (LayerAsk | null)[] }
 
 /** What the first round asks of every layer. `budgetRank` is what a byte budget begins with. */
 export function firstAsk(rule: AskedRule, limits: RankLimits, budgetRank: number): LayerAsk {

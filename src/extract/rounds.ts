@@ -32,9 +32,16 @@ export async function chooseRanks(
   const rounds = plan.layers.map(() => 1)
   const results = await readAll(plan, folder, rounds)
   for (let round = 2; ; round++) {
-    const decision = decide(results.map(({ spectrum }) => spectrum), options, budget)
+    const decision = decide(
+      results.map(({ spectrum }) => spectrum),
+      options,
+      budget,
+    )
     if ('ranks' in decision) {
-      const spent = budget?.spent(decision.ranks, results.map(({ spectrum }) => spectrum))
+      const spent = budget?.spent(
+        decision.ranks,
+        results.map(({ spectrum }) => spectrum),
+      )
       return { ranks: decision.ranks, results, rounds, ...(spent !== undefined && { budget: spent }) }
     }
     // what an earlier run decided is what it has begun to compute
@@ -48,7 +55,11 @@ export async function chooseRanks(
   }
 }
 
-async function readAll(plan: ExtractionPlan, folder: RunFolder, rounds: readonly number[]): Promise<LayerResult[]> {
+async function readAll(
+  plan: ExtractionPlan,
+  folder: RunFolder,
+  rounds: readonly number[],
+): Promise<LayerResult[]> {
   const results: LayerResult[] = []
   for (const index of plan.layers.keys()) results.push(await folder.read(rounds[index], index, false))
   return results

@@ -2,8 +2,8 @@ import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
 import { errorAt } from '../spectrum/measures.ts'
 import type { Interval } from '../spectrum/types.ts'
-import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
 import { relative } from '../verify/result.ts'
+import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
 import { errorAllowed } from './layer.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -82,7 +82,8 @@ function optimumOf(layers: readonly ExtractedLayer[]): Interval {
   const total = layers.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)
   const share = (end: keyof Interval) =>
     Math.sqrt(
-      layers.reduce((sum, { frobenius, optimalError }) => sum + (frobenius * optimalError[end]) ** 2, 0) / (total || 1),
+      layers.reduce((sum, { frobenius, optimalError }) => sum + (frobenius * optimalError[end]) ** 2, 0) /
+        (total || 1),
     )
   return { atLeast: share('atLeast'), atMost: share('atMost') }
 }
@@ -103,7 +104,9 @@ function notCarriedOf(plan: ExtractionPlan, { ranks }: Chosen, { notCarried }: A
   const measured = new Map(notCarried.map((one) => [one.name, one]))
   const withChange = (name: string, reason: string) => ({ ...measured.get(name), name, reason })
   const belowNoise = plan.layers.flatMap(({ pair }, i) =>
-    ranks[i] === 0 ? [withChange(pair.name, 'nothing of it stands above the rounding of the stored dtypes')] : [],
+    ranks[i] === 0
+      ? [withChange(pair.name, 'nothing of it stands above the rounding of the stored dtypes')]
+      : [],
   )
   return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...belowNoise]
 }

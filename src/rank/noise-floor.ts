@@ -19,6 +19,8 @@ const FORMATS = {
 
 export type RoundedDtype = keyof typeof FORMATS
 
+export const isRounded = (dtype: string): dtype is RoundedDtype => Object.hasOwn(FORMATS, dtype)
+
 /** The floor over the edge: the norm of rounding errors was within a fifth of the edge in all trials. */
 const MARGIN = 1.25
 /** Where fewer entries than this changed, most changes were too small to be stored: what is left isn't signal + noise. */
