@@ -62,6 +62,7 @@ export async function decompose(
       notice: noticesTo(terminal, quiet),
       onStart: (index) => progress.begin(jobs[index].pair.name),
       onDone: (index) => progress.step(flopsOf(jobs[index])),
+      planFor: all.map(({ job }) => job),
       signal,
     })
     let at = 0
