@@ -147,7 +147,7 @@ function upperOf(s: Spectrum, i: number): number {
 const exactly = (rank: number): IntegerRange => ({ atLeast: rank, atMost: rank })
 
 /** The least r in 0 … most with `holds`, which is false below it and true from it on; `most` where none has. */
-function leastWhere(most: number, holds: (r: number) => boolean): number {
+export function leastWhere(most: number, holds: (r: number) => boolean): number {
   let low = 0
   let high = most
   while (low < high) {
