@@ -3,6 +3,7 @@ import { addDemo } from './commands/demo.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addFactor } from './commands/factor.ts'
 import { helpTopics } from './commands/help-topics.ts'
+import { addInspect } from './commands/inspect.ts'
 import { common } from './commands/options.ts'
 import type { Run } from './commands/run.ts'
 import { badUsage, ExitCode } from './errors.ts'
@@ -77,6 +78,7 @@ export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: stri
     .allowExcessArguments(false)
   for (const option of common.colour()) program.addOption(option)
   addDemo(program, run)
+  addInspect(program, run)
   addFactor(program, run)
   addDoctor(program, run)
   for (const command of program.commands) addCommonOptions(command)

@@ -57,6 +57,7 @@ test('what is published is what is needed, and no more', () => {
     'package.json',
     'bin/lora-svd.js',
     'dist/cli.js',
+    'dist/job-worker.js',
     'dist/index.js',
     'dist/mathjs.js',
     'dist/types/index.d.ts',

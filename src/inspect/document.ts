@@ -3,7 +3,7 @@ import { grouped } from '../report/numbers.ts'
 import { orderOf } from '../spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
-import { modelVerdict } from './verdict-model.ts'
+import { modelVerdict } from './verdict/model.ts'
 
 /** The JSON document of `inspect`; its fields are those of schemas/inspect-1.json. */
 export function inspectDocument(result: InspectResult) {

@@ -19,7 +19,7 @@ import {
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
-import { type MatrixFindings, verdictOf } from './verdict.ts'
+import { type MatrixFindings, verdictOf } from './verdict/verdict.ts'
 import type { Finding } from './work.ts'
 
 /** What the report shows, and all matrices whether it shows them or not. */

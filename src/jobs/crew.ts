@@ -37,13 +37,16 @@ interface Member {
   job: number | undefined
 }
 
-export function createCrew(
-  allotment: Allotment,
-  kind: string,
-  engine: WorkerStart['engine'],
-  file: URL,
-  events: CrewEvents,
-): Crew {
+export interface CrewOptions extends Pick<WorkerStart, 'kind' | 'engine'> {
+  readonly allotment: Allotment
+  /** The most bytes for all of them. */
+  readonly memory: number
+  /** What they run. */
+  readonly file: URL
+}
+
+export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
+  const { allotment, memory, kind, engine, file } = options
   const unused = [...allotment]
   const members = new Set<Member>()
   const ending = new Set<Promise<unknown>>()
@@ -96,7 +99,9 @@ export function createCrew(
 
   function start(index: number, job: unknown, bytes: number, room: number): void {
     const waiting = idle()
-    const fitting = waiting.find(({ held }) => Math.max(held, bytes) <= room)
+    // one that holds more than its share, and than this job needs, would keep others from starting
+    const most = Math.max(bytes, memory / allotment.length)
+    const fitting = waiting.find(({ held }) => held <= most && Math.max(held, bytes) <= room)
     let rest = room - Math.max(fitting?.held ?? 0, bytes)
     // those that hold the least stay; where none fits, all go
     for (const other of waiting.filter((other) => other !== fitting).reverse()) {

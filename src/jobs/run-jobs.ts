@@ -75,17 +75,20 @@ async function* runInWorkers<J, R>(
     void crew.end()
     wake()
   }
-  const crew = createCrew(allotment, kind, engine, workerFile, {
-    result(index, result) {
-      const bytes = bufferBytes(result)
-      waiting.set(index, { result: result as R, bytes })
-      waitingBytes += bytes
-      startMore(() => options.onDone?.(index, secondsSince(starts.get(index)!)))
-      wake()
+  const crew = createCrew(
+    { allotment, memory, kind, engine, file: workerFile },
+    {
+      result(index, result) {
+        const bytes = bufferBytes(result)
+        waiting.set(index, { result: result as R, bytes })
+        waitingBytes += bytes
+        startMore(() => options.onDone?.(index, secondsSince(starts.get(index)!)))
+        wake()
+      },
+      notice: options.notice,
+      failure: fail,
     },
-    notice: options.notice,
-    failure: fail,
-  })
+  )
 
   function startMore(first = () => {}): void {
     try {

@@ -16,6 +16,8 @@ export function serveJobs(loaders: JobLoaders): void {
 
   port.on('message', async ({ index, job }: Order) => {
     try {
+      if (!Object.hasOwn(loaders, kind))
+        throw new Error(`this program of workers has no jobs of kind ${kind}`)
       const work = (await loaders[kind]()) as Work<unknown, unknown>
       const result = withOwnBuffers(await work(job, context))
       report({ type: 'result', index, result }, buffersOf(result))

@@ -3,8 +3,8 @@ import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { InspectResult } from '../../src/inspect/result.ts'
-import { inspectTables } from '../../src/inspect/tables.ts'
-import { fittedName, namePattern, withoutPattern } from '../../src/inspect/tables-names.ts'
+import { inspectTables } from '../../src/inspect/tables/tables.ts'
+import { fittedName, namePattern, withoutPattern } from '../../src/report/names.ts'
 import { anyResult } from './any-result.ts'
 import {
   adapterResult,

@@ -80,15 +80,15 @@ describe('results', () => {
     const order: number[] = []
     const gate = new Int32Array(new SharedArrayBuffer(4))
     const results = await collect(
-      waiting([{ milliseconds: 0, gate }, { milliseconds: 1 }, { milliseconds: 1 }], {
+      waiting([{ milliseconds: 0, gate }, ...Array(3).fill({ milliseconds: 1 })], {
         onDone: (index, seconds) => {
           order.push(index)
-          if (index === 2) gate[0] = 1
+          if (index === 3) gate[0] = 1
           expect(seconds).toBeGreaterThan(0)
         },
       }),
     )
-    expect(order).toEqual([1, 2, 0])
+    expect(order).toEqual([1, 2, 3, 0])
     expect(results[0].thread).not.toBe(results[1].thread)
     expect(results[1].thread).toBe(results[2].thread)
   })
@@ -137,6 +137,27 @@ describe('memory', () => {
 
   test('of a single job may exceed it', async () => {
     expect(await peak([30, 300, 30], 100)).toBe(300)
+  })
+
+  test('that one large job took does not keep later ones from running at once', async () => {
+    const gate = new Int32Array(new SharedArrayBuffer(4))
+    const sizes = [900, ...Array(12).fill(200)]
+    // the second goes on when the third is done
+    const jobs = sizes.map((size, i) => ({ milliseconds: 0, size, gate: i === 1 ? gate : undefined }))
+    const sizeOf = (job: Wait) => (job as (typeof jobs)[number]).size
+    const done: number[] = []
+    await collect(
+      waiting(jobs, {
+        memory: 1000,
+        bytesOf: sizeOf,
+        flopsOf: (job) => MUCH + sizeOf(job),
+        onDone: (index) => {
+          done.push(index)
+          if (index === 2) gate[0] = 1
+        },
+      }),
+    )
+    expect(done.slice(0, 2)).toEqual([0, 2])
   })
 
   test('of results that wait counts', async () => {
@@ -188,6 +209,13 @@ describe('an error', () => {
       message:
         'a worker thread ended in the middle of its work, with code 7; run again with fewer --threads or less --memory',
     })
+  })
+
+  test('comes from the program of workers in dist/, where no other is named, for a kind it does not know', async () => {
+    const { workerFile: _, ...others } = options('no-such-kind', fail)
+    await expect(collect(runJobs<Fail, unknown>(['fine'], others))).rejects.toThrow(
+      'this program of workers has no jobs of kind no-such-kind',
+    )
   })
 
   test('names a program of workers that is not there', async () => {

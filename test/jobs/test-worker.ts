@@ -33,7 +33,7 @@ export interface Wait {
   readonly milliseconds: number
   readonly bytes?: number
   /** In shared memory: the job goes on only when it isn't 0. */
-  readonly gate?: Int32Array
+  readonly gate?: Int32Array | undefined
 }
 
 /** Waits, then says which thread it was that did. */

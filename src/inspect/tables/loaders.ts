@@ -1,10 +1,10 @@
-import { printable } from '../formats/quote.ts'
-import { grouped } from '../report/numbers.ts'
-import { wrap } from '../report/table.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import type { InspectResult, LoaderScale, MatrixReport } from './result.ts'
-import { setting } from './tables-cells.ts'
-import { columnWidths, grid, gridWidth } from './tables-grid.ts'
+import { printable } from '../../formats/quote.ts'
+import { setting } from '../../report/cells.ts'
+import { columnWidths, grid, gridWidth } from '../../report/grid.ts'
+import { grouped } from '../../report/numbers.ts'
+import { wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import type { InspectResult, LoaderScale, MatrixReport } from '../result.ts'
 
 /** Different scales of one loader that are listed. */
 const LISTED_SCALES = 4

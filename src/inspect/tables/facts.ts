@@ -1,12 +1,13 @@
-import { printable } from '../formats/quote.ts'
-import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
-import { spectrumTable } from '../report/spectrum.ts'
-import { table } from '../report/table.ts'
-import { orderOf } from '../spectrum/measures.ts'
-import type { IntegerRange } from '../spectrum/types.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import { ENERGY_SHARES, type MatrixReport } from './result.ts'
-import { figure, paintWords, rangeText, realRank, setting, verdictPaint } from './tables-cells.ts'
+import { printable } from '../../formats/quote.ts'
+import { figure, paintWords, rangeText, realRank, setting } from '../../report/cells.ts'
+import { bytes, grouped, percent, shape, short } from '../../report/numbers.ts'
+import { spectrumTable } from '../../report/spectrum.ts'
+import { table } from '../../report/table.ts'
+import { orderOf } from '../../spectrum/measures.ts'
+import type { IntegerRange } from '../../spectrum/types.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { ENERGY_SHARES, type MatrixReport } from '../result.ts'
+import { verdictPaint } from '../verdict/paint.ts'
 
 /** One matrix: its spectrum around the rank that keeps 99 %, then every figure. */
 export function matrixFacts(

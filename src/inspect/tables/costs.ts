@@ -1,9 +1,9 @@
-import { bytes, grouped } from '../report/numbers.ts'
-import { wrap } from '../report/table.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import type { InspectResult, RankCost } from './result.ts'
-import { figure, intervalCell } from './tables-cells.ts'
-import { type Align, columnWidths, GAP, grid, gridWidth } from './tables-grid.ts'
+import { figure, intervalCell } from '../../report/cells.ts'
+import { type Align, columnWidths, GAP, grid, gridWidth } from '../../report/grid.ts'
+import { bytes, grouped } from '../../report/numbers.ts'
+import { wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import type { InspectResult, RankCost } from '../result.ts'
 
 const BAR_TITLE = 'share of ‖·‖_F² kept'
 const MOST_BAR_WIDTH = 40

@@ -1,9 +1,9 @@
-import { counted } from '../formats/quote.ts'
-import { grouped, percent, short } from '../report/numbers.ts'
-import { orderOf } from '../spectrum/measures.ts'
-import type { IntegerRange } from '../spectrum/types.ts'
-import type { MatrixReport, Verdict, VerdictKind } from './result.ts'
-import { energyKept, lowExactRankLimit, lowRankLimit } from './verdict-bounds.ts'
+import { counted } from '../../formats/quote.ts'
+import { grouped, percent, short } from '../../report/numbers.ts'
+import { orderOf } from '../../spectrum/measures.ts'
+import type { IntegerRange } from '../../spectrum/types.ts'
+import type { MatrixReport, Verdict, VerdictKind } from '../result.ts'
+import { energyKept, lowExactRankLimit, lowRankLimit } from './bounds.ts'
 
 /** What is known of a matrix before it is judged. */
 export type MatrixFindings = Omit<MatrixReport, 'verdict'>

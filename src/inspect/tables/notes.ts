@@ -1,8 +1,8 @@
-import { counted, printable } from '../formats/quote.ts'
-import { grouped } from '../report/numbers.ts'
-import { wrap } from '../report/table.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import type { InspectResult } from './result.ts'
+import { counted, printable } from '../../formats/quote.ts'
+import { grouped } from '../../report/numbers.ts'
+import { wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import type { InspectResult } from '../result.ts'
 
 /** Names listed of many. */
 const LISTED_NAMES = 3

@@ -1,6 +1,6 @@
-import { badUsage } from '../errors.ts'
-import { quoted } from '../formats/quote.ts'
-import { didYouMean } from '../formats/suggest.ts'
+import { badUsage } from '../../errors.ts'
+import { quoted } from '../../formats/quote.ts'
+import { didYouMean } from '../../formats/suggest.ts'
 
 /** Names listed at most where several are meant: they must fit one line. */
 const LISTED = 4

@@ -1,11 +1,11 @@
-import { counted, printable } from '../formats/quote.ts'
-import { wrap } from '../report/table.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import type { MatrixReport } from './result.ts'
-import { sparklineDecades } from './sparkline.ts'
-import { type CellStyle, COLUMNS, type Column } from './tables-columns.ts'
-import { columnWidths, grid, gridWidth } from './tables-grid.ts'
-import { namePattern, withoutPattern } from './tables-names.ts'
+import { counted, printable } from '../../formats/quote.ts'
+import { columnWidths, grid, gridWidth } from '../../report/grid.ts'
+import { namePattern, withoutPattern } from '../../report/names.ts'
+import { sparklineDecades } from '../../report/sparkline.ts'
+import { wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import type { MatrixReport } from '../result.ts'
+import { type CellStyle, COLUMNS, type Column } from './columns.ts'
 
 /** A name is shortened to this before a column is left out for it, and on the narrowest terminals to the second. */
 const GOOD_NAME_WIDTH = 24

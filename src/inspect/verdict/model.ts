@@ -1,5 +1,5 @@
-import { grouped, percent } from '../report/numbers.ts'
-import type { InspectResult, RankCost, VerdictKind } from './result.ts'
+import { grouped, percent } from '../../report/numbers.ts'
+import type { InspectResult, RankCost, VerdictKind } from '../result.ts'
 import { percentDown, percentUp } from './verdict.ts'
 
 /** What the matrices are called. */

@@ -1,5 +1,5 @@
-import { errorAt } from '../spectrum/measures.ts'
-import type { Interval, Spectrum } from '../spectrum/types.ts'
+import { errorAt } from '../../spectrum/measures.ts'
+import type { Interval, Spectrum } from '../../spectrum/types.ts'
 
 /** 1 / this of the entries of a matrix is what factors of a low rank hold at most. */
 const LOW_RANK_SAVING = 4

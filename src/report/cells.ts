@@ -1,7 +1,5 @@
-import { grouped, short } from '../report/numbers.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import type { VerdictKind } from './result.ts'
+import { grouped, short } from './numbers.ts'
 
 /** What can't be known. */
 export const UNKNOWN = '–'
@@ -50,22 +48,3 @@ export const paintWords = (text: string, colour: (text: string) => string) =>
     .split(' ')
     .map((word) => colour(word))
     .join(' ')
-
-/** Green is low, yellow partly, magenta not; red is an alarm, and dim what there is nothing to say of. */
-export function verdictPaint(kind: VerdictKind, paint: Terminal['paint']): (text: string) => string {
-  switch (kind) {
-    case 'low-rank':
-      return paint.green
-    case 'partly-low-rank':
-      return paint.yellow
-    case 'not-low-rank':
-      return paint.magenta
-    case 'unrelated':
-      return paint.red
-    case 'open':
-      return paint.blue
-    case 'below-rounding':
-    case 'zero':
-      return paint.dim
-  }
-}

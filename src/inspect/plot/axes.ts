@@ -1,4 +1,4 @@
-import { grouped, short } from '../report/numbers.ts'
+import { grouped, short } from '../../report/numbers.ts'
 
 /** A logarithmic axis, in powers of ten. */
 export interface LogAxis {

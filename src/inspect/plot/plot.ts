@@ -1,21 +1,14 @@
-import { printable } from '../formats/quote.ts'
-import { grouped, shape } from '../report/numbers.ts'
-import { wrap } from '../report/table.ts'
-import { orderOf } from '../spectrum/measures.ts'
-import type { IntegerRange } from '../spectrum/types.ts'
-import type { Terminal } from '../terminal/terminal.ts'
-import { indexLabels, type LogAxis, logAxis, logTicks } from './plot-axes.ts'
-import {
-  type Canvas,
-  createCanvas,
-  DOTS_ACROSS,
-  DOTS_DOWN,
-  drawLine,
-  glyphAt,
-  setDot,
-} from './plot-canvas.ts'
-import type { MatrixReport } from './result.ts'
-import { figure, paintWords, rangeText, verdictPaint } from './tables-cells.ts'
+import { printable } from '../../formats/quote.ts'
+import { figure, paintWords, rangeText } from '../../report/cells.ts'
+import { grouped, shape } from '../../report/numbers.ts'
+import { wrap } from '../../report/table.ts'
+import { orderOf } from '../../spectrum/measures.ts'
+import type { IntegerRange } from '../../spectrum/types.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import type { MatrixReport } from '../result.ts'
+import { verdictPaint } from '../verdict/paint.ts'
+import { indexLabels, type LogAxis, logAxis, logTicks } from './axes.ts'
+import { type Canvas, createCanvas, DOTS_ACROSS, DOTS_DOWN, drawLine, glyphAt, setDot } from './canvas.ts'
 
 /** Character rows of the drawing: a plot with its head and legend fits 24 lines. */
 const HEIGHT = 16
