@@ -1,7 +1,7 @@
 import { counted } from '../../formats/quote.ts'
 import { bytes, grouped, percent, short } from '../../report/numbers.ts'
 import type { InspectResult } from '../result.ts'
-import { countedSubjects, modelVerdict } from '../verdict-model.ts'
+import { countedSubjects, modelVerdict } from '../verdict/model.ts'
 
 /** What the matrices come to in words: a headline, and what more there is to say. */
 export function headline(result: InspectResult): { readonly title: string; readonly more: string } {
