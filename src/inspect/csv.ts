@@ -1,6 +1,5 @@
+import { errorAt } from '../spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
-import { withTails } from './html/data.ts'
-import { tailAt } from './html/tails.ts'
 import {
   ENERGY_SHARES,
   type EnergyShare,
@@ -57,7 +56,7 @@ const COLUMNS: readonly Column[] = [
     range(`energy_rank_${share}`, ({ energyRanks }) => energyRanks[String(share) as EnergyShare]),
   ),
   ...TABULATED_RANKS.flatMap((rank) =>
-    range(`relative_error_at_rank_${rank}`, (matrix) => errorAt(matrix, rank)),
+    range(`relative_error_at_rank_${rank}`, ({ spectrum }) => errorAt(spectrum, rank)),
   ),
   ['base_dtype', ({ base }) => base?.dtype],
   ['base_frobenius_norm', ({ base }) => base?.frobenius],
@@ -74,13 +73,6 @@ const COLUMNS: readonly Column[] = [
   ['verdict', ({ verdict }) => verdict.kind],
   ['verdict_text', ({ verdict }) => verdict.text],
 ]
-
-function errorAt({ spectrum }: MatrixReport, rank: number): Interval {
-  const tails = withTails(spectrum)
-  const ranks = tails.sigma.map((_, i) => i + 1)
-  const { atLeast, atMost } = tailAt(tails, ranks, rank)
-  return { atLeast: Math.sqrt(atLeast), atMost: Math.sqrt(atMost) }
-}
 
 /** A loader's scale, or why it refuses. */
 function scaleOf({ adapter }: MatrixReport, loader: string): Value {

@@ -6,9 +6,9 @@ import { headline } from './html/headline.ts'
 import { escaped } from './html/markup.ts'
 import type { InspectResult, MatrixReport } from './result.ts'
 
-const [WIDTH, HEIGHT] = [960, 560]
+const [WIDTH, HEIGHT] = [960, 584]
 /** Of the plot inside the picture: room for labels at the curves' ends on the right. */
-const FRAME = { left: 72, right: WIDTH - 232, top: 84, bottom: HEIGHT - 56 }
+const FRAME = { left: 72, right: WIDTH - 250, top: 92, bottom: HEIGHT - 82 }
 /** As many colours as can be told apart, also by people who don't see all of them, and on paper. */
 const COLOURS = ['#0068b3', '#c8500a', '#00835f', '#a3478a', '#8a6d00', '#4b4f9e']
 /** Singular values so far below the largest are rounding, and no reason to stretch the axis. */
@@ -17,7 +17,7 @@ const POINTS_A_CURVE = 400
 /** Between two labels, in pixels. */
 const LABEL_STEP = 30
 /** Characters of a name that fit beside the plot. */
-const LABEL_CHARACTERS = 34
+const LABEL_CHARACTERS = 29
 
 const STYLE = `text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",sans-serif;fill:#5d666f}
 .title{font-size:18px;font-weight:600;fill:#1c2024}.name{font-size:12px;font-weight:600;fill:#1c2024}.small{font-size:11px}
@@ -40,7 +40,7 @@ export function spectrumSvg(result: InspectResult, { name }: { name?: string } =
   const chosen = chosenOf(all)
   const axes = axesOf(all)
   const single = name !== undefined || all.length === 1 ? all[0] : undefined
-  const title = single ? printable(single.name) : headline(result)
+  const title = single ? printable(single.name) : headline(result).title
   const source = `${result.source.path}${result.source.base === undefined ? '' : ` compared with ${result.source.base}`}`
   const labels = spread(chosen.map((matrix) => lastPoint(matrix, axes)[1]))
   const curves = chosen.map((matrix, i) =>
@@ -49,6 +49,12 @@ export function spectrumSvg(result: InspectResult, { name }: { name?: string } =
   const faint = all
     .filter((matrix) => !chosen.includes(matrix))
     .map((matrix) => `<path class="faint" d="${pathOf(matrix, axes)}"/>`)
+  const left = all.length - chosen.length
+  const notes = [
+    `dots: ${single ? 'ranks that keep 50, 90, 95 and 99 %' : 'rank that keeps 90 %'} of the energy`,
+    ...(chosen.every(({ spectrum }) => spectrum.complete) ? [] : ['open end: what follows was not computed']),
+    ...(left > 0 ? [`grey: ${grouped(left)} more`] : []),
+  ]
   return `<?xml version="1.0" encoding="UTF-8"?>
 <svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="title description">
 <title id="title">${xml(title)}</title>
@@ -61,8 +67,7 @@ ${grid(axes)}
 <clipPath id="frame"><rect x="${FRAME.left}" y="${FRAME.top}" width="${FRAME.right - FRAME.left}" height="${FRAME.bottom - FRAME.top}"/></clipPath>
 <g clip-path="url(#frame)">${faint.join('\n')}</g>
 ${curves.join('\n')}
-${all.length > chosen.length ? `<text class="small" x="${FRAME.left}" y="${HEIGHT - 10}">grey: ${grouped(all.length - chosen.length)} more</text>` : ''}
-<text class="small" x="${WIDTH - 24}" y="${HEIGHT - 10}" text-anchor="end">${single ? 'dots: ranks that keep 50, 90, 95 and 99 % of the energy' : 'dots: rank that keeps 90 % of the energy'}; open end: more were not computed</text>
+<text class="small" x="${FRAME.left}" y="${HEIGHT - 14}">${notes.join('; ')}</text>
 </svg>
 `
 }
@@ -111,7 +116,7 @@ function grid({ x, y }: Axes): string {
 <path class="axis" d="M${FRAME.left} ${FRAME.bottom}H${FRAME.right}"/>
 ${columns.join('\n')}
 <text x="${(FRAME.left + FRAME.right) / 2}" y="${FRAME.bottom + 42}" text-anchor="middle">rank</text>
-<text x="24" y="${FRAME.top - 8}">σ</text>`
+<text x="${FRAME.left - 10}" y="${FRAME.top - 12}" text-anchor="end">σ</text>`
 }
 
 function colouredCurve(
@@ -146,7 +151,7 @@ function colouredCurve(
   return `<g clip-path="url(#frame)"><path class="curve" stroke="${colour}" d="${pathOf(matrix, axes)}"/></g>
 <path class="lead" stroke="${colour}" d="M${pixel(endX)} ${pixel(endY)}L${textX - 4} ${pixel(label)}"/>
 ${floor}${marks.join('')}${end}
-<text class="name" x="${textX}" y="${pixel(label + 1)}" style="fill:${colour}">${xml(shortened(printable(matrix.name).replace(/\.weight$/, ''), LABEL_CHARACTERS))}</text>
+${isSingle ? '' : `<text class="name" x="${textX}" y="${pixel(label + 1)}" style="fill:${colour}">${xml(shortened(printable(matrix.name).replace(/\.weight$/, ''), LABEL_CHARACTERS))}</text>`}
 <text class="small" x="${textX}" y="${pixel(label + 14)}">${xml(rankOf(matrix))}</text>`
 }
 

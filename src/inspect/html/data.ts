@@ -1,8 +1,9 @@
 import { printable } from '../../formats/quote.ts'
+import { energyRanks, errorAt, orderOf } from '../../spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../spectrum/types.ts'
 import type { InspectResult, MatrixReport } from '../result.ts'
 import { type Place, placeOf } from './names.ts'
-import { lastUpTo, rankForTail, type ThinnedSpectrum } from './tails.ts'
+import { lastUpTo, type ThinnedSpectrum } from './tails.ts'
 
 /** Relative errors whose ranks the heat map offers beside the shares of energy. */
 export const ERROR_TARGETS = ['0.5', '0.2', '0.1', '0.05'] as const
@@ -72,10 +73,7 @@ export function ranksOf(grid: readonly number[], given: number): number[] {
 
 function matrixData(matrix: MatrixReport, grid: readonly number[]): MatrixData {
   const { spectrum, ...figures } = matrix
-  const full = withTails(spectrum)
-  const ranks = ranksOf(grid, full.given)
   const place = placeOf(printable(matrix.name))
-  const at = (values: readonly number[]) => ranks.map((r) => Number(values[r - 1].toPrecision(DIGITS)))
   return {
     ...figures,
     name: printable(matrix.name),
@@ -84,30 +82,33 @@ function matrixData(matrix: MatrixReport, grid: readonly number[]): MatrixData {
     bytesPerElement: bytesPerElement(matrix),
     ...(place && { place }),
     errorRanks: Object.fromEntries(
-      ERROR_TARGETS.map((error) => [error, rankForTail(full, Number(error) ** 2)]),
+      ERROR_TARGETS.map((error) => [error, energyRanks(spectrum, 1 - Number(error) ** 2)]),
     ) as MatrixData['errorRanks'],
-    spectrum: { ...full, sigma: at(full.sigma), tail: at(full.tail) },
+    spectrum: thinned(spectrum, ranksOf(grid, spectrum.singularValues.length)),
   }
 }
 
-/** The spectrum with its tails, summed from the smallest value so that small ones keep their digits. */
-export function withTails(spectrum: Spectrum): ThinnedSpectrum {
-  const { rows, columns, frobenius, complete, excess, next } = spectrum
-  const sigma = Array.from(spectrum.singularValues)
-  const share = sigma.map((s) => (frobenius > 0 ? (s / frobenius) ** 2 : 0))
-  const tail = new Array<number>(sigma.length)
-  let sum = complete
-    ? 0
-    : Math.max(
-        0,
-        share.reduce((rest, s) => rest - s, 1),
-      )
-  for (let i = sigma.length - 1; i >= 0; i--) {
-    tail[i] = Math.min(1, sum)
-    sum += share[i]
+/** A spectrum at these ranks, of which the last is that of its last value. */
+export function thinned(spectrum: Spectrum, ranks: readonly number[]): ThinnedSpectrum {
+  const { frobenius, complete, next, singularValues: S } = spectrum
+  const known = { order: orderOf(spectrum), frobenius, given: S.length, complete, next: next.atMost }
+  const sigma = ranks.map((r) => rounded(S[r - 1]))
+  if (complete) {
+    const tails = tailsOf(S)
+    return { ...known, sigma, tail: ranks.map((r) => rounded(tails[r])) }
   }
-  const order = Math.min(rows, columns)
-  return { order, frobenius, given: sigma.length, complete, excess, next: next.atMost, sigma, tail }
+  const errors = ranks.map((r) => errorAt(spectrum, r))
+  const squared = (bound: 'atLeast' | 'atMost') => errors.map((error) => rounded(error[bound] ** 2))
+  return { ...known, sigma, tail: squared('atMost'), least: squared('atLeast') }
+}
+
+const rounded = (x: number) => Number(x.toPrecision(DIGITS))
+
+/** Σ_{i>r} S_i² / ΣS_i² at [r], all in one pass, from the smallest so that small tails keep their digits. */
+function tailsOf(S: Float64Array): Float64Array {
+  const tails = new Float64Array(S.length + 1)
+  for (let i = S.length - 1; i >= 0; i--) tails[i] = tails[i + 1] + (S[i] / S[0]) ** 2
+  return tails[0] > 0 ? tails.map((tail) => tail / tails[0]) : tails.fill(0)
 }
 
 /** Of the dtype by the bits in its name; of one without, what its elements take. */

@@ -1,41 +1,25 @@
 import { counted } from '../../formats/quote.ts'
 import { bytes, grouped, percent, short } from '../../report/numbers.ts'
-import type { InspectResult, VerdictKind } from '../result.ts'
+import type { InspectResult } from '../result.ts'
+import { countedSubjects, modelVerdict } from '../verdict/model.ts'
 
-const WHAT = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
-const PLURAL = { weights: 'matrices', delta: 'deltas', adapter: 'modules' } as const
-
-/** In the order in which a headline names them. */
-const SAYS: readonly (readonly [VerdictKind, string])[] = [
-  ['unrelated', 'unrelated to the base'],
-  ['low-rank', 'low-rank'],
-  ['not-low-rank', 'not low-rank'],
-  ['below-rounding', 'below the rounding'],
-  ['zero', 'zero'],
-  ['open', 'undecided'],
-]
-
-/** The verdicts over all matrices of a report in one sentence: "19 of 23 deltas are low-rank; 4 not low-rank". */
-export function headline({ matrices, subject }: InspectResult): string {
-  if (matrices.length === 0) return `No ${WHAT[subject]} to show`
-  if (matrices.length === 1) return `${capital(WHAT[subject])} ${matrices[0].verdict.text}`
-  const counts = SAYS.map(
-    ([kind, says]) => [matrices.filter(({ verdict }) => verdict.kind === kind).length, says] as const,
-  )
-  const [first, ...rest] = counts.filter(([count]) => count > 0).sort(([a], [b]) => b - a)
-  if (rest.length === 0) return `All ${matrices.length} ${PLURAL[subject]} are ${first[1]}`
-  const others = rest.map(([count, says]) => `${count} ${count === 1 ? 'is' : 'are'} ${says}`)
-  return `${first[0]} of ${matrices.length} ${PLURAL[subject]} are ${first[1]}; ${others.join(', ')}`
+/** What the matrices come to in words: a headline, and what more there is to say. */
+export function headline(result: InspectResult): { readonly title: string; readonly more: string } {
+  const verdict = modelVerdict(result)
+  const end = verdict.indexOf('. ')
+  const [title, more] = end < 0 ? [verdict, ''] : [verdict.slice(0, end + 1), verdict.slice(end + 2)]
+  const own = result.matrices.length === 1 ? `${capital(result.matrices[0].verdict.text)}. ` : ''
+  return { title: title.replace(/\.$/, ''), more: `${own}${more}`.trim() }
 }
 
-const capital = (text: string) => text[0].toUpperCase() + text.slice(1)
+const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
 /** The figures over all matrices, as pairs of what and how much. */
 export function totalFigures(result: InspectResult): (readonly [string, string])[] {
   const { totals, subject, matrices } = result
   const wasted = matrices.reduce((sum, { adapter }) => sum + (adapter?.wasted ?? 0), 0)
   return [
-    [PLURAL[subject], String(totals.matrices)],
+    [countedSubjects(totals.matrices, subject).replace(/^\S+ /, ''), grouped(totals.matrices)],
     [subject === 'adapter' ? 'entries of B·A' : 'parameters', magnitude(totals.elements)],
     ['stored', bytes(totals.bytes)],
     [subject === 'delta' ? '‖change‖_F' : '‖·‖_F', short(totals.frobenius, 4)],

@@ -31,6 +31,7 @@ ${definitions(result)}
 
 function top(result: InspectResult): string {
   const { source, recommended } = result
+  const { title, more } = headline(result)
   const base = source.base === undefined ? '' : ` compared with <bdi>${safe(source.base)}</bdi>`
   const figures = totalFigures(result).map(
     ([what, how]) => `<div><dt>${what}</dt><dd>${safe(how)}</dd></div>`,
@@ -39,7 +40,8 @@ function top(result: InspectResult): string {
     recommended &&
     `<div class="advice"><dt>recommended rank</dt><dd>${grouped(recommended.rank)}</dd><dd class="reason">${safe(recommended.reason)}</dd></div>`
   return `<div class="bar"><p class="brand">lora-svd <span>inspect</span></p><button type="button" id="theme" hidden>Theme</button></div>
-<h1>${safe(headline(result)).replace(/(not )?low-rank/g, '<span>$&</span>')}</h1>
+<h1>${safe(title).replace(/(not |partly )?low-rank/g, '<span>$&</span>')}</h1>
+${more === '' ? '' : `<p class="more">${safe(more)}</p>`}
 <p class="source"><bdi>${safe(source.path)}</bdi>${base}</p>
 <dl class="figures">${figures.join('')}${advice ?? ''}</dl>`
 }

@@ -68,6 +68,7 @@ export const atRank = (column: RankColumn, rank: () => number): Column => ({
 const VERDICTS = {
   zero: 'zero',
   'low-rank': 'low-rank',
+  'partly-low-rank': 'partly low-rank',
   'not-low-rank': 'not low-rank',
   unrelated: 'unrelated',
   'below-rounding': 'below rounding',

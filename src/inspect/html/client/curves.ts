@@ -7,6 +7,8 @@ import type { Item } from './model.ts'
 
 /** Singular values so far below the largest are rounding, and no reason to stretch the axis. */
 const LEAST_SHOWN = 1e-8
+/** A noise floor lower than this, in pixels, is the axis. */
+const LEAST_HEIGHT = 3
 /** How many steps the band of what isn't computed is drawn in. */
 const BAND_STEPS = 24
 
@@ -41,7 +43,7 @@ export const spectraSpec: ChartSpec = {
   extra({ matrix }, frame) {
     const { noise } = matrix
     const at = noise && noise.floor > 0 ? frame.y.at(noise.floor) : Number.NaN
-    if (!(at > frame.top && at < frame.bottom)) return []
+    if (!(at > frame.top && at < frame.bottom - LEAST_HEIGHT)) return []
     return [
       svg('line', { class: 'floor', x1: frame.left, x2: frame.right, y1: at, y2: at }),
       svg('text', { class: 'floor-label', x: frame.left + 6, y: at - 5 }, `noise floor of ${matrix.dtype}`),

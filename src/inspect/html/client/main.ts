@@ -17,6 +17,10 @@ const FIRST_RANK = 16
 themeButton(byId('theme'))
 const data = JSON.parse(byId('data').textContent ?? '') as ReportData
 if (data.matrices.length > 0) show(modelOf(data))
+// paper has nothing to unfold
+window.addEventListener('beforeprint', () => {
+  for (const details of document.querySelectorAll('details')) details.open = true
+})
 
 function show(model: Model): void {
   const store = createStore(Math.min(data.recommended ?? FIRST_RANK, model.maxRank), tellingThree(model))
