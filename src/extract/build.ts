@@ -1,13 +1,12 @@
 import { readdir, stat } from 'node:fs/promises'
 import { adapterOf } from '../adapter/adapter.ts'
 import { modelCard } from '../adapter/write/card.ts'
-import { planAdapter } from '../adapter/write/plan.ts'
-import type { AdapterPlan, PeftModule, PlannedModule } from '../adapter/write/types.ts'
+import type { PlannedModule } from '../adapter/write/types.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
-import { badInput } from '../errors.ts'
 import { leadingColumns } from '../matrix/matrix.ts'
 import { balancedFactors, type Factors, factorsOf } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
+import { planOf } from './adapter-plan.ts'
 import { writeAdapter, writeText } from './assemble.ts'
 import { CARD_FILE, cardFigures, configFacts } from './card.ts'
 import type { Surroundings } from './decompose.ts'
@@ -62,24 +61,6 @@ export async function buildAdapter(
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,
   }
-}
-
-/** The adapter's plan for the ranks that were chosen: of a stack of experts the largest. */
-export function planOf(
-  { layers, base, traits, saved, dtype }: ExtractionPlan,
-  { layout }: ExtractOptions,
-  { ranks }: Pick<Chosen, 'ranks'>,
-): AdapterPlan {
-  const ofModules = new Map<PeftModule, number>()
-  for (const [i, { module }] of layers.entries()) {
-    ofModules.set(module, Math.max(ranks[i], ofModules.get(module) ?? 0))
-  }
-  if (ranks.every((rank) => rank === 0)) {
-    throw badInput(
-      'nothing stands above the rounding of the stored dtypes: there is no adapter to write; the change may be nothing but rounding',
-    )
-  }
-  return planAdapter({ ranks: ofModules, layout, dtype, base: base.tensors, traits, saved })
 }
 
 /** The factors of a module, one pair for each of its matrices, each cut to its own rank. */

@@ -1,10 +1,7 @@
-import { modelCard } from '../adapter/write/card.ts'
 import { elementsPerRank } from '../adapter/write/module.ts'
-import { adapterSize } from '../adapter/write/size.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
 import { withinLimits } from '../rank/rules.ts'
-import { planOf } from './build.ts'
-import { cardFigures, configFacts } from './card.ts'
+import { adapterBytes } from './adapter-plan.ts'
 import type { ExtractOptions } from './options.ts'
 import { freeBytes } from './output-folder.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -38,23 +35,6 @@ export function leastBytes(plan: ExtractionPlan, options: ExtractOptions): numbe
 
 const wholeBytes = ({ saved, tuned }: ExtractionPlan) =>
   saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: tuned.tensors.get(name)!.bytes }))
-
-/** The exact size of the adapter that these ranks make. */
-export function adapterBytes(
-  plan: ExtractionPlan,
-  options: ExtractOptions,
-  ranks: readonly number[],
-): number {
-  const adapterPlan = planOf(plan, options, { ranks })
-  const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
-  return adapterSize(
-    adapterPlan,
-    plan.tuned.tensors,
-    plan.traits,
-    configFacts(plan, options, adapterPlan),
-    card,
-  ).total
-}
 
 /** All that can be said before anything is computed. */
 export async function preview(plan: ExtractionPlan, options: ExtractOptions): Promise<ExtractPreview> {
