@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 """Writes test/fixtures/factor: matrices as NumPy saves them, with what NumPy's SVD says of them in expected.json, and
-test/fixtures/digits-llama: the fine-tuned checkpoint of a small Llama, with the singular values of a few of its weights.
-Run from the repository root: /usr/bin/python3 scripts/golden-factor.py FOLDER (NumPy 1.24), FOLDER holding that model's
-tuned/model.safetensors and reference.json.
+test/fixtures/digits-llama: a small Llama before and after fine-tuning, with what NumPy's SVD says of every weight and its change.
+Run from the repository root: /usr/bin/python3 scripts/golden-factor.py FOLDER (NumPy 1.24), FOLDER holding that model.
 """
 
 import json
@@ -14,10 +13,19 @@ import numpy as np
 
 OUT = "test/fixtures/factor"
 LLAMA = "test/fixtures/digits-llama"
-TENSORS = ["lm_head.weight", "model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight"]
+LLAMA_FILES = [
+    "base/config.json",
+    "base/model.safetensors",
+    "tuned/config.json",
+    "tuned/model.safetensors",
+    "tuned-bf16-sharded/config.json",
+    "tuned-bf16-sharded/model-00001-of-00002.safetensors",
+    "tuned-bf16-sharded/model-00002-of-00002.safetensors",
+    "tuned-bf16-sharded/model.safetensors.index.json",
+    "reference.json",
+]
 
 os.makedirs(OUT, exist_ok=True)
-os.makedirs(f"{LLAMA}/tuned", exist_ok=True)
 random = np.random.default_rng(0)
 
 
@@ -63,8 +71,6 @@ with open(f"{OUT}/expected.json", "w") as f:
     json.dump(expected, f)
 
 source = sys.argv[1]
-shutil.copyfile(f"{source}/tuned/model.safetensors", f"{LLAMA}/tuned/model.safetensors")
-with open(f"{source}/reference.json") as f:
-    tensors = json.load(f)["tensors"]
-with open(f"{LLAMA}/reference.json", "w") as f:
-    json.dump({"tensors": {name: tensors[name] for name in TENSORS}}, f)
+for name in LLAMA_FILES:
+    os.makedirs(os.path.dirname(f"{LLAMA}/{name}"), exist_ok=True)
+    shutil.copyfile(f"{source}/{name}", f"{LLAMA}/{name}")

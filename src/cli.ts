@@ -1,11 +1,13 @@
 import { Command, CommanderError, Help, Option } from 'commander'
 import { addDemo } from './commands/demo.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addExtract } from './commands/extract.ts'
 import { addFactor } from './commands/factor.ts'
 import { helpTopics } from './commands/help-topics.ts'
 import { addInspect } from './commands/inspect.ts'
 import { common } from './commands/options.ts'
 import type { Run } from './commands/run.ts'
+import { addVerify } from './commands/verify.ts'
 import { badUsage, ExitCode } from './errors.ts'
 import { reportError } from './report/error.ts'
 import { processTerminal, type Terminal } from './terminal/terminal.ts'
@@ -79,6 +81,8 @@ export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: stri
   for (const option of common.colour()) program.addOption(option)
   addDemo(program, run)
   addInspect(program, run)
+  addExtract(program, run)
+  addVerify(program, run)
   addFactor(program, run)
   addDoctor(program, run)
   for (const command of program.commands) addCommonOptions(command)

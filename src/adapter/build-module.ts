@@ -1,7 +1,7 @@
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
-import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
+import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { configAlpha, configRank, loraScale, type PeftConfig } from './peft-config.ts'
 import { elementCount } from './read-stored.ts'
 import type { AdapterFormat, AdapterModule, ModuleLayout } from './types.ts'
@@ -147,7 +147,7 @@ function checkedRows(
   isEmbedding: boolean,
 ): number {
   for (const tensor of mid === undefined ? [A, B] : [A, B, mid]) {
-    if (floatDtypeOf(tensor.dtype) === undefined) {
+    if (readableFloatOf(tensor.dtype) === undefined) {
       throw refusal(context, [tensor], `is stored as ${tensor.dtype}; a factor is made of floats`)
     }
     if (tensor.shape.length < 2 || tensor.shape.length > 5 || elementCount(tensor) === 0) {

@@ -5,6 +5,7 @@ import { decodeIntegers } from '../formats/dtype.ts'
 import { quoted } from '../formats/quote.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
+import { addTo } from './group.ts'
 
 /**
  * The float entries [start, end) of a tensor in row-major order, all of them by default: f64 as float64, others widened
@@ -24,12 +25,24 @@ export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(t
   return withBytes(source, name, async (read) => decodeStored(await read(start * size, end * size), float))
 }
 
-/** The single number of each tensor, float or integer, as `.alpha` is stored. */
+/** The single number of each tensor, float or integer, as `.alpha` is stored; each file is opened once. */
 export async function readScalars(tensors: readonly StoredTensor[]): Promise<Map<string, number>> {
   const values = new Map<string, number>()
+  const byFile = new Map<string, { tensor: StoredTensor; begin: number; end: number }[]>()
   for (const tensor of tensors) {
     assertBytes(tensor)
-    values.set(tensor.name, scalar(tensor, await readBytes(tensor)))
+    const { source, name } = tensor
+    if (source.kind === 'range') addTo(byFile, source.file, { tensor, begin: source.begin, end: source.end })
+    else values.set(name, scalar(tensor, await readBytes(tensor)))
+  }
+  for (const [file, ranges] of byFile) {
+    const last = ranges.reduce((a, b) => (b.end > a.end ? b : a))
+    const whole = { kind: 'range', file, begin: 0, end: last.end } as const
+    await withBytes(whole, last.tensor.name, async (read) => {
+      for (const { tensor, begin, end } of ranges) {
+        values.set(tensor.name, scalar(tensor, await read(begin, end)))
+      }
+    })
   }
   return values
 }

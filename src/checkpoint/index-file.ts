@@ -65,9 +65,7 @@ function readWeightMap(json: JsonReader): Map<string, string> {
     if (shardOf.has(tensor)) json.fail(`the tensor ${quoted(tensor)} comes twice`)
     const shard = json.string()
     if (!isPlainName(shard)) {
-      json.fail(
-        `the shard ${quoted(shard)} of tensor ${quoted(tensor)} is no plain file name; all shards lie beside the index`,
-      )
+      json.fail(`the shard ${quoted(shard)} of tensor ${quoted(tensor)} is no plain file name`)
     }
     shardOf.set(tensor, shard)
   })

@@ -6,11 +6,12 @@ import type { FloatDtype } from '../formats/dtype.ts'
 import { decodeFloats, encodeFloats, isHalf } from '../formats/dtype.ts'
 import { quoted } from '../formats/quote.ts'
 import type { JobContext } from '../jobs/types.ts'
-import { type Matrix, zeros } from '../matrix/matrix.ts'
+import { type HalfMatrix, type Matrix, zeros } from '../matrix/matrix.ts'
 import type { NonFiniteEntries } from '../matrix/non-finite.ts'
 import { subtract } from '../matrix/subtract.ts'
 import { epsilonOf } from '../rank/measures.ts'
-import type { RankRule } from '../rank/rules.ts'
+import { isRounded, noiseFloor } from '../rank/noise-floor.ts'
+import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { balancedFactors } from '../svd/factors.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
@@ -63,17 +64,20 @@ export function bytesOf({ pair: { base, tuned }, ask }: LayerJob): number {
 export async function extractLayer(job: LayerJob, context: JobContext): Promise<LayerResult> {
   const start = performance.now()
   const { pair, ask } = job
-  const difference = subtract(await readWeight(pair.tuned), await readWeight(pair.base))
+  const [tuned, base] = [await readWeight(pair.tuned), await readWeight(pair.base)]
+  const difference = subtract(tuned, base)
   refuseNonFinite(pair.name, job.tunedPath, difference.nonFinite.tuned)
   refuseNonFinite(pair.name, job.basePath, difference.nonFinite.base)
   const { delta, frobenius } = difference
   const engine = await context.engine(flopsOf(job))
-  const found = frobenius.delta === 0 ? undefined : decompose(delta, job, engine)
+  const floor = ask.rule.kind === 'noise-floor' ? floorOf(pair, base, tuned) : undefined
+  const found = frobenius.delta === 0 ? undefined : decompose(delta, job, floor, engine)
   return {
     name: pair.name,
     asked: ask,
     ...(found === undefined ? nothing(delta) : tripletsOf(delta, found)),
     baseFrobenius: frobenius.base,
+    ...(floor !== undefined && { noiseFloor: floor }),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
@@ -90,10 +94,20 @@ function refuseNonFinite(name: string, path: string, found: NonFiniteEntries | u
   )
 }
 
-function decompose(delta: Matrix, job: LayerJob, engine: Engine): TruncatedSvd {
+/** Integers aren't rounded, so that nothing of their change is noise. */
+function floorOf(
+  { base, tuned }: MatrixPair,
+  ofBase: Matrix | HalfMatrix,
+  ofTuned: Matrix | HalfMatrix,
+): number {
+  if (!isRounded(base.dtype) || !isRounded(tuned.dtype)) return 0
+  return noiseFloor({ matrix: ofBase, dtype: base.dtype }, { matrix: ofTuned, dtype: tuned.dtype }).floor
+}
+
+function decompose(delta: Matrix, job: LayerJob, floor: number | undefined, engine: Engine): TruncatedSvd {
   const { ask, certify, seed, pair, dtype } = job
-  const { rule, limits } = ask
-  if (rule.kind === 'noise-floor') throw new Error('not yet')
+  const { rule, limits } =
+    floor === undefined ? (ask as { rule: RankRule; limits: RankLimits }) : aboveFloor(ask, floor)
   const truncate = (rule: RankRule, ranks = limits) =>
     truncatedSvd(delta, rule, { engine, limits: ranks, name: pair.name, seed, certify })
   const found = truncate(rule)
@@ -111,6 +125,12 @@ function decompose(delta: Matrix, job: LayerJob, engine: Engine): TruncatedSvd {
   // where no rank within reach makes up for the rounding, more of them would only be waste
   return found
 }
+
+/** Nothing need stand above the floor. */
+const aboveFloor = ({ limits }: LayerAsk, floor: number) => ({
+  rule: { kind: 'noise-floor' as const, floor },
+  limits: { minRank: 0, ...limits },
+})
 
 /** The relative error that a rule allows. */
 export function errorAllowed(rule: LayerAsk['rule']): number {

@@ -104,8 +104,14 @@ async function identify(folder: string, identity: RunIdentity): Promise<number> 
       file: folder,
     })
   }
-  return (await readdir(folder)).filter((name) => LAYER_FILE.test(name)).length
+  return countLayers(folder)
 }
+
+/** How many layers an unfinished run of `output` has done. */
+export const countDone = (output: string) => countLayers(runFolderOf(output)).catch(() => 0)
+
+const countLayers = async (folder: string) =>
+  (await readdir(folder)).filter((name) => LAYER_FILE.test(name)).length
 
 const LAYER_FILE = /^layer-\d+-1\.safetensors$/
 

@@ -106,6 +106,7 @@ function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): v
 function holds(rule: RankRule, relativeError: number): boolean {
   switch (rule.kind) {
     case 'rank':
+    case 'noise-floor':
       return true
     case 'energy':
       return 1 - relativeError ** 2 >= rule.energy

@@ -22,7 +22,7 @@ export function inspectDocument(result: InspectResult) {
       bytes,
       relativeError: interval(relativeError),
     })),
-    ...(recommended && { recommended }),
+    ...(recommended && { recommended: { ...recommended, rank: recommended.rank ?? null } }),
     verdict: modelVerdict(result),
     warnings: result.warnings,
     engine: result.engine,

@@ -1,8 +1,10 @@
 import type { LoaderScale } from '../adapter/types.ts'
 import type { Skipped } from '../checkpoint/types.ts'
+import type { RankAdvice } from '../spectrum/costs.ts'
 import type { IntegerRange, RankCost, Spectrum } from '../spectrum/types.ts'
 
 export type { LoaderScale } from '../adapter/types.ts'
+export type { RankAdvice } from '../spectrum/costs.ts'
 export type { RankCost } from '../spectrum/types.ts'
 
 /** The shares of ‖A‖_F² whose ranks a report gives. */
@@ -103,7 +105,8 @@ export interface InspectResult {
     readonly relativeChange?: number
   }
   readonly costs: readonly RankCost[]
-  readonly recommended?: { readonly rank: number; readonly reason: string }
+  /** One rank for all matrices, and why; no rank where none is both small and good. */
+  readonly recommended?: RankAdvice
   /** What a user should know, such as loaders that scale an adapter differently. */
   readonly warnings: readonly string[]
   readonly engine: string

@@ -1,6 +1,6 @@
 import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
-import { rankCosts } from '../spectrum/costs.ts'
+import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
 import {
   effectiveRankOf,
   energyRanks,
@@ -57,6 +57,7 @@ export function summary(
     skipped: opened.skipped,
     totals: totalsOf(all),
     costs: rankCosts(costed, TABULATED_RANKS),
+    ...(all.length > 0 && { recommended: recommendedRank(costed) }),
     warnings: opened.warnings,
     engine: [...new Set(seen.map(({ finding }) => finding.engine))].sort().join(' + ') || 'none',
     seconds,

@@ -7,6 +7,7 @@ import { widenHalf } from '../matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { type NonFiniteEntries, nonFiniteEntries } from '../matrix/non-finite.ts'
 import { subtract } from '../matrix/subtract.ts'
+import { isRounded, noiseFloor } from '../rank/noise-floor.ts'
 import { spectrumOf, spectrumOfFactors } from '../spectrum/spectrum-of.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import type { Extent } from './plan.ts'
@@ -47,6 +48,21 @@ export async function inspectMatrix(job: InspectJob, context: JobContext): Promi
     case 'adapter':
       return inspectProduct(subject, job, context)
   }
+}
+
+/** The noise floor of a pair stored in floats; integers aren't rounded. */
+function noiseOfPair(
+  base: WeightMatrix,
+  B: Matrix | HalfMatrix,
+  tuned: WeightMatrix,
+  T: Matrix | HalfMatrix,
+) {
+  if (!isRounded(base.dtype) || !isRounded(tuned.dtype)) return undefined
+  const { floor, changedShare, isSubUlp } = noiseFloor(
+    { matrix: B, dtype: base.dtype },
+    { matrix: T, dtype: tuned.dtype },
+  )
+  return { floor, changedShare, isSubUlp }
 }
 
 /** The flops of a job, in the measure by which engines are chosen. */
@@ -109,7 +125,13 @@ async function inspectDelta(
   ]
   if (entries.length > 0) return { kind: 'not-finite', entries }
   if (changed === 0) return { kind: 'equal' }
-  return { kind: 'spectrum', ...(await spectrum(delta, job, context)), baseFrobenius: frobenius.base }
+  const noise = noiseOfPair(base, B, tuned, T)
+  return {
+    kind: 'spectrum',
+    ...(await spectrum(delta, job, context)),
+    baseFrobenius: frobenius.base,
+    ...(noise !== undefined && { noise }),
+  }
 }
 
 async function inspectProduct(

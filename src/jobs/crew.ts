@@ -98,10 +98,11 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
   }
 
   function start(index: number, job: unknown, bytes: number, room: number): void {
-    const waiting = idle()
     // one that holds more than its share, and than this job needs, would keep others from starting
     const most = Math.max(bytes, memory / allotment.length)
-    const fitting = waiting.find(({ held }) => held <= most && Math.max(held, bytes) <= room)
+    for (const member of idle()) if (member.held > most) dismiss(member)
+    const waiting = idle()
+    const fitting = waiting.find(({ held }) => Math.max(held, bytes) <= room)
     let rest = room - Math.max(fitting?.held ?? 0, bytes)
     // those that hold the least stay; where none fits, all go
     for (const other of waiting.filter((other) => other !== fitting).reverse()) {

@@ -27,14 +27,16 @@ const AHEAD_PER_WORKER = 8
  */
 export async function* runJobs<J, R>(jobs: readonly J[], options: JobOptions<J, R>): AsyncGenerator<R, void> {
   options.signal?.throwIfAborted()
-  const sizes = jobs.map((job) => ({ flops: options.flopsOf(job), bytes: options.bytesOf(job) }))
+  const sizeOf = (job: J) => ({ flops: options.flopsOf(job), bytes: options.bytesOf(job) })
+  const sizes = jobs.map(sizeOf)
+  const planned = options.planFor?.map(sizeOf) ?? sizes
   const notice = eachOnce(options.notice)
-  if (sizes.reduce((sum, { flops }) => sum + flops, 0) <= IN_PROCESS_UP_TO) {
+  if (planned.reduce((sum, { flops }) => sum + flops, 0) <= IN_PROCESS_UP_TO) {
     yield* runInProcess(jobs, { ...options, notice })
     return
   }
-  const isEngineShared = await isLapackUsed(sizes, options, notice)
-  const allotment = allot(sizes, { ...options, isEngineShared })
+  const isEngineShared = await isLapackUsed(planned, options, notice)
+  const allotment = allot(planned, { ...options, isEngineShared })
   yield* runInWorkers(jobs, sizes, allotment, { ...options, notice })
 }
 

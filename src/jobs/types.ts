@@ -22,6 +22,11 @@ export type Work<J, R> = (job: J, context: JobContext) => R | Promise<R>
 export type JobLoaders = Readonly<Record<string, () => Promise<Work<never, unknown>>>>
 
 export interface JobOptions<J, R> {
+  /**
+   * All jobs of a run of which these are the rest: workers and their threads are planned for those, so that bits which depend on
+   * threads don't depend on where the run was cut. The jobs themselves when left out.
+   */
+  readonly planFor?: readonly J[]
   /** By which a worker finds `work`: a key of the table in job-worker.ts. */
   readonly kind: string
   /** What a worker does for a job of this kind; used where workers aren't worth their start. */

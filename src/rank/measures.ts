@@ -13,8 +13,12 @@ export function rankTolerance(S: Float64Array, rows: number, columns: number, ep
 
 /** The numerical rank: how many singular values exceed `rankTolerance`. */
 export function numericalRank(S: Float64Array, rows: number, columns: number, epsilon: number): number {
-  const tolerance = rankTolerance(S, rows, columns, epsilon)
-  return S.reduce((count, s) => count + (s > tolerance ? 1 : 0), 0)
+  return rankAboveFloor(S, rankTolerance(S, rows, columns, epsilon))
+}
+
+/** How many singular values exceed `floor`. */
+export function rankAboveFloor(S: Float64Array, floor: number): number {
+  return S.reduce((count, s) => count + (s > floor ? 1 : 0), 0)
 }
 
 /** ‖A‖_F² / ‖A‖₂². */

@@ -9,6 +9,8 @@ export interface PartialSpectrum {
   readonly theta: Float64Array
   /** At least Σ_{i≤r} (σ_i² − θ_i), r ≤ θ's length. */
   excess(r: number): number
+  /** At least σ_{r+1}², r ≤ θ's length; only a noise floor asks for it. */
+  beyond?(r: number): number
   /** How far ‖A‖_F² − Σθ may be off by rounding. */
   readonly rounding: number
 }
@@ -33,6 +35,8 @@ function ruleRange(rule: RankRule, known: PartialSpectrum): [least: number, most
       return tailRange(known, 1 - rule.energy)
     case 'error':
       return tailRange(known, rule.error * rule.error)
+    case 'noise-floor':
+      return floorRange(known, rule.floor * rule.floor)
   }
 }
 
@@ -51,4 +55,15 @@ function tailRange(known: PartialSpectrum, share: number): [least: number, most:
   let least = certain < 0 ? last + 1 : last
   while (least > 0 && tails[least - 1] - rounding - known.excess(least - 1) <= target) least--
   return [Math.min(least, order), certain < 0 ? order : certain]
+}
+
+/** Values whose lower bound exceeds the floor are above it; the first that certainly doesn't ends them. */
+function floorRange(known: PartialSpectrum, square: number): [least: number, most: number] {
+  const { order, theta, rounding } = known
+  const least = theta.findIndex((value) => value - rounding <= square)
+  const shown = least < 0 ? theta.length : least
+  for (let r = shown; r <= theta.length; r++) {
+    if (r === order || (known.beyond !== undefined && known.beyond(r) <= square)) return [shown, r]
+  }
+  return [shown, order]
 }

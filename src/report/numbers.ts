@@ -21,6 +21,10 @@ export function percent(share: number): string {
   return `${rounded} %`
 }
 
+/** Percentages that stay true as bounds once they are rounded. */
+export const percentUp = (share: number) => percent(Math.min(1, Math.ceil(share * 1000) / 1000))
+export const percentDown = (share: number) => percent(Math.floor(share * 1000) / 1000)
+
 export function shape(rows: number, columns: number): string {
   return `${grouped(rows)} × ${grouped(columns)}`
 }

@@ -4,7 +4,14 @@
  * t(r) = Σ_{i>r} σ_i² lies in [1 − c(r) − x(r), 1 − c(r)] for r ≤ L. Beyond, each value is at most `next`, and values
  * fall, so that the last n − r of n − L hold at most their share: (r − L)·next² ≥ t(L) − t(r), t(r) ≤ t(L)·(n − r)/(n − L).
  */
-import { effectiveRank, energyRank, numericalRank, optimalError, stableRank } from '../rank/measures.ts'
+import {
+  effectiveRank,
+  energyRank,
+  numericalRank,
+  optimalError,
+  rankAboveFloor,
+  stableRank,
+} from '../rank/measures.ts'
 import type { IntegerRange, Interval, Rounding, Spectrum } from './types.ts'
 
 /** Rounding of sums of squares in float64, in epsilons times the root of the longer side. */
@@ -57,10 +64,9 @@ export function effectiveRankOf(s: Spectrum): number | undefined {
 
 /** How many singular values exceed `floor`, an absolute value ≥ 0. */
 export function rankAbove(s: Spectrum, floor: number): IntegerRange {
-  const countAbove = (limit: number) =>
-    s.singularValues.reduce((count, value) => count + (value > limit ? 1 : 0), 0)
-  if (s.complete) return exactly(countAbove(floor))
-  const shown = countAbove(floor + roundingOf(s).value * s.frobenius)
+  const { singularValues: S, frobenius } = s
+  if (s.complete) return exactly(rankAboveFloor(S, floor))
+  const shown = rankAboveFloor(S, floor + roundingOf(s).value * frobenius)
   return { atLeast: Math.max(shown, countByEnergy(s, floor)), atMost: mostAbove(s, floor) }
 }
 
@@ -141,7 +147,7 @@ function upperOf(s: Spectrum, i: number): number {
 const exactly = (rank: number): IntegerRange => ({ atLeast: rank, atMost: rank })
 
 /** The least r in 0 … most with `holds`, which is false below it and true from it on; `most` where none has. */
-function leastWhere(most: number, holds: (r: number) => boolean): number {
+export function leastWhere(most: number, holds: (r: number) => boolean): number {
   let low = 0
   let high = most
   while (low < high) {

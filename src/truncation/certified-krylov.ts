@@ -162,8 +162,8 @@ function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: Vi
   const { theta } = view.pairs
   const total = A.frobenius * A.frobenius
   // The complement of the basis reaches about as far up as the half of its Ritz values that has not converged.
-  const { excess } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.rounding)
-  const known = { order: A.short, total, theta, excess, rounding: 0 }
+  const { excess, next } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.rounding)
+  const known = { order: A.short, total, theta, excess, beyond: next, rounding: 0 }
   const { least, most: rank } = rankRange(rule, limits, known)
   const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
   const isShown = rank + OVERSAMPLING <= theta.length
@@ -184,10 +184,13 @@ export function largestRank(cap: number): number {
 function isHopeless(A: Operator, { rule, limits, cap }: TruncationPlan, { pairs }: View): boolean {
   const { theta } = pairs
   const reach = Math.max(0, largestRank(cap))
-  const hopeful = Float64Array.from({ length: reach }, (_, i) => theta[Math.min(i, theta.length >> 2)])
+  const hopeful =
+    rule.kind === 'noise-floor'
+      ? theta
+      : Float64Array.from({ length: reach }, (_, i) => theta[Math.min(i, theta.length >> 2)])
   const total = A.frobenius * A.frobenius
   const known = { order: A.short, total, theta: hopeful, excess: () => 0, rounding: 0 }
-  return rankRange(rule, limits, known).most > reach
+  return rankRange(rule, limits, known).least > reach
 }
 
 /** The iteration in float64, from what float32 has found. */

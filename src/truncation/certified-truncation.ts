@@ -10,7 +10,7 @@ import {
   type Rounding,
 } from './certificate.ts'
 import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
-import { type Arithmetic, columnRange, scaleColumns } from './columns.ts'
+import { type Arithmetic, columnRange, inArithmetic, scaleColumns } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import { type Draw, normalColumns, uniformColumns } from './draws.ts'
 import { type KrylovBasis, leadingRitzVectors, type RitzPairs } from './krylov.ts'
@@ -174,12 +174,13 @@ function conclude(
   const total = A.frobenius * A.frobenius
   const rounding = SUM_EPSILONS * EPSILON.f64 * Math.sqrt(A.long) * total
   const theta = S.map((s) => s * s)
-  const known = { order: A.short, total, theta, excess: proof.bound.excess, rounding }
+  const { excess, beyond } = proof.bound
+  const known = { order: A.short, total, theta, excess, beyond, rounding }
   const { least, most: rank } = rankRange(plan.rule, plan.limits, known)
   if (least !== rank || rank > S.length) return undefined
   const tail = tailOf(rank)
   const optimalError = {
-    atLeast: Math.sqrt(Math.max(0, tail.atLeast - proof.bound.excess(rank))) / A.frobenius,
+    atLeast: Math.sqrt(Math.max(0, tail.atLeast - excess(rank))) / A.frobenius,
     atMost: Math.sqrt(tail.atMost) / A.frobenius,
   }
   const belowRounding = optimalError.atMost <= FLOOR_EPSILONS * EPSILON[A.precision]
@@ -191,11 +192,20 @@ function conclude(
 function* proofs(
   A: Operator,
   plan: TruncationPlan,
-  { arithmetic, basis, pairs, norms, rounding }: View,
+  view: View,
   attempt: number,
   widened: () => Matrix,
 ): Generator<Proof, void, void> {
-  const boundFor = (mu: number) => excessBound(pairs, norms, mu, rounding)
+  const { arithmetic, pairs, norms, rounding } = view
+  const deflated = deflatedBy(A, plan, view)
+  // `most` bounds what is orthogonal to the deflated vectors, `mu` what is so to the whole basis.
+  const boundFor = (mu: number, most = Number.POSITIVE_INFINITY): ExcessBound => {
+    const bound = excessBound(pairs, norms, mu, rounding)
+    return {
+      ...bound,
+      beyond: (r) => (r < deflated.columns ? bound.beyond(r) : Math.min(bound.beyond(r), most)),
+    }
+  }
   const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
   yield { bound: boundFor(leftover), kind: 'deterministic' }
 
@@ -205,20 +215,35 @@ function* proofs(
   const isStrict = plan.certify === 'strict'
   let steps = 0
   let largest = 0
-  for (const { xi, mu } of complementBounds(plan.engine, A, basis.V, draw, failure, rounding.product)) {
+  for (const { xi, mu } of complementBounds(plan.engine, A, deflated, draw, failure, rounding.product)) {
     largest = xi
     if (!isStrict)
-      yield { bound: boundFor(Math.min(mu, leftover)), kind: 'probabilistic', best: boundFor(xi) }
+      yield {
+        bound: boundFor(Math.min(mu, leftover), mu),
+        kind: 'probabilistic',
+        best: boundFor(xi, xi),
+      }
     if (++steps >= (isStrict ? STRICT_PROBE_STEPS : MOST_PROBE_STEPS)) break
   }
-  if (isStrict) yield* strictProofs(A, plan, basis, largest, boundFor, widened)
+  if (isStrict) yield* strictProofs(A, plan, deflated, largest, (mu) => boundFor(mu, mu), widened)
+}
+
+/**
+ * What the bounds are orthogonal to: the basis, or for a noise floor only the vectors of the values above it. Then the bound
+ * is one on every other value, which the basis with its residuals leaves open where a bulk of values lies below the floor.
+ */
+function deflatedBy(A: Operator, plan: TruncationPlan, view: View): Matrix {
+  const { rule } = plan
+  if (rule.kind !== 'noise-floor') return view.basis.V
+  const above = view.pairs.theta.filter((value) => value > rule.floor ** 2).length
+  return inArithmetic(ritzVectors(A, plan, view, above), view.arithmetic)
 }
 
 /** Cholesky factorizations that prove what the probe made likely. */
 function* strictProofs(
   A: Operator,
   { engine }: TruncationPlan,
-  { V }: KrylovBasis,
+  V: Matrix,
   xi: number,
   boundFor: (mu: number) => ExcessBound,
   widened: () => Matrix,

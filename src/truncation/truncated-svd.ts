@@ -3,6 +3,7 @@ import { widenHalf } from '../matrix/half.ts'
 import { type Float64Matrix, type Matrix, matrix, zeros } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
 import { withinLimits } from '../rank/rules.ts'
+import { timesPowerOfTwo } from '../svd/power-scale.ts'
 import { certifiedKrylov, largestRank } from './certified-krylov.ts'
 import { fullTruncation } from './full-truncation.ts'
 import { shortSideOperator } from './operator.ts'
@@ -38,13 +39,18 @@ export function truncatedSvd(
   const operator = shortSideOperator(engine, A)
   try {
     if (operator.frobenius === 0) return zeroTruncation(A, withinLimits(known, order, limits))
-    const result = certifiedKrylov(operator, plan, wide)
+    const result = certifiedKrylov(operator, { ...plan, rule: scaledRule(rule, -operator.exponent) }, wide)
     const isEnough = certify === 'none' || order > FULL_WHEN_OPEN_ORDER || options.largestShare !== undefined
     if (result?.certificate.closed || (result !== undefined && isEnough)) return result
   } finally {
     operator.release()
   }
   return fullTruncation(wide(), plan)
+}
+
+/** The rule for 2^e · A. */
+function scaledRule(rule: RankRule, e: number): RankRule {
+  return rule.kind === 'noise-floor' ? { ...rule, floor: timesPowerOfTwo(rule.floor, e) } : rule
 }
 
 /** Any orthonormal vectors are singular vectors of a zero matrix. */

@@ -65,6 +65,7 @@ export async function measureAdapter(
   { engine, threads = availableParallelism() }: EngineRequest,
   quiet: boolean,
   terminal: Terminal,
+  signal?: AbortSignal,
 ): Promise<AdapterMeasures> {
   const comparison = await compare(adapter, base, tuned, options)
   const { jobs } = comparison
@@ -88,6 +89,7 @@ export async function measureAdapter(
       notice: noticesTo(terminal, quiet),
       onStart: (index) => progress.begin(jobs[index].pair.name),
       onDone: (index) => progress.step(jobs[index].pair.base.bytes + jobs[index].pair.tuned.bytes),
+      ...(signal !== undefined && { signal }),
     })
     const outcomes: (VerifiedLayer | NotCarried)[] = []
     for await (const measured of results) outcomes.push(outcomeOf(jobs[outcomes.length], measured))

@@ -149,6 +149,21 @@ describe('ΔW is scale·B·A in the base tensor’s own view', () => {
     expect([A.data.constructor, B.data.constructor]).toEqual([type, type])
   })
 
+  test.each<[SafetensorsDtype, number[], number[]]>([
+    // 1, −2, 0.5 as sign, exponent and fraction of each format
+    ['F8_E4M3', [0x38, 0xc0, 0x30], [1, -2, 0.5]],
+    ['F8_E5M2', [0x3c, 0xc0, 0x38], [1, -2, 0.5]],
+  ])('%s factors', async (dtype, bytes, numbers) => {
+    const adapter = await adapterFrom({
+      tensors: {
+        'm.lora_A.weight': { shape: [1, 3], dtype, data: Uint8Array.from(bytes) },
+        'm.lora_B.weight': { shape: [1, 1] },
+      },
+      adapterConfig: { ...LORA, r: 1 },
+    })
+    expect([...(await readFactors(adapter.modules[0])).A.data]).toEqual(numbers)
+  })
+
   test('factors of two types are both given as the wider', async () => {
     const tensors = { ...linear, 'm.lora_B.weight': { shape: [out, rank], dtype: 'F64' as const, data: b } }
     const { A, B } = await readFactors((await adapterFrom({ tensors, adapterConfig: LORA })).modules[0])
@@ -183,9 +198,9 @@ test('a tensor that lies in no safetensors file is refused', async () => {
   expect(error).toMatchObject({ code: 'bad-input', file: 'x.npz' })
 })
 
-test('factors in memory', async () => {
+test('factors read from standard input', async () => {
   const [module] = (await adapterFrom({ tensors: pair('m'), adapterConfig: LORA })).modules
-  const matrix = { rows: 2, columns: 3, data: Float64Array.of(1, 2, 3, 4, 5, 6) }
-  const { A } = await readFactors({ ...module, A: { ...module.A, source: { kind: 'memory', matrix } } })
+  const bytes = new Uint8Array(Float32Array.of(1, 2, 3, 4, 5, 6).buffer)
+  const { A } = await readFactors({ ...module, A: { ...module.A, source: { kind: 'bytes', bytes } } })
   expect([...A.data]).toEqual([1, 2, 3, 4, 5, 6])
 })

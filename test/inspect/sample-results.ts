@@ -7,8 +7,8 @@ import type {
   RankCost,
 } from '../../src/inspect/result.ts'
 import { ENERGY_SHARES, TABULATED_RANKS } from '../../src/inspect/result.ts'
-import { energyKept } from '../../src/inspect/verdict/bounds.ts'
 import { type MatrixFindings, verdictOf } from '../../src/inspect/verdict/verdict.ts'
+import { energyKept } from '../../src/spectrum/low-rank.ts'
 import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../../src/spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../src/spectrum/types.ts'
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { lowExactRankLimit, lowRankLimit } from '../../src/inspect/verdict/bounds.ts'
 import { modelVerdict } from '../../src/inspect/verdict/model.ts'
 import { verdictOf } from '../../src/inspect/verdict/verdict.ts'
 import { sparkline, sparklineDecades } from '../../src/report/sparkline.ts'
+import { lowExactRankLimit, lowRankLimit } from '../../src/spectrum/low-rank.ts'
 import {
   adapterResult,
   bigResult,

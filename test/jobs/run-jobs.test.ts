@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../../src/errors.ts'
 import { runJobs } from '../../src/jobs/run-jobs.ts'
 import type { JobOptions } from '../../src/jobs/types.ts'
+import { generator } from '../engine/support.ts'
 import { type Bundles, bundle } from './bundle.ts'
 import { type Decompose, decompose, type Fail, fail, type Wait, wait } from './test-worker.ts'
 
@@ -133,6 +134,17 @@ describe('memory', () => {
   test('of the jobs that run at once stays within the limit', async () => {
     expect(await peak([30, 30, 30, 90, 30, 30, 30, 30], 100)).toBeLessThanOrEqual(100)
     expect(await peak([40, 40, 40, 40], 1e9)).toBe(160)
+  })
+
+  test('stays within it for jobs of all sizes', { timeout: 20_000 }, async () => {
+    const random = generator(7)
+    const sizes = Array.from({ length: 60 }, () => Math.ceil(100 * Math.abs(random()) ** 4))
+    expect(Math.max(...sizes)).toBeGreaterThan(80)
+    expect(await peak(sizes, 100)).toBeLessThanOrEqual(100)
+  })
+
+  test('that a large job took is given back before small ones start', async () => {
+    expect(await peak([900, ...Array(9).fill(20)], 1000)).toBeLessThanOrEqual(1000)
   })
 
   test('of a single job may exceed it', async () => {

@@ -11,6 +11,7 @@ const rule: fc.Arbitrary<RankRule> = fc.oneof(
   fc.integer({ min: 1, max: 15 }).map((rank) => ({ kind: 'rank' as const, rank })),
   fc.double({ min: 0.01, max: 1, noNaN: true }).map((energy) => ({ kind: 'energy' as const, energy })),
   fc.double({ min: 0, max: 0.99, noNaN: true }).map((error) => ({ kind: 'error' as const, error })),
+  fc.double({ min: 0, max: 11, noNaN: true }).map((floor) => ({ kind: 'noise-floor' as const, floor })),
 )
 
 const limits: fc.Arbitrary<RankLimits> = fc.record(
@@ -41,12 +42,14 @@ test('the range holds what all singular values would choose, however little is k
           for (let i = 0; i < r; i++) sum += S[i] * S[i] - theta[i]
           return looseness * sum
         }
+        const beyond = (r: number) => looseness * (S[r] ?? 0) ** 2
         const total = totalOf(S)
         const range = rankRange(rule, limits, {
           order: S.length,
           total,
           theta,
           excess,
+          ...(losses[11] < 0.5 ? { beyond } : {}),
           rounding: 1e-13 * total,
         })
         const chosen = chooseRank(S, rule, limits)
@@ -73,6 +76,21 @@ test('the range is a point where the leading values are exact and enough', () =>
       expect(rankRange(rule, limits, known)).toEqual({ least: rank, most: rank })
     }),
   )
+})
+
+test('a floor between values is decided by a bound that lies below it, and open without one', () => {
+  const known = {
+    order: 100,
+    total: 100,
+    theta: Float64Array.of(9, 4, 1),
+    excess: () => 0,
+    rounding: 1e-12,
+  }
+  const beyond = (r: number) => [9, 5, 1.5, 1.2][r]
+  const rule = { kind: 'noise-floor', floor: 1.5 } as const
+  expect(rankRange(rule, {}, { ...known, beyond })).toEqual({ least: 2, most: 2 })
+  expect(rankRange(rule, {}, known)).toEqual({ least: 2, most: 100 })
+  expect(rankRange({ ...rule, floor: 0.5 }, {}, { ...known, beyond })).toEqual({ least: 3, most: 100 })
 })
 
 test('a highest rank below what the rule needs decides it early', () => {

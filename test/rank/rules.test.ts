@@ -11,6 +11,10 @@ test.each<[RankRule, number]>([
   [{ kind: 'error', error: 0.999 }, 1],
   [{ kind: 'energy', energy: 0.99 }, 4],
   [{ kind: 'energy', energy: 1 }, 10],
+  [{ kind: 'noise-floor', floor: 0.3 }, 2],
+  [{ kind: 'noise-floor', floor: 0.25 }, 2],
+  [{ kind: 'noise-floor', floor: 0 }, 10],
+  [{ kind: 'noise-floor', floor: 2 }, 1],
 ])('%j of 1, 1/2, 1/4 … is %i', (rule, rank) => {
   expect(chooseRank(S, rule)).toBe(rank)
 })
@@ -29,6 +33,11 @@ test.each([
   [{ minRank: 5, multipleOf: 3 }, 6],
 ])('an error of 0.2 takes 3; with %j %i', (limits, rank) => {
   expect(chooseRank(S, { kind: 'error', error: 0.2 }, limits)).toBe(rank)
+})
+
+test('nothing above the floor is rank 0 where the limits allow it', () => {
+  expect(chooseRank(S, { kind: 'noise-floor', floor: 2 }, { minRank: 0 })).toBe(0)
+  expect(chooseRank(S, { kind: 'noise-floor', floor: 2 }, { minRank: 0, multipleOf: 8 })).toBe(0)
 })
 
 test('a zero matrix has factors too', () => {

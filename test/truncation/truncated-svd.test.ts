@@ -211,6 +211,56 @@ describe('determinism', () => {
   })
 })
 
+describe('a noise floor', () => {
+  const [m, n] = [360, 300]
+  /** Values of `signal` beside noise whose largest singular value is about 1. */
+  const noisy = (signal: readonly number[], scale = 1) => {
+    const noise = gaussian(m, n, 21).data
+    const A = withSpectrum(
+      m,
+      n,
+      Float64Array.from({ length: n }, (_, i) => signal[i] ?? 0),
+      22,
+    ).data
+    return matrix(
+      m,
+      n,
+      A.map((x, i) => scale * (x + noise[i] / (Math.sqrt(m) + Math.sqrt(n)))),
+    )
+  }
+
+  test.each([
+    ['default', 2 ** -70],
+    ['default', 1],
+    ['strict', 1],
+    ['none', 1],
+  ] as const)('keeps what is above it and closes without the full SVD: %s, scale %d', (certify, scale) => {
+    const A = toFloat32(noisy([9, 5, 4, 3, 2, 1.8], scale))
+    const rule = { kind: 'noise-floor', floor: 1.25 * scale } as const
+    const result = truncatedSvd(A, rule, { engine: wasmEngine, certify, goal: 0.1, ...iterate })
+    expect(result).toMatchObject({ rank: 6, method: 'krylov' })
+    expect(result.certificate.closed).toBe(certify !== 'none')
+    if (scale === 1) expectSound(toFloat64(A), result, wasmEngine.svd(toFloat64(A), 'thin'))
+  })
+
+  test('keeps nothing of noise alone where the least rank is 0, else one', () => {
+    const A = toFloat32(noisy([]))
+    const rule = { kind: 'noise-floor', floor: 1.25 } as const
+    for (const minRank of [0, 1]) {
+      for (const options of [{}, iterate]) {
+        const result = truncatedSvd(A, rule, {
+          engine: wasmEngine,
+          limits: { minRank },
+          goal: 0.1,
+          ...options,
+        })
+        expect(result.rank).toBe(minRank)
+        expectSound(toFloat64(A), result, wasmEngine.svd(toFloat64(A), 'thin'))
+      }
+    }
+  })
+})
+
 test('bfloat16 data give what their float32 values give', () => {
   const A = toFloat32(withSpectrum(150, 120, geometric(120, 0.8), 8))
   const half = asBfloat16(A)

@@ -47,7 +47,7 @@ export function reportData(result: InspectResult): ReportData {
     subject: result.subject,
     grid,
     matrices: result.matrices.map((matrix) => matrixData(matrix, grid)),
-    ...(result.recommended && { recommended: result.recommended.rank }),
+    ...(result.recommended?.rank !== undefined && { recommended: result.recommended.rank }),
   }
 }
 

@@ -38,7 +38,7 @@ function top(result: InspectResult): string {
   )
   const advice =
     recommended &&
-    `<div class="advice"><dt>recommended rank</dt><dd>${grouped(recommended.rank)}</dd><dd class="reason">${safe(recommended.reason)}</dd></div>`
+    `<div class="advice"><dt>recommended rank</dt><dd>${recommended.rank === undefined ? 'none' : grouped(recommended.rank)}</dd><dd class="reason">${safe(recommended.reason)}</dd></div>`
   return `<div class="bar"><p class="brand">lora-svd <span>inspect</span></p><button type="button" id="theme" hidden>Theme</button></div>
 <h1>${safe(title).replace(/(not |partly )?low-rank/g, '<span>$&</span>')}</h1>
 ${more === '' ? '' : `<p class="more">${safe(more)}</p>`}

@@ -87,5 +87,7 @@ export function recommendation(
   { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
 ): string | undefined {
   if (recommended === undefined) return undefined
-  return paint.green(wrap(`Recommended: rank ${grouped(recommended.rank)}, ${recommended.reason}.`, columns))
+  const { rank, reason } = recommended
+  if (rank === undefined) return paint.yellow(wrap(reason, columns))
+  return paint.green(wrap(`Recommended: rank ${grouped(rank)}. ${reason}`, columns))
 }

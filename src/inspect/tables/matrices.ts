@@ -1,4 +1,5 @@
 import { counted, printable } from '../../formats/quote.ts'
+import { fittingColumns, GOOD_NAME_WIDTH } from '../../report/fitting-columns.ts'
 import { columnWidths, grid, gridWidth } from '../../report/grid.ts'
 import { namePattern, withoutPattern } from '../../report/names.ts'
 import { sparklineDecades } from '../../report/sparkline.ts'
@@ -7,9 +8,6 @@ import type { Terminal } from '../../terminal/terminal.ts'
 import type { MatrixReport } from '../result.ts'
 import { type CellStyle, COLUMNS, type Column } from './columns.ts'
 
-/** A name is shortened to this before a column is left out for it, and on the narrowest terminals to the second. */
-const GOOD_NAME_WIDTH = 24
-const LEAST_NAME_WIDTH = 12
 /** Blocks of a sparkline where there is little room, and where there is much. */
 const LEAST_SPARK_WIDTH = 10
 const MOST_SPARK_WIDTH = 24
@@ -59,28 +57,6 @@ function widthsOf(columns: readonly Column[], matrices: readonly MatrixReport[],
   )
   return new Map(columns.map((column, at) => [column, widths[at]]))
 }
-
-/** The columns less the least telling ones, until they fit. */
-function fittingColumns(
-  columns: readonly Column[],
-  widths: Map<Column, number>,
-  room: number,
-): readonly Column[] {
-  const shrinkable = Math.max(0, widths.get(columns[0])! - LEAST_NAME_WIDTH)
-  let shown = columns
-  const isTooWide = (spare: number) => gridWidth(shown.map((column) => widths.get(column)!)) - spare > room
-  while (isTooWide(0)) {
-    const least = shown.reduce((a, b) => (b.worth < a.worth ? b : a))
-    // The last columns that speak of rank are worth a shorter name.
-    if (least.worth >= KEPT_BEFORE_NAMES && !isTooWide(shrinkable)) break
-    if (least.worth === Number.POSITIVE_INFINITY) break
-    shown = shown.filter((column) => column !== least)
-  }
-  return shown
-}
-
-/** From this worth on a column stays and the name is shortened instead. */
-const KEPT_BEFORE_NAMES = 12
 
 /** Gives what room is left, or lacking, to the names, then to the spectra. */
 function withRoom(style: CellStyle, longest: number, room: number, hasSpectrum: boolean): CellStyle {

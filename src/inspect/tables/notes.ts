@@ -1,11 +1,9 @@
-import { counted, printable } from '../../formats/quote.ts'
+import { printable } from '../../formats/quote.ts'
 import { grouped } from '../../report/numbers.ts'
 import { wrap } from '../../report/table.ts'
+import { paintLines, someTensors } from '../../report/text.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import type { InspectResult } from '../result.ts'
-
-/** Names listed of many. */
-const LISTED_NAMES = 3
 
 /** What is wrong, what to know, and what was left out, the gravest first. */
 export function notesOf(
@@ -27,7 +25,7 @@ export function notesOf(
       warnings.map((warning) => `Warning: ${printable(warning)}`),
       paint.yellow,
     ),
-    ...lines(unchanged.length === 0 ? [] : [`Equal in both: ${someOf(unchanged)}.`], paint.dim),
+    ...lines(unchanged.length === 0 ? [] : [`Equal in both: ${someTensors(unchanged)}.`], paint.dim),
     ...lines(skippedTexts(skipped), paint.dim),
   ]
 }
@@ -35,18 +33,5 @@ export function notesOf(
 function skippedTexts(skipped: InspectResult['skipped']): string[] {
   const reasons = new Map<string, string[]>()
   for (const { name, reason } of skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), name])
-  return [...reasons].map(([reason, names]) => `Skipped, ${printable(reason)}: ${someOf(names)}.`)
+  return [...reasons].map(([reason, names]) => `Skipped, ${printable(reason)}: ${someTensors(names)}.`)
 }
-
-function someOf(names: readonly string[]): string {
-  const listed = names.slice(0, LISTED_NAMES).map(printable).join(', ')
-  const others = names.length - LISTED_NAMES
-  return `${counted(names.length, 'tensor')} (${listed}${others > 0 ? `, and ${grouped(others)} more` : ''})`
-}
-
-/** Painted line by line: a colour that runs over a line's end colours the margin too. */
-const paintLines = (text: string, colour: (text: string) => string) =>
-  text
-    .split('\n')
-    .map((line) => colour(line))
-    .join('\n')

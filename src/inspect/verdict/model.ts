@@ -1,6 +1,5 @@
-import { grouped, percent } from '../../report/numbers.ts'
+import { grouped, percent, percentDown, percentUp } from '../../report/numbers.ts'
 import type { InspectResult, RankCost, VerdictKind } from '../result.ts'
-import { percentDown, percentUp } from './verdict.ts'
 
 /** What the matrices are called. */
 export const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const

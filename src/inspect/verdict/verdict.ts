@@ -1,18 +1,12 @@
 import { counted } from '../../formats/quote.ts'
-import { grouped, percent, short } from '../../report/numbers.ts'
+import { grouped, percentDown, percentUp, short } from '../../report/numbers.ts'
+import { energyKept, lowExactRankLimit, lowRankLimit, UNRELATED_CHANGE } from '../../spectrum/low-rank.ts'
 import { orderOf } from '../../spectrum/measures.ts'
 import type { IntegerRange } from '../../spectrum/types.ts'
 import type { MatrixReport, Verdict, VerdictKind } from '../result.ts'
-import { energyKept, lowExactRankLimit, lowRankLimit } from './bounds.ts'
 
 /** What is known of a matrix before it is judged. */
 export type MatrixFindings = Omit<MatrixReport, 'verdict'>
-
-/**
- * ‖tuned − base‖_F / ‖base‖_F of independent matrices is √(1 + ‖tuned‖²/‖base‖²): never below this, and √2 for equal norms.
- * What fine-tuning changes is a small part of a weight.
- */
-const UNRELATED_CHANGE = 1
 
 /** Judges one matrix, delta or product of an adapter: in plain words, with their figures. */
 export function verdictOf(matrix: MatrixFindings): Verdict {
@@ -105,10 +99,6 @@ function shortfall({ spectrum, energyRanks }: MatrixFindings): string {
 
 const needed = ({ atLeast, atMost }: IntegerRange) =>
   atLeast === atMost ? grouped(atLeast) : `at least ${grouped(atLeast)} (--full tells)`
-
-/** Percentages that stay true as bounds once they are rounded. */
-export const percentUp = (share: number) => percent(Math.min(1, Math.ceil(share * 1000) / 1000))
-export const percentDown = (share: number) => percent(Math.floor(share * 1000) / 1000)
 
 /** What a verdict is called in a table and in counts. */
 export const VERDICT_NAMES: Record<VerdictKind, string> = {

@@ -1,5 +1,11 @@
-import { errorAt } from '../../spectrum/measures.ts'
-import type { Interval, Spectrum } from '../../spectrum/types.ts'
+import { errorAt } from './measures.ts'
+import type { Interval, Spectrum } from './types.ts'
+
+/**
+ * ‖tuned − base‖_F / ‖base‖_F of independent matrices is √(1 + ‖tuned‖²/‖base‖²): never below this, and √2 for equal norms.
+ * What fine-tuning changes is a small part of a weight.
+ */
+export const UNRELATED_CHANGE = 1
 
 /** 1 / this of the entries of a matrix is what factors of a low rank hold at most. */
 const LOW_RANK_SAVING = 4

@@ -1,0 +1,99 @@
+import type { CardFigures } from '../adapter/write/card.ts'
+import { baseModelName, type ConfigFacts, taskTypeOf } from '../adapter/write/config.ts'
+import type { AdapterPlan } from '../adapter/write/types.ts'
+import { isRepositoryName } from '../checkpoint/hub-cache.ts'
+import { version } from '../version.ts'
+import type { ExtractOptions } from './options.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { ExtractResult } from './result.ts'
+
+export const CARD_FILE = 'README.md'
+
+/** What adapter_config.json says of the base. */
+export function configFacts(
+  plan: ExtractionPlan,
+  { baseName }: ExtractOptions,
+  adapterPlan: Pick<AdapterPlan, 'saved'>,
+): ConfigFacts {
+  const { base, tuned, traits } = plan
+  const config = base.config ?? tuned.config
+  const given = baseName ?? (isOfHub(plan) ? base.path : undefined)
+  return {
+    baseModel: baseModelName(given, config),
+    taskType: taskTypeOf(config, adapterPlan, tuned.tensors.keys(), traits),
+  }
+}
+
+/** The base was named as org/name and found in the cache. */
+const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
+  isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true
+
+/** What the model card tells; `result` is left out where only its length is wanted. */
+export function cardFigures(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  adapterPlan: AdapterPlan,
+  result?: Pick<ExtractResult, 'layers' | 'notCarried' | 'totals'>,
+): CardFigures {
+  const changes = new Map(result?.notCarried.map(({ name, relativeChange }) => [name, relativeChange]))
+  return {
+    ...configFacts(plan, options, adapterPlan),
+    tool: { version, command: commandOf(options) },
+    layers: new Map(
+      result?.layers.map(({ name, relativeError, optimalError }) => [
+        tensorOf(plan, name),
+        { relativeError, optimalError: optimalError.atLeast },
+      ]),
+    ),
+    relativeError: result?.totals.relativeError,
+    unchanged: plan.unchanged.length,
+    notCarried: plan.notCarried.map(({ name, reason }) => ({
+      name,
+      reason,
+      relativeChange: changes.get(name),
+    })),
+  }
+}
+
+/** By what the adapter's plan calls the tensor of a layer. */
+const tensorOf = ({ layers }: ExtractionPlan, name: string) =>
+  layers.find(({ pair }) => pair.name === name)?.module.tensor ?? name
+
+/** The command that makes this adapter, without what changes none of its bytes. */
+export function commandOf({
+  base,
+  tuned,
+  rule,
+  limits,
+  uniform,
+  layout,
+  dtype,
+  certify,
+  ...rest
+}: ExtractOptions) {
+  const flag = (name: string, value: string | number | boolean | undefined) =>
+    value === undefined || value === false ? [] : value === true ? [`--${name}`] : [`--${name} ${value}`]
+  const ofRule =
+    rule.kind === 'noise-floor'
+      ? '--noise-floor'
+      : `--${rule.kind} ${'bytes' in rule ? rule.bytes : rule.kind === 'rank' ? rule.rank : rule.kind === 'energy' ? rule.energy : rule.error}`
+  return [
+    `lora-svd extract ${base} ${tuned} -o ADAPTER`,
+    ofRule,
+    ...flag('min-rank', limits.minRank),
+    ...flag('max-rank', limits.maxRank),
+    ...flag('multiple-of', limits.multipleOf),
+    ...flag('uniform', uniform),
+    ...flag('layout', layout === 'portable' ? undefined : layout),
+    ...flag('dtype', dtype),
+    ...flag('no-distribute-scale', !rest.distributeScale),
+    ...flag('embeddings', rest.embeddings),
+    ...flag('experts', rest.experts),
+    ...flag('carry-rest', rest.carryRest),
+    ...rest.saveFull.flatMap((name) => flag('save-full', name)),
+    ...rest.include.flatMap((pattern) => flag('include', `'${pattern}'`)),
+    ...rest.exclude.flatMap((pattern) => flag('exclude', `'${pattern}'`)),
+    ...flag('certify', certify === 'default' ? undefined : certify),
+    ...flag('seed', rest.seed === 0n ? undefined : String(rest.seed)),
+  ].join(' ')
+}

@@ -1,0 +1,92 @@
+import { modelCard } from '../adapter/write/card.ts'
+import { elementsPerRank } from '../adapter/write/module.ts'
+import { adapterSize } from '../adapter/write/size.ts'
+import { bytesPerElement } from '../formats/dtype.ts'
+import { withinLimits } from '../rank/rules.ts'
+import { planOf } from './build.ts'
+import { cardFigures, configFacts } from './card.ts'
+import type { ExtractOptions } from './options.ts'
+import { freeBytes } from './output-folder.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { ExtractPreview } from './result.ts'
+import { countDone } from './run-folder.ts'
+
+/** Singular triplets are kept as float64 until the adapter is whole. */
+const KEPT_BYTES = 8
+
+/** The rank of each layer where the rule tells it before anything is computed: at most, for a delta of lower rank. */
+export function knownRanks(
+  { layers }: ExtractionPlan,
+  { rule, limits }: ExtractOptions,
+): number[] | undefined {
+  if (rule.kind !== 'rank') return undefined
+  return layers.map(({ pair: { tuned } }) =>
+    withinLimits(rule.rank, Math.min(tuned.rows, tuned.columns), limits),
+  )
+}
+
+/** At least so many bytes are written: the adapter, and what a run keeps until it is whole. */
+export function leastBytes(plan: ExtractionPlan, options: ExtractOptions): number {
+  const ranks = knownRanks(plan, options) ?? plan.layers.map(() => options.limits.minRank ?? 1)
+  const factors = plan.layers.reduce(
+    (sum, { pair: { tuned } }, i) =>
+      sum + (tuned.rows + tuned.columns) * ranks[i] * (KEPT_BYTES + bytesPerElement(plan.dtype)),
+    0,
+  )
+  return factors + wholeBytes(plan).reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
+const wholeBytes = ({ saved, tuned }: ExtractionPlan) =>
+  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: tuned.tensors.get(name)!.bytes }))
+
+/** The exact size of the adapter that these ranks make. */
+export function adapterBytes(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  ranks: readonly number[],
+): number {
+  const adapterPlan = planOf(plan, options, { ranks })
+  const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
+  return adapterSize(
+    adapterPlan,
+    plan.tuned.tensors,
+    plan.traits,
+    configFacts(plan, options, adapterPlan),
+    card,
+  ).total
+}
+
+/** All that can be said before anything is computed. */
+export async function preview(plan: ExtractionPlan, options: ExtractOptions): Promise<ExtractPreview> {
+  const ranks = knownRanks(plan, options)
+  const entry = bytesPerElement(plan.dtype)
+  return {
+    source: { base: options.base, tuned: options.tuned },
+    rule: options.rule,
+    layout: options.layout,
+    layers: plan.layers.map(({ pair: { name, tuned }, module }, i) => ({
+      name,
+      shape: [tuned.rows, tuned.columns],
+      dtype: tuned.dtype,
+      ...(ranks !== undefined && {
+        rank: ranks[i],
+        bytes: (elementsPerRank(module) / module.experts) * ranks[i] * entry,
+      }),
+    })),
+    saved: wholeBytes(plan),
+    unchanged: plan.unchanged,
+    notCarried: plan.notCarried.map(({ name, reason }) => ({ name, reason })),
+    totals: {
+      layers: plan.layers.length,
+      parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),
+    },
+    output: {
+      path: options.output,
+      dtype: plan.dtype,
+      ...(ranks !== undefined && plan.layers.length > 0 && { bytes: adapterBytes(plan, options, ranks) }),
+      free: await freeBytes(options.output),
+    },
+    resumable: await countDone(options.output),
+    warnings: plan.warnings,
+  }
+}

@@ -1,0 +1,52 @@
+import type { AskedRule } from '../rank/asked.ts'
+import { rankTolerance } from '../rank/measures.ts'
+import { type RankLimits, withinLimits } from '../rank/rules.ts'
+import { orderOf } from '../spectrum/measures.ts'
+import type { Spectrum } from '../spectrum/types.ts'
+import type { LayerAsk } from './layer-result.ts'
+
+/** How many ranks a layer gets, or what still has to be known of which layers to tell. */
+export type Decision = { readonly ranks: readonly number[] } | { readonly asks: readonly (LayerAsk | null)[] }
+
+/** What the first round asks of every layer. `budgetRank` is what a byte budget begins with. */
+export function firstAsk(rule: AskedRule, limits: RankLimits, budgetRank: number): LayerAsk {
+  return rule.kind === 'budget' ? rankAsk(budgetRank) : { rule, limits }
+}
+
+/** Asks for this many triplets, or as many as there are. */
+export const rankAsk = (rank: number): LayerAsk => ({ rule: { kind: 'rank', rank }, limits: {} })
+
+/** The ranks that rules of one matrix give, from what was asked: a delta of lower rank ends at its own. */
+export function ownRanks(
+  spectra: readonly Spectrum[],
+  rule: AskedRule,
+  { minRank = 0 }: RankLimits,
+): number[] {
+  return spectra.map((spectrum) => {
+    const found = spectrum.singularValues.length
+    if (rule.kind !== 'rank' && rule.kind !== 'budget') return found
+    return Math.min(found, Math.max(minRank, trueRank(spectrum)))
+  })
+}
+
+/** Every layer gets the largest rank of any; the layers of which too little is known are asked again. */
+export function uniformRanks(
+  spectra: readonly Spectrum[],
+  ranks: readonly number[],
+  limits: RankLimits,
+): Decision {
+  const most = Math.max(0, ...ranks)
+  const wanted = spectra.map((spectrum) =>
+    spectrum.frobenius === 0 ? 0 : withinLimits(most, orderOf(spectrum), { ...limits, minRank: 1 }),
+  )
+  const asks = spectra.map(({ singularValues }, i) =>
+    singularValues.length < wanted[i] ? rankAsk(wanted[i]) : null,
+  )
+  return asks.some((ask) => ask !== null) ? { asks } : { ranks: wanted }
+}
+
+/** How many of the values stand above rounding, as NumPy's matrix_rank counts; 1 at least where anything changed. */
+function trueRank({ singularValues: S, rows, columns, epsilon }: Spectrum): number {
+  const tolerance = rankTolerance(S, rows, columns, epsilon)
+  return S.reduce((count, s) => count + (s > tolerance ? 1 : 0), 0)
+}

@@ -1,0 +1,112 @@
+import { elementsPerRank } from '../adapter/write/module.ts'
+import type { AdapterPlan } from '../adapter/write/types.ts'
+import { errorAt } from '../spectrum/measures.ts'
+import type { Interval } from '../spectrum/types.ts'
+import { relative } from '../verify/result.ts'
+import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
+import { errorAllowed } from './layer.ts'
+import type { ExtractOptions } from './options.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { BrokenPromise, ExtractedLayer, ExtractResult } from './result.ts'
+import type { Chosen } from './rounds.ts'
+import { deltaVerdict } from './verdict.ts'
+
+/** What was extracted, set beside what was measured; all but what only the finished folder tells. */
+export function resultOf(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  chosen: Chosen,
+  adapterPlan: AdapterPlan,
+  measures: AdapterMeasures,
+): ExtractResult {
+  const measured = new Map(measures.layers.map((layer) => [layer.name, layer]))
+  const storedRanks = new Map(adapterPlan.modules.map(({ module, storedRank }) => [module, storedRank]))
+  const carried = plan.layers.flatMap((layer, i) => (chosen.ranks[i] > 0 ? [{ layer, i }] : []))
+  const layers = carried.map(({ layer: { pair, module }, i }): ExtractedLayer => {
+    const { spectrum, baseFrobenius, noiseFloor, openBecause, engine, seconds } = chosen.results[i]
+    return {
+      name: pair.name,
+      shape: [spectrum.rows, spectrum.columns],
+      dtype: adapterPlan.dtype,
+      rank: chosen.ranks[i],
+      storedRank: storedRanks.get(module)!,
+      relativeError: measured.get(pair.name)!.relativeError,
+      optimalError: errorAt(spectrum, chosen.ranks[i]),
+      frobenius: spectrum.frobenius,
+      relativeChange: relative(spectrum.frobenius, baseFrobenius),
+      ...(noiseFloor !== undefined && { noiseFloor }),
+      ...(openBecause !== undefined && { openBecause }),
+      engine,
+      seconds,
+    }
+  })
+  const errors = totalErrors(measures)
+  const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
+  const adapterParameters = adapterPlan.modules.reduce(
+    (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
+    0,
+  )
+  const broken = brokenPromises(layers, options)
+  return {
+    source: { base: options.base, tuned: options.tuned },
+    rule: options.rule,
+    layout: options.layout,
+    layers,
+    saved: measures.replaced,
+    unchanged: plan.unchanged,
+    notCarried: notCarriedOf(plan, chosen, measures),
+    totals: {
+      layers: layers.length,
+      parameters,
+      adapterParameters,
+      ratio: adapterParameters / parameters,
+      ...errors,
+      optimalError: optimumOf(layers),
+      bytesRead: plan.layers.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),
+      bytesWritten: 0,
+    },
+    ...(chosen.budget !== undefined && { budget: chosen.budget }),
+    verdict: deltaVerdict(layers),
+    broken,
+    holds: broken.length === 0,
+    output: { path: options.output, format: 'peft', bytes: 0, files: [] },
+    resumed: 0,
+    warnings: [...new Set([...plan.warnings, ...adapterPlan.warnings])],
+    seconds: 0,
+    engine: [...new Set(chosen.results.map(({ engine }) => engine))].sort().join(' + '),
+  }
+}
+
+/** The least error over all layers at their ranks. */
+function optimumOf(layers: readonly ExtractedLayer[]): Interval {
+  const total = layers.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)
+  const share = (end: keyof Interval) =>
+    Math.sqrt(
+      layers.reduce((sum, { frobenius, optimalError }) => sum + (frobenius * optimalError[end]) ** 2, 0) /
+        (total || 1),
+    )
+  return { atLeast: share('atLeast'), atMost: share('atMost') }
+}
+
+function brokenPromises(layers: readonly ExtractedLayer[], { rule }: ExtractOptions): BrokenPromise[] {
+  if (rule.kind === 'budget') return []
+  const allowed = errorAllowed(rule)
+  return layers
+    .filter(({ relativeError }) => relativeError > allowed)
+    .map(({ name, relativeError }) => ({
+      name,
+      text: `an error of ${relativeError.toPrecision(4)} where ${allowed.toPrecision(4)} was asked for`,
+    }))
+}
+
+/** What the plan left out, with the reason it gave and the change that was measured; layers of which nothing was kept too. */
+function notCarriedOf(plan: ExtractionPlan, { ranks }: Chosen, { notCarried }: AdapterMeasures) {
+  const measured = new Map(notCarried.map((one) => [one.name, one]))
+  const withChange = (name: string, reason: string) => ({ ...measured.get(name), name, reason })
+  const belowNoise = plan.layers.flatMap(({ pair }, i) =>
+    ranks[i] === 0
+      ? [withChange(pair.name, 'nothing of it stands above the rounding of the stored dtypes')]
+      : [],
+  )
+  return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...belowNoise]
+}

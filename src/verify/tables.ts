@@ -1,0 +1,178 @@
+import { counted, printable } from '../formats/quote.ts'
+import { figure, paintWords, setting } from '../report/cells.ts'
+import { errorPaint } from '../report/error-paint.ts'
+import { layerList } from '../report/layer-list.ts'
+import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
+import { grouped, percentDown, shape, short } from '../report/numbers.ts'
+import { type Projection, spanText } from '../report/projections.ts'
+import { table, wrap } from '../report/table.ts'
+import { paintLines, someTensors } from '../report/text.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { notCarriedLines } from './not-carried.ts'
+import type { VerifiedLayer, VerifiedTensor, VerifyResult } from './result.ts'
+
+type Screen = Pick<Terminal, 'paint' | 'columns'>
+type Carried = VerifiedLayer | VerifiedTensor
+
+/** The report of `verify`: each layer, what is replaced and what is not carried, the errors over all, and whether they hold. */
+export function verifyTables(result: VerifyResult, screen: Screen): string {
+  const { layers, replaced, notCarried, maxError } = result
+  const sections = [
+    title(result, screen),
+    ...(layers.length > 0 ? layerList(layers, layerColumns(maxError), kindColumns(maxError), screen) : []),
+    ...(replaced.length > 0
+      ? [`${screen.paint.bold('Replaced whole')}\n${namedGrid(replaced, wholeColumns(maxError), screen)}`]
+      : []),
+    table(totals(result, screen), screen.columns),
+    verdict(result, screen),
+    [...notCarriedLines(notCarried, screen), ...notes(result, screen)].join('\n'),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}
+
+function title({ adapter, base, tuned, layers, seconds }: VerifyResult, { paint, columns }: Screen): string {
+  const head = `lora-svd verify: ${printable(adapter)} against ${printable(tuned)} − ${printable(base)}`
+  const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s`
+  return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`
+}
+
+const errorColumn = <Row extends Carried>(allowed: number | undefined): NamedColumn<Row> => ({
+  title: 'error',
+  align: 'right',
+  worth: Number.POSITIVE_INFINITY,
+  legend: '‖Δ − scale·B·A‖_F / ‖Δ‖_F with Δ = tuned − base',
+  cell: ({ relativeError }, paint) => errorPaint(relativeError, paint, allowed)(figure(relativeError)),
+})
+
+const deltaColumn: NamedColumn<Carried> = {
+  title: '‖Δ‖_F',
+  align: 'right',
+  worth: 9,
+  cell: ({ deltaFrobenius }) => figure(deltaFrobenius),
+}
+
+const layerColumns = (allowed: number | undefined): NamedColumn<VerifiedLayer>[] => [
+  {
+    title: 'shape',
+    align: 'right',
+    worth: 8,
+    cell: ({ shape: [rows, columns] }) => shape(rows, columns),
+  },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    cell: ({ rank }, paint) => paint.cyan(grouped(rank)),
+  },
+  { title: 'scale', align: 'right', worth: 10, cell: ({ scale }) => setting(scale) },
+  errorColumn(allowed),
+  deltaColumn,
+]
+
+const wholeColumns = (allowed: number | undefined): NamedColumn<VerifiedTensor>[] => [
+  { ...errorColumn<VerifiedTensor>(allowed), legend: '‖tuned − what is stored‖_F / ‖Δ‖_F' },
+  deltaColumn,
+]
+
+const kindColumns = (allowed: number | undefined): NamedColumn<Projection<VerifiedLayer>>[] => [
+  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    cell: ({ rows }, paint) =>
+      paint.cyan(
+        spanText(
+          rows.map(({ rank }) => rank),
+          grouped,
+        ),
+      ),
+  },
+  {
+    title: 'scale',
+    align: 'right',
+    worth: 8,
+    cell: ({ rows }) =>
+      spanText(
+        rows.map(({ scale }) => scale),
+        setting,
+      ),
+  },
+  {
+    title: 'error',
+    align: 'right',
+    worth: 14,
+    cell: ({ rows }, paint) => {
+      const errors = rows.map(({ relativeError }) => relativeError)
+      return errorPaint(Math.max(...errors), paint, allowed)(spanText(errors, figure))
+    },
+  },
+]
+
+function totals({ totals, worst, layers, replaced, notCarried, maxError }: VerifyResult, { paint }: Screen) {
+  const { relativeError, wholeRelativeError } = totals
+  const colour = (error: number) => paintWords(errorText(error), errorPaint(error, paint, undefined))
+  const kept = relativeError < 1 ? [['kept of ‖Δ‖_F²', percentDown(1 - relativeError ** 2)]] : []
+  return [
+    ['carried', `${counted(layers.length, 'layer')}, ${counted(replaced.length, 'whole tensor')}`],
+    ['error over these', colour(relativeError)],
+    ...kept,
+    ...(notCarried.length > 0
+      ? [
+          ['not carried', paint.yellow(counted(notCarried.length, 'tensor').replace(' ', ' '))],
+          ['over all that changed', colour(wholeRelativeError)],
+        ]
+      : []),
+    ...(worst === undefined
+      ? []
+      : [
+          [
+            'largest error',
+            `${paintWords(errorText(worst.relativeError), errorPaint(worst.relativeError, paint, maxError))} ${printable(worst.name)}`,
+          ],
+        ]),
+  ]
+}
+
+/** An error with nothing to compare with is said in words. */
+const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
+
+function verdict(
+  { holds, maxError, layers, replaced, worst }: VerifyResult,
+  { paint, columns }: Screen,
+): string {
+  const lines: string[] = []
+  const say = (text: string, colour: (text: string) => string) =>
+    lines.push(paintLines(wrap(text, columns), colour))
+  const changed = [...layers, ...replaced].filter(
+    ({ relativeError }) => relativeError === Number.POSITIVE_INFINITY,
+  )
+  if (changed.length > 0) {
+    const names = someTensors(changed.map(({ name }) => name))
+    say(`Base and tuned are equal here, and the adapter changes it: ${names}.`, paint.red)
+  }
+  if (worst === undefined) say('The adapter carries nothing of what was compared.', paint.yellow)
+  if (maxError === undefined || worst === undefined) return lines.join('\n')
+  const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
+  if (holds) say(`Holds: no error is above ${short(maxError)}.`, paint.green)
+  else
+    say(
+      `Does not hold: above ${short(maxError)}: ${someTensors(byError(above).map(({ name }) => name))}.`,
+      paint.red,
+    )
+  return lines.join('\n')
+}
+
+const byError = (rows: readonly Carried[]) =>
+  [...rows].sort((a, b) =>
+    a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,
+  )
+
+function notes({ warnings, unchanged }: VerifyResult, { paint, columns }: Screen): string[] {
+  return [
+    ...warnings.map((warning) => paintLines(wrap(`Warning: ${printable(warning)}`, columns), paint.yellow)),
+    ...(unchanged.length === 0
+      ? []
+      : [paintLines(wrap(`Equal in both: ${someTensors(unchanged)}.`, columns), paint.dim)]),
+  ]
+}
