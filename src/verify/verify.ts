@@ -11,6 +11,7 @@ import { runJobs } from '../jobs/run-jobs.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import { progressOn } from '../report/progress.ts'
+import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
 import { verifyDocument } from './document.ts'
@@ -37,7 +38,9 @@ export async function verify(
   }
   const base = await openCheckpoint(options.base, { stdin })
   const tuned = await openCheckpoint(options.tuned, { stdin })
-  const measured = await measureAdapter(adapter, base, tuned, options, request, output.quiet, terminal)
+  const measured = await whileInterruptible((signal) =>
+    measureAdapter(adapter, base, tuned, options, request, output.quiet, terminal, signal),
+  )
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
   const warnings = [...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings])]
@@ -65,7 +68,7 @@ export async function measureAdapter(
   { engine, threads = availableParallelism() }: EngineRequest,
   quiet: boolean,
   terminal: Terminal,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<AdapterMeasures> {
   const comparison = await compare(adapter, base, tuned, options)
   const { jobs } = comparison
@@ -89,7 +92,7 @@ export async function measureAdapter(
       notice: noticesTo(terminal, quiet),
       onStart: (index) => progress.begin(jobs[index].pair.name),
       onDone: (index) => progress.step(jobs[index].pair.base.bytes + jobs[index].pair.tuned.bytes),
-      ...(signal !== undefined && { signal }),
+      signal,
     })
     const outcomes: (VerifiedLayer | NotCarried)[] = []
     for await (const measured of results) outcomes.push(outcomeOf(jobs[outcomes.length], measured))
