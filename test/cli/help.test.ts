@@ -62,7 +62,7 @@ describe.concurrent('what there is no', () => {
     [['zzz'], "unknown command 'zzz'; see lora-svd --help"],
     [['--colour'], "unknown option '--colour' (Did you mean --color?)"],
     [['-x'], "unknown option '-x'; see lora-svd --help"],
-    [['help', 'nothing'], /^no help on 'nothing': there is demo, factor, .*exit-codes, environment$/],
+    [['help', 'nothing'], /^no help on 'nothing': there is demo, inspect, .*exit-codes, environment$/],
     [
       ['help', 'demo', 'factor'],
       "too many arguments for 'help': expected 1 argument but got 2; see lora-svd help --help",

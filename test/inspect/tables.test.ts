@@ -164,7 +164,7 @@ describe('around it', () => {
     expect(text).toMatch(/^▸ 32 /m)
     expect(text).toMatch(/^ 128 +0 /m)
     expect(text).not.toMatch(/^ 256 /m)
-    expect(text).toContain('Recommended: rank 32, the least tabulated rank that keeps 97 % of the change.')
+    expect(text).toContain('Recommended: rank 32. It is the least tabulated rank that keeps 97 % of the')
     expect(plain(bigResult(1))).toMatch(/^ *256 +0\.\d+ … 0\.\d+ /m)
   })
 
