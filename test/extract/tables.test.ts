@@ -55,6 +55,15 @@ describe('the layers', () => {
     expect(text).toMatch(/^2\.mlp\.up_proj .* 3\.00 × +∞ /m)
   })
 
+  test('lose the least telling columns, and say at which width there is room for all', () => {
+    const result = resultOf(mixedResult().layers)
+    expect(plain(result, 60)).toMatch(/^name +rank +error +above$/m)
+    const columns = Number(/a terminal of (\d+) columns/.exec(flowing(result, 60))![1])
+    expect(plain(result, columns)).not.toContain('not shown')
+    expect(plain(result, columns)).not.toContain('…perts')
+    expect(plain(result, columns - 1)).toMatch(/not shown|model\.[a-z0-9.]*…/)
+  })
+
   test('of a long list: each kind, the ten worst and the three best', () => {
     const text = plain(resultOf(bigLayers(32)), 120)
     expect(text).toMatch(/^mlp\.down_proj +32 +16 +0\.800–0\.831 +\+0\.03 % +0\.0123$/m)
@@ -129,7 +138,7 @@ describe('around them', () => {
     expect(text).toContain('Nothing is factored: what changed is stored whole.')
   })
 
-  test('an unknown rule’s advice is not made up', () => {
+  test('where no option would help, none is named', () => {
     const broken = [{ name: 'a', text: 'b' }]
     const result = resultOf([layerOf('a', [8, 8], 2, 0.5)], { broken, holds: false })
     expect(flowing(result)).toContain('Run it again with --restart.')
