@@ -1,17 +1,15 @@
+import { LOADERS } from '../adapter/types.ts'
 import { errorAt } from '../spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
 import {
   ENERGY_SHARES,
   type EnergyShare,
   type InspectResult,
-  type LoaderScale,
   type MatrixReport,
   TABULATED_RANKS,
 } from './result.ts'
 
 type Value = string | number | boolean | undefined
-
-const LOADERS: readonly LoaderScale['loader'][] = ['PEFT', 'vLLM', 'llama.cpp', 'TensorRT-LLM', 'ComfyUI']
 
 /** Spreadsheets take a field that begins so for a formula (OWASP, "CSV Injection"). */
 const FORMULA = /^[=+\-@\t\r＝＋－＠]/

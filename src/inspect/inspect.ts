@@ -2,24 +2,23 @@ import { availableParallelism } from 'node:os'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
-import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
+import { printable } from '../formats/quote.ts'
+import { assertWritable } from '../formats/write-atomic.ts'
 import { defaultMemory } from '../jobs/memory.ts'
 import { runJobs } from '../jobs/run-jobs.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import { progressOn } from '../report/progress.ts'
-import { removingTemporaries, whileInterruptible } from '../terminal/interrupt.ts'
+import { wrap } from '../report/table.ts'
+import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { csvOf } from './csv.ts'
 import { inspectDocument } from './document.ts'
-import { htmlReport } from './html/report.ts'
+import { assertNotRead, writeOutputs, writtenText } from './outputs.ts'
 import type { InspectPlan } from './plan.ts'
 import { plottedMatrix } from './plot/choose.ts'
 import { plotText } from './plot/plot.ts'
-import type { InspectResult } from './result.ts'
 import { openSubjects, type Subjects } from './subject.ts'
-import { summary } from './summary.ts'
-import { spectrumSvg } from './svg.ts'
+import { type Summary, summary } from './summary.ts'
 import { inspectTables } from './tables/tables.ts'
 import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
 
@@ -34,6 +33,7 @@ export async function inspect(
   for (const path of Object.values(plan.outputs)) await assertWritable(path, plan)
   const opened = await openSubjects(plan, terminal.stdin)
   const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
+  await assertNotRead(plan, opened.inputs)
   const findings = await whileInterruptible((signal) =>
     lookAtAll(plan, opened, request, output, terminal, signal),
   )
@@ -45,10 +45,18 @@ export async function inspect(
   if (output.json) await writeJson(terminal, inspectDocument(result))
   else if (!output.quiet) {
     await terminal.out(inspectTables(result, terminal))
-    const plotted = result.all.find(({ name }) => name === shown)
-    if (plotted !== undefined) await terminal.out(`\n${plotText(plotted, terminal)}`)
+    if (shown !== undefined) await terminal.out(`\n${plotOf(shown, result, terminal)}`)
+    await terminal.out(writtenText(plan, terminal))
   }
   return result.nonFinite.length > 0 ? ExitCode.checkFailed : ExitCode.ok
+}
+
+/** The plot of a matrix, or why there is none. */
+function plotOf(name: string, { all, unchanged }: Summary, terminal: Terminal): string {
+  const plotted = all.find((matrix) => matrix.name === name)
+  if (plotted !== undefined) return plotText(plotted, terminal)
+  const why = unchanged.includes(name) ? 'is equal in both' : 'has entries that are NaN or infinite'
+  return `${wrap(`No plot: ${printable(name)} ${why}.`, terminal.columns)}\n`
 }
 
 async function lookAtAll(
@@ -88,18 +96,5 @@ async function lookAtAll(
     return findings
   } finally {
     progress.end()
-  }
-}
-
-async function writeOutputs({ outputs, force }: InspectPlan, result: InspectResult): Promise<void> {
-  const texts = [
-    [outputs.html, () => htmlReport(result)],
-    [outputs.svg, () => spectrumSvg(result)],
-    [outputs.csv, () => csvOf(result)],
-  ] as const
-  for (const [path, textOf] of texts) {
-    if (path === undefined) continue
-    const bytes = new TextEncoder().encode(textOf())
-    await removingTemporaries(() => writeFileAtomic(path, [bytes], { force }))
   }
 }

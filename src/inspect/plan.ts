@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { badUsage } from '../errors.ts'
 
 /** By what the matrices are ordered; figures the largest first. `model` is the order of the file. */
@@ -67,7 +68,7 @@ const LEADING = 64
 
 /** The plan that the command line asks for. Throws `bad-usage` where its parts don't go together. */
 export function planInspect(path: string, flags: InspectFlags): InspectPlan {
-  const { base, html, svg, csv, full, leading } = flags
+  const { base, html, svg, csv, full, leading, plot, sort } = flags
   if (path === '') throw badUsage('<path> is empty: name a file, a folder, org/name, or - for standard input')
   if (base === '') throw badUsage('--base is empty: name a file, a folder or org/name')
   if (path === '-' && base === '-')
@@ -75,10 +76,15 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
   if (full && leading !== undefined) {
     throw badUsage('--full and --leading ask for all and for some of the singular values: give one of them')
   }
+  if (plot === '') throw badUsage('--plot is empty: name a matrix, or a part of its name')
+  if (sort === 'change' && base === undefined)
+    throw badUsage('--sort change orders by the change from --base: give one')
   const outputs = { html, svg, csv }
-  const named = Object.entries(outputs).filter(([, output]) => output !== undefined)
+  const named = Object.entries(outputs).filter((entry): entry is [string, string] => entry[1] !== undefined)
   for (const [i, [kind, output]] of named.entries()) {
-    const twin = named.slice(i + 1).find(([, other]) => other === output)
+    if (output === '-')
+      throw badUsage(`--${kind} - would be standard output, where the report goes: name a file`)
+    const twin = named.slice(i + 1).find(([, other]) => resolve(other) === resolve(output))
     if (twin !== undefined)
       throw badUsage(`--${kind} and --${twin[0]} name the same file ${output}: give each its own`)
   }
@@ -87,12 +93,12 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
     base,
     include: flags.include,
     exclude: flags.exclude,
-    sort: flags.sort,
+    sort,
     reverse: flags.reverse,
     top: flags.top,
     extent: full ? { kind: 'full' } : { kind: 'leading', count: leading ?? LEADING },
     alpha: flags.alpha,
-    plot: flags.plot,
+    plot,
     outputs: Object.fromEntries(named),
     force: flags.force,
     seed: flags.seed,

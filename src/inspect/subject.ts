@@ -50,8 +50,19 @@ export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream):
         : ofDelta(base, checkpoint, plan)
   if (found.subjects.length === 0) throw nothingToSee(plan, found.skipped)
   const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
-  const warnings = [...inputs.flatMap((input) => input.warnings), ...found.warnings]
+  const warnings = [
+    ...inputs.flatMap((input) => input.warnings),
+    ...found.warnings,
+    ...unusedAlpha(plan, adapter),
+  ]
   return { ...found, inputs, warnings }
+}
+
+/** An --alpha that was of no use. */
+function unusedAlpha({ path, alpha }: InspectPlan, adapter: Adapter | undefined): string[] {
+  if (alpha === undefined || adapter?.modules.some((module) => module.alpha === alpha)) return []
+  const why = adapter === undefined ? `${path} is no adapter` : `${path} says its own`
+  return [`--alpha ${alpha} is left aside: ${why}`]
 }
 
 type Found = Omit<Subjects, 'inputs'>

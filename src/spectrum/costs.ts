@@ -72,10 +72,10 @@ export function recommendedRank(matrices: readonly RankedMatrix[]): RankAdvice {
   const isNoise = aboveNoise !== undefined && aboveNoise < enough
   const rank = isNoise ? aboveNoise : enough
   if (!isSmall(matrices, rank)) return { reason: whyNone(matrices, leastRank('atLeast'), enough) }
-  const left = percent(costOf(matrices, rank).relativeError.atMost)
+  const left = `the relative error is ${errorText(costOf(matrices, rank).relativeError.atMost)}.`
   const reason = isNoise
-    ? `No matrix has more than ${rank} directions above the rounding of the stored numbers; ${left} of relative error is left at most.`
-    : `Rank ${rank} is the least that keeps ${percent(ENERGY_KEPT)} of the energy of all matrices; ${left} of relative error is left at most.`
+    ? `No matrix has more than ${rank} directions above the rounding of the stored numbers; ${left}`
+    : `Rank ${rank} is the least that keeps ${percent(ENERGY_KEPT)} of the energy of all matrices; ${left}`
   return { rank, reason }
 }
 
@@ -100,9 +100,15 @@ function whyNone(matrices: readonly RankedMatrix[], least: number, most: number)
   const needed = least === most ? `rank ${least}` : `a rank from ${least} to ${most}`
   const share = costOf(matrices, least).parameters / entriesOf(matrices)
   return (
-    `No small rank does: ${percent(ENERGY_KEPT)} of the energy takes ${needed}, ` +
+    `No rank is recommended: ${percent(ENERGY_KEPT)} of the energy takes ${needed}, ` +
     `and factors of rank ${least} have ${percent(share)} of the matrices’ entries.`
   )
+}
+
+/** As it may be, rounded to three digits; small ones in scientific form. */
+function errorText(error: number): string {
+  if (error === 0) return '0'
+  return `${error < 1e-3 ? error.toExponential(2) : Number(error.toPrecision(3))} at most`
 }
 
 const percent = (share: number): string => `${Number((100 * share).toPrecision(3))} %`

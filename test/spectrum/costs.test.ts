@@ -76,7 +76,7 @@ test('the least rank that keeps 99 % is recommended', () => {
   const { rank, reason } = recommendedRank(matrices)
   expect(rank).toBe(3)
   expect(reason).toBe(
-    'Rank 3 is the least that keeps 99 % of the energy of all matrices; 9.01 % of relative error is left at most.',
+    'Rank 3 is the least that keeps 99 % of the energy of all matrices; the relative error is 0.0901 at most.',
   )
   const kept = (r: number) => 1 - rankCosts(matrices, [r])[0].relativeError.atMost ** 2
   expect(kept(3)).toBeGreaterThanOrEqual(0.99)
@@ -105,7 +105,7 @@ test('no more than stands above the noise is recommended', () => {
 test('what is not low-rank gets no rank, but the figures', () => {
   expect(recommendedRank([matrixOf(100, 100, flat(100))])).toEqual({
     reason:
-      'No small rank does: 99 % of the energy takes rank 99, and factors of rank 99 have 198 % of the matrices’ entries.',
+      'No rank is recommended: 99 % of the energy takes rank 99, and factors of rank 99 have 198 % of the matrices’ entries.',
   })
   expect(recommendedRank([matrixOf(4, 4, [])])).toEqual({
     reason: 'There is nothing to approximate: all matrices are zero.',

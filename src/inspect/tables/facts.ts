@@ -38,7 +38,8 @@ function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
   } = matrix
   const order = orderOf(spectrum)
   const ofOrder = (range: IntegerRange) => `${rangeText(range, order)} of ${grouped(order)}`
-  const stored = storedShape.length === 2 ? '' : ` (stored as ${storedShape.join(' × ')})`
+  const stored =
+    storedShape.length === 2 || storedShape.length === 0 ? '' : ` (stored as ${storedShape.join(' × ')})`
   const energies = ENERGY_SHARES.map((share) => [
     `rank for ${Number(share) * 100} % of ‖·‖_F²`,
     ofOrder(energyRanks[`${share}`]),

@@ -23,7 +23,8 @@ const PHRASES: readonly (readonly [VerdictKind, string])[] = [
 ]
 
 /** The shares of ‖·‖_F² that a rank for all matrices is looked for to keep, the best first. */
-const KEPT_SHARES = [0.99, 0.9] as const
+const LEAST_SHARE = 0.9
+const KEPT_SHARES = [0.99, LEAST_SHARE] as const
 
 /** What the verdicts come to over the model, in a sentence or two. */
 export function modelVerdict(result: InspectResult): string {
@@ -45,7 +46,7 @@ export function modelVerdict(result: InspectResult): string {
 
 function nothing({ subject, unchanged, nonFinite }: InspectResult): string {
   if (nonFinite.length > 0) return 'No matrix with finite entries.'
-  if (subject === 'delta' && unchanged.length > 0) return 'All matrices are equal in both.'
+  if (subject === 'delta' && unchanged.length > 0) return 'All matrices that were compared are equal in both.'
   return `No ${subject === 'weights' ? 'matrices' : `${SUBJECT_NOUNS[subject]}s`} here.`
 }
 
@@ -66,6 +67,10 @@ function wholeModel({ costs, totals, subject }: InspectResult): string | undefin
   const smaller = costs.filter((cost) => sizeOf(cost) < 1)
   if (smaller.length === 0) return 'No tabulated rank is smaller than the matrices.'
   const { rank, relativeError } = smaller[smaller.length - 1]
-  const kept = percentUp(1 - relativeError.atLeast ** 2)
-  return `No tabulated rank keeps 90 % and is smaller: rank ${grouped(rank)} for all keeps ${kept}${relativeError.atLeast < relativeError.atMost ? ' at most' : ''}.`
+  const [atLeast, atMost] = [1 - relativeError.atMost ** 2, 1 - relativeError.atLeast ** 2]
+  const last = `rank ${grouped(rank)} for all keeps`
+  if (atMost >= LEAST_SHARE) {
+    return `No tabulated rank is known to keep 90 % and be smaller: ${last} ${percentDown(atLeast)} at least; --full tells.`
+  }
+  return `No tabulated rank keeps 90 % and is smaller: ${last} ${percentUp(atMost)}${atLeast < atMost ? ' at most' : ''}.`
 }

@@ -1,0 +1,54 @@
+import { realpath } from 'node:fs/promises'
+import type { Checkpoint } from '../checkpoint/types.ts'
+import { badUsage } from '../errors.ts'
+import { printable } from '../formats/quote.ts'
+import { writeFileAtomic } from '../formats/write-atomic.ts'
+import { wrap } from '../report/table.ts'
+import { removingTemporaries } from '../terminal/interrupt.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { csvOf } from './csv.ts'
+import { htmlReport } from './html/report.ts'
+import type { InspectPlan } from './plan.ts'
+import type { InspectResult } from './result.ts'
+import { spectrumSvg } from './svg.ts'
+
+type Outputs = Pick<InspectPlan, 'outputs' | 'force'>
+
+/** Throws `bad-usage` where an output is a file that is read, which --force would replace. */
+export async function assertNotRead(
+  { outputs }: Pick<InspectPlan, 'outputs'>,
+  inputs: readonly Pick<Checkpoint, 'files'>[],
+): Promise<void> {
+  const real = (path: string) => realpath(path).catch(() => undefined)
+  const files = inputs.flatMap((input) => input.files.map(({ path }) => path))
+  const read = new Set(await Promise.all(files.map(real)))
+  for (const [kind, output] of Object.entries(outputs)) {
+    const path = await real(output)
+    if (path !== undefined && read.has(path)) {
+      throw badUsage(`--${kind} ${output}: is what is read; name another file`)
+    }
+  }
+}
+
+/** What a report says of the files beside it. */
+export function writtenText(
+  { outputs }: Pick<InspectPlan, 'outputs'>,
+  { columns }: Pick<Terminal, 'columns'>,
+): string {
+  const paths = Object.values(outputs).map(printable)
+  return paths.length === 0 ? '' : `\n${wrap(`Wrote ${paths.join(', ')}.`, columns)}\n`
+}
+
+/** Writes the files that were asked for, each whole or not at all. */
+export async function writeOutputs({ outputs, force }: Outputs, result: InspectResult): Promise<void> {
+  const texts = [
+    [outputs.html, () => htmlReport(result)],
+    [outputs.svg, () => spectrumSvg(result)],
+    [outputs.csv, () => csvOf(result)],
+  ] as const
+  for (const [path, textOf] of texts) {
+    if (path === undefined) continue
+    const bytes = new TextEncoder().encode(textOf())
+    await removingTemporaries(() => writeFileAtomic(path, [bytes], { force }))
+  }
+}
