@@ -1,15 +1,15 @@
 // Draws the README's pictures of the terminal, docs/*.svg, from real coloured output.
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 
 const MODEL = 'test/fixtures/digits-llama'
 /** The pictures: what is run, and how the README writes it. */
 const PICTURES = {
   demo: { command: ['demo', '--d', '10', '--k', '10', '--rank', '2'] },
   inspect: {
-    command: ['inspect', `${MODEL}/tuned`, '--base', `${MODEL}/base`, '--include', '*layers.2*'],
+    command: ['inspect', 'tuned', '--base', 'base', '--include', '*layers.2*', '--plot', '2.mlp.down_proj'],
     shown: "lora-svd inspect tuned/ --base base/ --include '*layers.2*' --plot 2.mlp.down_proj",
-    more: ['--plot', '2.mlp.down_proj'],
   },
 }
 const FONT_SIZE = 14
@@ -23,12 +23,10 @@ const BACKGROUND = '#1c2128'
 
 for (const [name, picture] of Object.entries(PICTURES)) draw(name, picture)
 
-function draw(name, { command, more = [], shown = `lora-svd ${command.join(' ')}` }) {
-  const output = execFileSync('node', ['bin/lora-svd.js', ...command, ...more, '--color'], {
-    encoding: 'utf8',
-  })
-  const tidy = output.replaceAll(`${MODEL}/`, '')
-  const lines = [`\u001b[2m$\u001b[22m ${shown}`, '', ...tidy.trimEnd().split('\n')]
+function draw(name, { command, shown = `lora-svd ${command.join(' ')}` }) {
+  const options = { encoding: 'utf8', cwd: MODEL }
+  const output = execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--color'], options)
+  const lines = [`\u001b[2m$\u001b[22m ${shown}`, '', ...output.trimEnd().split('\n')]
   const columns = Math.max(...lines.map((line) => plain(line).length))
   const width = Math.ceil(columns * CHARACTER_WIDTH + 2 * MARGIN)
   const height = lines.length * LINE_HEIGHT + 2 * MARGIN

@@ -7,9 +7,6 @@ export interface NamePattern {
 /** A pattern is worth stating where this share of the names has it. */
 const COMMON_SHARE = 0.5
 
-/** How a tensor of a module is called that has one; other endings tell modules apart. */
-const PARAMETER = '.weight'
-
 /** The pattern of the names that have a layer's number in them; empty strings where too few share one. */
 export function namePattern(names: readonly string[]): NamePattern {
   const prefixes = names
@@ -18,8 +15,10 @@ export function namePattern(names: readonly string[]): NamePattern {
   const prefix = mostFrequent(prefixes)
   const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
   if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
-  const ending = matching.filter((name) => name.endsWith(PARAMETER))
-  return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : PARAMETER }
+  const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)
+  const suffix = mostFrequent(endings)
+  const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))
+  return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
 }
 
 function mostFrequent(texts: readonly string[]): string {

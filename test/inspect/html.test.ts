@@ -220,7 +220,7 @@ describe.runIf(hasChromium)('a report in a browser', () => {
     expect((await column(page, 'wasted')).map(Number)).toEqual([0, 0, 0, 0, 8, 8, 8, 8])
     expect((await column(page, 'scale-llama.cpp')).slice(3, 5)).toEqual(['2', '4'])
     expect(await page.locator('td.differs[data-column="scale-llama.cpp"]').count()).toBe(4)
-    expect((await column(page, 'scale-TensorRT-LLM'))[0]).toBe('refused: reads no rank_pattern')
+    expect((await column(page, 'scale-TensorRT-LLM'))[0]).toBe('not loaded: reads no rank_pattern')
     expect(await text(page, '.notice')).toContain('llama.cpp multiplies 4 of 8 modules')
   })
 
