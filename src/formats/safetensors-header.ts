@@ -82,6 +82,7 @@ function parseHeader(text: string, file: string) {
   const metadata = new Map<string, string>()
   const json = jsonReader(text)
   let sawMetadata = false
+  let [bytes, furthest] = [0, 0]
   let current = ''
   try {
     json.object((name) => {
@@ -92,7 +93,12 @@ function parseHeader(text: string, file: string) {
         readMetadata(json, metadata)
       } else {
         if (tensors.has(name)) json.fail('the name comes twice')
-        tensors.set(name, readEntry(json))
+        const entry = readEntry(json)
+        tensors.set(name, entry)
+        bytes += Math.max(0, entry.end - entry.begin)
+        furthest = Math.max(furthest, entry.end)
+        // more bytes than there is room for: some tensors overlap, whatever comes after them
+        if (bytes > furthest) throw overlapError(tensors, file)
       }
     })
     current = ''
@@ -103,6 +109,19 @@ function parseHeader(text: string, file: string) {
     throw headerError(file, `has a wrong header: ${error.message}${where}`, current || undefined)
   }
   return { tensors, metadata }
+}
+
+/** The first tensor, by place, that begins before others end. */
+function overlapError(tensors: ReadonlyMap<string, TensorEntry>, file: string): LoraSvdError {
+  const inOrder = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+  let position = 0
+  for (const [name, entry] of inOrder) {
+    if (entry.begin < position) {
+      return headerError(file, `: tensor ${quoted(name)} ${misplacement(entry, position)}`, name)
+    }
+    position = Math.max(position, entry.end)
+  }
+  throw new RangeError('no tensors overlap')
 }
 
 function readMetadata(json: JsonReader, metadata: Map<string, string>): void {
