@@ -3,7 +3,7 @@ import { errnoOf, osError } from '../formats/os-error.ts'
 import { colourLevel } from './colour.ts'
 import { statusLine } from './status-line.ts'
 
-/** Widest layout for a pipe or file, where there is no terminal to ask. */
+/** Widest layout for a pipe or file, where there is no terminal to ask, and for a terminal that says 0. */
 const DEFAULT_COLUMNS = 80
 /** Below this tables can't be read; they are laid out for it and the terminal wraps. */
 const MIN_COLUMNS = 40
@@ -62,9 +62,9 @@ export function processTerminal(process: NodeJS.Process, flag: boolean | undefin
     status: (text) => {
       if (canClear) stderr.write(line.show(text))
     },
-    columns: Math.max(MIN_COLUMNS, stdout.columns ?? DEFAULT_COLUMNS),
+    columns: Math.max(MIN_COLUMNS, stdout.columns || DEFAULT_COLUMNS),
     get errColumns() {
-      return stderr.columns ?? DEFAULT_COLUMNS
+      return stderr.columns || DEFAULT_COLUMNS
     },
     isOutTerminal: stdout.isTTY === true,
     isErrTerminal: stderr.isTTY === true,
