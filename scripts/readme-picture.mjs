@@ -1,7 +1,9 @@
-// Draws the README's pictures of the terminal, docs/*.svg, from real coloured output.
+// Draws the README's pictures: the terminal's from real coloured output, the report's by a browser.
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { chromium } from 'playwright-core'
 
 const MODEL = 'test/fixtures/digits-llama'
 /** The pictures: what is run, and how the README writes it. */
@@ -22,6 +24,26 @@ const DIM = '#8b949e'
 const BACKGROUND = '#1c2128'
 
 for (const [name, picture] of Object.entries(PICTURES)) draw(name, picture)
+await drawReport()
+
+/** The HTML report as a browser shows it, docs/report.png; needs Debian's chromium. */
+async function drawReport() {
+  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-report-'))
+  const report = join(folder, 'report.html')
+  const command = ['inspect', 'tuned', '--base', 'base', '--html', report, '--quiet']
+  execFileSync('node', [resolve('bin/lora-svd.js'), ...command], { cwd: MODEL })
+  const args = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args })
+  const page = await browser.newPage({ viewport: { width: 1080, height: 1240 }, colorScheme: 'light' })
+  await page.goto(`file://${report}`)
+  await page
+    .locator('details')
+    .first()
+    .evaluate((element) => element.removeAttribute('open'))
+  await page.screenshot({ path: 'docs/report.png' })
+  await browser.close()
+  rmSync(folder, { recursive: true })
+}
 
 function draw(name, { command, shown = `lora-svd ${command.join(' ')}` }) {
   const options = { encoding: 'utf8', cwd: MODEL }

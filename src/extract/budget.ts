@@ -7,7 +7,7 @@ import type { Spectrum } from '../spectrum/types.ts'
 import { adapterBytes } from './adapter-plan.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
-import { type Decision, ownRanks, rankAsk } from './ranks.ts'
+import { type Decision, ownRank, rankAsk } from './ranks.ts'
 import type { BudgetSpent } from './result.ts'
 
 /** How a byte budget is spent. */
@@ -128,7 +128,9 @@ function portableBudget(plan: ExtractionPlan, options: ExtractOptions, budget: n
   }
   return {
     firstRanks: ranksAt(fits),
-    decide: (spectra) => ({ ranks: ownRanks(spectra, options.rule, options.limits) }),
+    decide: (spectra) => ({
+      ranks: spectra.map((spectrum) => ownRank(spectrum, options.rule, options.limits)),
+    }),
     spent(ranks, spectra) {
       const used = adapterBytes(plan, options, ranks)
       const total = spectra.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)
