@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
 import { type NameFilter, nameFilter } from './filter.ts'
@@ -49,7 +50,8 @@ const INPUT_EMBEDDING = /(^|\.)(embed_tokens|wte|word_embeddings)\.weight$/
 /**
  * Every tensor of two checkpoints that the filter lets through, paired by name where it is a matrix of one shape in both.
  * Where no name at all is in both, a prefix that one has and the other hasn't is looked for; where the base ties its head to
- * its embedding and the tuned one doesn't, the head's base is the embedding. Either gives a warning. Throws `bad-input` where
+ * its embedding and the tuned one doesn't, the head's base is the embedding. Either gives a warning. Two matrices alone, of .npy
+ * or text files, are a pair whatever their names. Throws `bad-input` where
  * the checkpoints have no name in common by any prefix, and as `matricesOf` does.
  */
 export function pairMatrices(base: Named, tuned: Named, filter: NameFilter = {}): Pairing {
@@ -98,10 +100,18 @@ function nameMap(base: Named, tuned: Named): { toBase: NameMap; warnings: string
     return { toBase: prefix.toBase, warnings: [warning] }
   }
   const [first] = base.tensors.keys()
+  if (isLoneArray(base) && isLoneArray(tuned)) return { toBase: () => first, warnings: [] }
   throw badInput(
     `${tuned.path}: has no tensor of the same name as ${base.path} (${quoted(names[0])} here, ${quoted(first)} there): are they the same architecture, in the same format?`,
     { file: tuned.path },
   )
+}
+
+/** Whether there is one matrix alone, of a file that gives it no name: it is called as the file is. */
+function isLoneArray({ tensors }: Named): boolean {
+  const [{ name, source }] = tensors.values()
+  const isCalledAsItsFile = 'file' in source ? name === basename(source.file) : source.kind === 'memory'
+  return tensors.size === 1 && isCalledAsItsFile
 }
 
 /** The head of a tuned checkpoint whose base has none, because it uses its embedding as one. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { bf16, f32, fileOf, folderOf, noise, plusLowRank, rounded, type Tensors } from './checkpoints.ts'
+import { float64s, npyDict, npyFile } from './files.ts'
 import { type Result, runCli } from './run.ts'
 import { documentOf } from './schema.ts'
 
@@ -202,6 +203,26 @@ describe.concurrent('checkpoints that differ', () => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toBe(
       `lora-svd: other: has no tensor of the same name as base ("transformer.h.0.attn.c_attn.weight" here, "${first}" there): are they the same architecture, in the same format?\n`,
+    )
+  })
+
+  test('in the names of two matrices alone, which are those of their files', async () => {
+    const files = folderOf({
+      'before.csv': '1,0,0\n0,1,0\n',
+      'after.npy': npyFile(npyDict('<f8', '(2, 3)'), float64s(1, 0, 3, 0, 1, 0)),
+      'other.csv': '1,0\n0,1\n',
+    })
+    const args = ['inspect', 'after.npy', '--base', 'before.csv', '--json']
+    const { stdout } = await runCli(args, { cwd: files })
+    const { matrices } = documentOf(stdout, 'inspect-1')
+    expect(matrices).toMatchObject([{ name: 'after.npy', rank: 1, singularValues: [3, expect.closeTo(0)] }])
+    const input = '1 0 4\n0 1 0\n'
+    const piped = await runCli(['inspect', '-', '--base', 'before.csv', '--json'], { cwd: files, input })
+    expect(documentOf(piped.stdout, 'inspect-1').matrices[0].spectral).toBeCloseTo(4, 12)
+    const { code, stderr } = await runCli(['inspect', 'after.npy', '--base', 'other.csv'], { cwd: files })
+    expect(code).toBe(2)
+    expect(stderr).toBe(
+      'lora-svd: after.npy: holds no matrix to look at: after.npy: [2, 2] in other.csv, [2, 3] in after.npy\n',
     )
   })
 
