@@ -50,11 +50,6 @@ export function columnsAt(A: Matrix, places: readonly number[]): Matrix {
   return matrix(A.rows, places.length, data)
 }
 
-/** Rows `from` to `to` of A, sharing its storage. */
-export function rowRange<T extends FloatArray>(A: Matrix<T>, from: number, to: number): Matrix<T> {
-  return matrix(to - from, A.columns, A.data.subarray(from * A.columns, to * A.columns) as T)
-}
-
 /** A − B, in the float type of A. */
 export function difference(A: Matrix, B: Matrix): Matrix {
   const data = like(A, A.data.length)
