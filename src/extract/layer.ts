@@ -77,7 +77,7 @@ async function factor(
   const engine = await context.engine(flopsOf(job))
   // integers aren't rounded, so that nothing of their change is noise
   const floor = ask.rule.kind === 'noise-floor' ? (noise?.floor ?? 0) : undefined
-  const found = frobenius.delta === 0 ? undefined : decompose(delta, job, floor, engine)
+  const found = frobenius.delta === 0 ? undefined : decompose(delta, frobenius.delta, job, floor, engine)
   return {
     name: pair.name,
     asked: ask,
@@ -99,12 +99,18 @@ function refuseNonFinite(name: string, path: string, found: NonFiniteEntries | u
   )
 }
 
-function decompose(delta: Matrix, job: LayerJob, floor: number | undefined, engine: Engine): TruncatedSvd {
+function decompose(
+  delta: Matrix,
+  frobenius: number,
+  job: LayerJob,
+  floor: number | undefined,
+  engine: Engine,
+): TruncatedSvd {
   const { ask, certify, seed, pair, dtype } = job
   const { rule, limits } =
     floor === undefined ? (ask as { rule: RankRule; limits: RankLimits }) : aboveFloor(ask, floor)
   const truncate = (rule: RankRule, ranks = limits) =>
-    truncatedSvd(delta, rule, { engine, limits: ranks, name: pair.name, seed, certify })
+    truncatedSvd(delta, rule, { engine, limits: ranks, name: pair.name, seed, certify, frobenius })
   const found = truncate(rule)
   const allowed = errorAllowed(rule)
   if (allowed === Number.POSITIVE_INFINITY || roundedError(delta, found, dtype, engine) <= allowed)

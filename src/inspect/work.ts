@@ -113,7 +113,7 @@ async function inspectDelta(
     if (changed === 0) return { kind: 'equal' }
     return {
       kind: 'spectrum',
-      ...(await spectrum(delta, job, context)),
+      ...(await spectrum(delta, job, context, frobenius.delta)),
       baseFrobenius: frobenius.base,
       ...(noise !== undefined && { noise: figuresOf(noise) }),
     }
@@ -144,10 +144,13 @@ async function inspectProduct(
   return base === undefined ? result : { ...result, baseFrobenius: norm(await readWeight(base)) }
 }
 
-async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext) {
+async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {
   const { extent, seed, subject } = job
   const engine = await context.engine(flopsOf(job))
-  return { spectrum: spectrumOf(A, { engine, extent, name: subject.name, seed }), engine: engine.name }
+  return {
+    spectrum: spectrumOf(A, { engine, extent, name: subject.name, seed, frobenius }),
+    engine: engine.name,
+  }
 }
 
 const norm = (A: Matrix | HalfMatrix) => frobeniusNorm('dtype' in A ? widenHalf(A.data, A.dtype) : A.data)
