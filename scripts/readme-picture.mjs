@@ -1,33 +1,68 @@
-// Draws docs/demo.svg, the picture in the README, from the real coloured output of the demo.
+// Draws the README's pictures: the terminal's from real coloured output, the report's by a browser.
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { chromium } from 'playwright-core'
 
-const COMMAND = ['demo', '--d', '10', '--k', '10', '--rank', '2']
+const MODEL = 'test/fixtures/digits-llama'
+/** The pictures: what is run, and how the README writes it. */
+const PICTURES = {
+  demo: { command: ['demo', '--d', '10', '--k', '10', '--rank', '2'] },
+  inspect: {
+    command: ['inspect', 'tuned', '--base', 'base', '--include', '*layers.2*', '--plot', '2.mlp.down_proj'],
+    shown: "lora-svd inspect tuned/ --base base/ --include '*layers.2*' --plot 2.mlp.down_proj",
+  },
+}
 const FONT_SIZE = 14
 const LINE_HEIGHT = 18
 const CHARACTER_WIDTH = 8.43
 const MARGIN = 16
-const COLOURS = { 31: '#f47067', 32: '#57ab5a', 33: '#c69026', 36: '#39c5cf' }
+const COLOURS = { 31: '#f47067', 32: '#57ab5a', 33: '#c69026', 34: '#539bf5', 35: '#b083f0', 36: '#39c5cf' }
 const TEXT = '#d3dae3'
 const DIM = '#8b949e'
 const BACKGROUND = '#1c2128'
 
-const output = execFileSync('node', ['bin/lora-svd.js', ...COMMAND, '--color'], { encoding: 'utf8' })
-const lines = [`\u001b[2m$\u001b[22m lora-svd ${COMMAND.join(' ')}`, '', ...output.trimEnd().split('\n')]
-const columns = Math.max(...lines.map((line) => plain(line).length))
-const width = Math.ceil(columns * CHARACTER_WIDTH + 2 * MARGIN)
-const height = lines.length * LINE_HEIGHT + 2 * MARGIN
+for (const [name, picture] of Object.entries(PICTURES)) draw(name, picture)
+await drawReport()
 
-writeFileSync(
-  'docs/demo.svg',
-  `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="Output of lora-svd ${COMMAND.join(' ')}">
+/** The HTML report as a browser shows it, docs/report.png; needs Debian's chromium. */
+async function drawReport() {
+  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-report-'))
+  const report = join(folder, 'report.html')
+  const command = ['inspect', 'tuned', '--base', 'base', '--html', report, '--quiet']
+  execFileSync('node', [resolve('bin/lora-svd.js'), ...command], { cwd: MODEL })
+  const args = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args })
+  const page = await browser.newPage({ viewport: { width: 1080, height: 1240 }, colorScheme: 'light' })
+  await page.goto(`file://${report}`)
+  await page
+    .locator('details')
+    .first()
+    .evaluate((element) => element.removeAttribute('open'))
+  await page.screenshot({ path: 'docs/report.png' })
+  await browser.close()
+  rmSync(folder, { recursive: true })
+}
+
+function draw(name, { command, shown = `lora-svd ${command.join(' ')}` }) {
+  const options = { encoding: 'utf8', cwd: MODEL }
+  const output = execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--color'], options)
+  const lines = [`\u001b[2m$\u001b[22m ${shown}`, '', ...output.trimEnd().split('\n')]
+  const columns = Math.max(...lines.map((line) => plain(line).length))
+  const width = Math.ceil(columns * CHARACTER_WIDTH + 2 * MARGIN)
+  const height = lines.length * LINE_HEIGHT + 2 * MARGIN
+  writeFileSync(
+    `docs/${name}.svg`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="Output of ${escapeXml(shown)}">
 <rect width="100%" height="100%" rx="8" fill="${BACKGROUND}"/>
 <g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="${FONT_SIZE}" fill="${TEXT}" xml:space="preserve">
 ${lines.map((line, i) => textOf(line, MARGIN + FONT_SIZE + i * LINE_HEIGHT)).join('\n')}
 </g>
 </svg>
 `,
-)
+  )
+}
 
 function plain(line) {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one

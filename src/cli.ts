@@ -68,9 +68,11 @@ export function buildProgram(terminal: Terminal, run: Run, writeOut: (text: stri
       getOutHasColors: () => terminal.paint.level > 0,
     })
     .configureHelp({
-      // commander adds "(default: false)" to every flag.
+      // commander adds "(default: false)" to every flag, and "(default: [])" to what may be repeated.
       optionDescription: (option) =>
-        option.isBoolean() ? option.description : new Help().optionDescription(option),
+        option.isBoolean() || Array.isArray(option.defaultValue)
+          ? option.description
+          : new Help().optionDescription(option),
       styleTitle: (text) => terminal.paint.bold(text),
       styleCommandText: (text) => terminal.paint.cyan(text),
       styleOptionTerm: (text) => terminal.paint.cyan(text),

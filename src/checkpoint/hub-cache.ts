@@ -22,6 +22,9 @@ const LISTED_SNAPSHOTS = 3
 export const isRepositoryName = (text: string) =>
   /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(text) && !/--|\.\./.test(text)
 
+/** A name without an organisation, as the hub's oldest models have: gpt2. */
+export const isBareName = (text: string) => isRepositoryName(`org/${text}`)
+
 /**
  * The folder in which Hugging Face's tools keep what they download, by their own rules (huggingface_hub/constants.py).
  */

@@ -11,6 +11,7 @@ import { readLenientConfig, readStrictConfig } from './config-file.ts'
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, CONFIG_FILE, entranceOf, entriesOf, isModel } from './folder.ts'
 import {
   hubCacheFolder,
+  isBareName,
   isRepositoryFolder,
   isRepositoryName,
   repositoryFolder,
@@ -43,7 +44,7 @@ export async function openCheckpoint(
   if (path === '-') return withConfigs({ path, ...(await openAny(path, stdin)) })
   const kind = await kindOf(path)
   if (kind === 'folder') return openFolder(path, path)
-  if (kind === 'missing' && isRepositoryName(path)) {
+  if (kind === 'missing' && (await isCached(path, { env, home }))) {
     return openFolder(path, await cachedSnapshot(path, { env, home }))
   }
   if (isIndexName(basename(path))) {
@@ -60,6 +61,13 @@ export async function kindOf(path: string): Promise<'folder' | 'file' | 'missing
   } catch (error) {
     return errnoOf(error) === 'ENOENT' ? 'missing' : 'file'
   }
+}
+
+/** Whether a path that isn't there is to be looked up in the cache: as org/name, or as a bare name that is there. */
+async function isCached(path: string, surroundings: Surroundings): Promise<boolean> {
+  if (isRepositoryName(path)) return true
+  const folder = repositoryFolder(hubCacheFolder(surroundings), path)
+  return isBareName(path) && (await kindOf(folder)) === 'folder'
 }
 
 async function cachedSnapshot(repository: string, surroundings: Surroundings): Promise<string> {

@@ -8,13 +8,13 @@ const EXAMPLES = `
 Examples:
   lora-svd extract base/ tuned/ -o adapter/ --rank 16
   lora-svd extract base/ tuned/ -o adapter/ --budget 40MiB --dtype bf16
-  lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --max-rank 64 --carry-rest
+  lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --carry-rest
   lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
 
 A run that was killed goes on where it was when the same command is given again.
 
 Exit codes: 0 done · 1 what was written misses what was asked for
-2 bad options or input, nothing written · 3 disk full, no permission: free some, run again`
+2 bad options or input, nothing written · 3 disk full, no permission`
 
 /** `extract`: a LoRA adapter from a base and its fine-tune. */
 export function addExtract(program: Command, run: Run): void {

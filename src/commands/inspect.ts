@@ -6,11 +6,11 @@ import type { Run } from './run.ts'
 
 const EXAMPLES = `
 Examples:
-  lora-svd inspect model/                                 every matrix of a checkpoint
-  lora-svd inspect tuned/ --base base/                    what a fine-tune changed
+  lora-svd inspect model/
+  lora-svd inspect tuned/ --base base/
   lora-svd inspect tuned/ --base base/ --html report.html --include '*attn*'
   lora-svd inspect tuned/ --base base/ --plot 0.self_attn.q_proj
-  lora-svd inspect adapter/                               true ranks, and who scales it how
+  lora-svd inspect adapter/
   lora-svd inspect model/ --sort stable-rank --top 10 --json
 
 Exit codes: 0 done · 1 NaN or infinite entries were found

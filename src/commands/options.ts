@@ -47,7 +47,7 @@ export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
 export const patterns = (flags: string, description: string): Option =>
   new Option(flags, description)
     .argParser((text: string, before: readonly string[]) => [...before, text])
-    .default([], 'none')
+    .default([])
 
 const share = (bounds: string) => number(bounds, (x) => x > 0 && x < 1)
 

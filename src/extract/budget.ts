@@ -7,7 +7,7 @@ import type { Spectrum } from '../spectrum/types.ts'
 import { adapterBytes } from './adapter-plan.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
-import { type Decision, ownRanks, rankAsk } from './ranks.ts'
+import { type Decision, ownRank, rankAsk } from './ranks.ts'
 import type { BudgetSpent } from './result.ts'
 
 /** How a byte budget is spent. */
@@ -28,31 +28,60 @@ export function budgetPlan(plan: ExtractionPlan, options: ExtractOptions, budget
 /** Singular triplets that a layer is asked for before it is known how many the budget pays for. */
 const FIRST_RANK = 32
 
-/** Spread so that the summed squared error is least: a layer whose known triplets are all wanted is asked for twice as many. */
+/** Attempts at most to use what headers and patterns leave of a budget. */
+const MOST_ATTEMPTS = 12
+
+/**
+ * Spread so that the summed squared error is least. The factors' bytes grow with every rank alike; those of headers, patterns
+ * and the card don't, so that they are set aside, and set aside again where they came to more or less. A layer whose known
+ * triplets are all wanted is asked for twice as many.
+ */
 function patternBudget(plan: ExtractionPlan, options: ExtractOptions, budget: number): BudgetPlan {
   const { limits } = options
-  const entry = bytesPerElement(plan.dtype)
-  const exactBytes = (ranks: readonly number[]) => adapterBytes(plan, options, ranks)
+  const costs = plan.layers.map(
+    ({ pair: { tuned } }) => (tuned.rows + tuned.columns) * bytesPerElement(plan.dtype),
+  )
+  const factorBytes = (ranks: readonly number[]) => ranks.reduce((sum, rank, i) => sum + rank * costs[i], 0)
+  const allBytes = (ranks: readonly number[]) => adapterBytes(plan, options, ranks)
   const most = plan.layers.map(({ pair: { tuned } }) =>
     withinLimits(Number.POSITIVE_INFINITY, Math.min(tuned.rows, tuned.columns), limits),
   )
   const least = most.map((order) => withinLimits(0, order, limits))
-  if (plan.layers.length > 0 && exactBytes(least) > budget) throw tooSmall(budget, exactBytes(least))
-  const split = (spectra: readonly Spectrum[]): BudgetSplit => {
-    const matrices = spectra.map(({ singularValues, rows, columns }, i) => ({
+  const needed = allBytes(least)
+  if (needed > budget) throw tooSmall(budget, needed)
+  const leastAside = needed - factorBytes(least)
+
+  const splitOf = (spectra: readonly Spectrum[], bytes: number): BudgetSplit => {
+    const matrices = spectra.map(({ singularValues }, i) => ({
       name: plan.layers[i].pair.name,
       squares: singularValues.map((s) => s * s),
-      bytesPerRank: (rows + columns) * entry,
+      bytesPerRank: costs[i],
       weight: 1,
     }))
-    const found = splitBudget(matrices, { bytes: budget, limits, exactBytes })
-    if ('needed' in found) throw tooSmall(budget, found.needed)
-    return found
+    const found = splitBudget(matrices, { bytes, limits, exactBytes: factorBytes })
+    return 'needed' in found ? { ranks: least, bytes: factorBytes(least), bound: 0 } : found
+  }
+  const bestSplit = (spectra: readonly Spectrum[]): readonly number[] => {
+    let best: readonly number[] = least
+    let aside = leastAside
+    for (let i = 0; i < MOST_ATTEMPTS; i++) {
+      const { ranks } = splitOf(spectra, budget - aside)
+      const bytes = allBytes(ranks)
+      if (bytes > budget) {
+        aside += bytes - budget
+        continue
+      }
+      if (gainOf(ranks, spectra) > gainOf(best, spectra)) best = ranks
+      const taken = bytes - factorBytes(ranks)
+      if (taken >= aside) break
+      aside = taken
+    }
+    return best
   }
   return {
     firstRanks: most.map((order, i) => Math.min(order, Math.max(FIRST_RANK, least[i]))),
     decide(spectra) {
-      const { ranks } = split(spectra)
+      const ranks = bestSplit(spectra)
       const asks = spectra.map(({ singularValues: { length } }, i) =>
         ranks[i] === length && length < most[i] ? rankAsk(Math.min(most[i], 2 * length)) : null,
       )
@@ -60,14 +89,24 @@ function patternBudget(plan: ExtractionPlan, options: ExtractOptions, budget: nu
     },
     spent(ranks, spectra) {
       const total = spectra.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)
+      const ideal = splitOf(spectra, budget - leastAside)
+      const gain = gainOf(ideal.ranks, spectra) + ideal.bound - gainOf(ranks, spectra)
       return {
         bytes: budget,
-        used: exactBytes(ranks),
-        couldGain: total > 0 ? split(spectra).bound / total : 0,
+        used: allBytes(ranks),
+        couldGain: total > 0 ? Math.max(0, gain / total) : 0,
       }
     },
   }
 }
+
+/** What the ranks take from the summed squared error. */
+const gainOf = (ranks: readonly number[], spectra: readonly Spectrum[]) =>
+  spectra.reduce(
+    (sum, { singularValues }, i) =>
+      sum + singularValues.subarray(0, ranks[i]).reduce((part, s) => part + s * s, 0),
+    0,
+  )
 
 const tooSmall = (budget: number, needed: number) =>
   badInput(
@@ -89,7 +128,9 @@ function portableBudget(plan: ExtractionPlan, options: ExtractOptions, budget: n
   }
   return {
     firstRanks: ranksAt(fits),
-    decide: (spectra) => ({ ranks: ownRanks(spectra, options.rule, options.limits) }),
+    decide: (spectra) => ({
+      ranks: spectra.map((spectrum) => ownRank(spectrum, options.rule, options.limits)),
+    }),
     spent(ranks, spectra) {
       const used = adapterBytes(plan, options, ranks)
       const total = spectra.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)

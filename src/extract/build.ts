@@ -3,18 +3,19 @@ import { adapterOf } from '../adapter/adapter.ts'
 import { modelCard } from '../adapter/write/card.ts'
 import type { PlannedModule } from '../adapter/write/types.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
-import { leadingColumns } from '../matrix/matrix.ts'
-import { balancedFactors, type Factors, factorsOf } from '../svd/factors.ts'
+import type { Factors } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
 import { planOf } from './adapter-plan.ts'
 import { writeAdapter, writeText } from './assemble.ts'
 import { CARD_FILE, cardFigures, configFacts } from './card.ts'
 import type { Surroundings } from './decompose.ts'
+import { knownMeasures } from './known-measures.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractResult } from './result.ts'
 import { type Chosen, chooseRanks } from './rounds.ts'
 import type { RunFolder } from './run-folder.ts'
+import { factorsFor } from './stored-factors.ts'
 import { resultOf } from './summary.ts'
 
 /** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */
@@ -36,16 +37,10 @@ export async function buildAdapter(
   const adapter = await adapterOf(written)
   if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
   const { request, quiet, terminal, signal } = surroundings
-  const measures = await measureAdapter(
-    adapter,
-    plan.base,
-    plan.tuned,
-    options,
-    request,
-    quiet,
-    terminal,
-    signal,
-  )
+  const { include, exclude, memory } = options
+  const known = await knownMeasures(adapter, plan, options, chosen, folder)
+  const how = { include, exclude, memory, request, quiet, signal }
+  const measures = await measureAdapter(adapter, plan.base, plan.tuned, how, terminal, known)
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
   await writeText(
     `${staging}/${CARD_FILE}`,
@@ -75,8 +70,7 @@ async function factorsOfModule(
   for (const [i, layer] of layers.entries()) {
     if (layer.module !== module) continue
     const { U, V, spectrum } = await folder.read(rounds[i], i)
-    const svd = { U: leadingColumns(U, ranks[i]), S: spectrum.singularValues, V: leadingColumns(V, ranks[i]) }
-    factors.push(distributeScale ? balancedFactors(svd, ranks[i]) : factorsOf(svd, ranks[i]))
+    factors.push(factorsFor({ U, S: spectrum.singularValues, V }, ranks[i], distributeScale))
   }
   return factors
 }

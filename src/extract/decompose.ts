@@ -33,7 +33,8 @@ export async function decompose(
     ask,
     certify: options.certify,
     seed: options.seed,
-    dtype,
+    form: { distributeScale: options.distributeScale, dtype },
+    isSettled: options.rule.kind !== 'budget' && !options.uniform,
     basePath: base.path,
     tunedPath: tuned.path,
   })

@@ -1,6 +1,12 @@
 import { jsonDocument, jsonNumber } from '../report/json.ts'
 import type { Interval } from '../spectrum/types.ts'
-import { notCarriedFields, relativeErrorFields, wholeTensorFields } from '../verify/document.ts'
+import {
+  notCarriedFields,
+  relativeChangeFields,
+  relativeErrorFields,
+  totalErrorFields,
+  wholeTensorFields,
+} from '../verify/document.ts'
 import type { ExtractedLayer, ExtractResult } from './result.ts'
 
 /** The JSON document of `extract`; its fields are those of schemas/extract-1.json. */
@@ -16,8 +22,7 @@ export function extractDocument(result: ExtractResult) {
     notCarried: notCarried.map(notCarriedFields),
     totals: {
       ...totals,
-      relativeError: jsonNumber(totals.relativeError),
-      wholeRelativeError: jsonNumber(totals.wholeRelativeError),
+      ...totalErrorFields(totals),
       optimalError: interval(totals.optimalError),
     },
     ...(budget !== undefined && { budget }),
@@ -37,9 +42,7 @@ function layerFields({ relativeError, optimalError, relativeChange, ...layer }: 
     ...layer,
     ...relativeErrorFields(relativeError),
     optimalError: interval(optimalError),
-    ...(Number.isFinite(relativeChange)
-      ? { relativeChange }
-      : { relativeChange: null, relativeChangeReason: 'the base is all zero' }),
+    ...relativeChangeFields(relativeChange),
   }
 }
 

@@ -1,7 +1,7 @@
 import { figure, UNKNOWN } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import type { NamedColumn } from '../report/named-grid.ts'
-import { grouped, shape, short } from '../report/numbers.ts'
+import { grouped, shape } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
 import type { Interval } from '../spectrum/types.ts'
 import type { ExtractedLayer } from './result.ts'
@@ -21,10 +21,22 @@ export const excessOver = (error: number, { atLeast }: Interval): number | undef
 /** +0.03 %, rounded up; 2.3 × from twice the best on. */
 export function excessText(excess: number | undefined): string {
   if (excess === undefined) return UNKNOWN
-  if (!Number.isFinite(excess)) return '∞'
-  if (excess >= FACTOR_FROM - 1) return `${short(excess + 1, 3)} ×`
-  const hundredths = Math.ceil(excess * 10_000 - 1e-6)
-  return `+${(hundredths / 100).toFixed(2)} %`
+  return excess >= FACTOR_FROM - 1 ? factorText(excess) : `+${percentAbove(excess)}`
+}
+
+/** The same in a sentence about an error. */
+export const excessPhrase = (excess: number) =>
+  excess >= FACTOR_FROM - 1
+    ? `the error is at most ${factorText(excess)} it`
+    : `the error is at most ${percentAbove(excess)} above it`
+
+const factorText = (excess: number) => `${figure(excess + 1)} ×`
+
+/** Rounded up, with two decimals, or one from 10 % on. */
+function percentAbove(excess: number): string {
+  const decimals = excess < 0.1 ? 2 : 1
+  const unit = 10 ** decimals
+  return `${(Math.ceil(100 * unit * excess - ROUNDING) / unit).toFixed(decimals)} %`
 }
 
 const intervalText = ({ atLeast, atMost }: Interval) => {

@@ -9,6 +9,13 @@ export interface LayerAsk {
   readonly limits: RankLimits
 }
 
+/** What stored factors leave of a delta. */
+export interface MeasuredLayer {
+  readonly rank: number
+  /** ‖Δ − B·A‖_F with B and A rounded as they are stored, summed in float64. */
+  readonly residual: number
+}
+
 /** The leading singular triplets of a layer's delta, and what is known of the rest. */
 export interface LayerResult {
   readonly name: string
@@ -18,6 +25,8 @@ export interface LayerResult {
   /** [rows, r] and [columns, r]. */
   readonly U: Float64Matrix
   readonly V: Float64Matrix
+  /** Of the factors that these triplets will be, where their rank was known at once. */
+  readonly measured?: MeasuredLayer
   /** ‖base‖_F. */
   readonly baseFrobenius: number
   /** Singular values up to this can't be told from the rounding of the stored dtypes; where the rule asks for it. */

@@ -2,8 +2,6 @@ import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
 import type { Engine } from '../engine/engine.ts'
 import { LoraSvdError } from '../errors.ts'
-import type { FloatDtype } from '../formats/dtype.ts'
-import { decodeFloats, encodeFloats, isHalf } from '../formats/dtype.ts'
 import { quoted } from '../formats/quote.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
@@ -11,10 +9,11 @@ import type { NonFiniteEntries } from '../matrix/non-finite.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
-import { balancedFactors } from '../svd/factors.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
 import type { TruncatedSvd, TruncationOptions } from '../truncation/types.ts'
-import type { LayerAsk, LayerResult } from './layer-result.ts'
+import type { LayerAsk, LayerResult, MeasuredLayer } from './layer-result.ts'
+import { ownRank } from './ranks.ts'
+import { type FactorForm, factorsAsStored } from './stored-factors.ts'
 
 /** What a worker is asked: plain data. */
 export interface LayerJob {
@@ -23,7 +22,9 @@ export interface LayerJob {
   readonly certify: NonNullable<TruncationOptions['certify']>
   readonly seed: bigint
   /** Of the factors that will be written. */
-  readonly dtype: FloatDtype
+  readonly form: FactorForm
+  /** The rank will be this layer's own, whatever the others have: what will be stored can be measured at once. */
+  readonly isSettled: boolean
   /** As messages call the checkpoints. */
   readonly basePath: string
   readonly tunedPath: string
@@ -99,32 +100,61 @@ function refuseNonFinite(name: string, path: string, found: NonFiniteEntries | u
   )
 }
 
+/** Triplets, and what their factors leave of the delta once they are stored, where that is known. */
+interface Decomposed {
+  readonly found: TruncatedSvd
+  readonly measured?: MeasuredLayer
+}
+
 function decompose(
   delta: Matrix,
   frobenius: number,
   job: LayerJob,
   floor: number | undefined,
   engine: Engine,
-): TruncatedSvd {
-  const { ask, certify, seed, pair, dtype } = job
+): Decomposed {
+  const { ask, certify, seed, pair } = job
   const { rule, limits } =
     floor === undefined ? (ask as { rule: RankRule; limits: RankLimits }) : aboveFloor(ask, floor)
-  const truncate = (rule: RankRule, ranks = limits) =>
-    truncatedSvd(delta, rule, { engine, limits: ranks, name: pair.name, seed, certify, frobenius })
-  const found = truncate(rule)
+  const truncate = (rule: RankRule, ranks = limits): Decomposed => {
+    const found = truncatedSvd(delta, rule, {
+      engine,
+      limits: ranks,
+      name: pair.name,
+      seed,
+      certify,
+      frobenius,
+    })
+    return { found, ...(job.isSettled && { measured: measure(delta, found, job, engine) }) }
+  }
+  const first = truncate(rule)
   const allowed = errorAllowed(rule)
-  if (allowed === Number.POSITIVE_INFINITY || roundedError(delta, found, dtype, engine) <= allowed)
-    return found
+  const holds = ({ found, measured }: Decomposed) =>
+    measured === undefined || measured.residual <= allowed * found.frobenius
+  if (holds(first)) return first
   const { maxRank = Number.POSITIVE_INFINITY, multipleOf = 1 } = limits
   const most = Math.min(maxRank, delta.rows, delta.columns)
   for (let i = 1; i <= MOST_EXTRA_RANKS; i++) {
-    const rank = found.rank + i * multipleOf
+    const rank = first.found.rank + i * multipleOf
     if (rank > most) break
     const more = truncate({ kind: 'rank', rank }, {})
-    if (roundedError(delta, more, dtype, engine) <= allowed) return more
+    if (holds(more)) return more
   }
   // where no rank within reach makes up for the rounding, more of them would only be waste
-  return found
+  return first
+}
+
+/** ‖Δ − B·A‖_F of the factors as they will be stored, at the rank that the layer will have. */
+function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, engine: Engine): MeasuredLayer {
+  const { rule, limits } = ask
+  const rank = ownRank(spectrumOf(delta, found), rule, limits)
+  const { B, A } = factorsAsStored(found, rank, form)
+  const resident = engine.resident(delta)
+  try {
+    return { rank, residual: Math.sqrt(resident.residualSquared(B, A)) }
+  } finally {
+    resident.release()
+  }
 }
 
 /** Nothing need stand above the floor. */
@@ -139,27 +169,21 @@ export function errorAllowed(rule: LayerAsk['rule']): number {
   return rule.kind === 'energy' ? Math.sqrt(1 - rule.energy) : Number.POSITIVE_INFINITY
 }
 
-/** ‖Δ − B·A‖_F / ‖Δ‖_F of the factors as they will be stored. */
-function roundedError(delta: Matrix, found: TruncatedSvd, dtype: FloatDtype, engine: Engine): number {
-  if (!isHalf(dtype)) return 0
-  const { B, A } = balancedFactors(found, found.rank)
-  const resident = engine.resident(delta)
-  try {
-    return Math.sqrt(resident.residualSquared(rounded(B, dtype), rounded(A, dtype))) / found.frobenius
-  } finally {
-    resident.release()
+function tripletsOf(delta: Matrix, { found, measured }: Decomposed) {
+  const { U, V, certificate } = found
+  const { closed, reason } = certificate
+  return {
+    spectrum: spectrumOf(delta, found),
+    U,
+    V,
+    ...(measured !== undefined && { measured }),
+    ...(!closed && reason !== undefined && { openBecause: reason }),
   }
 }
 
-const rounded = ({ rows, columns, data }: Matrix, dtype: FloatDtype): Matrix => ({
-  rows,
-  columns,
-  data: decodeFloats(encodeFloats(data, dtype), dtype),
-})
-
-function tripletsOf(delta: Matrix, found: TruncatedSvd) {
-  const { U, S, V, frobenius, optimalError, certificate, method } = found
-  const spectrum: Spectrum = {
+function spectrumOf(delta: Matrix, found: TruncatedSvd): Spectrum {
+  const { S, frobenius, optimalError, certificate, method } = found
+  return {
     rows: delta.rows,
     columns: delta.columns,
     frobenius,
@@ -171,8 +195,6 @@ function tripletsOf(delta: Matrix, found: TruncatedSvd) {
     method,
     failureProbability: certificate.failureProbability,
   }
-  const { closed, reason } = certificate
-  return { spectrum, U, V, ...(!closed && reason !== undefined && { openBecause: reason }) }
 }
 
 /** Of matrices that are equal in number, though not in bytes. */

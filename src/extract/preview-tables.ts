@@ -1,5 +1,5 @@
 import { counted, printable } from '../formats/quote.ts'
-import { UNKNOWN } from '../report/cells.ts'
+import { paintWords, UNKNOWN } from '../report/cells.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
 import { namePattern } from '../report/names.ts'
 import { bytes, grouped, shape } from '../report/numbers.ts'
@@ -117,10 +117,7 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
     ['asked for', promiseText(rule)],
     ['output', `${printable(output.path)} (${layout}, factors in ${output.dtype})`],
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
-    [
-      'free there',
-      enough ? bytes(output.free) : `${paint.red(bytes(output.free).replace(' ', ' '))}: not enough`,
-    ],
+    ['free there', enough ? bytes(output.free) : paintWords(`${bytes(output.free)}: not enough`, paint.red)],
     ...(resumable === 0
       ? []
       : [['done already', `${counted(resumable, 'layer')}, by a run that was cut off`]]),

@@ -16,17 +16,15 @@ export function firstAsk(rule: AskedRule, limits: RankLimits, budgetRank: number
 /** Asks for this many triplets, or as many as there are. */
 export const rankAsk = (rank: number): LayerAsk => ({ rule: { kind: 'rank', rank }, limits: {} })
 
-/** The ranks that rules of one matrix give, from what was asked: a delta of lower rank ends at its own. */
-export function ownRanks(
-  spectra: readonly Spectrum[],
-  rule: AskedRule,
+/** The rank that a rule of one matrix gives, from what was asked: a delta of lower rank ends at its own. */
+export function ownRank(
+  spectrum: Spectrum,
+  rule: { readonly kind: AskedRule['kind'] },
   { minRank = 0 }: RankLimits,
-): number[] {
-  return spectra.map((spectrum) => {
-    const found = spectrum.singularValues.length
-    if (rule.kind !== 'rank' && rule.kind !== 'budget') return found
-    return Math.min(found, Math.max(minRank, trueRank(spectrum)))
-  })
+): number {
+  const found = spectrum.singularValues.length
+  if (rule.kind !== 'rank' && rule.kind !== 'budget') return found
+  return Math.min(found, Math.max(minRank, trueRank(spectrum)))
 }
 
 /** Every layer gets the largest rank of any; the layers of which too little is known are asked again. */

@@ -4,7 +4,7 @@ import { decompose, type Surroundings } from './decompose.ts'
 import type { LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
-import { type Decision, firstAsk, ownRanks, uniformRanks } from './ranks.ts'
+import { type Decision, firstAsk, ownRank, uniformRanks } from './ranks.ts'
 import type { BudgetSpent } from './result.ts'
 import type { RunFolder } from './run-folder.ts'
 
@@ -71,6 +71,6 @@ function decide(
   budget: BudgetPlan | undefined,
 ): Decision {
   if (budget !== undefined) return budget.decide(spectra)
-  const own = ownRanks(spectra, rule, limits)
+  const own = spectra.map((spectrum) => ownRank(spectrum, rule, limits))
   return uniform ? uniformRanks(spectra, own, limits) : { ranks: own }
 }

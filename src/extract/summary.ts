@@ -40,7 +40,10 @@ export function resultOf(
       seconds,
     }
   })
-  const errors = totalErrors(measures)
+  const errors = {
+    relativeError: totalErrors({ ...measures, replaced: [] }).relativeError,
+    wholeRelativeError: totalErrors(measures).wholeRelativeError,
+  }
   const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
   const adapterParameters = adapterPlan.modules.reduce(
     (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,

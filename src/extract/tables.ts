@@ -9,6 +9,7 @@ import { paintLines, someTensors } from '../report/text.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { notCarriedLines } from '../verify/not-carried.ts'
 import type { VerifiedTensor } from '../verify/result.ts'
+import { infiniteErrors } from '../verify/tables.ts'
 import { carriedBy } from './advice.ts'
 import { kindColumns, layerColumns } from './layer-columns.ts'
 import { promiseAdvice } from './promise.ts'
@@ -67,13 +68,14 @@ function promises({ broken, holds, rule, layers }: ExtractResult, { paint, colum
   ]
 }
 
-function notes({ warnings, layers, unchanged }: ExtractResult, { paint, columns }: Screen): string[] {
+function notes({ warnings, layers, saved, unchanged }: ExtractResult, { paint, columns }: Screen): string[] {
   const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
   const open = new Map<string, string[]>()
   for (const { name, openBecause } of layers) {
     if (openBecause !== undefined) open.set(openBecause, [...(open.get(openBecause) ?? []), name])
   }
   return [
+    ...infiniteErrors([...layers, ...saved]).map((text) => say(text, paint.red)),
     ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
     ...[...open].map(([reason, names]) =>
       say(

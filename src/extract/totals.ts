@@ -1,9 +1,9 @@
 import { counted, printable } from '../formats/quote.ts'
 import { paintWords } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
-import { bytes, grouped, percent, percentDown, percentUp, short } from '../report/numbers.ts'
+import { bytes, grouped, percent, percentUp, short } from '../report/numbers.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { excessOver, excessText } from './layer-columns.ts'
+import { excessOver, excessPhrase } from './layer-columns.ts'
 import { promisedError, promiseText } from './promise.ts'
 import type { BudgetSpent, ExtractResult } from './result.ts'
 
@@ -14,7 +14,7 @@ export function totalsRows(result: ExtractResult, paint: Terminal['paint']): str
     paintWords(Number.isFinite(error) ? short(error) : 'infinite', errorPaint(error, paint, allowed))
   const { optimalError: best } = totals
   const excess = excessOver(totals.relativeError, best)
-  const above = excess === undefined ? '' : ` (the error is ${excessText(excess)} above it at most)`
+  const above = excess === undefined ? '' : ` (${excessPhrase(excess)})`
   const parameters = totals.ratio < 1 ? paint.green : paint.yellow
   return [
     ...(layers.length === 0
@@ -45,7 +45,7 @@ export function totalsRows(result: ExtractResult, paint: Terminal['paint']): str
   ]
 }
 
-const keptText = (error: number) => (error < 1 ? `: ${percentDown(1 - error ** 2)} of ‖Δ‖_F² kept` : '')
+const keptText = (error: number) => (error < 1 ? `: ${percent(1 - error ** 2)} of ‖Δ‖_F² kept` : '')
 
 function bestText({ atLeast, atMost }: ExtractResult['totals']['optimalError']): string {
   const [low, high] = [short(atLeast), short(atMost)]

@@ -1,4 +1,4 @@
-import { grouped, percent, percentDown, percentUp, short } from '../report/numbers.ts'
+import { grouped, percent, percentUp, short } from '../report/numbers.ts'
 import { spanText } from '../report/projections.ts'
 import { lowExactRankLimit, lowRankLimit, UNRELATED_CHANGE } from '../spectrum/low-rank.ts'
 import type { ExtractedLayer } from './result.ts'
@@ -37,17 +37,17 @@ export function deltaVerdict(layers: readonly Layer[]): string {
   if (isLow && kept >= PARTLY_SHARE) {
     const kind = kept >= LOW_RANK_SHARE ? 'low-rank' : 'partly low-rank'
     const more = change >= UNRELATED_CHANGE ? `; the change is more than the base itself (${changeText})` : ''
-    return `${kind}: ${ranks} ${keep} ${percentDown(kept)} of the change${more}`
+    return `${kind}: ${ranks} ${keep} ${percent(kept)} of the change${more}`
   }
   if (Number.isFinite(change) && change >= UNRELATED_CHANGE) {
     return `not low-rank: these two are not related (${changeText}): the adapter can't stand for the fine-tune`
   }
   if (isLow && keptAtBest >= PARTLY_SHARE) {
-    return `${ranks} could keep ${percentUp(keptAtBest)} of the change; what is stored keeps ${percentDown(Math.max(0, kept))}`
+    return `${ranks} could keep ${percentUp(keptAtBest)} of the change; what is stored keeps ${percent(Math.max(0, kept))}`
   }
   if (!isLow && keptAtBest >= PARTLY_SHARE) {
     const size = percent(parameters / sumOf(changed, ({ shape }) => shape[0] * shape[1]))
-    return `not at a low rank: ${ranks} ${keep} ${percentDown(Math.max(0, kept))} of the change and ${keep === 'keeps' ? 'takes' : 'take'} ${size} of the matrices’ size`
+    return `not at a low rank: ${ranks} ${keep} ${percent(Math.max(0, kept))} of the change and ${keep === 'keeps' ? 'takes' : 'take'} ${size} of the matrices’ size`
   }
   const most = `${ranks} ${keep} ${percentUp(Math.max(0, keptAtBest))} of the change at most`
   return keptAtMost(changed, total) < PARTLY_SHARE

@@ -77,7 +77,7 @@ const COLUMNS: readonly Column[] = [
 /** A loader's scale, or why it refuses. */
 function scaleOf({ adapter }: MatrixReport, loader: string): Value {
   const found = adapter?.scales.find((scale) => scale.loader === loader)
-  return found?.scale ?? (found?.refusal && `refused: ${found.refusal}`)
+  return found?.scale ?? (found?.refusal && `not loaded: ${found.refusal}`)
 }
 
 function fieldOf(value: Value): string {

@@ -8,7 +8,7 @@ import { runJobs } from '../jobs/run-jobs.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import { progressOn } from '../report/progress.ts'
-import { removingTemporaries } from '../terminal/interrupt.ts'
+import { removingTemporaries, whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { csvOf } from './csv.ts'
 import { inspectDocument } from './document.ts'
@@ -34,7 +34,9 @@ export async function inspect(
   for (const path of Object.values(plan.outputs)) await assertWritable(path, plan)
   const opened = await openSubjects(plan, terminal.stdin)
   const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
-  const findings = await lookAtAll(plan, opened, request, output, terminal)
+  const findings = await whileInterruptible((signal) =>
+    lookAtAll(plan, opened, request, output, terminal, signal),
+  )
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
   const result = summary(plan, opened, findings, seconds)
@@ -55,6 +57,7 @@ async function lookAtAll(
   { engine, threads = availableParallelism() }: EngineRequest,
   { quiet }: { quiet: boolean },
   terminal: Terminal,
+  signal: AbortSignal,
 ): Promise<Finding[]> {
   const { extent, seed, path, base = '', memory = defaultMemory() } = plan
   const jobs = subjects.map((subject): InspectJob => ({ subject, extent, seed, path, basePath: base }))
@@ -79,6 +82,7 @@ async function lookAtAll(
       notice: noticesTo(terminal, quiet),
       onStart: (index) => progress.begin(subjects[index].name),
       onDone: (index) => progress.step(flopsOf(jobs[index])),
+      signal,
     })
     for await (const finding of results) findings.push(finding)
     return findings

@@ -15,7 +15,7 @@ export function namePattern(names: readonly string[]): NamePattern {
   const prefix = mostFrequent(prefixes)
   const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
   if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
-  const endings = matching.map((name) => /\.[^.\d]+$/.exec(name)?.[0]).filter((x) => x !== undefined)
+  const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)
   const suffix = mostFrequent(endings)
   const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))
   return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }

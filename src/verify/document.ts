@@ -11,10 +11,7 @@ export function verifyDocument(result: VerifyResult) {
     notCarried: notCarried.map(notCarriedFields),
     unchanged,
     ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError) } }),
-    totals: {
-      relativeError: jsonNumber(totals.relativeError),
-      wholeRelativeError: jsonNumber(totals.wholeRelativeError),
-    },
+    totals: totalErrorFields(totals),
     ...(maxError !== undefined && { maxError }),
     holds: result.holds,
     warnings: result.warnings,
@@ -22,25 +19,52 @@ export function verifyDocument(result: VerifyResult) {
   })
 }
 
-/** An infinite error is null, with the reason. */
-export const relativeErrorFields = (error: number) =>
-  Number.isFinite(error)
-    ? { relativeError: error }
-    : { relativeError: null, reason: 'base and tuned are equal here, and the adapter changes it' }
+/** An error that is infinite is null, with the reason. */
+export const relativeErrorFields = (
+  error: number,
+  reason = 'base and tuned are equal here, and the adapter changes it',
+) => (Number.isFinite(error) ? { relativeError: error } : { relativeError: null, reason })
 
-export function wholeTensorFields({ residualFrobenius, relativeError, ...tensor }: VerifiedTensor) {
+export function wholeTensorFields({
+  name,
+  relativeError,
+  deltaFrobenius,
+  residualFrobenius,
+}: VerifiedTensor) {
+  const reason = Number.isFinite(residualFrobenius)
+    ? undefined
+    : 'what is stored has another shape than the tuned tensor'
   return {
-    ...tensor,
+    name,
+    deltaFrobenius,
     residualFrobenius: jsonNumber(residualFrobenius),
-    ...relativeErrorFields(relativeError),
+    ...relativeErrorFields(relativeError, reason),
   }
 }
 
+/** Infinite over all is null too, with the reason beside it. */
+export function totalErrorFields({ relativeError, wholeRelativeError }: VerifyResult['totals']) {
+  const isKnown = Number.isFinite(relativeError) && Number.isFinite(wholeRelativeError)
+  return {
+    relativeError: jsonNumber(relativeError),
+    wholeRelativeError: jsonNumber(wholeRelativeError),
+    ...(!isKnown && { reason: 'nothing changed that is as large as what the adapter does' }),
+  }
+}
+
+/** The size of a change is null, with the reason, where there is none to give. */
 export function notCarriedFields({ name, reason, relativeChange, deltaFrobenius }: NotCarried) {
   return {
     name,
     reason,
-    relativeChange: relativeChange === undefined ? null : jsonNumber(relativeChange),
+    ...(relativeChange === undefined
+      ? { relativeChange: null, relativeChangeReason: 'the two have no numbers to compare' }
+      : relativeChangeFields(relativeChange)),
     ...(deltaFrobenius !== undefined && { deltaFrobenius }),
   }
 }
+
+export const relativeChangeFields = (relativeChange: number) =>
+  Number.isFinite(relativeChange)
+    ? { relativeChange }
+    : { relativeChange: null, relativeChangeReason: 'the base is all zero' }

@@ -25,7 +25,7 @@ export function notCarriedLines(
       group.map(({ name, relativeChange }) => printable(name) + changeText(relativeChange)),
     )
     const cure = advice(reason)
-    const text = `Not carried, ${printable(reason)}: ${counted(group.length, 'tensor')}: ${tensors}.${cure === undefined ? '' : ` ${cure}.`}`
+    const text = `Not carried: ${counted(group.length, 'tensor')}, ${printable(reason)}: ${tensors}.${cure === undefined ? '' : ` ${cure}.`}`
     return paintLines(wrap(text, columns), paint.yellow)
   })
 }

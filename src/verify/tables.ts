@@ -3,7 +3,7 @@ import { figure, paintWords, setting } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
-import { grouped, percentDown, shape, short } from '../report/numbers.ts'
+import { grouped, percent, shape, short } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
 import { table, wrap } from '../report/table.ts'
 import { paintLines, someTensors } from '../report/text.ts'
@@ -112,14 +112,14 @@ const kindColumns = (allowed: number | undefined): NamedColumn<Projection<Verifi
 function totals({ totals, worst, layers, replaced, notCarried, maxError }: VerifyResult, { paint }: Screen) {
   const { relativeError, wholeRelativeError } = totals
   const colour = (error: number) => paintWords(errorText(error), errorPaint(error, paint, undefined))
-  const kept = relativeError < 1 ? [['kept of ‖Δ‖_F²', percentDown(1 - relativeError ** 2)]] : []
+  const kept = relativeError < 1 ? [['kept of ‖Δ‖_F²', percent(1 - relativeError ** 2)]] : []
   return [
-    ['carried', `${counted(layers.length, 'layer')}, ${counted(replaced.length, 'whole tensor')}`],
+    ['carried', carriedText(layers, replaced)],
     ['error over these', colour(relativeError)],
     ...kept,
     ...(notCarried.length > 0
       ? [
-          ['not carried', paint.yellow(counted(notCarried.length, 'tensor').replace(' ', ' '))],
+          ['not carried', paintWords(counted(notCarried.length, 'tensor'), paint.yellow)],
           ['over all that changed', colour(wholeRelativeError)],
         ]
       : []),
@@ -134,6 +134,9 @@ function totals({ totals, worst, layers, replaced, notCarried, maxError }: Verif
   ]
 }
 
+const carriedText = (layers: readonly unknown[], replaced: readonly unknown[]) =>
+  `${counted(layers.length, 'layer')}${replaced.length === 0 ? '' : `, ${counted(replaced.length, 'whole tensor')}`}`
+
 /** An error with nothing to compare with is said in words. */
 const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
 
@@ -144,13 +147,7 @@ function verdict(
   const lines: string[] = []
   const say = (text: string, colour: (text: string) => string) =>
     lines.push(paintLines(wrap(text, columns), colour))
-  const changed = [...layers, ...replaced].filter(
-    ({ relativeError }) => relativeError === Number.POSITIVE_INFINITY,
-  )
-  if (changed.length > 0) {
-    const names = someTensors(changed.map(({ name }) => name))
-    say(`Base and tuned are equal here, and the adapter changes it: ${names}.`, paint.red)
-  }
+  for (const text of infiniteErrors([...layers, ...replaced])) say(text, paint.red)
   if (worst === undefined) say('The adapter carries nothing of what was compared.', paint.yellow)
   if (maxError === undefined || worst === undefined) return lines.join('\n')
   const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
@@ -161,6 +158,24 @@ function verdict(
       paint.red,
     )
   return lines.join('\n')
+}
+
+/** Why errors are infinite, and which. */
+export function infiniteErrors(
+  carried: readonly (Pick<VerifiedTensor, 'name' | 'relativeError'> & Partial<VerifiedTensor>)[],
+): string[] {
+  const infinite = carried.filter(({ relativeError }) => relativeError === Number.POSITIVE_INFINITY)
+  const named = (why: string, rows: typeof carried) =>
+    rows.length === 0 ? [] : [`${why}: ${someTensors(rows.map(({ name }) => name))}.`]
+  const isShape = ({ residualFrobenius }: (typeof carried)[number]) =>
+    residualFrobenius === Number.POSITIVE_INFINITY
+  return [
+    ...named(
+      'Base and tuned are equal here, and the adapter changes it',
+      infinite.filter((one) => !isShape(one)),
+    ),
+    ...named('Stored in another shape than the tuned one has', infinite.filter(isShape)),
+  ]
 }
 
 const byError = (rows: readonly Carried[]) =>

@@ -11,9 +11,13 @@ const COMMIT = 'a'.repeat(40)
 const OTHER = 'b'.repeat(40)
 
 /** A cache as huggingface_hub lays it out: snapshots of links to blobs. */
-function cacheWith(snapshots: Record<string, Record<string, Uint8Array | string>>, main?: string) {
+function cacheWith(
+  snapshots: Record<string, Record<string, Uint8Array | string>>,
+  main?: string,
+  name = 'models--org--name',
+) {
   const cache = folderOf()
-  const repository = join(cache, 'models--org--name')
+  const repository = join(cache, name)
   mkdirSync(join(repository, 'blobs'), { recursive: true })
   mkdirSync(join(repository, 'refs'))
   mkdirSync(join(repository, 'snapshots'))
@@ -54,6 +58,13 @@ describe.skipIf(process.platform === 'win32')('a model in the cache', () => {
   test('with one snapshot and no refs/main', async () => {
     const { env, home } = cacheWith({ [OTHER]: MODEL })
     expect((await openCheckpoint('org/name', { env, home })).folder).toMatch(OTHER)
+  })
+
+  test('by a bare name, where it is there', async () => {
+    const { env, home } = cacheWith({ [COMMIT]: MODEL }, COMMIT, 'models--gpt2')
+    expect((await openCheckpoint('gpt2', { env, home })).folder).toMatch(COMMIT)
+    const { message } = await errorOf(() => openCheckpoint('gpt3', { env, home }))
+    expect(message).toBe('gpt3: no such file; check the path')
   })
 
   test('a folder of that name here comes first', async () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { runCli } from './run.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-const COMMANDS = ['demo', 'factor', 'doctor']
+const COMMANDS = ['demo', 'inspect', 'extract', 'verify', 'factor', 'doctor']
 
 describe.concurrent('help', () => {
   test('of no command: how to call it, on stderr, exit code 2', async () => {
@@ -62,7 +62,7 @@ describe.concurrent('what there is no', () => {
     [['zzz'], "unknown command 'zzz'; see lora-svd --help"],
     [['--colour'], "unknown option '--colour' (Did you mean --color?)"],
     [['-x'], "unknown option '-x'; see lora-svd --help"],
-    [['help', 'nothing'], /^no help on 'nothing': there is demo, factor, .*exit-codes, environment$/],
+    [['help', 'nothing'], /^no help on 'nothing': there is demo, inspect, .*exit-codes, environment$/],
     [
       ['help', 'demo', 'factor'],
       "too many arguments for 'help': expected 1 argument but got 2; see lora-svd help --help",

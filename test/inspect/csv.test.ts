@@ -74,7 +74,7 @@ test('what is not certain has two columns', () => {
 test('the scales of each loader, or why it refuses', () => {
   const rows = table(csvOf(adapterResult()))
   expect(rows.map((row) => row['scale_llama.cpp'])).toEqual(['2', '2', '2', '2', '4', '4', '4', '4'])
-  expect(rows[0]['scale_TensorRT-LLM']).toBe('refused: reads no rank_pattern')
+  expect(rows[0]['scale_TensorRT-LLM']).toBe('not loaded: reads no rank_pattern')
 })
 
 test('any name comes back, and none starts a formula', () => {

@@ -17,6 +17,8 @@ import {
   singleResult,
 } from './results.ts'
 
+const withoutRecommendation = ({ recommended: _, ...result }: InspectResult): InspectResult => result
+
 if (!hasChromium) {
   it(`reports in a browser: left out: no ${CHROMIUM}`, () => {
     process.stdout.write(
@@ -95,6 +97,20 @@ describe.runIf(hasChromium)('a report in a browser', () => {
     await expectAt(4)
     const four = result.costs.find(({ rank }) => rank === 4)
     expect(Number(await text(page, '#total-error'))).toBeCloseTo(four!.relativeError.atMost, 4)
+  })
+
+  it('starts at the least power of two that keeps 90 % where no rank is recommended', async () => {
+    const page = await show(withoutRecommendation(digitsDelta()))
+    const { matrices } = digitsDelta()
+    expect(errorOf(matrices, 8) ** 2).toBeGreaterThan(0.1)
+    expect(errorOf(matrices, 16) ** 2).toBeLessThan(0.1)
+    expect(await page.locator('#rank-number').inputValue()).toBe('16')
+    const single = await show(singleResult())
+    expect(await single.locator('#rank-number').inputValue()).toBe('2')
+    // a matrix of order 10 has no more to show than that
+    expect(await single.locator('#costs tbody tr').count()).toBe(5)
+    await single.locator('#costs button').last().click()
+    expect(await single.locator('#rank-number').inputValue()).toBe('10')
   })
 
   it('sorts by keyboard', async () => {
@@ -204,7 +220,7 @@ describe.runIf(hasChromium)('a report in a browser', () => {
     expect((await column(page, 'wasted')).map(Number)).toEqual([0, 0, 0, 0, 8, 8, 8, 8])
     expect((await column(page, 'scale-llama.cpp')).slice(3, 5)).toEqual(['2', '4'])
     expect(await page.locator('td.differs[data-column="scale-llama.cpp"]').count()).toBe(4)
-    expect((await column(page, 'scale-TensorRT-LLM'))[0]).toBe('refused: reads no rank_pattern')
+    expect((await column(page, 'scale-TensorRT-LLM'))[0]).toBe('not loaded: reads no rank_pattern')
     expect(await text(page, '.notice')).toContain('llama.cpp multiplies 4 of 8 modules')
   })
 

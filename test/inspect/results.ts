@@ -35,6 +35,8 @@ interface MatrixOptions {
   readonly rest?: number
 }
 
+const bytesOf = (dtype: string | undefined) => ({ f64: 8, f32: 4 })[dtype ?? ''] ?? 2
+
 export const known = (n: number): IntegerRange => ({ atLeast: n, atMost: n })
 
 export function matrixOf(options: MatrixOptions): MatrixReport {
@@ -69,7 +71,7 @@ export function matrixOf(options: MatrixOptions): MatrixReport {
     shape,
     storedShape: shape,
     dtype,
-    bytes: adapter ? 2 * adapter.nominalRank * (rows + columns) : rows * columns * (dtype === 'f32' ? 4 : 2),
+    bytes: adapter ? 2 * adapter.nominalRank * (rows + columns) : rows * columns * bytesOf(dtype),
     spectrum: {
       rows,
       columns,
@@ -139,7 +141,7 @@ export function resultOf(
     costs: TABULATED_RANKS.map((rank) => ({
       rank,
       parameters: parametersOf(matrices, rank),
-      bytes: parametersOf(matrices, rank) * (matrices[0]?.dtype === 'f32' ? 4 : 2),
+      bytes: parametersOf(matrices, rank) * bytesOf(matrices[0]?.dtype),
       relativeError: known(errorOf(matrices, rank)),
     })),
     warnings: [],

@@ -154,7 +154,7 @@ export function digitsResult(): InspectResult {
   return resultOf('delta', matrices, {
     source: { path: 'digits-llama/tuned', base: 'digits-llama/base' },
     skipped: [...skipped, { name: 'model.norm.weight', reason: 'one-dimensional' }],
-    recommended: { rank: 32, reason: 'the least tabulated rank that keeps 97 % of the change' },
+    recommended: { rank: 32, reason: 'It is the least tabulated rank that keeps 97 % of the change.' },
   })
 }
 
@@ -183,7 +183,7 @@ export function bigResult(layers = 32): InspectResult {
   ).flat()
   return resultOf('weights', matrices, {
     source: { path: 'TinyLlama/TinyLlama-1.1B-Chat-v1.0' },
-    recommended: { rank: 128, reason: 'the error falls by less than 1 % for each doubling after it' },
+    recommended: { rank: 128, reason: 'The error falls by less than 1 % for each doubling after it.' },
   })
 }
 

@@ -164,7 +164,7 @@ describe('around it', () => {
     expect(text).toMatch(/^▸ 32 /m)
     expect(text).toMatch(/^ 128 +0 /m)
     expect(text).not.toMatch(/^ 256 /m)
-    expect(text).toContain('Recommended: rank 32, the least tabulated rank that keeps 97 % of the change.')
+    expect(text).toContain('Recommended: rank 32. It is the least tabulated rank that keeps 97 % of the')
     expect(plain(bigResult(1))).toMatch(/^ *256 +0\.\d+ … 0\.\d+ /m)
   })
 
@@ -185,7 +185,7 @@ describe('around it', () => {
   test('the scales of loaders that differ, and nothing of them where they agree', () => {
     const text = flowing(plain(adapterResult()))
     expect(text).toContain('PEFT 12 2 vLLM 8 2 4 1 instead of 2 llama.cpp 8 2 4 1 instead of 2')
-    expect(text).toContain('TensorRT-LLM 12 refused: does not load rank_pattern together with use_rslora')
+    expect(text).toContain('TensorRT-LLM 12 not loaded: does not load rank_pattern together with use_rslora')
     expect(plain(adapterResult(4, false))).not.toContain('loader')
   })
 

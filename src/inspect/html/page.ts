@@ -89,7 +89,9 @@ function costs({ costs, totals, matrices }: InspectResult): string {
   if (costs.length === 0) return ''
   const dense = matrices.reduce((sum, { shape }) => sum + shape[0] * shape[1], 0)
   const isAll = matrices.length === totals.matrices
-  const rows = costs.map(
+  // at the order of every matrix factors stop growing
+  const growing = costs.filter(({ parameters }, i) => parameters !== costs[i - 1]?.parameters)
+  const rows = growing.map(
     ({ rank, parameters, bytes: size, relativeError }) =>
       `<tr><th scope="row"><button type="button" data-rank="${rank}" aria-label="Rank ${rank}">${rank}</button></th><td>${intervalText(relativeError)}</td><td>${bytes(size)}</td><td>${grouped(parameters)}</td>${isAll ? `<td>${percent(parameters / dense)}</td>` : ''}</tr>`,
   )

@@ -55,7 +55,7 @@ function scaleRows(loader: string, counts: ReadonlyMap<string, number>): string[
   ]
 }
 
-const REFUSED = 'refused: '
+const REFUSED = 'not loaded: '
 const INSTEAD = ' instead of '
 
 function textOf({ scale, refusal }: LoaderScale, own: number): string {

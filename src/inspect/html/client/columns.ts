@@ -243,7 +243,7 @@ const adapterColumns = (loaders: readonly LoaderScale['loader'][]): Column[] => 
       title: `by which ${loader} multiplies B·A`,
       text: ({ matrix }) => {
         const { scale, refusal } = found(matrix) ?? {}
-        return scale === undefined ? (refusal ? `refused: ${refusal}` : NONE) : short(scale)
+        return scale === undefined ? (refusal ? `not loaded: ${refusal}` : NONE) : short(scale)
       },
       key: ({ matrix }) => found(matrix)?.scale,
     }

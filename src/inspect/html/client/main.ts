@@ -6,12 +6,14 @@ import { energySpec, spectraSpec } from './curves.ts'
 import { breakable, button, byId, html } from './dom.ts'
 import { heatMaps } from './heat-map.ts'
 import { matrixTable } from './matrix-table.ts'
-import { type Model, modelOf } from './model.ts'
+import { type Model, modelOf, powersOfTwo, totalsAt } from './model.ts'
 import { rankBar } from './rank-bar.ts'
 import { createStore, type Store } from './state.ts'
 import { themeButton } from './theme.ts'
 
-/** The rank shown at first where none is recommended. */
+/** Where no rank is recommended the first one shown is the least power of two that leaves no more than 10 % of the energy. */
+const FIRST_TAIL = 0.1
+/** Where none does that. */
 const FIRST_RANK = 16
 
 themeButton(byId('theme'))
@@ -23,7 +25,7 @@ window.addEventListener('beforeprint', () => {
 })
 
 function show(model: Model): void {
-  const store = createStore(Math.min(data.recommended ?? FIRST_RANK, model.maxRank), tellingThree(model))
+  const store = createStore(firstRank(model), tellingThree(model))
   rankBar(model, store)
   const charts = [chart(spectraSpec, model, store), chart(energySpec, model, store)]
   byId('charts').append(...charts.map(({ element }) => element))
@@ -37,6 +39,13 @@ function show(model: Model): void {
   window.matchMedia('print').addEventListener('change', draw)
   window.addEventListener('beforeprint', draw)
   draw()
+}
+
+function firstRank(model: Model): number {
+  const keeping = powersOfTwo(model.maxRank).find(
+    (rank) => totalsAt(model, rank).error.atMost ** 2 <= FIRST_TAIL,
+  )
+  return Math.min(model.data.recommended ?? keeping ?? FIRST_RANK, model.maxRank)
 }
 
 /** The matrices whose curves are drawn in colour at first: those of the lowest, the middle and the highest 90 % rank. */

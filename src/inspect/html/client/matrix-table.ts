@@ -4,8 +4,9 @@ import { breakable, button, byId, html } from './dom.ts'
 import type { Item, Model } from './model.ts'
 import type { Store } from './state.ts'
 
-/** Rows drawn at first: the slider changes all of them as it moves. */
+/** Rows drawn at first, and how many more at a time: thousands of rows take seconds to lay out. */
 const FIRST_ROWS = 100
+const MORE_ROWS = 400
 const GROUPS: Readonly<Record<string, string>> = {
   rank: 'at the chosen rank',
   ranks: 'rank',
@@ -22,6 +23,13 @@ interface Sorting {
   readonly descending: boolean
 }
 
+interface Row {
+  readonly element: HTMLElement
+  readonly choose: HTMLElement
+  /** What the slider changes. */
+  readonly texts: readonly HTMLElement[]
+}
+
 /** The table of all matrices: sorted by its heads, filtered by text, its rank columns following the slider. */
 export function matrixTable(model: Model, store: Store): void {
   const name: Column = {
@@ -32,17 +40,18 @@ export function matrixTable(model: Model, store: Store): void {
     text: ({ matrix }) => matrix.name,
     key: ({ index }) => index,
   }
+  const isCertain = model.items.every(({ matrix }) => matrix.spectrum.complete)
   const live = RANK_COLUMNS.map((column) => atRank(column, store.rank))
   const columns = [name, ...live, ...columnsOf(model)]
   let sorting: Sorting | undefined
   let limit = FIRST_ROWS
-  const rows = new Map<Item, { element: HTMLElement; live: readonly HTMLElement[]; choose: HTMLElement }>()
+  const rows = new Map<Item, Row>()
   const body = html('tbody')
   const heads = columns.map((column) => headOf(column, () => sortBy(column)))
   const filter = html('input', { type: 'search', id: 'filter', placeholder: 'part of a name or verdict' })
   const count = html('p', { id: 'row-count', 'aria-live': 'polite' })
-  const more = button('Show all rows', () => {
-    limit = Number.POSITIVE_INFINITY
+  const more = button('Show more rows', () => {
+    limit += MORE_ROWS
     draw()
   })
   filter.addEventListener('input', draw)
@@ -75,30 +84,30 @@ export function matrixTable(model: Model, store: Store): void {
     markChosen()
   }
 
-  function rowOf(item: Item) {
+  function rowOf(item: Item): Row {
     const known = rows.get(item)
     if (known) return known
     const choose = button(html('span', {}, ...breakable(item.matrix.name)), () => store.toggle(item.index), {
       title: 'draw its curves',
     })
     choose.prepend(html('span', { class: 'swatch', 'aria-hidden': 'true' }))
-    const liveCells = live.map(({ id }) => html('td', { class: 'live', 'data-column': id }))
+    const texts = live.map(() => html('span'))
     const element = html(
       'tr',
       {},
       html('th', { scope: 'row', class: 'name' }, choose),
-      ...liveCells,
+      ...live.map(({ id }, i) => html('td', { class: 'live', 'data-column': id }, texts[i])),
       ...columns.slice(1 + live.length).map((column) => cellOf(column, item)),
     )
-    const row = { element, live: liveCells, choose }
+    const row = { element, choose, texts }
     rows.set(item, row)
     return row
   }
 
   function followRank(): void {
-    for (const [item, { element, live: cells }] of rows) {
+    for (const [item, { element, texts }] of rows) {
       if (!element.isConnected) continue
-      for (const [i, cell] of cells.entries()) cell.textContent = live[i].text(item)
+      for (const [i, text] of texts.entries()) text.textContent = live[i].text(item)
     }
   }
 
@@ -117,7 +126,7 @@ export function matrixTable(model: Model, store: Store): void {
       { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'All matrices' },
       html(
         'table',
-        { class: 'matrices' },
+        { class: isCertain ? 'matrices' : 'matrices bounds' },
         html('thead', {}, groupRow(columns), html('tr', {}, ...heads)),
         body,
       ),

@@ -77,7 +77,7 @@ export function rankBar(model: Model, store: Store): void {
     }
   }
   for (const row of document.querySelectorAll<HTMLElement>('#costs [data-rank]')) {
-    row.addEventListener('click', () => store.setRank(Number(row.dataset.rank)))
+    row.addEventListener('click', () => store.setRank(Math.min(maxRank, Number(row.dataset.rank))))
   }
   store.on('rank', show)
   show()
