@@ -5,6 +5,7 @@ import { frobeniusTile, residualTile } from './reduce'
 import { Task } from './task'
 import { TYPE_F32 } from './widen'
 
+export { addExponents, subtract } from './difference'
 export { mirrorLower } from './gemm'
 export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
 export { packRight } from './normal'

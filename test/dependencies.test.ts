@@ -11,7 +11,7 @@ const LAYERS = [
   ['matrix'],
   ['random', 'formats', 'rank', 'svd'],
   ['checkpoint', 'engine', 'terminal'],
-  ['adapter', 'jobs', 'truncation'],
+  ['adapter', 'delta', 'jobs', 'truncation'],
   ['spectrum'],
   ['mathjs', 'report', 'library.ts'],
   ['factor', 'demo', 'doctor', 'inspect', 'verify'],

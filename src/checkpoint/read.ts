@@ -9,6 +9,8 @@ import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
 
 /** The bytes [begin, end) of what a source holds as stored. */
 type ByteReader = (begin: number, end: number) => Promise<Uint8Array>
+/** Fills an array with the bytes from `begin` on. */
+type ByteFiller = (target: Uint8Array, begin: number) => Promise<void>
 
 /**
  * The numbers of a matrix as stored: F16 and BF16 as their bits, F8 widened to float32, exactly, F64 as float64. Opens the
@@ -44,9 +46,15 @@ export function decodeStored(bytes: Uint8Array, dtype: StoredDtype): FloatArray 
 export async function withBytes<T>(
   source: TensorSource,
   tensor: string,
-  use: (read: ByteReader) => Promise<T>,
+  use: (read: ByteReader, fill: ByteFiller) => Promise<T>,
 ): Promise<T> {
-  if (source.kind === 'bytes') return use(async (begin, end) => source.bytes.subarray(begin, end))
+  if (source.kind === 'bytes') {
+    const { bytes } = source
+    return use(
+      async (begin, end) => bytes.subarray(begin, end),
+      async (target, begin) => target.set(bytes.subarray(begin, begin + target.length)),
+    )
+  }
   if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
   const file = await openFile(source.file)
   try {
@@ -56,7 +64,10 @@ export async function withBytes<T>(
         { file: source.file, tensor },
       )
     }
-    return await use((begin, end) => file.read(source.begin + begin, source.begin + end))
+    return await use(
+      (begin, end) => file.read(source.begin + begin, source.begin + end),
+      (target, begin) => file.readInto(target, source.begin + begin),
+    )
   } finally {
     await file.close()
   }

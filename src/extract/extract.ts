@@ -1,9 +1,10 @@
+import { resolve } from 'node:path'
 import { adapterOf } from '../adapter/adapter.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
-import { badInput, ExitCode } from '../errors.ts'
+import { badInput, ExitCode, exitCodeOf } from '../errors.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
@@ -18,7 +19,7 @@ import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
 import { previewDocument } from './preview-document.ts'
 import { previewTables } from './preview-tables.ts'
-import { openRunFolder, type RunIdentity, runFolderOf } from './run-folder.ts'
+import { isPlacedByRun, openRunFolder, type RunIdentity, runFolderOf } from './run-folder.ts'
 import { extractTables } from './tables.ts'
 
 /** Plans, decomposes, chooses ranks, writes, measures what was written, and reports. Gives the exit code. */
@@ -29,10 +30,11 @@ export async function extract(
   terminal: Terminal,
 ): Promise<number> {
   const start = performance.now()
-  const options = { ...asked, output: asked.output.replace(/(?<=.)[/\\]+$/, '') }
+  const options = { ...asked, output: namedOutput(asked.output) }
   const base = await openWeights(options.base)
   const tuned = await openWeights(options.tuned)
-  await assertOutputFree(options.output, options.force, [base, tuned])
+  const isReplaced = options.force || (isPlacedByRun(options.output) && !options.restart)
+  await assertOutputFree(options.output, isReplaced, [base, tuned])
   const plan = await planExtraction(base, tuned, options)
   if (options.dryRun) {
     const shown = await preview(plan, options)
@@ -52,17 +54,26 @@ export async function extract(
       const surroundings: Surroundings = { request, quiet: output.quiet, terminal, signal }
       const built = await buildAdapter(plan, options, folder, surroundings, start)
       for (const input of [base, tuned]) await assertUnchanged(input)
-      await putFolderInPlace(folder.staging, options.output)
+      await folder.markPlaced()
+      await putFolderInPlace(folder.staging, options.output, folder.replaced)
       await folder.remove()
       return built
     }, goOn)
     if (output.json) await writeJson(terminal, extractDocument(result))
     else if (!output.quiet) await terminal.out(extractTables(result, terminal))
     return result.holds ? ExitCode.ok : ExitCode.checkFailed
+  } catch (error) {
+    // once the input or the options are mended it is another run
+    if (exitCodeOf(error) === ExitCode.badInput) await folder.remove()
+    throw error
   } finally {
     await folder.release()
   }
 }
+
+/** A path that ends in the output's own name, beside which the run folder can be. */
+const namedOutput = (output: string) =>
+  /(^|[/\\])\.{1,2}[/\\]*$/.test(output) ? resolve(output) : output.replace(/(?<=.)[/\\]+$/, '')
 
 async function openWeights(path: string): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path)

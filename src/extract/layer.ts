@@ -1,14 +1,12 @@
-import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
+import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
 import type { Engine } from '../engine/engine.ts'
 import { LoraSvdError } from '../errors.ts'
 import { quoted } from '../formats/quote.ts'
 import type { JobContext } from '../jobs/types.ts'
-import { type HalfMatrix, type Matrix, zeros } from '../matrix/matrix.ts'
+import { type Matrix, zeros } from '../matrix/matrix.ts'
 import type { NonFiniteEntries } from '../matrix/non-finite.ts'
-import { subtract } from '../matrix/subtract.ts'
 import { epsilonOf } from '../rank/measures.ts'
-import { isRounded, noiseFloor } from '../rank/noise-floor.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
@@ -49,13 +47,13 @@ const SWEEPS = 8
 const ADAPTIVE_RANK = 64
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ pair: { base, tuned }, ask }: LayerJob): number {
-  const { rows, columns } = tuned
+export function bytesOf({ pair, ask }: LayerJob): number {
+  const { rows, columns } = pair.tuned
   const order = Math.min(rows, columns)
   const rank = ask.rule.kind === 'rank' ? ask.rule.rank : ADAPTIVE_RANK
   const basis = Math.min(order, SWEEPS * (rank + 8))
   const square = 2 * basis > order ? 4 * 8 * order * order + 8 * rows * columns : 0
-  return base.bytes + tuned.bytes + 2 * 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
+  return differenceBytes(pair) + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
 }
 
 /**
@@ -64,15 +62,23 @@ export function bytesOf({ pair: { base, tuned }, ask }: LayerJob): number {
  */
 export async function extractLayer(job: LayerJob, context: JobContext): Promise<LayerResult> {
   const start = performance.now()
+  const withNoise = job.ask.rule.kind === 'noise-floor'
+  const result = await withDifference(job.pair, { withNoise }, (found) => factor(found, job, context))
+  return { ...result, seconds: (performance.now() - start) / 1000 }
+}
+
+async function factor(
+  { delta, frobenius, nonFinite, noise }: StoredDifference,
+  job: LayerJob,
+  context: JobContext,
+): Promise<Omit<LayerResult, 'seconds'>> {
   const { pair, ask } = job
-  const [tuned, base] = [await readWeight(pair.tuned), await readWeight(pair.base)]
-  const difference = subtract(tuned, base)
-  refuseNonFinite(pair.name, job.tunedPath, difference.nonFinite.tuned)
-  refuseNonFinite(pair.name, job.basePath, difference.nonFinite.base)
-  const { delta, frobenius } = difference
+  refuseNonFinite(pair.name, job.tunedPath, nonFinite.tuned)
+  refuseNonFinite(pair.name, job.basePath, nonFinite.base)
   const engine = await context.engine(flopsOf(job))
-  const floor = ask.rule.kind === 'noise-floor' ? floorOf(pair, base, tuned) : undefined
-  const found = frobenius.delta === 0 ? undefined : decompose(delta, job, floor, engine)
+  // integers aren't rounded, so that nothing of their change is noise
+  const floor = ask.rule.kind === 'noise-floor' ? (noise?.floor ?? 0) : undefined
+  const found = frobenius.delta === 0 ? undefined : decompose(delta, frobenius.delta, job, floor, engine)
   return {
     name: pair.name,
     asked: ask,
@@ -80,7 +86,6 @@ export async function extractLayer(job: LayerJob, context: JobContext): Promise<
     baseFrobenius: frobenius.base,
     ...(floor !== undefined && { noiseFloor: floor }),
     engine: engine.name,
-    seconds: (performance.now() - start) / 1000,
   }
 }
 
@@ -95,28 +100,31 @@ function refuseNonFinite(name: string, path: string, found: NonFiniteEntries | u
   )
 }
 
-/** Integers aren't rounded, so that nothing of their change is noise. */
-function floorOf(
-  { base, tuned }: MatrixPair,
-  ofBase: Matrix | HalfMatrix,
-  ofTuned: Matrix | HalfMatrix,
-): number {
-  if (!isRounded(base.dtype) || !isRounded(tuned.dtype)) return 0
-  return noiseFloor({ matrix: ofBase, dtype: base.dtype }, { matrix: ofTuned, dtype: tuned.dtype }).floor
-}
-
 /** Triplets, and what their factors leave of the delta once they are stored, where that is known. */
 interface Decomposed {
   readonly found: TruncatedSvd
   readonly measured?: MeasuredLayer
 }
 
-function decompose(delta: Matrix, job: LayerJob, floor: number | undefined, engine: Engine): Decomposed {
+function decompose(
+  delta: Matrix,
+  frobenius: number,
+  job: LayerJob,
+  floor: number | undefined,
+  engine: Engine,
+): Decomposed {
   const { ask, certify, seed, pair } = job
   const { rule, limits } =
     floor === undefined ? (ask as { rule: RankRule; limits: RankLimits }) : aboveFloor(ask, floor)
   const truncate = (rule: RankRule, ranks = limits): Decomposed => {
-    const found = truncatedSvd(delta, rule, { engine, limits: ranks, name: pair.name, seed, certify })
+    const found = truncatedSvd(delta, rule, {
+      engine,
+      limits: ranks,
+      name: pair.name,
+      seed,
+      certify,
+      frobenius,
+    })
     return { found, ...(job.isSettled && { measured: measure(delta, found, job, engine) }) }
   }
   const first = truncate(rule)

@@ -45,9 +45,10 @@ export async function assertOutputFree(
 
 async function assertReplaceable(output: string, force: boolean): Promise<void> {
   const file = output
-  if (!(await stat(output)).isDirectory()) {
-    throw badInput(`${output}: is a file; name a folder for the adapter`, { file })
-  }
+  const found = await stat(output).catch((error: unknown) => {
+    throw osError(error, 'replace the link', output)
+  })
+  if (!found.isDirectory()) throw badInput(`${output}: is a file; name a folder for the adapter`, { file })
   const entries = await readdir(output)
   if (!force) {
     throw new LoraSvdError('output-exists', `${output}: exists already; add --force to replace it`, { file })
@@ -78,10 +79,13 @@ export async function assertRoom(output: string, needed: number): Promise<void> 
   )
 }
 
-/** Gives the whole folder `staging` the name `output`; what was there with `force` is gone after it, not before. */
-export async function putFolderInPlace(staging: string, output: string): Promise<void> {
-  const old = `${output}.replaced-${process.pid}`
-  const wasThere = await rename(output, old).then(
+/**
+ * Gives the whole folder `staging` the name `output`; what was there with `force` has the name `replaced` after it, and keeps
+ * its own where that fails.
+ */
+export async function putFolderInPlace(staging: string, output: string, replaced: string): Promise<void> {
+  await rm(replaced, { recursive: true, force: true })
+  const wasThere = await rename(output, replaced).then(
     () => true,
     (error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return false
@@ -89,8 +93,7 @@ export async function putFolderInPlace(staging: string, output: string): Promise
     },
   )
   await rename(staging, output).catch(async (error: unknown) => {
-    if (wasThere) await rename(old, output)
+    if (wasThere) await rename(replaced, output)
     throw osError(error, 'give it its name', output)
   })
-  if (wasThere) await rm(old, { recursive: true, force: true })
 }

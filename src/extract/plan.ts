@@ -7,6 +7,7 @@ import { sameNumbers } from '../checkpoint/same.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
+import { compareNatural } from '../formats/natural-order.ts'
 import { quoted } from '../formats/quote.ts'
 import { didYouMean } from '../formats/suggest.ts'
 import type { ExtractOptions } from './options.ts'
@@ -28,7 +29,10 @@ export interface LeftOut {
   readonly tuned?: StoredTensor
 }
 
-/** What is to be done, from names, shapes and equal bytes: no decomposition has been made. */
+/**
+ * What is to be done, from names, shapes and equal bytes: no decomposition has been made. All lists go by names, so that the
+ * adapter doesn't depend on how the checkpoints lay out their tensors.
+ */
 export interface ExtractionPlan {
   readonly base: Checkpoint
   readonly tuned: Checkpoint
@@ -69,7 +73,7 @@ export async function planExtraction(
   const unchanged: string[] = []
   const left: LeftOut[] = []
   const layers: PlannedLayer[] = []
-  for (const { name, reason, base: inBase, tuned: inTuned } of pairing.unmatched) {
+  for (const { name, reason, base: inBase, tuned: inTuned } of byName(pairing.unmatched)) {
     const isSame = inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))
     if (isSame) unchanged.push(name)
     else {
@@ -78,7 +82,8 @@ export async function planExtraction(
     }
   }
   const isAskedWhole = wholeTest(options.saveFull, [...tuned.tensors.keys()], tuned.path)
-  for (const pairs of pairsByTensor(pairing.pairs)) {
+  // experts of one tensor stay in their order
+  for (const pairs of pairsByTensor(byName(pairing.pairs))) {
     const [{ base: first, tuned: weight }] = pairs
     const inBase = base.tensors.get(first.tensor)!
     const inTuned = tuned.tensors.get(weight.tensor)!
@@ -95,7 +100,7 @@ export async function planExtraction(
     } else layers.push(...pairs.map((pair, expert) => ({ pair, module, expert })))
   }
 
-  const { saved, notCarried } = chooseSaved(left, layers, isAskedWhole, tuned, traits, options)
+  const { saved, notCarried } = chooseSaved(byName(left), layers, isAskedWhole, tuned, traits, options)
   if (layers.length === 0 && saved.length === 0) throw nothingToDo(base, tuned, left)
   return {
     base,
@@ -103,12 +108,15 @@ export async function planExtraction(
     traits,
     layers,
     saved,
-    unchanged,
+    unchanged: unchanged.sort(compareNatural),
     notCarried,
     dtype: options.dtype ?? commonDtype(layers),
     warnings: [...base.warnings, ...tuned.warnings, ...pairing.warnings],
   }
 }
+
+const byName = <T extends { readonly name: string }>(all: readonly T[]): T[] =>
+  [...all].sort((a, b) => compareNatural(a.name, b.name))
 
 function refuseOtherShapes(unmatched: readonly Unmatched[], tuned: Checkpoint): void {
   const wrong = unmatched.filter(({ reason }) => reason === 'shape')
@@ -176,7 +184,7 @@ function chooseSaved(
   const factored = new Set(layers.map(({ module }) => module.path))
   const { saved, notCarried } = savedModules(
     wanted.map(({ name }) => name),
-    tuned.tensors.keys(),
+    [...tuned.tensors.keys()].sort(compareNatural),
     factored,
     traits,
   )

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
+import { setTimeout } from 'node:timers/promises'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError } from '../formats/os-error.ts'
+import { quoted } from '../formats/quote.ts'
 import { writeFileAtomic } from '../formats/write-atomic.ts'
 import { readLayerFile, writeLayerFile } from './layer-file.ts'
 import type { LayerAsk, LayerResult } from './layer-result.ts'
@@ -14,10 +16,14 @@ import type { LayerAsk, LayerResult } from './layer-result.ts'
  *     <output>.partial/asks-2.json         what the second round asked of each layer
  *     <output>.partial/layer-00012-1.safetensors   what the first round found
  *     <output>.partial/adapter/            the adapter until it is whole
+ *     <output>.partial/placed              the adapter is whole: where it isn't here any more, it has its final name
+ *     <output>.partial/replaced/           what had that name before
  */
 export interface RunFolder {
   /** Where the adapter is put together. */
   readonly staging: string
+  /** Where what the output replaces goes, until all is done. */
+  readonly replaced: string
   /** How many layers an earlier run had done. */
   readonly found: number
   has(round: number, index: number): boolean
@@ -26,6 +32,8 @@ export interface RunFolder {
   write(round: number, index: number, result: LayerResult): Promise<void>
   /** What round n asks of the layers: what an earlier run decided, else `decide()`, which is then kept. */
   asksOf(round: number, decide: () => readonly (LayerAsk | null)[]): Promise<readonly (LayerAsk | null)[]>
+  /** Notes that the adapter in `staging` is whole and about to get its final name. */
+  markPlaced(): Promise<void>
   /** Lets another process work here. */
   release(): Promise<void>
   /** Removes it all. */
@@ -40,9 +48,19 @@ export interface RunIdentity {
 
 export const runFolderOf = (output: string) => `${output}.partial`
 
+const PLACED = 'placed'
+const STAGING = 'adapter'
+
+/** Whether what stands at `output` was put there by a run that was killed right after, before it could tidy up. */
+export function isPlacedByRun(output: string): boolean {
+  const folder = runFolderOf(output)
+  return existsSync(`${folder}/${PLACED}`) && !existsSync(`${folder}/${STAGING}`)
+}
+
 /**
  * Opens the run folder of `output`, a new one or that of an earlier run of the same identity. Throws `bad-input` where it
- * belongs to other inputs or options (unless `restart`), and where a living process works in it.
+ * belongs to other inputs or options (unless `restart`), where a living process works in it, and where it holds what no run
+ * has left there.
  */
 export async function openRunFolder(
   output: string,
@@ -51,6 +69,7 @@ export async function openRunFolder(
 ): Promise<RunFolder> {
   const folder = runFolderOf(output)
   await whileWriting(folder, () => mkdir(folder, { recursive: true }))
+  await refuseForeign(folder)
   await lock(folder)
   try {
     if (restart) await emptied(folder)
@@ -66,7 +85,8 @@ function runFolder(folder: string, found: number): RunFolder {
   const layerPath = (round: number, index: number) =>
     `${folder}/layer-${String(index).padStart(5, '0')}-${round}.safetensors`
   return {
-    staging: `${folder}/adapter`,
+    staging: `${folder}/${STAGING}`,
+    replaced: `${folder}/replaced`,
     found,
     has: (round, index) => existsSync(layerPath(round, index)),
     read: (round, index, withVectors) => readLayerFile(layerPath(round, index), withVectors),
@@ -78,6 +98,7 @@ function runFolder(folder: string, found: number): RunFolder {
       await writeJson(path, asks)
       return asks
     },
+    markPlaced: () => writeFileAtomic(`${folder}/${PLACED}`, [], { force: true }).then(() => {}),
     release: () => unlock(folder),
     remove: () => rm(folder, { recursive: true, force: true }),
   }
@@ -115,6 +136,20 @@ const countLayers = async (folder: string) =>
 
 const LAYER_FILE = /^layer-\d+-1\.safetensors$/
 
+/** All that a run leaves in its folder. */
+const OURS =
+  /^(run\.json|lock|asks-\d+\.json|layer-\d+-\d+\.safetensors|adapter|placed|replaced|\.lora-svd-\d+-\d+\.tmp)$/
+
+/** A folder that happens to have the name is not to be emptied. */
+async function refuseForeign(folder: string): Promise<void> {
+  const foreign = (await readdir(folder)).find((name) => !OURS.test(name))
+  if (foreign === undefined) return
+  throw badInput(
+    `${folder}: unfinished runs keep their results in a folder of this name, and it holds ${quoted(foreign)}, which is none; move it, or write to another --out`,
+    { file: folder },
+  )
+}
+
 /** Removes everything but the lock. */
 async function emptied(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
@@ -142,14 +177,24 @@ async function lock(folder: string): Promise<void> {
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw osError(error, 'write in it', folder)
     }
-    const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+    const pid = await ownerOf(path)
     if (isAlive(pid)) {
-      throw badInput(`${folder}: process ${pid} is at work here; wait for it, or write to another --out`, {
-        file: folder,
-      })
+      throw badInput(
+        `${folder}: process ${pid} is at work here; wait for it, or write to another --out (if that is no lora-svd, delete ${path})`,
+        { file: folder },
+      )
     }
     await unlink(path).catch(() => {})
   }
+}
+
+/** How long a process may take to write its number into the lock that it has made, in milliseconds: ages. */
+const LOCK_WRITTEN_AFTER = 500
+
+/** The process that holds a lock; 0 where there is none, or its owner was killed before it wrote its number. */
+async function ownerOf(path: string): Promise<number> {
+  const read = () => readFile(path, 'utf8').catch(() => '')
+  return Number((await read()) || (await setTimeout(LOCK_WRITTEN_AFTER).then(read)))
 }
 
 const unlock = (folder: string) => unlink(`${folder}/${LOCK}`).catch(() => {})

@@ -12,6 +12,8 @@ export interface ByteSource {
   readonly stamp?: FileStamp
   /** The bytes [start, end). Throws RangeError outside 0 … byteLength. The result may share the source's memory. */
   read(start: number, end: number): Promise<Uint8Array>
+  /** Fills `target` with the bytes from `start` on. Throws as `read` does. */
+  readInto(target: Uint8Array, start: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -36,6 +38,10 @@ export function memorySource(name: string, bytes: Uint8Array): ByteSource {
     read: async (start, end) => {
       checkRange(name, start, end, bytes.length)
       return bytes.subarray(start, end)
+    },
+    readInto: async (target, start) => {
+      checkRange(name, start, start + target.length, bytes.length)
+      target.set(bytes.subarray(start, start + target.length))
     },
     close: async () => {},
   }
@@ -73,6 +79,26 @@ export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): FileStamp => ({
 
 function fileSource(path: string, handle: FileHandle, stamp: FileStamp): ByteSource {
   const byteLength = stamp.bytes
+
+  async function readInto(target: Uint8Array, start: number): Promise<void> {
+    checkRange(path, start, start + target.length, byteLength)
+    for (let filled = 0; filled < target.length; ) {
+      const wanted = Math.min(READ_CALL_BYTES, target.length - filled)
+      const { bytesRead } = await handle
+        .read(target, filled, wanted, start + filled)
+        .catch((error: unknown) => {
+          throw osError(error, 'read it', path)
+        })
+      if (bytesRead === 0) {
+        throw badInput(
+          `${path}: ended at byte ${start + filled} of ${byteLength}: it was made shorter while it was read`,
+          { file: path },
+        )
+      }
+      filled += bytesRead
+    }
+  }
+
   return {
     name: path,
     byteLength,
@@ -80,23 +106,10 @@ function fileSource(path: string, handle: FileHandle, stamp: FileStamp): ByteSou
     read: async (start, end) => {
       checkRange(path, start, end, byteLength)
       const bytes = allocate(end - start, path)
-      for (let filled = 0; filled < bytes.length; ) {
-        const wanted = Math.min(READ_CALL_BYTES, bytes.length - filled)
-        const { bytesRead } = await handle
-          .read(bytes, filled, wanted, start + filled)
-          .catch((error: unknown) => {
-            throw osError(error, 'read it', path)
-          })
-        if (bytesRead === 0) {
-          throw badInput(
-            `${path}: ended at byte ${start + filled} of ${byteLength}: it was made shorter while it was read`,
-            { file: path },
-          )
-        }
-        filled += bytesRead
-      }
+      await readInto(bytes, start)
       return bytes
     },
+    readInto,
     close: () => handle.close(),
   }
 }

@@ -1,13 +1,13 @@
 import { readFactors } from '../adapter/factors.ts'
 import { readWeight } from '../checkpoint/read.ts'
 import type { WeightMatrix } from '../checkpoint/types.ts'
+import { differenceBytes, withDifference } from '../delta/difference.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
 import { widenHalf } from '../matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { type NonFiniteEntries, nonFiniteEntries } from '../matrix/non-finite.ts'
-import { subtract } from '../matrix/subtract.ts'
-import { isRounded, noiseFloor } from '../rank/noise-floor.ts'
+import type { NoiseFloor } from '../rank/noise-floor.ts'
 import { spectrumOf, spectrumOfFactors } from '../spectrum/spectrum-of.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import type { Extent } from './plan.ts'
@@ -50,21 +50,6 @@ export async function inspectMatrix(job: InspectJob, context: JobContext): Promi
   }
 }
 
-/** The noise floor of a pair stored in floats; integers aren't rounded. */
-function noiseOfPair(
-  base: WeightMatrix,
-  B: Matrix | HalfMatrix,
-  tuned: WeightMatrix,
-  T: Matrix | HalfMatrix,
-) {
-  if (!isRounded(base.dtype) || !isRounded(tuned.dtype)) return undefined
-  const { floor, changedShare, isSubUlp } = noiseFloor(
-    { matrix: B, dtype: base.dtype },
-    { matrix: T, dtype: tuned.dtype },
-  )
-  return { floor, changedShare, isSubUlp }
-}
-
 /** The flops of a job, in the measure by which engines are chosen. */
 export function flopsOf({ subject, extent }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
@@ -82,11 +67,12 @@ export function bytesOf({ subject, extent }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   if (subject.kind === 'adapter') return 32 * (rows + columns) * subject.module.rank
   const order = Math.min(rows, columns)
-  const stored = subject.kind === 'delta' ? subject.base.bytes + subject.tuned.bytes : subject.weight.bytes
-  // float32 beside the engine's own copy; a basis with its products; and for all values a Gram matrix with its reduction
+  // float32, or what is stored, beside the engine's own copy; a basis with its products; and for all values a Gram matrix with
+  // its reduction
+  const held = subject.kind === 'delta' ? differenceBytes(subject) : subject.weight.bytes + 4 * rows * columns
   const basis = Math.min(order, extent.kind === 'full' ? 0 : SWEEPS * extent.count)
   const square = extent.kind === 'full' || basis * 3 > order ? 3 * 8 * order * order : 0
-  return stored + 2 * 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
+  return held + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
 }
 
 function shapeOf(subject: Subject): [rows: number, columns: number] {
@@ -113,26 +99,28 @@ async function inspectWeights(weight: WeightMatrix, job: InspectJob, context: Jo
 }
 
 async function inspectDelta(
-  { name, base, tuned }: Extract<Subject, { kind: 'delta' }>,
+  pair: Extract<Subject, { kind: 'delta' }>,
   job: InspectJob,
   context: JobContext,
 ): Promise<Finding> {
-  const [B, T] = [await readWeight(base), await readWeight(tuned)]
-  const { delta, changed, frobenius, nonFinite: found } = subtract(T, B)
-  const entries = [
-    ...(found.base ? [nonFinite(name, job.basePath, found.base)] : []),
-    ...(found.tuned ? [nonFinite(name, job.path, found.tuned)] : []),
-  ]
-  if (entries.length > 0) return { kind: 'not-finite', entries }
-  if (changed === 0) return { kind: 'equal' }
-  const noise = noiseOfPair(base, B, tuned, T)
-  return {
-    kind: 'spectrum',
-    ...(await spectrum(delta, job, context)),
-    baseFrobenius: frobenius.base,
-    ...(noise !== undefined && { noise }),
-  }
+  return withDifference(pair, { withNoise: true }, async (difference): Promise<Finding> => {
+    const { delta, changed, frobenius, noise, nonFinite: found } = difference
+    const entries = [
+      ...(found.base ? [nonFinite(pair.name, job.basePath, found.base)] : []),
+      ...(found.tuned ? [nonFinite(pair.name, job.path, found.tuned)] : []),
+    ]
+    if (entries.length > 0) return { kind: 'not-finite', entries }
+    if (changed === 0) return { kind: 'equal' }
+    return {
+      kind: 'spectrum',
+      ...(await spectrum(delta, job, context, frobenius.delta)),
+      baseFrobenius: frobenius.base,
+      ...(noise !== undefined && { noise: figuresOf(noise) }),
+    }
+  })
 }
+
+const figuresOf = ({ floor, changedShare, isSubUlp }: NoiseFloor) => ({ floor, changedShare, isSubUlp })
 
 async function inspectProduct(
   { name, module, expert, base }: Extract<Subject, { kind: 'adapter' }>,
@@ -156,10 +144,13 @@ async function inspectProduct(
   return base === undefined ? result : { ...result, baseFrobenius: norm(await readWeight(base)) }
 }
 
-async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext) {
+async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {
   const { extent, seed, subject } = job
   const engine = await context.engine(flopsOf(job))
-  return { spectrum: spectrumOf(A, { engine, extent, name: subject.name, seed }), engine: engine.name }
+  return {
+    spectrum: spectrumOf(A, { engine, extent, name: subject.name, seed, frobenius }),
+    engine: engine.name,
+  }
 }
 
 const norm = (A: Matrix | HalfMatrix) => frobeniusNorm('dtype' in A ? widenHalf(A.data, A.dtype) : A.data)

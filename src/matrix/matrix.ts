@@ -83,6 +83,11 @@ export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number
   return { rows: A.rows, columns: count, data: out }
 }
 
+/** Rows `from` to `to` of A, sharing its storage. */
+export function rowRange<T extends FloatArray>(A: Matrix<T>, from: number, to: number): Matrix<T> {
+  return matrix(to - from, A.columns, A.data.subarray(from * A.columns, to * A.columns) as T)
+}
+
 /** A with its entries as float64; A itself when they already are. */
 export function toFloat64(A: Matrix): Float64Matrix {
   return A.data instanceof Float64Array

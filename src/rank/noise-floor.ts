@@ -32,9 +32,6 @@ const UNIFORM_VARIANCE = 1 / 12
 const FLOAT32_BIAS = 127
 const FLOAT32_FRACTION_BITS = 23
 const FLOAT32_EXPONENTS = 256
-/** Bits of a half but for its sign. */
-const HALF_MAGNITUDE_BITS = 15
-const HALF_MAGNITUDES = 2 ** HALF_MAGNITUDE_BITS - 1
 
 /** A weight with the type it is stored in, which may be narrower than the numbers it is held in. */
 export interface StoredWeight {
@@ -66,7 +63,30 @@ export function noiseFloor(base: StoredWeight, tuned: StoredWeight): NoiseFloor 
       `can't compare ${base.matrix.rows}×${base.matrix.columns} with ${rows}×${columns} weights`,
     )
   }
-  const { sides, changed } = roundingOf(base, tuned)
+  return floorOfSums(rows, columns, base.dtype, tuned.dtype, varianceSums(base, tuned))
+}
+
+/** What a sweep over base and tuned finds of their rounding. */
+export interface RoundingSums {
+  readonly base: VarianceSums
+  readonly tuned: VarianceSums
+  /** Entries that differ. */
+  readonly changed: number
+  /** ‖tuned − base‖_F². */
+  readonly energy: number
+}
+
+/** The noise floor from the sums of a sweep, however that is done. */
+export function floorOfSums(
+  rows: number,
+  columns: number,
+  ofBase: RoundedDtype,
+  ofTuned: RoundedDtype,
+  { base, tuned, changed, energy }: RoundingSums,
+): NoiseFloor {
+  const isCoarser = FORMATS[ofBase].fractionBits < FORMATS[ofTuned].fractionBits
+  const baseTotal = base.byRow.reduce((sum, variance) => sum + variance, 0)
+  const sides = isCoarser && energy < EXACT_BASE_SHARE * baseTotal ? [tuned] : [base, tuned]
   const edge =
     largestRoot(sides.map(({ byRow }) => byRow)) + largestRoot(sides.map(({ byColumn }) => byColumn))
   const changedShare = rows * columns === 0 ? 0 : changed / (rows * columns)
@@ -78,27 +98,8 @@ export function noiseFloor(base: StoredWeight, tuned: StoredWeight): NoiseFloor 
   }
 }
 
-interface Rounding {
-  /** Of each side that counts, the sums of its variances over rows and columns. */
-  readonly sides: readonly VarianceSums[]
-  /** Entries that differ. */
-  readonly changed: number
-}
-
-function roundingOf(base: StoredWeight, tuned: StoredWeight): Rounding {
-  const [A, B] = [base.matrix, tuned.matrix]
-  if ('dtype' in A && 'dtype' in B && A.dtype === B.dtype) return roundingOfHalves(A, B)
-  const { sums, changed, energy } = varianceSums(base, tuned)
-  const isCoarser = FORMATS[base.dtype].fractionBits < FORMATS[tuned.dtype].fractionBits
-  const baseTotal = sums.base.byRow.reduce((sum, variance) => sum + variance, 0)
-  return {
-    sides: isCoarser && energy < EXACT_BASE_SHARE * baseTotal ? [sums.tuned] : [sums.base, sums.tuned],
-    changed,
-  }
-}
-
 /** Sums of variances, over the rows in which something changed. */
-interface VarianceSums {
+export interface VarianceSums {
   readonly byRow: Float64Array
   readonly byColumn: Float64Array
 }
@@ -108,70 +109,27 @@ const emptySums = (rows: number, columns: number): VarianceSums => ({
   byColumn: new Float64Array(columns),
 })
 
-/** Both sides in the same half type, which nearly all pairs are: straight from the bits, in one loop. */
-function roundingOfHalves(A: HalfMatrix, B: HalfMatrix): Rounding {
-  const { rows, columns } = A
-  const { fractionBits, leastExponent } = FORMATS[A.dtype]
-  const exponents = 2 ** (HALF_MAGNITUDE_BITS - fractionBits)
-  const variances = variancesByExponent(A.dtype, exponents, 1 - leastExponent)
-  const sums = emptySums(rows, columns)
-  let changed = 0
-  for (let i = 0; i < rows; i++) {
-    const a = A.data.subarray(i * columns, (i + 1) * columns)
-    const b = B.data.subarray(i * columns, (i + 1) * columns)
-    if (isSameRow(a, b)) continue
-    changed += addHalves(sums, i, a, b, fractionBits, variances)
-  }
-  return { sides: [sums], changed }
-}
-
-/** 0 and −0 are the same. */
-function isSameRow(a: Uint16Array, b: Uint16Array): boolean {
-  return a.every((x, j) => x === b[j] || ((x | b[j]) & HALF_MAGNITUDES) === 0)
-}
-
-/** Adds the variances of both rows, and returns how many entries differ. */
-function addHalves(
-  { byRow, byColumn }: VarianceSums,
-  row: number,
-  a: Uint16Array,
-  b: Uint16Array,
-  fractionBits: number,
-  variances: Float64Array,
-): number {
-  const mask = variances.length - 1
-  let sum = 0
-  let changed = 0
-  for (let j = 0; j < a.length; j++) {
-    const x = a[j]
-    const y = b[j]
-    const variance = variances[(x >>> fractionBits) & mask] + variances[(y >>> fractionBits) & mask]
-    sum += variance
-    byColumn[j] += variance
-    // Signs of negated bits in place of branches, which would be mispredicted.
-    changed += (-(x ^ y) >>> 31) & (-((x | y) & HALF_MAGNITUDES) >>> 31)
-  }
-  byRow[row] = sum
-  return changed
-}
-
-/** ulp²/12 of the numbers of a type, by the biased exponent of a format with `count` of them and that bias. */
-function variancesByExponent(dtype: RoundedDtype, count: number, bias: number): Float64Array {
+/** The variance of the rounding of w is `unit`·4^e, for 2^e ≤ |w| < 2^(e+1) and e at least `leastExponent`. */
+export function roundingVariance(dtype: RoundedDtype): { unit: number; leastExponent: number } {
   const { fractionBits, leastExponent } = FORMATS[dtype]
-  return Float64Array.from({ length: count }, (_, biased) => {
-    const exponent = Math.max(biased - bias, leastExponent)
-    return 4 ** (exponent - fractionBits) * UNIFORM_VARIANCE
-  })
+  return { unit: 4 ** -fractionBits * UNIFORM_VARIANCE, leastExponent }
 }
 
-/** Any two types, each side's sums by itself; `energy` is ‖tuned − base‖_F². */
-function varianceSums(base: StoredWeight, tuned: StoredWeight) {
+/** Those variances by the biased exponent of a float32. */
+function variancesByExponent(dtype: RoundedDtype): Float64Array {
+  const { unit, leastExponent } = roundingVariance(dtype)
+  return Float64Array.from(
+    { length: FLOAT32_EXPONENTS },
+    (_, biased) => unit * 4 ** Math.max(biased - FLOAT32_BIAS, leastExponent),
+  )
+}
+
+/** The sums over both sides, each by itself. */
+function varianceSums(base: StoredWeight, tuned: StoredWeight): RoundingSums {
   const { rows, columns } = tuned.matrix
   const sums = { base: emptySums(rows, columns), tuned: emptySums(rows, columns) }
   const [baseRow, tunedRow] = [rowReader(base.matrix), rowReader(tuned.matrix)]
-  const [baseVariances, tunedVariances] = [base, tuned].map(({ dtype }) =>
-    variancesByExponent(dtype, FLOAT32_EXPONENTS, FLOAT32_BIAS),
-  )
+  const [baseVariances, tunedVariances] = [base, tuned].map(({ dtype }) => variancesByExponent(dtype))
   let changed = 0
   let energy = 0
   for (let i = 0; i < rows; i++) {
@@ -189,7 +147,7 @@ function varianceSums(base: StoredWeight, tuned: StoredWeight) {
     addVariances(sums.base, i, a.bits, baseVariances)
     addVariances(sums.tuned, i, b.bits, tunedVariances)
   }
-  return { sums, changed, energy }
+  return { ...sums, changed, energy }
 }
 
 /** `bits` are of the row's numbers as float32. */

@@ -23,6 +23,8 @@ export interface SpectrumOptions {
   readonly seed?: bigint | number
   /** How many singular values exceed this is to be decided, such as a noise floor; absolute. */
   readonly floor?: number
+  /** ‖A‖_F where it is known already, from sums in float64. */
+  readonly frobenius?: number | undefined
 }
 
 /**
@@ -39,6 +41,7 @@ export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Sp
     engine,
     label: `${seed}/${name}`,
     goal: GOAL,
+    frobenius: options.frobenius,
     ...(options.floor === undefined ? {} : { floor: options.floor }),
   })
   return {

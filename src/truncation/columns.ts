@@ -24,19 +24,33 @@ function like(A: Matrix, length: number): FloatArray {
 export function besideColumns(A: Matrix, B: Matrix): Matrix {
   const columns = A.columns + B.columns
   const data = like(A, A.rows * columns)
-  for (let i = 0; i < A.rows; i++) {
-    data.set(A.data.subarray(i * A.columns, (i + 1) * A.columns), i * columns)
-    data.set(B.data.subarray(i * B.columns, (i + 1) * B.columns), i * columns + A.columns)
-  }
+  placeColumns(data, columns, 0, A)
+  placeColumns(data, columns, A.columns, B)
   return matrix(A.rows, columns, data)
+}
+
+/** Copies A into rows of `stride` entries, from column `first` on. By loops: rows are too short for calls to pay. */
+function placeColumns(
+  target: FloatArray,
+  stride: number,
+  first: number,
+  { rows, columns, data }: Matrix,
+): void {
+  for (let i = 0; i < rows; i++) {
+    const to = i * stride + first
+    const from = i * columns
+    for (let j = 0; j < columns; j++) target[to + j] = data[from + j]
+  }
 }
 
 /** Columns `from` to `to` of A. */
 export function columnRange(A: Matrix, from: number, to: number): Matrix {
   const columns = to - from
+  const { data: source } = A
   const data = like(A, A.rows * columns)
   for (let i = 0; i < A.rows; i++) {
-    data.set(A.data.subarray(i * A.columns + from, i * A.columns + to), i * columns)
+    const at = i * A.columns + from
+    for (let j = 0; j < columns; j++) data[i * columns + j] = source[at + j]
   }
   return matrix(A.rows, columns, data)
 }
@@ -50,23 +64,20 @@ export function columnsAt(A: Matrix, places: readonly number[]): Matrix {
   return matrix(A.rows, places.length, data)
 }
 
-/** Rows `from` to `to` of A, sharing its storage. */
-export function rowRange<T extends FloatArray>(A: Matrix<T>, from: number, to: number): Matrix<T> {
-  return matrix(to - from, A.columns, A.data.subarray(from * A.columns, to * A.columns) as T)
-}
-
 /** A − B, in the float type of A. */
 export function difference(A: Matrix, B: Matrix): Matrix {
-  const data = like(A, A.data.length)
-  for (let i = 0; i < data.length; i++) data[i] = A.data[i] - B.data[i]
+  const [minuend, subtrahend] = [A.data, B.data]
+  const data = like(A, minuend.length)
+  for (let i = 0; i < data.length; i++) data[i] = minuend[i] - subtrahend[i]
   return matrix(A.rows, A.columns, data)
 }
 
 /** The squared length of each column, summed in float64. */
 export function columnSquares(A: Matrix): Float64Array {
-  const squares = new Float64Array(A.columns)
-  for (let at = 0, i = 0; i < A.rows; i++) {
-    for (let j = 0; j < A.columns; j++, at++) squares[j] += A.data[at] * A.data[at]
+  const { rows, columns, data } = A
+  const squares = new Float64Array(columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++, at++) squares[j] += data[at] * data[at]
   }
   return squares
 }

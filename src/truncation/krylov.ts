@@ -1,6 +1,6 @@
 import type { Engine } from '../engine/engine.ts'
-import { type Float64Matrix, type Matrix, matrix, toFloat64 } from '../matrix/matrix.ts'
-import { besideColumns, columnRange, rowRange } from './columns.ts'
+import { type Float64Matrix, type Matrix, matrix, rowRange, toFloat64 } from '../matrix/matrix.ts'
+import { besideColumns, columnRange } from './columns.ts'
 import type { Operator } from './operator.ts'
 import { orthonormalize } from './orthonormalize.ts'
 

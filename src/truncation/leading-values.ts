@@ -49,6 +49,8 @@ export interface LeadingValuesOptions {
   readonly goal: number
   /** How many singular values exceed this is to be decided, where `count` reaches below it. */
   readonly floor?: number
+  /** ‖A‖_F where it is known already, from sums in float64. */
+  readonly frobenius?: number | undefined
 }
 
 /** Ritz values that rounding hides no more than `hidden` of. */
@@ -76,7 +78,7 @@ export function leadingValues(
   count: number,
   options: LeadingValuesOptions,
 ): LeadingValues {
-  const operator = shortSideOperator(options.engine, A)
+  const operator = shortSideOperator(options.engine, A, options.frobenius)
   try {
     if (operator.frobenius === 0) return allZero(count)
     const view = viewFor(operator, count, options)

@@ -33,11 +33,18 @@ const PLAIN_SQUARES: Readonly<Record<Arithmetic, readonly [number, number]>> = {
   f64: [2 ** -400, 2 ** 400],
 }
 
-/** Puts A where the engine works on it, scaled where its size asks for it. Throws LoraSvdError 'not-finite'. */
-export function shortSideOperator(engine: Pick<Engine, 'resident'>, A: Matrix | HalfMatrix): Operator {
+/**
+ * Puts A where the engine works on it, scaled where its size asks for it. `norm` is ‖A‖_F where that is known from sums in
+ * float64. Throws LoraSvdError 'not-finite'.
+ */
+export function shortSideOperator(
+  engine: Pick<Engine, 'resident'>,
+  A: Matrix | HalfMatrix,
+  norm?: number,
+): Operator {
   const precision = !('dtype' in A) && A.data instanceof Float64Array ? 'f64' : 'f32'
   const resident = engine.resident(A)
-  const squares = resident.frobeniusSquared()
+  const squares = norm === undefined ? resident.frobeniusSquared() : norm * norm
   const [least, most] = PLAIN_SQUARES[precision]
   if (squares >= least && squares <= most) return operator(resident, precision, 0, squares)
   resident.release()

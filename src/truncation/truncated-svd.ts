@@ -36,7 +36,7 @@ export function truncatedSvd(
   const known = rule.kind === 'rank' ? rule.rank : 0
   const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined
   if (small || withinLimits(known, order, limits) > largestRank(cap)) return fullTruncation(wide(), plan)
-  const operator = shortSideOperator(engine, A)
+  const operator = shortSideOperator(engine, A, options.frobenius)
   try {
     if (operator.frobenius === 0) return zeroTruncation(A, withinLimits(known, order, limits))
     const result = certifiedKrylov(operator, { ...plan, rule: scaledRule(rule, -operator.exponent) }, wide)

@@ -55,6 +55,8 @@ export interface TruncationOptions {
    * above 1 to always try.
    */
   readonly largestShare?: number
+  /** ‖A‖_F where it is known already, from sums in float64. */
+  readonly frobenius?: number | undefined
 }
 
 /** What to do, all defaults filled in. */

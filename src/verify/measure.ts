@@ -1,10 +1,9 @@
 import { readFactors } from '../adapter/factors.ts'
 import type { AdapterModule } from '../adapter/types.ts'
-import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
+import { forEachPanel, panelBytes } from '../delta/difference.ts'
 import type { JobContext } from '../jobs/types.ts'
-import type { Matrix } from '../matrix/matrix.ts'
-import { subtract } from '../matrix/subtract.ts'
+import { type Matrix, rowRange } from '../matrix/matrix.ts'
 
 /** What a worker is asked: plain data. */
 export interface MeasureJob {
@@ -26,17 +25,23 @@ export interface Measured {
 /** Reads base, tuned and factors from disk, and measures what the factors leave. */
 export async function measureMatrix(job: MeasureJob, context: JobContext): Promise<Measured> {
   const { pair, module, expert } = job
-  const { delta, frobenius } = subtract(await readWeight(pair.tuned), await readWeight(pair.base))
-  const norms = { delta: frobenius.delta, base: frobenius.base }
-  if (module === undefined) return { ...norms, residual: frobenius.delta }
-  const { B, A, scale } = await readFactors(module, expert)
-  const engine = await context.engine(flopsOf(job))
-  const resident = engine.resident(delta)
-  try {
-    return { ...norms, residual: Math.sqrt(resident.residualSquared(scaled(B, scale), A)) }
-  } finally {
-    resident.release()
+  if (module === undefined) {
+    const { delta, base } = await forEachPanel(pair, () => {})
+    return { delta, base, residual: delta }
   }
+  const { B, A, scale } = await readFactors(module, expert)
+  const scaledB = scaled(B, scale)
+  const engine = await context.engine(flopsOf(job))
+  let squares = 0
+  const { delta, base } = await forEachPanel(pair, (panel, firstRow) => {
+    const resident = engine.resident(panel)
+    try {
+      squares += resident.residualSquared(rowRange(scaledB, firstRow, firstRow + panel.rows), A)
+    } finally {
+      resident.release()
+    }
+  })
+  return { delta, base, residual: Math.sqrt(squares) }
 }
 
 /** By which engines are chosen: a residual is one product, far less than a decomposition. */
@@ -45,9 +50,10 @@ export function flopsOf({ pair: { tuned }, module }: MeasureJob): number {
 }
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ pair: { base, tuned }, module }: MeasureJob): number {
-  const { rows, columns } = tuned
-  return base.bytes + tuned.bytes + 2 * 4 * rows * columns + 2 * 8 * (rows + columns) * (module?.rank ?? 0)
+export function bytesOf({ pair, module }: MeasureJob): number {
+  const { rows, columns } = pair.tuned
+  // the panel again, where the engine works on it, and its product in float64
+  return 4 * panelBytes(pair) + 3 * 8 * (rows + columns) * (module?.rank ?? 0)
 }
 
 /** scale·B, each entry rounded once to B's own type; float64 unless the scale is 1. */

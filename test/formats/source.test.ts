@@ -29,6 +29,18 @@ describe('files', () => {
     }
   })
 
+  test('bytes into memory that is there already', async () => {
+    writeFileSync(inFolder('five'), Uint8Array.of(1, 2, 3, 4, 5))
+    const file = await openFile(inFolder('five'))
+    for (const source of [file, memorySource('five', Uint8Array.of(1, 2, 3, 4, 5))]) {
+      const memory = new Uint8Array(4)
+      await source.readInto(memory.subarray(1, 3), 2)
+      expect([...memory]).toEqual([0, 3, 4, 0])
+      await expect(source.readInto(memory, 2)).rejects.toThrow(RangeError)
+      await source.close()
+    }
+  })
+
   test('an empty file', async () => {
     writeFileSync(inFolder('empty'), '')
     const source = await openFile(inFolder('empty'))

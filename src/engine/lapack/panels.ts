@@ -12,7 +12,7 @@ export const floatTypeOf = (data: FloatArray): FloatType =>
   data instanceof Float32Array ? Float32Array : Float64Array
 
 /** How many rows of A, in entries of `type`, make a panel. */
-function panelRows(A: Matrix, type: FloatType): number {
+export function panelRows(A: Matrix, type: FloatType): number {
   return Math.max(LEAST_PANEL_ROWS, Math.floor(PANEL_BYTES / (type.BYTES_PER_ELEMENT * A.columns)))
 }
 

@@ -6,12 +6,12 @@ import type { Lapack } from './symbols.ts'
 
 /** Scalars of the products, passed by reference. */
 const SCALARS = {
-  single: { plus: Float32Array.of(1), minus: Float32Array.of(-1), zero: Float32Array.of(0) },
-  double: { plus: Float64Array.of(1), minus: Float64Array.of(-1), zero: Float64Array.of(0) },
+  single: { plus: Float32Array.of(1), zero: Float32Array.of(0) },
+  double: { plus: Float64Array.of(1), zero: Float64Array.of(0) },
 }
 
 /** What becomes of C in a product, T being op(A)·op(B). */
-type Update = 'C = T' | 'C += T' | 'C -= T'
+type Update = 'C = T' | 'C += T'
 
 /** Tile of the mirrored triangle: both sides stay in a 1st-level cache. */
 const MIRROR_TILE = 32
@@ -47,7 +47,7 @@ export function updateProduct(
     return
   }
   const single = C.data instanceof Float32Array
-  const { plus, minus, zero } = single ? SCALARS.single : SCALARS.double
+  const { plus, zero } = single ? SCALARS.single : SCALARS.double
   lapack.call(
     single ? 'sgemm' : 'dgemm',
     transposeB ? 'T' : 'N',
@@ -55,7 +55,7 @@ export function updateProduct(
     C.columns,
     C.rows,
     inner,
-    update === 'C -= T' ? minus : plus,
+    plus,
     B.data,
     B.columns,
     A.data,

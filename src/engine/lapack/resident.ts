@@ -1,9 +1,9 @@
 import { widenHalf } from '../../matrix/half.ts'
-import { type Float64Matrix, type FloatArray, type Matrix, matrix, toFloat64 } from '../../matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, matrix, rowRange, toFloat64 } from '../../matrix/matrix.ts'
 import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
 import { checkInner } from '../js/multiply.ts'
 import { checkResidual } from '../js/resident.ts'
-import { type FloatType, floatTypeOf, forEachPanel } from './panels.ts'
+import { type FloatType, floatTypeOf, forEachPanel, panelRows } from './panels.ts'
 import { updateProduct } from './products.ts'
 import type { Lapack } from './symbols.ts'
 
@@ -42,7 +42,7 @@ function multiplyHeld(lapack: Lapack, A: Matrix, X: Matrix): Matrix {
   return inCommonType(A, X, (wideX, type) => {
     const AX = zerosOf(type, A.rows, X.columns)
     forEachPanel(A, type, (panel, first) => {
-      updateProduct(lapack, 'C = T', rowsOf(AX, first, panel.rows), panel, wideX)
+      updateProduct(lapack, 'C = T', rowRange(AX, first, first + panel.rows), panel, wideX)
     })
     return AX
   })
@@ -53,7 +53,9 @@ function multiplyTransposed(lapack: Lapack, A: Matrix, Y: Matrix): Matrix {
   return inCommonType(A, Y, (wideY, type) => {
     const AtY = zerosOf(type, A.columns, Y.columns)
     forEachPanel(A, type, (panel, first) => {
-      updateProduct(lapack, 'C += T', AtY, panel, rowsOf(wideY, first, panel.rows), { transposeA: true })
+      updateProduct(lapack, 'C += T', AtY, panel, rowRange(wideY, first, first + panel.rows), {
+        transposeA: true,
+      })
     })
     return AtY
   })
@@ -73,15 +75,44 @@ function multiplyNormal(lapack: Lapack, A: Matrix, X: Matrix): Matrix {
   })
 }
 
-/** Each panel of A − B·C is formed in a copy, then squared. */
+/** Each panel of B·C is formed in float64 and compared with A's, which is read as it is stored. */
 function residualSquared(lapack: Lapack, A: Matrix, B: Float64Matrix, C: Float64Matrix): number {
+  const step = panelRows(A, Float64Array)
+  const room = new Float64Array(Math.min(step, A.rows) * A.columns)
   let sum = 0
-  forEachPanel(A, Float64Array, (panel, first) => {
-    const difference = { ...panel, data: new Float64Array(panel.data) }
-    updateProduct(lapack, 'C -= T', difference, rowsOf(B, first, panel.rows), C)
-    sum += sumOfSquares(difference)
-  })
+  for (let first = 0; first < A.rows; first += step) {
+    const panel = rowRange(A, first, Math.min(A.rows, first + step))
+    const product = { ...panel, data: room.subarray(0, panel.data.length) }
+    updateProduct(lapack, 'C = T', product, rowRange(B, first, first + panel.rows), C)
+    sum += squaredDistance(panel, product)
+  }
   return sum
+}
+
+/** ‖A − B‖_F², summed as `sumOfSquares` does. */
+function squaredDistance({ rows, columns, data }: Matrix, { data: other }: Matrix): number {
+  let total = 0
+  for (let i = 0; i < rows; i++) {
+    let a = 0
+    let b = 0
+    let c = 0
+    let d = 0
+    const end = (i + 1) * columns
+    let at = i * columns
+    for (; at + 4 <= end; at += 4) {
+      const w = data[at] - other[at]
+      const x = data[at + 1] - other[at + 1]
+      const y = data[at + 2] - other[at + 2]
+      const z = data[at + 3] - other[at + 3]
+      a += w * w
+      b += x * x
+      c += y * y
+      d += z * z
+    }
+    for (; at < end; at++) a += (data[at] - other[at]) * (data[at] - other[at])
+    total += a + b + (c + d)
+  }
+  return total
 }
 
 /** The squares summed in float64, row by row, then the rows: short sums lose less to rounding than a long one. */
@@ -121,9 +152,4 @@ function inCommonType(A: Matrix, X: Matrix, compute: (X: Matrix, type: FloatType
 
 function zerosOf(type: FloatType, rows: number, columns: number): Matrix {
   return { rows, columns, data: new type(rows * columns) }
-}
-
-function rowsOf<T extends FloatArray>(A: Matrix<T>, first: number, rows: number): Matrix<T> {
-  const data = A.data.subarray(first * A.columns, (first + rows) * A.columns) as T
-  return { rows, columns: A.columns, data }
 }

@@ -8,6 +8,25 @@ export interface Kernels {
   heapBase(): number
   scratchBytes(): number
   work(task: number, scratch: number): void
+  subtract(
+    count: number,
+    tuned: number,
+    typeTuned: number,
+    base: number,
+    typeBase: number,
+    delta: number,
+    sums: number,
+  ): void
+  addExponents(
+    rows: number,
+    columns: number,
+    a: number,
+    type: number,
+    least: number,
+    delta: number,
+    byRow: number,
+    byColumn: number,
+  ): void
   mirrorLower(c: number, n: number): void
   symvUpper(n: number, a: number, stride: number, x: number, y: number): void
   gemv(alpha: number, rows: number, columns: number, a: number, stride: number, x: number, y: number): void

@@ -1,0 +1,108 @@
+import { readWeight } from '../checkpoint/read.ts'
+import type { MatrixPair } from '../checkpoint/types.ts'
+import type { Matrix } from '../matrix/matrix.ts'
+import { nonFiniteEntries } from '../matrix/non-finite.ts'
+import { type Difference, subtract } from '../matrix/subtract.ts'
+import { floorOfSums, isRounded, type NoiseFloor, noiseFloor } from '../rank/noise-floor.ts'
+import { isSwept, panelRows, type Swept, sweep, sweepBytes } from './sweep.ts'
+import { withWorkspace } from './workspace.ts'
+
+/** What a fine-tune changed in one matrix, as it is stored. */
+export interface StoredDifference extends Difference {
+  /** Where it was asked for, and both sides are stored in floats: integers aren't rounded. */
+  readonly noise?: NoiseFloor
+}
+
+const F32_BYTES = 4
+const F64_BYTES = 8
+
+/** The most memory that the difference of a pair and reading it take. */
+export function differenceBytes(pair: MatrixPair): number {
+  const { base, tuned } = pair
+  const entries = tuned.rows * tuned.columns
+  if (isSwept(pair)) return F32_BYTES * entries + sweepBytes(pair)
+  return base.bytes + tuned.bytes + F64_BYTES * entries
+}
+
+/** The same where panels are enough. */
+export function panelBytes(pair: MatrixPair): number {
+  const { tuned } = pair
+  if (isSwept(pair)) return F32_BYTES * panelRows(tuned) * tuned.columns + sweepBytes(pair)
+  return differenceBytes(pair)
+}
+
+/**
+ * tuned − base, read from where they are stored. What `use` gets is valid until it ends: the next difference that this thread
+ * reads has the same memory. Throws as `readWeight` does.
+ */
+export async function withDifference<T>(
+  pair: MatrixPair,
+  { withNoise = false }: { readonly withNoise?: boolean },
+  use: (difference: StoredDifference) => T | Promise<T>,
+): Promise<T> {
+  if (!isSwept(pair)) return use(await plainDifference(pair, withNoise))
+  const { rows, columns } = pair.tuned
+  return withWorkspace(async (workspace) => {
+    const address = workspace.allocate(rows * columns * F32_BYTES)
+    const swept = await sweep(pair, workspace, withNoise, (row) => address + row * columns * F32_BYTES)
+    const data = new Float32Array(workspace.memory.buffer, address, rows * columns)
+    const frobenius = normsOf(swept)
+    return use({
+      delta: { rows, columns, data },
+      changed: swept.changed,
+      frobenius,
+      nonFinite: await nonFiniteOf(pair, frobenius),
+      ...noiseOf(pair, swept),
+    })
+  })
+}
+
+/**
+ * Gives `use` the rows of tuned − base, a panel after the other, each with the index of its first row and valid until `use`
+ * returns; then gives the norms. Throws as `readWeight` does.
+ */
+export async function forEachPanel(
+  pair: MatrixPair,
+  use: (panel: Matrix, firstRow: number) => void,
+): Promise<Difference['frobenius']> {
+  if (!isSwept(pair)) {
+    const { delta, frobenius } = await plainDifference(pair, false)
+    use(delta, 0)
+    return frobenius
+  }
+  return withWorkspace(async (workspace) => {
+    const { tuned } = pair
+    const address = workspace.allocate(panelRows(tuned) * tuned.columns * F32_BYTES)
+    return normsOf(await sweep(pair, workspace, false, () => address, use))
+  })
+}
+
+async function plainDifference({ base, tuned }: MatrixPair, withNoise: boolean): Promise<StoredDifference> {
+  const [B, T] = [await readWeight(base), await readWeight(tuned)]
+  const difference = subtract(T, B)
+  if (!withNoise || !isRounded(base.dtype) || !isRounded(tuned.dtype)) return difference
+  const noise = noiseFloor({ matrix: B, dtype: base.dtype }, { matrix: T, dtype: tuned.dtype })
+  return { ...difference, noise }
+}
+
+const normsOf = ({ squares: { base, tuned, delta } }: Swept): Difference['frobenius'] => ({
+  base: Math.sqrt(base),
+  tuned: Math.sqrt(tuned),
+  delta: Math.sqrt(delta),
+})
+
+function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept): { noise?: NoiseFloor } {
+  if (rounding === undefined || !isRounded(base.dtype) || !isRounded(tuned.dtype)) return {}
+  return { noise: floorOfSums(tuned.rows, tuned.columns, base.dtype, tuned.dtype, rounding) }
+}
+
+/** What isn't finite shows in the norms; only then the entries are read again and looked at one by one. */
+async function nonFiniteOf(
+  { base, tuned }: MatrixPair,
+  frobenius: Difference['frobenius'],
+): Promise<Difference['nonFinite']> {
+  const entries = async (weight: MatrixPair['base'], norm: number) =>
+    Number.isFinite(norm) ? undefined : nonFiniteEntries(await readWeight(weight))
+  const [ofBase, ofTuned] = [await entries(base, frobenius.base), await entries(tuned, frobenius.tuned)]
+  return { ...(ofBase && { base: ofBase }), ...(ofTuned && { tuned: ofTuned }) }
+}
