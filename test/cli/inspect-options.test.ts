@@ -114,7 +114,7 @@ describe.concurrent('which matrices, and in which order', () => {
 })
 
 /** Large enough for worker threads, and for a leading part that isn't all. */
-const LARGE = [330, 310] as const
+const LARGE = [420, 400] as const
 const large = folderOf({
   'large.safetensors': fileOf(
     Object.fromEntries([1, 2, 3, 4].map((i) => [`w${i}`, f32(LARGE, noise(LARGE[0] * LARGE[1], i))])),
@@ -155,9 +155,9 @@ describe.concurrent('how much is computed, and by how many', () => {
       const all: number[] = full.matrices[i].singularValues
       expect(complete).toBe(false)
       expect(full.matrices[i].complete).toBe(true)
-      expect(all).toHaveLength(310)
+      expect(all).toHaveLength(400)
       expect(singularValues.length).toBeGreaterThanOrEqual(10)
-      expect(singularValues.length).toBeLessThan(310)
+      expect(singularValues.length).toBeLessThan(400)
       for (const [r, value] of singularValues.entries()) {
         expect(value).toBeLessThanOrEqual(all[r] * (1 + 1e-5))
         expect(value).toBeGreaterThan(0.8 * all[r])
@@ -370,10 +370,6 @@ testErrors('what inspect can’t be asked', errors, [
   {
     args: ['inspect', 'base', '--alpha', '0'],
     says: "option '--alpha <a>' argument '0' is invalid: expected a number above 0; see lora-svd inspect --help",
-  },
-  {
-    args: ['inspect', 'base', '--memory', 'x'],
-    says: "option '--memory <size>' argument 'x' is invalid: expected a number of bytes, such as 40MiB, 1.5GB or 512k; see lora-svd inspect --help",
   },
   {
     args: ['inspect', 'base', 'tuned'],
