@@ -1,13 +1,10 @@
 import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
 import type { Engine } from '../engine/engine.ts'
-import { LoraSvdError } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { decodeFloats, encodeFloats, isHalf } from '../formats/dtype.ts'
-import { quoted } from '../formats/quote.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type HalfMatrix, type Matrix, zeros } from '../matrix/matrix.ts'
-import type { NonFiniteEntries } from '../matrix/non-finite.ts'
 import { subtract } from '../matrix/subtract.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import { isRounded, noiseFloor } from '../rank/noise-floor.ts'
@@ -16,6 +13,7 @@ import type { Spectrum } from '../spectrum/types.ts'
 import { balancedFactors } from '../svd/factors.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
 import type { TruncatedSvd, TruncationOptions } from '../truncation/types.ts'
+import { refuseNonFinite } from '../verify/non-finite.ts'
 import type { LayerAsk, LayerResult } from './layer-result.ts'
 
 /** What a worker is asked: plain data. */
@@ -66,8 +64,8 @@ export async function extractLayer(job: LayerJob, context: JobContext): Promise<
   const { pair, ask } = job
   const [tuned, base] = [await readWeight(pair.tuned), await readWeight(pair.base)]
   const difference = subtract(tuned, base)
-  refuseNonFinite(pair.name, job.tunedPath, difference.nonFinite.tuned)
-  refuseNonFinite(pair.name, job.basePath, difference.nonFinite.base)
+  refuseNonFinite(job.tunedPath, pair.name, difference.nonFinite.tuned)
+  refuseNonFinite(job.basePath, pair.name, difference.nonFinite.base)
   const { delta, frobenius } = difference
   const engine = await context.engine(flopsOf(job))
   const floor = ask.rule.kind === 'noise-floor' ? floorOf(pair, base, tuned) : undefined
@@ -81,17 +79,6 @@ export async function extractLayer(job: LayerJob, context: JobContext): Promise<
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
-}
-
-function refuseNonFinite(name: string, path: string, found: NonFiniteEntries | undefined): void {
-  if (found === undefined) return
-  const { count, first } = found
-  const others = count === 1 ? '' : `, the first of ${count}`
-  throw new LoraSvdError(
-    'not-finite',
-    `${path}: tensor ${quoted(name)} has the entry ${first.value} at row ${first.row + 1}, column ${first.column + 1}${others}; mend the checkpoint, or leave the tensor out with --exclude`,
-    { file: path, tensor: name },
-  )
 }
 
 /** Integers aren't rounded, so that nothing of their change is noise. */

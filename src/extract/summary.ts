@@ -40,7 +40,11 @@ export function resultOf(
       seconds,
     }
   })
-  const errors = totalErrors(measures)
+  const errors = {
+    // what is written whole would make the layers look better than they can be
+    relativeError: totalErrors({ ...measures, replaced: [] }).relativeError,
+    wholeRelativeError: totalErrors(measures).wholeRelativeError,
+  }
   const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
   const adapterParameters = adapterPlan.modules.reduce(
     (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,

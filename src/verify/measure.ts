@@ -4,7 +4,9 @@ import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
 import type { JobContext } from '../jobs/types.ts'
 import type { Matrix } from '../matrix/matrix.ts'
+import { nonFiniteEntries } from '../matrix/non-finite.ts'
 import { subtract } from '../matrix/subtract.ts'
+import { refuseNonFinite } from './non-finite.ts'
 
 /** What a worker is asked: plain data. */
 export interface MeasureJob {
@@ -13,6 +15,8 @@ export interface MeasureJob {
   readonly module?: AdapterModule
   /** Which matrix of a stack of experts. */
   readonly expert?: number
+  /** As messages call them. */
+  readonly paths: { readonly adapter: string; readonly base: string; readonly tuned: string }
 }
 
 /** Frobenius norms of one matrix, summed in float64. */
@@ -23,13 +27,20 @@ export interface Measured {
   readonly base: number
 }
 
-/** Reads base, tuned and factors from disk, and measures what the factors leave. */
+/**
+ * Reads base, tuned and factors from disk, and measures what the factors leave. Throws LoraSvdError `not-finite` on NaN and
+ * infinity in any of them.
+ */
 export async function measureMatrix(job: MeasureJob, context: JobContext): Promise<Measured> {
-  const { pair, module, expert } = job
-  const { delta, frobenius } = subtract(await readWeight(pair.tuned), await readWeight(pair.base))
+  const { pair, module, expert, paths } = job
+  const { delta, frobenius, nonFinite } = subtract(await readWeight(pair.tuned), await readWeight(pair.base))
+  refuseNonFinite(paths.tuned, pair.name, nonFinite.tuned)
+  refuseNonFinite(paths.base, pair.name, nonFinite.base)
   const norms = { delta: frobenius.delta, base: frobenius.base }
   if (module === undefined) return { ...norms, residual: frobenius.delta }
   const { B, A, scale } = await readFactors(module, expert)
+  refuseNonFinite(paths.adapter, module.B.name, nonFiniteEntries(B))
+  refuseNonFinite(paths.adapter, module.A.name, nonFiniteEntries(A))
   const engine = await context.engine(flopsOf(job))
   const resident = engine.resident(delta)
   try {

@@ -15,7 +15,7 @@ import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
 import { verifyDocument } from './document.ts'
-import { bytesOf, flopsOf, measureMatrix } from './measure.ts'
+import { bytesOf, flopsOf, type MeasureJob, measureMatrix } from './measure.ts'
 import type { VerifyOptions } from './options.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor, VerifyResult } from './result.ts'
 import { verifyTables } from './tables.ts'
@@ -96,7 +96,11 @@ export async function measureAdapter(
     })
     const outcomes: (VerifiedLayer | NotCarried)[] = []
     for await (const measured of results) outcomes.push(outcomeOf(jobs[outcomes.length], measured))
-    return await withTheRest(comparison, outcomes)
+    return await withTheRest(comparison, outcomes, {
+      adapter: adapter.path,
+      base: base.path,
+      tuned: tuned.path,
+    })
   } finally {
     progress.end()
   }
@@ -105,10 +109,11 @@ export async function measureAdapter(
 async function withTheRest(
   { replaced, others, unchanged, warnings }: Comparison,
   outcomes: readonly (VerifiedLayer | NotCarried)[],
+  paths: MeasureJob['paths'],
 ): Promise<AdapterMeasures> {
   const isLayer = (outcome: VerifiedLayer | NotCarried): outcome is VerifiedLayer => 'rank' in outcome
   const wholes: VerifiedTensor[] = []
-  for (const one of replaced) wholes.push(await measureWhole(one))
+  for (const one of replaced) wholes.push(await measureWhole(one, paths))
   const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
   for (const one of others) notCarried.push(await measureOther(one, one.detail))
   return { layers: outcomes.filter(isLayer), replaced: wholes, notCarried, unchanged, warnings }
