@@ -13,6 +13,12 @@ export interface StoredDifference extends Difference {
   readonly noise?: NoiseFloor
 }
 
+export interface DifferenceOptions {
+  readonly withNoise?: boolean
+  /** The differences of small matrices in float64: without the rounding of float32, where that costs nothing. */
+  readonly smallAsFloat64?: boolean
+}
+
 const F32_BYTES = 4
 const F64_BYTES = 8
 
@@ -37,10 +43,10 @@ export function panelBytes(pair: MatrixPair): number {
  */
 export async function withDifference<T>(
   pair: MatrixPair,
-  { withNoise = false }: { readonly withNoise?: boolean },
+  { withNoise = false, smallAsFloat64 = false }: DifferenceOptions,
   use: (difference: StoredDifference) => T | Promise<T>,
 ): Promise<T> {
-  if (!isSwept(pair)) return use(await plainDifference(pair, withNoise))
+  if (!isSwept(pair)) return use(await plainDifference(pair, { withNoise, smallAsFloat64 }))
   const { rows, columns } = pair.tuned
   return withWorkspace(async (workspace) => {
     const address = workspace.allocate(rows * columns * F32_BYTES)
@@ -66,7 +72,7 @@ export async function forEachPanel(
   use: (panel: Matrix, firstRow: number) => void,
 ): Promise<Difference['frobenius']> {
   if (!isSwept(pair)) {
-    const { delta, frobenius } = await plainDifference(pair, false)
+    const { delta, frobenius } = await plainDifference(pair)
     use(delta, 0)
     return frobenius
   }
@@ -77,9 +83,12 @@ export async function forEachPanel(
   })
 }
 
-async function plainDifference({ base, tuned }: MatrixPair, withNoise: boolean): Promise<StoredDifference> {
+async function plainDifference(
+  { base, tuned }: MatrixPair,
+  { withNoise = false, smallAsFloat64 = false }: DifferenceOptions = {},
+): Promise<StoredDifference> {
   const [B, T] = [await readWeight(base), await readWeight(tuned)]
-  const difference = subtract(T, B)
+  const difference = subtract(T, B, { asFloat64: smallAsFloat64 })
   if (!withNoise || !isRounded(base.dtype) || !isRounded(tuned.dtype)) return difference
   const noise = noiseFloor({ matrix: B, dtype: base.dtype }, { matrix: T, dtype: tuned.dtype })
   return { ...difference, noise }
@@ -97,7 +106,7 @@ function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept): { noise?: No
 }
 
 /** What isn't finite shows in the norms; only then the entries are read again and looked at one by one. */
-async function nonFiniteOf(
+export async function nonFiniteOf(
   { base, tuned }: MatrixPair,
   frobenius: Difference['frobenius'],
 ): Promise<Difference['nonFinite']> {

@@ -1,16 +1,14 @@
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
 import type { Engine } from '../engine/engine.ts'
-import { LoraSvdError } from '../errors.ts'
-import { quoted } from '../formats/quote.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
-import type { NonFiniteEntries } from '../matrix/non-finite.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
 import type { TruncatedSvd, TruncationOptions } from '../truncation/types.ts'
+import { refuseNonFinite } from '../verify/non-finite.ts'
 import type { LayerAsk, LayerResult, MeasuredLayer } from './layer-result.ts'
 import { ownRank } from './ranks.ts'
 import { type FactorForm, factorsAsStored } from './stored-factors.ts'
@@ -73,8 +71,8 @@ async function factor(
   context: JobContext,
 ): Promise<Omit<LayerResult, 'seconds'>> {
   const { pair, ask } = job
-  refuseNonFinite(pair.name, job.tunedPath, nonFinite.tuned)
-  refuseNonFinite(pair.name, job.basePath, nonFinite.base)
+  refuseNonFinite(job.tunedPath, pair.name, nonFinite.tuned)
+  refuseNonFinite(job.basePath, pair.name, nonFinite.base)
   const engine = await context.engine(flopsOf(job))
   // integers aren't rounded, so that nothing of their change is noise
   const floor = ask.rule.kind === 'noise-floor' ? (noise?.floor ?? 0) : undefined
@@ -87,17 +85,6 @@ async function factor(
     ...(floor !== undefined && { noiseFloor: floor }),
     engine: engine.name,
   }
-}
-
-function refuseNonFinite(name: string, path: string, found: NonFiniteEntries | undefined): void {
-  if (found === undefined) return
-  const { count, first } = found
-  const others = count === 1 ? '' : `, the first of ${count}`
-  throw new LoraSvdError(
-    'not-finite',
-    `${path}: tensor ${quoted(name)} has the entry ${first.value} at row ${first.row + 1}, column ${first.column + 1}${others}; mend the checkpoint, or leave the tensor out with --exclude`,
-    { file: path, tensor: name },
-  )
 }
 
 /** Triplets, and what their factors leave of the delta once they are stored, where that is known. */

@@ -1,3 +1,4 @@
+import { readFloats } from '../adapter/read-stored.ts'
 import { type ModelTraits, modelTraits } from '../adapter/write/model-traits.ts'
 import { peftModule } from '../adapter/write/module.ts'
 import { savedModules } from '../adapter/write/saved-modules.ts'
@@ -9,7 +10,9 @@ import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { compareNatural } from '../formats/natural-order.ts'
 import { quoted } from '../formats/quote.ts'
+import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { didYouMean } from '../formats/suggest.ts'
+import { refuseNonFiniteNumbers } from '../verify/non-finite.ts'
 import type { ExtractOptions } from './options.ts'
 
 /** One matrix whose change is to be factored. */
@@ -58,7 +61,8 @@ const IN_WORDS: Record<Exclude<UnmatchedReason, 'shape'>, string> = {
 
 /**
  * Decides what becomes of every tensor. Reads the data only to compare it, up to the first difference. Throws `bad-input`
- * where the two aren't one architecture, are equal, or nothing is left to factor.
+ * where the two aren't one architecture, are equal, or nothing is left to factor, `not-finite` on NaN and infinity in what is
+ * written whole.
  */
 export async function planExtraction(
   base: Checkpoint,
@@ -102,6 +106,11 @@ export async function planExtraction(
 
   const { saved, notCarried } = chooseSaved(byName(left), layers, isAskedWhole, tuned, traits, options)
   if (layers.length === 0 && saved.length === 0) throw nothingToDo(base, tuned, left)
+  for (const name of saved.flatMap(({ tensors }) => tensors)) {
+    const tensor = tuned.tensors.get(name)!
+    const isFloat = readableFloatOf(tensor.dtype) !== undefined
+    if (isFloat) refuseNonFiniteNumbers(tuned.path, name, await readFloats(tensor))
+  }
   return {
     base,
     tuned,

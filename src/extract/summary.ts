@@ -41,6 +41,7 @@ export function resultOf(
     }
   })
   const errors = {
+    // what is written whole would make the layers look better than they can be
     relativeError: totalErrors({ ...measures, replaced: [] }).relativeError,
     wholeRelativeError: totalErrors(measures).wholeRelativeError,
   }

@@ -1,13 +1,14 @@
 import { readFactors } from '../adapter/factors.ts'
 import { readWeight } from '../checkpoint/read.ts'
-import type { WeightMatrix } from '../checkpoint/types.ts'
+import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { differenceBytes, withDifference } from '../delta/difference.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
 import { widenHalf } from '../matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { type NonFiniteEntries, nonFiniteEntries } from '../matrix/non-finite.ts'
-import type { NoiseFloor } from '../rank/noise-floor.ts'
+import { epsilonOf } from '../rank/measures.ts'
+import { isRounded, type NoiseFloor } from '../rank/noise-floor.ts'
 import { spectrumOf, spectrumOfFactors } from '../spectrum/spectrum-of.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import type { Extent } from './plan.ts'
@@ -103,7 +104,8 @@ async function inspectDelta(
   job: InspectJob,
   context: JobContext,
 ): Promise<Finding> {
-  return withDifference(pair, { withNoise: true }, async (difference): Promise<Finding> => {
+  const how = { withNoise: true, smallAsFloat64: true }
+  return withDifference(pair, how, async (difference): Promise<Finding> => {
     const { delta, changed, frobenius, noise, nonFinite: found } = difference
     const entries = [
       ...(found.base ? [nonFinite(pair.name, job.basePath, found.base)] : []),
@@ -111,14 +113,20 @@ async function inspectDelta(
     ]
     if (entries.length > 0) return { kind: 'not-finite', entries }
     if (changed === 0) return { kind: 'equal' }
+    const seen = await spectrum(delta, job, context, frobenius.delta)
     return {
       kind: 'spectrum',
-      ...(await spectrum(delta, job, context, frobenius.delta)),
+      engine: seen.engine,
+      // however exact the difference is, its digits are those of what is stored
+      spectrum: { ...seen.spectrum, epsilon: epsilonOf[isWide(pair) ? 'f64' : 'f32'] },
       baseFrobenius: frobenius.base,
       ...(noise !== undefined && { noise: figuresOf(noise) }),
     }
   })
 }
+
+const isWide = ({ base, tuned }: MatrixPair) =>
+  [base, tuned].some(({ dtype }) => !isRounded(dtype) || dtype === 'f64')
 
 const figuresOf = ({ floor, changedShare, isSubUlp }: NoiseFloor) => ({ floor, changedShare, isSubUlp })
 

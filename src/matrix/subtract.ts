@@ -20,13 +20,20 @@ type Numbers = Omit<Difference, 'delta' | 'nonFinite'> & { readonly data: FloatA
 /** Entries taken at a time: what is widened for them stays in the first-level cache. */
 const BLOCK = 2048
 
-/** tuned − base, with what one pass over both can tell. Throws RangeError when shapes differ. */
-export function subtract(tuned: Matrix | HalfMatrix, base: Matrix | HalfMatrix): Difference {
+/**
+ * tuned − base, with what one pass over both can tell; `asFloat64` for float64 whatever the two are stored in. Throws
+ * RangeError when shapes differ.
+ */
+export function subtract(
+  tuned: Matrix | HalfMatrix,
+  base: Matrix | HalfMatrix,
+  { asFloat64 = false }: { readonly asFloat64?: boolean } = {},
+): Difference {
   const { rows, columns } = tuned
   if (rows !== base.rows || columns !== base.columns) {
     throw new RangeError(`cannot subtract ${base.rows}×${base.columns} from ${rows}×${columns}`)
   }
-  const isWide = tuned.data instanceof Float64Array || base.data instanceof Float64Array
+  const isWide = asFloat64 || tuned.data instanceof Float64Array || base.data instanceof Float64Array
   const { data, changed, frobenius } = isWide ? subtractWide(tuned, base) : subtractNarrow(tuned, base)
   return {
     delta: { rows, columns, data },

@@ -9,6 +9,7 @@ import { quoted } from '../formats/quote.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
 import type { Measured, MeasureJob } from './measure.ts'
+import { refuseNonFiniteNumbers } from './non-finite.ts'
 import { type NotCarried, relative, type VerifiedLayer, type VerifiedTensor } from './result.ts'
 
 /** What is to be measured of an adapter, from headers and equal bytes. */
@@ -53,6 +54,7 @@ export async function compare(
   const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
   const unchanged: string[] = []
   const jobs: MeasureJob[] = []
+  const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
   const replaced: WholeTensor[] = []
   for (const pairs of pairsByTensor(pairing.pairs)) {
     const [{ base: b, tuned: t }] = pairs
@@ -62,7 +64,7 @@ export async function compare(
     if (whole !== undefined) {
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
-    else jobs.push(...pairs.map((pair, i) => jobOf(pair, module, i)))
+    else jobs.push(...pairs.map((pair, i) => ({ ...jobOf(pair, module, i), paths })))
   }
   const others: Unmatched[] = []
   for (const one of pairing.unmatched) {
@@ -84,7 +86,7 @@ export async function compare(
 }
 
 /** A job for one matrix of a tensor. */
-const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number): MeasureJob => ({
+const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number) => ({
   pair,
   ...(module !== undefined && { module }),
   ...(module?.experts !== undefined && { expert: index }),
@@ -136,11 +138,18 @@ export function outcomeOf(
   }
 }
 
-/** How far a whole tensor of the adapter is from the tuned one. */
-export async function measureWhole({ name, replaced, base, tuned }: WholeTensor): Promise<VerifiedTensor> {
-  const before = base === undefined || !isSameShape(base, tuned) ? undefined : await readFloats(base)
+/** How far a whole tensor of the adapter is from the tuned one. Throws LoraSvdError `not-finite` on NaN and infinity in either. */
+export async function measureWhole(
+  { name, replaced, base, tuned }: WholeTensor,
+  paths: MeasureJob['paths'],
+): Promise<VerifiedTensor> {
+  if (!isFloat(tuned) || !isFloat(replaced.tensor)) return sameOrNot(name, replaced.tensor, tuned)
+  const isComparable = base !== undefined && isFloat(base) && isSameShape(base, tuned)
+  const before = isComparable ? await readFloats(base) : undefined
   const after = await readFloats(tuned)
+  refuseNonFiniteNumbers(paths.tuned, tuned.name, after)
   const stored = await readFloats(replaced.tensor)
+  refuseNonFiniteNumbers(paths.adapter, replaced.tensor.name, stored)
   const isAdded = replaced.how === 'add' && before !== undefined
   const reached = isAdded ? Float64Array.from(stored, (x, i) => x + before[i]) : stored
   const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
@@ -154,7 +163,13 @@ export async function measureWhole({ name, replaced, base, tuned }: WholeTensor)
   }
 }
 
-/** A change that nothing carries, with its size where both have it in one shape. */
+/** Of counters and the like, which have no norm to add to the others: right or wrong. */
+async function sameOrNot(name: string, stored: StoredTensor, tuned: StoredTensor): Promise<VerifiedTensor> {
+  const error = (await sameNumbers(stored, tuned)) ? 0 : Number.POSITIVE_INFINITY
+  return { name, deltaFrobenius: 0, residualFrobenius: error, relativeError: error }
+}
+
+/** A change that nothing carries, with its size where both have it in one shape and of numbers. */
 export async function measureOther(
   { name, base, tuned }: Pick<Unmatched, 'name' | 'base' | 'tuned'>,
   reason: string,
@@ -163,6 +178,7 @@ export async function measureOther(
   if (!isComparable || !isFloat(base) || !isFloat(tuned)) return { name, reason }
   const before = await readFloats(base)
   const deltaFrobenius = distance(await readFloats(tuned), before)
+  if (!Number.isFinite(deltaFrobenius)) return { name, reason: `${reason}, with entries that are no numbers` }
   return { name, reason, deltaFrobenius, relativeChange: relative(deltaFrobenius, frobeniusNorm(before)) }
 }
 

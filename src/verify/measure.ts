@@ -1,9 +1,12 @@
 import { readFactors } from '../adapter/factors.ts'
 import type { AdapterModule } from '../adapter/types.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
-import { forEachPanel, panelBytes } from '../delta/difference.ts'
+import { forEachPanel, nonFiniteOf, panelBytes } from '../delta/difference.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, rowRange } from '../matrix/matrix.ts'
+import { nonFiniteEntries } from '../matrix/non-finite.ts'
+import type { Difference } from '../matrix/subtract.ts'
+import { refuseNonFinite } from './non-finite.ts'
 
 /** What a worker is asked: plain data. */
 export interface MeasureJob {
@@ -12,6 +15,8 @@ export interface MeasureJob {
   readonly module?: AdapterModule
   /** Which matrix of a stack of experts. */
   readonly expert?: number
+  /** As messages call the three. */
+  readonly paths: { readonly adapter: string; readonly base: string; readonly tuned: string }
 }
 
 /** Frobenius norms of one matrix, summed in float64. */
@@ -22,18 +27,24 @@ export interface Measured {
   readonly base: number
 }
 
-/** Reads base, tuned and factors from disk, and measures what the factors leave. */
+/**
+ * Reads base, tuned and factors from disk, and measures what the factors leave. Throws LoraSvdError `not-finite` on NaN and
+ * infinity in any of them.
+ */
 export async function measureMatrix(job: MeasureJob, context: JobContext): Promise<Measured> {
-  const { pair, module, expert } = job
+  const { pair, module, expert, paths } = job
   if (module === undefined) {
-    const { delta, base } = await forEachPanel(pair, () => {})
-    return { delta, base, residual: delta }
+    const frobenius = await forEachPanel(pair, () => {})
+    await assertFinite(pair, frobenius, paths)
+    return { delta: frobenius.delta, base: frobenius.base, residual: frobenius.delta }
   }
   const { B, A, scale } = await readFactors(module, expert)
+  refuseNonFinite(paths.adapter, module.B.name, nonFiniteEntries(B))
+  refuseNonFinite(paths.adapter, module.A.name, nonFiniteEntries(A))
   const scaledB = scaled(B, scale)
   const engine = await context.engine(flopsOf(job))
   let squares = 0
-  const { delta, base } = await forEachPanel(pair, (panel, firstRow) => {
+  const frobenius = await forEachPanel(pair, (panel, firstRow) => {
     const resident = engine.resident(panel)
     try {
       squares += resident.residualSquared(rowRange(scaledB, firstRow, firstRow + panel.rows), A)
@@ -41,7 +52,18 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
       resident.release()
     }
   })
-  return { delta, base, residual: Math.sqrt(squares) }
+  await assertFinite(pair, frobenius, paths)
+  return { delta: frobenius.delta, base: frobenius.base, residual: Math.sqrt(squares) }
+}
+
+async function assertFinite(
+  pair: MatrixPair,
+  frobenius: Difference['frobenius'],
+  paths: MeasureJob['paths'],
+): Promise<void> {
+  const found = await nonFiniteOf(pair, frobenius)
+  refuseNonFinite(paths.tuned, pair.name, found.tuned)
+  refuseNonFinite(paths.base, pair.name, found.base)
 }
 
 /** By which engines are chosen: a residual is one product, far less than a decomposition. */

@@ -89,7 +89,8 @@ export async function measureAdapter(
     const measured = known.get(job.pair.name) ?? (await results.next()).value
     outcomes.push(outcomeOf(job, measured as Measured))
   }
-  return withTheRest(comparison, outcomes)
+  const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
+  return withTheRest(comparison, outcomes, paths)
 }
 
 /** The measures of the jobs, in their order, with progress on a terminal. */
@@ -131,10 +132,11 @@ async function* measureAll(
 async function withTheRest(
   { replaced, others, unchanged, warnings }: Comparison,
   outcomes: readonly (VerifiedLayer | NotCarried)[],
+  paths: MeasureJob['paths'],
 ): Promise<AdapterMeasures> {
   const isLayer = (outcome: VerifiedLayer | NotCarried): outcome is VerifiedLayer => 'rank' in outcome
   const wholes: VerifiedTensor[] = []
-  for (const one of replaced) wholes.push(await measureWhole(one))
+  for (const one of replaced) wholes.push(await measureWhole(one, paths))
   const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
   for (const one of others) notCarried.push(await measureOther(one, one.detail))
   return { layers: outcomes.filter(isLayer), replaced: wholes, notCarried, unchanged, warnings }

@@ -172,6 +172,10 @@ describe.concurrent('merged by PEFT’s rules', () => {
     const merged = mergedBy(out)
     for (const name of WHOLE) expect(get(merged, name).data, name).toEqual(get(tuned, name).data)
     expect(document.warnings.join()).toContain('vLLM refuses')
+    // over the layers alone, so that it can be set beside their optimum
+    const { relativeError, optimalError, wholeRelativeError } = document.totals
+    expect(relativeError).toBeGreaterThanOrEqual(optimalError.atLeast)
+    expect(wholeRelativeError).toBeLessThan(relativeError)
   })
 
   test('--save-full: a module whole instead of factored', async () => {
