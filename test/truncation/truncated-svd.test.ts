@@ -36,6 +36,24 @@ describe.each(engines)('%s engine', (_, engine) => {
   })
 })
 
+test('a norm that is known is not computed again', () => {
+  const A = toFloat32(withSpectrum(200, 150, geometric(150, 0.9), 5))
+  const norm = Math.sqrt(jsEngine.resident(A).frobeniusSquared())
+  const engine = {
+    ...jsEngine,
+    resident: (held: Parameters<typeof jsEngine.resident>[0]) => ({
+      ...jsEngine.resident(held),
+      frobeniusSquared: (): number => {
+        throw new Error('sums squares')
+      },
+    }),
+  }
+  const options = { ...iterate, goal: 0.05 }
+  const result = truncatedSvd(A, { kind: 'rank', rank: 9 }, { ...options, engine, frobenius: norm })
+  expect(result).toEqual(truncatedSvd(A, { kind: 'rank', rank: 9 }, { ...options, engine: jsEngine }))
+  expect(result.frobenius).toBe(norm)
+})
+
 describe('rank rules choose what all singular values would choose', () => {
   const spectra = [
     ['geometric', geometric(150, 0.85)],
