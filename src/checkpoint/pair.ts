@@ -36,6 +36,8 @@ export interface Pairing {
   /** In the order of the tuned checkpoint, and then what only the base has. */
   readonly unmatched: readonly Unmatched[]
   readonly warnings: readonly string[]
+  /** The head of the tuned checkpoint that is paired with the base's embedding, under its own name. */
+  readonly tiedHead?: StoredTensor
 }
 
 type Named = Pick<Checkpoint, 'path' | 'tensors' | 'config'>
@@ -83,7 +85,12 @@ export function pairMatrices(base: Named, tuned: Named, filter: NameFilter = {})
     const detail = `only in ${base.path}, ${tensor.dtype} ${shapeText(tensor.shape)}`
     unmatched.push({ name, reason: 'missing-in-tuned', detail, base: tensor })
   }
-  return { pairs, unmatched, warnings: [...warnings, ...wanted.warnings] }
+  return {
+    pairs,
+    unmatched,
+    warnings: [...warnings, ...wanted.warnings],
+    ...(head !== undefined && { tiedHead: { ...head.embedding, name: head.name } }),
+  }
 }
 
 /** What the base calls a tensor of the tuned checkpoint. */

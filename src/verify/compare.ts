@@ -41,7 +41,9 @@ export async function compare(
   filter: { readonly include: readonly string[]; readonly exclude: readonly string[] },
 ): Promise<Comparison> {
   refuseOtherSums(adapter)
-  const match = matchToBase(adapter, base)
+  const pairing = pairMatrices(base, tuned, filter)
+  const { tiedHead } = pairing
+  const match = matchToBase(adapter, tiedHead === undefined ? base : withTensor(base, tiedHead))
   const [lost] = match.unmatched
   if (lost !== undefined) {
     throw badInput(
@@ -49,7 +51,6 @@ export async function compare(
       { file: adapter.path, tensor: lost.module.A.name },
     )
   }
-  const pairing = pairMatrices(base, tuned, filter)
   const modules = new Map(match.matched.map(({ module }) => [module.baseTensor, module]))
   const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
   const unchanged: string[] = []
@@ -59,8 +60,9 @@ export async function compare(
   for (const pairs of pairsByTensor(pairing.pairs)) {
     const [{ base: b, tuned: t }] = pairs
     const [inBase, inTuned] = [base.tensors.get(b.tensor)!, tuned.tensors.get(t.tensor)!]
-    const module = modules.get(b.tensor)
-    const whole = wholes.get(b.tensor)
+    const name = t.tensor === tiedHead?.name ? t.tensor : b.tensor
+    const module = modules.get(name)
+    const whole = wholes.get(name)
     if (whole !== undefined) {
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
@@ -84,6 +86,11 @@ export async function compare(
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
 }
+
+const withTensor = (base: Checkpoint, tensor: StoredTensor): Checkpoint => ({
+  ...base,
+  tensors: new Map([...base.tensors, [tensor.name, tensor]]),
+})
 
 /** A job for one matrix of a tensor. */
 const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number) => ({

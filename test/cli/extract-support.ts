@@ -107,11 +107,13 @@ export function errorLeft(name: string, merged: Tensor, tuned: Tensor, base: Ten
   )
 }
 
+type NewDtype = 'F32' | 'BF16' | 'F64' | 'I64'
+
 /** A tensor to be written; float32 unless it says otherwise. */
 export interface NewTensor {
   readonly shape: readonly number[]
   readonly data: ArrayLike<number>
-  readonly dtype?: 'F32' | 'BF16' | 'F64'
+  readonly dtype?: NewDtype
 }
 
 export type NewModel = Readonly<Record<string, NewTensor>>
@@ -154,7 +156,8 @@ function shardOf(model: NewModel, names: readonly string[]): Buffer {
   return safetensorsFile(header, Buffer.concat(parts))
 }
 
-function encoded(data: ArrayLike<number>, dtype: 'F32' | 'BF16' | 'F64'): Buffer {
+function encoded(data: ArrayLike<number>, dtype: NewDtype): Buffer {
+  if (dtype === 'I64') return Buffer.from(BigInt64Array.from(Array.from(data, BigInt)).buffer)
   if (dtype === 'F64') return Buffer.from(Float64Array.from(data).buffer)
   const wide = Buffer.from(Float32Array.from(data).buffer)
   if (dtype === 'F32') return wide
