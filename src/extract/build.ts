@@ -3,12 +3,12 @@ import { adapterOf } from '../adapter/adapter.ts'
 import { modelCard } from '../adapter/write/card.ts'
 import type { PlannedModule } from '../adapter/write/types.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
+import type { Watch } from '../report/watched-jobs.ts'
 import type { Factors } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
 import { planOf } from './adapter-plan.ts'
 import { writeAdapter, writeText } from './assemble.ts'
 import { CARD_FILE, cardFigures, configFacts } from './card.ts'
-import type { Surroundings } from './decompose.ts'
 import { knownMeasures } from './known-measures.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -23,10 +23,10 @@ export async function buildAdapter(
   plan: ExtractionPlan,
   options: ExtractOptions,
   folder: RunFolder,
-  surroundings: Surroundings,
+  watch: Watch,
   start: number,
 ): Promise<ExtractResult> {
-  const chosen = await chooseRanks(plan, options, folder, surroundings)
+  const chosen = await chooseRanks(plan, options, folder, watch)
   const adapterPlan = planOf(plan, options, chosen)
   const { staging } = folder
   await writeAdapter(staging, adapterPlan, plan, configFacts(plan, options, adapterPlan), (planned) =>
@@ -36,11 +36,8 @@ export async function buildAdapter(
   const written = await openCheckpoint(staging)
   const adapter = await adapterOf(written)
   if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
-  const { request, quiet, terminal, signal } = surroundings
-  const { include, exclude, memory } = options
   const known = await knownMeasures(adapter, plan, options, chosen, folder)
-  const how = { include, exclude, memory, request, quiet, signal }
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, how, terminal, known)
+  const measures = await measureAdapter(adapter, plan.base, plan.tuned, options, watch, known)
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
   await writeText(
     `${staging}/${CARD_FILE}`,

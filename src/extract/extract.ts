@@ -11,7 +11,6 @@ import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { version } from '../version.ts'
 import { buildAdapter } from './build.ts'
-import type { Surroundings } from './decompose.ts'
 import { extractDocument } from './document.ts'
 import type { ExtractOptions } from './options.ts'
 import { assertOutputFree, assertRoom, putFolderInPlace } from './output-folder.ts'
@@ -51,8 +50,8 @@ export async function extract(
       noticesTo(terminal, output.quiet)(`going on with an unfinished run: ${folder.found} layers are done`)
     }
     const result = await whileInterruptible(async (signal) => {
-      const surroundings: Surroundings = { request, quiet: output.quiet, terminal, signal }
-      const built = await buildAdapter(plan, options, folder, surroundings, start)
+      const watch = { request, memory: options.memory, quiet: output.quiet, terminal, signal }
+      const built = await buildAdapter(plan, options, folder, watch, start)
       for (const input of [base, tuned]) await assertUnchanged(input)
       await folder.markPlaced()
       await putFolderInPlace(folder.staging, options.output, folder.replaced)

@@ -1,6 +1,7 @@
+import type { Watch } from '../report/watched-jobs.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { type BudgetPlan, budgetPlan } from './budget.ts'
-import { decompose, type Surroundings } from './decompose.ts'
+import { decompose } from './decompose.ts'
 import type { LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -23,12 +24,12 @@ export async function chooseRanks(
   plan: ExtractionPlan,
   options: ExtractOptions,
   folder: RunFolder,
-  surroundings: Surroundings,
+  watch: Watch,
 ): Promise<Chosen> {
   const { rule, limits } = options
   const budget = rule.kind === 'budget' ? budgetPlan(plan, options, rule.bytes) : undefined
   const first = plan.layers.map((_, i) => firstAsk(rule, limits, budget?.firstRanks[i] ?? 1))
-  await decompose(plan, options, folder, 1, first, surroundings)
+  await decompose(plan, options, folder, 1, first, watch)
   const rounds = plan.layers.map(() => 1)
   const results = await readAll(plan, folder, rounds)
   for (let round = 2; ; round++) {
@@ -46,7 +47,7 @@ export async function chooseRanks(
     }
     // what an earlier run decided is what it has begun to compute
     const asks = await folder.asksOf(round, () => decision.asks)
-    await decompose(plan, options, folder, round, asks, surroundings)
+    await decompose(plan, options, folder, round, asks, watch)
     for (const [index, ask] of asks.entries()) {
       if (ask === null) continue
       rounds[index] = round

@@ -1,15 +1,11 @@
-import { availableParallelism } from 'node:os'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
 import { printable } from '../formats/quote.ts'
 import { assertWritable } from '../formats/write-atomic.ts'
-import { defaultMemory } from '../jobs/memory.ts'
-import { runJobs } from '../jobs/run-jobs.ts'
 import { writeJson } from '../report/json.ts'
-import { noticesTo } from '../report/notice.ts'
-import { progressOn } from '../report/progress.ts'
 import { wrap } from '../report/table.ts'
+import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { inspectDocument } from './document.ts'
@@ -35,7 +31,7 @@ export async function inspect(
   const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
   await assertNotRead(plan, opened.inputs)
   const findings = await whileInterruptible((signal) =>
-    lookAtAll(plan, opened, request, output, terminal, signal),
+    lookAtAll(plan, opened, { request, memory: plan.memory, quiet: output.quiet, terminal, signal }),
   )
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
@@ -59,42 +55,18 @@ function plotOf(name: string, { all, unchanged }: Summary, terminal: Terminal): 
   return `${wrap(`No plot: ${printable(name)} ${why}.`, terminal.columns)}\n`
 }
 
-async function lookAtAll(
-  plan: InspectPlan,
-  { subjects }: Subjects,
-  { engine, threads = availableParallelism() }: EngineRequest,
-  { quiet }: { quiet: boolean },
-  terminal: Terminal,
-  signal: AbortSignal,
-): Promise<Finding[]> {
-  const { extent, seed, path, base = '', memory = defaultMemory() } = plan
+async function lookAtAll(plan: InspectPlan, { subjects }: Subjects, watch: Watch): Promise<Finding[]> {
+  const { extent, seed, path, base = '' } = plan
   const jobs = subjects.map((subject): InspectJob => ({ subject, extent, seed, path, basePath: base }))
-  const progress = progressOn(terminal, quiet)
-  progress.start({
-    label: 'inspecting',
-    items: jobs.length,
-    noun: 'matrices',
-    total: jobs.reduce((sum, job) => sum + flopsOf(job), 0),
-    unit: 'flops',
-  })
-  try {
-    const findings: Finding[] = []
-    const results = runJobs(jobs, {
-      kind: 'inspect',
-      work: inspectMatrix,
-      threads,
-      engine,
-      flopsOf,
-      bytesOf,
-      memory,
-      notice: noticesTo(terminal, quiet),
-      onStart: (index) => progress.begin(subjects[index].name),
-      onDone: (index) => progress.step(flopsOf(jobs[index])),
-      signal,
-    })
-    for await (const finding of results) findings.push(finding)
-    return findings
-  } finally {
-    progress.end()
-  }
+  const how = {
+    kind: 'inspect',
+    work: inspectMatrix,
+    flopsOf,
+    bytesOf,
+    nameOf: ({ subject }: InspectJob) => subject.name,
+    task: { label: 'inspecting', noun: 'matrices', unit: 'flops' },
+  } as const
+  const findings: Finding[] = []
+  for await (const finding of watchedJobs(jobs, how, watch)) findings.push(finding)
+  return findings
 }

@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os'
 import { adapterOf } from '../adapter/adapter.ts'
 import type { Adapter } from '../adapter/types.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
@@ -6,11 +5,8 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { badInput, ExitCode } from '../errors.ts'
-import { defaultMemory } from '../jobs/memory.ts'
-import { runJobs } from '../jobs/run-jobs.ts'
 import { writeJson } from '../report/json.ts'
-import { noticesTo } from '../report/notice.ts'
-import { progressOn } from '../report/progress.ts'
+import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
@@ -39,7 +35,13 @@ export async function verify(
   const base = await openCheckpoint(options.base, { stdin })
   const tuned = await openCheckpoint(options.tuned, { stdin })
   const measured = await whileInterruptible((signal) =>
-    measureAdapter(adapter, base, tuned, { ...options, request, quiet: output.quiet, signal }, terminal),
+    measureAdapter(adapter, base, tuned, options, {
+      request,
+      memory: options.memory,
+      quiet: output.quiet,
+      terminal,
+      signal,
+    }),
   )
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
@@ -59,16 +61,6 @@ export interface AdapterMeasures {
   readonly warnings: readonly string[]
 }
 
-/** How an adapter is to be measured. */
-export interface MeasureOptions {
-  readonly include: readonly string[]
-  readonly exclude: readonly string[]
-  readonly memory: number | undefined
-  readonly request: EngineRequest
-  readonly quiet: boolean
-  readonly signal: AbortSignal
-}
-
 /**
  * Measures every layer that an adapter has factors for, the tensors that it replaces, and what changed besides. What is
  * `known` of a matrix, by its name, isn't measured again.
@@ -77,13 +69,13 @@ export async function measureAdapter(
   adapter: Adapter,
   base: Checkpoint,
   tuned: Checkpoint,
-  options: MeasureOptions,
-  terminal: Terminal,
+  filter: Pick<VerifyOptions, 'include' | 'exclude'>,
+  watch: Watch,
   known: ReadonlyMap<string, Measured> = new Map(),
 ): Promise<AdapterMeasures> {
-  const comparison = await compare(adapter, base, tuned, options)
+  const comparison = await compare(adapter, base, tuned, filter)
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
-  const results = measureAll(jobs, options, terminal)
+  const results = watchedJobs(jobs, MEASURING, watch)
   const outcomes: (VerifiedLayer | NotCarried)[] = []
   for (const job of comparison.jobs) {
     const measured = known.get(job.pair.name) ?? (await results.next()).value
@@ -93,41 +85,15 @@ export async function measureAdapter(
   return withTheRest(comparison, outcomes, paths)
 }
 
-/** The measures of the jobs, in their order, with progress on a terminal. */
-async function* measureAll(
-  jobs: readonly MeasureJob[],
-  { request, quiet, memory = defaultMemory(), signal }: MeasureOptions,
-  terminal: Terminal,
-): AsyncGenerator<Measured, void> {
-  if (jobs.length === 0) return
-  const bytesRead = ({ pair }: MeasureJob) => pair.base.bytes + pair.tuned.bytes
-  const progress = progressOn(terminal, quiet)
-  progress.start({
-    label: 'measuring',
-    items: jobs.length,
-    noun: 'matrices',
-    total: jobs.reduce((sum, job) => sum + bytesRead(job), 0),
-    unit: 'bytes',
-  })
-  try {
-    const { engine, threads = availableParallelism() } = request
-    yield* runJobs(jobs, {
-      kind: 'measure',
-      work: measureMatrix,
-      threads,
-      engine,
-      flopsOf,
-      bytesOf,
-      memory,
-      notice: noticesTo(terminal, quiet),
-      onStart: (index) => progress.begin(jobs[index].pair.name),
-      onDone: (index) => progress.step(bytesRead(jobs[index])),
-      signal,
-    })
-  } finally {
-    progress.end()
-  }
-}
+const MEASURING = {
+  kind: 'measure',
+  work: measureMatrix,
+  flopsOf,
+  bytesOf,
+  nameOf: ({ pair }: MeasureJob) => pair.name,
+  sizeOf: ({ pair }: MeasureJob) => pair.base.bytes + pair.tuned.bytes,
+  task: { label: 'measuring', noun: 'matrices', unit: 'bytes' },
+} as const
 
 async function withTheRest(
   { replaced, others, unchanged, warnings }: Comparison,

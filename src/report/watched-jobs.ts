@@ -1,0 +1,61 @@
+import { availableParallelism } from 'node:os'
+import type { EngineRequest } from '../engine/policy.ts'
+import { defaultMemory } from '../jobs/memory.ts'
+import { runJobs } from '../jobs/run-jobs.ts'
+import type { Work } from '../jobs/types.ts'
+import type { Terminal } from '../terminal/terminal.ts'
+import { noticesTo } from './notice.ts'
+import { progressOn, type Task } from './progress.ts'
+
+/** Jobs of one kind, and what a person is told of them. */
+export interface WatchedJobs<J, R> {
+  /** By which a worker finds `work`. */
+  readonly kind: string
+  readonly work: Work<J, R>
+  flopsOf(job: J): number
+  bytesOf(job: J): number
+  /** What is in hand. */
+  nameOf(job: J): string
+  /** How much of the whole a job is, in `task.unit`; its flops when left out. */
+  sizeOf?(job: J): number
+  readonly task: Pick<Task, 'label' | 'noun' | 'unit'>
+  /** All jobs of a run of which these are the rest. */
+  readonly planFor?: readonly J[]
+}
+
+/** Where jobs run and who watches. */
+export interface Watch {
+  readonly request: EngineRequest
+  /** Bytes for all that is in work; a share of the machine's when undefined. */
+  readonly memory: number | undefined
+  readonly quiet: boolean
+  readonly terminal: Terminal
+  readonly signal: AbortSignal
+}
+
+/** Does the jobs as `runJobs` does, with progress and notices on the terminal. */
+export async function* watchedJobs<J, R>(
+  jobs: readonly J[],
+  { nameOf, sizeOf, task, ...options }: WatchedJobs<J, R>,
+  { request, memory = defaultMemory(), quiet, terminal, signal }: Watch,
+): AsyncGenerator<R, void> {
+  if (jobs.length === 0) return
+  const { engine, threads = availableParallelism() } = request
+  const size = sizeOf ?? options.flopsOf
+  const progress = progressOn(terminal, quiet)
+  progress.start({ ...task, items: jobs.length, total: jobs.reduce((sum, job) => sum + size(job), 0) })
+  try {
+    yield* runJobs(jobs, {
+      ...options,
+      threads,
+      engine,
+      memory,
+      notice: noticesTo(terminal, quiet),
+      onStart: (index) => progress.begin(nameOf(jobs[index])),
+      onDone: (index) => progress.step(size(jobs[index])),
+      signal,
+    })
+  } finally {
+    progress.end()
+  }
+}
