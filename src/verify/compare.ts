@@ -4,6 +4,7 @@ import type { Adapter, AdapterModule, ReplacedTensor } from '../adapter/types.ts
 import { pairMatrices, pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
+import { matricesOfView } from '../checkpoint/view.ts'
 import { badInput } from '../errors.ts'
 import { quoted } from '../formats/quote.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
@@ -66,7 +67,10 @@ export async function compare(
     if (whole !== undefined) {
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
-    else jobs.push(...pairs.map((pair, i) => ({ ...jobOf(pair, module, i), paths })))
+    else {
+      const matrices = module?.experts === undefined ? pairs : stackOf(inBase, inTuned, pairs[0])
+      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), paths })))
+    }
   }
   const others: Unmatched[] = []
   for (const one of pairing.unmatched) {
@@ -85,6 +89,18 @@ export async function compare(
     unchanged,
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
+}
+
+/** A tensor that the adapter takes for a stack of experts, which by its shape alone may look like a kernel. */
+function stackOf(base: StoredTensor, tuned: StoredTensor, { base: b, tuned: t }: MatrixPair): MatrixPair[] {
+  const [count, rows, columns] = tuned.shape
+  const view = { kind: 'expert', count, rows, columns } as const
+  const before = matricesOfView(base, view, b.dtype)
+  return matricesOfView(tuned, view, t.dtype).map((matrix, i) => ({
+    name: matrix.name,
+    base: before[i],
+    tuned: matrix,
+  }))
 }
 
 const withTensor = (base: Checkpoint, tensor: StoredTensor): Checkpoint => ({
