@@ -197,7 +197,12 @@ async function ownerOf(path: string): Promise<number> {
   return Number((await read()) || (await setTimeout(LOCK_WRITTEN_AFTER).then(read)))
 }
 
-const unlock = (folder: string) => unlink(`${folder}/${LOCK}`).catch(() => {})
+/** Once the folder is removed another process may have made it anew, with a lock of its own. */
+async function unlock(folder: string): Promise<void> {
+  const path = `${folder}/${LOCK}`
+  const owner = await readFile(path, 'utf8').catch(() => '')
+  if (Number(owner) === process.pid) await unlink(path).catch(() => {})
+}
 
 function isAlive(pid: number): boolean {
   if (!(pid > 0) || pid === process.pid) return false
