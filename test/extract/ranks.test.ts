@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { firstAsk, ownRanks, rankAsk, uniformRanks } from '../../src/extract/ranks.ts'
+import { firstAsk, ownRank, rankAsk, uniformRanks } from '../../src/extract/ranks.ts'
 import type { Spectrum } from '../../src/spectrum/types.ts'
 
 /** A spectrum whose leading values are known, of a matrix [rows, columns]. */
@@ -19,14 +19,14 @@ const spectrum = (values: number[], rows = 8, columns = 6): Spectrum => ({
 describe('the ranks that rules of one matrix give', () => {
   test('those asked for, down to where only rounding is left', () => {
     const spectra = [spectrum([3, 2, 1]), spectrum([3, 2, 1e-7]), spectrum([]), spectrum([1])]
-    expect(ownRanks(spectra, { kind: 'rank', rank: 3 }, {})).toEqual([3, 2, 0, 1])
+    expect(spectra.map((one) => ownRank(one, { kind: 'rank' }, {}))).toEqual([3, 2, 0, 1])
     // but not below --min-rank, as far as there is anything
-    expect(ownRanks(spectra, { kind: 'rank', rank: 3 }, { minRank: 3 })).toEqual([3, 3, 0, 1])
+    expect(spectra.map((one) => ownRank(one, { kind: 'rank' }, { minRank: 3 }))).toEqual([3, 3, 0, 1])
   })
 
   test('what a search for a rank ended at stands', () => {
-    expect(ownRanks([spectrum([3, 1e-7])], { kind: 'error', error: 1e-9 }, {})).toEqual([2])
-    expect(ownRanks([spectrum([3, 1e-7])], { kind: 'noise-floor' }, {})).toEqual([2])
+    expect(ownRank(spectrum([3, 1e-7]), { kind: 'error', error: 1e-9 }, {})).toBe(2)
+    expect(ownRank(spectrum([3, 1e-7]), { kind: 'noise-floor' }, {})).toBe(2)
   })
 })
 
