@@ -36,7 +36,7 @@ export async function buildAdapter(
   const written = await openCheckpoint(staging)
   const adapter = await adapterOf(written)
   if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
-  const known = await knownMeasures(adapter, plan, options, chosen, folder)
+  const known = await knownMeasures(adapter, plan, chosen)
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, options, watch, known)
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
   await writeText(

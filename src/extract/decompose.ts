@@ -1,11 +1,15 @@
+import { zeros } from '../matrix/matrix.ts'
 import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { bytesOf, extractLayer, flopsOf, type LayerJob } from './layer.ts'
-import type { LayerAsk } from './layer-result.ts'
+import type { LayerAsk, LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { RunFolder } from './run-folder.ts'
 
-/** Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. */
+/**
+ * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
+ * of all that the round asked, by their index, without their vectors.
+ */
 export async function decompose(
   { layers, base, tuned, dtype }: ExtractionPlan,
   options: ExtractOptions,
@@ -13,7 +17,7 @@ export async function decompose(
   round: number,
   asks: readonly (LayerAsk | null)[],
   watch: Watch,
-): Promise<void> {
+): Promise<Map<number, LayerResult>> {
   const jobOf = (index: number, ask: LayerAsk): LayerJob => ({
     pair: layers[index].pair,
     ask,
@@ -26,7 +30,9 @@ export async function decompose(
   })
   const all = asks.flatMap((ask, index) => (ask === null ? [] : [{ index, job: jobOf(index, ask) }]))
   const missing = all.filter(({ index }) => !folder.has(round, index))
-  if (missing.length === 0) return
+  const done = new Map<number, LayerResult>()
+  for (const { index } of all)
+    if (folder.has(round, index)) done.set(index, await folder.read(round, index, false))
   const results = watchedJobs(
     missing.map(({ job }) => job),
     {
@@ -41,5 +47,10 @@ export async function decompose(
     watch,
   )
   let at = 0
-  for await (const result of results) await folder.write(round, missing[at++].index, result)
+  for await (const result of results) {
+    const { index } = missing[at++]
+    await folder.write(round, index, result)
+    done.set(index, { ...result, U: zeros(result.U.rows, 0), V: zeros(result.V.rows, 0) })
+  }
+  return done
 }

@@ -14,6 +14,8 @@ export interface MeasuredLayer {
   readonly rank: number
   /** ‖Δ − B·A‖_F with B and A rounded as they are stored, summed in float64. */
   readonly residual: number
+  /** `digestOf` these factors. */
+  readonly digest: string
 }
 
 /** The leading singular triplets of a layer's delta, and what is known of the rest. */

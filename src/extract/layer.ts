@@ -11,7 +11,7 @@ import type { TruncatedSvd, TruncationOptions } from '../truncation/types.ts'
 import { refuseNonFinite } from '../verify/non-finite.ts'
 import type { LayerAsk, LayerResult, MeasuredLayer } from './layer-result.ts'
 import { ownRank } from './ranks.ts'
-import { type FactorForm, factorsAsStored } from './stored-factors.ts'
+import { digestOf, type FactorForm, factorsAsStored } from './stored-factors.ts'
 
 /** What a worker is asked: plain data. */
 export interface LayerJob {
@@ -138,7 +138,7 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
   const { B, A } = factorsAsStored(found, rank, form)
   const resident = engine.resident(delta)
   try {
-    return { rank, residual: Math.sqrt(resident.residualSquared(B, A)) }
+    return { rank, residual: Math.sqrt(resident.residualSquared(B, A)), digest: digestOf({ B, A }) }
   } finally {
     resident.release()
   }

@@ -29,9 +29,9 @@ export async function chooseRanks(
   const { rule, limits } = options
   const budget = rule.kind === 'budget' ? budgetPlan(plan, options, rule.bytes) : undefined
   const first = plan.layers.map((_, i) => firstAsk(rule, limits, budget?.firstRanks[i] ?? 1))
-  await decompose(plan, options, folder, 1, first, watch)
+  const found = await decompose(plan, options, folder, 1, first, watch)
   const rounds = plan.layers.map(() => 1)
-  const results = await readAll(plan, folder, rounds)
+  const results = plan.layers.map((_, index) => found.get(index)!)
   for (let round = 2; ; round++) {
     const decision = decide(
       results.map(({ spectrum }) => spectrum),
@@ -47,23 +47,11 @@ export async function chooseRanks(
     }
     // what an earlier run decided is what it has begun to compute
     const asks = await folder.asksOf(round, () => decision.asks)
-    await decompose(plan, options, folder, round, asks, watch)
-    for (const [index, ask] of asks.entries()) {
-      if (ask === null) continue
+    for (const [index, result] of await decompose(plan, options, folder, round, asks, watch)) {
       rounds[index] = round
-      results[index] = await folder.read(round, index, false)
+      results[index] = result
     }
   }
-}
-
-async function readAll(
-  plan: ExtractionPlan,
-  folder: RunFolder,
-  rounds: readonly number[],
-): Promise<LayerResult[]> {
-  const results: LayerResult[] = []
-  for (const index of plan.layers.keys()) results.push(await folder.read(rounds[index], index, false))
-  return results
 }
 
 function decide(

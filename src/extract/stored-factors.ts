@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { decodeFloats, encodeFloats, type FloatDtype } from '../formats/dtype.ts'
 import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
 import { balancedFactors, type Factors, factorsOf } from '../svd/factors.ts'
@@ -20,6 +21,13 @@ export function factorsFor({ U, S, V }: Svd, rank: number, distributeScale: bool
 export function factorsAsStored(svd: Svd, rank: number, { distributeScale, dtype }: FactorForm): Factors {
   const { B, A } = factorsFor(svd, rank, distributeScale)
   return { B: rounded(B, dtype), A: rounded(A, dtype) }
+}
+
+/** What tells these numbers from all others. */
+export function digestOf({ B, A }: Factors): string {
+  const hash = createHash('sha256').update(`${B.rows} ${B.columns} ${A.columns} `)
+  for (const { data } of [B, A]) hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  return hash.digest('base64')
 }
 
 const rounded = ({ rows, columns, data }: Matrix, dtype: FloatDtype): Matrix => ({
