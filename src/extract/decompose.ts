@@ -1,5 +1,5 @@
 import { zeros } from '../matrix/matrix.ts'
-import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
+import { type Watch, watchedJobsAsDone } from '../report/watched-jobs.ts'
 import { bytesOf, extractLayer, flopsOf, type LayerJob } from './layer.ts'
 import type { LayerAsk, LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
@@ -33,7 +33,7 @@ export async function decompose(
   const done = new Map<number, LayerResult>()
   for (const { index } of all)
     if (folder.has(round, index)) done.set(index, await folder.read(round, index, false))
-  const results = watchedJobs(
+  const results = watchedJobsAsDone(
     missing.map(({ job }) => job),
     {
       kind: 'extract',
@@ -46,9 +46,9 @@ export async function decompose(
     },
     watch,
   )
-  let at = 0
-  for await (const result of results) {
-    const { index } = missing[at++]
+  // written as they come, so that a kill loses only what is in work
+  for await (const { index: at, result } of results) {
+    const { index } = missing[at]
     await folder.write(round, index, result)
     done.set(index, { ...result, U: zeros(result.U.rows, 0), V: zeros(result.V.rows, 0) })
   }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rm, unlink } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
 import { badInput, LoraSvdError } from '../errors.ts'
@@ -209,9 +209,18 @@ function isAlive(pid: number): boolean {
   try {
     // signal 0 only asks
     process.kill(pid, 0)
-    return true
+    return !isZombie(pid)
   } catch (error) {
     return errnoOf(error) === 'EPERM'
+  }
+}
+
+/** Killed, and not yet waited for by its parent: it does nothing any more. Linux alone tells. */
+function isZombie(pid: number): boolean {
+  try {
+    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
   }
 }
 

@@ -26,6 +26,26 @@ const AHEAD_PER_WORKER = 8
  * `signal`, ends the workers.
  */
 export async function* runJobs<J, R>(jobs: readonly J[], options: JobOptions<J, R>): AsyncGenerator<R, void> {
+  for await (const { result } of run(jobs, options, true)) yield result
+}
+
+/** As `runJobs`, but each result as soon as it is there. */
+export const runJobsAsDone = <J, R>(
+  jobs: readonly J[],
+  options: JobOptions<J, R>,
+): AsyncGenerator<Done<R>, void> => run(jobs, options, false)
+
+/** The result of the job of this index. */
+export interface Done<R> {
+  readonly index: number
+  readonly result: R
+}
+
+async function* run<J, R>(
+  jobs: readonly J[],
+  options: JobOptions<J, R>,
+  isOrdered: boolean,
+): AsyncGenerator<Done<R>, void> {
   options.signal?.throwIfAborted()
   const sizeOf = (job: J) => ({ flops: options.flopsOf(job), bytes: options.bytesOf(job) })
   const sizes = jobs.map(sizeOf)
@@ -37,13 +57,13 @@ export async function* runJobs<J, R>(jobs: readonly J[], options: JobOptions<J, 
   }
   const isEngineShared = await isLapackUsed(planned, options, notice)
   const allotment = allot(planned, { ...options, isEngineShared })
-  yield* runInWorkers(jobs, sizes, allotment, { ...options, notice })
+  yield* runInWorkers(jobs, sizes, allotment, { ...options, notice }, isOrdered)
 }
 
 async function* runInProcess<J, R>(
   jobs: readonly J[],
   { work, engine, threads, notice, onStart, onDone, signal }: JobOptions<J, R>,
-): AsyncGenerator<R, void> {
+): AsyncGenerator<Done<R>, void> {
   const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
   for (const [index, job] of jobs.entries()) {
     // signals and timers get their turn
@@ -53,7 +73,7 @@ async function* runInProcess<J, R>(
     onStart?.(index)
     const result = await work(job, context)
     onDone?.(index, secondsSince(start))
-    yield result
+    yield { index, result }
   }
 }
 
@@ -62,10 +82,11 @@ async function* runInWorkers<J, R>(
   sizes: readonly JobSize[],
   allotment: Allotment,
   options: JobOptions<J, R>,
-): AsyncGenerator<R, void> {
+  isOrdered: boolean,
+): AsyncGenerator<Done<R>, void> {
   const { kind, engine, memory, signal, workerFile = builtFile('job-worker.js') } = options
   assertWorkerFile(workerFile)
-  const schedule = createSchedule(sizes, AHEAD_PER_WORKER * allotment.length)
+  const schedule = createSchedule(sizes, isOrdered ? AHEAD_PER_WORKER * allotment.length : undefined)
   const waiting = new Map<number, { result: R; bytes: number }>()
   const starts = new Map<number, number>()
   let waitingBytes = 0
@@ -111,21 +132,23 @@ async function* runInWorkers<J, R>(
   const onAbort = () => fail(signal?.reason)
   signal?.addEventListener('abort', onAbort)
   try {
-    for (let next = 0; next < jobs.length; next++) {
+    for (let taken = 0; taken < jobs.length; taken++) {
       startMore()
-      while (failure === undefined && !waiting.has(next)) {
+      const nextOne = () => (isOrdered ? taken : waiting.keys().next().value)
+      while (failure === undefined && !waiting.has(nextOne() ?? -1)) {
         await new Promise<void>((resolve) => {
           wake = resolve
         })
       }
       if (failure !== undefined) throw failure.error
-      const { result, bytes } = waiting.get(next)!
-      waiting.delete(next)
+      const index = nextOne()!
+      const { result, bytes } = waiting.get(index)!
+      waiting.delete(index)
       waitingBytes -= bytes
       schedule.taken()
       // the workers go on while the caller uses the result
       startMore()
-      yield result
+      yield { index, result }
     }
   } finally {
     signal?.removeEventListener('abort', onAbort)

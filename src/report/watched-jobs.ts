@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os'
 import type { EngineRequest } from '../engine/policy.ts'
 import { defaultMemory } from '../jobs/memory.ts'
-import { runJobs } from '../jobs/run-jobs.ts'
-import type { Work } from '../jobs/types.ts'
+import { runJobs, runJobsAsDone } from '../jobs/run-jobs.ts'
+import type { JobOptions, Work } from '../jobs/types.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { noticesTo } from './notice.ts'
 import { progressOn, type Task } from './progress.ts'
@@ -34,18 +34,26 @@ export interface Watch {
 }
 
 /** Does the jobs as `runJobs` does, with progress and notices on the terminal. */
-export async function* watchedJobs<J, R>(
+export const watchedJobs = <J, R>(jobs: readonly J[], watched: WatchedJobs<J, R>, watch: Watch) =>
+  whileShown(jobs, watched, watch, (options) => runJobs(jobs, options))
+
+/** The same, each result as soon as it is there. */
+export const watchedJobsAsDone = <J, R>(jobs: readonly J[], watched: WatchedJobs<J, R>, watch: Watch) =>
+  whileShown(jobs, watched, watch, (options) => runJobsAsDone(jobs, options))
+
+async function* whileShown<J, R, T>(
   jobs: readonly J[],
   { nameOf, sizeOf, task, ...options }: WatchedJobs<J, R>,
   { request, memory = defaultMemory(), quiet, terminal, signal }: Watch,
-): AsyncGenerator<R, void> {
+  run: (options: JobOptions<J, R>) => AsyncGenerator<T, void>,
+): AsyncGenerator<T, void> {
   if (jobs.length === 0) return
   const { engine, threads = availableParallelism() } = request
   const size = sizeOf ?? options.flopsOf
   const progress = progressOn(terminal, quiet)
   progress.start({ ...task, items: jobs.length, total: jobs.reduce((sum, job) => sum + size(job), 0) })
   try {
-    yield* runJobs(jobs, {
+    yield* run({
       ...options,
       threads,
       engine,
