@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -136,6 +138,22 @@ describe('its lock', () => {
     expect(readFileSync(lockOf(output), 'utf8')).toBe(`${process.pid}`)
     await folder.release()
     expect(existsSync(lockOf(output))).toBe(false)
+  })
+
+  test.runIf(process.platform === 'linux')('of a zombie is nobody’s', async () => {
+    // the shell's child ends, and what the shell becomes never asks after it
+    const shell = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 20'])
+    try {
+      const [said] = await once(shell.stdout, 'data')
+      const pid = Number(String(said))
+      while (!readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ')) await new Promise(setImmediate)
+      const output = join(folderOf(), 'out')
+      mkdirSync(`${output}.partial`)
+      writeFileSync(lockOf(output), `${pid}`)
+      await (await open(output)).release()
+    } finally {
+      shell.kill()
+    }
   })
 
   test('of a living process is its own, and that of another is not given away', async () => {

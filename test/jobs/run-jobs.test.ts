@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../../src/errors.ts'
-import { runJobs } from '../../src/jobs/run-jobs.ts'
+import { runJobs, runJobsAsDone } from '../../src/jobs/run-jobs.ts'
 import type { JobOptions } from '../../src/jobs/types.ts'
 import { generator } from '../engine/support.ts'
 import { type Bundles, bundle } from './bundle.ts'
@@ -56,6 +56,23 @@ describe('results', () => {
     for (const threads of [1, 3]) {
       expect((await run({ threads })).map(({ values }) => values)).toEqual(expected)
     }
+  })
+
+  test('come as soon as they are there where order is nothing', async () => {
+    const gate = new Int32Array(new SharedArrayBuffer(4))
+    const held: Wait[] = [{ milliseconds: 0, gate }, ...Array(3).fill({ milliseconds: 0 })]
+    const seen: number[] = []
+    for await (const { index } of runJobsAsDone(held, options('wait', wait, { threads: 2 }))) {
+      seen.push(index)
+      // the first may end only when the others have come
+      if (seen.length === 3) gate[0] = 1
+    }
+    expect(seen.slice(0, 3).sort()).toEqual([1, 2, 3])
+    expect(seen[3]).toBe(0)
+    const all = await collect(runJobsAsDone(jobs, options('decompose', decompose, { threads: 3 })))
+    const expected = await run(here)
+    for (const { index, result } of all) expect(result.values).toEqual(expected[index].values)
+    expect(all.map(({ index }) => index).sort()).toEqual([...jobs.keys()])
   })
 
   test('come from engines of which one serves all the jobs of a thread, by the size of the work', async () => {
