@@ -58,10 +58,12 @@ export function addRules(command: Command, { energy, error }: { energy: string; 
     .addOption(new Option('--rank <r>', 'this rank').argParser(integer(1)))
     .addOption(
       new Option('--energy <share>', `the least rank that keeps this share of ${energy}`).argParser(
-        share('a share above 0 and below 1'),
+        share('a share above 0 and below 1, such as 0.99'),
       ),
     )
-    .addOption(new Option('--error <e>', error).argParser(share('a number above 0 and below 1')))
+    .addOption(
+      new Option('--error <e>', error).argParser(share('a number above 0 and below 1, such as 0.05')),
+    )
 }
 
 export function addLimits(command: Command): void {

@@ -11,6 +11,8 @@ const ROUNDING = 2 ** -20
 /** Excesses up to this count as none; from the second on they are alarming. */
 const SMALL_EXCESS = 0.0005
 const LARGE_EXCESS = 0.01
+/** What two decimals of a percentage don't show. */
+const LEAST_SHOWN = 1e-4
 /** An excess of more than this factor is written as one. */
 const FACTOR_FROM = 2
 
@@ -18,9 +20,10 @@ const FACTOR_FROM = 2
 export const excessOver = (error: number, { atLeast }: Interval): number | undefined =>
   atLeast <= ROUNDING ? undefined : Math.max(0, error / atLeast - 1)
 
-/** +0.03 %, rounded up; 2.3 × from twice the best on. */
+/** +0.03 %, rounded up; < 0.01 %; 2.3 × from twice the best on. */
 export function excessText(excess: number | undefined): string {
   if (excess === undefined) return UNKNOWN
+  if (excess < LEAST_SHOWN) return percentAbove(excess)
   return excess >= FACTOR_FROM - 1 ? factorText(excess) : `+${percentAbove(excess)}`
 }
 
@@ -28,12 +31,13 @@ export function excessText(excess: number | undefined): string {
 export const excessPhrase = (excess: number) =>
   excess >= FACTOR_FROM - 1
     ? `the error is at most ${factorText(excess)} it`
-    : `the error is at most ${percentAbove(excess)} above it`
+    : `the error is ${excess < LEAST_SHOWN ? 'less than 0.01 %' : `at most ${percentAbove(excess)}`} above it`
 
 const factorText = (excess: number) => `${figure(excess + 1)} ×`
 
 /** Rounded up, with two decimals, or one from 10 % on. */
 function percentAbove(excess: number): string {
+  if (excess < LEAST_SHOWN) return '< 0.01 %'
   const decimals = excess < 0.1 ? 2 : 1
   const unit = 10 ** decimals
   return `${(Math.ceil(100 * unit * excess - ROUNDING) / unit).toFixed(decimals)} %`

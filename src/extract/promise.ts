@@ -5,7 +5,7 @@ import { bytes, grouped, percent, short } from '../report/numbers.ts'
 export function promiseText(rule: AskedRule): string {
   switch (rule.kind) {
     case 'rank':
-      return `rank ${grouped(rule.rank)} for each layer`
+      return `rank ${grouped(rule.rank)} for each layer, as far as its delta goes`
     case 'energy':
       return `${percent(rule.energy)} of ‖Δ‖_F² kept in each layer: an error of ${short(Math.sqrt(1 - rule.energy), 3)} at most`
     case 'error':

@@ -1,5 +1,6 @@
 import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
+import { percent } from '../report/numbers.ts'
 import { errorAt } from '../spectrum/measures.ts'
 import type { Interval } from '../spectrum/types.ts'
 import { relative } from '../verify/result.ts'
@@ -75,11 +76,35 @@ export function resultOf(
     holds: broken.length === 0,
     output: { path: options.output, format: 'peft', bytes: 0, files: [] },
     resumed: 0,
-    warnings: [...new Set([...plan.warnings, ...adapterPlan.warnings])],
+    warnings: [
+      ...new Set([...plan.warnings, ...adapterPlan.warnings, ...sizeWarnings(layers, adapterParameters)]),
+    ],
     seconds: 0,
     engine: [...new Set(chosen.results.map(({ engine }) => engine))].sort().join(' + '),
   }
 }
+
+/** Padding that takes a good part of the adapter, and an adapter that takes more than what it stands for. */
+function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string[] {
+  const sum = (of: (layer: ExtractedLayer) => number) => layers.reduce((total, layer) => total + of(layer), 0)
+  const own = sum(({ rank, shape: [rows, columns] }) => rank * (rows + columns))
+  const dense = sum(({ shape: [rows, columns] }) => rows * columns)
+  return [
+    ...(own < LEAST_FILLED * stored
+      ? [
+          `${percent(1 - own / stored)} of the factors are padding with zeros, as every layer is stored at the largest rank: --uniform fills them, --max-rank bounds them, --layout pattern leaves them out`,
+        ]
+      : []),
+    ...(stored >= dense
+      ? [
+          `the factors take ${percent(stored / dense)} of the matrices that they stand for: a lower rank, or the fine-tune itself, takes less`,
+        ]
+      : []),
+  ]
+}
+
+/** The share of the factors that is no padding, below which padding is worth a word. */
+const LEAST_FILLED = 0.75
 
 /** The least error over all layers at their ranks. */
 function optimumOf(layers: readonly ExtractedLayer[]): Interval {

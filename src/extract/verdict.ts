@@ -12,7 +12,7 @@ const ROUNDING = 2 ** -20
 
 type Layer = Pick<
   ExtractedLayer,
-  'shape' | 'rank' | 'relativeError' | 'optimalError' | 'frobenius' | 'relativeChange'
+  'shape' | 'rank' | 'storedRank' | 'relativeError' | 'optimalError' | 'frobenius' | 'relativeChange'
 >
 
 /**
@@ -46,7 +46,8 @@ export function deltaVerdict(layers: readonly Layer[]): string {
     return `${ranks} could keep ${percentUp(keptAtBest)} of the change; what is stored keeps ${percent(Math.max(0, kept))}`
   }
   if (!isLow && keptAtBest >= PARTLY_SHARE) {
-    const size = percent(parameters / sumOf(changed, ({ shape }) => shape[0] * shape[1]))
+    const stored = sumOf(changed, ({ storedRank, shape }) => storedRank * (shape[0] + shape[1]))
+    const size = percent(stored / sumOf(changed, ({ shape }) => shape[0] * shape[1]))
     return `not at a low rank: ${ranks} ${keep} ${percent(Math.max(0, kept))} of the change and ${keep === 'keeps' ? 'takes' : 'take'} ${size} of the matrices’ size`
   }
   const most = `${ranks} ${keep} ${percentUp(Math.max(0, keptAtBest))} of the change at most`

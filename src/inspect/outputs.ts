@@ -9,7 +9,7 @@ import type { Terminal } from '../terminal/terminal.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
 import type { InspectPlan } from './plan.ts'
-import type { InspectResult } from './result.ts'
+import type { Summary } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
 
 type Outputs = Pick<InspectPlan, 'outputs' | 'force'>
@@ -40,9 +40,10 @@ export function writtenText(
 }
 
 /** Writes the files that were asked for, each whole or not at all. */
-export async function writeOutputs({ outputs, force }: Outputs, result: InspectResult): Promise<void> {
+export async function writeOutputs({ outputs, force }: Outputs, result: Summary): Promise<void> {
   const texts = [
-    [outputs.html, () => htmlReport(result)],
+    // its slider sums over the model, and its table sorts and filters by itself
+    [outputs.html, () => htmlReport({ ...result, matrices: result.all })],
     [outputs.svg, () => spectrumSvg(result)],
     [outputs.csv, () => csvOf(result)],
   ] as const

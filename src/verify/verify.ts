@@ -6,6 +6,7 @@ import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { badInput, ExitCode } from '../errors.ts'
 import { writeJson } from '../report/json.ts'
+import { short } from '../report/numbers.ts'
 import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
@@ -45,7 +46,9 @@ export async function verify(
   )
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
-  const warnings = [...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings])]
+  const warnings = [
+    ...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings, ...worseThanNone(measured)]),
+  ]
   const result = resultOf(options, { ...measured, warnings }, seconds)
   if (output.json) await writeJson(terminal, verifyDocument(result))
   else if (!output.quiet) await terminal.out(verifyTables(result, terminal))
@@ -130,6 +133,15 @@ function resultOf(
     holds: maxError === undefined || (worst !== undefined && worst.relativeError <= maxError),
     seconds,
   }
+}
+
+/** An adapter that brings the base no nearer to tuned: its scale, or what it is compared with, is wrong. */
+function worseThanNone(measures: AdapterMeasures): string[] {
+  const { relativeError } = totalErrors(measures)
+  if (!(relativeError > 1)) return []
+  return [
+    `with the adapter the base is farther from the fine-tune than without (error ${short(relativeError, 3)}): are <base> and <tuned> swapped, or is it another's adapter?`,
+  ]
 }
 
 /** √(Σ squared residuals / Σ ‖Δ‖_F²) over what is carried, and over all that changed. */

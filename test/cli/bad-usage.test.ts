@@ -116,11 +116,11 @@ rows('factor: the command line', [
   },
   ...['0', '1', '99%'].map((value) => ({
     args: factor('W.csv', '--energy', value),
-    says: `option '--energy <share>' argument '${value}' is invalid: expected a share above 0 and below 1; ${FACTOR_HELP}`,
+    says: `option '--energy <share>' argument '${value}' is invalid: expected a share above 0 and below 1, such as 0.99; ${FACTOR_HELP}`,
   })),
   ...['0', '1'].map((value) => ({
     args: factor('W.csv', '--error', value),
-    says: `option '--error <e>' argument '${value}' is invalid: expected a number above 0 and below 1; ${FACTOR_HELP}`,
+    says: `option '--error <e>' argument '${value}' is invalid: expected a number above 0 and below 1, such as 0.05; ${FACTOR_HELP}`,
   })),
   {
     args: factor('W.csv', '--dtype', 'float32'),

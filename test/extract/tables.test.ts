@@ -78,8 +78,8 @@ describe('the layers', () => {
 
 test('an excess is rounded up, so that what is said is true', () => {
   expect([0, 0.00001, 0.0001, 0.000101, 0.0999, 0.12345, 0.99].map(excessText)).toEqual([
-    '+0.00 %',
-    '+0.01 %',
+    '< 0.01 %',
+    '< 0.01 %',
     '+0.01 %',
     '+0.02 %',
     '+9.99 %',

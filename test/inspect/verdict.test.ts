@@ -159,7 +159,7 @@ describe('over the model', () => {
     const text = modelVerdict({ ...result, matrices: result.matrices.slice(0, 2) })
     expect(text).toContain('2 matrices shown: all not low-rank.')
     expect(text).toMatch(
-      /No tabulated rank keeps 90 % and is smaller: rank 256 for all keeps [\d.]+ % at most\.$/,
+      /No tabulated rank keeps 90 % and is smaller: rank 256 for all [\d,]+ keeps [\d.]+ % at most\.$/,
     )
   })
 })

@@ -168,4 +168,6 @@ function figure(value: number | undefined): string {
 
 /** A name as code where it can be, else with Markdown's and HTML's marks escaped. */
 const shownName = (name: string) => (/^[\w./:[\]-]+$/.test(name) ? `\`${name}\`` : escaped(name))
-const escaped = (text: string) => printable(text).replace(/[\\`*_{}[\]()<>#|~&!]/g, '\\$&')
+const escaped = (text: string) => printable(text).replace(MARKS, '\\$&')
+/** Marks that Markdown or HTML would take; an underscore between letters and a lone bracket are none. */
+const MARKS = /[\\`*[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^#/g

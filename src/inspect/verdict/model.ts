@@ -54,21 +54,22 @@ const listed = (parts: string[]) =>
   parts.length === 1 ? parts[0] : `${parts.slice(0, -1).join(', ')} and ${parts[parts.length - 1]}`
 
 /** The least tabulated rank that keeps 99 %, or else 90 %, and is smaller than the matrices; or that none does. */
-function wholeModel({ costs, totals, subject }: InspectResult): string | undefined {
+function wholeModel({ costs, totals, subject, matrices }: InspectResult): string | undefined {
+  const everyOne = matrices.length < totals.matrices ? `all ${grouped(totals.matrices)}` : 'all'
   if (costs.length === 0 || !(totals.frobenius > 0)) return undefined
   // Factors of an adapter are measured against the model's matrices, which says nothing of the adapter.
   const sizeOf = ({ parameters }: RankCost) => (subject === 'adapter' ? 0 : parameters / totals.elements)
   for (const share of KEPT_SHARES) {
     const cost = costs.find(({ relativeError }) => relativeError.atMost ** 2 <= 1 - share)
     if (cost === undefined || sizeOf(cost) >= 1) continue
-    const keeps = `Rank ${grouped(cost.rank)} for all keeps ${percentDown(1 - cost.relativeError.atMost ** 2)}`
+    const keeps = `Rank ${grouped(cost.rank)} for ${everyOne} keeps ${percentDown(1 - cost.relativeError.atMost ** 2)}`
     return subject === 'adapter' ? `${keeps}.` : `${keeps} at ${percent(sizeOf(cost))} of the size.`
   }
   const smaller = costs.filter((cost) => sizeOf(cost) < 1)
   if (smaller.length === 0) return 'No tabulated rank is smaller than the matrices.'
   const { rank, relativeError } = smaller[smaller.length - 1]
   const [atLeast, atMost] = [1 - relativeError.atMost ** 2, 1 - relativeError.atLeast ** 2]
-  const last = `rank ${grouped(rank)} for all keeps`
+  const last = `rank ${grouped(rank)} for ${everyOne} keeps`
   if (atMost >= LEAST_SHARE) {
     return `No tabulated rank is known to keep 90 % and be smaller: ${last} ${percentDown(atLeast)} at least; --full tells.`
   }
