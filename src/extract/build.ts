@@ -10,6 +10,7 @@ import { planOf } from './adapter-plan.ts'
 import { writeAdapter, writeText } from './assemble.ts'
 import { CARD_FILE, cardFigures, configFacts } from './card.ts'
 import { knownMeasures } from './known-measures.ts'
+import type { LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractResult } from './result.ts'
@@ -59,18 +60,20 @@ export async function buildAdapter(
 async function factorsOfModule(
   { module }: PlannedModule,
   { layers }: ExtractionPlan,
-  { ranks, rounds }: Chosen,
+  { ranks, rounds, results }: Chosen,
   folder: RunFolder,
   { distributeScale }: ExtractOptions,
 ): Promise<Factors[]> {
   const factors: Factors[] = []
   for (const [i, layer] of layers.entries()) {
     if (layer.module !== module) continue
-    const { U, V, spectrum } = await folder.read(rounds[i], i)
+    const { U, V, spectrum } = hasVectors(results[i]) ? results[i] : await folder.read(rounds[i], i)
     factors.push(factorsFor({ U, S: spectrum.singularValues, V }, ranks[i], distributeScale))
   }
   return factors
 }
+
+const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
 
 async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[]> {
   const names = (await readdir(folder)).sort()

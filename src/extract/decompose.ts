@@ -6,9 +6,18 @@ import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { RunFolder } from './run-folder.ts'
 
+/** Vectors of all layers that are kept rather than read again: little beside the matrices in work. */
+const KEPT_BYTES = 128 * 2 ** 20
+
+const withoutVectors = (result: LayerResult): LayerResult => ({
+  ...result,
+  U: zeros(result.U.rows, 0),
+  V: zeros(result.V.rows, 0),
+})
+
 /**
  * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
- * of all that the round asked, by their index, without their vectors.
+ * of all that the round asked, by their index; with their vectors as far as `KEPT_BYTES` goes.
  */
 export async function decompose(
   { layers, base, tuned, dtype }: ExtractionPlan,
@@ -46,11 +55,13 @@ export async function decompose(
     },
     watch,
   )
+  let kept = 0
   // written as they come, so that a kill loses only what is in work
   for await (const { index: at, result } of results) {
     const { index } = missing[at]
     await folder.write(round, index, result)
-    done.set(index, { ...result, U: zeros(result.U.rows, 0), V: zeros(result.V.rows, 0) })
+    kept += result.U.data.byteLength + result.V.data.byteLength
+    done.set(index, kept <= KEPT_BYTES ? result : withoutVectors(result))
   }
   return done
 }

@@ -12,7 +12,7 @@ import type { RunFolder } from './run-folder.ts'
 /** The rank of every layer, with what is known of it. */
 export interface Chosen {
   readonly ranks: readonly number[]
-  /** Without their vectors. */
+  /** With or without their vectors. */
   readonly results: readonly LayerResult[]
   /** The last round that asked for each layer: where its triplets are. */
   readonly rounds: readonly number[]
