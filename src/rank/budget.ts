@@ -70,27 +70,6 @@ export function splitBudget(matrices: readonly BudgetedMatrix[], budget: Budget)
   return { ranks, bytes: exactBytes(ranks), bound: Math.max(0, (ideal ?? gained) - gained) }
 }
 
-/** One rank for all matrices, as far as their limits allow: the highest that the budget pays for. */
-export function uniformBudget(matrices: readonly BudgetedMatrix[], budget: Budget): BudgetSplit | TooSmall {
-  const best = splitBudget(matrices, budget)
-  if ('needed' in best) return best
-  const ranksAt = (rank: number) =>
-    matrices.map(({ squares }) => withinLimits(rank, squares.length, budget.limits))
-  let low = 0
-  let high = matrices.reduce((most, { squares }) => Math.max(most, squares.length), 0)
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2)
-    if (budget.exactBytes(ranksAt(middle)) <= budget.bytes) low = middle
-    else high = middle - 1
-  }
-  const ranks = ranksAt(low)
-  const bound = gainOf(matrices, best.ranks) + best.bound - gainOf(matrices, ranks)
-  return { ranks, bytes: budget.exactBytes(ranks), bound: Math.max(0, bound) }
-}
-
-const gainOf = (matrices: readonly BudgetedMatrix[], ranks: readonly number[]): number =>
-  matrices.reduce((sum, matrix, i) => sum + gainBetween(matrix, 0, ranks[i]), 0)
-
 const gainBetween = ({ squares, weight }: BudgetedMatrix, from: number, to: number): number =>
   weight * squares.subarray(from, to).reduce((sum, square) => sum + square, 0)
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type BudgetedMatrix, splitBudget, uniformBudget } from '../../src/rank/budget.ts'
+import { type BudgetedMatrix, splitBudget } from '../../src/rank/budget.ts'
 import { type RankLimits, withinLimits } from '../../src/rank/rules.ts'
 
 const matrixOf = (name: string, values: number[], bytesPerRank: number, weight = 1): BudgetedMatrix => ({
@@ -74,22 +74,20 @@ test('no choice of ranks that fits gains more than the bound says', () => {
     fc.property(problem, fc.boolean(), ({ matrices, bytes, limits }, hasHeader) => {
       const exactBytes = (hasHeader ? withHeader : plain)(matrices)
       const fitting = [...choices(matrices, limits)].filter((ranks) => exactBytes(ranks) <= bytes)
-      for (const split of [splitBudget, uniformBudget]) {
-        const result = split(matrices, { bytes, limits, exactBytes })
-        if ('needed' in result) {
-          expect(fitting).toEqual([])
-          expect(result.needed).toBeGreaterThan(bytes)
-          continue
-        }
-        const best = Math.max(...fitting.map((ranks) => gain(matrices, ranks)))
-        const found = gain(matrices, result.ranks)
-        expect(result.bytes).toBe(exactBytes(result.ranks))
-        expect(result.bytes).toBeLessThanOrEqual(bytes)
-        result.ranks.forEach((rank, i) => {
-          expect(allowed(matrices[i].squares.length, limits)).toContain(rank)
-        })
-        expect(best).toBeLessThanOrEqual(found + result.bound + 1e-9)
+      const result = splitBudget(matrices, { bytes, limits, exactBytes })
+      if ('needed' in result) {
+        expect(fitting).toEqual([])
+        expect(result.needed).toBeGreaterThan(bytes)
+        return
       }
+      const best = Math.max(...fitting.map((ranks) => gain(matrices, ranks)))
+      const found = gain(matrices, result.ranks)
+      expect(result.bytes).toBe(exactBytes(result.ranks))
+      expect(result.bytes).toBeLessThanOrEqual(bytes)
+      result.ranks.forEach((rank, i) => {
+        expect(allowed(matrices[i].squares.length, limits)).toContain(rank)
+      })
+      expect(best).toBeLessThanOrEqual(found + result.bound + 1e-9)
     }),
     { numRuns: 2000 },
   )
@@ -144,6 +142,5 @@ test('a budget below the least ranks says what they need', () => {
   const matrices = [matrixOf('a', [1, 1], 10), matrixOf('b', [1, 1], 20)]
   const budget = { bytes: 29, limits: {}, exactBytes: plain(matrices) }
   expect(splitBudget(matrices, budget)).toEqual({ needed: 30 })
-  expect(uniformBudget(matrices, budget)).toEqual({ needed: 30 })
   expect(splitBudget([], { ...budget, exactBytes: () => 0 })).toEqual({ ranks: [], bytes: 0, bound: 0 })
 })
