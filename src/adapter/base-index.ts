@@ -1,5 +1,5 @@
+import { addTo } from '../checkpoint/group.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { addTo } from './group.ts'
 
 /** What a base checkpoint may put before the names of a model, or of the denoiser of a diffusion pipeline. */
 const TRUNK = [

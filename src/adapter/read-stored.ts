@@ -1,3 +1,4 @@
+import { addTo } from '../checkpoint/group.ts'
 import { decodeStored, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
@@ -5,7 +6,6 @@ import { decodeIntegers } from '../formats/dtype.ts'
 import { quoted } from '../formats/quote.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
-import { addTo } from './group.ts'
 
 /**
  * The float entries [start, end) of a tensor in row-major order, all of them by default: f64 as float64, others widened

@@ -2,6 +2,7 @@ import { basename } from 'node:path'
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
 import { type NameFilter, nameFilter } from './filter.ts'
+import { addTo } from './group.ts'
 import { findPrefix, type NameMap } from './prefix.ts'
 import { readable, scaledError, scalesOf } from './readable.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from './types.ts'
@@ -185,10 +186,6 @@ const sameShape = (a: readonly number[], b: readonly number[]) =>
 /** The pairs of each tensor together: one, but for stacked experts. */
 export function pairsByTensor(pairs: readonly MatrixPair[]): MatrixPair[][] {
   const groups = new Map<string, MatrixPair[]>()
-  for (const pair of pairs) {
-    const group = groups.get(pair.tuned.tensor)
-    if (group === undefined) groups.set(pair.tuned.tensor, [pair])
-    else group.push(pair)
-  }
+  for (const pair of pairs) addTo(groups, pair.tuned.tensor, pair)
   return [...groups.values()]
 }

@@ -6,7 +6,7 @@ import { listed } from '../formats/safetensors.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
 import { didYouMean } from '../formats/suggest.ts'
-import { widenHalf } from '../matrix/half.ts'
+import { widened } from '../matrix/half.ts'
 import { isIndexName } from './index-file.ts'
 import { kindOf, type OpenOptions, openCheckpoint } from './open.ts'
 import { readWeight } from './read.ts'
@@ -47,10 +47,7 @@ export async function readMatrixFromAny(
 
 async function readChosen(checkpoint: Named, tensor: string | undefined): Promise<NamedMatrix> {
   const weight = tensor === undefined ? onlyMatrix(checkpoint) : namedMatrix(checkpoint, tensor)
-  const stored = await readWeight(weight)
-  const { rows, columns } = stored
-  const matrix = 'dtype' in stored ? { rows, columns, data: widenHalf(stored.data, stored.dtype) } : stored
-  return { matrix, dtype: weight.dtype, name: weight.name }
+  return { matrix: widened(await readWeight(weight)), dtype: weight.dtype, name: weight.name }
 }
 
 /** The matrices of one tensor, none where it has none. */

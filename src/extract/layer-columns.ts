@@ -3,11 +3,10 @@ import { errorPaint } from '../report/error-paint.ts'
 import type { NamedColumn } from '../report/named-grid.ts'
 import { grouped, shape } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
+import { ROUNDING_ERROR } from '../spectrum/low-rank.ts'
 import type { Interval } from '../spectrum/types.ts'
 import type { ExtractedLayer } from './result.ts'
 
-/** A best error that is float32's rounding, beside which no excess means anything. */
-const ROUNDING = 2 ** -20
 /** Excesses up to this count as none; from the second on they are alarming. */
 const SMALL_EXCESS = 0.0005
 const LARGE_EXCESS = 0.01
@@ -18,7 +17,7 @@ const FACTOR_FROM = 2
 
 /** At most how far a measured error is above the best possible one, as a share of it; undefined where that is rounding. */
 export const excessOver = (error: number, { atLeast }: Interval): number | undefined =>
-  atLeast <= ROUNDING ? undefined : Math.max(0, error / atLeast - 1)
+  atLeast <= ROUNDING_ERROR ? undefined : Math.max(0, error / atLeast - 1)
 
 /** +0.03 %, rounded up; < 0.01 %; 2.3 × from twice the best on. */
 export function excessText(excess: number | undefined): string {
@@ -40,7 +39,7 @@ function percentAbove(excess: number): string {
   if (excess < LEAST_SHOWN) return '< 0.01 %'
   const decimals = excess < 0.1 ? 2 : 1
   const unit = 10 ** decimals
-  return `${(Math.ceil(100 * unit * excess - ROUNDING) / unit).toFixed(decimals)} %`
+  return `${(Math.ceil(100 * unit * excess - ROUNDING_ERROR) / unit).toFixed(decimals)} %`
 }
 
 const intervalText = ({ atLeast, atMost }: Interval) => {

@@ -1,5 +1,5 @@
 import type { AskedRule } from '../rank/asked.ts'
-import { rankTolerance } from '../rank/measures.ts'
+import { numericalRank } from '../rank/measures.ts'
 import { type RankLimits, withinLimits } from '../rank/rules.ts'
 import { orderOf } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -24,7 +24,8 @@ export function ownRank(
 ): number {
   const found = spectrum.singularValues.length
   if (rule.kind !== 'rank' && rule.kind !== 'budget') return found
-  return Math.min(found, Math.max(minRank, trueRank(spectrum)))
+  const { singularValues, rows, columns, epsilon } = spectrum
+  return Math.min(found, Math.max(minRank, numericalRank(singularValues, rows, columns, epsilon)))
 }
 
 /** Every layer gets the largest rank of any; the layers of which too little is known are asked again. */
@@ -41,10 +42,4 @@ export function uniformRanks(
     singularValues.length < wanted[i] ? rankAsk(wanted[i]) : null,
   )
   return asks.some((ask) => ask !== null) ? { asks } : { ranks: wanted }
-}
-
-/** How many of the values stand above rounding, as NumPy's matrix_rank counts; 1 at least where anything changed. */
-function trueRank({ singularValues: S, rows, columns, epsilon }: Spectrum): number {
-  const tolerance = rankTolerance(S, rows, columns, epsilon)
-  return S.reduce((count, s) => count + (s > tolerance ? 1 : 0), 0)
 }

@@ -1,3 +1,4 @@
+import { addTo } from '../checkpoint/group.ts'
 import { counted, printable } from '../formats/quote.ts'
 import { figure } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
@@ -71,9 +72,7 @@ function promises({ broken, holds, rule, layers }: ExtractResult, { paint, colum
 function notes({ warnings, layers, saved, unchanged }: ExtractResult, { paint, columns }: Screen): string[] {
   const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
   const open = new Map<string, string[]>()
-  for (const { name, openBecause } of layers) {
-    if (openBecause !== undefined) open.set(openBecause, [...(open.get(openBecause) ?? []), name])
-  }
+  for (const { name, openBecause } of layers) if (openBecause !== undefined) addTo(open, openBecause, name)
   return [
     ...infiniteErrors([...layers, ...saved]).map((text) => say(text, paint.red)),
     ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),

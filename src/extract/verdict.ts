@@ -1,14 +1,11 @@
 import { grouped, percent, percentUp, short } from '../report/numbers.ts'
 import { spanText } from '../report/projections.ts'
-import { lowExactRankLimit, lowRankLimit, UNRELATED_CHANGE } from '../spectrum/low-rank.ts'
+import { lowExactRankLimit, lowRankLimit, ROUNDING_ERROR, UNRELATED_CHANGE } from '../spectrum/low-rank.ts'
 import type { ExtractedLayer } from './result.ts'
 
 /** The shares of ‖Δ‖_F² that a low-rank change keeps at low ranks, and a partly low-rank one. */
 const LOW_RANK_SHARE = 0.99
 const PARTLY_SHARE = 0.9
-
-/** A relative error that is float32's rounding: nothing is left. */
-const ROUNDING = 2 ** -20
 
 type Layer = Pick<
   ExtractedLayer,
@@ -72,7 +69,9 @@ function keptAtMost(layers: readonly Layer[], total: number): number {
 }
 
 function limitOf({ shape: [rows, columns], optimalError }: Layer): number {
-  return optimalError.atMost <= ROUNDING ? lowExactRankLimit(rows, columns) : lowRankLimit(rows, columns)
+  return optimalError.atMost <= ROUNDING_ERROR
+    ? lowExactRankLimit(rows, columns)
+    : lowRankLimit(rows, columns)
 }
 
 /** √(Σ ‖Δ‖_F² / Σ ‖base‖_F²); infinite where the base is all zero. */

@@ -3,6 +3,7 @@ import { loaderWarnings } from '../adapter/loaders.ts'
 import { type BaseMatch, matchToBase } from '../adapter/match.ts'
 import type { Adapter, AdapterModule } from '../adapter/types.ts'
 import { nameFilter } from '../checkpoint/filter.ts'
+import { addTo } from '../checkpoint/group.ts'
 import { matricesOf } from '../checkpoint/matrices.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import { pairMatrices } from '../checkpoint/pair.ts'
@@ -115,7 +116,7 @@ function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Ma
     tensors: new Map([...tensors].filter(([name]) => wanted.has(name))),
   })
   const byTensor = new Map<string, WeightMatrix[]>()
-  for (const matrix of matrices) byTensor.set(matrix.tensor, [...(byTensor.get(matrix.tensor) ?? []), matrix])
+  for (const matrix of matrices) addTo(byTensor, matrix.tensor, matrix)
   return byTensor
 }
 

@@ -51,7 +51,7 @@ export function summary(
     source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
     subject: opened.kind,
     matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
-    all,
+    all: inOrder,
     unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
     nonFinite: findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
     skipped: opened.skipped,

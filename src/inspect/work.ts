@@ -4,7 +4,7 @@ import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { differenceBytes, withDifference } from '../delta/difference.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
-import { widenHalf } from '../matrix/half.ts'
+import { widened } from '../matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { type NonFiniteEntries, nonFiniteEntries } from '../matrix/non-finite.ts'
 import { epsilonOf } from '../rank/measures.ts'
@@ -149,7 +149,9 @@ async function inspectProduct(
     spectrum: spectrumOfFactors(B, A, scale, engine),
     engine: engine.name,
   }
-  return base === undefined ? result : { ...result, baseFrobenius: norm(await readWeight(base)) }
+  return base === undefined
+    ? result
+    : { ...result, baseFrobenius: frobeniusNorm(widened(await readWeight(base)).data) }
 }
 
 async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {
@@ -160,8 +162,6 @@ async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobCon
     engine: engine.name,
   }
 }
-
-const norm = (A: Matrix | HalfMatrix) => frobeniusNorm('dtype' in A ? widenHalf(A.data, A.dtype) : A.data)
 
 const nonFinite = (name: string, file: string, { count, first }: NonFiniteEntries): NonFinite => ({
   name,

@@ -1,3 +1,5 @@
+import { type HalfMatrix, type Matrix, matrix } from './matrix.ts'
+
 /** The two 16-bit float formats: IEEE binary16 (`f16`) and bfloat16 (`bf16`, the upper half of a binary32). */
 export type HalfDtype = 'f16' | 'bf16'
 
@@ -89,3 +91,7 @@ export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype
   }
   return out
 }
+
+/** A with its entries as float32, exactly; A itself where it isn't stored in half precision. */
+export const widened = (A: Matrix | HalfMatrix): Matrix =>
+  'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A

@@ -1,5 +1,5 @@
 import { frobeniusNorm } from './arithmetic.ts'
-import { widenHalf, widenHalfInto } from './half.ts'
+import { widened, widenHalfInto } from './half.ts'
 import type { FloatArray, HalfMatrix, Matrix } from './matrix.ts'
 import { type NonFiniteEntries, nonFiniteEntries } from './non-finite.ts'
 
@@ -96,7 +96,7 @@ function blocksOf(A: Matrix | HalfMatrix): (start: number, count: number) => Flo
 
 /** One is float64, which is rare enough that wide copies of the other don't matter. */
 function subtractWide(tuned: Matrix | HalfMatrix, base: Matrix | HalfMatrix): Numbers {
-  const [x, y] = [widened(tuned), widened(base)]
+  const [x, y] = [widened(tuned).data, widened(base).data]
   const data = new Float64Array(x.length)
   let changed = 0
   for (let i = 0; i < data.length; i++) {
@@ -106,8 +106,6 @@ function subtractWide(tuned: Matrix | HalfMatrix, base: Matrix | HalfMatrix): Nu
   const frobenius = { base: frobeniusNorm(y), tuned: frobeniusNorm(x), delta: frobeniusNorm(data) }
   return { data, changed, frobenius }
 }
-
-const widened = (A: Matrix | HalfMatrix): FloatArray => ('dtype' in A ? widenHalf(A.data, A.dtype) : A.data)
 
 function nonFiniteOf(
   tuned: Matrix | HalfMatrix,

@@ -1,7 +1,5 @@
+import { CLEAR_LINE } from '../terminal/status-line.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-
-/** Back to the start of the line, and clear it. */
-const CLEAR_LINE = '\r\u001b[K'
 
 /**
  * Runs `work` while a line on standard error says what is being done, and takes the line away again. Only on a terminal, and

@@ -7,6 +7,9 @@ import type { Interval, Spectrum } from './types.ts'
  */
 export const UNRELATED_CHANGE = 1
 
+/** A relative error up to this is float32's rounding: nothing is left. */
+export const ROUNDING_ERROR = 2 ** -20
+
 /** 1 / this of the entries of a matrix is what factors of a low rank hold at most. */
 const LOW_RANK_SAVING = 4
 /** Ranks that LoRA is commonly used with: low also where they save only a half, as for a matrix of order 64. */

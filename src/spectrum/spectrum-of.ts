@@ -1,6 +1,6 @@
 import type { Engine } from '../engine/engine.ts'
-import { widenHalf } from '../matrix/half.ts'
-import { type HalfMatrix, type Matrix, matrix, toFloat64, transpose } from '../matrix/matrix.ts'
+import { widened } from '../matrix/half.ts'
+import { type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { epsilonOf, stableRank } from '../rank/measures.ts'
 import { basisFor, leadingValues } from '../truncation/leading-values.ts'
 import type { Spectrum } from './types.ts'
@@ -86,9 +86,6 @@ export function spectrumOfFactors(
 
 const epsilonOfData = (A: Matrix | HalfMatrix): number =>
   'dtype' in A || A.data instanceof Float32Array ? epsilonOf.f32 : epsilonOf.f64
-
-const widened = (A: Matrix | HalfMatrix): Matrix =>
-  'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
 
 /** R with XᵀX = RᵀR: X itself where it has no more rows than columns. */
 const triangleOf = (X: Matrix, engine: Engine): Matrix => (X.rows > X.columns ? engine.qr(X).R : toFloat64(X))

@@ -1,5 +1,5 @@
 /** Back to the start of the line, and clear it. */
-const CLEAR_LINE = '\r\u001b[K'
+export const CLEAR_LINE = '\r\u001b[K'
 
 /** A line that stands below all that is written to a terminal, until it is taken away. */
 export interface StatusLine {

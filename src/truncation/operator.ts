@@ -1,5 +1,5 @@
 import type { Engine, HalfMatrix, ResidentMatrix } from '../engine/engine.ts'
-import { widenHalf } from '../matrix/half.ts'
+import { widened } from '../matrix/half.ts'
 import { type FloatArray, type Matrix, matrix, transpose } from '../matrix/matrix.ts'
 import { requireFinite } from '../svd/finite.ts'
 import { scaleByPowerOfTwo, scalingExponent } from '../svd/power-scale.ts'
@@ -48,7 +48,7 @@ export function shortSideOperator(
   const [least, most] = PLAIN_SQUARES[precision]
   if (squares >= least && squares <= most) return operator(resident, precision, 0, squares)
   resident.release()
-  const wide = 'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
+  const wide = widened(A)
   requireFinite(wide)
   const exponent = scalingExponent(wide.data)
   const rescaled = engine.resident(scaledBy(wide, -exponent))

@@ -1,6 +1,6 @@
 import type { HalfMatrix } from '../engine/engine.ts'
-import { widenHalf } from '../matrix/half.ts'
-import { type Float64Matrix, type Matrix, matrix, zeros } from '../matrix/matrix.ts'
+import { widened } from '../matrix/half.ts'
+import { type Float64Matrix, type Matrix, zeros } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
 import { withinLimits } from '../rank/rules.ts'
 import { timesPowerOfTwo } from '../svd/power-scale.ts'
@@ -32,7 +32,7 @@ export function truncatedSvd(
   const order = Math.min(A.rows, A.columns)
   const cap = Math.floor(order * (options.largestShare ?? LARGEST_SHARE))
   const plan = { engine, rule, limits, label: `${seed}/${name}`, certify, goal, cap }
-  const wide = () => ('dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A)
+  const wide = () => widened(A)
   const known = rule.kind === 'rank' ? rule.rank : 0
   const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined
   if (small || withinLimits(known, order, limits) > largestRank(cap)) return fullTruncation(wide(), plan)

@@ -1,12 +1,11 @@
-import { widenHalf } from '../../matrix/half.ts'
+import { widened } from '../../matrix/half.ts'
 import { type Matrix, matrix, toFloat64 } from '../../matrix/matrix.ts'
 import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
 import { checkInner, multiply } from './multiply.ts'
 
 /** The oracle's resident matrix: the entries in float64, every method by plain loops. */
 export function resident(A: Matrix | HalfMatrix): ResidentMatrix {
-  const wide = 'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
-  let entries: Matrix<Float64Array> | undefined = toFloat64(wide)
+  let entries: Matrix<Float64Array> | undefined = toFloat64(widened(A))
 
   function held(): Matrix<Float64Array> {
     if (entries === undefined) throw new Error('this resident matrix has been released')

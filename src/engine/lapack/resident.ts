@@ -1,5 +1,5 @@
-import { widenHalf } from '../../matrix/half.ts'
-import { type Float64Matrix, type Matrix, matrix, rowRange, toFloat64 } from '../../matrix/matrix.ts'
+import { widened } from '../../matrix/half.ts'
+import { type Float64Matrix, type Matrix, rowRange, toFloat64 } from '../../matrix/matrix.ts'
 import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
 import { checkInner } from '../js/multiply.ts'
 import { checkResidual } from '../js/resident.ts'
@@ -13,7 +13,7 @@ import type { Lapack } from './symbols.ts'
  * rows are widened as they are used, so that no second A is ever held.
  */
 export function resident(lapack: Lapack, A: Matrix | HalfMatrix): ResidentMatrix {
-  let entries: Matrix | undefined = 'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
+  let entries: Matrix | undefined = widened(A)
 
   function held(): Matrix {
     if (entries === undefined) throw new Error('this resident matrix has been released')

@@ -2,6 +2,7 @@ import { figure, intervalCell } from '../../report/cells.ts'
 import { type Align, columnWidths, GAP, grid, gridWidth } from '../../report/grid.ts'
 import { bytes, grouped } from '../../report/numbers.ts'
 import { wrap } from '../../report/table.ts'
+import { ROUNDING_ERROR } from '../../spectrum/low-rank.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import type { InspectResult, RankCost } from '../result.ts'
 
@@ -9,9 +10,6 @@ const BAR_TITLE = 'share of ‖·‖_F² kept'
 const MOST_BAR_WIDTH = 40
 /** A narrower bar says nothing. */
 const LEAST_BAR_WIDTH = 6
-
-/** A relative error that is float32's rounding: nothing is left. */
-const ROUNDING = 2 ** -20
 
 interface CostColumn {
   readonly title: string
@@ -72,7 +70,7 @@ export function costsTable(
 
 /** The costs up to the first rank that leaves nothing: after it only the size grows. */
 function untilExact(costs: readonly RankCost[]): readonly RankCost[] {
-  const exact = costs.findIndex(({ relativeError }) => relativeError.atMost <= ROUNDING)
+  const exact = costs.findIndex(({ relativeError }) => relativeError.atMost <= ROUNDING_ERROR)
   return exact < 0 ? costs : costs.slice(0, exact + 1)
 }
 

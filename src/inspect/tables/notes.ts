@@ -1,3 +1,4 @@
+import { addTo } from '../../checkpoint/group.ts'
 import { printable } from '../../formats/quote.ts'
 import { grouped } from '../../report/numbers.ts'
 import { wrap } from '../../report/table.ts'
@@ -32,6 +33,6 @@ export function notesOf(
 
 function skippedTexts(skipped: InspectResult['skipped']): string[] {
   const reasons = new Map<string, string[]>()
-  for (const { name, reason } of skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), name])
+  for (const { name, reason } of skipped) addTo(reasons, reason, name)
   return [...reasons].map(([reason, names]) => `Skipped, ${printable(reason)}: ${someTensors(names)}.`)
 }
