@@ -135,6 +135,12 @@ async function main() {
         const done = layersDone(out)
         tally[existsSync(out) ? 'placed' : done > 0 ? 'midway' : 'begun']++
         if (existsSync(out)) assertSame(out, files, when)
+        if (existsSync(out) && !existsSync(`${out}.partial`)) {
+          // killed when all was done: another run would rightly refuse to replace it
+          assertTidy(out, when)
+          rmSync(out, { recursive: true })
+          break
+        }
         if (tally.kills < kills) continue
         await finish(out, rule, files, when)
         break
