@@ -139,10 +139,10 @@ function ritzVectors(A: Operator, plan: TruncationPlan, { basis, pairs }: View, 
 }
 
 /** Columns for bases that have fewer independent ones than they need. */
-function drawFor(rows: number, { label }: TruncationPlan): Draw {
+function drawFor(rows: number, { keys }: TruncationPlan): Draw {
   let draw: Draw | undefined
   return (columns) => {
-    draw ??= uniformColumns(rows, 'f64', `${label}/complete`)
+    draw ??= uniformColumns(rows, 'f64', keys('complete'))
     return draw(columns)
   }
 }
@@ -209,7 +209,7 @@ function* proofs(
   const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
   yield { bound: boundFor(leftover), kind: 'deterministic' }
 
-  const draw = normalColumns(A.short, arithmetic, `${plan.label}/probe/${attempt}`)
+  const draw = normalColumns(A.short, arithmetic, plan.keys(`probe/${attempt}`))
   // Attempts share the probability: a half, a quarter, …
   const failure = FAILURE_PROBABILITY / 2 ** (attempt + 1)
   const isStrict = plan.certify === 'strict'

@@ -151,6 +151,18 @@ describe('degenerate matrices', () => {
     }
   })
 
+  test('equal entries, whose rounding is aligned with the only direction there is, for any seed', () => {
+    const A = matrix(100, 70, new Float64Array(7000).fill(1))
+    const full = wasmEngine.svd(A, 'thin')
+    for (let seed = 0; seed < 10; seed++) {
+      for (const rank of [1, 2, 8]) {
+        const result = truncatedSvd(A, { kind: 'rank', rank }, { engine: wasmEngine, seed, ...iterate })
+        expectSound(A, result, full)
+        expect(result.S[0]).toBeCloseTo(Math.sqrt(7000), 11)
+      }
+    }
+  })
+
   test('a zero matrix has no relative error and the least rank for any rule', () => {
     const result = truncatedSvd(zeros(100, 90), { kind: 'energy', energy: 0.9 }, { engine: wasmEngine })
     expect(result).toMatchObject({ rank: 1, frobenius: 0, optimalError: { atLeast: 0, atMost: 0 } })
