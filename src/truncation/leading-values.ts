@@ -1,8 +1,14 @@
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/power-scale.ts'
 import { type ExcessBound, excessBound, shiftOf } from './certificate.ts'
-import { FLOAT32_ROUNDOFFS, OVERSAMPLING, viewOf, WIDEST_BLOCK } from './certified-krylov.ts'
-import { DIRECT_BELOW, FAILURE_PROBABILITY, intervalWidth, type View } from './certified-truncation.ts'
+import { FLOAT32_ROUNDOFFS, viewOf, WIDEST_BLOCK } from './certified-krylov.ts'
+import {
+  DIRECT_BELOW,
+  FAILURE_PROBABILITY,
+  intervalWidth,
+  OVERSAMPLING,
+  type View,
+} from './certified-truncation.ts'
 import { inArithmetic } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import { normalColumns, uniformColumns } from './draws.ts'

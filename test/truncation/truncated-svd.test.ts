@@ -340,6 +340,28 @@ describe('certificates', () => {
   })
 })
 
+describe('rounding in float32 keeps no interval open that float64 closes', () => {
+  const [m, n] = [450, 300]
+  test.each([
+    ['i^-2', 24, (i: number) => (i + 1) ** -2],
+    ['geometric above a floor', 40, (i: number) => Math.max(0.6 ** i, 1e-3)],
+    ['ten equal values far above the rest', 24, (i: number) => (i < 10 ? 1 : 3e-3 * (i - 9) ** -0.3)],
+  ] as const)('%s, rank %i', (_, rank, value) => {
+    const wide = withSpectrum(
+      m,
+      n,
+      Array.from({ length: n }, (_, i) => value(i)),
+      3,
+    )
+    const options = { engine: wasmEngine, ...iterate, largestShare: 0.9 }
+    expect(truncatedSvd(wide, { kind: 'rank', rank }, options).certificate.closed).toBe(true)
+    const A = toFloat32(wide)
+    const result = truncatedSvd(A, { kind: 'rank', rank }, options)
+    expect(result).toMatchObject({ method: 'krylov', certificate: { closed: true } })
+    expectSound(toFloat64(A), result, wasmEngine.svd(A, 'thin'))
+  })
+})
+
 test('directions that a block holds only a millionth of are not left out of the residuals', () => {
   for (const ratio of [0.2, 0.25, 0.3, 0.31, 0.32, 0.35]) {
     const A = toFloat32(withSpectrum(25, 25, geometric(25, ratio), 0))
