@@ -2,7 +2,7 @@ import { badInput } from '../errors.ts'
 import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf, type StoredDtype } from '../formats/dtype.ts'
 import { decodeFloat8 } from '../formats/float8.ts'
 import { quoted } from '../formats/quote.ts'
-import { readMatrix } from '../formats/read-matrix.ts'
+import { readMatrixFrom } from '../formats/read-matrix.ts'
 import { openFile } from '../formats/source.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
@@ -20,7 +20,12 @@ export async function readWeight(weight: WeightMatrix): Promise<Matrix | HalfMat
   const { rows, columns, dtype, source, bytes } = weight
   if (source.kind === 'memory') return source.matrix
   if (source.kind === 'file') {
-    return (await readMatrix(source.file, { tensor: source.array })).matrix
+    const file = await openFile(source.file)
+    try {
+      return (await readMatrixFrom(file, source.array)).matrix
+    } finally {
+      await file.close()
+    }
   }
   return withBytes(source, weight.tensor, async (read) => {
     const stored = await read(0, bytes)

@@ -50,12 +50,14 @@ export async function readMatrix(
   }
 }
 
-/** The bytes of a file, or of standard input, read to its end, for `-`. Throws as `openFile` and `readAll` do. */
+/** The bytes of a file or pipe that a user named, or of standard input, read to its end, for `-`. Throws as `openFile` and `readAll` do. */
 export async function openInput(
   path: string,
   stdin: AsyncIterable<Uint8Array | string> = process.stdin,
 ): Promise<ByteSource> {
-  return path === '-' ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT)) : openFile(path)
+  return path === '-'
+    ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT))
+    : openFile(path, { mayBePipe: true })
 }
 
 /** As `readMatrix`, from a source that is open. */
