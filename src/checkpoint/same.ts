@@ -1,7 +1,6 @@
-import { readMatrix } from '../formats/read-matrix.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
-import { decodeStored, readBytes, withBytes } from './read.ts'
+import { decodeStored, readArrayOfFile, readBytes, withBytes } from './read.ts'
 import type { StoredTensor } from './types.ts'
 
 /** Elements compared at first, of each tensor: where a fine-tune changed a matrix, it shows in a few. */
@@ -68,9 +67,7 @@ function sameValues(x: FloatArray, y: FloatArray): boolean {
 async function valuesOf(tensor: StoredTensor): Promise<FloatArray | undefined> {
   const { source, dtype } = tensor
   if (source.kind === 'memory') return source.matrix.data
-  if (source.kind === 'file') {
-    return (await readMatrix(source.file, { tensor: source.array })).matrix.data
-  }
+  if (source.kind === 'file') return (await readArrayOfFile(source)).data
   const float = readableFloatOf(dtype)
   return float === undefined ? undefined : decodeStored(await readBytes(tensor), float)
 }
