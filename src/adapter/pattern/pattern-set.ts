@@ -17,6 +17,7 @@ type Before =
   | 'name'
   /** The start of the path. */
   | 'start'
+  | 'anything'
   | Program
 
 interface Entry {
@@ -43,6 +44,15 @@ export class PatternSet {
   readonly #open: Entry[] = []
   readonly #areKeys: boolean
   readonly #effort = new Effort()
+
+  /** Plain texts that paths may end in, be it amid a name. */
+  static ofEndings(texts: readonly string[]): PatternSet {
+    const set = new PatternSet(false)
+    for (const [rule, text] of texts.entries()) {
+      set.#insert({ rule, ending: codesOf(text).reverse(), before: 'anything' })
+    }
+    return set
+  }
 
   private constructor(areKeys: boolean) {
     this.#areKeys = areKeys
@@ -149,7 +159,8 @@ export class PatternSet {
   }
 
   #search(path: string, found: (rule: number) => void): void {
-    const text = Array.from(path, (character) => character.codePointAt(0)!)
+    const text = codesOf(path)
+    this.#effort.allow(FREE_STEPS * text.length)
     for (const entry of this.#open) this.#finish(entry, text, text.length, found)
     this.#walk(text, text.length, found)
     // the `$` of keys holds before a last newline too
@@ -192,16 +203,23 @@ export class PatternSet {
   #finish({ rule, before }: Entry, text: readonly number[], at: number, found: (rule: number) => void): void {
     this.#effort.addSteps(1)
     const isMatch =
-      before === 'start'
-        ? at === 0
-        : before === 'name'
-          ? at === 0 || (text[at - 1] === DOT && isOneLine(text, at - 1))
-          : before.matchesUpTo(text, at)
+      before === 'anything'
+        ? true
+        : before === 'start'
+          ? at === 0
+          : before === 'name'
+            ? at === 0 || (text[at - 1] === DOT && isOneLine(text, at - 1))
+            : before.matchesUpTo(text, at)
     if (isMatch) found(rule)
   }
 }
 
 const DOT = 46
+
+/** Steps a character that plain paths take at most, which no limit should count: they grow with the input alone. */
+const FREE_STEPS = 4
+
+const codesOf = (text: string): number[] => Array.from(text, (character) => character.codePointAt(0)!)
 
 /** `.*` stops at a newline. */
 function isOneLine(text: readonly number[], end: number): boolean {

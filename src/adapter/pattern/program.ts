@@ -15,6 +15,10 @@ export class Effort {
     if (--this.#states < 0) throw new PatternError('it is too large: repeats multiply')
   }
 
+  allow(count: number): void {
+    this.#steps += count
+  }
+
   addSteps(count: number): void {
     this.#steps -= count
     if (this.#steps < 0) throw new PatternError('it takes too long to match: simplify it')
