@@ -1,13 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import '../property-seed.ts'
+import { withContainers } from '../../src/adapter/write/containers.ts'
 import { savedModules } from '../../src/adapter/write/saved-modules.ts'
-import {
-  escapedPattern,
-  targetModules,
-  targetTest,
-  withContainers,
-} from '../../src/adapter/write/target-modules.ts'
+import { escapedPattern, targetModules, targetTest } from '../../src/adapter/write/target-modules.ts'
 import { isTarget } from './peft-rules.ts'
 import { traitsOf } from './write-support.ts'
 

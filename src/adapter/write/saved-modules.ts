@@ -2,9 +2,9 @@ import type { Skipped } from '../../checkpoint/types.ts'
 import { quoted } from '../../formats/quote.ts'
 import { PatternSet } from '../pattern/pattern-set.ts'
 import { PatternError } from '../pattern/syntax.ts'
+import { withContainers } from './containers.ts'
 import type { ModelTraits } from './model-traits.ts'
 import { pathOf } from './module.ts'
-import { withContainers } from './target-modules.ts'
 import type { SavedModule } from './types.ts'
 
 /** The tensor names of a module's parameters in the adapter file. */
