@@ -197,6 +197,7 @@ const OPTIONS: ExtractOptions = {
   saveFull: [],
   carryRest: false,
   embeddings: true,
+  allowUnpaired: false,
   experts: false,
   baseName: undefined,
   certify: 'default',
