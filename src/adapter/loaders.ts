@@ -1,4 +1,5 @@
 import { counted } from '../formats/quote.ts'
+import { nameProblem } from './found-by-loaders.ts'
 import { loraScale, type PeftConfig } from './peft-config.ts'
 import { type Adapter, type AdapterModule, LOADERS, type Loader, type LoaderScale } from './types.ts'
 
@@ -30,11 +31,11 @@ type Rule = (judged: Judged, config: PeftConfig, module: AdapterModule) => Judge
 
 /** Where no rule stands the loader reads whatever PEFT writes. */
 const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
-  PEFT: (_, __, { scale }) => ({ scale }),
+  PEFT: (_, __, module) => judge(unfound(module, 'PEFT'), module.scale),
   // up to mid-2026 the patterns are not read, so that all modules have one scale
   vLLM: (judged, config, module) =>
     judge(
-      judged.refusals.vLLM ?? vllmModuleRefusal(config, module),
+      judged.refusals.vLLM ?? unfound(module, 'vLLM') ?? vllmModuleRefusal(config, module),
       loraScale(config.loraAlpha, config.r, config.useRslora),
     ),
   SGLang: (judged, config, module) =>
@@ -47,6 +48,12 @@ const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
     ),
   'TensorRT-LLM': (_, config, module) =>
     judge(tensorRtRefusal(config, module), loraScale(config.loraAlpha, module.rank, config.useRslora)),
+}
+
+/** Names by which a loader finds no module. */
+function unfound(module: AdapterModule, loader: Loader): string | undefined {
+  const problem = nameProblem(module)
+  return problem?.loaders.includes(loader) ? problem.reason.replace(/^would load /, 'it finds ') : undefined
 }
 
 const judge = (refusal: string | undefined, scale: number): Judgement =>

@@ -43,7 +43,7 @@ export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
   const matched: MatchedModule[] = []
   const unmatched: UnmatchedModule[] = []
   for (const module of adapter.modules) {
-    const names = find(module.baseTensor, module.prefix)
+    const names = findUnwrapped(find, module)
     if (names.length === 1) {
       matched.push(settle(adapter, base, module, base.tensors.get(names[0])!))
     } else if (names.length > 1) {
@@ -68,6 +68,15 @@ export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
     replaced: adapter.replaced.map((replaced) => matchReplaced(replaced, base, find)),
     warnings,
   }
+}
+
+/** What torch's wrappers put amid the names of a model that is saved out of them: compile, FSDP, activation checkpoints. */
+const WRAPPERS = /(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\./g
+
+function findUnwrapped(find: BaseIndex, { baseTensor, prefix }: AdapterModule): readonly string[] {
+  const names = find(baseTensor, prefix)
+  const bare = baseTensor.replace(WRAPPERS, '$1')
+  return names.length === 0 && bare !== baseTensor ? find(bare, prefix) : names
 }
 
 const ambiguity = (names: readonly string[]) =>

@@ -111,6 +111,8 @@ export function otherKind(
     : undefined
 }
 
+/** PEFT's own wrappers, before the path in the model. */
+export const BASE_PREFIX = 'base_model.model.'
 const PEFT_PREFIX = /^base_model\.model\./
 const KOHYA_PREFIX = /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/
 const COMFYUI_PREFIX = /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/

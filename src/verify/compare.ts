@@ -1,6 +1,8 @@
+import { type NotLoaded, notLoaded } from '../adapter/found-by-loaders.ts'
 import { matchToBase } from '../adapter/match.ts'
 import { readFloats } from '../adapter/read-stored.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from '../adapter/types.ts'
+import { modelTraits } from '../adapter/write/model-traits.ts'
 import { pairMatrices, pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
@@ -21,6 +23,7 @@ export interface Comparison {
   /** Vectors and the like that changed and that nothing carries. */
   readonly others: readonly Unmatched[]
   readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
   readonly warnings: readonly string[]
 }
 
@@ -87,6 +90,7 @@ export async function compare(
     replaced,
     others,
     unchanged,
+    notLoaded: notLoaded(adapter, match.matched, modelTraits(base.config ?? tuned.config, base.tensors)),
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
 }

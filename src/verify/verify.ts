@@ -1,4 +1,5 @@
 import { adapterOf } from '../adapter/adapter.ts'
+import type { NotLoaded } from '../adapter/found-by-loaders.ts'
 import type { Adapter } from '../adapter/types.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
@@ -61,6 +62,7 @@ export interface AdapterMeasures {
   readonly replaced: readonly VerifiedTensor[]
   readonly notCarried: readonly NotCarried[]
   readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
   readonly warnings: readonly string[]
 }
 
@@ -99,7 +101,7 @@ const MEASURING = {
 } as const
 
 async function withTheRest(
-  { replaced, others, unchanged, warnings }: Comparison,
+  { replaced, others, unchanged, notLoaded, warnings }: Comparison,
   outcomes: readonly (VerifiedLayer | NotCarried)[],
   paths: MeasureJob['paths'],
 ): Promise<AdapterMeasures> {
@@ -108,7 +110,7 @@ async function withTheRest(
   for (const one of replaced) wholes.push(await measureWhole(one, paths))
   const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
   for (const one of others) notCarried.push(await measureOther(one, one.detail))
-  return { layers: outcomes.filter(isLayer), replaced: wholes, notCarried, unchanged, warnings }
+  return { layers: outcomes.filter(isLayer), replaced: wholes, notCarried, unchanged, notLoaded, warnings }
 }
 
 function resultOf(
@@ -129,8 +131,10 @@ function resultOf(
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: totalErrors(measures),
     ...(maxError !== undefined && { maxError }),
-    // an adapter that carries nothing keeps no promise
-    holds: maxError === undefined || (worst !== undefined && worst.relativeError <= maxError),
+    // an adapter that carries nothing keeps no promise, nor does one that its own loader takes for nothing
+    holds:
+      measures.notLoaded.length === 0 &&
+      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)),
     seconds,
   }
 }
