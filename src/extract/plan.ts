@@ -13,6 +13,7 @@ import { quoted } from '../formats/quote.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { didYouMean } from '../formats/suggest.ts'
 import { refuseNonFiniteNumbers } from '../verify/non-finite.ts'
+import { familyOf } from './card.ts'
 import type { ExtractOptions } from './options.ts'
 
 /** One matrix whose change is to be factored. */
@@ -69,6 +70,7 @@ export async function planExtraction(
   tuned: Checkpoint,
   options: ExtractOptions,
 ): Promise<ExtractionPlan> {
+  refuseDiffusion(base, tuned, options)
   const { include, exclude } = options
   const pairing = pairMatrices(base, tuned, { include, exclude })
   refuseOtherShapes(pairing.unmatched, tuned)
@@ -122,6 +124,16 @@ export async function planExtraction(
     dtype: options.dtype ?? commonDtype(layers),
     warnings: [...base.warnings, ...tuned.warnings, ...pairing.warnings],
   }
+}
+
+/** Tools for diffusion models read none of PEFT's folders, so that one is made only where it is asked for by name. */
+function refuseDiffusion(base: Checkpoint, tuned: Checkpoint, { format }: ExtractOptions): void {
+  const family = format === undefined ? familyOf({ base, tuned }) : undefined
+  if (family === undefined) return
+  throw badInput(
+    `${base.path}: is a diffusion model (${family}): ComfyUI, diffusers and kohya's tools would find nothing in a PEFT adapter, and no other is written yet; --format peft writes one all the same, for PeftModel on the denoiser itself`,
+    { file: base.path },
+  )
 }
 
 const byName = <T extends { readonly name: string }>(all: readonly T[]): T[] =>
