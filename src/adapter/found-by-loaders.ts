@@ -76,13 +76,14 @@ function pathProblem(
   { config }: Adapter,
   traits: ModelTraits,
 ): Problem | undefined {
-  if (layout === 'experts' || module === pathOf(stored, traits) || module === stored) return undefined
+  const plain = pathOf(stored, { ...traits, prefix: '' })
+  if (layout === 'experts' || module === pathOf(stored, traits) || module === plain) return undefined
   const [head] = module.split('.', 1)
-  const [body] = stored.split('.', 1)
+  const [body] = plain.split('.', 1)
   // transformers puts the name of a model's body before the paths of a model with a head, and leaves it out without
-  const isHeadless = module === stored.slice(body.length + 1)
+  const isHeadless = module === plain.slice(body.length + 1)
   if (isHeadless && !HEADED_TASKS.has(config?.taskType)) return undefined
-  const isHeaded = module === `${head}.${stored}` && head !== body && BODIES.test(head)
+  const isHeaded = module === `${head}.${plain}` && head !== body && BODIES.test(head)
   if (isHeaded) return undefined
   return {
     loaders: BOTH,

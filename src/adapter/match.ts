@@ -1,4 +1,5 @@
 import { addTo } from '../checkpoint/group.ts'
+import { plainName } from '../checkpoint/plain-name.ts'
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
@@ -38,12 +39,12 @@ const CONV1D_NAMES = /(?:^|\.)(?:c_attn|c_proj|c_fc|q_attn)$/
  * tensor of the base, or several, is listed with the reason. Throws `bad-input` naming both tensors where shapes don't fit.
  */
 export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
-  const find = baseIndex(base, adapter.format === 'kohya')
+  const find = unwrapped(baseIndex(base, adapter.format === 'kohya'), base)
   const stacks = stacksByOwner(base)
   const matched: MatchedModule[] = []
   const unmatched: UnmatchedModule[] = []
   for (const module of adapter.modules) {
-    const names = findUnwrapped(find, module)
+    const names = find(module.baseTensor, module.prefix)
     if (names.length === 1) {
       matched.push(settle(adapter, base, module, base.tensors.get(names[0])!))
     } else if (names.length > 1) {
@@ -70,13 +71,23 @@ export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
   }
 }
 
-/** What torch's wrappers put amid the names of a model that is saved out of them: compile, FSDP, activation checkpoints. */
-const WRAPPERS = /(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\./g
-
-function findUnwrapped(find: BaseIndex, { baseTensor, prefix }: AdapterModule): readonly string[] {
-  const names = find(baseTensor, prefix)
-  const bare = baseTensor.replace(WRAPPERS, '$1')
-  return names.length === 0 && bare !== baseTensor ? find(bare, prefix) : names
+/** As an index finds names, and where it finds none without the parts that wrappers put into either side's. */
+function unwrapped(find: BaseIndex, base: Checkpoint): BaseIndex {
+  let plain: Map<string, string[]> | undefined
+  const plainNames = () => {
+    if (plain === undefined) {
+      plain = new Map()
+      for (const name of base.tensors.keys()) addTo(plain, plainName(name), name)
+    }
+    return plain
+  }
+  return (name, prefix) => {
+    const names = find(name, prefix)
+    if (names.length > 0) return names
+    const bare = plainName(name)
+    const others = bare === name ? [] : find(bare, prefix)
+    return others.length > 0 ? others : (plainNames().get(bare) ?? [])
+  }
 }
 
 const ambiguity = (names: readonly string[]) =>

@@ -33,11 +33,6 @@ export function adapterBytes(
 ): number {
   const adapterPlan = planOf(plan, options, { ranks })
   const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
-  return adapterSize(
-    adapterPlan,
-    plan.tuned.tensors,
-    plan.traits,
-    configFacts(plan, options, adapterPlan),
-    card,
-  ).total
+  return adapterSize(adapterPlan, plan.inModel, plan.traits, configFacts(plan, options, adapterPlan), card)
+    .total
 }

@@ -39,8 +39,10 @@ export async function buildAdapter(
   const written = await openCheckpoint(staging)
   const adapter = await adapterOf(written)
   if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
+  // what can't be paired was refused by the plan, or allowed
+  const pairing = { include: options.include, exclude: options.exclude, allowUnpaired: true, keepsAll: true }
   const known = await knownMeasures(adapter, plan, chosen)
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, options, watch, known)
+  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, watch, known)
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
   await writeText(
     `${staging}/${CARD_FILE}`,
@@ -87,10 +89,14 @@ async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[
   return Promise.all(names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })))
 }
 
-function withBudget({ budget, broken }: ExtractResult, bytes: number): Partial<ExtractResult> {
+function withBudget({ budget, broken, totals }: ExtractResult, bytes: number): Partial<ExtractResult> {
   if (budget === undefined) return {}
   const isKept = bytes <= budget.bytes
   const promise = { name: 'budget', text: `${bytes} bytes were written, and ${budget.bytes} asked for` }
   const all = isKept ? broken : [...broken, promise]
-  return { budget: { ...budget, used: bytes }, broken: all, holds: all.length === 0 }
+  return {
+    budget: { ...budget, used: bytes },
+    broken: all,
+    holds: all.length === 0 && totals.unmatched === 0,
+  }
 }

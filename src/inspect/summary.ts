@@ -16,6 +16,7 @@ import {
   type InspectResult,
   type MatrixReport,
   type NoiseFindings,
+  type NonFinite,
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
@@ -33,6 +34,7 @@ export function summary(
   opened: Subjects,
   findings: readonly Finding[],
   seconds: number,
+  nonFinite: readonly NonFinite[] = [],
 ): Summary {
   const seen = opened.subjects.flatMap((subject, i) => {
     const finding = findings[i]
@@ -53,9 +55,12 @@ export function summary(
     matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
     all: inOrder,
     unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
-    nonFinite: findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+    nonFinite: [
+      ...findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+      ...nonFinite,
+    ],
     skipped: opened.skipped,
-    totals: totalsOf(all),
+    totals: { ...totalsOf(all), ...opened.matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),
     warnings: opened.warnings,

@@ -3,6 +3,7 @@ import { counted, printable } from '../formats/quote.ts'
 import { figure, paintWords, setting } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
+import { partText } from '../report/matching.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
 import { grouped, percent, shape, short } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
@@ -142,7 +143,7 @@ const carriedText = (layers: readonly unknown[], replaced: readonly unknown[]) =
 const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
 
 function verdict(
-  { holds, maxError, layers, replaced, notLoaded, worst }: VerifyResult,
+  { holds, maxError, layers, replaced, notLoaded, worst, totals }: VerifyResult,
   { paint, columns }: Screen,
 ): string {
   const lines: string[] = []
@@ -156,6 +157,8 @@ function verdict(
       paint.red,
     )
   if (notLoaded.length > 0) say('Does not hold: what is measured here is not what a model gets.', paint.red)
+  const part = partText(totals)
+  if (part !== undefined) say(`Does not hold for the whole model: ${part}.`, paint.red)
   if (maxError === undefined || worst === undefined) return lines.join('\n')
   const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
   if (holds) say(`Holds: no error is above ${short(maxError)}.`, paint.green)

@@ -111,6 +111,11 @@ describe('what loaders find is not blamed', () => {
     expect(await found(pair(`${WRAPPED}.${PATH}`), CAUSAL, { base, model: {} })).toEqual([])
   })
 
+  test('a checkpoint saved out of its wrappers, whose model has none', async () => {
+    const base = { [`_orig_mod.${PATH}.weight`]: { shape: [4, 3] } }
+    expect(await found(pair(`${WRAPPED}.${PATH}`), CAUSAL, { base })).toEqual([])
+  })
+
   test('a lone file is no adapter of PEFT', async () => {
     const adapter = await adapterFrom({ tensors: pair(PATH) })
     const base = await checkpointOf({ tensors: { [`${PATH}.weight`]: { shape: [4, 3] } } })
