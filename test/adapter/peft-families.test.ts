@@ -188,6 +188,7 @@ const OPTIONS: ExtractOptions = {
   output: 'out',
   include: [],
   exclude: [],
+  allowUnpaired: false,
   rule: { kind: 'rank', rank: 2 },
   limits: {},
   uniform: false,
