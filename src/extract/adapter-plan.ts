@@ -1,4 +1,5 @@
 import { modelCard } from '../adapter/write/card.ts'
+import { patternWarnings } from '../adapter/write/loader-warnings.ts'
 import { planAdapter } from '../adapter/write/plan.ts'
 import { adapterSize } from '../adapter/write/size.ts'
 import type { AdapterPlan, PeftModule } from '../adapter/write/types.ts'
@@ -23,18 +24,36 @@ export function planOf(
 }
 
 /** The exact size of the adapter that these ranks make. */
-export function adapterBytes(
+export const adapterBytes = (
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  ranks: readonly number[],
+): number => bytesOf(planOf(plan, options, { ranks }), plan, options)
+
+/**
+ * Lines of the model card that higher ranks may make go: vLLM's --max-lora-rank, which ends at 512, and that every loader scales
+ * alike, which patterns end.
+ */
+export const CARD_LINES_THAT_GO = 160
+
+/** At least what the adapter takes at these or any higher ranks, were its factors no larger: no patterns, and no word of them. */
+export function leastOverhead(
   plan: ExtractionPlan,
   options: ExtractOptions,
   ranks: readonly number[],
 ): number {
-  const adapterPlan = planOf(plan, options, { ranks })
+  const planned = planOf(plan, options, { ranks })
+  const ofPatterns = patternWarnings(planned)
+  const plain = {
+    ...planned,
+    rankPattern: new Map<string, number>(),
+    warnings: planned.warnings.filter((warning) => !ofPatterns.includes(warning)),
+  }
+  return bytesOf(plain, plan, options) - CARD_LINES_THAT_GO
+}
+
+function bytesOf(adapterPlan: AdapterPlan, plan: ExtractionPlan, options: ExtractOptions): number {
+  const facts = configFacts(plan, options, adapterPlan)
   const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
-  return adapterSize(
-    adapterPlan,
-    plan.tuned.tensors,
-    plan.traits,
-    configFacts(plan, options, adapterPlan),
-    card,
-  ).total
+  return adapterSize(adapterPlan, plan.tuned.tensors, plan.traits, facts, card).total
 }
