@@ -5,6 +5,7 @@ import { counted, quoted, shapeText } from '../formats/quote.ts'
 import { buildModule, type ModuleParts } from './build-module.ts'
 import { metadataConfigs } from './diffusers-metadata.ts'
 import { formatOf, otherKind, type ParsedName, parseName, type Role, splitPrefix } from './names.ts'
+import { PatternError } from './pattern/syntax.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 import { elementCount, readScalars } from './read-stored.ts'
 import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from './types.ts'
@@ -56,14 +57,16 @@ export async function adapterOf(
     if (format === 'peft') sortOther(tensor, config, replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
-  const built = [...modules.values()].map((parts) =>
-    buildModule(parts, {
-      path,
-      format,
-      config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-      storedAlpha: parts.alpha && alphas.get(parts.alpha.name),
-      alpha: options.alpha,
-    }),
+  const built = withReadablePatterns(path, () =>
+    [...modules.values()].map((parts) =>
+      buildModule(parts, {
+        path,
+        format,
+        config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
+        storedAlpha: parts.alpha && alphas.get(parts.alpha.name),
+        alpha: options.alpha,
+      }),
+    ),
   )
   if (built.length === 0 && replaced.length === 0)
     throw badInput(`${path}: holds no LoRA tensors`, { file: path })
@@ -76,6 +79,16 @@ export async function adapterOf(
     replaced,
     ignored,
     warnings: warningsOf({ format, config: single, built, ignored }),
+  }
+}
+
+/** Patterns that can be read may still take too long to match. */
+function withReadablePatterns<T>(path: string, build: () => T): T {
+  try {
+    return build()
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error
+    throw badInput(`${path}: rank_pattern or alpha_pattern: ${error.message}`, { file: path, cause: error })
   }
 }
 

@@ -21,8 +21,8 @@ interface Judged {
   readonly adapter: Adapter
   readonly config: PeftConfig | undefined
   readonly byPath: ReadonlyMap<string, AdapterModule>
-  /** Names of tensors that are neither factors nor the copies of the base's weights that loaders skip. */
-  readonly strangers: readonly string[]
+  /** Why a loader refuses the adapter, whatever the module. */
+  readonly refusals: Readonly<Record<'vLLM' | 'llama.cpp', string | undefined>>
 }
 
 type Judgement = { readonly scale: number } | { readonly refusal: string }
@@ -33,13 +33,16 @@ const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
   PEFT: (_, __, { scale }) => ({ scale }),
   // up to mid-2026 the patterns are not read, so that all modules have one scale
   vLLM: (judged, config, module) =>
-    judge(vllmRefusal(judged, config, module), loraScale(config.loraAlpha, config.r, config.useRslora)),
+    judge(
+      judged.refusals.vLLM ?? vllmModuleRefusal(config, module),
+      loraScale(config.loraAlpha, config.r, config.useRslora),
+    ),
   SGLang: (judged, config, module) =>
     judge(sglangRefusal(judged, config, module), loraScale(config.loraAlpha, config.r, false)),
   'llama.cpp': (judged, config, module) =>
     // an alpha of 0 counts as none there (llama-adapter.h, get_scale)
     judge(
-      llamaCppRefusal(judged, config, module),
+      judged.refusals['llama.cpp'] ?? llamaCppModuleRefusal(module),
       config.loraAlpha === 0 ? 1 : loraScale(config.loraAlpha, module.rank, false),
     ),
   'TensorRT-LLM': (_, config, module) =>
@@ -56,12 +59,26 @@ const judge = (refusal: string | undefined, scale: number): Judgement =>
 export const loaderScales = (adapter: Adapter, module: AdapterModule): LoaderScale[] =>
   scalesIn(judgedOf(adapter), module)
 
-const judgedOf = (adapter: Adapter): Judged => ({
-  adapter,
-  config: adapter.format === 'peft' ? adapter.config : undefined,
-  byPath: new Map(adapter.modules.map((module) => [module.module, module])),
-  strangers: strangersIn(adapter),
-})
+/** What is the same for all modules is found once. */
+const known = new WeakMap<Adapter, Judged>()
+
+function judgedOf(adapter: Adapter): Judged {
+  const before = known.get(adapter)
+  if (before !== undefined) return before
+  const config = adapter.format === 'peft' ? adapter.config : undefined
+  const strangers = strangersIn(adapter)
+  const judged = {
+    adapter,
+    config,
+    byPath: new Map(adapter.modules.map((module) => [module.module, module])),
+    refusals: {
+      vLLM: config && vllmRefusal(strangers, config),
+      'llama.cpp': config && llamaCppRefusal(strangers, config),
+    },
+  }
+  known.set(adapter, judged)
+  return judged
+}
 
 function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
   const { adapter, config } = judged
@@ -87,21 +104,25 @@ function comfyUi(config: PeftConfig | undefined, module: AdapterModule): Judgeme
   return { scale: module.storedAlpha === undefined ? 1 : module.storedAlpha / module.rank }
 }
 
-function vllmRefusal({ strangers }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
+function vllmRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
   if (config.missing.length > 0) return `it needs ${config.missing.join(', ')} in adapter_config.json`
-  if (config.modulesToSave.length > 0)
-    return `it refuses modules_to_save (${config.modulesToSave.join(', ')})`
+  if (config.modulesToSave.length > 0) return `it refuses modules_to_save (${someOf(config.modulesToSave)})`
   const [extra] = strangers
   if (extra !== undefined) return `it refuses tensors that are no factors (${extra})`
   if (config.useDora) return 'it refuses DoRA'
   if (config.bias !== 'none') return `it refuses bias "${config.bias}"`
-  if (config.loraBias || module.bias !== undefined) return 'it refuses lora_bias'
+  if (config.loraBias) return 'it refuses lora_bias'
   if (config.layerReplication) return 'it refuses layer_replication'
   if (config.alora) return 'it refuses aLoRA'
   const init = config.initLoraWeights
   if (typeof init === 'string' && !VLLM_INITS.includes(init.toLowerCase())) {
     return `it refuses init_lora_weights "${init}"`
   }
+  return undefined
+}
+
+function vllmModuleRefusal(config: PeftConfig, module: AdapterModule): string | undefined {
+  if (module.bias !== undefined) return 'it refuses lora_bias'
   const rank = Math.max(config.r, module.rank)
   if (rank > VLLM_LARGEST_RANK) return `it refuses rank ${rank}, above ${VLLM_LARGEST_RANK}`
   return module.layout === 'experts' ? 'it misreads stacked experts (vLLM #41384)' : undefined
@@ -124,6 +145,14 @@ function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterMo
     : `it needs equal ranks in ${group!.join(', ')}: ${module.module} has ${module.rank}, ${other.module} ${other.rank}`
 }
 
+/** Names listed at most in a refusal. */
+const LISTED = 3
+const someOf = (names: readonly string[]) =>
+  names.length <= LISTED
+    ? names.join(', ')
+    : `${names.slice(0, LISTED).join(', ')} and ${names.length - LISTED} more`
+
+/** Names of tensors that are neither factors nor the copies of the base's weights that loaders skip. */
 const strangersIn = ({ replaced, ignored, modules }: Adapter): string[] => [
   ...replaced.map(({ tensor }) => tensor.name),
   ...ignored.map(({ name }) => name).filter((name) => !name.endsWith('.base_layer.weight')),
@@ -131,14 +160,13 @@ const strangersIn = ({ replaced, ignored, modules }: Adapter): string[] => [
 ]
 
 /** convert_lora_to_gguf.py stops at any name it doesn't know, norms excepted. */
-function llamaCppRefusal(
-  { strangers }: Judged,
-  config: PeftConfig,
-  module: AdapterModule,
-): string | undefined {
+function llamaCppRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
   if (config.missing.includes('lora_alpha')) return 'it needs lora_alpha in adapter_config.json'
   const whole = strangers.find((name) => !/_layernorm|\.norm/.test(name))
-  if (whole !== undefined) return `it stops at tensors that are no factors (${whole})`
+  return whole === undefined ? undefined : `it stops at tensors that are no factors (${whole})`
+}
+
+function llamaCppModuleRefusal(module: AdapterModule): string | undefined {
   const extra = module.bias ?? module.magnitude
   if (extra !== undefined) return `it stops at ${extra.name}`
   if (!/\.lora_(?:A\.weight|embedding_A)$/.test(module.A.name))

@@ -41,7 +41,7 @@ export async function openCheckpoint(
   path: string,
   { stdin, env = process.env, home = homedir() }: OpenOptions = {},
 ): Promise<Checkpoint> {
-  if (path === '-') return withConfigs({ path, ...(await openAny(path, stdin)) })
+  if (path === '-') return withConfigs({ path, ...(await openAny(await openInput(path, stdin))) })
   const kind = await kindOf(path)
   if (kind === 'folder') return openFolder(path, path)
   if (kind === 'missing' && (await isCached(path, { env, home }))) {
@@ -51,7 +51,8 @@ export async function openCheckpoint(
     const folder = await realpath(dirname(path)).catch(() => dirname(path))
     return withConfigs({ path, folder, ...(await openShards(path)) }, dirname(path), [CONFIG_FILE])
   }
-  return withConfigs({ path, ...(await openAny(path)) }, dirname(path), configsBeside(basename(path)))
+  const source = await openListed(path, { mayBePipe: true })
+  return withConfigs({ path, ...(await openAny(source)) }, dirname(path), configsBeside(basename(path)))
 }
 
 /** What a path names; a file also where it can't be told, so that opening it says why. */
@@ -85,7 +86,7 @@ async function openFolder(path: string, folder: string): Promise<Checkpoint> {
   if (isRepositoryFolder(entries)) return openFolder(path, await snapshotFolder(folder))
   const { file, kind, warnings } = await entranceOf(folder, entries)
   const entrance = join(folder, file)
-  const opened = kind === 'index' ? await openShards(entrance) : await openAny(entrance)
+  const opened = kind === 'index' ? await openShards(entrance) : await openAny(await openListed(entrance))
   return withConfigs(
     {
       path,
@@ -132,9 +133,8 @@ async function withConfigs(
   return complete
 }
 
-/** A file of any format that holds numbers. */
-async function openAny(path: string, stdin?: AsyncIterable<Uint8Array | string>): Promise<Tensors> {
-  const source = path === '-' ? await openInput(path, stdin) : await openListed(path)
+/** What a file of any format that holds numbers holds; closes it. */
+async function openAny(source: ByteSource): Promise<Tensors> {
   try {
     const { name: file, byteLength } = source
     const sniffed = sniff(await source.read(0, Math.min(SNIFFED_BYTES, byteLength)), byteLength, file)

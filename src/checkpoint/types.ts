@@ -1,4 +1,5 @@
 import type { StoredDtype } from '../formats/dtype.ts'
+import type { NpzArray } from '../formats/npz.ts'
 import type { SafetensorsDtype } from '../formats/safetensors-dtype.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 
@@ -7,7 +8,7 @@ export type TensorSource =
   /** The bytes [begin, end) of a file: row-major, little-endian. */
   | { readonly kind: 'range'; readonly file: string; readonly begin: number; readonly end: number }
   /** A file, or one array of it, that can only be read whole: .npy, .npz, text. */
-  | { readonly kind: 'file'; readonly file: string; readonly array?: string }
+  | { readonly kind: 'file'; readonly file: string; readonly array?: NpzArray }
   /** The bytes as stored, read already, as from standard input. */
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   /** A matrix read already, as text from standard input. */

@@ -73,6 +73,7 @@ export function addExtract(program: Command, run: Run): void {
     .optionsGroup('How:')
     .addOption(common.certify())
     .addOption(common.seed())
+    .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(
       new Option('--restart', 'discard what an unfinished run with other options has left').default(false),

@@ -55,5 +55,5 @@ export function leastOverhead(
 function bytesOf(adapterPlan: AdapterPlan, plan: ExtractionPlan, options: ExtractOptions): number {
   const facts = configFacts(plan, options, adapterPlan)
   const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
-  return adapterSize(adapterPlan, plan.tuned.tensors, plan.traits, facts, card).total
+  return adapterSize(adapterPlan, plan.inModel, plan.traits, facts, card).total
 }

@@ -18,7 +18,7 @@ import type { ExtractionPlan } from './plan.ts'
 export async function writeAdapter(
   folder: string,
   plan: AdapterPlan,
-  { tuned, traits }: ExtractionPlan,
+  { inModel, traits }: ExtractionPlan,
   facts: ConfigFacts,
   factorsOf: (module: PlannedModule) => Promise<readonly Factors[]>,
 ): Promise<void> {
@@ -29,11 +29,11 @@ export async function writeAdapter(
     const factors = rank === 0 ? zeroFactors(module) : await factorsOf(planned)
     return encodeFactors(module, factors, storedRank, plan.dtype)
   })
-  const tensors = plannedTensors(plan, tuned.tensors, traits).map(({ content, ...tensor }) => ({
+  const tensors = plannedTensors(plan, inModel, traits).map(({ content, ...tensor }) => ({
     ...tensor,
     data: async () =>
       content.planned === undefined
-        ? readBytes(tuned.tensors.get(content.tensor)!)
+        ? readBytes(inModel.get(content.tensor)!)
         : (await encoded(content.planned))[content.side],
   }))
   const layout = layoutSafetensors(tensors, ADAPTER_METADATA)

@@ -36,12 +36,14 @@ export function cardFigures(
   result?: Pick<ExtractResult, 'layers' | 'notCarried' | 'totals'>,
 ): CardFigures {
   const changes = new Map(result?.notCarried.map(({ name, relativeChange }) => [name, relativeChange]))
+  // by what the adapter's plan calls the tensor of a layer
+  const tensors = new Map(plan.layers.map(({ pair, module }) => [pair.name, module.tensor]))
   return {
     ...configFacts(plan, options, adapterPlan),
     tool: { version, command: commandOf(options) },
     layers: new Map(
       result?.layers.map(({ name, relativeError, optimalError }) => [
-        tensorOf(plan, name),
+        tensors.get(name) ?? name,
         { relativeError, optimalError: optimalError.atLeast },
       ]),
     ),
@@ -54,10 +56,6 @@ export function cardFigures(
     })),
   }
 }
-
-/** By what the adapter's plan calls the tensor of a layer. */
-const tensorOf = ({ layers }: ExtractionPlan, name: string) =>
-  layers.find(({ pair }) => pair.name === name)?.module.tensor ?? name
 
 /** The command that makes this adapter, without what changes none of its bytes. */
 export function commandOf({

@@ -39,7 +39,7 @@ export async function extract(
     const shown = await preview(plan, options)
     if (output.json) await writeJson(terminal, previewDocument(shown))
     else if (!output.quiet) await terminal.out(previewTables(shown, terminal))
-    return ExitCode.ok
+    return shown.totals.unmatched === 0 ? ExitCode.ok : ExitCode.checkFailed
   }
   await assertRoom(options.output, leastBytes(plan, options))
 

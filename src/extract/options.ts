@@ -33,6 +33,8 @@ export interface ExtractOptions {
   readonly baseName: string | undefined
   readonly certify: 'default' | 'strict' | 'none'
   readonly seed: bigint
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired: boolean
   readonly memory: number | undefined
   readonly dryRun: boolean
   /** Discard what an unfinished run with other options or inputs has left. */
@@ -55,6 +57,7 @@ export interface ExtractFlags extends RuleFlags, LimitFlags {
   readonly baseName?: string
   readonly certify: ExtractOptions['certify']
   readonly seed: bigint
+  readonly allowUnpaired: boolean
   readonly memory?: number
   readonly dryRun: boolean
   readonly restart: boolean
@@ -90,6 +93,7 @@ export function extractOptions(base: string, tuned: string, flags: ExtractFlags)
     baseName,
     certify: flags.certify,
     seed: flags.seed,
+    allowUnpaired: flags.allowUnpaired,
     memory,
     dryRun: flags.dryRun,
     restart: flags.restart,

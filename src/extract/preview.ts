@@ -33,8 +33,8 @@ export function leastBytes(plan: ExtractionPlan, options: ExtractOptions): numbe
   return factors + wholeBytes(plan).reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-const wholeBytes = ({ saved, tuned }: ExtractionPlan) =>
-  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: tuned.tensors.get(name)!.bytes }))
+const wholeBytes = ({ saved, inModel }: ExtractionPlan) =>
+  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes }))
 
 /** All that can be said before anything is computed. */
 export async function preview(plan: ExtractionPlan, options: ExtractOptions): Promise<ExtractPreview> {
@@ -59,6 +59,8 @@ export async function preview(plan: ExtractionPlan, options: ExtractOptions): Pr
     totals: {
       layers: plan.layers.length,
       parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),
+      matched: plan.matched,
+      unmatched: plan.unmatched,
     },
     output: {
       path: options.output,

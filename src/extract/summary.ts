@@ -1,6 +1,7 @@
 import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
 import { counted } from '../formats/quote.ts'
+import { partText } from '../report/matching.ts'
 import { percent } from '../report/numbers.ts'
 import { errorAt } from '../spectrum/measures.ts'
 import type { Interval } from '../spectrum/types.ts'
@@ -54,6 +55,7 @@ export function resultOf(
     0,
   )
   const broken = brokenPromises(layers, options)
+  const part = partText(plan)
   return {
     source: { base: options.base, tuned: options.tuned },
     rule: options.rule,
@@ -69,13 +71,15 @@ export function resultOf(
       ratio: adapterParameters / parameters,
       ...errors,
       optimalError: optimumOf(layers),
+      matched: plan.matched,
+      unmatched: plan.unmatched,
       bytesRead: plan.layers.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),
       bytesWritten: 0,
     },
     ...(chosen.budget !== undefined && { budget: chosen.budget }),
-    verdict: deltaVerdict(layers),
+    verdict: [deltaVerdict(layers), ...(part === undefined ? [] : [part])].join('; '),
     broken,
-    holds: broken.length === 0,
+    holds: broken.length === 0 && plan.unmatched === 0,
     output: { path: options.output, format: 'peft', bytes: 0, files: [] },
     resumed: 0,
     warnings: [

@@ -1,9 +1,9 @@
 import { basename } from 'node:path'
-import { badInput } from '../errors.ts'
+import { badInput, LoraSvdError } from '../errors.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import type { StoredDtype } from './dtype.ts'
-import { notAMatrix, readNpy, readNpyHeader } from './npy.ts'
-import { type NpzArray, readNpz } from './npz.ts'
+import { notAMatrix, readNpy } from './npy.ts'
+import { type NpzArray, readArray, readArrayHeader, readNpzDirectory } from './npz.ts'
 import { quoted, shapeText } from './quote.ts'
 import { onlyMatrix, readTensor } from './safetensors.ts'
 import { readSafetensorsHeader } from './safetensors-header.ts'
@@ -11,7 +11,7 @@ import { SNIFFED_BYTES, sniff, zipProblem } from './sniff.ts'
 import { type ByteSource, memorySource, openFile, readAll, readWhole } from './source.ts'
 import { didYouMean } from './suggest.ts'
 import { assertTextLength, readTextMatrix } from './text-matrix.ts'
-import { readZip } from './zip.ts'
+import { readZipDirectory } from './zip.ts'
 
 /** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
 export interface NamedMatrix {
@@ -50,12 +50,14 @@ export async function readMatrix(
   }
 }
 
-/** The bytes of a file, or of standard input, read to its end, for `-`. Throws as `openFile` and `readAll` do. */
+/** The bytes of a file or pipe that a user named, or of standard input, read to its end, for `-`. Throws as `openFile` and `readAll` do. */
 export async function openInput(
   path: string,
   stdin: AsyncIterable<Uint8Array | string> = process.stdin,
 ): Promise<ByteSource> {
-  return path === '-' ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT)) : openFile(path)
+  return path === '-'
+    ? memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT))
+    : openFile(path, { mayBePipe: true })
 }
 
 /** As `readMatrix`, from a source that is open. */
@@ -69,7 +71,7 @@ export async function readMatrixFrom(source: ByteSource, tensor?: string): Promi
     case 'safetensors':
       return fromSafetensors(source, tensor)
     case 'zip':
-      return fromNpz(await readWhole(source), file, tensor)
+      return fromNpz(source, tensor)
     case 'npy':
       refuseTensor(tensor, file)
       return { ...readNpy(await readWhole(source), { file }), name: basename(file) }
@@ -86,14 +88,15 @@ async function fromSafetensors(source: ByteSource, tensor: string | undefined): 
   return { ...(await readTensor(source, header, name)), name }
 }
 
-function fromNpz(bytes: Uint8Array, file: string, tensor: string | undefined): NamedMatrix {
-  const arrays = readNpz(bytes, { file })
+async function fromNpz(source: ByteSource, tensor: string | undefined): Promise<NamedMatrix> {
+  const file = source.name
+  const arrays = await readNpzDirectory(source)
   if (arrays.length === 0) {
-    const names = readZip(bytes, { file }).map(({ name }) => name)
+    const names = (await readZipDirectory(source)).map(({ name }) => name)
     throw badInput(`${file}: ${zipProblem(names)}`, { file })
   }
-  const chosen = tensor === undefined ? onlyArray(arrays, file) : namedArray(arrays, tensor, file)
-  return { ...readNpy(chosen.read(), { file, tensor: chosen.name }), name: chosen.name }
+  const chosen = tensor === undefined ? await onlyArray(arrays, source) : namedArray(arrays, tensor, file)
+  return { ...(await readArray(source, chosen)), name: chosen.name }
 }
 
 function namedArray(arrays: readonly NpzArray[], name: string, file: string): NpzArray {
@@ -105,24 +108,31 @@ function namedArray(arrays: readonly NpzArray[], name: string, file: string): Np
   throw badInput(`${file}: there is no array ${quoted(name)}${advice}`, { file, tensor: name })
 }
 
-function onlyArray(arrays: readonly NpzArray[], file: string): NpzArray {
+/** The one matrix of an archive, whatever else lies beside it: vectors, scalars, arrays of strings. */
+async function onlyArray(arrays: readonly NpzArray[], source: ByteSource): Promise<NpzArray> {
+  const file = source.name
   if (arrays.length === 1) return arrays[0]
-  const shapes = arrays.map((array) => ({
-    array,
-    shape: readNpyHeader(array.read(), { file, tensor: array.name }).shape,
-  }))
-  const matrices = shapes.filter(({ shape }) => shape.length === 2)
+  const matrices: { array: NpzArray; shape: readonly number[] }[] = []
+  const others: LoraSvdError[] = []
+  for (const array of arrays) {
+    try {
+      const { shape } = await readArrayHeader(source, array)
+      if (shape.length === 2) matrices.push({ array, shape })
+      else others.push(notAMatrix(shape, { file, tensor: array.name }))
+    } catch (error) {
+      if (!(error instanceof LoraSvdError && error.code === 'bad-input')) throw error
+      others.push(error)
+    }
+  }
   if (matrices.length === 1) return matrices[0].array
-  if (matrices.length === 0) throw notAMatrix(shapes[0].shape, { file, tensor: shapes[0].array.name })
+  if (matrices.length === 0) throw others[0]
   const listed = matrices
     .slice(0, LISTED_ARRAYS)
     .map(({ array, shape }) => `${quoted(array.name)} ${shapeText(shape)}`)
   const more = matrices.length > LISTED_ARRAYS ? ` and ${matrices.length - LISTED_ARRAYS} more` : ''
   throw badInput(
     `${file}: holds ${matrices.length} matrices; choose one with --tensor: ${listed.join(', ')}${more}`,
-    {
-      file,
-    },
+    { file },
   )
 }
 

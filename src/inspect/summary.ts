@@ -6,7 +6,13 @@ import type { Spectrum } from '../spectrum/types.ts'
 import { noiseFindings, ranksAboveNoise } from './noise-findings.ts'
 import { ordered } from './order.ts'
 import type { InspectPlan } from './plan.ts'
-import { ENERGY_SHARES, type InspectResult, type MatrixReport, TABULATED_RANKS } from './result.ts'
+import {
+  ENERGY_SHARES,
+  type InspectResult,
+  type MatrixReport,
+  type NonFinite,
+  TABULATED_RANKS,
+} from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
 import { type MatrixFindings, verdictOf } from './verdict/verdict.ts'
 import type { Finding } from './work.ts'
@@ -22,6 +28,7 @@ export function summary(
   opened: Subjects,
   findings: readonly Finding[],
   seconds: number,
+  nonFinite: readonly NonFinite[] = [],
 ): Summary {
   const seen = opened.subjects.flatMap((subject, i) => {
     const finding = findings[i]
@@ -42,9 +49,12 @@ export function summary(
     matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
     all: inOrder,
     unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
-    nonFinite: findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+    nonFinite: [
+      ...findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+      ...nonFinite,
+    ],
     skipped: opened.skipped,
-    totals: totalsOf(all),
+    totals: { ...totalsOf(all), ...opened.matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),
     warnings: opened.warnings,

@@ -11,7 +11,7 @@ export function verifyDocument(result: VerifyResult) {
     notCarried: notCarried.map(notCarriedFields),
     unchanged,
     ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError) } }),
-    totals: totalErrorFields(totals),
+    totals: { ...totalErrorFields(totals), matched: totals.matched, unmatched: totals.unmatched },
     ...(maxError !== undefined && { maxError }),
     holds: result.holds,
     warnings: result.warnings,
@@ -43,7 +43,10 @@ export function wholeTensorFields({
 }
 
 /** Infinite over all is null too, with the reason beside it. */
-export function totalErrorFields({ relativeError, wholeRelativeError }: VerifyResult['totals']) {
+export function totalErrorFields({
+  relativeError,
+  wholeRelativeError,
+}: Pick<VerifyResult['totals'], 'relativeError' | 'wholeRelativeError'>) {
   const isKnown = Number.isFinite(relativeError) && Number.isFinite(wholeRelativeError)
   return {
     relativeError: jsonNumber(relativeError),

@@ -27,7 +27,7 @@ export interface VerifiedTensor {
 export interface NotCarried {
   readonly name: string
   readonly reason: string
-  /** ‖tuned − base‖_F / ‖base‖_F; undefined where the shapes differ. */
+  /** ‖tuned − base‖_F / ‖base‖_F; undefined where one of the two has none of it. */
   readonly relativeChange?: number
   readonly deltaFrobenius?: number
 }
@@ -44,8 +44,12 @@ export interface VerifyResult {
   readonly totals: {
     /** Over what the adapter carries. */
     readonly relativeError: number
-    /** Over all that changed and has the same shape in both. */
+    /** Over all that changed; what one of the two lacks counts as zero. */
     readonly wholeRelativeError: number
+    /** Tensors that both have, or that the adapter stores whole. */
+    readonly matched: number
+    /** Tensors that one of the two alone has, or that can't be compared. */
+    readonly unmatched: number
   }
   readonly maxError?: number
   readonly holds: boolean

@@ -2,6 +2,7 @@ import { counted, printable } from '../formats/quote.ts'
 import { figure, paintWords, setting } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
+import { partText } from '../report/matching.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
 import { grouped, percent, shape, short } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
@@ -141,7 +142,7 @@ const carriedText = (layers: readonly unknown[], replaced: readonly unknown[]) =
 const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
 
 function verdict(
-  { holds, maxError, layers, replaced, worst }: VerifyResult,
+  { holds, maxError, layers, replaced, worst, totals }: VerifyResult,
   { paint, columns }: Screen,
 ): string {
   const lines: string[] = []
@@ -149,10 +150,12 @@ function verdict(
     lines.push(paintLines(wrap(text, columns), colour))
   for (const text of infiniteErrors([...layers, ...replaced])) say(text, paint.red)
   if (worst === undefined) say('The adapter carries nothing of what was compared.', paint.yellow)
+  const part = partText(totals)
+  if (part !== undefined) say(`Does not hold for the whole model: ${part}.`, paint.red)
   if (maxError === undefined || worst === undefined) return lines.join('\n')
   const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
   if (holds) say(`Holds: no error is above ${short(maxError)}.`, paint.green)
-  else
+  else if (above.length > 0)
     say(
       `Does not hold: above ${short(maxError)}: ${someTensors(byError(above).map(({ name }) => name))}.`,
       paint.red,

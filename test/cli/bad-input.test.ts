@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
+import { PICKLE_PROBLEM } from '../../src/formats/pickle.ts'
 import { type ErrorRow, factor, testErrors } from './errors.ts'
 import { float64s, npyDict, npyFile, safetensorsFile, tensor, zipFile } from './files.ts'
 import { temporaryFolder } from './run.ts'
@@ -112,10 +113,7 @@ write('empty.npz', zipFile([]))
 
 rows('npz', [
   file('notes.npz', 'is a zip archive without .npy arrays; unpack it, or write it with numpy.savez'),
-  file(
-    'pytorch.npz',
-    'is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")',
-  ),
+  file('pytorch.npz', PICKLE_PROBLEM),
   file(
     'crc.npz',
     'the zip archive has a damaged member "W.npy": its CRC-32 does not match; copy the file anew',
@@ -170,14 +168,8 @@ write('pointer.safetensors', 'version https://git-lfs.github.com/spec/v1\noid sh
 symlinkSync('loop', join(folder, 'loop'))
 
 rows('files that are something else', [
-  file(
-    'model.pkl',
-    'is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")',
-  ),
-  file(
-    'model.pt',
-    'is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")',
-  ),
+  file('model.pkl', PICKLE_PROBLEM),
+  file('model.pt', PICKLE_PROBLEM),
   file(
     'model.gguf',
     'is a GGUF file, whose weights are mostly quantised; use the original safetensors checkpoint it was made from',

@@ -156,7 +156,12 @@ export const anyVerifyResult: fc.Arbitrary<VerifyResult> = fc
       notCarried,
       unchanged,
       ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
-      totals: { relativeError: totals.relativeError, wholeRelativeError: totals.wholeRelativeError },
+      totals: {
+        relativeError: totals.relativeError,
+        wholeRelativeError: totals.wholeRelativeError,
+        matched: totals.matched,
+        unmatched: totals.unmatched,
+      },
       ...(maxError !== undefined && { maxError }),
       holds: maxError === undefined || worst === undefined || most <= maxError,
       warnings,

@@ -69,7 +69,14 @@ describe('what it comes to', () => {
     ],
     [
       'infinite over all',
-      { totals: { relativeError: Number.POSITIVE_INFINITY, wholeRelativeError: 0.5 } },
+      {
+        totals: {
+          relativeError: Number.POSITIVE_INFINITY,
+          wholeRelativeError: 0.5,
+          matched: 5,
+          unmatched: 0,
+        },
+      },
       'error over these infinite',
     ],
     [
@@ -97,7 +104,7 @@ describe('what it comes to', () => {
   test('an adapter that carries nothing of it', () => {
     const { worst: _, ...rest } = verifyResult({
       layers: [],
-      totals: { relativeError: 0, wholeRelativeError: 1 },
+      totals: { relativeError: 0, wholeRelativeError: 1, matched: 5, unmatched: 0 },
     })
     expect(flowing({ ...rest, maxError: 0.1 })).toContain('The adapter carries nothing of what was compared.')
     expect(flowing({ ...rest, maxError: 0.1 })).not.toContain('Holds')
