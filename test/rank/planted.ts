@@ -6,7 +6,7 @@ import { type Matrix, matrix, toFloat32, toFloat64 } from '../../src/matrix/matr
 import { torchNormals } from '../../src/random/torch-normal.ts'
 import { roundingVariance } from '../../src/rank/noise-floor.ts'
 
-type Dtype = HalfDtype | 'f32'
+export type Dtype = HalfDtype | 'f32'
 
 export interface Pair {
   readonly base: Matrix
