@@ -33,6 +33,8 @@ export interface LayerResult {
   readonly baseFrobenius: number
   /** Singular values up to this can't be told from the rounding of the stored dtypes; where the rule asks for it. */
   readonly noiseFloor?: number
+  /** Most entries did not move, and no direction stands out of what is left of the change. */
+  readonly isNotUnderstood?: boolean
   /** Why the interval of the best error is wider than asked, where it is. */
   readonly openBecause?: string
   /** What computed it. */

@@ -197,6 +197,7 @@ const OPTIONS: ExtractOptions = {
   distributeScale: true,
   saveFull: [],
   carryRest: false,
+  allowUnpaired: false,
   embeddings: true,
   allowUnpaired: false,
   experts: false,
