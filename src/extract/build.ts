@@ -3,6 +3,8 @@ import { adapterOf } from '../adapter/adapter.ts'
 import { modelCard } from '../adapter/write/card.ts'
 import type { PlannedModule } from '../adapter/write/types.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
+import { LoraSvdError } from '../errors.ts'
+import { osError } from '../formats/os-error.ts'
 import type { Watch } from '../report/watched-jobs.ts'
 import type { Factors } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
@@ -36,7 +38,15 @@ export async function buildAdapter(
 
   const written = await openCheckpoint(staging)
   const adapter = await adapterOf(written)
-  if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
+  if (adapter === undefined) {
+    throw new LoraSvdError(
+      'system',
+      `${staging}: was changed while it was written; run the same command again`,
+      {
+        file: staging,
+      },
+    )
+  }
   const known = await knownMeasures(adapter, plan, chosen)
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, options, watch, known)
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
@@ -76,8 +86,14 @@ async function factorsOfModule(
 const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
 
 async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[]> {
-  const names = (await readdir(folder)).sort()
-  return Promise.all(names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })))
+  try {
+    const names = (await readdir(folder)).sort()
+    return await Promise.all(
+      names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })),
+    )
+  } catch (error) {
+    throw osError(error, 'look at what was written', folder)
+  }
 }
 
 function withBudget({ budget, broken }: ExtractResult, bytes: number): Partial<ExtractResult> {
