@@ -39,7 +39,7 @@ export interface BrokenPromise {
 export interface BudgetSpent {
   readonly bytes: number
   readonly used: number
-  /** What the bytes left over could at most have taken from the squared error, relative to Σ‖Δ‖_F². */
+  /** What any other split in this layout could at most take from the squared error, relative to Σ‖Δ‖_F². */
   readonly couldGain: number
 }
 

@@ -1,6 +1,7 @@
 import { notLoadedText } from '../adapter/found-by-loaders.ts'
 import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
+import { counted } from '../formats/quote.ts'
 import { partText } from '../report/matching.ts'
 import { percent } from '../report/numbers.ts'
 import { errorAt } from '../spectrum/measures.ts'
@@ -10,6 +11,7 @@ import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
 import { errorAllowed } from './layer.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { whyNothing } from './rank-zero.ts'
 import type { BrokenPromise, ExtractedLayer, ExtractResult } from './result.ts'
 import type { Chosen } from './rounds.ts'
 import { deltaVerdict } from './verdict.ts'
@@ -82,7 +84,12 @@ export function resultOf(
     output: { path: options.output, format: 'peft', bytes: 0, files: [] },
     resumed: 0,
     warnings: [
-      ...new Set([...plan.warnings, ...adapterPlan.warnings, ...sizeWarnings(layers, adapterParameters)]),
+      ...new Set([
+        ...plan.warnings,
+        ...adapterPlan.warnings,
+        ...sizeWarnings(layers, adapterParameters),
+        ...noiseWarnings(chosen),
+      ]),
     ],
     seconds: 0,
     engine: [...new Set(chosen.results.map(({ engine }) => engine))].sort().join(' + '),
@@ -105,6 +112,15 @@ function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string
           `the factors take ${percent(stored / dense)} of the matrices that they stand for: a lower rank, or the fine-tune itself, takes less`,
         ]
       : []),
+  ]
+}
+
+/** Layers of which a direction is carried though none is known to be more than rounding. */
+function noiseWarnings({ results, ranks }: Chosen): string[] {
+  const count = results.filter(({ isNotUnderstood }, i) => isNotUnderstood && ranks[i] > 0).length
+  if (count === 0) return []
+  return [
+    `in ${counted(count, 'layer')} most entries did not move, and no direction stands out of what is left of the change: the rounding of the stored dtypes hides its rank, and the leading direction is carried; --rank or --error carries more`,
   ]
 }
 
@@ -138,13 +154,11 @@ const notLoadedPromises = ({ notLoaded }: AdapterMeasures): BrokenPromise[] =>
   notLoaded.map((one) => ({ name: one.modules[0], text: notLoadedText(one) }))
 
 /** What the plan left out, with the reason it gave and the change that was measured; layers of which nothing was kept too. */
-function notCarriedOf(plan: ExtractionPlan, { ranks }: Chosen, { notCarried }: AdapterMeasures) {
+function notCarriedOf(plan: ExtractionPlan, { ranks, results }: Chosen, { notCarried }: AdapterMeasures) {
   const measured = new Map(notCarried.map((one) => [one.name, one]))
   const withChange = (name: string, reason: string) => ({ ...measured.get(name), name, reason })
-  const belowNoise = plan.layers.flatMap(({ pair }, i) =>
-    ranks[i] === 0
-      ? [withChange(pair.name, 'nothing of it stands above the rounding of the stored dtypes')]
-      : [],
+  const ofRankZero = plan.layers.flatMap(({ pair }, i) =>
+    ranks[i] === 0 ? [withChange(pair.name, whyNothing(results[i]))] : [],
   )
-  return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...belowNoise]
+  return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...ofRankZero]
 }

@@ -1,21 +1,15 @@
 import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
-import {
-  effectiveRankOf,
-  energyRanks,
-  numericalRankOf,
-  rankAbove,
-  stableRankOf,
-} from '../spectrum/measures.ts'
+import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
+import { noiseFindings, ranksAboveNoise } from './noise-findings.ts'
 import { ordered } from './order.ts'
 import type { InspectPlan } from './plan.ts'
 import {
   ENERGY_SHARES,
   type InspectResult,
   type MatrixReport,
-  type NoiseFindings,
   type NonFinite,
   TABULATED_RANKS,
 } from './result.ts'
@@ -47,7 +41,7 @@ export function summary(
   const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
     spectrum,
     bytesPerEntry: bytesPerElement(dtypeOf(subject)),
-    ...(noise && { rankAboveNoise: noise.rankAbove }),
+    ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {
     source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
@@ -103,11 +97,6 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
 
 const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
-
-const noiseFindings = (spectrum: Spectrum, noise: NonNullable<Seen['noise']>): NoiseFindings => ({
-  ...noise,
-  rankAbove: rankAbove(spectrum, noise.floor),
-})
 
 function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
   if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)
