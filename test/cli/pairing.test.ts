@@ -103,7 +103,7 @@ describe.concurrent('a model under other names', () => {
     })
     expect(found).toMatchObject({ totals: part, holds: false, broken: [] })
     expect(found.totals.wholeRelativeError).toBeGreaterThan(0.5)
-    expect(found.verdict).toContain('only 7 of 11 tensors (63 %) have their counterpart')
+    expect(found.verdict).toContain('only 7 of 11 tensors (63.6 %) have their counterpart')
     const delta = await inspected('query', '--allow-unpaired')
     expect(delta.code).toBe(1)
     expect(documentOf(delta.stdout, 'inspect-1')).toMatchObject({
