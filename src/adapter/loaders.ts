@@ -1,6 +1,14 @@
 import { counted } from '../formats/quote.ts'
+import { nameProblem } from './found-by-loaders.ts'
 import { loraScale, type PeftConfig } from './peft-config.ts'
-import { type Adapter, type AdapterModule, LOADERS, type Loader, type LoaderScale } from './types.ts'
+import {
+  type Adapter,
+  type AdapterFormat,
+  type AdapterModule,
+  LOADERS,
+  type Loader,
+  type LoaderScale,
+} from './types.ts'
 
 /** vLLM's largest --max-lora-rank (vllm/config/lora.py). */
 const VLLM_LARGEST_RANK = 512
@@ -30,11 +38,11 @@ type Rule = (judged: Judged, config: PeftConfig, module: AdapterModule) => Judge
 
 /** Where no rule stands the loader reads whatever PEFT writes. */
 const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
-  PEFT: (_, __, { scale }) => ({ scale }),
+  PEFT: (_, __, module) => judge(unfound(module, 'PEFT'), module.scale),
   // up to mid-2026 the patterns are not read, so that all modules have one scale
   vLLM: (judged, config, module) =>
     judge(
-      judged.refusals.vLLM ?? vllmModuleRefusal(config, module),
+      judged.refusals.vLLM ?? unfound(module, 'vLLM') ?? vllmModuleRefusal(config, module),
       loraScale(config.loraAlpha, config.r, config.useRslora),
     ),
   SGLang: (judged, config, module) =>
@@ -47,6 +55,12 @@ const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
     ),
   'TensorRT-LLM': (_, config, module) =>
     judge(tensorRtRefusal(config, module), loraScale(config.loraAlpha, module.rank, config.useRslora)),
+}
+
+/** Names by which a loader finds no module. */
+function unfound(module: AdapterModule, loader: Loader): string | undefined {
+  const problem = nameProblem(module)
+  return problem?.loaders.includes(loader) ? problem.reason.replace(/^would load /, 'it finds ') : undefined
 }
 
 const judge = (refusal: string | undefined, scale: number): Judgement =>
@@ -83,7 +97,7 @@ function judgedOf(adapter: Adapter): Judged {
 function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
   const { adapter, config } = judged
   return LOADERS.map((loader) => {
-    if (loader === 'ComfyUI') return { loader, ...comfyUi(config, module) }
+    if (loader === 'ComfyUI') return { loader, ...comfyUi(adapter.format, config, module) }
     if (adapter.format !== 'peft') return { loader, refusal: OTHER_FORMAT }
     if (config === undefined) return { loader, refusal: 'it needs adapter_config.json' }
     return { loader, ...PEFT_RULES[loader](judged, config, module) }
@@ -91,11 +105,29 @@ function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
 }
 
 const OTHER_FORMAT = 'it reads PEFT adapters'
+const NO_NAMES = 'it finds no names such as'
 const OTHER_TASK = 'it reads adapters of diffusion models'
 
+/** The layers of language models, which ComfyUI knows as parts of text encoders alone. */
+const LANGUAGE_MODEL =
+  /^(?:model\.(?:language_model\.)?layers|language_model\.model\.layers|transformer\.h|gpt_neox\.layers)\.\d/
+
+/**
+ * The names that ComfyUI looks for (comfy/lora.py, model_lora_keys_unet, mid-2026): its own and kohya's of any model; diffusers'
+ * `transformer.` but neither `unet.` nor the text encoders'; PEFT's of SD3 and PixArt, whose blocks are called so.
+ */
+const COMFYUI_NAMES: Readonly<Record<AdapterFormat, RegExp>> = {
+  kohya: /^/,
+  comfyui: /^/,
+  diffusers: /^transformer\./,
+  peft: /^(?:base_model\.model\.)?(?:transformer_blocks|joint_blocks)\./,
+}
+
 /** comfy/weight_adapter/lora.py: adapter_config.json is not read, and no .alpha means 1. */
-function comfyUi(config: PeftConfig | undefined, module: AdapterModule): Judgement {
-  if (config?.taskType !== undefined) return { refusal: OTHER_TASK }
+function comfyUi(format: AdapterFormat, config: PeftConfig | undefined, module: AdapterModule): Judgement {
+  if (config?.taskType !== undefined || LANGUAGE_MODEL.test(module.module)) return { refusal: OTHER_TASK }
+  const known = COMFYUI_NAMES[format]
+  if (!known.test(module.prefix + module.module)) return { refusal: `${NO_NAMES} ${module.A.name}` }
   if (module.layout === 'embedding') return { refusal: 'it knows no lora_embedding_A' }
   if (module.layout === 'experts') return { refusal: 'it knows no stacked experts' }
   if (module.magnitude?.name.includes('lora_magnitude_vector')) {
@@ -241,6 +273,7 @@ function refusalWarnings(adapter: Adapter): string[] {
     for (const { loader, refusal } of scalesIn(judged, module)) {
       // what was made for one loader is not to blame for not being another's
       if (refusal === undefined || refusal === OTHER_FORMAT || refusal === OTHER_TASK) continue
+      if (loader === 'ComfyUI' && adapter.format === 'peft' && refusal.startsWith(NO_NAMES)) continue
       if (!first.has(loader)) first.set(loader, refusal)
     }
   }

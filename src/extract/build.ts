@@ -4,6 +4,8 @@ import { modelCard } from '../adapter/write/card.ts'
 import type { PeftModule } from '../adapter/write/types.ts'
 import { addTo } from '../checkpoint/group.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
+import { LoraSvdError } from '../errors.ts'
+import { osError } from '../formats/os-error.ts'
 import type { Watch } from '../report/watched-jobs.ts'
 import type { Factors } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
@@ -38,7 +40,10 @@ export async function buildAdapter(
 
   const written = await openCheckpoint(staging)
   const adapter = await adapterOf(written)
-  if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
+  if (adapter === undefined) {
+    const message = `${staging}: was changed while it was written; run the same command again`
+    throw new LoraSvdError('system', message, { file: staging })
+  }
   // what can't be paired was refused by the plan, or allowed
   const pairing = { include: options.include, exclude: options.exclude, allowUnpaired: true, keepsAll: true }
   const known = await knownMeasures(adapter, plan, chosen)
@@ -85,8 +90,14 @@ async function factorsOf(
 const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
 
 async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[]> {
-  const names = (await readdir(folder)).sort()
-  return Promise.all(names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })))
+  try {
+    const names = (await readdir(folder)).sort()
+    return await Promise.all(
+      names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })),
+    )
+  } catch (error) {
+    throw osError(error, 'look at what was written', folder)
+  }
 }
 
 function withBudget({ budget, broken, totals }: ExtractResult, bytes: number): Partial<ExtractResult> {

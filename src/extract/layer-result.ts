@@ -1,4 +1,4 @@
-import type { Float64Matrix } from '../matrix/matrix.ts'
+import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import type { MatrixRule } from '../rank/asked.ts'
 import type { RankLimits } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -41,3 +41,9 @@ export interface LayerResult {
   readonly engine: string
   readonly seconds: number
 }
+
+export const withoutVectors = (result: LayerResult): LayerResult => ({
+  ...result,
+  U: zeros(result.U.rows, 0),
+  V: zeros(result.V.rows, 0),
+})

@@ -6,6 +6,9 @@ import type { RankLimits } from '../rank/rules.ts'
 /** `portable`: one rank for all, so that every loader scales alike; `pattern`: each module's own. */
 export type AdapterLayout = 'portable' | 'pattern'
 
+/** Whose names the adapter has. */
+export type AdapterFormat = 'peft'
+
 /** What `extract` is asked to do, all of it known before a byte is read. */
 export interface ExtractOptions {
   readonly base: string
@@ -19,6 +22,8 @@ export interface ExtractOptions {
   /** All matrices get the largest rank that the rule chose. */
   readonly uniform: boolean
   readonly layout: AdapterLayout
+  /** Asked for by name; undefined: whatever suits the model. */
+  readonly format?: AdapterFormat | undefined
   /** Of the factors; undefined: that of each tuned matrix where factors can have it. */
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   /** √S on both factors; otherwise B = U·S, as the notebook has it. */
@@ -48,6 +53,7 @@ export interface ExtractFlags extends RuleFlags, LimitFlags {
   readonly exclude: readonly string[]
   readonly uniform: boolean
   readonly layout: AdapterLayout
+  readonly format?: AdapterFormat
   readonly dtype?: Exclude<FloatDtype, 'f64'>
   readonly distributeScale: boolean
   readonly saveFull: readonly string[]
@@ -84,6 +90,7 @@ export function extractOptions(base: string, tuned: string, flags: ExtractFlags)
     limits: askedLimits(flags),
     uniform: flags.uniform,
     layout: flags.layout,
+    format: flags.format,
     dtype,
     distributeScale: flags.distributeScale,
     saveFull: flags.saveFull,

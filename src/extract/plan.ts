@@ -14,6 +14,7 @@ import { quoted } from '../formats/quote.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { didYouMean } from '../formats/suggest.ts'
 import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../verify/non-finite.ts'
+import { familyOf } from './card.ts'
 import type { ExtractOptions } from './options.ts'
 
 /** One matrix whose change is to be factored. */
@@ -82,6 +83,7 @@ export async function planExtraction(
   tunedAsStored: Checkpoint,
   options: ExtractOptions,
 ): Promise<ExtractionPlan> {
+  refuseDiffusion(base, tunedAsStored, options)
   const pairing = await pairModels(base, tunedAsStored, { ...options, keepsAll: true })
   const { isWanted, lost } = pairing
   const tuned = { ...tunedAsStored, tensors: pairing.tuned.tensors }
@@ -152,6 +154,16 @@ export async function planExtraction(
     dtype: options.dtype ?? commonDtype(layers),
     warnings: [...base.warnings, ...tuned.warnings, ...pairing.warnings],
   }
+}
+
+/** Tools for diffusion models read none of PEFT's folders, so that one is made only where it is asked for by name. */
+function refuseDiffusion(base: Checkpoint, tuned: Checkpoint, { format }: ExtractOptions): void {
+  const family = format === undefined ? familyOf({ base, tuned }) : undefined
+  if (family === undefined) return
+  throw badInput(
+    `${base.path}: is a diffusion model (${family}): ComfyUI, diffusers and kohya's tools would find nothing in a PEFT adapter, and no other is written yet; --format peft writes one all the same, for PeftModel on the denoiser itself`,
+    { file: base.path },
+  )
 }
 
 const byName = <T extends { readonly name: string }>(all: readonly T[]): T[] =>

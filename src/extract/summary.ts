@@ -1,3 +1,4 @@
+import { notLoadedText } from '../adapter/found-by-loaders.ts'
 import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
 import { counted } from '../formats/quote.ts'
@@ -54,7 +55,7 @@ export function resultOf(
     (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
     0,
   )
-  const broken = brokenPromises(layers, options)
+  const broken = [...brokenPromises(layers, options), ...notLoadedPromises(measures)]
   const part = partText(plan)
   return {
     source: { base: options.base, tuned: options.tuned },
@@ -147,6 +148,10 @@ function brokenPromises(layers: readonly ExtractedLayer[], { rule }: ExtractOpti
       text: `an error of ${relativeError.toPrecision(4)} where ${allowed.toPrecision(4)} was asked for`,
     }))
 }
+
+/** An adapter that loaders would take for nothing keeps none. */
+const notLoadedPromises = ({ notLoaded }: AdapterMeasures): BrokenPromise[] =>
+  notLoaded.map((one) => ({ name: one.modules[0], text: notLoadedText(one) }))
 
 /** What the plan left out, with the reason it gave and the change that was measured; layers of which nothing was kept too. */
 function notCarriedOf(plan: ExtractionPlan, { ranks, results }: Chosen, { notCarried }: AdapterMeasures) {

@@ -1,6 +1,8 @@
+import { type NotLoaded, notLoaded } from '../adapter/found-by-loaders.ts'
 import { matchToBase } from '../adapter/match.ts'
 import { readFloats } from '../adapter/read-stored.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from '../adapter/types.ts'
+import { modelTraits } from '../adapter/write/model-traits.ts'
 import { type PairingOptions, pairModels } from '../checkpoint/models.ts'
 import { numbersOf } from '../checkpoint/numbers.ts'
 import { pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
@@ -26,6 +28,7 @@ export interface Comparison {
   /** Vectors and the like that changed and that nothing carries. */
   readonly others: readonly Other[]
   readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
   /** How many tensors have their counterpart, or are stored whole; and how many not. */
   readonly matched: number
   readonly unmatched: number
@@ -103,6 +106,11 @@ export async function compare(
     replaced,
     others,
     unchanged,
+    notLoaded: notLoaded(
+      adapter,
+      match.matched,
+      modelTraits(base.config ?? tunedAsStored.config, base.tensors),
+    ),
     matched: pairing.matched + carried,
     unmatched: pairing.lost.size - carried,
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],

@@ -10,6 +10,7 @@ export function verifyDocument(result: VerifyResult) {
     replaced: replaced.map(wholeTensorFields),
     notCarried: notCarried.map(notCarriedFields),
     unchanged,
+    notLoaded: result.notLoaded,
     ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError) } }),
     totals: { ...totalErrorFields(totals), matched: totals.matched, unmatched: totals.unmatched },
     ...(maxError !== undefined && { maxError }),

@@ -1,3 +1,5 @@
+import type { NotLoaded } from '../adapter/found-by-loaders.ts'
+
 /** How much of a layer's delta an adapter reproduces. */
 export interface VerifiedLayer {
   /** The tensor's name in the tuned checkpoint. */
@@ -40,6 +42,8 @@ export interface VerifyResult {
   readonly replaced: readonly VerifiedTensor[]
   readonly notCarried: readonly NotCarried[]
   readonly unchanged: readonly string[]
+  /** Modules that a loader of such adapters would take for nothing. */
+  readonly notLoaded: readonly NotLoaded[]
   readonly worst?: { readonly name: string; readonly relativeError: number }
   readonly totals: {
     /** Over what the adapter carries. */

@@ -1,4 +1,5 @@
 import { adapterOf } from '../adapter/adapter.ts'
+import type { NotLoaded } from '../adapter/found-by-loaders.ts'
 import type { Adapter } from '../adapter/types.ts'
 import type { PairingOptions } from '../checkpoint/models.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
@@ -62,6 +63,7 @@ export interface AdapterMeasures {
   readonly replaced: readonly VerifiedTensor[]
   readonly notCarried: readonly NotCarried[]
   readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
   readonly matched: number
   readonly unmatched: number
   readonly warnings: readonly string[]
@@ -104,7 +106,7 @@ const MEASURING = {
 } as const
 
 async function withTheRest(
-  { replaced, others, unchanged, matched, unmatched, warnings }: Comparison,
+  { replaced, others, unchanged, notLoaded, matched, unmatched, warnings }: Comparison,
   outcomes: readonly (VerifiedLayer | NotCarried)[],
   paths: MeasureJob['paths'],
 ): Promise<AdapterMeasures> {
@@ -118,6 +120,7 @@ async function withTheRest(
     replaced: wholes,
     notCarried,
     unchanged,
+    notLoaded,
     matched,
     unmatched,
     warnings,
@@ -142,9 +145,11 @@ function resultOf(
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },
     ...(maxError !== undefined && { maxError }),
-    // an adapter that carries nothing keeps no promise, nor does a comparison of a part of the models
+    // no promise is kept by an adapter that carries nothing, or that its own loader takes for nothing, nor by a part of the models
     holds:
-      unmatched === 0 && (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)),
+      unmatched === 0 &&
+      measures.notLoaded.length === 0 &&
+      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)),
     seconds,
   }
 }

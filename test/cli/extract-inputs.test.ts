@@ -1,5 +1,4 @@
 import {
-  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -11,6 +10,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { obeyingPermissions } from '../obeying-permissions.ts'
 import { type ErrorRow, testErrors } from './errors.ts'
 import { extracted, type NewModel, type NewTensor, tunedBy, weight, writeModel } from './extract-support.ts'
 import { runCli, temporaryFolder } from './run.ts'
@@ -269,12 +269,10 @@ describe.concurrent('inputs that are understood', () => {
   })
 
   test('no permission in the parent folder: 3, before anything is read', async () => {
-    chmodSync(folder, 0o755)
     mkdirSync(at('read-only'), { mode: 0o555 })
-    const nobody = 'if(process.getuid()===0){process.setgid(65534);process.setuid(65534)}'
     const { code, stderr } = await runCli(
       ['extract', at('base'), at('tuned'), '-o', at('read-only/new'), '--rank=2'],
-      { env: { NODE_OPTIONS: `--import=data:text/javascript,${nobody}` } },
+      { through: obeyingPermissions },
     )
     expect(stderr).toMatch(/^lora-svd: .*new: can't write in the folder .*: permission denied \(EACCES\)\n$/)
     expect(code).toBe(3)

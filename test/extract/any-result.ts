@@ -155,6 +155,11 @@ export const anyVerifyResult: fc.Arbitrary<VerifyResult> = fc
       replaced: saved,
       notCarried,
       unchanged,
+      notLoaded: warnings.map((reason) => ({
+        loaders: ['PEFT', 'vLLM'] as const,
+        reason,
+        modules: unchanged.length > 0 ? unchanged : ['fc'],
+      })),
       ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
       totals: {
         relativeError: totals.relativeError,

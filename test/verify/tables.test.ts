@@ -84,6 +84,21 @@ describe('what it comes to', () => {
       { notCarried: [{ name: 'norm.weight', reason: 'a vector', relativeChange: 0.02 }] },
       'Not carried: 1 tensor, a vector: norm.weight (changed by 0.0200).',
     ],
+    [
+      'loaders that take it for nothing',
+      {
+        holds: false,
+        maxError: 0.3,
+        notLoaded: [
+          {
+            loaders: ['PEFT', 'vLLM'],
+            reason: 'would load nothing of it: its names',
+            modules: ['a.q', 'b.q'],
+          },
+        ],
+      },
+      'PEFT and vLLM would load nothing of it: its names: 2 modules (a.q, b.q). Does not hold: what is measured here is not what a model gets.',
+    ],
     ['warnings', { warnings: ['alpha is a guess'] }, 'Warning: alpha is a guess'],
     ['equal', { unchanged: ['lm_head.weight'] }, 'Equal in both: 1 tensor (lm_head.weight).'],
   ]

@@ -1,3 +1,4 @@
+import { plainName } from '../../checkpoint/plain-name.ts'
 import { counted, shapeText } from '../../formats/quote.ts'
 import { takingOf } from '../peft-modules.ts'
 import type { ModelTraits } from './model-traits.ts'
@@ -51,9 +52,12 @@ export function peftModule(
 /** Heads stand beside the body, whose prefix they don't have. */
 const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
 
-/** The path in the model of what the checkpoint calls `stored`. */
-export const pathOf = (stored: string, { prefix }: ModelTraits) =>
-  HEADS.test(stored) || stored.startsWith(prefix) ? stored : `${prefix}${stored}`
+/** The path in the model of what the checkpoint calls `stored`: a model is loaded without what wrapped it. */
+export function pathOf(stored: string, { prefix }: ModelTraits): string {
+  // plainName leaves a last part alone, which is a parameter's
+  const plain = plainName(`${stored}.`).slice(0, -1)
+  return HEADS.test(plain) || plain.startsWith(prefix) ? plain : `${prefix}${plain}`
+}
 
 function expertsModule(
   tensor: string,
