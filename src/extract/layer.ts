@@ -3,6 +3,7 @@ import { differenceBytes, type StoredDifference, withDifference } from '../delta
 import type { Engine } from '../engine/engine.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
+import { allowedTail } from '../rank/allowed-tail.ts'
 import type { MatrixRule } from '../rank/asked.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
@@ -160,10 +161,7 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
 }
 
 /** The relative error that a rule allows. */
-export function errorAllowed(rule: LayerAsk['rule']): number {
-  if (rule.kind === 'error') return rule.error
-  return rule.kind === 'energy' ? Math.sqrt(1 - rule.energy) : Number.POSITIVE_INFINITY
-}
+export const errorAllowed = (rule: LayerAsk['rule']): number => Math.sqrt(allowedTail(rule))
 
 function tripletsOf(delta: Matrix, { found, measured }: Decomposed) {
   const { U, V, certificate } = found

@@ -7,6 +7,7 @@ import { assertFinite } from '../formats/finite.ts'
 import { type NamedMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
 import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
+import { allowedTail } from '../rank/allowed-tail.ts'
 import type { RankRule } from '../rank/rules.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
@@ -103,14 +104,4 @@ function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): v
   }
 }
 
-function holds(rule: RankRule, relativeError: number): boolean {
-  switch (rule.kind) {
-    case 'rank':
-    case 'noise-floor':
-      return true
-    case 'energy':
-      return 1 - relativeError ** 2 >= rule.energy
-    case 'error':
-      return relativeError <= rule.error
-  }
-}
+const holds = (rule: RankRule, relativeError: number): boolean => relativeError ** 2 <= allowedTail(rule)
