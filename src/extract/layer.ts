@@ -1,8 +1,10 @@
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
 import type { Engine } from '../engine/engine.ts'
+import { assertInRange } from '../formats/finite.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
+import { isSquarable, relativeResidual } from '../matrix/residual.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -73,6 +75,10 @@ async function factor(
   const { pair, ask } = job
   refuseNonFinite(job.tunedPath, pair.name, nonFinite.tuned)
   refuseNonFinite(job.basePath, pair.name, nonFinite.base)
+  assertInRange([[frobenius.base, frobenius.tuned, frobenius.delta]], {
+    file: job.tunedPath,
+    tensor: pair.name,
+  })
   const engine = await context.engine(flopsOf(job))
   // integers aren't rounded, so that nothing of their change is noise
   const floor = ask.rule.kind === 'noise-floor' ? (noise?.floor ?? 0) : undefined
@@ -112,6 +118,7 @@ function decompose(
       certify,
       frobenius,
     })
+    assertInRange([found.S, [found.frobenius]], { file: job.tunedPath, tensor: pair.name })
     return { found, ...(job.isSettled && { measured: measure(delta, found, job, engine) }) }
   }
   const first = truncate(rule)
@@ -136,6 +143,10 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
   const { rule, limits } = ask
   const rank = ownRank(spectrumOf(delta, found), rule, limits)
   const { B, A } = factorsAsStored(found, rank, form)
+  if (!isSquarable(found.frobenius)) {
+    const residual = relativeResidual(delta, B, A) * found.frobenius
+    return { rank, residual, digest: digestOf({ B, A }) }
+  }
   const resident = engine.resident(delta)
   try {
     return { rank, residual: Math.sqrt(resident.residualSquared(B, A)), digest: digestOf({ B, A }) }
