@@ -48,7 +48,7 @@ export async function readMatrixFromAny(
     const { name, byteLength } = source
     const start = await source.read(0, Math.min(SNIFFED_BYTES, byteLength))
     if (sniff(start, byteLength, name).format !== 'safetensors') {
-      return { ...(await readMatrixFrom(source, tensor)), files }
+      return { ...(await readMatrixFrom(source, { tensor, header: options.header })), files }
     }
     const { tensors } = await openedFile(source, true)
     const named = { path: name, tensors: new Map(tensors.map((t) => [t.name, t])) }

@@ -38,17 +38,19 @@ export async function factor(
   const outputs = { '--out': plan.output }
   await assertNotRead(outputs, [{ path: plan.input }])
   await assertWritable(plan.output, { force: plan.force, onlyFile: true })
-  const source = await readMatrixFromAny(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
+  const source = await readMatrixFromAny(plan.input, {
+    tensor: plan.tensor,
+    header: plan.header,
+    stdin: terminal.stdin,
+  })
+  const notice = noticesTo(terminal, output.quiet)
+  for (const warning of source.warnings ?? []) notice(warning)
   // of a folder or an index only now is known what is read
   await assertNotRead(outputs, source.files)
   assertFactorable(plan, source)
 
   const W = source.matrix
-  const engine = await openEngine(
-    request,
-    decompositionFlops(W.rows, W.columns),
-    noticesTo(terminal, output.quiet),
-  )
+  const engine = await openEngine(request, decompositionFlops(W.rows, W.columns), notice)
   const status = `factoring ${shape(W.rows, W.columns)}`
   const truncation = await withStatus(terminal, output.quiet, status, () =>
     truncate(W, source.name, plan, engine),
