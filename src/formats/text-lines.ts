@@ -58,7 +58,7 @@ export function* bracketedLines(text: string): Generator<Line, undefined> {
     at = row.lastIndex
   }
   const rest = text.slice(at)
-  if (CLOSING.test(rest)) return
+  if (CLOSING.test(rest.replace(/\s+/g, ''))) return
   if (!rest.includes(']'))
     throw problem(text.trimEnd().length, 'ends without the bracket that closes the matrix')
   throw problem(
@@ -67,5 +67,5 @@ export function* bracketedLines(text: string): Generator<Line, undefined> {
   )
 }
 
-/** The end of a matrix in brackets; NumPy may add the type. */
-const CLOSING = /^[\s,]*\]\s*(?:,\s*dtype\s*=\s*[\w.']+\s*)?\)?\s*;?\s*$/
+/** The end of a matrix in brackets, without its blanks; NumPy may add the type. */
+const CLOSING = /^,*\](?:,dtype=[\w.']+)?\)?;?$/

@@ -180,6 +180,16 @@ describe('text of numbers', () => {
     ]) {
       await errorOf(() => read(`1,2\n3,${cell}\n`))
     }
+    const blanks = '\n'.repeat(1_000_000)
+    for (const text of [
+      `[1]${blanks}x`,
+      `[1${blanks}x`,
+      `${'['.repeat(1_000_000)}`,
+      `a${blanks}=${blanks}(`,
+    ]) {
+      await errorOf(() => read(`${text}\n1,2\n3\n`))
+    }
+    expect(read(`[${'[1, 2],\n'.repeat(100_000)}]`).rows).toBe(100_000)
   })
 
   test('any matrix reads back the same, bit for bit', () => {
