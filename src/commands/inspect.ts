@@ -40,6 +40,7 @@ export function addInspect(program: Command, run: Run): void {
     .addOption(
       new Option('--leading <n>', 'at least so many of large matrices (default: 64)').argParser(integer(1)),
     )
+    .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(common.seed())
     .addOption(

@@ -97,6 +97,11 @@ export const common = {
     new Option('--threads <n>', 'threads that compute (default: those of this machine)')
       .argParser(integer(1, MAX_THREADS))
       .env('LORA_SVD_THREADS'),
+  allowUnpaired: () =>
+    new Option(
+      '--allow-unpaired',
+      'go on where the two look like one model under two sets of names; the exit code is then 1',
+    ).default(false),
   certify: () =>
     new Option(
       '--certify <how>',

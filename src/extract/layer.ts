@@ -5,12 +5,14 @@ import { assertInRange } from '../formats/finite.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
 import { isSquarable, relativeResidual } from '../matrix/residual.ts'
+import type { MatrixRule } from '../rank/asked.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
 import type { TruncatedSvd, TruncationOptions } from '../truncation/types.ts'
 import { refuseNonFinite } from '../verify/non-finite.ts'
+import { aboveNoise } from './above-noise.ts'
 import type { LayerAsk, LayerResult, MeasuredLayer } from './layer-result.ts'
 import { ownRank } from './ranks.ts'
 import { digestOf, type FactorForm, factorsAsStored } from './stored-factors.ts'
@@ -80,16 +82,25 @@ async function factor(
     tensor: pair.name,
   })
   const engine = await context.engine(flopsOf(job))
+  const common = { name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name }
+  const { rule, limits } = ask
+  if (rule.kind !== 'noise-floor') {
+    if (frobenius.delta === 0) return { ...common, ...nothing(delta) }
+    return {
+      ...common,
+      ...tripletsOf(delta, decompose(delta, frobenius.delta, { rule, limits }, job, engine)),
+    }
+  }
   // integers aren't rounded, so that nothing of their change is noise
-  const floor = ask.rule.kind === 'noise-floor' ? (noise?.floor ?? 0) : undefined
-  const found = frobenius.delta === 0 ? undefined : decompose(delta, frobenius.delta, job, floor, engine)
+  if (frobenius.delta === 0) return { ...common, ...nothing(delta), noiseFloor: noise?.floor ?? 0 }
+  const truncate = (rule: RankRule, limits: RankLimits) =>
+    truncation(delta, frobenius.delta, rule, limits, job, engine)
+  const { found, floor, isNotUnderstood } = aboveNoise(truncate, noise, delta, frobenius.delta, limits)
   return {
-    name: pair.name,
-    asked: ask,
-    ...(found === undefined ? nothing(delta) : tripletsOf(delta, found)),
-    baseFrobenius: frobenius.base,
-    ...(floor !== undefined && { noiseFloor: floor }),
-    engine: engine.name,
+    ...common,
+    ...tripletsOf(delta, withMeasure(delta, found, job, engine)),
+    noiseFloor: floor,
+    ...(isNotUnderstood && { isNotUnderstood }),
   }
 }
 
@@ -99,28 +110,33 @@ interface Decomposed {
   readonly measured?: MeasuredLayer
 }
 
+function truncation(
+  delta: Matrix,
+  frobenius: number,
+  rule: RankRule,
+  limits: RankLimits,
+  { certify, seed, pair, tunedPath }: LayerJob,
+  engine: Engine,
+): TruncatedSvd {
+  const found = truncatedSvd(delta, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
+  assertInRange([found.S, [found.frobenius]], { file: tunedPath, tensor: pair.name })
+  return found
+}
+
+const withMeasure = (delta: Matrix, found: TruncatedSvd, job: LayerJob, engine: Engine): Decomposed => ({
+  found,
+  ...(job.isSettled && { measured: measure(delta, found, job, engine) }),
+})
+
 function decompose(
   delta: Matrix,
   frobenius: number,
+  { rule, limits }: { readonly rule: MatrixRule; readonly limits: RankLimits },
   job: LayerJob,
-  floor: number | undefined,
   engine: Engine,
 ): Decomposed {
-  const { ask, certify, seed, pair } = job
-  const { rule, limits } =
-    floor === undefined ? (ask as { rule: RankRule; limits: RankLimits }) : aboveFloor(ask, floor)
-  const truncate = (rule: RankRule, ranks = limits): Decomposed => {
-    const found = truncatedSvd(delta, rule, {
-      engine,
-      limits: ranks,
-      name: pair.name,
-      seed,
-      certify,
-      frobenius,
-    })
-    assertInRange([found.S, [found.frobenius]], { file: job.tunedPath, tensor: pair.name })
-    return { found, ...(job.isSettled && { measured: measure(delta, found, job, engine) }) }
-  }
+  const truncate = (rule: RankRule, ranks = limits): Decomposed =>
+    withMeasure(delta, truncation(delta, frobenius, rule, ranks, job, engine), job, engine)
   const first = truncate(rule)
   const allowed = errorAllowed(rule)
   const holds = ({ found, measured }: Decomposed) =>
@@ -154,12 +170,6 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
     resident.release()
   }
 }
-
-/** Nothing need stand above the floor. */
-const aboveFloor = ({ limits }: LayerAsk, floor: number) => ({
-  rule: { kind: 'noise-floor' as const, floor },
-  limits: { minRank: 0, ...limits },
-})
 
 /** The relative error that a rule allows. */
 export function errorAllowed(rule: LayerAsk['rule']): number {

@@ -10,6 +10,7 @@ import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { inspectDocument } from './document.ts'
+import { nonFiniteOthers } from './others.ts'
 import { writeOutputs, writtenText } from './outputs.ts'
 import type { InspectPlan } from './plan.ts'
 import { plottedMatrix } from './plot/choose.ts'
@@ -36,9 +37,10 @@ export async function inspect(
   const findings = await whileInterruptible((signal) =>
     lookAtAll(plan, opened, { request, memory: plan.memory, quiet: output.quiet, terminal, signal }),
   )
+  const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
-  const result = summary(plan, opened, findings, seconds)
+  const result = summary(plan, opened, findings, seconds, nonFinite)
 
   await writeOutputs(plan, result)
   if (output.json) await writeJson(terminal, inspectDocument(result))
@@ -47,7 +49,8 @@ export async function inspect(
     if (shown !== undefined) await terminal.out(`\n${plotOf(shown, result, terminal)}`)
     await terminal.out(writtenText(plan, terminal))
   }
-  return result.nonFinite.length > 0 ? ExitCode.checkFailed : ExitCode.ok
+  const isWhole = result.nonFinite.length === 0 && !result.totals.unmatched
+  return isWhole ? ExitCode.ok : ExitCode.checkFailed
 }
 
 /** The plot of a matrix, or why there is none. */

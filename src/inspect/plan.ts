@@ -40,6 +40,8 @@ export interface InspectPlan {
   readonly outputs: { readonly html?: string; readonly svg?: string; readonly csv?: string }
   readonly force: boolean
   readonly seed: bigint
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired: boolean
   /** Bytes that the matrices in work may take, all together; undefined: a share of the machine's. */
   readonly memory: number | undefined
 }
@@ -61,6 +63,7 @@ export interface InspectFlags {
   readonly csv?: string
   readonly force: boolean
   readonly seed: bigint
+  readonly allowUnpaired: boolean
   readonly memory?: number
 }
 
@@ -107,6 +110,7 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
     outputs: Object.fromEntries(named),
     force: flags.force,
     seed: flags.seed,
+    allowUnpaired: flags.allowUnpaired,
     memory: flags.memory,
   }
 }

@@ -2,21 +2,16 @@ import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
 import { frobeniusNorm, ratioOfNorms } from '../matrix/arithmetic.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
-import {
-  effectiveRankOf,
-  energyRanks,
-  numericalRankOf,
-  rankAbove,
-  stableRankOf,
-} from '../spectrum/measures.ts'
+import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
+import { noiseFindings, ranksAboveNoise } from './noise-findings.ts'
 import { ordered } from './order.ts'
 import type { InspectPlan } from './plan.ts'
 import {
   ENERGY_SHARES,
   type InspectResult,
   type MatrixReport,
-  type NoiseFindings,
+  type NonFinite,
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
@@ -34,6 +29,7 @@ export function summary(
   opened: Subjects,
   findings: readonly Finding[],
   seconds: number,
+  nonFinite: readonly NonFinite[] = [],
 ): Summary {
   const seen = opened.subjects.flatMap((subject, i) => {
     const finding = findings[i]
@@ -46,7 +42,7 @@ export function summary(
   const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
     spectrum,
     bytesPerEntry: bytesPerElement(dtypeOf(subject)),
-    ...(noise && { rankAboveNoise: noise.rankAbove }),
+    ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {
     source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
@@ -54,9 +50,12 @@ export function summary(
     matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
     all: inOrder,
     unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
-    nonFinite: findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+    nonFinite: [
+      ...findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+      ...nonFinite,
+    ],
     skipped: opened.skipped,
-    totals: totalsOf(all),
+    totals: { ...totalsOf(all), ...opened.matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),
     warnings: opened.warnings,
@@ -99,11 +98,6 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
 
 const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
-
-const noiseFindings = (spectrum: Spectrum, noise: NonNullable<Seen['noise']>): NoiseFindings => ({
-  ...noise,
-  rankAbove: rankAbove(spectrum, noise.floor),
-})
 
 function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
   if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)

@@ -36,7 +36,7 @@ export type Finding =
       readonly spectrum: Spectrum
       readonly engine: string
       readonly baseFrobenius?: number
-      readonly noise?: { readonly floor: number; readonly changedShare: number; readonly isSubUlp: boolean }
+      readonly noise?: Omit<NoiseFloor, 'edge'>
     }
 
 /** Reads one matrix, or what makes it, and computes its spectrum. */
@@ -130,7 +130,7 @@ async function inspectDelta(
 const isWide = ({ base, tuned }: MatrixPair) =>
   [base, tuned].some(({ dtype }) => !isRounded(dtype) || dtype === 'f64')
 
-const figuresOf = ({ floor, changedShare, isSubUlp }: NoiseFloor) => ({ floor, changedShare, isSubUlp })
+const figuresOf = ({ edge, ...noise }: NoiseFloor) => noise
 
 async function inspectProduct(
   { name, module, expert, base }: Extract<Subject, { kind: 'adapter' }>,

@@ -151,6 +151,18 @@ describe('degenerate matrices', () => {
     }
   })
 
+  test('equal entries, whose rounding is aligned with the only direction there is, for any seed', () => {
+    const A = matrix(100, 70, new Float64Array(7000).fill(1))
+    const full = wasmEngine.svd(A, 'thin')
+    for (let seed = 0; seed < 10; seed++) {
+      for (const rank of [1, 2, 8]) {
+        const result = truncatedSvd(A, { kind: 'rank', rank }, { engine: wasmEngine, seed, ...iterate })
+        expectSound(A, result, full)
+        expect(result.S[0]).toBeCloseTo(Math.sqrt(7000), 11)
+      }
+    }
+  })
+
   test('a zero matrix has no relative error and the least rank for any rule', () => {
     const result = truncatedSvd(zeros(100, 90), { kind: 'energy', energy: 0.9 }, { engine: wasmEngine })
     expect(result).toMatchObject({ rank: 1, frobenius: 0, optimalError: { atLeast: 0, atMost: 0 } })
@@ -325,6 +337,28 @@ describe('certificates', () => {
     expect(result.optimalError.atLeast).toBe(0)
     expect(result.optimalError.atMost).toBeLessThan(1.01 * optimum(full, 10))
     expect(result.certificate).toMatchObject({ kind: 'none', closed: false })
+  })
+})
+
+describe('rounding in float32 keeps no interval open that float64 closes', () => {
+  const [m, n] = [450, 300]
+  test.each([
+    ['i^-2', 24, (i: number) => (i + 1) ** -2],
+    ['geometric above a floor', 40, (i: number) => Math.max(0.6 ** i, 1e-3)],
+    ['ten equal values far above the rest', 24, (i: number) => (i < 10 ? 1 : 3e-3 * (i - 9) ** -0.3)],
+  ] as const)('%s, rank %i', (_, rank, value) => {
+    const wide = withSpectrum(
+      m,
+      n,
+      Array.from({ length: n }, (_, i) => value(i)),
+      3,
+    )
+    const options = { engine: wasmEngine, ...iterate, largestShare: 0.9 }
+    expect(truncatedSvd(wide, { kind: 'rank', rank }, options).certificate.closed).toBe(true)
+    const A = toFloat32(wide)
+    const result = truncatedSvd(A, { kind: 'rank', rank }, options)
+    expect(result).toMatchObject({ method: 'krylov', certificate: { closed: true } })
+    expectSound(toFloat64(A), result, wasmEngine.svd(A, 'thin'))
   })
 })
 
