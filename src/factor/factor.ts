@@ -43,11 +43,11 @@ export async function factor(
     header: plan.header,
     stdin: terminal.stdin,
   })
-  const notice = noticesTo(terminal, output.quiet)
-  for (const warning of source.warnings ?? []) notice(warning)
   // of a folder or an index only now is known what is read
   await assertNotRead(outputs, source.files)
   assertFactorable(plan, source)
+  const notice = noticesTo(terminal, output.quiet)
+  for (const warning of source.warnings ?? []) notice(warning)
 
   const W = source.matrix
   const engine = await openEngine(request, decompositionFlops(W.rows, W.columns), notice)

@@ -3,7 +3,7 @@ import { badInput, type LoraSvdError } from '../errors.ts'
 import type { Float64Matrix } from '../matrix/matrix.ts'
 import { type Delimiter, detectDelimiter, splitCells } from './delimiter.ts'
 import { isMatrixMarket, readMatrixMarket } from './matrix-market.ts'
-import { counted } from './quote.ts'
+import { counted, quoted } from './quote.ts'
 import { cellProblem, Decimals, isNeutral, isNumberLike } from './text-cell.ts'
 import { bracketedLines, isBracketed, type Line, rowLines } from './text-lines.ts'
 
@@ -30,6 +30,8 @@ interface Layout {
   readonly width: number
   /** Cells before the numbers: the name of the row. */
   readonly skip: 0 | 1
+  /** Nobody said whether the first row is names. */
+  readonly isOpen: boolean
 }
 
 /**
@@ -57,7 +59,7 @@ export function readTextMatrix(bytes: Uint8Array, file: string, header?: HeaderC
   const isData = layout.header === undefined
   const rows = [...(isData ? [first] : []), ...(second === undefined ? [] : [second])]
   const matrix = readRows(rows, lines, layout, first, file)
-  const isDoubtful = choice === undefined && isData && mayBeNames(first, second, layout, file)
+  const isDoubtful = layout.isOpen && isData && mayBeNames(first, second, layout, file)
   return { matrix, warnings: isDoubtful ? [headerWarning(first, layout, file)] : [] }
 }
 
@@ -83,7 +85,7 @@ function delimiterOf(separator: string | undefined, first: Line, file: string): 
   if (separator === undefined) return detectDelimiter(withoutComment(first.text))
   const delimiter = DELIMITERS.get(separator)
   if (delimiter !== undefined) return delimiter
-  throw badInput(`${file}: line 1 says ${JSON.stringify(`sep=${separator}`)}; , ; and tabs are read`, {
+  throw badInput(`${file}: line 1 says ${quoted(`sep=${separator}`)}; , ; and tabs are read`, {
     file,
   })
 }
@@ -98,17 +100,18 @@ function layoutOf(
   const decimals = new Decimals(delimiter !== ',')
   const cells = cellsOf(first, delimiter, file)
   const isHeader = choice === undefined ? areNames(cells, second, delimiter, file) : choice === 'yes'
-  if (!isHeader) return { delimiter, decimals, header: undefined, width: cells.length, skip: 0 }
+  const isOpen = choice === undefined
+  if (!isHeader) return { delimiter, decimals, header: undefined, width: cells.length, skip: 0, isOpen }
   const header = split(first, delimiter, file)
   const below = second === undefined ? header : cellsOf(second, delimiter, file, header[0] === '')
   // R's write.table has no name over the names of rows
   const isLonger = below.length === header.length + 1
   const hasBareIndex = isLonger && (isQuoted(second) || !isNumberLike(below[0]))
-  if (hasBareIndex) return { delimiter, decimals, header, width: below.length, skip: 1 }
+  if (hasBareIndex) return { delimiter, decimals, header, width: below.length, skip: 1, isOpen }
   const isIndexed = header[0] === '' && header.length > 1
   // or every row ends with a delimiter, which shows when all are read
   const width = isLonger && below[below.length - 1].trim() === '' ? below.length : header.length
-  return { delimiter, decimals, header, width, skip: isIndexed ? 1 : 0 }
+  return { delimiter, decimals, header, width, skip: isIndexed ? 1 : 0, isOpen }
 }
 
 const isQuoted = (line: Line | undefined) => /^\s*"/.test(line?.text ?? '')
@@ -136,13 +139,16 @@ function areRisingIntegers(cells: readonly string[]): boolean {
   )
 }
 
-/** Whether a first row of numbers may be names all the same: 0, 1, 2 … or 1, 2, 3 …, or quoted over rows that aren't. */
+/** Whether a first row of numbers may be names all the same: 0, 1, 2 … or 1, 2, 3 … over numbers that don't go on so, or quoted over rows that aren't. */
 function mayBeNames(first: Line, second: Line | undefined, { delimiter }: Layout, file: string): boolean {
   if (second === undefined) return false
   const cells = cellsOf(first, delimiter, file)
   const values = cells.map((cell) => (cell === '' ? Number.NaN : Number(cell)))
   if (values.length < 2) return false
-  const counts = (start: number) => values.every((value, i) => value === start + i)
+  const below = cellsOf(second, delimiter, file).map(Number)
+  // a matrix of numbers in a row goes on counting
+  const goesOn = below.every((value, i) => value === values[i] + values.length)
+  const counts = (start: number) => !goesOn && values.every((value, i) => value === start + i)
   return counts(0) || counts(1) || (isQuoted(first) && !second.text.includes('"'))
 }
 
@@ -160,7 +166,7 @@ function readRows(
   first: Line,
   file: string,
 ): Float64Matrix {
-  const { delimiter, decimals, header, width, skip } = layout
+  const { delimiter, decimals, header, width, skip, isOpen } = layout
   const columns = width - skip
   let rows = 0
   let data = new Float64Array(FIRST_ROWS * columns)
@@ -176,7 +182,13 @@ function readRows(
       const cell = cells[j + skip]
       const value = decimals.parse(cell)
       if (value === undefined)
-        throw cellError(line.number, j + skip + 1, cell, file, header === undefined && line === first)
+        throw cellError(
+          line.number,
+          j + skip + 1,
+          cell,
+          file,
+          isOpen && header === undefined && line === first,
+        )
       data[start + j] = value
     }
     if (endsEmpty && cells[width - 1].trim() !== '') endsEmpty = false
