@@ -88,7 +88,7 @@ symlinkSync('/nowhere', at('dangling'))
 mkdirSync(at('taken.partial'))
 writeFileSync(at('taken.partial/thesis.tex'), 'important')
 await extracted(at('base'), at('tuned'), at('adapter'), ['--rank=3'])
-const contents = () => readdirSync(folder, { recursive: true }).sort()
+const contents = () => readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()
 const untouched = contents()
 
 /** An extraction of these two into `new`, all else being right. */
