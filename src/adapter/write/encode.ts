@@ -108,9 +108,10 @@ function refuseOverflow(module: PeftModule, side: 'A' | 'B', values: FloatArray,
   if (findOverflow(values, dtype) < 0) return
   let largest = 0
   for (let i = 0; i < values.length; i++) if (Math.abs(values[i]) > Math.abs(largest)) largest = values[i]
-  const wider = dtype === 'f16' ? '--dtype bf16 or f32' : '--dtype f64'
+  const advice =
+    dtype === 'f16' ? 'use --dtype bf16 or f32' : 'adapters hold no wider one; leave it out by --exclude'
   throw badInput(
-    `tensor ${quoted(module.tensor)}: its factor ${side} has an entry of ${largest.toPrecision(3)}, too large for ${dtype}; use ${wider}`,
+    `tensor ${quoted(module.tensor)}: its factor ${side} has an entry of ${largest.toPrecision(3)}, too large for ${dtype}; ${advice}`,
     { tensor: module.tensor },
   )
 }
