@@ -61,15 +61,7 @@ test('plain keys at the end of long paths, with and without a newline before', (
     `x${long}b𝔄`,
   ]
   // Python: re.match(r"(.*\.)?(KEY)$", path), whose first dot stops at a newline
-  expect(paths.map((path) => keys.first(path))).toEqual([
-    0,
-    undefined,
-    undefined,
-    undefined,
-    undefined,
-    2,
-    undefined,
-  ])
+  expect(paths.map((path) => keys.first(path))).toEqual([0, 0, undefined, undefined, undefined, 2, undefined])
 })
 
 test('a whole path is matched from its start to its end, as by re.fullmatch', () => {
