@@ -97,6 +97,50 @@ describe('rank rules choose what all singular values would choose', () => {
   })
 })
 
+test('a tie of equal singular values takes no rank more, on every route', () => {
+  for (const [n, store] of [
+    [60, toFloat64],
+    [140, toFloat64],
+    [200, toFloat32],
+  ] as const) {
+    // a permutation with signs, which float32 holds exactly; the first is only orthogonal to rounding
+    const Q = zeros(n, n)
+    for (let i = 0; i < n; i++) Q.data[i * n + ((11 * i + 3) % n)] = i % 3 === 0 ? -1 : 1
+    for (const A of [store(Q), ...(n === 140 ? [wasmEngine.qr(gaussian(n, n, 3)).Q] : [])]) {
+      for (const k of [1, 7, n / 4, n / 2, n - 1].map(Math.floor)) {
+        const rules = [
+          { kind: 'energy', energy: k / n },
+          { kind: 'error', error: Math.sqrt(1 - k / n) },
+        ] as const
+        for (const rule of rules) {
+          for (const certify of ['default', 'none'] as const) {
+            expect([n, k, truncatedSvd(A, rule, { engine: wasmEngine, certify }).rank]).toEqual([n, k, k])
+          }
+        }
+      }
+    }
+  }
+})
+
+test('without a certificate the rank is that of all singular values where the estimate decides it', () => {
+  for (const power of [0.5, 0.9]) {
+    const A = withSpectrum(
+      400,
+      350,
+      Array.from({ length: 350 }, (_, i) => (i + 1) ** -power),
+      3,
+    )
+    for (const stored of [A, toFloat32(A)]) {
+      const { S } = wasmEngine.svd(stored, 'none')
+      for (const energy of [0.58, 0.62, 0.66, 0.7, 0.98]) {
+        const rule = { kind: 'energy', energy } as const
+        const result = truncatedSvd(stored, rule, { engine: wasmEngine, certify: 'none' })
+        expect([power, energy, result.rank]).toEqual([power, energy, chooseRank(S, rule)])
+      }
+    }
+  }
+})
+
 describe('degenerate matrices', () => {
   const cases: readonly (readonly [string, Matrix, number])[] = [
     ['zero', zeros(90, 80), 3],
