@@ -2,7 +2,13 @@ import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
 import { frobeniusNorm, ratioOfNorms } from '../matrix/arithmetic.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
-import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../spectrum/measures.ts'
+import {
+  effectiveRankOf,
+  energyRanks,
+  numericalRankOf,
+  spectralOf,
+  stableRankOf,
+} from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { noiseFindings, ranksAboveNoise } from './noise-findings.ts'
 import { ordered } from './order.ts'
@@ -76,6 +82,7 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
     bytes: storedBytesOf(subject),
     spectrum,
     rank,
+    spectral: spectralOf(spectrum),
     stableRank: stableRankOf(spectrum),
     ...optional('effectiveRank', effectiveRankOf(spectrum)),
     energyRanks: Object.fromEntries(
