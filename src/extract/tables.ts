@@ -4,6 +4,7 @@ import { figure } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
+import { shownName } from '../report/names.ts'
 import { short } from '../report/numbers.ts'
 import { table, wrap } from '../report/table.ts'
 import { paintLines, someTensors } from '../report/text.ts'
@@ -63,7 +64,7 @@ function promises({ broken, holds, rule, layers }: ExtractResult, { paint, colum
   return [
     ...broken
       .slice(0, BROKEN_SHOWN)
-      .map(({ name, text }) => say(`Not kept: ${printable(name)}: ${printable(text)}.`, paint.red)),
+      .map(({ name, text }) => say(`Not kept: ${shownName(name)}: ${printable(text)}.`, paint.red)),
     ...(others > 0 ? [say(`Not kept: ${others} more, all with --json.`, paint.red)] : []),
     say(promiseAdvice(rule, dtypes), paint.yellow),
   ]

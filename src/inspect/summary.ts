@@ -6,6 +6,7 @@ import {
   energyRanks,
   numericalRankOf,
   rankAbove,
+  spectralOf,
   stableRankOf,
 } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -76,6 +77,7 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
     bytes: storedBytesOf(subject),
     spectrum,
     rank,
+    spectral: spectralOf(spectrum),
     stableRank: stableRankOf(spectrum),
     ...optional('effectiveRank', effectiveRankOf(spectrum)),
     energyRanks: Object.fromEntries(
