@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { noSkips } from './test/no-skips.ts'
 
 export default defineConfig({
   test: {
@@ -6,5 +7,6 @@ export default defineConfig({
     globalSetup: 'test/build-once.ts',
     setupFiles: 'test/property-seed.ts',
     testTimeout: 60_000,
+    reporters: ['default', noSkips],
   },
 })

@@ -38,6 +38,7 @@ async function buildWorker() {
     platform: 'node',
     target: 'node20',
     format: 'esm',
+    minify: true,
     logLevel: 'error',
   })
 }

@@ -1,10 +1,11 @@
 // Builds dist/: the command line and the library as bundles, so that starting doesn't read a thousand small files
 // of mathjs, and the types by tsc.
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { build } from 'esbuild'
 import { buildWasm } from './build-wasm.mjs'
+import { bundledPackages, licensesOf } from './licenses.mjs'
 
 rmSync('dist', { recursive: true, force: true })
 await buildWasm({ force: true })
@@ -78,7 +79,16 @@ for (const [name, entry] of lazyBundles) {
   const plugins = [standIns, ownBundles]
   metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
 }
-const library = { entryPoints: ['src/index.ts', 'src/mathjs.ts'], external: ['mathjs'], plugins: [standIns] }
+// A program that imports the library may be bundled in its turn, and then no file lies beside it: the engine goes along.
+const library = {
+  entryPoints: ['src/index.ts', 'src/mathjs.ts'],
+  external: ['mathjs'],
+  plugins: [standIns],
+  define: {
+    EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
+    EMBEDDED_WORKER: JSON.stringify(readFileSync('dist/worker.js', 'base64')),
+  },
+}
 metafiles.push(
   (await build({ ...common, ...library, splitting: true, chunkNames: 'chunks/[hash]' })).metafile,
 )
@@ -96,20 +106,7 @@ const browser = {
   charset: 'utf8',
 }
 metafiles.push((await build({ ...common, ...report, ...browser })).metafile)
-writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(metafiles))
+// The kernels have pieces of AssemblyScript's standard library in them.
+const packages = [...bundledPackages(metafiles), 'node_modules/assemblyscript'].sort()
+writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(packages))
 execFileSync('npx', ['tsc', '--project', 'tsconfig.build.json'], { stdio: 'inherit' })
-
-/** The licence texts of every package whose code is in the bundles. */
-function licensesOf(metafiles) {
-  const files = metafiles.flatMap(({ inputs }) => Object.keys(inputs))
-  const folders = files.map((file) => /^node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0])
-  const texts = [...new Set(folders)].filter(Boolean).sort().map(licenseOf)
-  return `The bundles in this folder contain code of these packages.\n\n${texts.join('\n')}`
-}
-
-function licenseOf(folder) {
-  const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'))
-  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
-  const text = file === undefined ? '' : readFileSync(`${folder}/${file}`, 'utf8')
-  return `${'='.repeat(80)}\n${name} ${version} (${license})\n\n${text.trim()}\n`
-}

@@ -3,7 +3,8 @@
     python3 scripts/golden-extract.py
 
 Of each tensor the float64 singular values of tuned - base, and the noise floor: five quarters of
-max_i sqrt(sum_j v_ij) + max_j sqrt(sum_i v_ij), v_ij = (ulp(base_ij)^2 + ulp(tuned_ij)^2) / 12.
+max_i sqrt(sum_j v_ij) + max_j sqrt(sum_i v_ij), v_ij = (ulp(base_ij)^2 + ulp(tuned_ij)^2) / 12; or less, where the spectrum
+leaves less: lambda(beta) / (1 + sqrt(beta)) of Gavish and Donoho times the norm of errors that hold what is left.
 """
 
 import json
@@ -40,6 +41,30 @@ def variances(matrix, dtype):
     return 4.0 ** (floors - FRACTION_BITS[dtype]) / 12
 
 
+def threshold_over_edge(beta):
+    root = np.sqrt(beta * beta + 14 * beta + 1)
+    return np.sqrt(2 * (beta + 1) + 8 * beta / (beta + 1 + root)) / (1 + np.sqrt(beta))
+
+
+def settled(floor, total, delta, values):
+    m, n = delta.shape
+    squares = delta**2
+    energy = squares.sum()
+    edge = np.sqrt(total.sum(axis=1).max()) + np.sqrt(total.sum(axis=0).max())
+    rows, columns = squares.sum(axis=1), squares.sum(axis=0)
+    of_delta = np.sqrt((rows**2).sum()) / energy + np.sqrt((columns**2).sum()) / energy
+    factor = threshold_over_edge(min(m, n) / max(m, n)) * max(edge / np.sqrt(total.sum()), of_delta)
+    left, taken = energy, 0
+    while True:
+        lower = min(floor, factor * np.sqrt(left))
+        count = int((values > lower).sum())
+        if count <= taken or count >= min(m, n):
+            return lower
+        taken = count
+        rest = (values[taken:] ** 2).sum() / ((1 - taken / m) * (1 - taken / n))
+        left = min(left, max(rest, 2.0**-48 * energy))
+
+
 def main() -> None:
     base = {name: (dtype, values) for name, dtype, values in read("base/model")}
     lines = []
@@ -53,11 +78,13 @@ def main() -> None:
             changed = (delta != 0).any(axis=1)
             total[~changed] = 0
             floor = MARGIN * (np.sqrt(total.sum(axis=1).max()) + np.sqrt(total.sum(axis=0).max()))
+            values = np.linalg.svd(delta, compute_uv=False)
+            floor = settled(floor, total, delta, values)
             line = {
                 "name": name,
                 "shape": list(tuned.shape),
                 "noise_floor": float(f"{floor:.12g}"),
-                "singular_values": [float(f"{s:.12g}") for s in np.linalg.svd(delta, compute_uv=False)],
+                "singular_values": [float(f"{s:.12g}") for s in values],
             }
             lines.append((name, json.dumps(line, separators=(",", ":"))))
     with open(TARGET, "w", encoding="utf8") as file:

@@ -4,6 +4,7 @@ import { decompositionFlops } from './engine/policy.ts'
 import { floatType, type HalfMatrix, type Matrix } from './matrix/matrix.ts'
 import { epsilonOf, numericalRank } from './rank/measures.ts'
 import type { RankRule } from './rank/rules.ts'
+import { awayFromExtremes } from './svd/scaled.ts'
 import type { Svd, Vectors } from './svd/types.ts'
 import { truncatedSvd as truncate } from './truncation/truncated-svd.ts'
 import type { TruncatedSvd, TruncationOptions } from './truncation/types.ts'
@@ -37,6 +38,6 @@ export function truncatedSvd(
 
 /** The numerical rank of A, counted as NumPy's `matrix_rank` counts. Throws LoraSvdError 'not-finite'. */
 export function matrixRank(A: Matrix): number {
-  const { S } = svd(A, { vectors: 'none' })
+  const { S } = svd(awayFromExtremes(A).A, { vectors: 'none' })
   return numericalRank(S, A.rows, A.columns, epsilonOf[floatType(A)])
 }

@@ -17,46 +17,30 @@
 import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
 import { engineFor } from './engine/engine-for.ts'
 import { embeddedDocs } from './mathjs/docs.ts'
-import { createFloatMatrix, createFloatMatrixClass, type FloatMatrix } from './mathjs/float-matrix.ts'
+import type { FloatMatrix } from './mathjs/float-matrix.ts'
 import { type LowRankOptions, type LowRankResult, lowRankFactory } from './mathjs/low-rank.ts'
-import {
-  createFloatAdd,
-  createFloatSubtract,
-  createFloatTranspose,
-  floatMultiplyFactory,
-} from './mathjs/operations.ts'
-import { floatPinvFactory } from './mathjs/pinv.ts'
+import { floatMatrixFactory } from './mathjs/make-float-matrix.ts'
+import { floatAdd, floatMultiply, floatSubtract, floatTranspose } from './mathjs/operations.ts'
+import { numericPinv } from './mathjs/pinv.ts'
 import { rankFactory } from './mathjs/rank.ts'
 import { type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
 
 export type { FloatMatrix, LowRankOptions, LowRankResult, SvdOptions, SvdResult }
-export {
-  createFloatAdd,
-  createFloatMatrix,
-  createFloatMatrixClass,
-  createFloatSubtract,
-  createFloatTranspose,
-}
 
-export const createFloatMultiply = floatMultiplyFactory(engineFor)
+/** `floatMatrix`; importing it also teaches multiply, add, subtract, transpose and pinv what they didn't know. */
+export const createFloatMatrix = floatMatrixFactory([
+  floatMultiply(engineFor),
+  floatAdd,
+  floatSubtract,
+  floatTranspose,
+  numericPinv(engineFor),
+])
 export const createSvd = svdFactory(engineFor)
 export const createLowRank = lowRankFactory(engineFor)
 export const createRank = rankFactory(engineFor)
-export const createFloatPinv = floatPinvFactory(engineFor)
 
-/** All factories, in an order `math.import` can take: the type first. */
-export const loraSvd = [
-  createFloatMatrixClass,
-  createFloatMatrix,
-  createFloatMultiply,
-  createFloatAdd,
-  createFloatSubtract,
-  createFloatTranspose,
-  createSvd,
-  createLowRank,
-  createRank,
-  createFloatPinv,
-]
+/** All factories. Importing them again, or with `override`, takes nothing away from the instance. */
+export const loraSvd = [createFloatMatrix, createSvd, createLowRank, createRank]
 
 // `math.help(name)` looks its text up in this one object, which mathjs shares between instances.
 Object.assign(docs, embeddedDocs)
@@ -79,7 +63,29 @@ declare module 'mathjs' {
     /** How many singular values exceed the tolerance; see `help('rank')`. */
     rank(A: FloatMatrix | MathMatrix | MathArray, tolerance?: number): number
     pinv(A: FloatMatrix): FloatMatrix & MathMatrix
+    pinv(A: number[][]): number[][]
     /** A matrix of numbers over one typed array; see `help('floatMatrix')`. */
     floatMatrix(A: MathArray | MathMatrix, type?: 'f32' | 'f64'): FloatMatrix & MathMatrix
+  }
+
+  interface MathJsChain<TValue> {
+    svd(this: MathJsChain<FloatMatrix>): MathJsChain<Thin<SvdResult<FloatMatrix, MathMatrix>>>
+    svd(this: MathJsChain<FloatMatrix>, options: SvdOptions): MathJsChain<SvdResult<FloatMatrix, MathMatrix>>
+    svd(this: MathJsChain<MathMatrix>): MathJsChain<Thin<SvdResult<MathMatrix, MathMatrix>>>
+    svd(this: MathJsChain<MathMatrix>, options: SvdOptions): MathJsChain<SvdResult<MathMatrix, MathMatrix>>
+    svd(this: MathJsChain<MathArray>): MathJsChain<Thin<SvdResult<number[][], number[]>>>
+    svd(this: MathJsChain<MathArray>, options: SvdOptions): MathJsChain<SvdResult<number[][], number[]>>
+    lowRank(
+      this: MathJsChain<FloatMatrix>,
+      options: LowRankOptions,
+    ): MathJsChain<LowRankResult<FloatMatrix & MathMatrix>>
+    lowRank(this: MathJsChain<MathMatrix>, options: LowRankOptions): MathJsChain<LowRankResult<MathMatrix>>
+    lowRank(this: MathJsChain<MathArray>, options: LowRankOptions): MathJsChain<LowRankResult<number[][]>>
+    rank(this: MathJsChain<FloatMatrix | MathMatrix | MathArray>, tolerance?: number): MathJsChain<number>
+    pinv<T extends FloatMatrix | MathMatrix | MathArray>(this: MathJsChain<T>): MathJsChain<T>
+    floatMatrix(
+      this: MathJsChain<MathMatrix | MathArray>,
+      type?: 'f32' | 'f64',
+    ): MathJsChain<FloatMatrix & MathMatrix>
   }
 }

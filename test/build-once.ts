@@ -3,7 +3,7 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** What dist/ is made from. */
-const SOURCES = ['src', 'assembly', 'scripts/build.mjs', 'scripts/build-wasm.mjs', 'package.json']
+const SOURCES = ['src', 'assembly', 'scripts', 'package.json']
 
 /** Builds dist/ for the tests that run the command line, where it is missing or older than its sources. */
 export default function buildOnce(): void {

@@ -5,6 +5,7 @@ import { counted, quoted, shapeText } from '../formats/quote.ts'
 import { buildModule, type ModuleParts } from './build-module.ts'
 import { metadataConfigs } from './diffusers-metadata.ts'
 import { formatOf, otherKind, type ParsedName, parseName, type Role, splitPrefix } from './names.ts'
+import { PatternError } from './pattern/syntax.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 import { elementCount, readScalars } from './read-stored.ts'
 import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from './types.ts'
@@ -28,45 +29,52 @@ export async function adapterOf(
 ): Promise<Adapter | undefined> {
   const { path, tensors, metadata } = checkpoint
   const json = checkpoint.adapterConfig
-  const config = json === undefined ? undefined : parsePeftConfig(json, configPath(checkpoint))
   const has = (name: string) => tensors.has(name)
-  const isModel = (stem: string) => config === undefined && has(`${stem}.weight`)
+  const isModel = (stem: string) =>
+    json === undefined && (has(`${stem}.weight`) || has(`${stem}.base_layer.weight`))
 
   const named: Named[] = []
   const others: StoredTensor[] = []
   for (const tensor of tensors.values()) {
     const other = otherKind(tensor.name, has)
-    if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other.kind)
+    if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other)
     const parsed = parseName(tensor.name)
     if (parsed === undefined) others.push(tensor)
     else named.push([tensor, parsed])
   }
+  const config = json === undefined ? undefined : parsePeftConfig(json, configPath(checkpoint))
   const factors = named.filter(([, { role }]) => isFactor(role))
   if (config === undefined) {
     if (factors.some(([, { stem }]) => isModel(stem))) return undefined
     const isExactParts = others.length === 0 && named.some(([, { role }]) => isExactPart(role))
     if (factors.length === 0 && !isExactParts) return undefined
   }
+  const adapterName = oneName(path, named)
   const format = config === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
   const alphas = await readAlphas(path, named)
   const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
 
   const { modules, ignored, replaced } = sort(path, format, named, config)
   for (const tensor of others) {
-    if (format === 'peft') sortOther(tensor, config, replaced, ignored)
+    if (format === 'peft') sortOther(tensor, config, replaced, ignored, adapterName)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
-  const built = [...modules.values()].map((parts) =>
-    buildModule(parts, {
-      path,
-      format,
-      config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-      storedAlpha: parts.alpha && alphas.get(parts.alpha.name),
-      alpha: options.alpha,
-    }),
+  const built = withReadablePatterns(path, () =>
+    [...modules.values()].map((parts) =>
+      buildModule(parts, {
+        path,
+        format,
+        config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
+        storedAlpha: parts.alpha && alphas.get(parts.alpha.name),
+        alpha: options.alpha,
+      }),
+    ),
   )
-  if (built.length === 0 && replaced.length === 0)
-    throw badInput(`${path}: holds no LoRA tensors`, { file: path })
+  if (built.length === 0 && replaced.length === 0) {
+    const [first] = ignored
+    const why = first === undefined ? '' : `: ${quoted(first.name)}: ${first.reason}`
+    throw badInput(`${path}: holds no LoRA tensors${why}`, { file: path })
+  }
   const single = config ?? (configs.size === 1 ? [...configs.values()][0] : undefined)
   return {
     format,
@@ -79,6 +87,16 @@ export async function adapterOf(
   }
 }
 
+/** Patterns that can be read may still take too long to match. */
+function withReadablePatterns<T>(path: string, build: () => T): T {
+  try {
+    return build()
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error
+    throw badInput(`${path}: rank_pattern or alpha_pattern: ${error.message}`, { file: path, cause: error })
+  }
+}
+
 const isFactor = (role: Role) =>
   role === 'A' || role === 'B' || role === 'embedding A' || role === 'embedding B'
 const isExactPart = (role: Role) => role === 'diff' || role === 'diff_b' || role === 'set_weight'
@@ -87,11 +105,21 @@ const componentOf = (prefix: string) => prefix.replace(/\.$/, '')
 const configPath = ({ folder, path }: Checkpoint) =>
   folder === undefined ? `${path} (adapter_config.json)` : join(folder, 'adapter_config.json')
 
-const otherKindError = (path: string, tensor: string, kind: string) =>
-  badInput(`${path}: tensor ${quoted(tensor)} belongs to ${kind}; only products B·A (LoRA) are read`, {
+const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
+  badInput(
+    `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only products B·A (LoRA) are read' : `that is not read: ${cure}`}`,
+    { file: path, tensor },
+  )
+
+/** The adapter's name in the keys, where one stands there. Throws where there are several: adapters of one model together. */
+function oneName(path: string, named: readonly Named[]): string | undefined {
+  const names = new Set(named.flatMap(([, { adapterName }]) => adapterName ?? []))
+  if (names.size <= 1) return [...names][0]
+  const some = [...names].slice(0, 3).map(quoted).join(', ')
+  throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
     file: path,
-    tensor,
   })
+}
 
 function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, number>> {
   const alphas = named.filter(([, { role }]) => role === 'alpha').map(([tensor]) => tensor)
@@ -183,6 +211,7 @@ function sortOther(
   config: PeftConfig | undefined,
   replaced: ReplacedTensor[],
   ignored: IgnoredTensor[],
+  adapterName = 'default',
 ): void {
   const { prefix, path } = splitPrefix(tensor.name, 'peft')
   const isTrainedBias = path.endsWith('.base_layer.bias') && config !== undefined && config.bias !== 'none'
@@ -190,8 +219,12 @@ function sortOther(
     ignored.push({ name: tensor.name, reason: 'a copy of the base' })
   } else if (/\.(?:lora_rank|reshape_weight)$/.test(path)) {
     ignored.push({ name: tensor.name, reason: 'no weight' })
+  } else if (/\.lora_[^.]*(?:\.[^.]+){0,2}$/.test(path)) {
+    // no model has such weights: it would take the place of nothing
+    ignored.push({ name: tensor.name, reason: 'a part of LoRA in a spelling that is not known' })
   } else {
-    const name = path.replace(/\.modules_to_save(?:\.default)?(?=\.)|\.base_layer(?=\.bias$)/, '')
+    const bare = path.replace(`.modules_to_save.${adapterName}.`, '.')
+    const name = bare.replace(/\.modules_to_save(?=\.)|\.base_layer(?=\.bias$)/, '')
     replaced.push({ name, tensor, how: 'replace', prefix })
   }
 }

@@ -1,4 +1,5 @@
 import { badInput } from '../errors.ts'
+import { JsonError, parseJson } from '../formats/strict-json.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 
 /** Where diffusers stores LoraConfig (loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY). */
@@ -17,9 +18,13 @@ export function metadataConfigs(
   const place = `${path}: ${METADATA_KEY}`
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = parseJson(text)
   } catch (cause) {
-    throw badInput(`${place} is no JSON: ${(cause as Error).message}`, { file: path, cause })
+    if (!(cause instanceof JsonError)) throw cause
+    throw badInput(`${place} is no right JSON: ${cause.message}; leave it out, or fetch the file again`, {
+      file: path,
+      cause,
+    })
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw badInput(`${place} is no JSON object`, { file: path })

@@ -1,6 +1,14 @@
 import { counted } from '../formats/quote.ts'
+import { nameProblem } from './found-by-loaders.ts'
 import { loraScale, type PeftConfig } from './peft-config.ts'
-import { type Adapter, type AdapterModule, LOADERS, type Loader, type LoaderScale } from './types.ts'
+import {
+  type Adapter,
+  type AdapterFormat,
+  type AdapterModule,
+  LOADERS,
+  type Loader,
+  type LoaderScale,
+} from './types.ts'
 
 /** vLLM's largest --max-lora-rank (vllm/config/lora.py). */
 const VLLM_LARGEST_RANK = 512
@@ -21,8 +29,8 @@ interface Judged {
   readonly adapter: Adapter
   readonly config: PeftConfig | undefined
   readonly byPath: ReadonlyMap<string, AdapterModule>
-  /** Names of tensors that are neither factors nor the copies of the base's weights that loaders skip. */
-  readonly strangers: readonly string[]
+  /** Why a loader refuses the adapter, whatever the module. */
+  readonly refusals: Readonly<Record<'vLLM' | 'llama.cpp', string | undefined>>
 }
 
 type Judgement = { readonly scale: number } | { readonly refusal: string }
@@ -30,20 +38,29 @@ type Rule = (judged: Judged, config: PeftConfig, module: AdapterModule) => Judge
 
 /** Where no rule stands the loader reads whatever PEFT writes. */
 const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
-  PEFT: (_, __, { scale }) => ({ scale }),
+  PEFT: (_, __, module) => judge(unfound(module, 'PEFT'), module.scale),
   // up to mid-2026 the patterns are not read, so that all modules have one scale
   vLLM: (judged, config, module) =>
-    judge(vllmRefusal(judged, config, module), loraScale(config.loraAlpha, config.r, config.useRslora)),
+    judge(
+      judged.refusals.vLLM ?? unfound(module, 'vLLM') ?? vllmModuleRefusal(config, module),
+      loraScale(config.loraAlpha, config.r, config.useRslora),
+    ),
   SGLang: (judged, config, module) =>
     judge(sglangRefusal(judged, config, module), loraScale(config.loraAlpha, config.r, false)),
   'llama.cpp': (judged, config, module) =>
     // an alpha of 0 counts as none there (llama-adapter.h, get_scale)
     judge(
-      llamaCppRefusal(judged, config, module),
+      judged.refusals['llama.cpp'] ?? llamaCppModuleRefusal(module),
       config.loraAlpha === 0 ? 1 : loraScale(config.loraAlpha, module.rank, false),
     ),
   'TensorRT-LLM': (_, config, module) =>
     judge(tensorRtRefusal(config, module), loraScale(config.loraAlpha, module.rank, config.useRslora)),
+}
+
+/** Names by which a loader finds no module. */
+function unfound(module: AdapterModule, loader: Loader): string | undefined {
+  const problem = nameProblem(module)
+  return problem?.loaders.includes(loader) ? problem.reason.replace(/^would load /, 'it finds ') : undefined
 }
 
 const judge = (refusal: string | undefined, scale: number): Judgement =>
@@ -56,17 +73,31 @@ const judge = (refusal: string | undefined, scale: number): Judgement =>
 export const loaderScales = (adapter: Adapter, module: AdapterModule): LoaderScale[] =>
   scalesIn(judgedOf(adapter), module)
 
-const judgedOf = (adapter: Adapter): Judged => ({
-  adapter,
-  config: adapter.format === 'peft' ? adapter.config : undefined,
-  byPath: new Map(adapter.modules.map((module) => [module.module, module])),
-  strangers: strangersIn(adapter),
-})
+/** What is the same for all modules is found once. */
+const known = new WeakMap<Adapter, Judged>()
+
+function judgedOf(adapter: Adapter): Judged {
+  const before = known.get(adapter)
+  if (before !== undefined) return before
+  const config = adapter.format === 'peft' ? adapter.config : undefined
+  const strangers = strangersIn(adapter)
+  const judged = {
+    adapter,
+    config,
+    byPath: new Map(adapter.modules.map((module) => [module.module, module])),
+    refusals: {
+      vLLM: config && vllmRefusal(strangers, config),
+      'llama.cpp': config && llamaCppRefusal(strangers, config),
+    },
+  }
+  known.set(adapter, judged)
+  return judged
+}
 
 function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
   const { adapter, config } = judged
   return LOADERS.map((loader) => {
-    if (loader === 'ComfyUI') return { loader, ...comfyUi(config, module) }
+    if (loader === 'ComfyUI') return { loader, ...comfyUi(adapter.format, config, module) }
     if (adapter.format !== 'peft') return { loader, refusal: OTHER_FORMAT }
     if (config === undefined) return { loader, refusal: 'it needs adapter_config.json' }
     return { loader, ...PEFT_RULES[loader](judged, config, module) }
@@ -74,11 +105,29 @@ function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
 }
 
 const OTHER_FORMAT = 'it reads PEFT adapters'
+const NO_NAMES = 'it finds no names such as'
 const OTHER_TASK = 'it reads adapters of diffusion models'
 
+/** The layers of language models, which ComfyUI knows as parts of text encoders alone. */
+const LANGUAGE_MODEL =
+  /^(?:model\.(?:language_model\.)?layers|language_model\.model\.layers|transformer\.h|gpt_neox\.layers)\.\d/
+
+/**
+ * The names that ComfyUI looks for (comfy/lora.py, model_lora_keys_unet, mid-2026): its own and kohya's of any model; diffusers'
+ * `transformer.` but neither `unet.` nor the text encoders'; PEFT's of SD3 and PixArt, whose blocks are called so.
+ */
+const COMFYUI_NAMES: Readonly<Record<AdapterFormat, RegExp>> = {
+  kohya: /^/,
+  comfyui: /^/,
+  diffusers: /^transformer\./,
+  peft: /^(?:base_model\.model\.)?(?:transformer_blocks|joint_blocks)\./,
+}
+
 /** comfy/weight_adapter/lora.py: adapter_config.json is not read, and no .alpha means 1. */
-function comfyUi(config: PeftConfig | undefined, module: AdapterModule): Judgement {
-  if (config?.taskType !== undefined) return { refusal: OTHER_TASK }
+function comfyUi(format: AdapterFormat, config: PeftConfig | undefined, module: AdapterModule): Judgement {
+  if (config?.taskType !== undefined || LANGUAGE_MODEL.test(module.module)) return { refusal: OTHER_TASK }
+  const known = COMFYUI_NAMES[format]
+  if (!known.test(module.prefix + module.module)) return { refusal: `${NO_NAMES} ${module.A.name}` }
   if (module.layout === 'embedding') return { refusal: 'it knows no lora_embedding_A' }
   if (module.layout === 'experts') return { refusal: 'it knows no stacked experts' }
   if (module.magnitude?.name.includes('lora_magnitude_vector')) {
@@ -87,21 +136,25 @@ function comfyUi(config: PeftConfig | undefined, module: AdapterModule): Judgeme
   return { scale: module.storedAlpha === undefined ? 1 : module.storedAlpha / module.rank }
 }
 
-function vllmRefusal({ strangers }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
+function vllmRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
   if (config.missing.length > 0) return `it needs ${config.missing.join(', ')} in adapter_config.json`
-  if (config.modulesToSave.length > 0)
-    return `it refuses modules_to_save (${config.modulesToSave.join(', ')})`
+  if (config.modulesToSave.length > 0) return `it refuses modules_to_save (${someOf(config.modulesToSave)})`
   const [extra] = strangers
   if (extra !== undefined) return `it refuses tensors that are no factors (${extra})`
   if (config.useDora) return 'it refuses DoRA'
   if (config.bias !== 'none') return `it refuses bias "${config.bias}"`
-  if (config.loraBias || module.bias !== undefined) return 'it refuses lora_bias'
+  if (config.loraBias) return 'it refuses lora_bias'
   if (config.layerReplication) return 'it refuses layer_replication'
   if (config.alora) return 'it refuses aLoRA'
   const init = config.initLoraWeights
   if (typeof init === 'string' && !VLLM_INITS.includes(init.toLowerCase())) {
     return `it refuses init_lora_weights "${init}"`
   }
+  return undefined
+}
+
+function vllmModuleRefusal(config: PeftConfig, module: AdapterModule): string | undefined {
+  if (module.bias !== undefined) return 'it refuses lora_bias'
   const rank = Math.max(config.r, module.rank)
   if (rank > VLLM_LARGEST_RANK) return `it refuses rank ${rank}, above ${VLLM_LARGEST_RANK}`
   return module.layout === 'experts' ? 'it misreads stacked experts (vLLM #41384)' : undefined
@@ -124,6 +177,14 @@ function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterMo
     : `it needs equal ranks in ${group!.join(', ')}: ${module.module} has ${module.rank}, ${other.module} ${other.rank}`
 }
 
+/** Names listed at most in a refusal. */
+const LISTED = 3
+const someOf = (names: readonly string[]) =>
+  names.length <= LISTED
+    ? names.join(', ')
+    : `${names.slice(0, LISTED).join(', ')} and ${names.length - LISTED} more`
+
+/** Names of tensors that are neither factors nor the copies of the base's weights that loaders skip. */
 const strangersIn = ({ replaced, ignored, modules }: Adapter): string[] => [
   ...replaced.map(({ tensor }) => tensor.name),
   ...ignored.map(({ name }) => name).filter((name) => !name.endsWith('.base_layer.weight')),
@@ -131,14 +192,13 @@ const strangersIn = ({ replaced, ignored, modules }: Adapter): string[] => [
 ]
 
 /** convert_lora_to_gguf.py stops at any name it doesn't know, norms excepted. */
-function llamaCppRefusal(
-  { strangers }: Judged,
-  config: PeftConfig,
-  module: AdapterModule,
-): string | undefined {
+function llamaCppRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
   if (config.missing.includes('lora_alpha')) return 'it needs lora_alpha in adapter_config.json'
   const whole = strangers.find((name) => !/_layernorm|\.norm/.test(name))
-  if (whole !== undefined) return `it stops at tensors that are no factors (${whole})`
+  return whole === undefined ? undefined : `it stops at tensors that are no factors (${whole})`
+}
+
+function llamaCppModuleRefusal(module: AdapterModule): string | undefined {
   const extra = module.bias ?? module.magnitude
   if (extra !== undefined) return `it stops at ${extra.name}`
   if (!/\.lora_(?:A\.weight|embedding_A)$/.test(module.A.name))
@@ -213,6 +273,7 @@ function refusalWarnings(adapter: Adapter): string[] {
     for (const { loader, refusal } of scalesIn(judged, module)) {
       // what was made for one loader is not to blame for not being another's
       if (refusal === undefined || refusal === OTHER_FORMAT || refusal === OTHER_TASK) continue
+      if (loader === 'ComfyUI' && adapter.format === 'peft' && refusal.startsWith(NO_NAMES)) continue
       if (!first.has(loader)) first.set(loader, refusal)
     }
   }

@@ -1,4 +1,5 @@
 import { addTo } from '../checkpoint/group.ts'
+import { plainName } from '../checkpoint/plain-name.ts'
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { quoted, shapeText } from '../formats/quote.ts'
@@ -38,7 +39,7 @@ const CONV1D_NAMES = /(?:^|\.)(?:c_attn|c_proj|c_fc|q_attn)$/
  * tensor of the base, or several, is listed with the reason. Throws `bad-input` naming both tensors where shapes don't fit.
  */
 export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
-  const find = baseIndex(base, adapter.format === 'kohya')
+  const find = unwrapped(baseIndex(base, adapter.format === 'kohya'), base)
   const stacks = stacksByOwner(base)
   const matched: MatchedModule[] = []
   const unmatched: UnmatchedModule[] = []
@@ -67,6 +68,25 @@ export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
     unmatched: [...unmatched, ...shared],
     replaced: adapter.replaced.map((replaced) => matchReplaced(replaced, base, find)),
     warnings,
+  }
+}
+
+/** As an index finds names, and where it finds none without the parts that wrappers put into either side's. */
+function unwrapped(find: BaseIndex, base: Checkpoint): BaseIndex {
+  let plain: Map<string, string[]> | undefined
+  const plainNames = () => {
+    if (plain === undefined) {
+      plain = new Map()
+      for (const name of base.tensors.keys()) addTo(plain, plainName(name), name)
+    }
+    return plain
+  }
+  return (name, prefix) => {
+    const names = find(name, prefix)
+    if (names.length > 0) return names
+    const bare = plainName(name)
+    const others = bare === name ? [] : find(bare, prefix)
+    return others.length > 0 ? others : (plainNames().get(bare) ?? [])
   }
 }
 

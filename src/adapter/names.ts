@@ -20,29 +20,27 @@ export interface ParsedName {
   readonly role: Role
   /** Spelled with lora_A and lora_B, as PEFT does. */
   readonly isPeftSpelling: boolean
+  /** PEFT's name of the adapter, which stands in the keys of a model's own state, and that PEFT takes out when it saves. */
+  readonly adapterName?: string
 }
 
 /**
- * The spellings of each role: PEFT's (`.default.` in old files), kohya's, and the others that ComfyUI reads
+ * The spellings of each role: PEFT's, torchtune's, kohya's, and the others that ComfyUI reads
  * (comfy/weight_adapter/lora.py, comfy/lora.py). LyCORIS' w_norm and b_norm are added as diff and diff_b are.
  */
 const ENDINGS: readonly (readonly [ending: string, role: Role])[] = [
   ['.lora_A.weight', 'A'],
   ['.lora_B.weight', 'B'],
-  ['.lora_A.default.weight', 'A'],
-  ['.lora_B.default.weight', 'B'],
+  // torchtune's: Linear layers as PEFT's are (torchtune/modules/peft/lora.py)
+  ['.lora_a.weight', 'A'],
+  ['.lora_b.weight', 'B'],
   ['.lora_A', 'A'],
   ['.lora_B', 'B'],
   ['.lora_embedding_A', 'embedding A'],
   ['.lora_embedding_B', 'embedding B'],
-  ['.lora_embedding_A.default', 'embedding A'],
-  ['.lora_embedding_B.default', 'embedding B'],
   ['.lora_B.bias', 'bias'],
-  ['.lora_B.default.bias', 'bias'],
   ['.lora_magnitude_vector', 'magnitude'],
   ['.lora_magnitude_vector.weight', 'magnitude'],
-  ['.lora_magnitude_vector.default', 'magnitude'],
-  ['.lora_magnitude_vector.default.weight', 'magnitude'],
   ['.lora_down.weight', 'A'],
   ['.lora_up.weight', 'B'],
   ['.lora_mid.weight', 'mid'],
@@ -70,14 +68,45 @@ export function parseName(name: string): ParsedName | undefined {
   for (const [ending, role] of name.includes('lora') ? ENDINGS : OF_OTHERS) {
     if (name.length > ending.length && name.endsWith(ending)) {
       const stem = name.slice(0, -ending.length)
-      return { stem, role, isPeftSpelling: /^\.lora_(?:[AB]|embedding)/.test(ending) }
+      return { stem, role, isPeftSpelling: /^\.lora_(?:[ABab]\b|embedding)/.test(ending) }
     }
+  }
+  return name.includes('.lora_') ? named(name) : undefined
+}
+
+const NAMED: readonly (readonly [pattern: RegExp, role: Role])[] = [
+  [/\.lora_A\.([^.]+)\.weight$/, 'A'],
+  [/\.lora_B\.([^.]+)\.weight$/, 'B'],
+  [/\.lora_B\.([^.]+)\.bias$/, 'bias'],
+  [/\.lora_embedding_A\.([^.]+)$/, 'embedding A'],
+  [/\.lora_embedding_B\.([^.]+)$/, 'embedding B'],
+  [/\.lora_magnitude_vector\.([^.]+)(?:\.weight)?$/, 'magnitude'],
+]
+
+/** A key with the adapter's name in it, which holds no dots: it is one of torch's ModuleDict (peft/tuners/lora/layer.py). */
+function named(name: string): ParsedName | undefined {
+  for (const [pattern, role] of NAMED) {
+    const found = pattern.exec(name)
+    if (found === null || found.index === 0) continue
+    return { stem: name.slice(0, found.index), role, isPeftSpelling: true, adapterName: found[1] }
   }
   return undefined
 }
 
-/** Adapters that are no product B·A, by the names that only they have. */
-const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string])[] = [
+/** Adapters that are no product B·A, or one under names that need a table, by the names that only they have. */
+const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: string])[] = [
+  // ml-explore/mlx-lm: mlx_lm/tuner/lora.py: lora_a [in, r], lora_b [r, out], the scale in its own adapter_config.json
+  [
+    /\.lora_[ab]$/,
+    'a LoRA of MLX, whose factors lie the other way round and whose scale is in its own config',
+    'mlx_lm.fuse puts it into its model, which can be compared with the base',
+  ],
+  // XLabs-AI/x-flux: src/flux/modules/layers.py: processors of fused rows
+  [
+    /\.processor\.(?:qkv|proj)_lora\d?\.(?:down|up)\.weight$/,
+    'a LoRA of XLabs for Flux, whose names are of processors and not of weights',
+    'diffusers loads it, and saves it under names that are read',
+  ],
   [/\.hada_[wt]\d(?:_[ab])?$/, 'LoHa (Hadamard products)'],
   [/\.lokr_(?:w1|w2|t2)(?:_[ab])?$/, 'LoKr (Kronecker products)'],
   [/\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
@@ -91,17 +120,18 @@ const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.trainable_tokens_delta$/, 'trainable tokens (rows of an embedding)'],
 ]
 /** One of these is in every such name: most names are passed over by one look. */
-const HINT = /hada_|lokr_|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_|trainable_tokens/
+const HINT =
+  /\.lora_[ab]$|\.processor\.|hada_|lokr_|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_|trainable_tokens/
 const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
 
 /** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */
 export function otherKind(
   name: string,
   has: (name: string) => boolean,
-): { readonly kind: string; readonly stem: string } | undefined {
-  for (const [pattern, kind] of HINT.test(name) ? OTHER_KINDS : []) {
+): { readonly kind: string; readonly cure?: string; readonly stem: string } | undefined {
+  for (const [pattern, kind, cure] of HINT.test(name) ? OTHER_KINDS : []) {
     const at = name.search(pattern)
-    if (at > 0) return { kind, stem: name.slice(0, at) }
+    if (at > 0) return { kind, ...(cure !== undefined && { cure }), stem: name.slice(0, at) }
   }
   const [first] = GLORA_PARTS
   if (!name.endsWith(first)) return undefined
@@ -111,6 +141,8 @@ export function otherKind(
     : undefined
 }
 
+/** PEFT's own wrappers, before the path in the model. */
+export const BASE_PREFIX = 'base_model.model.'
 const PEFT_PREFIX = /^base_model\.model\./
 const KOHYA_PREFIX = /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/
 const COMFYUI_PREFIX = /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/

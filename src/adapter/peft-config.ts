@@ -1,10 +1,11 @@
 import { badInput } from '../errors.ts'
 import { quoted } from '../formats/quote.ts'
-import { PatternError, pythonPattern } from './python-pattern.ts'
+import { PatternSet } from './pattern/pattern-set.ts'
+import { PatternError } from './pattern/syntax.ts'
 
 /** A value for the modules that a pattern matches. */
 export interface PatternRule {
-  /** Python's `re`, matched as PEFT does: see `patternMatches`. */
+  /** Python's `re`, matched as PEFT does: see `PatternSet.ofKeys`. */
   readonly pattern: string
   readonly value: number
 }
@@ -89,19 +90,21 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     if (!given(key)) return []
     const value = json[key]
     if (typeof value !== 'object' || Array.isArray(value)) return wrong(key, 'an object of numbers')
-    return Object.entries(value as object).map(([pattern, entry]) => {
+    const all = Object.entries(value as object).map(([pattern, entry]): PatternRule => {
       if (typeof entry !== 'number' || !Number.isFinite(entry) || (isRank && entry <= 0)) {
         const expected = isRank ? 'a number above 0' : 'a number'
         return fail(`${key} gives ${quoted(pattern)} the value ${shown(entry)}, expected ${expected}`)
       }
-      try {
-        compiled(pattern)
-      } catch (error) {
-        if (!(error instanceof PatternError)) throw error
-        fail(`${key} has the pattern ${quoted(pattern)}, which can't be read: ${error.message}`)
-      }
       return { pattern, value: entry }
     })
+    try {
+      patternsOf(all)
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error
+      const which = error.pattern === undefined ? 'patterns' : `the pattern ${quoted(error.pattern)}`
+      fail(`${key} has ${which}, which can't be read: ${error.message}`)
+    }
+    return all
   }
 
   const method = text('peft_type') ?? fail('peft_type is missing; a LoRA adapter says "LORA"')
@@ -155,24 +158,21 @@ function mutation(init: boolean | string, hasKasa: boolean): string | undefined 
   return hasKasa ? 'kasa_config is set' : undefined
 }
 
-/**
- * Whether a key of rank_pattern or alpha_pattern is meant for a module: Python's
- * `re.match(r"(.*\.)?(KEY)$", path)` (peft/utils/other.py, get_pattern_key). Throws PatternError on a wrong pattern.
- */
-export const patternMatches = (pattern: string, path: string) => compiled(pattern).test(path)
+/** Each list of rules is compiled once. */
+const compiled = new WeakMap<readonly PatternRule[], PatternSet>()
 
-const cache = new Map<string, RegExp>()
-
-function compiled(pattern: string): RegExp {
-  const known = cache.get(pattern)
+function patternsOf(rules: readonly PatternRule[]): PatternSet {
+  const known = compiled.get(rules)
   if (known !== undefined) return known
-  const fresh = pythonPattern(`(.*\\.)?(${pattern})$`)
-  cache.set(pattern, fresh)
+  const fresh = PatternSet.ofKeys(rules.map(({ pattern }) => pattern))
+  compiled.set(rules, fresh)
   return fresh
 }
 
-const firstMatch = (rules: readonly PatternRule[], path: string) =>
-  rules.find(({ pattern }) => patternMatches(pattern, path))?.value
+function firstMatch(rules: readonly PatternRule[], path: string): number | undefined {
+  const index = rules.length === 0 ? undefined : patternsOf(rules).first(path)
+  return index === undefined ? undefined : rules[index].value
+}
 
 /** The rank that a config gives a module: its path is without `base_model.model.`. */
 export const configRank = (config: PeftConfig, path: string) =>

@@ -2,11 +2,12 @@ import { basename } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { bytesPerElement, isHalf, type StoredDtype } from '../formats/dtype.ts'
 import { NPY_HEADER_BYTES, type NpyHeader, notAMatrix, readNpy, readNpyHeader } from '../formats/npy.ts'
-import { readNpz } from '../formats/npz.ts'
-import { quoted } from '../formats/quote.ts'
+import { type NpzArray, readArray, readArrayHeader, readNpzDirectory } from '../formats/npz.ts'
+import { counted } from '../formats/quote.ts'
 import { readMatrixFrom } from '../formats/read-matrix.ts'
 import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
-import { type ByteSource, readWhole } from '../formats/source.ts'
+import { type ByteSource, readWhole, STREAM_BYTE_LIMIT } from '../formats/source.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 import type { StoredTensor, TensorSource } from './types.ts'
 
 export interface Arrays {
@@ -37,22 +38,22 @@ async function npySource(source: ByteSource, header: NpyHeader): Promise<TensorS
     : { kind: 'file', file }
 }
 
-/** The 2-D arrays of an .npz; others get a warning. Throws `bad-input` where there is no matrix at all. */
+/** Arrays that aren't matrices listed at most, each a line. */
+const LISTED_PROBLEMS = 8
+
+/** The 2-D arrays of an .npz, of which only headers are unpacked; others get a warning. Throws `bad-input` where there is no matrix at all. */
 export async function npzArrays(source: ByteSource): Promise<Arrays> {
   const file = source.name
   const tensors: StoredTensor[] = []
   const problems: LoraSvdError[] = []
-  for (const array of readNpz(await readWhole(source), { file })) {
+  let inMemory = 0
+  for (const array of await readNpzDirectory(source)) {
     const place = { file, tensor: array.name }
     try {
-      const bytes = array.read()
-      const header = readNpyHeader(bytes, place)
+      const header = await readArrayHeader(source, array)
       if (header.shape.length !== 2) throw notAMatrix(header.shape, place)
-      const data: TensorSource =
-        source.stamp === undefined
-          ? { kind: 'memory', matrix: readNpy(bytes, place).matrix }
-          : { kind: 'file', file, array: array.name }
-      tensors.push(stored(array.name, header, data))
+      inMemory += array.entry.byteLength
+      tensors.push(stored(array.name, header, await npzSource(source, array, inMemory)))
     } catch (error) {
       if (!(error instanceof LoraSvdError && error.code === 'bad-input')) throw error
       problems.push(error)
@@ -63,17 +64,33 @@ export async function npzArrays(source: ByteSource): Promise<Arrays> {
     if (problems.length === 0) await readMatrixFrom(source)
     throw problems[0]
   }
-  assertDistinct(tensors, file)
-  return { tensors, warnings: problems.map(({ message }) => message) }
+  const warnings = problems.slice(0, LISTED_PROBLEMS).map(({ message }) => message)
+  const more = problems.length - warnings.length
+  if (more > 0) warnings.push(`${file}: ${counted(more, 'more array')} of it can't be read as matrices`)
+  return { tensors, warnings }
+}
+
+/** Of a pipe, which can't be read again, all matrices are kept: `inMemory` bytes with this one. */
+async function npzSource(source: ByteSource, array: NpzArray, inMemory: number): Promise<TensorSource> {
+  if (source.stamp !== undefined) return { kind: 'file', file: source.name, array }
+  if (inMemory > STREAM_BYTE_LIMIT) {
+    throw badInput(
+      `${source.name}: unpacks to more than ${STREAM_BYTE_LIMIT} bytes, the most kept of a pipe; save it to a file`,
+      { file: source.name },
+    )
+  }
+  return { kind: 'memory', matrix: (await readArray(source, array)).matrix }
 }
 
 /** The matrix of a text file, which has to be read for its shape. */
-export async function textArray(source: ByteSource): Promise<Arrays> {
-  const { matrix, dtype, name } = await readMatrixFrom(source)
+export async function textArray(source: ByteSource, header?: HeaderChoice): Promise<Arrays> {
+  const { matrix, dtype, name, warnings = [] } = await readMatrixFrom(source, { header })
   const shape = [matrix.rows, matrix.columns]
   const data: TensorSource =
-    source.stamp === undefined ? { kind: 'memory', matrix } : { kind: 'file', file: source.name }
-  return { tensors: [stored(name, { dtype, shape }, data)], warnings: [] }
+    source.stamp === undefined
+      ? { kind: 'memory', matrix }
+      : { kind: 'file', file: source.name, ...(header !== undefined && { header }) }
+  return { tensors: [stored(name, { dtype, shape }, data)], warnings }
 }
 
 function stored(
@@ -83,13 +100,4 @@ function stored(
 ): StoredTensor {
   const bytes = shape.reduce((product, n) => product * n, 1) * bytesPerElement(dtype)
   return { name, dtype: safetensorsDtypeOf(dtype), shape, bytes, source }
-}
-
-function assertDistinct(tensors: readonly StoredTensor[], file: string): void {
-  const names = new Set<string>()
-  for (const { name } of tensors) {
-    if (names.has(name))
-      throw badInput(`${file}: holds two arrays named ${quoted(name)}`, { file, tensor: name })
-    names.add(name)
-  }
 }

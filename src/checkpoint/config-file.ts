@@ -1,6 +1,6 @@
 import { badInput, LoraSvdError } from '../errors.ts'
 import { quoted } from '../formats/quote.ts'
-import { JsonError, jsonReader } from '../formats/strict-json.ts'
+import { JsonError, jsonReader, parseJson } from '../formats/strict-json.ts'
 import { readTextFile } from './text-file.ts'
 import type { FileIdentity } from './types.ts'
 
@@ -33,16 +33,16 @@ export async function readLenientConfig(
 ): Promise<{ config?: Config; identity: FileIdentity[]; warnings: string[] }> {
   try {
     const { text, stamp } = await readTextFile(file, CONFIG_BYTE_LIMIT)
-    const config: unknown = JSON.parse(text)
+    const config = parseJson(text)
     if (typeof config !== 'object' || config === null || Array.isArray(config)) {
-      throw new SyntaxError('it holds no object')
+      throw new JsonError('it holds no object')
     }
     return { config: config as Config, identity: identityOf(file, stamp), warnings: [] }
   } catch (error) {
     if (error instanceof LoraSvdError)
       return { identity: [], warnings: [`${error.message}; gone on without it`] }
-    if (!(error instanceof SyntaxError)) throw error
-    // V8 puts a piece of the text into the message
+    if (!(error instanceof JsonError)) throw error
+    // a piece of the text is in the message
     const problem = quoted(error.message).slice(1, -1)
     return { identity: [], warnings: [`${file}: can't be read as JSON (${problem}); gone on without it`] }
   }

@@ -1,6 +1,6 @@
 import { quoted } from '../formats/quote.ts'
 import { type NameFilter, nameFilter } from './filter.ts'
-import { type Readable, readable, scaledError, scalesOf } from './readable.ts'
+import { type Readable, readable, refuseEmpty, scaledError, scalesOf } from './readable.ts'
 import type { Checkpoint, Skipped, WeightMatrix } from './types.ts'
 import { matricesOfView, viewOf } from './view.ts'
 
@@ -27,6 +27,7 @@ export function matricesOf(
   for (const tensor of tensors.values()) {
     const { name } = tensor
     if (!isWanted(name)) continue
+    refuseEmpty(path, tensor)
     const weight = scaleOf.get(name)
     const read: Readable =
       weight === undefined ? readable(tensors, tensor) : { reason: `the scales of ${quoted(weight)}` }

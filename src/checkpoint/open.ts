@@ -6,6 +6,7 @@ import { errnoOf } from '../formats/os-error.ts'
 import { openInput } from '../formats/read-matrix.ts'
 import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
 import type { ByteSource } from '../formats/source.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 import { type Arrays, npyArray, npzArrays, textArray } from './arrays.ts'
 import { readLenientConfig, readStrictConfig } from './config-file.ts'
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, CONFIG_FILE, entranceOf, entriesOf, isModel } from './folder.ts'
@@ -26,6 +27,8 @@ import type { Checkpoint } from './types.ts'
 export interface OpenOptions extends Partial<Surroundings> {
   /** What `-` stands for. */
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
+  /** Whether the first row of a text is names. */
+  readonly header?: HeaderChoice | undefined
 }
 
 /** What was read, before the configs beside it and before its name. */
@@ -39,9 +42,9 @@ type Tensors = Pick<Checkpoint, 'tensors' | 'metadata' | 'files' | 'warnings'>
  */
 export async function openCheckpoint(
   path: string,
-  { stdin, env = process.env, home = homedir() }: OpenOptions = {},
+  { stdin, header, env = process.env, home = homedir() }: OpenOptions = {},
 ): Promise<Checkpoint> {
-  if (path === '-') return withConfigs({ path, ...(await openAny(path, stdin)) })
+  if (path === '-') return withConfigs({ path, ...(await openAny(await openInput(path, stdin), header)) })
   const kind = await kindOf(path)
   if (kind === 'folder') return openFolder(path, path)
   if (kind === 'missing' && (await isCached(path, { env, home }))) {
@@ -51,7 +54,12 @@ export async function openCheckpoint(
     const folder = await realpath(dirname(path)).catch(() => dirname(path))
     return withConfigs({ path, folder, ...(await openShards(path)) }, dirname(path), [CONFIG_FILE])
   }
-  return withConfigs({ path, ...(await openAny(path)) }, dirname(path), configsBeside(basename(path)))
+  const source = await openListed(path, { mayBePipe: true })
+  return withConfigs(
+    { path, ...(await openAny(source, header)) },
+    dirname(path),
+    configsBeside(basename(path)),
+  )
 }
 
 /** What a path names; a file also where it can't be told, so that opening it says why. */
@@ -85,7 +93,7 @@ async function openFolder(path: string, folder: string): Promise<Checkpoint> {
   if (isRepositoryFolder(entries)) return openFolder(path, await snapshotFolder(folder))
   const { file, kind, warnings } = await entranceOf(folder, entries)
   const entrance = join(folder, file)
-  const opened = kind === 'index' ? await openShards(entrance) : await openAny(entrance)
+  const opened = kind === 'index' ? await openShards(entrance) : await openAny(await openListed(entrance))
   return withConfigs(
     {
       path,
@@ -132,9 +140,8 @@ async function withConfigs(
   return complete
 }
 
-/** A file of any format that holds numbers. */
-async function openAny(path: string, stdin?: AsyncIterable<Uint8Array | string>): Promise<Tensors> {
-  const source = path === '-' ? await openInput(path, stdin) : await openListed(path)
+/** What a file of any format that holds numbers holds; closes it. */
+async function openAny(source: ByteSource, header?: HeaderChoice): Promise<Tensors> {
   try {
     const { name: file, byteLength } = source
     const sniffed = sniff(await source.read(0, Math.min(SNIFFED_BYTES, byteLength)), byteLength, file)
@@ -148,7 +155,7 @@ async function openAny(path: string, stdin?: AsyncIterable<Uint8Array | string>)
       case 'zip':
         return fromArrays(source, await npzArrays(source))
       case 'text':
-        return fromArrays(source, await textArray(source))
+        return fromArrays(source, await textArray(source, header))
     }
   } finally {
     await source.close()

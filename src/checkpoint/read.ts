@@ -1,8 +1,9 @@
 import { badInput } from '../errors.ts'
 import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf, type StoredDtype } from '../formats/dtype.ts'
 import { decodeFloat8 } from '../formats/float8.ts'
+import { readArray } from '../formats/npz.ts'
 import { quoted } from '../formats/quote.ts'
-import { readMatrix } from '../formats/read-matrix.ts'
+import { readMatrixFrom } from '../formats/read-matrix.ts'
 import { openFile } from '../formats/source.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
@@ -20,7 +21,7 @@ export async function readWeight(weight: WeightMatrix): Promise<Matrix | HalfMat
   const { rows, columns, dtype, source, bytes } = weight
   if (source.kind === 'memory') return source.matrix
   if (source.kind === 'file') {
-    return (await readMatrix(source.file, { tensor: source.array })).matrix
+    return readArrayOfFile(source)
   }
   return withBytes(source, weight.tensor, async (read) => {
     const stored = await read(0, bytes)
@@ -28,6 +29,22 @@ export async function readWeight(weight: WeightMatrix): Promise<Matrix | HalfMat
       ? { rows, columns, dtype, data: decodeHalfBits(stored) }
       : { rows, columns, data: decodeStored(stored, dtype) }
   })
+}
+
+/** The matrix of a file, or of one array of it, that can only be read whole. */
+export async function readArrayOfFile({
+  file,
+  array,
+  header,
+}: Extract<TensorSource, { kind: 'file' }>): Promise<Matrix> {
+  const source = await openFile(file)
+  try {
+    const { matrix } =
+      array === undefined ? await readMatrixFrom(source, { header }) : await readArray(source, array)
+    return matrix
+  } finally {
+    await source.close()
+  }
 }
 
 /** The bytes of a tensor as stored. Throws as `readWeight` does, and RangeError for arrays that aren't stored as bytes in a row. */

@@ -34,6 +34,21 @@ export const scaledError = (path: string, tensor: string, reason: string): LoraS
     { file: path, tensor },
   )
 
+/** What a parameter of a layer is called, that has entries in every model. */
+const PARAMETER = /(^|\.)(weight|bias)$/
+
+/**
+ * Throws `bad-input` for a weight without entries: DeepSpeed's ZeRO-3 leaves [0] in place of each parameter that lies on
+ * other devices, where it is saved without being gathered.
+ */
+export function refuseEmpty(path: string, { name, shape }: StoredTensor): void {
+  if (!PARAMETER.test(name) || shape.length !== 1 || shape[0] !== 0) return
+  throw badInput(
+    `${path}: tensor ${quoted(name)} is empty, of shape [0], as DeepSpeed ZeRO-3 saves weights that it has not gathered: this is no whole model; save it with stage3_gather_16bit_weights_on_model_save, or convert it with zero_to_fp32.py`,
+    { file: path, tensor: name },
+  )
+}
+
 /** For the name of each tensor that holds the scales of a weight in few bits, the name of that weight. */
 export function scalesOf(tensors: Tensors): ReadonlyMap<string, string> {
   const scaleOf = new Map<string, string>()

@@ -1,7 +1,7 @@
-import { readMatrix } from '../formats/read-matrix.ts'
-import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
-import { decodeStored, readBytes, withBytes } from './read.ts'
+import { arrayOf, bytesPerEntry, isStoredInBytes, numbersOf } from './numbers.ts'
+import { readBytes, withBytes } from './read.ts'
+import { isSameForm } from './same-form.ts'
 import type { StoredTensor } from './types.ts'
 
 /** Elements compared at first, of each tensor: where a fine-tune changed a matrix, it shows in a few. */
@@ -12,23 +12,22 @@ const MOST_ELEMENTS = 2 ** 21
 const GROWTH = 4
 
 /**
- * Whether two tensors hold the same numbers in the same shape. Of one dtype: the same bytes. Of two: the same numbers once
- * widened, where 0 is −0 and every NaN like another; false where one isn't of floats. Reads in chunks, up to the first
- * difference.
+ * Whether two tensors hold the same numbers in the same shape, ones at its end aside. Of one dtype: the same bytes. Of two: the
+ * same numbers once widened, where 0 is −0 and every NaN like another, floats or integers; false where one is of a dtype that
+ * isn't read. Reads in chunks, up to the first difference.
  */
 export async function sameNumbers(a: StoredTensor, b: StoredTensor): Promise<boolean> {
-  if (a.shape.length !== b.shape.length || a.shape.some((n, i) => n !== b.shape[i])) return false
+  if (!isSameForm(a.shape, b.shape)) return false
   if (!isStoredInBytes(a) || !isStoredInBytes(b)) {
     const [x, y] = await Promise.all([valuesOf(a), valuesOf(b)])
     return x !== undefined && y !== undefined && sameValues(x, y)
   }
   if (a.dtype === b.dtype) return sameChunks(a, b, (x, y) => Buffer.compare(x, y) === 0)
-  const [ofA, ofB] = [readableFloatOf(a.dtype), readableFloatOf(b.dtype)]
-  if (ofA === undefined || ofB === undefined) return false
-  return sameChunks(a, b, (x, y) => sameValues(decodeStored(x, ofA), decodeStored(y, ofB)))
+  return sameChunks(a, b, (x, y) => {
+    const [ofA, ofB] = [numbersOf(x, a.dtype), numbersOf(y, b.dtype)]
+    return ofA !== undefined && ofB !== undefined && sameValues(ofA, ofB)
+  })
 }
-
-const isStoredInBytes = ({ source }: StoredTensor) => source.kind === 'range' || source.kind === 'bytes'
 
 function sameChunks(
   a: StoredTensor,
@@ -55,8 +54,6 @@ function sameChunks(
   )
 }
 
-const bytesPerEntry = ({ dtype }: StoredTensor) => bitsPerElement(dtype) / 8
-
 function sameValues(x: FloatArray, y: FloatArray): boolean {
   for (let i = 0; i < x.length; i++) {
     if (x[i] !== y[i] && !(Number.isNaN(x[i]) && Number.isNaN(y[i]))) return false
@@ -64,13 +61,7 @@ function sameValues(x: FloatArray, y: FloatArray): boolean {
   return true
 }
 
-/** All numbers of a tensor of floats, or of an array. */
+/** All numbers of a tensor, or of an array. */
 async function valuesOf(tensor: StoredTensor): Promise<FloatArray | undefined> {
-  const { source, dtype } = tensor
-  if (source.kind === 'memory') return source.matrix.data
-  if (source.kind === 'file') {
-    return (await readMatrix(source.file, { tensor: source.array })).matrix.data
-  }
-  const float = readableFloatOf(dtype)
-  return float === undefined ? undefined : decodeStored(await readBytes(tensor), float)
+  return (await arrayOf(tensor)) ?? numbersOf(await readBytes(tensor), tensor.dtype)
 }

@@ -3,7 +3,7 @@ import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf } from '../formats/os-error.ts'
 import { readSafetensorsHeader, type SafetensorsHeader } from '../formats/safetensors-header.ts'
 import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
-import { type ByteSource, openFile } from '../formats/source.ts'
+import { type ByteSource, type OpenFileOptions, openFile } from '../formats/source.ts'
 import type { FileIdentity, StoredTensor, TensorSource } from './types.ts'
 
 /** A safetensors file of which the header was read. */
@@ -19,9 +19,9 @@ export interface OpenedFile {
  * Opens a file that was found in a folder. Throws as `openFile` does, and says it where the file is a link to something that
  * isn't there, as an interrupted download leaves it.
  */
-export async function openListed(file: string): Promise<ByteSource> {
+export async function openListed(file: string, options?: OpenFileOptions): Promise<ByteSource> {
   try {
-    return await openFile(file)
+    return await openFile(file, options)
   } catch (error) {
     const isMissing = error instanceof LoraSvdError && errnoOf(error.cause) === 'ENOENT'
     if (!isMissing) throw error

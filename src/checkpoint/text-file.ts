@@ -6,14 +6,8 @@ export async function readTextFile(
   file: string,
   limit: number,
 ): Promise<{ text: string; stamp: FileStamp | undefined }> {
-  const source = await openFile(file)
+  const source = await openFile(file, { limit })
   try {
-    if (source.byteLength > limit) {
-      throw badInput(
-        `${file}: the file is ${source.byteLength} bytes long; at most ${limit} are read of such a file`,
-        { file },
-      )
-    }
     const bytes = await readWhole(source)
     return { text: decodeUtf8(bytes, file), stamp: source.stamp }
   } finally {

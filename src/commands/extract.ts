@@ -62,6 +62,11 @@ export function addExtract(program: Command, run: Run): void {
         .default('portable'),
     )
     .addOption(
+      new Option('--format <name>', 'peft, also for a diffusion model, whose tools do not read it').choices([
+        'peft',
+      ]),
+    )
+    .addOption(
       new Option('--dtype <float>', "float type of the factors (default: the tuned weights' own)").choices([
         'f32',
         'f16',
@@ -73,6 +78,7 @@ export function addExtract(program: Command, run: Run): void {
     .optionsGroup('How:')
     .addOption(common.certify())
     .addOption(common.seed())
+    .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(
       new Option('--restart', 'discard what an unfinished run with other options has left').default(false),

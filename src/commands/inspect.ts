@@ -28,6 +28,7 @@ export function addInspect(program: Command, run: Run): void {
     )
     .argument('<path>', 'the weights')
     .addOption(new Option('--base <path>', 'inspect the change from these weights'))
+    .addOption(common.header())
     .optionsGroup('Which matrices:')
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
@@ -39,6 +40,7 @@ export function addInspect(program: Command, run: Run): void {
     .addOption(
       new Option('--leading <n>', 'at least so many of large matrices (default: 64)').argParser(integer(1)),
     )
+    .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(common.seed())
     .addOption(

@@ -97,6 +97,11 @@ export const common = {
     new Option('--threads <n>', 'threads that compute (default: those of this machine)')
       .argParser(integer(1, MAX_THREADS))
       .env('LORA_SVD_THREADS'),
+  allowUnpaired: () =>
+    new Option(
+      '--allow-unpaired',
+      'go on where the two look like one model under two sets of names; the exit code is then 1',
+    ).default(false),
   certify: () =>
     new Option(
       '--certify <how>',
@@ -106,6 +111,11 @@ export const common = {
       .default('default'),
   seed: () =>
     new Option('--seed <n>', 'seed of the random start').default(0n, '0').argParser(parsedBy(parseSeed)),
+  header: () =>
+    new Option(
+      '--header <is>',
+      'whether the first row of a text file is names (default: where none of its cells is like a number)',
+    ).choices(['yes', 'no']),
   memory: () => new Option('--memory <size>', 'for the matrices in work, such as 4GiB').argParser(byteSize),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

@@ -35,6 +35,7 @@ export function addVerify(program: Command, run: Run): void {
     )
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
+    .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addHelpText('after', EXAMPLES)
     .action(

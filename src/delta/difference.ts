@@ -2,6 +2,7 @@ import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import { nonFiniteEntries } from '../matrix/non-finite.ts'
+import { squareSums } from '../matrix/square-sums.ts'
 import { type Difference, subtract } from '../matrix/subtract.ts'
 import { floorOfSums, isRounded, type NoiseFloor, noiseFloor } from '../rank/noise-floor.ts'
 import { isSwept, panelRows, type Swept, sweep, sweepBytes } from './sweep.ts'
@@ -53,12 +54,13 @@ export async function withDifference<T>(
     const swept = await sweep(pair, workspace, withNoise, (row) => address + row * columns * F32_BYTES)
     const data = new Float32Array(workspace.memory.buffer, address, rows * columns)
     const frobenius = normsOf(swept)
+    const delta = { rows, columns, data }
     return use({
-      delta: { rows, columns, data },
+      delta,
       changed: swept.changed,
       frobenius,
       nonFinite: await nonFiniteOf(pair, frobenius),
-      ...noiseOf(pair, swept),
+      ...noiseOf(pair, swept, delta),
     })
   })
 }
@@ -100,9 +102,10 @@ const normsOf = ({ squares: { base, tuned, delta } }: Swept): Difference['froben
   delta: Math.sqrt(delta),
 })
 
-function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept): { noise?: NoiseFloor } {
+function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept, delta: Matrix): { noise?: NoiseFloor } {
   if (rounding === undefined || !isRounded(base.dtype) || !isRounded(tuned.dtype)) return {}
-  return { noise: floorOfSums(tuned.rows, tuned.columns, base.dtype, tuned.dtype, rounding) }
+  const sums = { ...rounding, delta: squareSums(delta) }
+  return { noise: floorOfSums(delta.rows, delta.columns, base.dtype, tuned.dtype, sums) }
 }
 
 /** What isn't finite shows in the norms; only then the entries are read again and looked at one by one. */

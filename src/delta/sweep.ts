@@ -54,7 +54,7 @@ export interface Swept {
   readonly changed: number
   /** ‖base‖_F², ‖tuned‖_F² and ‖delta‖_F²; NaN or infinite where entries are. */
   readonly squares: { readonly base: number; readonly tuned: number; readonly delta: number }
-  readonly rounding?: RoundingSums
+  readonly rounding?: Omit<RoundingSums, 'delta'>
 }
 
 /** One of the two sides, as it is read. */

@@ -1,8 +1,14 @@
 import { create, createDenseMatrixClass, createMatrixClass, createTyped } from 'mathjs'
 import type { Engine } from '../engine/engine.ts'
-import { defineFactory, type TypedFunctions } from '../mathjs/define-factory.ts'
-import { createFloatMatrixClass, type FloatMatrix, type FloatMatrixClass } from '../mathjs/float-matrix.ts'
-import { createFloatAdd, createFloatTranspose, floatMultiplyFactory } from '../mathjs/operations.ts'
+import { defineFactory } from '../mathjs/define-factory.ts'
+import { factoryOf } from '../mathjs/extension.ts'
+import {
+  type FloatMatrix,
+  type FloatMatrixClass,
+  floatMatrixClass,
+  type WithMatrices,
+} from '../mathjs/float-matrix.ts'
+import { floatAdd, floatMultiply, floatTranspose } from '../mathjs/operations.ts'
 import { type SvdOptions, svdFactory } from '../mathjs/svd.ts'
 import { type FloatArray, type FloatType, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 
@@ -19,10 +25,7 @@ export interface NotebookMath {
   leadingColumns(A: FloatMatrix, count: number): FloatMatrix
 }
 
-interface Dependencies {
-  typed: TypedFunctions
-  FloatMatrix: FloatMatrixClass
-}
+type Signature = (...args: never[]) => unknown
 
 /** A mathjs instance with no more in it than the notebook needs: `create(all)` alone would take longer than the demo. */
 export function createNotebookMath(
@@ -32,52 +35,37 @@ export function createNotebookMath(
 ): NotebookMath {
   const arrayOf = (length: number) => (float === 'f32' ? new Float32Array(length) : new Float64Array(length))
 
-  const createRandn = defineFactory<Dependencies>(
-    'randn',
-    ['typed', 'FloatMatrix'],
-    ({ typed, FloatMatrix }) =>
-      typed('randn', {
-        'number, number': (rows: number, columns: number) =>
-          new FloatMatrix({ rows, columns, data: randn(rows * columns) }),
-      }),
-  )
-  const createScale = defineFactory<Dependencies>(
-    'scale',
-    ['typed', 'FloatMatrix'],
-    ({ typed, FloatMatrix }) =>
-      typed('scale', {
-        'number, FloatMatrix': (factor: number, { flat }: FloatMatrix) =>
-          new FloatMatrix({ ...flat, data: flat.data.map((x) => factor * x) } as Matrix),
-      }),
-  )
-  const createDiag = defineFactory<Dependencies>('diag', ['typed', 'FloatMatrix'], ({ typed, FloatMatrix }) =>
-    typed('diag', {
-      Array: (values: number[]) => {
-        const data = arrayOf(values.length ** 2)
-        values.forEach((value, i) => {
-          data[i * (values.length + 1)] = value
-        })
-        return new FloatMatrix({ rows: values.length, columns: values.length, data })
-      },
-    }),
-  )
-  const createLeadingColumns = defineFactory<Dependencies>(
-    'leadingColumns',
-    ['typed', 'FloatMatrix'],
-    ({ typed, FloatMatrix }) =>
-      typed('leadingColumns', {
-        'FloatMatrix, number': (A: FloatMatrix, count: number) =>
-          new FloatMatrix(leadingColumns(A.flat, count)),
-      }),
-  )
+  const define = (name: string, signatures: (FloatMatrix: FloatMatrixClass) => Record<string, Signature>) =>
+    defineFactory<WithMatrices>(name, ['typed', 'DenseMatrix'], (matrices) =>
+      matrices.typed(name, signatures(floatMatrixClass(matrices))),
+    )
+  const createRandn = define('randn', (FloatMatrix) => ({
+    'number, number': (rows: number, columns: number) =>
+      new FloatMatrix({ rows, columns, data: randn(rows * columns) }),
+  }))
+  const createScale = define('scale', (FloatMatrix) => ({
+    'number, FloatMatrix': (factor: number, { flat }: FloatMatrix) =>
+      new FloatMatrix({ ...flat, data: flat.data.map((x) => factor * x) } as Matrix),
+  }))
+  const createDiag = define('diag', (FloatMatrix) => ({
+    Array: (values: number[]) => {
+      const data = arrayOf(values.length ** 2)
+      values.forEach((value, i) => {
+        data[i * (values.length + 1)] = value
+      })
+      return new FloatMatrix({ rows: values.length, columns: values.length, data })
+    },
+  }))
+  const createLeadingColumns = define('leadingColumns', (FloatMatrix) => ({
+    'FloatMatrix, number': (A: FloatMatrix, count: number) => new FloatMatrix(leadingColumns(A.flat, count)),
+  }))
   const factories = {
     createTyped,
     createMatrixClass,
     createDenseMatrixClass,
-    createFloatMatrixClass,
-    createFloatMultiply: floatMultiplyFactory(() => engine),
-    createFloatAdd,
-    createFloatTranspose,
+    createFloatMultiply: factoryOf(floatMultiply(() => engine)),
+    createFloatAdd: factoryOf(floatAdd),
+    createFloatTranspose: factoryOf(floatTranspose),
     createSvd: svdFactory(() => engine),
     createRandn,
     createScale,

@@ -1,8 +1,11 @@
 import { readdir, stat } from 'node:fs/promises'
 import { adapterOf } from '../adapter/adapter.ts'
 import { modelCard } from '../adapter/write/card.ts'
-import type { PlannedModule } from '../adapter/write/types.ts'
+import type { PeftModule } from '../adapter/write/types.ts'
+import { addTo } from '../checkpoint/group.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
+import { LoraSvdError } from '../errors.ts'
+import { osError } from '../formats/os-error.ts'
 import type { Watch } from '../report/watched-jobs.ts'
 import type { Factors } from '../svd/factors.ts'
 import { measureAdapter } from '../verify/verify.ts'
@@ -30,15 +33,21 @@ export async function buildAdapter(
   const chosen = await chooseRanks(plan, options, folder, watch)
   const adapterPlan = planOf(plan, options, chosen)
   const { staging } = folder
+  const matricesOf = layersByModule(plan)
   await writeAdapter(staging, adapterPlan, plan, configFacts(plan, options, adapterPlan), (planned) =>
-    factorsOfModule(planned, plan, chosen, folder, options),
+    factorsOf(matricesOf.get(planned.module) ?? [], chosen, folder, options),
   )
 
   const written = await openCheckpoint(staging)
   const adapter = await adapterOf(written)
-  if (adapter === undefined) throw new Error('what was written is not recognised as an adapter')
+  if (adapter === undefined) {
+    const message = `${staging}: was changed while it was written; run the same command again`
+    throw new LoraSvdError('system', message, { file: staging })
+  }
+  // what can't be paired was refused by the plan, or allowed
+  const pairing = { include: options.include, exclude: options.exclude, allowUnpaired: true, keepsAll: true }
   const known = await knownMeasures(adapter, plan, chosen)
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, options, watch, known)
+  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, watch, known)
   const result = resultOf(plan, options, chosen, adapterPlan, measures)
   await writeText(
     `${staging}/${CARD_FILE}`,
@@ -56,17 +65,22 @@ export async function buildAdapter(
   }
 }
 
+/** The indices of each module's layers. */
+function layersByModule({ layers }: ExtractionPlan): Map<PeftModule, number[]> {
+  const indices = new Map<PeftModule, number[]>()
+  for (const [i, { module }] of layers.entries()) addTo(indices, module, i)
+  return indices
+}
+
 /** The factors of a module, one pair for each of its matrices, each cut to its own rank. */
-async function factorsOfModule(
-  { module }: PlannedModule,
-  { layers }: ExtractionPlan,
+async function factorsOf(
+  indices: readonly number[],
   { ranks, rounds, results }: Chosen,
   folder: RunFolder,
   { distributeScale }: ExtractOptions,
 ): Promise<Factors[]> {
   const factors: Factors[] = []
-  for (const [i, layer] of layers.entries()) {
-    if (layer.module !== module) continue
+  for (const i of indices) {
     const { U, V, spectrum } = hasVectors(results[i]) ? results[i] : await folder.read(rounds[i], i)
     factors.push(factorsFor({ U, S: spectrum.singularValues, V }, ranks[i], distributeScale))
   }
@@ -76,14 +90,24 @@ async function factorsOfModule(
 const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
 
 async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[]> {
-  const names = (await readdir(folder)).sort()
-  return Promise.all(names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })))
+  try {
+    const names = (await readdir(folder)).sort()
+    return await Promise.all(
+      names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })),
+    )
+  } catch (error) {
+    throw osError(error, 'look at what was written', folder)
+  }
 }
 
-function withBudget({ budget, broken }: ExtractResult, bytes: number): Partial<ExtractResult> {
+function withBudget({ budget, broken, totals }: ExtractResult, bytes: number): Partial<ExtractResult> {
   if (budget === undefined) return {}
   const isKept = bytes <= budget.bytes
   const promise = { name: 'budget', text: `${bytes} bytes were written, and ${budget.bytes} asked for` }
   const all = isKept ? broken : [...broken, promise]
-  return { budget: { ...budget, used: bytes }, broken: all, holds: all.length === 0 }
+  return {
+    budget: { ...budget, used: bytes },
+    broken: all,
+    holds: all.length === 0 && totals.unmatched === 0,
+  }
 }

@@ -1,7 +1,9 @@
+import { diffusionFamily } from '../adapter/diffusion.ts'
 import type { CardFigures } from '../adapter/write/card.ts'
-import { baseModelName, type ConfigFacts, taskTypeOf } from '../adapter/write/config.ts'
+import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../adapter/write/config.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
 import { isRepositoryName } from '../checkpoint/hub-cache.ts'
+import { shellWord } from '../report/shell-word.ts'
 import { version } from '../version.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -28,6 +30,10 @@ export function configFacts(
 const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
   isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true
 
+/** The diffusion models that base and tuned belong to. */
+export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>): string | undefined =>
+  diffusionFamily(base.tensors.keys(), base.config ?? tuned.config)
+
 /** What the model card tells; `result` is left out where only its length is wanted. */
 export function cardFigures(
   plan: ExtractionPlan,
@@ -36,12 +42,18 @@ export function cardFigures(
   result?: Pick<ExtractResult, 'layers' | 'notCarried' | 'totals'>,
 ): CardFigures {
   const changes = new Map(result?.notCarried.map(({ name, relativeChange }) => [name, relativeChange]))
+  // by what the adapter's plan calls the tensor of a layer
+  const tensors = new Map(plan.layers.map(({ pair, module }) => [pair.name, module.tensor]))
+  const facts = configFacts(plan, options, adapterPlan)
+  const family = familyOf(plan)
   return {
-    ...configFacts(plan, options, adapterPlan),
+    baseModel: facts.baseModel && publicName(facts.baseModel),
+    taskType: facts.taskType,
+    ...(family !== undefined && { diffusion: family }),
     tool: { version, command: commandOf(options) },
     layers: new Map(
       result?.layers.map(({ name, relativeError, optimalError }) => [
-        tensorOf(plan, name),
+        tensors.get(name) ?? name,
         { relativeError, optimalError: optimalError.atLeast },
       ]),
     ),
@@ -55,9 +67,8 @@ export function cardFigures(
   }
 }
 
-/** By what the adapter's plan calls the tensor of a layer. */
-const tensorOf = ({ layers }: ExtractionPlan, name: string) =>
-  layers.find(({ pair }) => pair.name === name)?.module.tensor ?? name
+/** A path as a command's argument, without the folders of this machine. */
+const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-'))
 
 /** The command that makes this adapter, without what changes none of its bytes. */
 export function commandOf({
@@ -71,19 +82,25 @@ export function commandOf({
   certify,
   ...rest
 }: ExtractOptions) {
-  const flag = (name: string, value: string | number | boolean | undefined) =>
-    value === undefined || value === false ? [] : value === true ? [`--${name}`] : [`--${name} ${value}`]
+  const flag = (name: string, value: string | number | boolean | undefined) => {
+    if (value === undefined || value === false) return []
+    if (value === true) return [`--${name}`]
+    const word = shellWord(String(value))
+    // a value that begins with a dash would be taken for an option
+    return [word.startsWith('-') ? `--${name}=${word}` : `--${name} ${word}`]
+  }
   const ofRule =
     rule.kind === 'noise-floor'
       ? '--noise-floor'
       : `--${rule.kind} ${'bytes' in rule ? rule.bytes : rule.kind === 'rank' ? rule.rank : rule.kind === 'energy' ? rule.energy : rule.error}`
   return [
-    `lora-svd extract ${base} ${tuned} -o ADAPTER`,
+    `lora-svd extract ${argument(base)} ${argument(tuned)} -o ADAPTER`,
     ofRule,
     ...flag('min-rank', limits.minRank),
     ...flag('max-rank', limits.maxRank),
     ...flag('multiple-of', limits.multipleOf),
     ...flag('uniform', uniform),
+    ...flag('format', rest.format),
     ...flag('layout', layout === 'portable' ? undefined : layout),
     ...flag('dtype', dtype),
     ...flag('no-distribute-scale', !rest.distributeScale),
@@ -91,8 +108,8 @@ export function commandOf({
     ...flag('experts', rest.experts),
     ...flag('carry-rest', rest.carryRest),
     ...rest.saveFull.flatMap((name) => flag('save-full', name)),
-    ...rest.include.flatMap((pattern) => flag('include', `'${pattern}'`)),
-    ...rest.exclude.flatMap((pattern) => flag('exclude', `'${pattern}'`)),
+    ...rest.include.flatMap((pattern) => flag('include', pattern)),
+    ...rest.exclude.flatMap((pattern) => flag('exclude', pattern)),
     ...flag('certify', certify === 'default' ? undefined : certify),
     ...flag('seed', rest.seed === 0n ? undefined : String(rest.seed)),
   ].join(' ')

@@ -1,19 +1,12 @@
-import { zeros } from '../matrix/matrix.ts'
 import { type Watch, watchedJobsAsDone } from '../report/watched-jobs.ts'
 import { bytesOf, extractLayer, flopsOf, type LayerJob } from './layer.ts'
-import type { LayerAsk, LayerResult } from './layer-result.ts'
+import { type LayerAsk, type LayerResult, withoutVectors } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { RunFolder } from './run-folder.ts'
 
 /** Vectors of all layers that are kept rather than read again: little beside the matrices in work. */
 const KEPT_BYTES = 128 * 2 ** 20
-
-const withoutVectors = (result: LayerResult): LayerResult => ({
-  ...result,
-  U: zeros(result.U.rows, 0),
-  V: zeros(result.V.rows, 0),
-})
 
 /**
  * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
@@ -38,10 +31,12 @@ export async function decompose(
     tunedPath: tuned.path,
   })
   const all = asks.flatMap((ask, index) => (ask === null ? [] : [{ index, job: jobOf(index, ask) }]))
-  const missing = all.filter(({ index }) => !folder.has(round, index))
   const done = new Map<number, LayerResult>()
-  for (const { index } of all)
-    if (folder.has(round, index)) done.set(index, await folder.read(round, index, false))
+  for (const { index, job } of all) {
+    const found = folder.find(round, index, job.ask)
+    if (found !== undefined) done.set(index, found)
+  }
+  const missing = all.filter(({ index }) => !done.has(index))
   const results = watchedJobsAsDone(
     missing.map(({ job }) => job),
     {

@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { adapterOf } from '../adapter/adapter.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
-import { badInput, ExitCode, exitCodeOf } from '../errors.ts'
+import { badInput, ExitCode, LoraSvdError } from '../errors.ts'
 import { writeJson } from '../report/json.ts'
 import { noticesTo } from '../report/notice.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
@@ -18,7 +19,15 @@ import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
 import { previewDocument } from './preview-document.ts'
 import { previewTables } from './preview-tables.ts'
-import { isPlacedByRun, openRunFolder, type RunIdentity, runFolderOf } from './run-folder.ts'
+import type { ExtractResult } from './result.ts'
+import {
+  bytesDone,
+  openRunFolder,
+  placedByRun,
+  type RunFolder,
+  type RunIdentity,
+  runFolderOf,
+} from './run-folder.ts'
 import { extractTables } from './tables.ts'
 
 /** Plans, decomposes, chooses ranks, writes, measures what was written, and reports. Gives the exit code. */
@@ -32,42 +41,100 @@ export async function extract(
   const options = { ...asked, output: namedOutput(asked.output) }
   const base = await openWeights(options.base)
   const tuned = await openWeights(options.tuned)
-  const isReplaced = options.force || (isPlacedByRun(options.output) && !options.restart)
-  await assertOutputFree(options.output, isReplaced, [base, tuned])
+  const placed = options.restart ? undefined : await placedByRun(options.output)
+  await assertOutputFree(options.output, options.force || placed !== undefined, [base, tuned])
   const plan = await planExtraction(base, tuned, options)
   if (options.dryRun) {
     const shown = await preview(plan, options)
     if (output.json) await writeJson(terminal, previewDocument(shown))
     else if (!output.quiet) await terminal.out(previewTables(shown, terminal))
-    return ExitCode.ok
+    return shown.totals.unmatched === 0 ? ExitCode.ok : ExitCode.checkFailed
   }
-  await assertRoom(options.output, leastBytes(plan, options))
 
-  const folder = await openRunFolder(options.output, identityOf(plan, options, request), options)
+  const notice = noticesTo(terminal, output.quiet)
   const goOn = `interrupted; what is done is kept in ${runFolderOf(options.output)}: the same command goes on from there`
-  try {
-    if (folder.found > 0) {
-      noticesTo(terminal, output.quiet)(`going on with an unfinished run: ${folder.found} layers are done`)
-    }
-    const result = await whileInterruptible(async (signal) => {
+  const result = await whileInterruptible(async (signal) => {
+    const folder = await openRunFolder(
+      options.output,
+      identityOf(plan, options, request),
+      plan.layers.map(({ pair }) => ({
+        name: pair.name,
+        rows: pair.tuned.rows,
+        columns: pair.tuned.columns,
+      })),
+      options,
+    )
+    try {
       const watch = { request, memory: options.memory, quiet: output.quiet, terminal, signal }
-      const built = await buildAdapter(plan, options, folder, watch, start)
-      for (const input of [base, tuned]) await assertUnchanged(input)
-      await folder.markPlaced()
-      await putFolderInPlace(folder.staging, options.output, folder.replaced)
-      await folder.remove()
+      const built = await run(plan, options, folder, notice, (folder) =>
+        buildAdapter(plan, options, folder, watch, start),
+      )
+      const left = await folder.remove()
+      if (left !== undefined) notice(left)
       return built
-    }, goOn)
-    if (output.json) await writeJson(terminal, extractDocument(result))
-    else if (!output.quiet) await terminal.out(extractTables(result, terminal))
-    return result.holds ? ExitCode.ok : ExitCode.checkFailed
-  } catch (error) {
-    // once the input or the options are mended it is another run
-    if (exitCodeOf(error) === ExitCode.badInput) await folder.remove()
-    throw error
-  } finally {
-    await folder.release()
+    } catch (error) {
+      if (!(await isUseless(error, plan, folder))) throw explained(error, folder)
+      await folder.remove()
+      throw error
+    } finally {
+      folder.release()
+    }
+  }, goOn)
+  if (output.json) await writeJson(terminal, extractDocument(result))
+  else if (!output.quiet) await terminal.out(extractTables(result, terminal))
+  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
+
+/** Builds the adapter in the run folder and gives it its final name. */
+async function run(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  folder: RunFolder,
+  notice: (line: string) => void,
+  build: (folder: RunFolder) => Promise<ExtractResult>,
+): Promise<ExtractResult> {
+  const { base, tuned } = plan
+  const { output, force } = options
+  const { staging, replaced, placed, found, damaged } = folder
+  // while the folder was another's, that may have put its adapter there
+  await assertOutputFree(output, force || placed !== undefined, [base, tuned])
+  const { kept, adapter } = leastBytes(plan, options)
+  await assertRoom(output, Math.max(0, kept - (await bytesDone(output))) + adapter)
+  if (found > 0) notice(`going on with an unfinished run: ${found} layers are done`)
+  if (damaged.length > 0) {
+    const more = damaged.length > 1 ? ` and ${damaged.length - 1} more` : ''
+    notice(`${folder.path}: ${damaged[0]}${more}: not what a run of this wrote, computed again`)
   }
+  const built = await build(folder)
+  for (const input of [base, tuned]) await assertUnchanged(input)
+  await folder.assertHeld()
+  await folder.markPlaced()
+  await putFolderInPlace({ staging, output, replaced, force, placed })
+  return built
+}
+
+/** Whether nothing can go on from here: no layer is done, or the numbers of the inputs themselves are refused. */
+async function isUseless(error: unknown, { base, tuned }: ExtractionPlan, folder: RunFolder) {
+  if (error instanceof LoraSvdError && error.code === 'interrupted') return false
+  if (await folder.isEmpty()) return true
+  if (!(error instanceof LoraSvdError && error.code === 'not-finite')) return false
+  // of a file that is just being written they may be others the next time
+  const areSame = Promise.all([base, tuned].map((input) => assertUnchanged(input)))
+  return areSame.then(
+    () => true,
+    () => false,
+  )
+}
+
+/** What happened to the run folder, or is kept in it, belongs into the error. */
+function explained(error: unknown, { path }: RunFolder): unknown {
+  if (!existsSync(path)) {
+    const message = `${path}: was removed while the run worked in it; run the same command again`
+    return new LoraSvdError('system', message, { file: path, cause: error })
+  }
+  if (!(error instanceof LoraSvdError && error.code === 'output-exists')) return error
+  const message = `${error.message}, or move it away: what is done is kept in ${path}, and the same command goes on from there`
+  return new LoraSvdError(error.code, message, { ...(error.file !== undefined && { file: error.file }) })
 }
 
 /** A path that ends in the output's own name, beside which the run folder can be. */

@@ -1,4 +1,4 @@
-import type { Float64Matrix } from '../matrix/matrix.ts'
+import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import type { MatrixRule } from '../rank/asked.ts'
 import type { RankLimits } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -33,9 +33,17 @@ export interface LayerResult {
   readonly baseFrobenius: number
   /** Singular values up to this can't be told from the rounding of the stored dtypes; where the rule asks for it. */
   readonly noiseFloor?: number
+  /** Most entries did not move, and no direction stands out of what is left of the change. */
+  readonly isNotUnderstood?: boolean
   /** Why the interval of the best error is wider than asked, where it is. */
   readonly openBecause?: string
   /** What computed it. */
   readonly engine: string
   readonly seconds: number
 }
+
+export const withoutVectors = (result: LayerResult): LayerResult => ({
+  ...result,
+  U: zeros(result.U.rows, 0),
+  V: zeros(result.V.rows, 0),
+})

@@ -1,14 +1,19 @@
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
 import type { Engine } from '../engine/engine.ts'
+import { assertInRange } from '../formats/finite.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
+import { isSquarable, relativeResidual } from '../matrix/residual.ts'
+import { allowedTail } from '../rank/allowed-tail.ts'
+import type { MatrixRule } from '../rank/asked.ts'
 import { epsilonOf } from '../rank/measures.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
 import type { TruncatedSvd, TruncationOptions } from '../truncation/types.ts'
 import { refuseNonFinite } from '../verify/non-finite.ts'
+import { aboveNoise } from './above-noise.ts'
 import type { LayerAsk, LayerResult, MeasuredLayer } from './layer-result.ts'
 import { ownRank } from './ranks.ts'
 import { digestOf, type FactorForm, factorsAsStored } from './stored-factors.ts'
@@ -73,17 +78,30 @@ async function factor(
   const { pair, ask } = job
   refuseNonFinite(job.tunedPath, pair.name, nonFinite.tuned)
   refuseNonFinite(job.basePath, pair.name, nonFinite.base)
+  assertInRange([[frobenius.base, frobenius.tuned, frobenius.delta]], {
+    file: job.tunedPath,
+    tensor: pair.name,
+  })
   const engine = await context.engine(flopsOf(job))
+  const common = { name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name }
+  const { rule, limits } = ask
+  if (rule.kind !== 'noise-floor') {
+    if (frobenius.delta === 0) return { ...common, ...nothing(delta) }
+    return {
+      ...common,
+      ...tripletsOf(delta, decompose(delta, frobenius.delta, { rule, limits }, job, engine)),
+    }
+  }
   // integers aren't rounded, so that nothing of their change is noise
-  const floor = ask.rule.kind === 'noise-floor' ? (noise?.floor ?? 0) : undefined
-  const found = frobenius.delta === 0 ? undefined : decompose(delta, frobenius.delta, job, floor, engine)
+  if (frobenius.delta === 0) return { ...common, ...nothing(delta), noiseFloor: noise?.floor ?? 0 }
+  const truncate = (rule: RankRule, limits: RankLimits) =>
+    truncation(delta, frobenius.delta, rule, limits, job, engine)
+  const { found, floor, isNotUnderstood } = aboveNoise(truncate, noise, delta, frobenius.delta, limits)
   return {
-    name: pair.name,
-    asked: ask,
-    ...(found === undefined ? nothing(delta) : tripletsOf(delta, found)),
-    baseFrobenius: frobenius.base,
-    ...(floor !== undefined && { noiseFloor: floor }),
-    engine: engine.name,
+    ...common,
+    ...tripletsOf(delta, withMeasure(delta, found, job, engine)),
+    noiseFloor: floor,
+    ...(isNotUnderstood && { isNotUnderstood }),
   }
 }
 
@@ -93,27 +111,33 @@ interface Decomposed {
   readonly measured?: MeasuredLayer
 }
 
+function truncation(
+  delta: Matrix,
+  frobenius: number,
+  rule: RankRule,
+  limits: RankLimits,
+  { certify, seed, pair, tunedPath }: LayerJob,
+  engine: Engine,
+): TruncatedSvd {
+  const found = truncatedSvd(delta, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
+  assertInRange([found.S, [found.frobenius]], { file: tunedPath, tensor: pair.name })
+  return found
+}
+
+const withMeasure = (delta: Matrix, found: TruncatedSvd, job: LayerJob, engine: Engine): Decomposed => ({
+  found,
+  ...(job.isSettled && { measured: measure(delta, found, job, engine) }),
+})
+
 function decompose(
   delta: Matrix,
   frobenius: number,
+  { rule, limits }: { readonly rule: MatrixRule; readonly limits: RankLimits },
   job: LayerJob,
-  floor: number | undefined,
   engine: Engine,
 ): Decomposed {
-  const { ask, certify, seed, pair } = job
-  const { rule, limits } =
-    floor === undefined ? (ask as { rule: RankRule; limits: RankLimits }) : aboveFloor(ask, floor)
-  const truncate = (rule: RankRule, ranks = limits): Decomposed => {
-    const found = truncatedSvd(delta, rule, {
-      engine,
-      limits: ranks,
-      name: pair.name,
-      seed,
-      certify,
-      frobenius,
-    })
-    return { found, ...(job.isSettled && { measured: measure(delta, found, job, engine) }) }
-  }
+  const truncate = (rule: RankRule, ranks = limits): Decomposed =>
+    withMeasure(delta, truncation(delta, frobenius, rule, ranks, job, engine), job, engine)
   const first = truncate(rule)
   const allowed = errorAllowed(rule)
   const holds = ({ found, measured }: Decomposed) =>
@@ -136,6 +160,10 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
   const { rule, limits } = ask
   const rank = ownRank(spectrumOf(delta, found), rule, limits)
   const { B, A } = factorsAsStored(found, rank, form)
+  if (!isSquarable(found.frobenius)) {
+    const residual = relativeResidual(delta, B, A) * found.frobenius
+    return { rank, residual, digest: digestOf({ B, A }) }
+  }
   const resident = engine.resident(delta)
   try {
     return { rank, residual: Math.sqrt(resident.residualSquared(B, A)), digest: digestOf({ B, A }) }
@@ -144,17 +172,8 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
   }
 }
 
-/** Nothing need stand above the floor. */
-const aboveFloor = ({ limits }: LayerAsk, floor: number) => ({
-  rule: { kind: 'noise-floor' as const, floor },
-  limits: { minRank: 0, ...limits },
-})
-
 /** The relative error that a rule allows. */
-export function errorAllowed(rule: LayerAsk['rule']): number {
-  if (rule.kind === 'error') return rule.error
-  return rule.kind === 'energy' ? Math.sqrt(1 - rule.energy) : Number.POSITIVE_INFINITY
-}
+export const errorAllowed = (rule: LayerAsk['rule']): number => Math.sqrt(allowedTail(rule))
 
 function tripletsOf(delta: Matrix, { found, measured }: Decomposed) {
   const { U, V, certificate } = found

@@ -6,6 +6,9 @@ import type { RankLimits } from '../rank/rules.ts'
 /** `portable`: one rank for all, so that every loader scales alike; `pattern`: each module's own. */
 export type AdapterLayout = 'portable' | 'pattern'
 
+/** Whose names the adapter has. */
+export type AdapterFormat = 'peft'
+
 /** What `extract` is asked to do, all of it known before a byte is read. */
 export interface ExtractOptions {
   readonly base: string
@@ -19,6 +22,8 @@ export interface ExtractOptions {
   /** All matrices get the largest rank that the rule chose. */
   readonly uniform: boolean
   readonly layout: AdapterLayout
+  /** Asked for by name; undefined: whatever suits the model. */
+  readonly format?: AdapterFormat | undefined
   /** Of the factors; undefined: that of each tuned matrix where factors can have it. */
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   /** √S on both factors; otherwise B = U·S, as the notebook has it. */
@@ -33,6 +38,8 @@ export interface ExtractOptions {
   readonly baseName: string | undefined
   readonly certify: 'default' | 'strict' | 'none'
   readonly seed: bigint
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired: boolean
   readonly memory: number | undefined
   readonly dryRun: boolean
   /** Discard what an unfinished run with other options or inputs has left. */
@@ -46,6 +53,7 @@ export interface ExtractFlags extends RuleFlags, LimitFlags {
   readonly exclude: readonly string[]
   readonly uniform: boolean
   readonly layout: AdapterLayout
+  readonly format?: AdapterFormat
   readonly dtype?: Exclude<FloatDtype, 'f64'>
   readonly distributeScale: boolean
   readonly saveFull: readonly string[]
@@ -55,6 +63,7 @@ export interface ExtractFlags extends RuleFlags, LimitFlags {
   readonly baseName?: string
   readonly certify: ExtractOptions['certify']
   readonly seed: bigint
+  readonly allowUnpaired: boolean
   readonly memory?: number
   readonly dryRun: boolean
   readonly restart: boolean
@@ -81,6 +90,7 @@ export function extractOptions(base: string, tuned: string, flags: ExtractFlags)
     limits: askedLimits(flags),
     uniform: flags.uniform,
     layout: flags.layout,
+    format: flags.format,
     dtype,
     distributeScale: flags.distributeScale,
     saveFull: flags.saveFull,
@@ -90,6 +100,7 @@ export function extractOptions(base: string, tuned: string, flags: ExtractFlags)
     baseName,
     certify: flags.certify,
     seed: flags.seed,
+    allowUnpaired: flags.allowUnpaired,
     memory,
     dryRun: flags.dryRun,
     restart: flags.restart,

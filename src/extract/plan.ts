@@ -3,7 +3,8 @@ import { type ModelTraits, modelTraits } from '../adapter/write/model-traits.ts'
 import { peftModule } from '../adapter/write/module.ts'
 import { savedModules } from '../adapter/write/saved-modules.ts'
 import type { PeftModule, SavedModule } from '../adapter/write/types.ts'
-import { pairMatrices, pairsByTensor, type Unmatched, type UnmatchedReason } from '../checkpoint/pair.ts'
+import { type ModelPairing, pairModels } from '../checkpoint/models.ts'
+import { pairsByTensor, type Unmatched, type UnmatchedReason } from '../checkpoint/pair.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
@@ -12,7 +13,8 @@ import { compareNatural } from '../formats/natural-order.ts'
 import { quoted } from '../formats/quote.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { didYouMean } from '../formats/suggest.ts'
-import { refuseNonFiniteNumbers } from '../verify/non-finite.ts'
+import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../verify/non-finite.ts'
+import { familyOf } from './card.ts'
 import type { ExtractOptions } from './options.ts'
 
 /** One matrix whose change is to be factored. */
@@ -30,6 +32,8 @@ export interface LeftOut {
   readonly reason: string
   readonly base?: StoredTensor
   readonly tuned?: StoredTensor
+  /** It has no counterpart to compare it with, and no one asked to leave it out. */
+  readonly isLost: boolean
 }
 
 /**
@@ -38,13 +42,19 @@ export interface LeftOut {
  */
 export interface ExtractionPlan {
   readonly base: Checkpoint
+  /** With a head that is tied to the embedding under its own name, where the base's isn't tied. */
   readonly tuned: Checkpoint
+  /** The tensors of the tuned model by the names that the base's model has for them. */
+  readonly inModel: ReadonlyMap<string, StoredTensor>
   readonly traits: ModelTraits
   readonly layers: readonly PlannedLayer[]
-  /** Written whole. */
+  /** Written whole, by the names of `inModel`. */
   readonly saved: readonly SavedModule[]
   readonly unchanged: readonly string[]
   readonly notCarried: readonly LeftOut[]
+  /** Tensors that both models have, or that are written whole; the others of those that were asked for. */
+  readonly matched: number
+  readonly unmatched: number
   /** Of the factors. */
   readonly dtype: Exclude<FloatDtype, 'f64'>
   readonly warnings: readonly string[]
@@ -57,7 +67,11 @@ const IN_WORDS: Record<Exclude<UnmatchedReason, 'shape'>, string> = {
   'shrunk-vocabulary': 'the vocabulary has shrunk',
   'not-a-matrix': 'not a matrix: a norm, a bias or a number',
   dtype: 'stored in a dtype that is not read',
+  computed: 'a buffer that the model computes itself',
 }
+
+/** Why a tensor that changed is not factored, where the user chose so. */
+export const LEFT_OUT = 'left out by --include/--exclude'
 
 /**
  * Decides what becomes of every tensor. Reads the data only to compare it, up to the first difference. Throws `bad-input`
@@ -66,26 +80,38 @@ const IN_WORDS: Record<Exclude<UnmatchedReason, 'shape'>, string> = {
  */
 export async function planExtraction(
   base: Checkpoint,
-  tuned: Checkpoint,
+  tunedAsStored: Checkpoint,
   options: ExtractOptions,
 ): Promise<ExtractionPlan> {
-  const { include, exclude } = options
-  const pairing = pairMatrices(base, tuned, { include, exclude })
-  refuseOtherShapes(pairing.unmatched, tuned)
+  refuseDiffusion(base, tunedAsStored, options)
+  const pairing = await pairModels(base, tunedAsStored, { ...options, keepsAll: true })
+  const { isWanted, lost } = pairing
+  const tuned = { ...tunedAsStored, tensors: pairing.tuned.tensors }
+  refuseOtherShapes(
+    pairing.unmatched.filter(({ name }) => isWanted(name)),
+    tuned,
+  )
   const traits = modelTraits(base.config ?? tuned.config, base.tensors)
 
   const unchanged: string[] = []
   const left: LeftOut[] = []
   const layers: PlannedLayer[] = []
-  for (const { name, reason, base: inBase, tuned: inTuned } of byName(pairing.unmatched)) {
+  for (const one of byName(pairing.unmatched)) {
+    const { name, reason, base: inBase, tuned: inTuned } = one
     const isSame = inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))
     if (isSame) unchanged.push(name)
     else {
-      const words = reason === 'shape' ? reason : IN_WORDS[reason]
-      left.push({ name, reason: words, ...(inBase && { base: inBase }), ...(inTuned && { tuned: inTuned }) })
+      if (reason !== 'computed' && isWanted(name)) {
+        await refuseNonFiniteTensor(tuned.path, inTuned)
+        await refuseNonFiniteTensor(base.path, inBase)
+      }
+      // of another shape is refused above, but for what is left out
+      const words = !isWanted(name) || reason === 'shape' ? LEFT_OUT : IN_WORDS[reason]
+      const sides = { ...(inBase && { base: inBase }), ...(inTuned && { tuned: inTuned }) }
+      left.push({ name, reason: words, ...sides, isLost: lost.has(one) })
     }
   }
-  const isAskedWhole = wholeTest(options.saveFull, [...tuned.tensors.keys()], tuned.path)
+  const isAskedWhole = wholeTest(options.saveFull, pairing)
   // experts of one tensor stay in their order
   for (const pairs of pairsByTensor(byName(pairing.pairs))) {
     const [{ base: first, tuned: weight }] = pairs
@@ -95,33 +121,49 @@ export async function planExtraction(
       unchanged.push(inTuned.name)
       continue
     }
-    const name = nameInModel(inBase.name, inTuned.name)
+    const name = pairing.nameInBase(inTuned.name)
     const module = isAskedWhole(inTuned.name)
       ? { reason: 'asked to be written whole' }
-      : peftModule(name, weight.view, weight.storedShape, traits, options)
+      : isWanted(inTuned.name)
+        ? peftModule(name, first.view, first.storedShape, traits, options)
+        : { reason: LEFT_OUT }
     if ('reason' in module) {
-      left.push({ name: inTuned.name, reason: module.reason, base: inBase, tuned: inTuned })
+      left.push({ name: inTuned.name, reason: module.reason, base: inBase, tuned: inTuned, isLost: false })
     } else layers.push(...pairs.map((pair, expert) => ({ pair, module, expert })))
   }
 
-  const { saved, notCarried } = chooseSaved(byName(left), layers, isAskedWhole, tuned, traits, options)
+  const inModel = tensorsInModel(pairing)
+  const carrying = { layers, isAskedWhole, pairing, inModel, traits }
+  const { saved, notCarried } = chooseSaved(byName(left), carrying, options)
   if (layers.length === 0 && saved.length === 0) throw nothingToDo(base, tuned, left)
   for (const name of saved.flatMap(({ tensors }) => tensors)) {
-    const tensor = tuned.tensors.get(name)!
+    const tensor = inModel.get(name)!
     const isFloat = readableFloatOf(tensor.dtype) !== undefined
     if (isFloat) refuseNonFiniteNumbers(tuned.path, name, await readFloats(tensor))
   }
   return {
     base,
     tuned,
+    inModel,
     traits,
     layers,
     saved,
     unchanged: unchanged.sort(compareNatural),
     notCarried,
+    ...matchingOf(pairing, notCarried),
     dtype: options.dtype ?? commonDtype(layers),
     warnings: [...base.warnings, ...tuned.warnings, ...pairing.warnings],
   }
+}
+
+/** Tools for diffusion models read none of PEFT's folders, so that one is made only where it is asked for by name. */
+function refuseDiffusion(base: Checkpoint, tuned: Checkpoint, { format }: ExtractOptions): void {
+  const family = format === undefined ? familyOf({ base, tuned }) : undefined
+  if (family === undefined) return
+  throw badInput(
+    `${base.path}: is a diffusion model (${family}): ComfyUI, diffusers and kohya's tools would find nothing in a PEFT adapter, and no other is written yet; --format peft writes one all the same, for PeftModel on the denoiser itself`,
+    { file: base.path },
+  )
 }
 
 const byName = <T extends { readonly name: string }>(all: readonly T[]): T[] =>
@@ -153,56 +195,68 @@ function nothingToDo(base: Checkpoint, tuned: Checkpoint, left: readonly LeftOut
   )
 }
 
-/** The base's name, as the adapter is put on the base; the head's own where a tied base has only the embedding. */
-const nameInModel = (inBase: string, inTuned: string) =>
-  inBase.endsWith(inTuned) || inTuned.endsWith(inBase) ? inBase : inTuned
+/** The tuned model's tensors by the names that the base's model has for them. */
+function tensorsInModel({ tuned, nameInBase }: ModelPairing): Map<string, StoredTensor> {
+  return new Map([...tuned.tensors].map(([name, tensor]) => [nameInBase(name), tensor]))
+}
 
-/** Whether a tensor belongs to a module that --save-full names: by its path or the end of it. */
+/** How many tensors have their counterpart or are carried all the same, and how many neither. */
+function matchingOf({ matched, lost }: ModelPairing, notCarried: readonly LeftOut[]) {
+  const unmatched = notCarried.filter(({ isLost }) => isLost).length
+  return { matched: matched + lost.size - unmatched, unmatched }
+}
+
+/** Whether a tensor belongs to a module that --save-full names: by its path or the end of it, in either model's words. */
 function wholeTest(
   saveFull: readonly string[],
-  names: readonly string[],
-  where: string,
+  { tuned: { path, tensors }, nameInBase }: ModelPairing,
 ): (tensor: string) => boolean {
   const owner = (tensor: string) => tensor.slice(0, Math.max(0, tensor.lastIndexOf('.')))
+  const ends = (path: string, module: string) => path === module || path.endsWith(`.${module}`)
   const isOf = (module: string) => (tensor: string) =>
-    owner(tensor) === module || owner(tensor).endsWith(`.${module}`)
+    ends(owner(tensor), module) || ends(owner(nameInBase(tensor)), module)
+  const names = [...tensors.keys()]
   for (const module of saveFull) {
     if (!names.some(isOf(module))) {
       const owners = new Set(names.map(owner))
       throw badInput(
-        `${where}: --save-full ${quoted(module)}: there is no such module${didYouMean(module, owners)}`,
-        { file: where },
+        `${path}: --save-full ${quoted(module)}: there is no such module${didYouMean(module, owners)}`,
+        { file: path },
       )
     }
   }
   return (tensor) => saveFull.some((module) => isOf(module)(tensor))
 }
 
+interface Carrying {
+  readonly layers: readonly PlannedLayer[]
+  readonly isAskedWhole: (tensor: string) => boolean
+  readonly pairing: ModelPairing
+  readonly inModel: ReadonlyMap<string, StoredTensor>
+  readonly traits: ModelTraits
+}
+
 function chooseSaved(
   left: readonly LeftOut[],
-  layers: readonly PlannedLayer[],
-  isAskedWhole: (tensor: string) => boolean,
-  tuned: Checkpoint,
-  traits: ModelTraits,
+  { layers, isAskedWhole, pairing: { nameInBase }, inModel, traits }: Carrying,
   { carryRest }: ExtractOptions,
 ) {
   const wanted = left.filter(
-    ({ name, base: inBase, tuned: inTuned }) =>
-      inBase !== undefined && inTuned !== undefined && (carryRest || isAskedWhole(name)),
+    ({ name, tuned: inTuned }) => inTuned !== undefined && (carryRest || isAskedWhole(name)),
   )
   const factored = new Set(layers.map(({ module }) => module.path))
   const { saved, notCarried } = savedModules(
-    wanted.map(({ name }) => name),
-    [...tuned.tensors.keys()].sort(compareNatural),
+    wanted.map(({ name }) => nameInBase(name)),
+    [...inModel.keys()].sort(compareNatural),
     factored,
     traits,
   )
-  const carried = new Set(saved.flatMap(({ tensors }) => tensors))
-  const refused = new Map(notCarried.map(({ name, reason }) => [name, reason]))
+  const carried = new Set(saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!.name))
+  const refused = new Map(notCarried.map(({ name, reason }) => [inModel.get(name)!.name, reason]))
   return {
     saved,
     notCarried: left
-      .filter(({ name }) => !carried.has(name))
+      .filter(({ name, tuned: inTuned }) => inTuned === undefined || !carried.has(name))
       .map((one) =>
         refused.has(one.name) ? { ...one, reason: `${one.reason}; ${refused.get(one.name)}` } : one,
       ),

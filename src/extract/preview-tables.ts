@@ -11,6 +11,7 @@ import { notCarriedLines } from '../verify/not-carried.ts'
 import { carriedBy } from './advice.ts'
 import { promiseText } from './promise.ts'
 import type { ExtractPreview } from './result.ts'
+import { wholeLines } from './tables.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
 type Layer = ExtractPreview['layers'][number]
@@ -130,9 +131,10 @@ function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPart
   return isPartlyKnown ? 'not known yet' : 'not known before the ranks are'
 }
 
-function notes({ warnings, unchanged }: ExtractPreview, { paint, columns }: Screen): string[] {
+function notes({ warnings, unchanged, totals }: ExtractPreview, { paint, columns }: Screen): string[] {
   const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
   return [
+    ...wholeLines(totals).map((text) => say(text, paint.red)),
     ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
     ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
   ]

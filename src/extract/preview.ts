@@ -22,19 +22,22 @@ export function knownRanks(
   )
 }
 
-/** At least so many bytes are written: the adapter, and what a run keeps until it is whole. */
-export function leastBytes(plan: ExtractionPlan, options: ExtractOptions): number {
+/** At least so many bytes are written: `kept` until the adapter is whole, and `adapter`. */
+export function leastBytes(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+): { readonly kept: number; readonly adapter: number } {
   const ranks = knownRanks(plan, options) ?? plan.layers.map(() => options.limits.minRank ?? 1)
-  const factors = plan.layers.reduce(
-    (sum, { pair: { tuned } }, i) =>
-      sum + (tuned.rows + tuned.columns) * ranks[i] * (KEPT_BYTES + bytesPerElement(plan.dtype)),
+  const entries = plan.layers.reduce(
+    (sum, { pair: { tuned } }, i) => sum + (tuned.rows + tuned.columns) * ranks[i],
     0,
   )
-  return factors + wholeBytes(plan).reduce((sum, { bytes }) => sum + bytes, 0)
+  const whole = wholeBytes(plan).reduce((sum, { bytes }) => sum + bytes, 0)
+  return { kept: entries * KEPT_BYTES, adapter: entries * bytesPerElement(plan.dtype) + whole }
 }
 
-const wholeBytes = ({ saved, tuned }: ExtractionPlan) =>
-  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: tuned.tensors.get(name)!.bytes }))
+const wholeBytes = ({ saved, inModel }: ExtractionPlan) =>
+  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes }))
 
 /** All that can be said before anything is computed. */
 export async function preview(plan: ExtractionPlan, options: ExtractOptions): Promise<ExtractPreview> {
@@ -59,6 +62,8 @@ export async function preview(plan: ExtractionPlan, options: ExtractOptions): Pr
     totals: {
       layers: plan.layers.length,
       parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),
+      matched: plan.matched,
+      unmatched: plan.unmatched,
     },
     output: {
       path: options.output,

@@ -1,3 +1,4 @@
+import { allowedTail } from '../rank/allowed-tail.ts'
 import type { AskedRule } from '../rank/asked.ts'
 import { bytes, grouped, percent, short } from '../report/numbers.ts'
 
@@ -19,8 +20,8 @@ export function promiseText(rule: AskedRule): string {
 
 /** The error that a rule allows in all layers together, where it does. */
 export function promisedError(rule: AskedRule): number | undefined {
-  if (rule.kind === 'error') return rule.error
-  return rule.kind === 'energy' ? Math.sqrt(1 - rule.energy) : undefined
+  const error = Math.sqrt(allowedTail(rule))
+  return Number.isFinite(error) ? error : undefined
 }
 
 /** How a promise that was missed could be kept. */

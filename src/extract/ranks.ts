@@ -36,7 +36,9 @@ export function uniformRanks(
 ): Decision {
   const most = Math.max(0, ...ranks)
   const wanted = spectra.map((spectrum) =>
-    spectrum.frobenius === 0 ? 0 : withinLimits(most, orderOf(spectrum), { ...limits, minRank: 1 }),
+    spectrum.frobenius === 0 || most === 0
+      ? 0
+      : withinLimits(most, orderOf(spectrum), { ...limits, minRank: 1 }),
   )
   const asks = spectra.map(({ singularValues }, i) =>
     singularValues.length < wanted[i] ? rankAsk(wanted[i]) : null,

@@ -39,7 +39,7 @@ export interface BrokenPromise {
 export interface BudgetSpent {
   readonly bytes: number
   readonly used: number
-  /** What the bytes left over could at most have taken from the squared error, relative to Σ‖Δ‖_F². */
+  /** What any other split in this layout could at most take from the squared error, relative to Σ‖Δ‖_F². */
   readonly couldGain: number
 }
 
@@ -61,10 +61,14 @@ export interface ExtractResult {
     readonly ratio: number
     /** Over the layers, measured. */
     readonly relativeError: number
-    /** Over all that changed and has one shape in both. */
+    /** Over all that changed; what one of the two lacks counts as zero. */
     readonly wholeRelativeError: number
     /** The best possible at these ranks, over the layers. */
     readonly optimalError: Interval
+    /** Tensors that both models have, or that are stored whole. */
+    readonly matched: number
+    /** Tensors that one model alone has, or that can't be compared, and that aren't stored whole. */
+    readonly unmatched: number
     readonly bytesRead: number
     readonly bytesWritten: number
   }
@@ -104,7 +108,12 @@ export interface ExtractPreview {
   readonly saved: readonly { readonly name: string; readonly bytes: number }[]
   readonly unchanged: readonly string[]
   readonly notCarried: readonly { readonly name: string; readonly reason: string }[]
-  readonly totals: { readonly layers: number; readonly parameters: number }
+  readonly totals: {
+    readonly layers: number
+    readonly parameters: number
+    readonly matched: number
+    readonly unmatched: number
+  }
   readonly output: {
     readonly path: string
     readonly dtype: string

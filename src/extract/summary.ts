@@ -1,5 +1,9 @@
+import { notLoadedText } from '../adapter/found-by-loaders.ts'
 import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
+import { counted } from '../formats/quote.ts'
+import { ratioOfNorms } from '../matrix/arithmetic.ts'
+import { partText } from '../report/matching.ts'
 import { percent } from '../report/numbers.ts'
 import { errorAt } from '../spectrum/measures.ts'
 import type { Interval } from '../spectrum/types.ts'
@@ -8,6 +12,7 @@ import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
 import { errorAllowed } from './layer.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { whyNothing } from './rank-zero.ts'
 import type { BrokenPromise, ExtractedLayer, ExtractResult } from './result.ts'
 import type { Chosen } from './rounds.ts'
 import { deltaVerdict } from './verdict.ts'
@@ -51,7 +56,8 @@ export function resultOf(
     (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
     0,
   )
-  const broken = brokenPromises(layers, options)
+  const broken = [...brokenPromises(layers, options), ...notLoadedPromises(measures)]
+  const part = partText(plan)
   return {
     source: { base: options.base, tuned: options.tuned },
     rule: options.rule,
@@ -67,17 +73,24 @@ export function resultOf(
       ratio: adapterParameters / parameters,
       ...errors,
       optimalError: optimumOf(layers),
+      matched: plan.matched,
+      unmatched: plan.unmatched,
       bytesRead: plan.layers.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),
       bytesWritten: 0,
     },
     ...(chosen.budget !== undefined && { budget: chosen.budget }),
-    verdict: deltaVerdict(layers),
+    verdict: [deltaVerdict(layers), ...(part === undefined ? [] : [part])].join('; '),
     broken,
-    holds: broken.length === 0,
+    holds: broken.length === 0 && plan.unmatched === 0,
     output: { path: options.output, format: 'peft', bytes: 0, files: [] },
     resumed: 0,
     warnings: [
-      ...new Set([...plan.warnings, ...adapterPlan.warnings, ...sizeWarnings(layers, adapterParameters)]),
+      ...new Set([
+        ...plan.warnings,
+        ...adapterPlan.warnings,
+        ...sizeWarnings(layers, adapterParameters),
+        ...noiseWarnings(chosen),
+      ]),
     ],
     seconds: 0,
     engine: [...new Set(chosen.results.map(({ engine }) => engine))].sort().join(' + '),
@@ -103,16 +116,25 @@ function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string
   ]
 }
 
+/** Layers of which a direction is carried though none is known to be more than rounding. */
+function noiseWarnings({ results, ranks }: Chosen): string[] {
+  const count = results.filter(({ isNotUnderstood }, i) => isNotUnderstood && ranks[i] > 0).length
+  if (count === 0) return []
+  return [
+    `in ${counted(count, 'layer')} most entries did not move, and no direction stands out of what is left of the change: the rounding of the stored dtypes hides its rank, and the leading direction is carried; --rank or --error carries more`,
+  ]
+}
+
 /** The share of the factors that is no padding, below which padding is worth a word. */
 const LEAST_FILLED = 0.75
 
 /** The least error over all layers at their ranks. */
 function optimumOf(layers: readonly ExtractedLayer[]): Interval {
-  const total = layers.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)
+  const norms = layers.map(({ frobenius }) => frobenius)
   const share = (end: keyof Interval) =>
-    Math.sqrt(
-      layers.reduce((sum, { frobenius, optimalError }) => sum + (frobenius * optimalError[end]) ** 2, 0) /
-        (total || 1),
+    ratioOfNorms(
+      layers.map(({ frobenius, optimalError }) => frobenius * optimalError[end]),
+      norms,
     )
   return { atLeast: share('atLeast'), atMost: share('atMost') }
 }
@@ -128,14 +150,16 @@ function brokenPromises(layers: readonly ExtractedLayer[], { rule }: ExtractOpti
     }))
 }
 
+/** An adapter that loaders would take for nothing keeps none. */
+const notLoadedPromises = ({ notLoaded }: AdapterMeasures): BrokenPromise[] =>
+  notLoaded.map((one) => ({ name: one.modules[0], text: notLoadedText(one) }))
+
 /** What the plan left out, with the reason it gave and the change that was measured; layers of which nothing was kept too. */
-function notCarriedOf(plan: ExtractionPlan, { ranks }: Chosen, { notCarried }: AdapterMeasures) {
+function notCarriedOf(plan: ExtractionPlan, { ranks, results }: Chosen, { notCarried }: AdapterMeasures) {
   const measured = new Map(notCarried.map((one) => [one.name, one]))
   const withChange = (name: string, reason: string) => ({ ...measured.get(name), name, reason })
-  const belowNoise = plan.layers.flatMap(({ pair }, i) =>
-    ranks[i] === 0
-      ? [withChange(pair.name, 'nothing of it stands above the rounding of the stored dtypes')]
-      : [],
+  const ofRankZero = plan.layers.flatMap(({ pair }, i) =>
+    ranks[i] === 0 ? [withChange(pair.name, whyNothing(results[i]))] : [],
   )
-  return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...belowNoise]
+  return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...ofRankZero]
 }

@@ -3,6 +3,7 @@ import { counted, printable } from '../formats/quote.ts'
 import { figure } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
+import { partText } from '../report/matching.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
 import { shownName } from '../report/names.ts'
 import { short } from '../report/numbers.ts'
@@ -15,7 +16,7 @@ import { infiniteErrors } from '../verify/tables.ts'
 import { carriedBy } from './advice.ts'
 import { kindColumns, layerColumns } from './layer-columns.ts'
 import { promiseAdvice } from './promise.ts'
-import type { ExtractResult } from './result.ts'
+import type { ExtractPreview, ExtractResult } from './result.ts'
 import { totalsRows } from './totals.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -56,7 +57,10 @@ const wholeColumns: readonly NamedColumn<VerifiedTensor>[] = [
 /** Broken promises told one by one. */
 const BROKEN_SHOWN = 10
 
-function promises({ broken, holds, rule, layers }: ExtractResult, { paint, columns }: Screen): string[] {
+function promises(
+  { broken, holds, rule, layers, totals }: ExtractResult,
+  { paint, columns }: Screen,
+): string[] {
   const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
   if (holds && broken.length === 0) return [say('What was promised holds.', paint.green)]
   const others = broken.length - BROKEN_SHOWN
@@ -66,7 +70,17 @@ function promises({ broken, holds, rule, layers }: ExtractResult, { paint, colum
       .slice(0, BROKEN_SHOWN)
       .map(({ name, text }) => say(`Not kept: ${shownName(name)}: ${printable(text)}.`, paint.red)),
     ...(others > 0 ? [say(`Not kept: ${others} more, all with --json.`, paint.red)] : []),
-    say(promiseAdvice(rule, dtypes), paint.yellow),
+    ...(broken.length > 0 ? [say(promiseAdvice(rule, dtypes), paint.yellow)] : []),
+    ...wholeLines(totals).map((text) => say(text, paint.red)),
+  ]
+}
+
+/** That the adapter is not all of the fine-tune, and what to do. */
+export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['totals']): string[] {
+  const part = partText(totals)
+  if (part === undefined) return []
+  return [
+    `Not the whole fine-tune: ${part}: --exclude says that this is as it should be, --carry-rest stores what the tuned model alone has.`,
   ]
 }
 

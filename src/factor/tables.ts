@@ -1,4 +1,5 @@
 import { printable } from '../formats/quote.ts'
+import { allowedTail } from '../rank/allowed-tail.ts'
 import { chooseRank, type RankRule } from '../rank/rules.ts'
 import { shownName } from '../report/names.ts'
 import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
@@ -63,7 +64,4 @@ const askedFor = (rule: RankRule) =>
   rule.kind === 'error' ? rule.error : rule.kind === 'energy' ? rule.energy : 0
 
 /** The relative error that a rule allows. */
-function errorAsked(rule: RankRule): number {
-  if (rule.kind === 'error') return rule.error
-  return rule.kind === 'energy' ? Math.sqrt(1 - rule.energy) : Number.POSITIVE_INFINITY
-}
+const errorAsked = (rule: RankRule): number => Math.sqrt(allowedTail(rule))

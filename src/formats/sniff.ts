@@ -1,4 +1,5 @@
 import { isNpy } from './npy.ts'
+import { PICKLE_PROBLEM } from './pickle.ts'
 import { HEADER_BYTE_LIMIT } from './safetensors-header.ts'
 
 /** What a file is by its first bytes, and only then by its name. `foreign` is a format we know but don't read. */
@@ -14,8 +15,6 @@ interface Foreign {
   readonly problem: string
 }
 
-const PYTORCH =
-  'is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")'
 const HDF5 =
   'is an HDF5 file (Keras, MATLAB 7.3); save the matrix with numpy.save(file, h5py.File(path)["name"][()])'
 const GGUF =
@@ -50,7 +49,6 @@ const FOREIGN: readonly Foreign[] = [
   },
   { start: '<', problem: 'is HTML or XML, perhaps an error page; download the file itself' },
   { start: '{', problem: 'is JSON; name the safetensors, .npy or text file that holds the numbers' },
-  { start: '[', problem: 'is JSON; save the rows as text (one row a line) or with numpy.save' },
 ]
 
 /** Pickle protocols 2 to 5 start with these two bytes. */
@@ -64,10 +62,10 @@ const BY_EXTENSION = new Map<string, Sniffed>([
   ['.onnx', { format: 'foreign', problem: ONNX }],
   ['.h5', { format: 'foreign', problem: HDF5 }],
   ['.hdf5', { format: 'foreign', problem: HDF5 }],
-  ['.pt', { format: 'foreign', problem: PYTORCH }],
-  ['.pth', { format: 'foreign', problem: PYTORCH }],
-  ['.ckpt', { format: 'foreign', problem: PYTORCH }],
-  ['.pkl', { format: 'foreign', problem: PYTORCH }],
+  ['.pt', { format: 'foreign', problem: PICKLE_PROBLEM }],
+  ['.pth', { format: 'foreign', problem: PICKLE_PROBLEM }],
+  ['.ckpt', { format: 'foreign', problem: PICKLE_PROBLEM }],
+  ['.pkl', { format: 'foreign', problem: PICKLE_PROBLEM }],
 ])
 
 /** Tells the format from the first `SNIFFED_BYTES` bytes, the whole length, and the name. */
@@ -75,7 +73,7 @@ export function sniff(start: Uint8Array, byteLength: number, name: string): Snif
   if (isNpy(start)) return { format: 'npy' }
   if (startsWith(start, 'PK\x03\x04') || startsWith(start, 'PK\x05\x06')) return { format: 'zip' }
   if (looksLikeSafetensors(start, byteLength)) return { format: 'safetensors' }
-  if (isPickle(start)) return { format: 'foreign', problem: PYTORCH }
+  if (isPickle(start)) return { format: 'foreign', problem: PICKLE_PROBLEM }
   const foreign = FOREIGN.find((f) => startsWith(start, f.start))
   if (foreign !== undefined) return { format: 'foreign', problem: foreign.problem }
   const byExtension = BY_EXTENSION.get(/\.[^./\\]*$/.exec(name)?.[0].toLowerCase() ?? '')
@@ -89,7 +87,7 @@ export function sniff(start: Uint8Array, byteLength: number, name: string): Snif
 
 /** What a zip archive without .npy members is, by their names. */
 export function zipProblem(names: readonly string[]): string {
-  if (names.some((name) => /(^|\/)data\.pkl$/.test(name))) return PYTORCH
+  if (names.some((name) => /(^|\/)data\.pkl$/.test(name))) return PICKLE_PROBLEM
   if (names.some((name) => name.startsWith('xl/'))) {
     return 'is an Excel workbook; save the sheet as CSV (UTF-8)'
   }

@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer'
-import type { BigIntStats } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type BigIntStats, constants as fsConstants, type StatsBase } from 'node:fs'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError, osReason } from './os-error.ts'
 
@@ -30,6 +30,16 @@ export const STREAM_BYTE_LIMIT = 2 * 2 ** 30
 /** The most one read system call is asked for; Linux moves at most 2 GiB − 4 KiB a call. */
 const READ_CALL_BYTES = 2 ** 30
 
+export interface OpenFileOptions {
+  /** Read pipes too, to their end: for what a user named. A pipe met in a folder would be waited for without end. */
+  readonly mayBePipe?: boolean
+  /** The most bytes it may hold; a longer one is refused before it is read. */
+  readonly limit?: number
+}
+
+/** Opening a pipe or a terminal then doesn't wait, and doesn't take the terminal; 0 on Windows, which has neither flag. */
+const WITHOUT_WAITING = (fsConstants.O_NONBLOCK ?? 0) | (fsConstants.O_NOCTTY ?? 0)
+
 /** A source over bytes in memory, which it doesn't copy. */
 export function memorySource(name: string, bytes: Uint8Array): ByteSource {
   return {
@@ -48,21 +58,32 @@ export function memorySource(name: string, bytes: Uint8Array): ByteSource {
 }
 
 /**
- * Opens `path` for reading in ranges. What has no size (a pipe, /dev/stdin, a process substitution) is read whole.
- * Throws LoraSvdError `bad-input` for a missing file, a folder or a file that may not be read, and `system` where the machine fails.
+ * Opens a regular file for reading in ranges, links followed; with `mayBePipe` also a pipe (/dev/stdin, a process
+ * substitution), which is read whole. Throws LoraSvdError `bad-input` at once for a missing file, a folder, a pipe, socket or
+ * device, a file past the limit or one that may not be read, and `system` where the machine fails.
  */
-export async function openFile(path: string): Promise<ByteSource> {
-  const handle = await open(path, 'r').catch((error: unknown) => {
+export async function openFile(
+  path: string,
+  { mayBePipe = false, limit }: OpenFileOptions = {},
+): Promise<ByteSource> {
+  // asked before it is opened: a pipe would let its writer go, a device may act on it
+  const found = await stat(path).catch((error: unknown) => {
+    throw openError(error, path)
+  })
+  refuseOtherThanFile(found, mayBePipe, path)
+  const flags = fsConstants.O_RDONLY | (found.isFIFO() ? 0 : WITHOUT_WAITING)
+  const handle = await open(path, flags).catch((error: unknown) => {
     throw openError(error, path)
   })
   try {
-    const stat = await handle.stat({ bigint: true })
-    if (stat.isDirectory()) {
-      throw badInput(`${path}: is a folder; name a file inside it`, { file: path })
-    }
+    const opened = await handle.stat({ bigint: true })
+    // asked again: another may stand there since
+    refuseOtherThanFile(opened, mayBePipe, path)
+    const stamp = stampOf(opened)
+    if (limit !== undefined && stamp.bytes > limit) throw tooLong(path, stamp.bytes, limit)
     // files of /proc say they are empty, so an empty file is read to its end too
-    if (stat.isFile() && stat.size > 0n) return fileSource(path, handle, stampOf(stat))
-    const bytes = await readAll(handle.createReadStream({ autoClose: false }), path)
+    if (opened.isFile() && stamp.bytes > 0) return fileSource(path, handle, stamp)
+    const bytes = await readAll(handle.createReadStream({ autoClose: false }), path, limit)
     await handle.close()
     return memorySource(path, bytes)
   } catch (error) {
@@ -70,6 +91,20 @@ export async function openFile(path: string): Promise<ByteSource> {
     throw error
   }
 }
+
+function refuseOtherThanFile(found: StatsBase<unknown>, mayBePipe: boolean, path: string): void {
+  if (found.isFile() || (mayBePipe && found.isFIFO())) return
+  const file = path
+  if (found.isDirectory()) throw badInput(`${path}: is a folder; name a file inside it`, { file })
+  const what = found.isFIFO() ? 'a pipe' : found.isSocket() ? 'a socket' : 'a device'
+  const advice = mayBePipe ? 'name a file, or - for standard input' : 'put the file itself there'
+  throw badInput(`${path}: is ${what}, not a file; ${advice}`, { file })
+}
+
+const tooLong = (path: string, bytes: number, limit: number) =>
+  badInput(`${path}: the file is ${bytes} bytes long; at most ${limit} are read of such a file`, {
+    file: path,
+  })
 
 export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): FileStamp => ({
   bytes: Number(size),

@@ -1,4 +1,4 @@
-/** Deepest nesting skipped over; serde_json, which the reference reader uses, stops there too. */
+/** Deepest nesting taken; serde_json, which the reference reader uses, stops there too. */
 const DEPTH_LIMIT = 128
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
@@ -27,6 +27,17 @@ export interface JsonReader {
 
 /** What is wrong with the JSON, and the character it is at, counted from 1. */
 export class JsonError extends Error {}
+
+/**
+ * The value of a whole JSON text, nested no deeper than what is skipped over: what goes through it, such as
+ * JSON.stringify, recurses. Throws JsonError.
+ */
+export function parseJson(text: string): unknown {
+  const json = jsonReader(text)
+  json.skip()
+  json.end()
+  return JSON.parse(text)
+}
 
 /** Reads JSON (RFC 8259) strictly and once through: no value is built but what the caller builds. */
 export function jsonReader(text: string): JsonReader {

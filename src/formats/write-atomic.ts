@@ -14,6 +14,7 @@ import {
 import { basename, dirname, isAbsolute } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError } from './os-error.ts'
+import { removeLeftovers, temporaryName } from './temporary-name.ts'
 
 export interface WriteOptions {
   /** Replace an existing file. */
@@ -32,7 +33,9 @@ const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLI
 
 /** Temporary files that are being written now. */
 const temporaries = new Set<string>()
-let temporaryCount = 0
+
+/** Folders in which this process has looked for what killed ones left. */
+const tidied = new Set<string>()
 
 /** Deletes the temporary files that are still open. For a signal handler: nothing is awaited, nothing thrown. */
 export function removeTemporaries(): void {
@@ -65,7 +68,7 @@ export async function assertWritable(
 
 /**
  * Writes a file so that under its name stands, at every moment, the old content or the whole new one: to a temporary
- * file beside it, flushed to the disk, then renamed. A link is followed and stays; pipes and devices are written
+ * file beside it, flushed to the disk, then renamed; what killed processes left of such is deleted. A link is followed and stays; pipes and devices are written
  * as they are. Gives the number of bytes. Throws as `assertWritable`, `system` where the machine fails (disk full …),
  * and what `chunks` throws; the temporary file is then gone.
  */
@@ -76,6 +79,7 @@ export async function writeFileAtomic(
 ): Promise<number> {
   const { target, kind, mode } = await prepare(path, force)
   if (kind === 'stream') return writeStream(path, target, chunks)
+  await tidyOnce(dirname(target))
   const { temporary, handle } = await openTemporary(dirname(target), path)
   try {
     // the umask would take bits from the permissions of the file that is replaced
@@ -151,15 +155,20 @@ async function statOrUndefined(at: string, path: string, look = stat) {
   })
 }
 
+async function tidyOnce(folder: string): Promise<void> {
+  if (tidied.has(folder)) return
+  tidied.add(folder)
+  await removeLeftovers(folder)
+}
+
 async function openTemporary(folder: string, path: string) {
   for (;;) {
-    const temporary = `${folder}/.lora-svd-${process.pid}-${temporaryCount++}.tmp`
+    const temporary = `${folder}/${temporaryName()}`
     temporaries.add(temporary)
     try {
       return { temporary, handle: await open(temporary, 'wx') }
     } catch (error) {
       temporaries.delete(temporary)
-      // left by a process of the same id that was killed
       if (errnoOf(error) !== 'EEXIST') throw osError(error, 'write it', path)
     }
   }

@@ -1,3 +1,4 @@
+import { assertNotRead, nameOfStandardInput } from '../checkpoint/not-read.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
@@ -9,7 +10,8 @@ import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { inspectDocument } from './document.ts'
-import { assertNotRead, writeOutputs, writtenText } from './outputs.ts'
+import { nonFiniteOthers } from './others.ts'
+import { writeOutputs, writtenText } from './outputs.ts'
 import type { InspectPlan } from './plan.ts'
 import { plottedMatrix } from './plot/choose.ts'
 import { plotText } from './plot/plot.ts'
@@ -29,13 +31,16 @@ export async function inspect(
   for (const path of Object.values(plan.outputs)) await assertWritable(path, plan)
   const opened = await openSubjects(plan, terminal.stdin)
   const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
-  await assertNotRead(plan, opened.inputs)
+  const flags = Object.fromEntries(Object.entries(plan.outputs).map(([kind, path]) => [`--${kind}`, path]))
+  const named = nameOfStandardInput([plan.path, plan.base])
+  await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
   const findings = await whileInterruptible((signal) =>
     lookAtAll(plan, opened, { request, memory: plan.memory, quiet: output.quiet, terminal, signal }),
   )
+  const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
-  const result = summary(plan, opened, findings, seconds)
+  const result = summary(plan, opened, findings, seconds, nonFinite)
 
   await writeOutputs(plan, result)
   if (output.json) await writeJson(terminal, inspectDocument(result))
@@ -44,7 +49,8 @@ export async function inspect(
     if (shown !== undefined) await terminal.out(`\n${plotOf(shown, result, terminal)}`)
     await terminal.out(writtenText(plan, terminal))
   }
-  return result.nonFinite.length > 0 ? ExitCode.checkFailed : ExitCode.ok
+  const isWhole = result.nonFinite.length === 0 && !result.totals.unmatched
+  return isWhole ? ExitCode.ok : ExitCode.checkFailed
 }
 
 /** The plot of a matrix, or why there is none. */

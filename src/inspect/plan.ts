@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { badUsage } from '../errors.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 
 /** By what the matrices are ordered; figures the largest first. `model` is the order of the file. */
 export const SORT_KEYS = [
@@ -23,6 +24,8 @@ export type Extent = { readonly kind: 'full' } | { readonly kind: 'leading'; rea
 export interface InspectPlan {
   readonly path: string
   readonly base: string | undefined
+  /** Whether the first row of a text is names; undefined: by its looks. */
+  readonly header: HeaderChoice | undefined
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly sort: SortKey
@@ -37,12 +40,15 @@ export interface InspectPlan {
   readonly outputs: { readonly html?: string; readonly svg?: string; readonly csv?: string }
   readonly force: boolean
   readonly seed: bigint
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired: boolean
   /** Bytes that the matrices in work may take, all together; undefined: a share of the machine's. */
   readonly memory: number | undefined
 }
 
 export interface InspectFlags {
   readonly base?: string
+  readonly header?: HeaderChoice
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly sort: SortKey
@@ -57,6 +63,7 @@ export interface InspectFlags {
   readonly csv?: string
   readonly force: boolean
   readonly seed: bigint
+  readonly allowUnpaired: boolean
   readonly memory?: number
 }
 
@@ -91,6 +98,7 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
   return {
     path,
     base,
+    header: flags.header,
     include: flags.include,
     exclude: flags.exclude,
     sort,
@@ -102,6 +110,7 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
     outputs: Object.fromEntries(named),
     force: flags.force,
     seed: flags.seed,
+    allowUnpaired: flags.allowUnpaired,
     memory: flags.memory,
   }
 }

@@ -80,7 +80,7 @@ export interface MatrixReport {
   readonly verdict: Verdict
 }
 
-/** A matrix with entries that are NaN or infinite: nothing else can be said of it. */
+/** A matrix, or a vector, with entries that are NaN or infinite: nothing else can be said of it. */
 export interface NonFinite {
   readonly name: string
   /** Which of the two checkpoints. */
@@ -105,6 +105,10 @@ export interface InspectResult {
     readonly bytes: number
     readonly frobenius: number
     readonly relativeChange?: number
+    /** Of a delta: tensors that both have. */
+    readonly matched?: number
+    /** Of a delta: tensors that one of the two alone has, or that can't be compared. */
+    readonly unmatched?: number
   }
   readonly costs: readonly RankCost[]
   /** One rank for all matrices, and why; no rank where none is both small and good. */

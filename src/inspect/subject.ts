@@ -5,10 +5,13 @@ import type { Adapter, AdapterModule } from '../adapter/types.ts'
 import { nameFilter } from '../checkpoint/filter.ts'
 import { addTo } from '../checkpoint/group.ts'
 import { matricesOf } from '../checkpoint/matrices.ts'
+import { pairModels } from '../checkpoint/models.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
-import { pairMatrices } from '../checkpoint/pair.ts'
-import type { Checkpoint, MatrixPair, Skipped, WeightMatrix } from '../checkpoint/types.ts'
+import { isComputed } from '../checkpoint/plain-name.ts'
+import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from '../checkpoint/types.ts'
 import { badInput, badUsage } from '../errors.ts'
+import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
+import type { Matching } from '../report/matching.ts'
 import type { InspectPlan } from './plan.ts'
 
 /** One matrix to look at: of a checkpoint, of two, or a product of an adapter. Plain data. */
@@ -32,14 +35,25 @@ export interface Subjects {
   readonly skipped: readonly Skipped[]
   readonly warnings: readonly string[]
   readonly adapter?: Adapter
+  /** Of a delta: how many tensors have their counterpart, and how many not. */
+  readonly matching?: Matching
+  /** What is no matrix, or is alone: looked at for NaN and infinity only. */
+  readonly others: readonly Other[]
   readonly inputs: readonly Checkpoint[]
+}
+
+/** A tensor, and the checkpoint that it is in as messages call it. */
+export interface Other {
+  readonly path: string
+  readonly tensor: StoredTensor
 }
 
 /** Opens what the plan names. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
 export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream): Promise<Subjects> {
-  const checkpoint = await openCheckpoint(plan.path, { stdin })
+  const checkpoint = await openCheckpoint(plan.path, { stdin, header: plan.header })
   const adapter = await adapterOf(checkpoint, plan.alpha === undefined ? {} : { alpha: plan.alpha })
-  const base = plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin })
+  const base =
+    plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin, header: plan.header })
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
     throw badUsage(`--base ${plan.base} is an adapter; name the weights that it was trained on`)
   }
@@ -48,7 +62,7 @@ export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream):
       ? ofAdapter(adapter, base, plan)
       : base === undefined
         ? ofWeights(checkpoint, plan)
-        : ofDelta(base, checkpoint, plan)
+        : await ofDelta(base, checkpoint, plan)
   if (found.subjects.length === 0) throw nothingToSee(plan, found.skipped)
   const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
   const warnings = [
@@ -71,18 +85,37 @@ type Found = Omit<Subjects, 'inputs'>
 function ofWeights(checkpoint: Checkpoint, filter: InspectPlan): Found {
   const { matrices, skipped, warnings } = matricesOf(checkpoint, filter)
   const subjects = matrices.map((weight) => ({ kind: 'weights' as const, name: weight.name, weight }))
-  return { kind: 'weights', subjects, skipped, warnings }
+  const names = new Set(skipped.map(({ name }) => name))
+  const tensors = [...checkpoint.tensors.values()].filter(({ name }) => names.has(name))
+  return { kind: 'weights', subjects, skipped, warnings, others: othersOf(checkpoint.path, tensors) }
 }
 
-function ofDelta(base: Checkpoint, tuned: Checkpoint, filter: InspectPlan): Found {
-  const { pairs, unmatched, warnings } = pairMatrices(base, tuned, filter)
+async function ofDelta(base: Checkpoint, tuned: Checkpoint, plan: InspectPlan): Promise<Found> {
+  const { pairs, unmatched, warnings, matched, lost } = await pairModels(base, tuned, plan)
   return {
     kind: 'delta',
     subjects: pairs.map((pair) => ({ kind: 'delta', ...pair })),
     skipped: unmatched.map(({ name, detail }) => ({ name, reason: detail })),
     warnings,
+    matching: { matched, unmatched: lost.size },
+    others: [
+      ...othersOf(
+        base.path,
+        unmatched.flatMap((one) => one.base ?? []),
+      ),
+      ...othersOf(
+        tuned.path,
+        unmatched.flatMap((one) => one.tuned ?? []),
+      ),
+    ],
   }
 }
+
+/** Those of numbers that a model was trained to; masks of it may hold −∞. */
+const othersOf = (path: string, tensors: readonly StoredTensor[]): Other[] =>
+  tensors
+    .filter((tensor) => floatDtypeOf(tensor.dtype) !== undefined && !isComputed(tensor))
+    .map((tensor) => ({ path, tensor }))
 
 function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: InspectPlan): Found {
   const match = base === undefined ? undefined : matchToBase(adapter, base)
@@ -105,6 +138,10 @@ function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: Inspe
     skipped: [...unmatched, ...whole, ...adapter.ignored],
     warnings: [...adapter.warnings, ...warnings, ...(match?.warnings ?? []), ...loaderWarnings(adapter)],
     adapter,
+    others: othersOf(
+      adapter.path,
+      adapter.replaced.map(({ tensor }) => tensor),
+    ),
   }
 }
 

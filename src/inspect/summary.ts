@@ -1,22 +1,23 @@
 import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
+import { frobeniusNorm, ratioOfNorms } from '../matrix/arithmetic.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
 import {
   effectiveRankOf,
   energyRanks,
   numericalRankOf,
-  rankAbove,
   spectralOf,
   stableRankOf,
 } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
+import { noiseFindings, ranksAboveNoise } from './noise-findings.ts'
 import { ordered } from './order.ts'
 import type { InspectPlan } from './plan.ts'
 import {
   ENERGY_SHARES,
   type InspectResult,
   type MatrixReport,
-  type NoiseFindings,
+  type NonFinite,
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
@@ -34,6 +35,7 @@ export function summary(
   opened: Subjects,
   findings: readonly Finding[],
   seconds: number,
+  nonFinite: readonly NonFinite[] = [],
 ): Summary {
   const seen = opened.subjects.flatMap((subject, i) => {
     const finding = findings[i]
@@ -46,7 +48,7 @@ export function summary(
   const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
     spectrum,
     bytesPerEntry: bytesPerElement(dtypeOf(subject)),
-    ...(noise && { rankAboveNoise: noise.rankAbove }),
+    ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {
     source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
@@ -54,9 +56,12 @@ export function summary(
     matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
     all: inOrder,
     unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
-    nonFinite: findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+    nonFinite: [
+      ...findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+      ...nonFinite,
+    ],
     skipped: opened.skipped,
-    totals: totalsOf(all),
+    totals: { ...totalsOf(all), ...opened.matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),
     warnings: opened.warnings,
@@ -101,11 +106,6 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
 const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
 
-const noiseFindings = (spectrum: Spectrum, noise: NonNullable<Seen['noise']>): NoiseFindings => ({
-  ...noise,
-  rankAbove: rankAbove(spectrum, noise.floor),
-})
-
 function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
   if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)
     return undefined
@@ -141,15 +141,17 @@ function storedBytesOf(subject: Subject): number {
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
   const sum = (of: (report: MatrixReport) => number) => all.reduce((total, report) => total + of(report), 0)
-  const frobenius = Math.sqrt(sum(({ spectrum }) => spectrum.frobenius ** 2))
   const withBase = all.filter(({ base }) => base !== undefined)
-  const ofBase = Math.sqrt(withBase.reduce((total, { base }) => total + base!.frobenius ** 2, 0))
-  const changed = Math.sqrt(withBase.reduce((total, { spectrum }) => total + spectrum.frobenius ** 2, 0))
   return {
     matrices: all.length,
     elements: sum(({ shape: [rows, columns] }) => rows * columns),
     bytes: sum(({ bytes }) => bytes),
-    frobenius,
-    ...(withBase.length > 0 && { relativeChange: changed === 0 ? 0 : changed / ofBase }),
+    frobenius: frobeniusNorm(Float64Array.from(all, ({ spectrum }) => spectrum.frobenius)),
+    ...(withBase.length > 0 && {
+      relativeChange: ratioOfNorms(
+        withBase.map(({ spectrum }) => spectrum.frobenius),
+        withBase.map(({ base }) => base!.frobenius),
+      ),
+    }),
   }
 }

@@ -3,10 +3,14 @@ import { decompositionFlops } from '../engine/policy.ts'
 import { floatType, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
 import type { RankRule } from '../rank/rules.ts'
 import { factorsOf } from '../svd/factors.ts'
+import { scaleByPowerOfTwo } from '../svd/power-scale.ts'
+import { awayFromExtremes } from '../svd/scaled.ts'
 import { truncatedSvd } from '../truncation/truncated-svd.ts'
-import { defineFactory, type TypedFunctions } from './define-factory.ts'
-import { requireFiniteEntries } from './finite.ts'
-import { type FloatMatrix, type FloatMatrixClass, flatten } from './float-matrix.ts'
+import { checkRank } from './check-rank.ts'
+import { defineFactory, oncePerInstance } from './define-factory.ts'
+import { requireFiniteEntries, requireFiniteResult } from './finite.ts'
+import { flatten, type Nested, type Rows } from './flatten.ts'
+import { type FloatMatrix, floatMatrixClass, type WithMatrices } from './float-matrix.ts'
 
 /** One of the three: a rank, a share of ‖A‖_F² to keep, or a relative error to stay within. */
 export type LowRankOptions = { rank: number } | { energy: number } | { error: number }
@@ -22,46 +26,45 @@ export interface LowRankResult<M> {
   readonly error: { readonly atLeast: number; readonly atMost: number }
 }
 
-interface Dependencies {
-  typed: TypedFunctions
-  DenseMatrix: new (data: number[][], datatype: string) => object
-  FloatMatrix: FloatMatrixClass
-}
-
 /**
  * `lowRank(A, {rank: r})`, `lowRank(A, {energy: 0.99})` or `lowRank(A, {error: 0.05})` → {B, A, rank, error}: LoRA's two
  * factors, of the best approximation of that rank. An array gives arrays, a matrix matrices of its own kind.
  * Throws TypeError for entries that aren't finite numbers and for options that don't exist.
  */
 export const lowRankFactory = (engineFor: EngineFor) =>
-  defineFactory(
-    'lowRank',
-    ['typed', 'DenseMatrix', 'FloatMatrix'],
-    ({ typed, DenseMatrix, FloatMatrix }: Dependencies) =>
-      typed('lowRank', {
+  defineFactory('lowRank', ['typed', 'DenseMatrix'], ({ typed, DenseMatrix }: WithMatrices) =>
+    oncePerInstance(typed, 'lowRank', () => {
+      const FloatMatrix = floatMatrixClass({ typed, DenseMatrix })
+      const ofRows = <M>(A: Nested, options: LowRankOptions, convert: (M: Matrix) => M) =>
+        approximate(engineFor, flatten('lowRank', A), options, convert)
+      return typed('lowRank', {
         'FloatMatrix, Object': ({ flat }: FloatMatrix, options: LowRankOptions) =>
           approximate(engineFor, flat, options, (M) => new FloatMatrix(M)),
-        'Matrix, Object': (A: { toArray(): number[][] }, options: LowRankOptions) =>
-          approximate(engineFor, flatten(A.toArray()), options, (M) => new DenseMatrix(toRows(M), 'number')),
-        'Array, Object': (A: number[][], options: LowRankOptions) =>
-          approximate(engineFor, flatten(A), options, toRows),
-      }),
+        'Matrix, Object': (A: Rows, options: LowRankOptions) =>
+          ofRows(A.toArray(), options, (M) => new DenseMatrix(toRows(M))),
+        'Array, Object': (A: Nested, options: LowRankOptions) => ofRows(A, options, toRows),
+      })
+    }),
   )
 
 function approximate<M>(
   engineFor: EngineFor,
-  W: Matrix,
+  given: Matrix,
   options: LowRankOptions,
   convert: (M: Matrix) => M,
 ): LowRankResult<M> {
-  requireFiniteEntries('lowRank', W)
-  const rule = ruleOf(options, Math.min(W.rows, W.columns))
+  requireFiniteEntries('lowRank', given)
+  const rule = ruleOf(options, Math.min(given.rows, given.columns))
+  const { A: W, exponent } = awayFromExtremes(given)
   const engine = engineFor(decompositionFlops(W.rows, W.columns))
   const truncated = truncatedSvd(W, rule, { engine })
   const { B, A } = factorsOf(truncated, truncated.rank)
-  const inTypeOfW = floatType(W) === 'f32' ? toFloat32 : (M: Matrix) => M
+  scaleByPowerOfTwo(B.data, exponent)
+  const ofType = floatType(given) === 'f32' ? toFloat32 : (M: Matrix) => M
+  const left = ofType(B)
+  requireFiniteResult('lowRank', 'an entry of B', left.data)
   const { rank, optimalError } = truncated
-  return { B: convert(inTypeOfW(B)), A: convert(inTypeOfW(A)), rank, error: optimalError }
+  return { B: convert(left), A: convert(ofType(A)), rank, error: optimalError }
 }
 
 function ruleOf(options: LowRankOptions, most: number): RankRule {
@@ -69,10 +72,7 @@ function ruleOf(options: LowRankOptions, most: number): RankRule {
   if (others.length > 0 || (kind !== 'rank' && kind !== 'energy' && kind !== 'error')) {
     throw new TypeError('lowRank takes one option: {rank: r}, {energy: share} or {error: e}')
   }
-  if (kind === 'rank') {
-    if (Number.isInteger(value) && value >= 1 && value <= most) return { kind, rank: value }
-    throw new TypeError(`lowRank option rank is an integer from 1 to ${most}, not ${value}`)
-  }
+  if (kind === 'rank') return { kind, rank: checkRank('lowRank', value, most) }
   if (!(value > 0 && value <= 1))
     throw new TypeError(`lowRank option ${kind} is above 0 and up to 1, not ${value}`)
   return kind === 'energy' ? { kind, energy: value } : { kind, error: value }

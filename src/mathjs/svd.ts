@@ -1,14 +1,18 @@
 import type { EngineFor } from '../engine/engine-for.ts'
 import { decompositionFlops } from '../engine/policy.ts'
-import { leadingColumns, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
-import { defineFactory, type TypedFunctions } from './define-factory.ts'
-import { requireFiniteEntries } from './finite.ts'
-import { type FloatMatrix, type FloatMatrixClass, flatten } from './float-matrix.ts'
+import { floatType, leadingColumns, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
+import { scaleByPowerOfTwo } from '../svd/power-scale.ts'
+import { awayFromExtremes } from '../svd/scaled.ts'
+import { checkRank } from './check-rank.ts'
+import { defineFactory, oncePerInstance } from './define-factory.ts'
+import { requireFiniteEntries, requireFiniteResult } from './finite.ts'
+import { flatten, type Nested, type Rows } from './flatten.ts'
+import { type FloatMatrix, floatMatrixClass, type WithMatrices } from './float-matrix.ts'
 
 export interface SvdOptions {
   /** 'thin' (default): U [m, n] and V [k, n] with n = min(m, k). 'none': singular values only. */
   readonly vectors?: 'thin' | 'none'
-  /** Keep only the leading singular values and vectors: the best approximation of this rank. */
+  /** Keep only the leading singular values and vectors, at most all min(m, k): the best approximation of this rank. */
   readonly rank?: number
 }
 
@@ -19,74 +23,62 @@ export interface SvdResult<M, V> {
   readonly V?: M
 }
 
-interface Dependencies {
-  typed: TypedFunctions
-  DenseMatrix: new (data: number[] | number[][], datatype: string) => object
-  FloatMatrix: FloatMatrixClass
-}
-
 /**
  * `svd(A [, {vectors, rank}])` → {U, S, V}. An array gives arrays, a mathjs matrix gives mathjs matrices, and a
  * FloatMatrix gives FloatMatrix U and V, in its own float type. S is a vector, non-increasing.
- * Throws TypeError for entries that aren't finite numbers and for options that don't exist.
+ * Throws TypeError for entries that aren't finite numbers and for options that don't exist, RangeError where a singular value
+ * is too large for the float type.
  */
 export const svdFactory = (engineFor: EngineFor) =>
-  defineFactory(
-    'svd',
-    ['typed', 'DenseMatrix', 'FloatMatrix'],
-    ({ typed, DenseMatrix, FloatMatrix }: Dependencies) => {
+  defineFactory('svd', ['typed', 'DenseMatrix'], ({ typed, DenseMatrix }: WithMatrices) =>
+    oncePerInstance(typed, 'svd', () => {
+      const FloatMatrix = floatMatrixClass({ typed, DenseMatrix })
       const decompose = (A: Matrix, options: SvdOptions) => decomposeOn(engineFor, A, options)
-      const onFlat = (A: FloatMatrix, options: SvdOptions) =>
-        convert(
-          decompose(A.flat, options),
-          (M) => new FloatMatrix(M),
-          (S) => new DenseMatrix(S, 'number'),
-        )
-      const onDense = (A: { toArray(): number[][] }, options: SvdOptions) =>
-        convert(
-          decompose(flatten(A.toArray()), options),
-          (M) => new DenseMatrix(toRows(M), 'number'),
-          (S) => new DenseMatrix(S, 'number'),
-        )
-      const onArray = (A: number[][], options: SvdOptions) =>
-        convert(decompose(flatten(A), options), toRows, (S) => S)
+      const toVector = (S: number[]) => new DenseMatrix(S)
+      const onFlat = (A: FloatMatrix, options: SvdOptions = {}) =>
+        convert(decompose(A.flat, options), (M) => new FloatMatrix(M), toVector)
+      const onDense = (A: Rows, options: SvdOptions = {}) =>
+        convert(decompose(flatten('svd', A.toArray()), options), (M) => new DenseMatrix(toRows(M)), toVector)
+      const onArray = (A: Nested, options: SvdOptions = {}) =>
+        convert(decompose(flatten('svd', A), options), toRows, (S) => S)
       return typed('svd', {
-        FloatMatrix: (A: FloatMatrix) => onFlat(A, {}),
+        FloatMatrix: onFlat,
         'FloatMatrix, Object': onFlat,
-        Matrix: (A: { toArray(): number[][] }) => onDense(A, {}),
+        Matrix: onDense,
         'Matrix, Object': onDense,
-        Array: (A: number[][]) => onArray(A, {}),
+        Array: onArray,
         'Array, Object': onArray,
       })
-    },
+    }),
   )
 
-function decomposeOn(engineFor: EngineFor, A: Matrix, options: SvdOptions): SvdResult<Matrix, number[]> {
-  const { vectors, rank } = checkOptions(options)
-  requireFiniteEntries('svd', A)
+function decomposeOn(engineFor: EngineFor, given: Matrix, options: SvdOptions): SvdResult<Matrix, number[]> {
+  const { vectors, rank } = checkOptions(options, Math.min(given.rows, given.columns))
+  requireFiniteEntries('svd', given)
+  const { A, exponent } = awayFromExtremes(given)
   const { U, S, V } = engineFor(decompositionFlops(A.rows, A.columns)).svd(A, vectors)
-  const kept = Math.min(rank ?? S.length, S.length)
-  const inTypeOfA = A.data instanceof Float32Array ? toFloat32 : (M: Matrix) => M
-  const values = Array.from(A.data instanceof Float32Array ? Float32Array.from(S) : S).slice(0, kept)
+  scaleByPowerOfTwo(S, exponent)
+  const isFloat32 = floatType(given) === 'f32'
+  const all = isFloat32 ? Float32Array.from(S) : S
+  requireFiniteResult('svd', 'the largest singular value', all)
+  const values = Array.from(all).slice(0, rank)
   if (vectors === 'none') return { S: values }
-  return { U: inTypeOfA(leadingColumns(U, kept)), S: values, V: inTypeOfA(leadingColumns(V, kept)) }
+  const ofType = isFloat32 ? toFloat32 : (M: Matrix) => M
+  const kept = (M: Matrix) => ofType(leadingColumns(M, values.length))
+  return { U: kept(U), S: values, V: kept(V) }
 }
 
-function checkOptions({
-  vectors = 'thin',
-  rank,
-  ...unknown
-}: SvdOptions): SvdOptions & { vectors: 'thin' | 'none' } {
+function checkOptions(
+  { vectors = 'thin', rank, ...unknown }: SvdOptions,
+  most: number,
+): SvdOptions & { vectors: 'thin' | 'none' } {
   const stranger = Object.keys(unknown)[0]
   if (stranger !== undefined) throw new TypeError(`svd has no option '${stranger}': use vectors, rank`)
   if (vectors !== 'thin' && vectors !== 'none') {
     throw new TypeError(`svd option vectors is 'thin' or 'none', not '${vectors}'`)
   }
   if (rank === undefined) return { vectors }
-  if (!Number.isInteger(rank) || rank < 1) {
-    throw new TypeError(`svd option rank is a positive integer, not ${rank}`)
-  }
-  return { vectors, rank }
+  return { vectors, rank: checkRank('svd', rank, most) }
 }
 
 function convert<M, V>(

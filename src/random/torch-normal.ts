@@ -1,7 +1,7 @@
 import { badUsage } from '../errors.ts'
+import { boxMuller, uniform53 } from './box-muller.ts'
 import { mt19937 } from './mt19937.ts'
 import { checkCount, type NormalDtype, type NormalStream } from './normal-stream.ts'
-import { naturalLog, sinCos } from './portable-math.ts'
 import { seedInteger } from './seed.ts'
 import { FILL_BLOCK, fillNormals32, fillUniforms32 } from './torch-fill32.ts'
 
@@ -9,7 +9,6 @@ import { FILL_BLOCK, fillNormals32, fillUniforms32 } from './torch-fill32.ts'
 const SEED_MIN = -(2n ** 63n)
 const SEED_END = 2n ** 64n
 
-const TWO_32 = 0x1_0000_0000
 const HALF_BLOCK = FILL_BLOCK / 2
 
 /**
@@ -28,20 +27,14 @@ export function torchNormals(seed: bigint | number): NormalStream {
   const pair = new Float64Array(2)
   let second: number | undefined
 
-  /** 53 bits over 2^53; the first word drawn is the high one. */
-  function uniform53(): number {
-    const high = nextWord() & 0x1fffff
-    return (high * TWO_32 + nextWord()) / (0x200000 * TWO_32)
-  }
-
   function nextNormal(): number {
     if (second !== undefined) {
       const value = second
       second = undefined
       return value
     }
-    const angle = uniform53()
-    boxMuller(uniform53(), angle, pair)
+    const angle = uniform53(nextWord)
+    boxMuller(uniform53(nextWord), angle, pair)
     second = pair[1]
     return pair[0]
   }
@@ -60,11 +53,11 @@ export function torchNormals(seed: bigint | number): NormalStream {
       for (let i = 0; i < count; i++) out[i] = nextNormal()
       return out
     }
-    for (let i = 0; i < count; i++) out[i] = uniform53()
+    for (let i = 0; i < count; i++) out[i] = uniform53(nextWord)
     for (let i = 0; i + FILL_BLOCK <= count; i += FILL_BLOCK) fill64(out, i)
     if (count % FILL_BLOCK !== 0) {
       const last = count - FILL_BLOCK
-      for (let i = last; i < count; i++) out[i] = uniform53()
+      for (let i = last; i < count; i++) out[i] = uniform53(nextWord)
       fill64(out, last)
     }
     return out
@@ -105,14 +98,4 @@ function engineSeed(seed: bigint | number): number {
     )
   }
   return Number(BigInt.asUintN(32, integer))
-}
-
-/** Writes √(−2 ln(1 − u))·[cos 2πv, sin 2πv] to `pair`, for u and v in [0, 1) with 53 bits, where 1 − u is exact. */
-function boxMuller(u: number, v: number, pair: Float64Array): void {
-  const radius = Math.sqrt(-2 * naturalLog(1 - u))
-  sinCos(2 * Math.PI * v, pair)
-  const sine = pair[0]
-  // PyTorch adds the mean, 0, which turns a result of -0 into +0.
-  pair[0] = radius * pair[1] + 0
-  pair[1] = radius * sine + 0
 }

@@ -3,6 +3,8 @@
  * matrix gives 0 everywhere. Squares are taken of S / S[0], so that no size of entries over- or underflows.
  */
 
+import { tailOfEnergy, tailOfError } from './allowed-tail.ts'
+
 /** The difference between 1 and the next number of the float type: NumPy's finfo(dtype).eps. */
 export const epsilonOf = { f64: 2 ** -52, f32: 2 ** -23 } as const
 
@@ -40,12 +42,12 @@ export function effectiveRank(S: Float64Array): number {
 
 /** The least r whose leading r singular values hold the share `energy` of ‖A‖_F². */
 export function energyRank(S: Float64Array, energy: number): number {
-  return leastRankWithTail(S, 1 - energy)
+  return leastRankWithTail(S, tailOfEnergy(energy))
 }
 
 /** The least r with ‖A − A_r‖_F ≤ error · ‖A‖_F, A_r the best approximation of rank r (Eckart & Young 1936). */
 export function errorRank(S: Float64Array, error: number): number {
-  return leastRankWithTail(S, error * error)
+  return leastRankWithTail(S, tailOfError(error))
 }
 
 /** ‖A − A_r‖_F / ‖A‖_F of the best approximation of rank r; 0 for a zero matrix. */

@@ -1,11 +1,13 @@
 /**
- * What of a delta tuned − base can't be told from the rounding of what is stored. A weight w stored in a type with p fraction
+ * What of a delta tuned − base can't be told from the rounding of what is stored, by the dtypes alone; what the spectrum says of
+ * it lowers the floor further (settled-floor.ts). A weight w stored in a type with p fraction
  * bits is off by up to half a unit ulp(w) = 2^(⌊log₂|w|⌋ − p), evenly, so its variance is ulp(w)²/12. Independent entries of
  * variances v_ij make a matrix of norm about max_i √(Σ_j v_ij) + max_j √(Σ_i v_ij) (Bandeira & van Handel, Annals of
  * Probability 44 (2016) 2479), which for equal variances is the Marchenko–Pastur edge √v·(√m + √n).
  */
 import { widenHalf } from '../matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
+import type { SquareSums } from '../matrix/square-sums.ts'
 
 /** The float types a weight can be stored in: fraction bits, and the exponent of the least normal number. */
 const FORMATS = {
@@ -40,8 +42,13 @@ export interface StoredWeight {
 }
 
 export interface NoiseFloor {
-  /** Singular values of the delta up to this can't be told from rounding; 0 where nothing changed. */
+  /** What rounding comes to if every entry has its own; `settledFloor` lowers it. 0 where nothing changed. */
   readonly floor: number
+  /**
+   * The norm, over √ of their energy, of independent errors that lie over rows and columns as unevenly as the rounding does, or
+   * as the delta itself: where most entries did not move the errors are where it is. Infinite where it can't be told.
+   */
+  readonly spread: number
   /** About the norm of the rounding alone. */
   readonly edge: number
   /** The share of entries that differ. */
@@ -74,6 +81,7 @@ export interface RoundingSums {
   readonly changed: number
   /** ‖tuned − base‖_F². */
   readonly energy: number
+  readonly delta: SquareSums
 }
 
 /** The noise floor from the sums of a sweep, however that is done. */
@@ -82,16 +90,16 @@ export function floorOfSums(
   columns: number,
   ofBase: RoundedDtype,
   ofTuned: RoundedDtype,
-  { base, tuned, changed, energy }: RoundingSums,
+  { base, tuned, changed, energy, delta }: RoundingSums,
 ): NoiseFloor {
   const isCoarser = FORMATS[ofBase].fractionBits < FORMATS[ofTuned].fractionBits
-  const baseTotal = base.byRow.reduce((sum, variance) => sum + variance, 0)
+  const baseTotal = sumOf(base.byRow)
   const sides = isCoarser && energy < EXACT_BASE_SHARE * baseTotal ? [tuned] : [base, tuned]
-  const edge =
-    largestRoot(sides.map(({ byRow }) => byRow)) + largestRoot(sides.map(({ byColumn }) => byColumn))
+  const edge = edgeOf(sides)
   const changedShare = rows * columns === 0 ? 0 : changed / (rows * columns)
   return {
     floor: MARGIN * edge,
+    spread: Math.max(spreadOfRounding([base, tuned]), spreadOfDelta(delta)),
     edge,
     changedShare,
     isSubUlp: changedShare > 0 && changedShare < SUB_ULP_CHANGED,
@@ -99,15 +107,35 @@ export function floorOfSums(
 }
 
 /** Sums of variances, over the rows in which something changed. */
-export interface VarianceSums {
-  readonly byRow: Float64Array
-  readonly byColumn: Float64Array
-}
+export type VarianceSums = SquareSums
 
 const emptySums = (rows: number, columns: number): VarianceSums => ({
   byRow: new Float64Array(rows),
   byColumn: new Float64Array(columns),
 })
+
+/** About the norm of independent errors of these variances. */
+const edgeOf = (sides: readonly VarianceSums[]): number =>
+  largestRoot(sides.map(({ byRow }) => byRow)) + largestRoot(sides.map(({ byColumn }) => byColumn))
+
+const sumOf = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0)
+
+function spreadOfRounding(sides: readonly VarianceSums[]): number {
+  const total = sides.reduce((sum, { byRow }) => sum + sumOf(byRow), 0)
+  return total > 0 ? edgeOf(sides) / Math.sqrt(total) : 0
+}
+
+/**
+ * The same of what the delta itself holds: of variances a_i·b_j the norm comes near the mean row's and column's, weighted by what
+ * they hold; the largest would take the signal's own for noise.
+ */
+function spreadOfDelta({ byRow, byColumn }: SquareSums): number {
+  const total = sumOf(byRow)
+  if (total === 0) return 0
+  const weighted = (sums: Float64Array) => Math.sqrt(sums.reduce((sum, s) => sum + (s / total) ** 2, 0))
+  const spread = weighted(byRow) + weighted(byColumn)
+  return Number.isFinite(spread) ? spread : Number.POSITIVE_INFINITY
+}
 
 /** The variance of the rounding of w is `unit`·4^e, for 2^e ≤ |w| < 2^(e+1) and e at least `leastExponent`. */
 export function roundingVariance(dtype: RoundedDtype): { unit: number; leastExponent: number } {
@@ -127,11 +155,14 @@ function variancesByExponent(dtype: RoundedDtype): Float64Array {
 /** The sums over both sides, each by itself. */
 function varianceSums(base: StoredWeight, tuned: StoredWeight): RoundingSums {
   const { rows, columns } = tuned.matrix
-  const sums = { base: emptySums(rows, columns), tuned: emptySums(rows, columns) }
+  const sums = {
+    base: emptySums(rows, columns),
+    tuned: emptySums(rows, columns),
+    delta: emptySums(rows, columns),
+  }
   const [baseRow, tunedRow] = [rowReader(base.matrix), rowReader(tuned.matrix)]
   const [baseVariances, tunedVariances] = [base, tuned].map(({ dtype }) => variancesByExponent(dtype))
   let changed = 0
-  let energy = 0
   for (let i = 0; i < rows; i++) {
     const a = baseRow(i)
     const b = tunedRow(i)
@@ -140,14 +171,15 @@ function varianceSums(base: StoredWeight, tuned: StoredWeight): RoundingSums {
       const difference = b.values[j] - a.values[j]
       if (difference !== 0) {
         changed++
-        energy += difference * difference
+        sums.delta.byRow[i] += difference * difference
+        sums.delta.byColumn[j] += difference * difference
       }
     }
     if (changed === before) continue
     addVariances(sums.base, i, a.bits, baseVariances)
     addVariances(sums.tuned, i, b.bits, tunedVariances)
   }
-  return { ...sums, changed, energy }
+  return { ...sums, changed, energy: sumOf(sums.delta.byRow) }
 }
 
 /** `bits` are of the row's numbers as float32. */

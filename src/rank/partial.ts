@@ -1,3 +1,4 @@
+import { allowedTail } from './allowed-tail.ts'
 import { type RankLimits, type RankRule, withinLimits } from './rules.ts'
 
 /** What is known of a spectrum of `order` singular values of which only the first few have been approximated. */
@@ -32,9 +33,8 @@ function ruleRange(rule: RankRule, known: PartialSpectrum): [least: number, most
     case 'rank':
       return [rule.rank, rule.rank]
     case 'energy':
-      return tailRange(known, 1 - rule.energy)
     case 'error':
-      return tailRange(known, rule.error * rule.error)
+      return tailRange(known, allowedTail(rule))
     case 'noise-floor':
       return floorRange(known, rule.floor * rule.floor)
   }

@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../errors.ts'
+import { osReason } from '../formats/os-error.ts'
 import { printable } from '../formats/quote.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { jsonDocument, writeJson } from './json.ts'
@@ -41,6 +42,7 @@ function describe(error: unknown, help: string): Failure {
   if (error instanceof CommanderError)
     return { code: 'bad-usage', message: usageMessage(error, help), exitCode: ExitCode.badInput }
   const text = error instanceof Error ? error.message : String(error)
+  if (isSystemError(error)) return { code: 'system', message: systemMessage(error), exitCode }
   if (
     error instanceof RangeError &&
     /allocation failed|Invalid (typed )?array( buffer)? length/i.test(text)
@@ -56,6 +58,16 @@ function describe(error: unknown, help: string): Failure {
     message: `internal error: ${text}; run again with --debug and report it`,
     exitCode,
   }
+}
+
+/** An error of the operating system that no one has put in words: a failure of the machine, no defect. */
+const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && 'syscall' in error && 'errno' in error && 'code' in error
+
+function systemMessage(error: NodeJS.ErrnoException): string {
+  if (error.syscall === 'uv_cwd') return 'the working folder was deleted; change to one that exists (cd)'
+  const where = error.path === undefined ? '' : `${error.path}: `
+  return `${where}the call ${error.syscall} failed: ${osReason(error)}`
 }
 
 /** commander's message as one sentence, with where to look if it has no guess of its own. */

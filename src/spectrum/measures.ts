@@ -4,6 +4,7 @@
  * t(r) = Σ_{i>r} σ_i² lies in [1 − c(r) − x(r), 1 − c(r)] for r ≤ L. Beyond, each value is at most `next`, and values
  * fall, so that the last n − r of n − L hold at most their share: (r − L)·next² ≥ t(L) − t(r), t(r) ≤ t(L)·(n − r)/(n − L).
  */
+import { tailOfEnergy } from '../rank/allowed-tail.ts'
 import {
   effectiveRank,
   energyRank,
@@ -34,7 +35,7 @@ export function errorAt(s: Spectrum, r: number): Interval {
 export function energyRanks(s: Spectrum, share: number): IntegerRange {
   if (s.complete) return both(energyRank(s.singularValues, share))
   const at = tailsOf(s)
-  const target = 1 - share
+  const target = tailOfEnergy(share)
   const order = orderOf(s)
   return {
     atLeast: leastWhere(order, (r) => at(r).atLeast <= target),

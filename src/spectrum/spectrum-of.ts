@@ -3,6 +3,7 @@ import { widened } from '../matrix/half.ts'
 import { type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { epsilonOf, stableRank } from '../rank/measures.ts'
 import { basisFor, leadingValues } from '../truncation/leading-values.ts'
+import { streamKeys } from '../truncation/streams.ts'
 import type { Spectrum } from './types.ts'
 
 /** Up to this order all values take no longer than the leading ones. */
@@ -39,7 +40,7 @@ export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Sp
   if (isFull) return { ...about, ...completeSpectrum(engine.svd(widened(A), 'none').S), method: 'full' }
   const { S, excesses, ...leading } = leadingValues(A, Math.max(1, extent.count), {
     engine,
-    label: `${seed}/${name}`,
+    keys: streamKeys(A, seed, name),
     goal: GOAL,
     frobenius: options.frobenius,
     ...(options.floor === undefined ? {} : { floor: options.floor }),

@@ -1,4 +1,5 @@
 import { LoraSvdError } from '../errors.ts'
+import { largestAbs } from '../matrix/arithmetic.ts'
 import { type Float64Matrix, identity, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
 import { completeBasis } from './complete-basis.ts'
 import { scaleByPowerOfTwo, scalingExponent, timesPowerOfTwo } from './power-scale.ts'
@@ -9,13 +10,17 @@ import type { Svd, Vectors } from './types.ts'
 const MAX_SWEEPS = 30
 /** Squares below the smallest normal double lose digits, so columns shorter than its root can't be compared by dot products. */
 const SMALLEST_COMPARABLE = 2 ** -511
+/** Rows that are smaller than the largest entry by more than two to this power carry one of their own, so that their squares don't vanish. */
+const PLAIN_SPAN = 400
+/** Rows that differ in length by more than two to this power: beside the long one's squares the short one's are nothing. */
+const FAR_APART = 400
 /** Above this the tangent's formula would square out of range, and 1/(2ζ) is exact to rounding. */
 const LARGE_ZETA = 1e8
 
 /**
  * The thin SVD by one-sided Jacobi rotations in float64 (Hestenes 1958; pivoting of de Rijk 1989): columns are
  * rotated in pairs until all are orthogonal, then their lengths are the singular values. Small singular values
- * of column-scaled matrices come out with high relative accuracy (Demmel & Veselić 1992). Cost about
+ * of column-scaled matrices come out with high relative accuracy (Demmel & Veselić 1992), whatever the scales. Cost about
  * 10·m·n² to 20·m·n² flops on the short side n, so it serves small matrices and as the oracle of other routes.
  *
  * A [m, k] → U [m, n], S [n] non-increasing, V [k, n], n = min(m, k); U and V have no entries for 'none'. The
@@ -26,13 +31,17 @@ export function jacobiSvd(A: Matrix, vectors: Vectors = 'thin'): Svd {
   const isWide = A.rows < A.columns
   const exponent = scalingExponent(A.data)
   // Work holds the columns of the tall side as contiguous rows.
-  const work = scaledCopy(isWide ? A : transpose(A), -exponent)
+  const work = float64Copy(isWide ? A : transpose(A))
+  const exponents = scaleRows(work, exponent)
   const rotations = vectors === 'none' ? null : identity(work.rows)
-  orthogonalizeRows(work, rotations)
+  orthogonalizeRows(work, exponents, rotations)
 
   const lengths = Float64Array.from({ length: work.rows }, (_, j) => rowNorm(work, j))
-  const order = Array.from(lengths.keys()).sort((i, j) => lengths[j] - lengths[i] || i - j)
-  const S = Float64Array.from(order, (j) => timesPowerOfTwo(lengths[j], exponent))
+  const values = lengths.map((length, j) => timesPowerOfTwo(length, exponents[j] + exponent))
+  const order = Array.from(lengths.keys()).sort(
+    (i, j) => values[j] - values[i] || lengths[j] - lengths[i] || i - j,
+  )
+  const S = Float64Array.from(order, (j) => values[j])
   if (rotations === null) return { U: zeros(0, 0), S, V: zeros(0, 0) }
 
   const long = unitColumns(work, lengths, order)
@@ -44,9 +53,13 @@ export function jacobiSvd(A: Matrix, vectors: Vectors = 'thin'): Svd {
 
 /**
  * Rotates the rows of `work` in pairs, in place, until every pair is orthogonal to working precision, applying
- * the same rotations to `rotations`.
+ * the same rotations to `rotations`. Row j stands for 2^exponents[j] times itself.
  */
-function orthogonalizeRows(work: Float64Matrix, rotations: Float64Matrix | null): void {
+function orthogonalizeRows(
+  work: Float64Matrix,
+  exponents: Int32Array,
+  rotations: Float64Matrix | null,
+): void {
   const { rows: n, columns: m } = work
   const tolerance = Math.sqrt(m) * Number.EPSILON
   const squares = new Float64Array(n)
@@ -54,26 +67,68 @@ function orthogonalizeRows(work: Float64Matrix, rotations: Float64Matrix | null)
     for (let j = 0; j < n; j++) squares[j] = dotRows(work, j, j)
     let rotated = false
     for (let p = 0; p < n - 1; p++) {
-      const longest = indexOfLargest(squares, p)
+      const longest = indexOfLongest(squares, exponents, p)
       if (longest !== p) {
         for (const side of [work, rotations]) if (side !== null) swapRows(side, p, longest)
-        ;[squares[p], squares[longest]] = [squares[longest], squares[p]]
+        for (const of of [squares, exponents]) [of[p], of[longest]] = [of[longest], of[p]]
       }
       for (let q = p + 1; q < n; q++) {
         const dot = dotRows(work, p, q)
         const limit = tolerance * Math.sqrt(squares[p]) * Math.sqrt(squares[q])
         if (Math.abs(dot) <= limit || squares[q] === 0) continue
         rotated = true
-        const zeta = (squares[q] - squares[p]) / (2 * dot)
-        const tangent = rotationTangent(zeta)
-        for (const side of [work, rotations]) if (side !== null) rotateRows(side, p, q, tangent)
-        squares[p] = Math.max(0, squares[p] - tangent * dot)
-        squares[q] = Math.max(0, squares[q] + tangent * dot)
+        const apart = exponents[q] - exponents[p]
+        const { tangent, fromP, fromQ } = rotationOf(squares[p], squares[q], dot, apart)
+        rotateRows(work, p, q, tangent, fromP, fromQ)
+        if (rotations !== null) rotateRows(rotations, p, q, tangent, tangent, tangent)
+        squares[p] = Math.max(0, squares[p] - fromQ * dot)
+        squares[q] = Math.max(0, squares[q] + fromP * dot)
       }
     }
     if (!rotated) return
   }
   throw new LoraSvdError('no-convergence', `Jacobi SVD of ${m}×${n} did not converge in ${MAX_SWEEPS} sweeps`)
+}
+
+/**
+ * Multiplies the rows by 2^−exponent, in place, those that are then too short for their squares by a power of their own. Gives
+ * the exponents of 2 by which the rows are too long beside the others.
+ */
+function scaleRows(work: Float64Matrix, exponent: number): Int32Array {
+  const exponents = new Int32Array(work.rows)
+  for (let j = 0; j < work.rows; j++) {
+    const row = rowAt(work, j)
+    const own = scalingExponent(row)
+    const isShort = own < exponent - PLAIN_SPAN && largestAbs(row) > 0
+    if (isShort) exponents[j] = own - exponent
+    scaleByPowerOfTwo(row, isShort ? -own : -exponent)
+  }
+  return exponents
+}
+
+const rowAt = ({ columns, data }: Float64Matrix, j: number) => data.subarray(j * columns, (j + 1) * columns)
+
+interface Rotation {
+  /** Of the angle. */
+  readonly tangent: number
+  /** What row q takes of row p as they are stored, and p of q: the tangent times the power of two between them. */
+  readonly fromP: number
+  readonly fromQ: number
+}
+
+/** The rotation that makes two rows orthogonal, p the longer one, for q stored as 2^−apart times itself beside p. */
+function rotationOf(squareP: number, squareQ: number, dot: number, apart: number): Rotation {
+  if (apart === 0) {
+    const tangent = rotationTangent((squareQ - squareP) / (2 * dot))
+    return { tangent, fromP: tangent, fromQ: tangent }
+  }
+  if (apart < -FAR_APART) {
+    const fromP = -dot / squareP
+    return { tangent: timesPowerOfTwo(fromP, apart), fromP, fromQ: 0 }
+  }
+  const power = 2 ** apart
+  const tangent = rotationTangent((squareQ * power - squareP / power) / (2 * dot))
+  return { tangent, fromP: tangent / power, fromQ: tangent * power }
 }
 
 /** The smaller root t of t² + 2ζt − 1 = 0: the tangent of the angle that makes two columns orthogonal. */
@@ -82,15 +137,23 @@ function rotationTangent(zeta: number): number {
   return (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta))
 }
 
-function rotateRows(A: Float64Matrix, p: number, q: number, tangent: number): void {
+/** Rows p and q ← cos·(p − fromQ·q) and cos·(q + fromP·p). */
+function rotateRows(
+  A: Float64Matrix,
+  p: number,
+  q: number,
+  tangent: number,
+  fromP: number,
+  fromQ: number,
+): void {
   const { columns, data } = A
   const cosine = 1 / Math.sqrt(1 + tangent * tangent)
-  const sine = cosine * tangent
+  const [sineP, sineQ] = [cosine * fromP, cosine * fromQ]
   for (let i = p * columns, j = q * columns, end = i + columns; i < end; i++, j++) {
     const x = data[i]
     const y = data[j]
-    data[i] = cosine * x - sine * y
-    data[j] = sine * x + cosine * y
+    data[i] = cosine * x - sineQ * y
+    data[j] = sineP * x + cosine * y
   }
 }
 
@@ -114,9 +177,14 @@ function swapRows(A: Float64Matrix, p: number, q: number): void {
   data.set(copy, q * columns)
 }
 
-function indexOfLargest(values: Float64Array, from: number): number {
+/** The first of the longest rows from `from` on. */
+function indexOfLongest(squares: Float64Array, exponents: Int32Array, from: number): number {
   let best = from
-  for (let i = from + 1; i < values.length; i++) if (values[i] > values[best]) best = i
+  for (let i = from + 1; i < squares.length; i++) {
+    const apart = exponents[i] - exponents[best]
+    const square = apart === 0 ? squares[i] : timesPowerOfTwo(squares[i], 2 * apart)
+    if (square > squares[best]) best = i
+  }
   return best
 }
 
@@ -153,8 +221,8 @@ function pickRows(A: Float64Matrix, order: number[]): Float64Matrix {
   return out
 }
 
-function scaledCopy(A: Matrix, exponent: number): Float64Matrix {
-  const out = { rows: A.rows, columns: A.columns, data: Float64Array.from(A.data) }
-  scaleByPowerOfTwo(out.data, exponent)
-  return out
-}
+const float64Copy = ({ rows, columns, data }: Matrix): Float64Matrix => ({
+  rows,
+  columns,
+  data: Float64Array.from(data),
+})

@@ -1,5 +1,5 @@
 import { type Block, type Kernels, part, rowOf } from './kernels.ts'
-import { makeReflector } from './reflectors.ts'
+import { ENLARGE, makeReflector, TINY_SQUARE } from './reflectors.ts'
 import type { RowQr } from './row-qr.ts'
 import { EPSILON } from './tridiagonal-ql.ts'
 
@@ -83,10 +83,14 @@ function downdate(X: Block, k: number, j: number, norms: Float64Array, exactNorm
   } else norms[j] *= Math.sqrt(left)
 }
 
+/** The length, also where squares would vanish. */
 function norm(x: Float64Array): number {
   let sum = 0
   for (let i = 0; i < x.length; i++) sum += x[i] * x[i]
-  return Math.sqrt(sum)
+  if (sum >= TINY_SQUARE) return Math.sqrt(sum)
+  sum = 0
+  for (let i = 0; i < x.length; i++) sum += (x[i] * ENLARGE) ** 2
+  return Math.sqrt(sum) / ENLARGE
 }
 
 /** The first index of the largest number from `start` on. */

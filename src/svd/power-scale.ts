@@ -21,7 +21,7 @@ export function timesPowerOfTwo(x: number, e: number): number {
 }
 
 /** Multiplies every entry by 2^e in place, exact unless a result is subnormal or too large. */
-export function scaleByPowerOfTwo(data: Float64Array, e: number): void {
+export function scaleByPowerOfTwo(data: FloatArray, e: number): void {
   for (const factor of powerSteps(e)) for (let i = 0; i < data.length; i++) data[i] *= factor
 }
 

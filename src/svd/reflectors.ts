@@ -1,8 +1,8 @@
 import { type Block, block, copyBlock, type Kernels, part, rowOf } from './kernels.ts'
 
 /** Below this, squares lose digits or vanish, and the vector is enlarged first. */
-const TINY_SQUARE = 2 ** -900
-const ENLARGE = 2 ** 600
+export const TINY_SQUARE = 2 ** -900
+export const ENLARGE = 2 ** 600
 
 /**
  * A Householder reflector H = I − tau·v·vᵀ with v(0) = 1 and H·x = [beta, 0, …] (LAPACK xLARFG).

@@ -12,6 +12,8 @@ const MAX_STEPS = 30
  * errors that a matrix of low rank consists of would be iterated upon, at no gain beyond eps·‖T‖.
  */
 const VANISHING = EPSILON / 4
+/** So do those of a part whose entries are all this small: its products are subnormal numbers, which never settle. */
+const SMALLEST = 2 ** -480
 
 /**
  * Eigenvalues, unsorted, of a symmetric tridiagonal matrix by the implicit QL method (EISPACK imtql2, after Dubrulle,
@@ -23,7 +25,7 @@ export function tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
   const n = d.length
   // QL finds the eigenvalues from the top down, and finds them soonest when the small ones are there.
   if (n > 0 && Math.abs(d[0]) > Math.abs(d[n - 1])) flip(d, e, Z)
-  const vanishing = VANISHING * largestMagnitude(d, e)
+  const vanishing = Math.max(SMALLEST, VANISHING * largestMagnitude(d, e))
   for (let l = 0; l < n; l++) {
     for (let step = 0; ; step++) {
       const m = endOfBlock(d, e, l, vanishing)

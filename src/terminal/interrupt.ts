@@ -2,7 +2,24 @@ import { ExitCode, LoraSvdError } from '../errors.ts'
 import { removeTemporaries } from '../formats/write-atomic.ts'
 
 /** 128 + the signal's number, as shells say it. */
-const EXIT_CODES = { SIGINT: ExitCode.interrupted, SIGTERM: 143 } as const
+const EXIT_CODES = { SIGINT: ExitCode.interrupted, SIGTERM: 143, SIGHUP: 129 } as const
+
+/** What is to be done before a signal ends the process. */
+const endings = new Set<() => void>()
+
+/**
+ * Registers what has to happen before a signal ends the process at once: nothing in it is awaited, and it must not throw. Gives what
+ * takes it back.
+ */
+export function beforeEnd(action: () => void): () => void {
+  endings.add(action)
+  return () => endings.delete(action)
+}
+
+function tidyUp(): void {
+  removeTemporaries()
+  for (const action of endings) action()
+}
 
 /**
  * Runs `write` so that an interruption deletes its temporary files before the process ends. Outside of it the signals keep
@@ -11,7 +28,7 @@ const EXIT_CODES = { SIGINT: ExitCode.interrupted, SIGTERM: 143 } as const
 export async function removingTemporaries<T>(write: () => Promise<T>): Promise<T> {
   const handlers = Object.entries(EXIT_CODES).map(([signal, exitCode]) => {
     const handler = () => {
-      removeTemporaries()
+      tidyUp()
       process.exit(exitCode)
     }
     process.once(signal, handler)
@@ -60,7 +77,7 @@ export async function whileInterruptible<T>(
 
 /** Ends the process as the signal does by itself. process.exit would wait for all threads. */
 function endBy(signal: NodeJS.Signals): void {
-  removeTemporaries()
+  tidyUp()
   process.removeAllListeners(signal)
   process.kill(process.pid, signal)
 }

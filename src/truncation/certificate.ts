@@ -17,6 +17,11 @@
  * tr D is the sum of the moduli of the negative ones, which completing the square bounds by tr(S·D⁻¹·Sᵀ). G0: Young's
  * inequality with one constant for all vectors (one for each would reorder them). W: the min-max theorem with the
  * first i − 1 Ritz vectors as the space left out; never weaker than Weyl's max(θ_i, μ) + ‖S‖₂.
+ *
+ * Rounding. What is subtracted in the end is not θ_i but S_i², formed in float64 from the leading Ritz vectors: eigenvalues of
+ * AᵀA on their span, which lie within shift(i) of the computed θ_i, as the exact eigenvalues on the whole of V do. G1 takes that
+ * span as the space and counts the rest of V with the residual, so that its D is diag(S_i²) itself: a longer residual by
+ * shift(i), and a gap that is smaller by it. G0 bounds by eigenvalues on V, two shifts above S_i²; W by θ_i, one above.
  */
 import type { Engine } from '../engine/engine.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
@@ -69,6 +74,7 @@ export function excessBound(
 ): ExcessBound {
   const l = theta.length
   const shift = (i: number) => shiftOf(theta[i], rounding)
+  const shifts = (count: number) => theta.subarray(0, count).reduce((sum, _, i) => sum + shift(i), 0)
 
   function beyond(k: number, normOf = k): number {
     if (k >= l) return mu
@@ -89,20 +95,21 @@ export function excessBound(
     }
     const gap = k === 0 ? 0 : theta[k - 1] - shift(k - 1) - mu
     const constant =
-      gap > 0 ? (k * (norms.from(0) + shift(0) + rounding.lost) ** 2) / gap : Number.POSITIVE_INFINITY
+      gap > 0
+        ? (k * (norms.from(0) + shift(0) + rounding.lost) ** 2) / gap + 2 * shifts(k)
+        : Number.POSITIVE_INFINITY
     return Math.min(sum, constant)
   }
 
   /** Σ_{i=from+1…r} of W; norms of more columns than needed only enlarge it, so few of them are computed. */
   function minMaxBound(from: number, r: number): number {
     let sum = 0
-    for (let i = from; i < r; i++) sum += Math.max(0, beyond(i, from) - theta[i])
+    for (let i = from; i < r; i++) sum += Math.max(0, beyond(i, from) - theta[i] + shift(i))
     return sum
   }
 
   function excess(r: number): number {
-    if (residuals.rows === 0 && rounding.lost === 0)
-      return theta.slice(0, r).reduce((sum, _, i) => sum + shift(i), 0)
+    if (residuals.rows === 0 && rounding.lost === 0) return 2 * shifts(r)
     const splits = splitsOf(r)
     let best = Number.POSITIVE_INFINITY
     let beyondSplit = 0

@@ -1,11 +1,12 @@
-import { type Matrix, zeros } from '../matrix/matrix.ts'
+import type { Matrix } from '../matrix/matrix.ts'
 import { rankRange } from '../rank/partial.ts'
 import { withinLimits } from '../rank/rules.ts'
-import { excessBound, type Rounding, residualNorms } from './certificate.ts'
+import { excessBound, type Rounding, residualNorms, shiftOf } from './certificate.ts'
 import {
   certifiedTruncation,
   DIRECT_BELOW,
   intervalWidth,
+  OVERSAMPLING,
   plainTruncation,
   type View,
 } from './certified-truncation.ts'
@@ -24,8 +25,6 @@ import {
 import type { Operator } from './operator.ts'
 import type { TruncatedSvd, TruncationPlan } from './types.ts'
 
-/** Columns more than the rank: with them the last triplets converge as well. */
-export const OVERSAMPLING = 8
 /** Widest block: narrow blocks need fewer products to converge, but below this a product's cost hardly falls. */
 export const WIDEST_BLOCK = 32
 /** A basis of this many times rank + oversampling is no worse than a range finder with two power iterations. */
@@ -44,6 +43,8 @@ const LOOK_GROWTH = 1.12
 const UNIT: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -24, f64: 2 ** -53 }
 /** Units by which eigenvalues of float64 Gram matrices are off, with a margin. */
 const SUM_UNITS = 16
+/** Of the width of the interval, what rounding may take without being the reason that it stays open. */
+const FELT_SHARE = 0.05
 /** Float32 iterates are trusted while the error's square is this many round-offs of ‖A‖_F². */
 export const FLOAT32_ROUNDOFFS = 4
 
@@ -60,8 +61,12 @@ interface Outlook {
   readonly rank: number
   /** ‖A‖_F² − Σ_{i≤rank} θ_i, at least what the whole basis leaves. */
   readonly tail: number
-  /** The estimated interval is narrow enough and decides the rank. */
+  /** The estimate decides the rank, which the basis is large enough for. */
+  readonly decided: boolean
+  /** And the estimated interval is narrow enough. */
   readonly ready: boolean
+  /** What of the square of its lower end is unknown. */
+  readonly excess: number
 }
 
 /**
@@ -76,48 +81,95 @@ export function certifiedKrylov(
 ): TruncatedSvd | undefined {
   let run = firstRun(A, plan)
   let lookAt = firstLook(A, plan, run)
-  let triedAt = 0
-  for (let attempts = 0; ; ) {
+  const progress: Progress = { attempts: 0, triedAt: 0 }
+  for (;;) {
     const l = run.basis.V.columns
     const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
-    const isDue = l >= lookAt || isLast
-    if (isDue && plan.certify === 'none') {
-      const view = viewOf(A, plan, run)
-      const { rank } = outlookOf(A, plan, view)
-      if (rank + OVERSAMPLING <= l && l >= LEAST_GROWTH * rank) return plainTruncation(A, plan, view, rank)
-      if (isLast || isHopeless(A, plan, view)) return undefined
-      lookAt = l * LOOK_GROWTH
-    }
     const next = nextBlock(plan.engine, A, run.basis, run.draw)
-    if (isDue && plan.certify !== 'none') {
+    if (l >= lookAt || isLast) {
       const view = viewOf(A, plan, run, next)
       const outlook = outlookOf(A, plan, view)
-      if (
-        run.arithmetic === 'f32' &&
-        outlook.tail < FLOAT32_ROUNDOFFS * view.rounding.product * A.frobenius
-      ) {
+      const verdict = judge(A, plan, view, outlook, isLast, progress, widened)
+      if (typeof verdict === 'object') return verdict.result
+      lookAt = l * LOOK_GROWTH
+      if (verdict === 'too coarse') {
         run = preciseRun(A, plan, view, outlook.rank)
         lookAt = 0
+        progress.triedAt = 0
         continue
       }
-      if (isHopeless(A, plan, view)) return undefined
-      const isGrown = isLast || l >= MOST_GROWTH * (outlook.rank + OVERSAMPLING)
-      if ((outlook.ready && l >= triedAt * RETRY_GROWTH) || isGrown) {
-        const result = certifiedTruncation(
-          A,
-          plan,
-          view,
-          outlook.rank,
-          { index: attempts++, isLast: isGrown },
-          widened,
-        )
-        if (result?.certificate.closed || isLast || (isGrown && result !== undefined)) return result
-        triedAt = l
-      }
-      lookAt = l * LOOK_GROWTH
     }
     run = { ...run, basis: extendBasis(A, run.basis, next) }
   }
+}
+
+/** What has been tried on a matrix. */
+interface Progress {
+  attempts: number
+  /** The size of the basis at the last attempt. */
+  triedAt: number
+}
+
+/** What a look at the Ritz pairs comes to: the end, or a run in float64, or a larger basis. */
+type Verdict = { readonly result: TruncatedSvd | undefined } | 'too coarse' | 'too small'
+
+function judge(
+  A: Operator,
+  plan: TruncationPlan,
+  view: View,
+  outlook: Outlook,
+  isLast: boolean,
+  progress: Progress,
+  widened: () => Matrix,
+): Verdict {
+  const l = view.pairs.theta.length
+  const { rank } = outlook
+  const isGrown = isLast || l >= MOST_GROWTH * (rank + OVERSAMPLING)
+  if (isRoundedAway(A, view, outlook) || isHeldBack(A, plan, view, outlook, isGrown)) return 'too coarse'
+  if (isHopeless(A, plan, view)) return { result: undefined }
+  if (plan.certify === 'none') {
+    const isEnough = l >= Math.max(rank + OVERSAMPLING, LEAST_GROWTH * rank) && (outlook.decided || isGrown)
+    const result = isEnough ? plainTruncation(A, plan, view, rank) : undefined
+    return result !== undefined || isLast ? { result } : 'too small'
+  }
+  if (!isGrown && !(outlook.ready && l >= progress.triedAt * RETRY_GROWTH)) return 'too small'
+  const attempt = { index: progress.attempts++, isLast: isGrown }
+  const result = certifiedTruncation(A, plan, view, rank, attempt, widened)
+  if (result?.certificate.closed) return { result }
+  if (isGrown && isRoundingFelt(plan, view, outlook)) return 'too coarse'
+  if (isLast || (isGrown && result !== undefined)) return { result }
+  progress.triedAt = l
+  return 'too small'
+}
+
+/** Whether the error is of the size of float32's rounding. */
+function isRoundedAway(A: Operator, { arithmetic, rounding }: View, { tail }: Outlook): boolean {
+  return arithmetic === 'f32' && tail < FLOAT32_ROUNDOFFS * rounding.product * A.frobenius
+}
+
+/** Whether float32's rounding of the values takes up some of the width that the interval may have. */
+function isRoundingFelt({ goal }: TruncationPlan, view: View, { rank, tail }: Outlook): boolean {
+  const { arithmetic, pairs, rounding } = view
+  const shifts = pairs.theta.subarray(0, rank).reduce((sum, value) => sum + shiftOf(value, rounding), 0)
+  // An interval of this width has a square that is twice as wide.
+  return arithmetic === 'f32' && shifts > FELT_SHARE * 2 * goal * tail
+}
+
+/**
+ * Whether the interval would be narrow, or the rank decided, were it not for float32's rounding. As long as the basis can still
+ * grow, rounding must also be the larger part of what is unknown, since the other part shrinks.
+ */
+function isHeldBack(
+  A: Operator,
+  plan: TruncationPlan,
+  view: View,
+  outlook: Outlook,
+  isGrown: boolean,
+): boolean {
+  const isDone = (at: Outlook) => (plan.certify === 'none' ? at.decided : at.ready)
+  if (view.arithmetic === 'f64' || isDone(outlook)) return false
+  const finest = outlookOf(A, plan, { ...view, rounding: roundingOf(A, 'f64', view.rounding.lost) })
+  return isDone(finest) && (isGrown || outlook.excess > 2 * finest.excess)
 }
 
 /** Probabilistic rounding analysis (Higham and Mary 2019): sums of n terms are off by about √n units. */
@@ -134,7 +186,7 @@ const knownRank = (A: Operator, { rule, limits }: TruncationPlan) =>
 
 function firstRun(A: Operator, plan: TruncationPlan): Run {
   const arithmetic = plan.certify === 'strict' ? 'f64' : A.precision
-  const draw = uniformColumns(A.short, arithmetic, `${plan.label}/start`)
+  const draw = uniformColumns(A.short, arithmetic, plan.keys('start'))
   const width = plan.rule.kind === 'rank' ? knownRank(A, plan) + OVERSAMPLING : WIDEST_BLOCK
   const block = startBlock(plan.engine, A.short, Math.min(width, WIDEST_BLOCK, plan.cap), draw)
   return { arithmetic, basis: startBasis(A, block), draw }
@@ -146,16 +198,17 @@ function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
   return Math.max(blocks, LEAST_GROWTH * (knownRank(A, plan) + OVERSAMPLING))
 }
 
-/** `next` is left out where no certificate is asked for. */
+/** The Ritz pairs of a run whose next block is `next`. */
 export function viewOf(
   A: Operator,
   { engine }: Pick<TruncationPlan, 'engine'>,
   run: Run,
-  next?: KrylovStep,
+  next: KrylovStep,
 ): View {
-  const pairs = ritzPairs(engine, run.basis, next?.coupling ?? zeros(0, run.basis.lastBlock))
+  const pairs = ritzPairs(engine, run.basis, next.coupling)
   const norms = residualNorms(engine, pairs.residuals)
-  return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, run.basis.lost + (next?.lost ?? 0)) }
+  const lost = run.basis.lost + next.lost
+  return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, lost) }
 }
 
 function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View): Outlook {
@@ -168,11 +221,10 @@ function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: Vi
   const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
   const isShown = rank + OVERSAMPLING <= theta.length
   const isTiny = view.arithmetic === 'f64' && tail < DIRECT_BELOW * total
-  return {
-    rank,
-    tail,
-    ready: isShown && (isTiny || (least === rank && intervalWidth(tail, excess(rank)) <= HOPE * goal)),
-  }
+  const decided = isShown && (isTiny || least === rank)
+  const unknown = rank <= theta.length ? excess(rank) : Number.POSITIVE_INFINITY
+  const ready = decided && (isTiny || intervalWidth(tail, unknown) <= HOPE * goal)
+  return { rank, tail, decided, ready, excess: unknown }
 }
 
 /** The highest rank for which a basis of `cap` columns is large enough. */
@@ -197,7 +249,7 @@ function isHopeless(A: Operator, { rule, limits, cap }: TruncationPlan, { pairs 
 function preciseRun(A: Operator, plan: TruncationPlan, { basis, pairs }: View, rank: number): Run {
   const l = pairs.theta.length
   const count = Math.min(rank + OVERSAMPLING, Math.ceil(l / 2))
-  const draw = uniformColumns(A.short, 'f64', `${plan.label}/precise`)
+  const draw = uniformColumns(A.short, 'f64', plan.keys('precise'))
   const block = leadingRitzVectors(plan.engine, basis, pairs, count, draw)
   return { arithmetic: 'f64', basis: startBasis(A, block), draw }
 }

@@ -10,7 +10,7 @@ import {
   type Rounding,
 } from './certificate.ts'
 import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
-import { type Arithmetic, columnRange, inArithmetic, scaleColumns } from './columns.ts'
+import { type Arithmetic, inArithmetic, scaleColumns } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import { type Draw, normalColumns, uniformColumns } from './draws.ts'
 import { type KrylovBasis, leadingRitzVectors, type RitzPairs } from './krylov.ts'
@@ -28,6 +28,8 @@ export interface View {
   readonly rounding: Rounding
 }
 
+/** Columns more than the rank: with them the last triplets converge as well. */
+export const OVERSAMPLING = 8
 /** Sums of squares that cancel below this share of ‖A‖_F² are formed from the residual itself. */
 export const DIRECT_BELOW = 1e-10
 /** Relative singular values below this are near √ε of float64, where eigenvalues of a Gram matrix are rounding error. */
@@ -107,26 +109,41 @@ export function certifiedTruncation(
   })
 }
 
-/** The truncation to `rank` with nothing proved but what its own triplets achieve. */
-export function plainTruncation(A: Operator, plan: TruncationPlan, view: View, rank: number): TruncatedSvd {
-  const { engine } = plan
-  const V = ritzVectors(A, plan, view, rank)
-  const rotation = columnRange(view.pairs.vectors, 0, rank)
-  const W = engine.multiply(view.basis.W, rotation)
-  const triplets = tripletsOn(engine, V, W, drawFor(A.long, plan))
-  const total = A.frobenius * A.frobenius
-  const { S } = triplets
-  const leftover = leftoverEnergy({ ...view.pairs, theta: S.map((s) => s * s) }, total, view.rounding)
-  const atMost = Math.sqrt(leftover) / A.frobenius
+/**
+ * The truncation to what the rule chooses, close to the estimate `rank`, by the float64 values of the basis, with nothing proved
+ * but what its own triplets achieve; undefined where the rule asks for more values than the basis shows.
+ */
+export function plainTruncation(
+  A: Operator,
+  plan: TruncationPlan,
+  view: View,
+  rank: number,
+): TruncatedSvd | undefined {
+  const isGiven = plan.rule.kind === 'rank'
+  const count = Math.min(view.pairs.theta.length, isGiven ? rank : rank + OVERSAMPLING)
+  const V = ritzVectors(A, plan, view, count)
+  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
+  const theta = triplets.S.map((s) => s * s)
+  const known = {
+    order: A.short,
+    total: A.frobenius * A.frobenius,
+    theta,
+    excess: () => 0,
+    beyond: (r: number) => theta[r] ?? 0,
+    rounding: 0,
+  }
+  const { most } = rankRange(plan.rule, plan.limits, known)
+  if (most > count) return undefined
+  const left = Math.sqrt(tailMeasure(A, triplets)(most).atMost)
   return truncation(
     A,
     triplets,
-    rank,
-    { atLeast: 0, atMost },
+    most,
+    { atLeast: 0, atMost: left / A.frobenius },
     {
       kind: 'none',
       failureProbability: 0,
-      spectral: { atLeast: 0, atMost: A.frobenius },
+      spectral: { atLeast: 0, atMost: left },
       closed: false,
       belowRounding: false,
       reason: 'no certificate was asked for',
@@ -139,10 +156,10 @@ function ritzVectors(A: Operator, plan: TruncationPlan, { basis, pairs }: View, 
 }
 
 /** Columns for bases that have fewer independent ones than they need. */
-function drawFor(rows: number, { label }: TruncationPlan): Draw {
+function drawFor(rows: number, { keys }: TruncationPlan): Draw {
   let draw: Draw | undefined
   return (columns) => {
-    draw ??= uniformColumns(rows, 'f64', `${label}/complete`)
+    draw ??= uniformColumns(rows, 'f64', keys('complete'))
     return draw(columns)
   }
 }
@@ -209,7 +226,7 @@ function* proofs(
   const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
   yield { bound: boundFor(leftover), kind: 'deterministic' }
 
-  const draw = normalColumns(A.short, arithmetic, `${plan.label}/probe/${attempt}`)
+  const draw = normalColumns(A.short, arithmetic, plan.keys(`probe/${attempt}`))
   // Attempts share the probability: a half, a quarter, …
   const failure = FAILURE_PROBABILITY / 2 ** (attempt + 1)
   const isStrict = plan.certify === 'strict'

@@ -12,7 +12,10 @@
  * Proof: z = Zζ/‖ζ‖ has zᵀu = ‖ζ‖. Every polynomial f of degree below k has f(C)·z in the space, so Σ f(λ_i)²·(λ_i − ξ)·ζ_i² ≤ 0
  * over the eigenpairs of C with ζ_i = u_iᵀz, hence f(μ)²·(μ − ξ)·‖ζ‖² ≤ max_{λ≤ξ} [f(λ)²·(ξ − λ)/λʲ] · zᵀCʲz and zᵀCʲz ≤ τ_j.
  * For j = 0, λ = ξ·(1 − s²) turns f(λ)·√(ξ − λ) into √ξ times an odd polynomial of degree 2k − 1 in s, best the Chebyshev
- * polynomial, whose value at λ = μ, s = i·sinh α, is i·sinh((2k − 1)·α); a factor λ^{j/2} of f costs j degrees of it.
+ * polynomial, whose value at λ = μ, s = i·sinh α, is i·sinh((2k − 1)·α). For even j, f = λ^{j/2}·h costs j degrees of it. For
+ * odd j, f = λ^{(j+1)/2}·h leaves f(λ)²·(ξ − λ)/λʲ = ξ²·(1 − s²)·(s·h)², with s·h of the odd degree 2k − 2 − j in s, best U, the
+ * Chebyshev polynomial of the second kind: √(1 − s²)·U(s) = sin((2k − 1 − j)·φ) for s = cos φ, at most 1 in modulus where
+ * |s| ≤ 1; and at s = i·sinh α, φ = π/2 − i·α, its modulus is sinh((2k − 1 − j)·α), since 2k − 1 − j is even.
  *
  * So μ is at most the root of the inequality with ‖ζ‖² replaced by a t that it exceeds but for the stated probability.
  * That is one event for all k and all j: looking at the bound after every step costs nothing.

@@ -1,6 +1,6 @@
 import { type Matrix, matrix } from '../matrix/matrix.ts'
-import { mt19937 } from '../random/mt19937.ts'
-import { torchNormals } from '../random/torch-normal.ts'
+import { boxMuller, uniform53 } from '../random/box-muller.ts'
+import { keyedWords } from '../random/keyed-words.ts'
 import { type Arithmetic, inArithmetic } from './columns.ts'
 
 /** Draws the next `columns` columns of a stream. */
@@ -10,10 +10,10 @@ const HALF_RANGE = 2 ** 31
 
 /**
  * Uniform numbers in [−1, 1): a start block needs only directions that no matrix is aligned with. Streams of
- * different labels are independent of each other, and the same on every platform.
+ * different keys are independent of each other, and the same on every platform.
  */
-export function uniformColumns(rows: number, arithmetic: Arithmetic, label: string): Draw {
-  const nextWord = mt19937(hashOf(label))
+export function uniformColumns(rows: number, arithmetic: Arithmetic, key: Uint8Array): Draw {
+  const nextWord = keyedWords(key)
   return (columns) => {
     const data = new Float64Array(rows * columns)
     for (let i = 0; i < data.length; i++) data[i] = nextWord() / HALF_RANGE - 1
@@ -22,14 +22,15 @@ export function uniformColumns(rows: number, arithmetic: Arithmetic, label: stri
 }
 
 /** Standard normal numbers, as the statements about probabilities need them. */
-export function normalColumns(rows: number, arithmetic: Arithmetic, label: string): Draw {
-  const stream = torchNormals(hashOf(label))
-  return (columns) => inArithmetic(matrix(rows, columns, stream.normals(rows * columns, 'f64')), arithmetic)
-}
-
-/** FNV-1a over the UTF-16 code units. */
-function hashOf(label: string): number {
-  let hash = 0x811c9dc5
-  for (let i = 0; i < label.length; i++) hash = Math.imul(hash ^ label.charCodeAt(i), 0x01000193)
-  return hash >>> 0
+export function normalColumns(rows: number, arithmetic: Arithmetic, key: Uint8Array): Draw {
+  const nextWord = keyedWords(key)
+  const pair = new Float64Array(2)
+  return (columns) => {
+    const data = new Float64Array(rows * columns)
+    for (let i = 0; i < data.length; i += 2) {
+      boxMuller(uniform53(nextWord), uniform53(nextWord), pair)
+      data.set(i + 1 < data.length ? pair : pair.subarray(0, 1), i)
+    }
+    return inArithmetic(matrix(rows, columns, data), arithmetic)
+  }
 }

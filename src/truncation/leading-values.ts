@@ -1,13 +1,20 @@
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/power-scale.ts'
 import { type ExcessBound, excessBound, shiftOf } from './certificate.ts'
-import { FLOAT32_ROUNDOFFS, OVERSAMPLING, viewOf, WIDEST_BLOCK } from './certified-krylov.ts'
-import { DIRECT_BELOW, FAILURE_PROBABILITY, intervalWidth, type View } from './certified-truncation.ts'
+import { FLOAT32_ROUNDOFFS, viewOf, WIDEST_BLOCK } from './certified-krylov.ts'
+import {
+  DIRECT_BELOW,
+  FAILURE_PROBABILITY,
+  intervalWidth,
+  OVERSAMPLING,
+  type View,
+} from './certified-truncation.ts'
 import { inArithmetic } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import { normalColumns, uniformColumns } from './draws.ts'
 import { extendBasis, leadingRitzVectors, nextBlock, startBasis, startBlock } from './krylov.ts'
 import { type Operator, shortSideOperator } from './operator.ts'
+import type { StreamKeys } from './streams.ts'
 import type { Interval, TruncationEngine } from './types.ts'
 
 /** With a basis of this many times count + oversampling the values above the bulk of a spectrum have converged. */
@@ -43,8 +50,8 @@ export interface LeadingValues {
 
 export interface LeadingValuesOptions {
   readonly engine: TruncationEngine
-  /** Seed and name of the random streams. */
-  readonly label: string
+  /** Of the random streams. */
+  readonly keys: StreamKeys
   /** Width of the interval of the error at rank `count` that is narrow enough: atMost / atLeast − 1. */
   readonly goal: number
   /** How many singular values exceed this is to be decided, where `count` reaches below it. */
@@ -99,9 +106,9 @@ const allZero = (count: number): LeadingValues => ({
 })
 
 /** The basis for `count` values with its Ritz pairs. */
-function viewFor(A: Operator, count: number, { engine, label }: LeadingValuesOptions): View {
+function viewFor(A: Operator, count: number, { engine, keys }: LeadingValuesOptions): View {
   const { blocks, width } = basisFor(count)
-  const draw = uniformColumns(A.short, A.precision, `${label}/start`)
+  const draw = uniformColumns(A.short, A.precision, keys('start'))
   let basis = startBasis(A, startBlock(engine, A.short, width, draw))
   let next = nextBlock(engine, A, basis, draw)
   for (let i = 1; i < blocks; i++) {
@@ -115,18 +122,36 @@ function viewFor(A: Operator, count: number, { engine, label }: LeadingValuesOpt
 function summed(A: Operator, view: View, count: number, options: LeadingValuesOptions): Summed {
   const { pairs, rounding } = view
   const theta = pairs.theta.slice(0, count)
+  if (A.precision === 'f64') return summedAgain(A, view, theta, 0, options)
   const allowed = HIDDEN_SHARE * restOf(A, theta)
   let hidden = rounding.sum
   let again = count
-  while (again > 0 && (A.precision === 'f64' || hidden + shiftOf(theta[again - 1], rounding) <= allowed)) {
+  while (again > 0 && hidden + shiftOf(theta[again - 1], rounding) <= allowed) {
     again--
     hidden += shiftOf(theta[again], rounding)
   }
-  if (again === 0) return { theta, hidden }
+  const result = summedAgain(A, view, theta, again, options)
+  // What float32 took for the rest may itself have been rounding.
+  const isHidden = again < count && result.hidden > HIDDEN_SHARE * restOf(A, result.theta)
+  return isHidden ? summedAgain(A, view, theta, count, options) : result
+}
+
+/** The same values with the first `again` of them formed again in float64. */
+function summedAgain(
+  A: Operator,
+  view: View,
+  values: Float64Array,
+  again: number,
+  options: LeadingValuesOptions,
+): Summed {
+  const { rounding } = view
+  const hidden = values.subarray(again).reduce((sum, value) => sum + shiftOf(value, rounding), rounding.sum)
+  if (again === 0) return { theta: values, hidden }
   const { engine } = options
   const W = A.forward(ritzVectors(A, view, again, options))
-  const { values } = engine.symmetricEigen(engine.gram(W), 'none')
-  for (let i = 0; i < again; i++) theta[i] = Math.max(0, values[values.length - 1 - i])
+  const squares = engine.symmetricEigen(engine.gram(W), 'none').values
+  const theta = values.slice()
+  for (let i = 0; i < again; i++) theta[i] = Math.max(0, squares[again - 1 - i])
   return { theta: theta.sort().reverse(), hidden }
 }
 
@@ -244,7 +269,7 @@ const probe = (A: Operator, { arithmetic, rounding }: View, V: Matrix, options: 
     options.engine,
     A,
     V,
-    normalColumns(A.short, arithmetic, `${options.label}/probe/0`),
+    normalColumns(A.short, arithmetic, options.keys('probe/0')),
     FAILURE_PROBABILITY,
     rounding.product,
   )
@@ -253,9 +278,9 @@ function ritzVectors(
   A: Operator,
   { basis, pairs }: View,
   count: number,
-  { engine, label }: LeadingValuesOptions,
+  { engine, keys }: LeadingValuesOptions,
 ): Matrix {
-  return leadingRitzVectors(engine, basis, pairs, count, uniformColumns(A.short, 'f64', `${label}/complete`))
+  return leadingRitzVectors(engine, basis, pairs, count, uniformColumns(A.short, 'f64', keys('complete')))
 }
 
 /** The bound at [r] for r = 0 … count, computed for some ranks: the terms are positive, so more bound fewer. */

@@ -59,26 +59,39 @@ export function orthonormalize(
     const others = basis.columns > 0 ? [...against, basis] : against
     const Y = without(engine, rest, others)
     const G = engine.gram(Y)
-    const { transform, dependent, negligible } = choleskyBasis(G, floors, wanted - basis.columns)
-    for (const j of negligible) lost += G.data[j * Y.columns + j]
+    const { transform, taken, dependent, negligible } = choleskyBasis(G, floors, wanted - basis.columns)
     const found = engine.multiply(Y, inArithmetic(transform, arithmetic))
-    if (found.columns > 0) basis = besideColumns(basis, settled(engine, found, others))
+    const { columns, vanished } = settled(engine, found, others)
+    for (const j of [...negligible, ...vanished.map((at) => taken[at])]) lost += G.data[j * Y.columns + j]
+    if (columns.columns > 0) basis = besideColumns(basis, columns)
     rest = columnsAt(Y, dependent)
     floors = Float64Array.from(dependent, (j) => floors[j])
   }
   return { basis, lost: Math.sqrt(lost) }
 }
 
-/** Q, nearly orthonormal, made so to rounding. */
-function settled(engine: BlockEngine, Q: Matrix, against: readonly Matrix[]): Matrix {
+/**
+ * Q, nearly orthonormal, made so to rounding. Columns that a second pass makes much shorter again have no direction of their
+ * own: rounding that is aligned with the other bases, as it is for a matrix of equal entries. They are left out.
+ */
+function settled(
+  engine: BlockEngine,
+  Q: Matrix,
+  against: readonly Matrix[],
+): { readonly columns: Matrix; readonly vanished: number[] } {
   let Y = Q
-  for (let pass = 0; pass < MOST_PASSES; pass++) {
+  let places = Array.from({ length: Q.columns }, (_, j) => j)
+  for (let pass = 0; pass < MOST_PASSES && Y.columns > 0; pass++) {
     Y = without(engine, Y, against)
-    const { transform, smallestPivot } = choleskyBasis(engine.gram(Y), new Float64Array(Y.columns), Y.columns)
+    const floors = new Float64Array(Y.columns).fill(pass === 0 ? 0 : SETTLED)
+    const { transform, taken, smallestPivot } = choleskyBasis(engine.gram(Y), floors, Y.columns)
+    const isWhole = taken.length === Y.columns
     Y = engine.multiply(Y, inArithmetic(transform, floatType(Y)))
-    if (smallestPivot > SETTLED) break
+    places = taken.map((j) => places[j])
+    if (isWhole && smallestPivot > SETTLED) break
   }
-  return Y
+  const kept = new Set(places)
+  return { columns: Y, vanished: Array.from({ length: Q.columns }, (_, j) => j).filter((j) => !kept.has(j)) }
 }
 
 /** Y less its parts in the span of orthonormal bases. */
@@ -94,6 +107,8 @@ function projection(engine: BlockEngine, V: Matrix, Y: Matrix): Matrix {
 interface CholeskyBasis {
   readonly transform: Float64Matrix
   readonly smallestPivot: number
+  /** The columns of Y that are in it, ascending. */
+  readonly taken: number[]
   /** Columns that depend on those taken. */
   readonly dependent: number[]
   /** Columns no longer than their floor. */
@@ -135,6 +150,7 @@ function choleskyBasis(G: Float64Matrix, floors: Float64Array, most: number): Ch
   return {
     transform: inverseTransform(L, lengths, pivots),
     smallestPivot,
+    taken: [...pivots].sort((i, j) => i - j),
     dependent: others.filter((j) => lengths[j] > 0),
     negligible: others.filter((j) => lengths[j] === 0),
   }

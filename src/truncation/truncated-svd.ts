@@ -7,6 +7,7 @@ import { timesPowerOfTwo } from '../svd/power-scale.ts'
 import { certifiedKrylov, largestRank } from './certified-krylov.ts'
 import { fullTruncation } from './full-truncation.ts'
 import { shortSideOperator } from './operator.ts'
+import { streamKeys } from './streams.ts'
 import type { TruncatedSvd, TruncationOptions } from './types.ts'
 
 /** Up to here the full SVD takes a few milliseconds. */
@@ -31,7 +32,7 @@ export function truncatedSvd(
   const { engine, limits = {}, seed = 0, name = '', certify = 'default', goal = GOAL } = options
   const order = Math.min(A.rows, A.columns)
   const cap = Math.floor(order * (options.largestShare ?? LARGEST_SHARE))
-  const plan = { engine, rule, limits, label: `${seed}/${name}`, certify, goal, cap }
+  const plan = { engine, rule, limits, keys: streamKeys(A, seed, name), certify, goal, cap }
   const wide = () => widened(A)
   const known = rule.kind === 'rank' ? rule.rank : 0
   const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined

@@ -1,6 +1,7 @@
 import type { Engine } from '../engine/engine.ts'
 import type { Float64Matrix } from '../matrix/matrix.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
+import type { StreamKeys } from './streams.ts'
 
 export type TruncationEngine = Pick<Engine, 'multiply' | 'gram' | 'symmetricEigen' | 'svd' | 'resident'>
 
@@ -43,7 +44,7 @@ export interface TruncatedSvd {
 export interface TruncationOptions {
   readonly engine: TruncationEngine
   readonly limits?: RankLimits
-  /** Same seed and name, same bits. 0 when left out. */
+  /** Same seed, name and entries, same bits. 0 when left out. */
   readonly seed?: bigint | number
   /** Such as the tensor's: gives each matrix its own random stream, whatever the order of work. */
   readonly name?: string
@@ -64,8 +65,8 @@ export interface TruncationPlan {
   readonly engine: TruncationEngine
   readonly rule: RankRule
   readonly limits: RankLimits
-  /** Seed and name of the random streams. */
-  readonly label: string
+  /** Of the random streams. */
+  readonly keys: StreamKeys
   readonly certify: NonNullable<TruncationOptions['certify']>
   readonly goal: number
   /** Most columns of the basis. */

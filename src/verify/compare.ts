@@ -1,16 +1,23 @@
+import { type NotLoaded, notLoaded } from '../adapter/found-by-loaders.ts'
 import { matchToBase } from '../adapter/match.ts'
 import { readFloats } from '../adapter/read-stored.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from '../adapter/types.ts'
-import { pairMatrices, pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
+import { modelTraits } from '../adapter/write/model-traits.ts'
+import { type PairingOptions, pairModels } from '../checkpoint/models.ts'
+import { numbersOf } from '../checkpoint/numbers.ts'
+import { pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
+import { readBytes } from '../checkpoint/read.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
+import { isSameForm } from '../checkpoint/same-form.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
 import { matricesOfView } from '../checkpoint/view.ts'
 import { badInput } from '../errors.ts'
 import { quoted } from '../formats/quote.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
+import { changeBetween } from './change.ts'
 import type { Measured, MeasureJob } from './measure.ts'
-import { refuseNonFiniteNumbers } from './non-finite.ts'
+import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from './non-finite.ts'
 import { type NotCarried, relative, type VerifiedLayer, type VerifiedTensor } from './result.ts'
 
 /** What is to be measured of an adapter, from headers and equal bytes. */
@@ -19,9 +26,18 @@ export interface Comparison {
   /** Whole tensors of the adapter beside those that they stand for. */
   readonly replaced: readonly WholeTensor[]
   /** Vectors and the like that changed and that nothing carries. */
-  readonly others: readonly Unmatched[]
+  readonly others: readonly Other[]
   readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
+  /** How many tensors have their counterpart, or are stored whole; and how many not. */
+  readonly matched: number
+  readonly unmatched: number
   readonly warnings: readonly string[]
+}
+
+export interface Other extends Unmatched {
+  /** It was asked to leave this out: entries that are no numbers stop nothing. */
+  readonly isLeftOut: boolean
 }
 
 export interface WholeTensor {
@@ -38,12 +54,12 @@ export interface WholeTensor {
 export async function compare(
   adapter: Adapter,
   base: Checkpoint,
-  tuned: Checkpoint,
-  filter: { readonly include: readonly string[]; readonly exclude: readonly string[] },
+  tunedAsStored: Checkpoint,
+  options: PairingOptions,
 ): Promise<Comparison> {
   refuseOtherSums(adapter)
-  const pairing = pairMatrices(base, tuned, filter)
-  const { tiedHead } = pairing
+  const pairing = await pairModels(base, tunedAsStored, options)
+  const { tiedHead, tuned } = pairing
   const match = matchToBase(adapter, tiedHead === undefined ? base : withTensor(base, tiedHead))
   const [lost] = match.unmatched
   if (lost !== undefined) {
@@ -69,24 +85,34 @@ export async function compare(
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
     else {
       const matrices = module?.experts === undefined ? pairs : stackOf(inBase, inTuned, pairs[0])
-      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), paths })))
+      const isLeftOut = !pairing.isWanted(t.tensor)
+      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
     }
   }
-  const others: Unmatched[] = []
+  const others: Other[] = []
+  let carried = 0
   for (const one of pairing.unmatched) {
     const { base: inBase, tuned: inTuned, name } = one
-    const whole = inTuned === undefined ? undefined : wholes.get(inBase?.name ?? name)
+    const whole = inTuned === undefined ? undefined : wholes.get(inBase?.name ?? pairing.nameInBase(name))
     if (whole !== undefined && inTuned !== undefined) {
       replaced.push({ name, replaced: whole.replaced, base: inBase, tuned: inTuned })
+      if (pairing.lost.has(one)) carried++
     } else if (inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))) {
       unchanged.push(name)
-    } else others.push(one)
+    } else others.push({ ...one, isLeftOut: !pairing.isWanted(name) })
   }
   return {
     jobs,
     replaced,
     others,
     unchanged,
+    notLoaded: notLoaded(
+      adapter,
+      match.matched,
+      modelTraits(base.config ?? tunedAsStored.config, base.tensors),
+    ),
+    matched: pairing.matched + carried,
+    unmatched: pairing.lost.size - carried,
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
 }
@@ -147,6 +173,7 @@ export function outcomeOf(
   const { name, tuned } = pair
   if (module === undefined) {
     const reason = 'the adapter has no factors for it'
+    if (!Number.isFinite(delta)) return { name, reason: `${reason}, and it has entries that are no numbers` }
     return { name, reason, deltaFrobenius: delta, relativeChange: relative(delta, base) }
   }
   return {
@@ -167,8 +194,8 @@ export async function measureWhole(
   paths: MeasureJob['paths'],
 ): Promise<VerifiedTensor> {
   if (!isFloat(tuned) || !isFloat(replaced.tensor)) return sameOrNot(name, replaced.tensor, tuned)
-  const isComparable = base !== undefined && isFloat(base) && isSameShape(base, tuned)
-  const before = isComparable ? await readFloats(base) : undefined
+  const isComparable = base !== undefined && isSameForm(base.shape, tuned.shape)
+  const before = isComparable ? await valuesOf(base) : undefined
   const after = await readFloats(tuned)
   refuseNonFiniteNumbers(paths.tuned, tuned.name, after)
   const stored = await readFloats(replaced.tensor)
@@ -192,22 +219,39 @@ async function sameOrNot(name: string, stored: StoredTensor, tuned: StoredTensor
   return { name, deltaFrobenius: 0, residualFrobenius: error, relativeError: error }
 }
 
-/** A change that nothing carries, with its size where both have it in one shape and of numbers. */
+/**
+ * A change that nothing carries, with its size where there are numbers to compare: what one of the two lacks counts as zero.
+ * Throws LoraSvdError `not-finite` on NaN and infinity in either.
+ */
 export async function measureOther(
-  { name, base, tuned }: Pick<Unmatched, 'name' | 'base' | 'tuned'>,
+  { name, base, tuned, reason: kind, isLeftOut }: Omit<Other, 'detail'>,
   reason: string,
+  paths: Pick<MeasureJob['paths'], 'base' | 'tuned'>,
 ): Promise<NotCarried> {
-  const isComparable = base !== undefined && tuned !== undefined && isSameShape(base, tuned)
-  if (!isComparable || !isFloat(base) || !isFloat(tuned)) return { name, reason }
-  const before = await readFloats(base)
-  const deltaFrobenius = distance(await readFloats(tuned), before)
-  if (!Number.isFinite(deltaFrobenius)) return { name, reason: `${reason}, with entries that are no numbers` }
-  return { name, reason, deltaFrobenius, relativeChange: relative(deltaFrobenius, frobeniusNorm(before)) }
+  if (kind === 'computed') return { name, reason }
+  const change = await changeBetween(base, tuned)
+  if (change === undefined) return { name, reason }
+  const { delta: deltaFrobenius, base: before } = change
+  if (!Number.isFinite(deltaFrobenius)) {
+    if (!isLeftOut) {
+      await refuseNonFiniteTensor(paths.tuned, tuned)
+      await refuseNonFiniteTensor(paths.base, base)
+    }
+    return { name, reason }
+  }
+  const isInBoth = base !== undefined && tuned !== undefined
+  return {
+    name,
+    reason,
+    deltaFrobenius,
+    ...(isInBoth && { relativeChange: relative(deltaFrobenius, before) }),
+  }
 }
 
 const isFloat = ({ dtype }: StoredTensor) => readableFloatOf(dtype) !== undefined
 
-const isSameShape = (a: StoredTensor, b: StoredTensor) => a.shape.join() === b.shape.join()
+/** The numbers of a tensor, integers too: a counter of one model may be a float of the other. */
+const valuesOf = async (tensor: StoredTensor) => numbersOf(await readBytes(tensor), tensor.dtype)
 
 function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return frobeniusNorm(Float64Array.from(a, (x, i) => x - b[i]))

@@ -10,8 +10,9 @@ export function verifyDocument(result: VerifyResult) {
     replaced: replaced.map(wholeTensorFields),
     notCarried: notCarried.map(notCarriedFields),
     unchanged,
+    notLoaded: result.notLoaded,
     ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError) } }),
-    totals: totalErrorFields(totals),
+    totals: { ...totalErrorFields(totals), matched: totals.matched, unmatched: totals.unmatched },
     ...(maxError !== undefined && { maxError }),
     holds: result.holds,
     warnings: result.warnings,
@@ -43,7 +44,10 @@ export function wholeTensorFields({
 }
 
 /** Infinite over all is null too, with the reason beside it. */
-export function totalErrorFields({ relativeError, wholeRelativeError }: VerifyResult['totals']) {
+export function totalErrorFields({
+  relativeError,
+  wholeRelativeError,
+}: Pick<VerifyResult['totals'], 'relativeError' | 'wholeRelativeError'>) {
   const isKnown = Number.isFinite(relativeError) && Number.isFinite(wholeRelativeError)
   return {
     relativeError: jsonNumber(relativeError),

@@ -1,3 +1,5 @@
+import { forEachChunk } from '../checkpoint/numbers.ts'
+import type { StoredTensor } from '../checkpoint/types.ts'
 import { LoraSvdError } from '../errors.ts'
 import { quoted } from '../formats/quote.ts'
 import { firstNonFinite } from '../matrix/arithmetic.ts'
@@ -16,6 +18,16 @@ export function refuseNonFinite(path: string, name: string, found: NonFiniteEntr
 export function refuseNonFiniteNumbers(path: string, name: string, numbers: FloatArray): void {
   const at = firstNonFinite(numbers)
   if (at >= 0) throw notFinite(path, name, `${numbers[at]} at place ${at + 1} of ${numbers.length}`)
+}
+
+/** The same of a tensor as it is stored, of any size; one that isn't of numbers passes. */
+export async function refuseNonFiniteTensor(path: string, tensor: StoredTensor | undefined): Promise<void> {
+  if (tensor === undefined) return
+  const count = tensor.shape.reduce((product, n) => product * n, 1)
+  await forEachChunk(tensor, (numbers, start) => {
+    const at = firstNonFinite(numbers)
+    if (at >= 0) throw notFinite(path, tensor.name, `${numbers[at]} at place ${start + at + 1} of ${count}`)
+  })
 }
 
 function notFinite(path: string, name: string, entry: string): LoraSvdError {

@@ -12,6 +12,8 @@ export interface VerifyOptions {
   /** Of an adapter that doesn't say it. */
   readonly alpha: number | undefined
   readonly memory: number | undefined
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired: boolean
 }
 
 export interface VerifyFlags {
@@ -20,6 +22,7 @@ export interface VerifyFlags {
   readonly maxError?: number
   readonly alpha?: number
   readonly memory?: number
+  readonly allowUnpaired: boolean
 }
 
 /** What the command line asks for. Throws `bad-usage` where its parts don't go together. */
@@ -27,7 +30,7 @@ export function verifyOptions(
   adapter: string,
   base: string,
   tuned: string,
-  { include, exclude, maxError, alpha, memory }: VerifyFlags,
+  { include, exclude, maxError, alpha, memory, allowUnpaired }: VerifyFlags,
 ): VerifyOptions {
   for (const [name, path] of Object.entries({ '<adapter>': adapter, '<base>': base, '<tuned>': tuned })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
@@ -35,5 +38,5 @@ export function verifyOptions(
   if ([adapter, base, tuned].filter((path) => path === '-').length > 1) {
     throw badUsage('standard input is one file: name the others')
   }
-  return { adapter, base, tuned, include, exclude, maxError, alpha, memory }
+  return { adapter, base, tuned, include, exclude, maxError, alpha, memory, allowUnpaired }
 }

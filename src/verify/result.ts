@@ -1,3 +1,5 @@
+import type { NotLoaded } from '../adapter/found-by-loaders.ts'
+
 /** How much of a layer's delta an adapter reproduces. */
 export interface VerifiedLayer {
   /** The tensor's name in the tuned checkpoint. */
@@ -27,7 +29,7 @@ export interface VerifiedTensor {
 export interface NotCarried {
   readonly name: string
   readonly reason: string
-  /** ‖tuned − base‖_F / ‖base‖_F; undefined where the shapes differ. */
+  /** ‖tuned − base‖_F / ‖base‖_F; undefined where one of the two has none of it. */
   readonly relativeChange?: number
   readonly deltaFrobenius?: number
 }
@@ -40,12 +42,18 @@ export interface VerifyResult {
   readonly replaced: readonly VerifiedTensor[]
   readonly notCarried: readonly NotCarried[]
   readonly unchanged: readonly string[]
+  /** Modules that a loader of such adapters would take for nothing. */
+  readonly notLoaded: readonly NotLoaded[]
   readonly worst?: { readonly name: string; readonly relativeError: number }
   readonly totals: {
     /** Over what the adapter carries. */
     readonly relativeError: number
-    /** Over all that changed and has the same shape in both. */
+    /** Over all that changed; what one of the two lacks counts as zero. */
     readonly wholeRelativeError: number
+    /** Tensors that both have, or that the adapter stores whole. */
+    readonly matched: number
+    /** Tensors that one of the two alone has, or that can't be compared. */
+    readonly unmatched: number
   }
   readonly maxError?: number
   readonly holds: boolean

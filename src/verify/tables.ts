@@ -1,13 +1,15 @@
+import { notLoadedText } from '../adapter/found-by-loaders.ts'
 import { counted, printable } from '../formats/quote.ts'
 import { figure, paintWords, setting } from '../report/cells.ts'
 import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
+import { partText } from '../report/matching.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
 import { shownName } from '../report/names.ts'
 import { grouped, percent, shape, short } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
 import { table, wrap } from '../report/table.ts'
-import { paintLines, someTensors } from '../report/text.ts'
+import { firstOf, paintLines, someTensors } from '../report/text.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { notCarriedLines } from './not-carried.ts'
 import type { VerifiedLayer, VerifiedTensor, VerifyResult } from './result.ts'
@@ -142,7 +144,7 @@ const carriedText = (layers: readonly unknown[], replaced: readonly unknown[]) =
 const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
 
 function verdict(
-  { holds, maxError, layers, replaced, worst }: VerifyResult,
+  { holds, maxError, layers, replaced, notLoaded, worst, totals }: VerifyResult,
   { paint, columns }: Screen,
 ): string {
   const lines: string[] = []
@@ -150,10 +152,18 @@ function verdict(
     lines.push(paintLines(wrap(text, columns), colour))
   for (const text of infiniteErrors([...layers, ...replaced])) say(text, paint.red)
   if (worst === undefined) say('The adapter carries nothing of what was compared.', paint.yellow)
+  for (const one of notLoaded)
+    say(
+      `${printable(notLoadedText(one))}: ${counted(one.modules.length, 'module')} (${firstOf(one.modules.map(printable))}).`,
+      paint.red,
+    )
+  if (notLoaded.length > 0) say('Does not hold: what is measured here is not what a model gets.', paint.red)
+  const part = partText(totals)
+  if (part !== undefined) say(`Does not hold for the whole model: ${part}.`, paint.red)
   if (maxError === undefined || worst === undefined) return lines.join('\n')
   const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
   if (holds) say(`Holds: no error is above ${short(maxError)}.`, paint.green)
-  else
+  else if (above.length > 0)
     say(
       `Does not hold: above ${short(maxError)}: ${someTensors(byError(above).map(({ name }) => name))}.`,
       paint.red,

@@ -1,10 +1,13 @@
 import { adapterOf } from '../adapter/adapter.ts'
+import type { NotLoaded } from '../adapter/found-by-loaders.ts'
 import type { Adapter } from '../adapter/types.ts'
+import type { PairingOptions } from '../checkpoint/models.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { badInput, ExitCode } from '../errors.ts'
+import { ratioOfNorms } from '../matrix/arithmetic.ts'
 import { writeJson } from '../report/json.ts'
 import { short } from '../report/numbers.ts'
 import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
@@ -61,8 +64,13 @@ export interface AdapterMeasures {
   readonly replaced: readonly VerifiedTensor[]
   readonly notCarried: readonly NotCarried[]
   readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
+  readonly matched: number
+  readonly unmatched: number
   readonly warnings: readonly string[]
 }
+
+type Carried = Pick<AdapterMeasures, 'layers' | 'replaced' | 'notCarried'>
 
 /**
  * Measures every layer that an adapter has factors for, the tensors that it replaces, and what changed besides. What is
@@ -72,11 +80,11 @@ export async function measureAdapter(
   adapter: Adapter,
   base: Checkpoint,
   tuned: Checkpoint,
-  filter: Pick<VerifyOptions, 'include' | 'exclude'>,
+  pairing: PairingOptions,
   watch: Watch,
   known: ReadonlyMap<string, Measured> = new Map(),
 ): Promise<AdapterMeasures> {
-  const comparison = await compare(adapter, base, tuned, filter)
+  const comparison = await compare(adapter, base, tuned, pairing)
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
   const results = watchedJobs(jobs, MEASURING, watch)
   const outcomes: (VerifiedLayer | NotCarried)[] = []
@@ -99,7 +107,7 @@ const MEASURING = {
 } as const
 
 async function withTheRest(
-  { replaced, others, unchanged, warnings }: Comparison,
+  { replaced, others, unchanged, notLoaded, matched, unmatched, warnings }: Comparison,
   outcomes: readonly (VerifiedLayer | NotCarried)[],
   paths: MeasureJob['paths'],
 ): Promise<AdapterMeasures> {
@@ -107,13 +115,22 @@ async function withTheRest(
   const wholes: VerifiedTensor[] = []
   for (const one of replaced) wholes.push(await measureWhole(one, paths))
   const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
-  for (const one of others) notCarried.push(await measureOther(one, one.detail))
-  return { layers: outcomes.filter(isLayer), replaced: wholes, notCarried, unchanged, warnings }
+  for (const one of others) notCarried.push(await measureOther(one, one.detail, paths))
+  return {
+    layers: outcomes.filter(isLayer),
+    replaced: wholes,
+    notCarried,
+    unchanged,
+    notLoaded,
+    matched,
+    unmatched,
+    warnings,
+  }
 }
 
 function resultOf(
   { adapter, base, tuned, maxError }: VerifyOptions,
-  measures: AdapterMeasures,
+  { matched, unmatched, ...measures }: AdapterMeasures,
   seconds: number,
 ): VerifyResult {
   const carried = [...measures.layers, ...measures.replaced]
@@ -127,16 +144,19 @@ function resultOf(
     tuned,
     ...measures,
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
-    totals: totalErrors(measures),
+    totals: { ...totalErrors(measures), matched, unmatched },
     ...(maxError !== undefined && { maxError }),
-    // an adapter that carries nothing keeps no promise
-    holds: maxError === undefined || (worst !== undefined && worst.relativeError <= maxError),
+    // no promise is kept by an adapter that carries nothing, or that its own loader takes for nothing, nor by a part of the models
+    holds:
+      unmatched === 0 &&
+      measures.notLoaded.length === 0 &&
+      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)),
     seconds,
   }
 }
 
 /** An adapter that brings the base no nearer to tuned: its scale, or what it is compared with, is wrong. */
-function worseThanNone(measures: AdapterMeasures): string[] {
+function worseThanNone(measures: Carried): string[] {
   const { relativeError } = totalErrors(measures)
   if (!(relativeError > 1)) return []
   return [
@@ -145,16 +165,17 @@ function worseThanNone(measures: AdapterMeasures): string[] {
 }
 
 /** √(Σ squared residuals / Σ ‖Δ‖_F²) over what is carried, and over all that changed. */
-export function totalErrors({ layers, replaced, notCarried }: AdapterMeasures): VerifyResult['totals'] {
+export function totalErrors({
+  layers,
+  replaced,
+  notCarried,
+}: Carried): Pick<VerifyResult['totals'], 'relativeError' | 'wholeRelativeError'> {
   const carried = [...layers, ...replaced]
-  const squares = (values: readonly number[]) => values.reduce((sum, x) => sum + x * x, 0)
-  const residual = squares(carried.map(({ residualFrobenius }) => residualFrobenius))
-  const delta = squares(carried.map(({ deltaFrobenius }) => deltaFrobenius))
-  const left = squares(notCarried.map(({ deltaFrobenius = 0 }) => deltaFrobenius))
+  const residuals = carried.map(({ residualFrobenius }) => residualFrobenius)
+  const deltas = carried.map(({ deltaFrobenius }) => deltaFrobenius)
+  const left = notCarried.map(({ deltaFrobenius = 0 }) => deltaFrobenius)
   return {
-    relativeError: rootOfShare(residual, delta),
-    wholeRelativeError: rootOfShare(residual + left, delta + left),
+    relativeError: ratioOfNorms(residuals, deltas),
+    wholeRelativeError: ratioOfNorms([...residuals, ...left], [...deltas, ...left]),
   }
 }
-
-const rootOfShare = (part: number, whole: number) => (part === 0 ? 0 : Math.sqrt(part / whole))

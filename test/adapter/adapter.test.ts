@@ -306,7 +306,7 @@ describe('ComfyUI and diffusers', () => {
       'text_model.fc': 0.5,
     })
     const broken = await errorOf(() => adapterFrom({ tensors, metadata: { lora_adapter_metadata: '{' } }))
-    expect(broken.message).toMatch(/lora_adapter_metadata is no JSON/)
+    expect(broken.message).toMatch(/lora_adapter_metadata is no right JSON/)
   })
 
   test('GPT-2’s trunk is also called transformer', async () => {

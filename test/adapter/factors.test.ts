@@ -193,7 +193,7 @@ describe('ΔW is scale·B·A in the base tensor’s own view', () => {
 
 test('a tensor that lies in no safetensors file is refused', async () => {
   const [module] = (await adapterFrom({ tensors: pair('m'), adapterConfig: LORA })).modules
-  const A = { ...module.A, source: { kind: 'file', file: 'x.npz', array: 'a' } as const }
+  const A = { ...module.A, source: { kind: 'file', file: 'x.npz' } as const }
   const error = await errorOf(() => readFactors({ ...module, A }))
   expect(error).toMatchObject({ code: 'bad-input', file: 'x.npz' })
 })

@@ -5,6 +5,8 @@ import { adapterFrom, LORA, moduleNamed, pair, type TestTensor } from './support
 
 const p = 'base_model.model.'
 
+const UNFOUND = 'it finds no names such as base_model.model.q_proj.lora_A.weight'
+
 /** Scale or refusal of each loader. */
 async function scalesOf(
   tensors: Record<string, TestTensor>,
@@ -22,33 +24,36 @@ describe('the scales of FORMATS.md’s table', () => {
   const patterns = { ...LORA, r: 8, lora_alpha: 16, rank_pattern: { q_proj: 2 } }
 
   test('one rank, alpha = r: 1 everywhere', async () => {
-    expect(await scalesOf(pair(`${p}q_proj`), { ...LORA, lora_alpha: 2 })).toEqual(
-      Object.fromEntries(LOADERS.map((loader) => [loader, 1])),
-    )
+    expect(await scalesOf(pair(`${p}q_proj`), { ...LORA, lora_alpha: 2 })).toEqual({
+      ...Object.fromEntries(LOADERS.map((loader) => [loader, 1])),
+      ComfyUI: UNFOUND,
+    })
   })
 
-  test.each<[string, Record<string, unknown>, number[]]>([
+  test.each<[string, Record<string, unknown>, (number | string)[]]>([
     // PEFT, vLLM, SGLang, llama.cpp, TensorRT-LLM, ComfyUI
-    ['rank_pattern', patterns, [8, 2, 2, 8, 8, 1]],
-    ['alpha_pattern', { ...patterns, alpha_pattern: { q_proj: 2 } }, [1, 2, 2, 8, 8, 1]],
+    ['rank_pattern', patterns, [8, 2, 2, 8, 8, UNFOUND]],
+    ['alpha_pattern', { ...patterns, alpha_pattern: { q_proj: 2 } }, [1, 2, 2, 8, 8, UNFOUND]],
     [
       'rslora',
       { ...LORA, use_rslora: true },
-      [4 / Math.sqrt(2), 4 / Math.sqrt(2), 2, 2, 4 / Math.sqrt(2), 1],
+      [4 / Math.sqrt(2), 4 / Math.sqrt(2), 2, 2, 4 / Math.sqrt(2), UNFOUND],
     ],
-    ['alpha 0', { ...LORA, lora_alpha: 0 }, [0, 0, 0, 1, 0, 1]],
+    ['alpha 0', { ...LORA, lora_alpha: 0 }, [0, 0, 0, 1, 0, UNFOUND]],
   ])('%s', async (name, config, expected) => {
     const tensors = name.endsWith('pattern') ? two : pair(`${p}q_proj`)
     expect(Object.values(await scalesOf(tensors, config))).toEqual(expected)
   })
 
   test('an .alpha tensor counts for ComfyUI alone', async () => {
-    const tensors = { ...pair(`${p}q_proj`), [`${p}q_proj.alpha`]: { shape: [], data: Float64Array.of(6) } }
-    const scales = await scalesOf(tensors, LORA)
+    const module = 'transformer_blocks.0.attn.q_proj'
+    const alpha = { shape: [], data: Float64Array.of(6) }
+    const tensors = { ...pair(p + module), [`${p}${module}.alpha`]: alpha }
+    const scales = await scalesOf(tensors, LORA, module)
     expect([scales.PEFT, scales.ComfyUI]).toEqual([2, 3])
     expect([scales.vLLM, scales['llama.cpp']]).toEqual([
-      'it refuses tensors that are no factors (q_proj.alpha)',
-      'it stops at tensors that are no factors (q_proj.alpha)',
+      `it refuses tensors that are no factors (${module}.alpha)`,
+      `it stops at tensors that are no factors (${module}.alpha)`,
     ])
   })
 
@@ -66,8 +71,41 @@ describe('the scales of FORMATS.md’s table', () => {
 
   test('without adapter_config.json', async () => {
     const scales = await scalesOf(pair(`${p}q_proj`))
-    expect([scales.PEFT, scales.ComfyUI]).toEqual(['it needs adapter_config.json', 1])
+    expect([scales.PEFT, scales.ComfyUI]).toEqual(['it needs adapter_config.json', UNFOUND])
   })
+})
+
+describe('ComfyUI is not said to load what it finds no names for', () => {
+  test.each([
+    ['base_model.model.transformer_blocks.0.attn.to_q', 'transformer_blocks.0.attn.to_q', 1],
+    ['diffusion_model.blocks.0.self_attn.q', 'blocks.0.self_attn.q', 1],
+    ['transformer.single_transformer_blocks.0.attn.to_q', 'single_transformer_blocks.0.attn.to_q', 1],
+    ['unet.down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_q', /no names such as unet/],
+    ['text_encoder.text_model.q_proj', 'text_model.q_proj', /no names such as text_encoder/],
+    ['base_model.model.down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_q', /no names/],
+    ['base_model.model.model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.q_proj', /diffusion/],
+  ])('%s', async (stem, label, expected) => {
+    const { ComfyUI: said } = await scalesOf(pair(stem), undefined, label)
+    if (typeof expected === 'number') expect(said).toBe(expected)
+    else expect(said).toMatch(expected)
+  })
+})
+
+test('what loaders say of a whole adapter is found once, not for each module', async () => {
+  const { modules, ...rest } = await adapterFrom({
+    tensors: Object.assign({}, ...Array.from({ length: 50 }, (_, i) => pair(`${p}layers.${i}.q_proj`))),
+    adapterConfig: LORA,
+  })
+  let reads = 0
+  const adapter = {
+    ...rest,
+    get modules() {
+      reads++
+      return modules
+    },
+  }
+  for (const module of modules) loaderScales(adapter, module)
+  expect(reads).toBeLessThan(5)
 })
 
 describe('refusals', () => {

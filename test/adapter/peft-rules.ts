@@ -18,7 +18,17 @@ export interface PeftAdapter {
 }
 
 /** The class of a module, by which PEFT chooses its layer. */
-export type ModuleClass = 'Linear' | 'Conv1D' | 'Embedding' | 'ConvNd' | 'other'
+export type ModuleClass =
+  | 'Linear'
+  | 'Conv1D'
+  | 'Embedding'
+  | 'ConvNd'
+  /** nn.Conv1d and the like with as many groups as channels. */
+  | 'DepthwiseConv'
+  /** The out_proj of nn.MultiheadAttention, whose forward reads its weight and never calls it. */
+  | 'NeverCalled'
+  /** Any other class, or one that PEFT refuses by the model's type. */
+  | 'other'
 
 export interface MergeOptions {
   /** What the model's paths have before the names in `base`. */
@@ -139,6 +149,7 @@ export function mergePeft(
     const { rank, scale } = rankAndScale(config, path)
     const kind = classOf(path, W.shape)
     if (kind === 'other') throw new Error(`${path}: target module is not supported`)
+    if (kind === 'NeverCalled') throw new Error(`${path}: its factors would do nothing`)
     const isEmbedding = kind === 'Embedding'
     const A = take(isEmbedding ? `${path}.lora_embedding_A` : `${path}.lora_A.weight`)
     const B = take(isEmbedding ? `${path}.lora_embedding_B` : `${path}.lora_B.weight`)
@@ -150,6 +161,10 @@ export function mergePeft(
     const columns = W.data.length / rows
     const isSwapped = isEmbedding || kind === 'Conv1D'
     const [size, features] = isSwapped ? [columns, rows] : [rows, columns]
+    if (kind === 'DepthwiseConv') {
+      assertShape(path, A, [rank, rows, ...W.shape.slice(2)])
+      throw new Error(`${path}: depthwise factors are not merged here`)
+    }
     if (kind === 'ConvNd') {
       assertShape(path, A, [rank, ...W.shape.slice(1)])
       assertShape(path, B, [rows, rank, ...W.shape.slice(2).map(() => 1)])

@@ -1,13 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import '../property-seed.ts'
+import { withContainers } from '../../src/adapter/write/containers.ts'
 import { savedModules } from '../../src/adapter/write/saved-modules.ts'
-import {
-  escapedPattern,
-  matchesTargets,
-  targetModules,
-  withContainers,
-} from '../../src/adapter/write/target-modules.ts'
+import { escapedPattern, targetModules, targetTest } from '../../src/adapter/write/target-modules.ts'
 import { isTarget } from './peft-rules.ts'
 import { traitsOf } from './write-support.ts'
 
@@ -24,9 +20,10 @@ test('target_modules match what was written and nothing else, by PEFT’s rule',
   fc.assert(
     fc.property(paths, fc.array(path, { maxLength: 8 }), (emitted, others) => {
       const target_modules = targetModules(emitted, others)
+      const isTargeted = targetTest(target_modules)
       for (const module of withContainers([...emitted, ...others])) {
         expect(isTarget({ target_modules }, module), module).toBe(emitted.includes(module))
-        expect(matchesTargets(target_modules, module), module).toBe(emitted.includes(module))
+        expect(isTargeted(module), module).toBe(emitted.includes(module))
       }
     }),
     { numRuns: 1000 },
@@ -115,4 +112,46 @@ test('modules written whole are those that PEFT would replace, with all their pa
   expect(
     savedModules(['head.weight'], ['head.weight'], new Set(['x.head.proj']), traitsOf()).notCarried,
   ).toHaveLength(1)
+})
+
+test('modules written whole: what brute force by PEFT’s rules leaves of all that are wanted', () => {
+  const names = fc.uniqueArray(path, { minLength: 1, maxLength: 7 })
+  fc.assert(
+    fc.property(names, names, fc.infiniteStream(fc.boolean()), (modules, factors, chosen) => {
+      const factored = new Set(factors.filter((one) => !modules.includes(one)))
+      const tensors = modules.map((module) => `${module}.weight`)
+      const wanted = tensors.filter(() => chosen.next().value)
+      const { saved } = savedModules(wanted, tensors, factored, traitsOf())
+
+      const everything = [...withContainers([...modules, ...factored])]
+      const isContainer = (one: string) => everything.some((other) => other.startsWith(`${one}.`))
+      const left = new Set(
+        wanted.map((name) => name.slice(0, -'.weight'.length)).filter((one) => !isContainer(one)),
+      )
+      const isWrong = (item: string) =>
+        everything.some((other) => !left.has(other) && other.endsWith(item)) ||
+        [...factored].some((other) => new RegExp(`^(?:(^|.*\\.)${item}($|\\..*))`).test(other))
+      for (let before = -1; before !== left.size; ) {
+        before = left.size
+        for (const item of left) if (isWrong(item)) left.delete(item)
+      }
+      expect(saved.map((one) => one.path)).toEqual([...left])
+    }),
+    { numRuns: 1000 },
+  )
+})
+
+test('names of 15,000 dots: no ending is looked for among so many, and the work is that of reading them', () => {
+  const long = 'a.'.repeat(15_000)
+  expect(targetModules([`${long}q`, 'b.q'], [`${long}k`])).toBe(`${`${long}q`.replaceAll('.', '\\.')}|b\\.q`)
+  expect(targetModules(['b.q', 'b.a'], [`${long}k`, `${long}x.q`])).toEqual(['b.a', 'b.q'])
+  // 15,000 containers of 15,000 names each: only what can bear on an item is read of them
+  const { saved, notCarried } = savedModules(
+    [`${long}norm.weight`, 'b.norm.weight'],
+    [`${long}norm.weight`, 'b.norm.weight'],
+    new Set([`${long}q`]),
+    traitsOf(),
+  )
+  expect(saved.map((one) => one.path)).toEqual(['b.norm'])
+  expect(notCarried.map(({ reason }) => reason)).toEqual(['its path has more than 64 names'])
 })

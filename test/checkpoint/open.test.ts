@@ -101,7 +101,10 @@ describe('a file', () => {
 
   test.each([
     ['model.gguf', 'is a GGUF file'],
-    ['pytorch.pt', 'is a PyTorch file (pickle), which can run code when read; convert it'],
+    [
+      'pytorch.pt',
+      'is a PyTorch file (pickle), which can run code when read; convert it, with all its shards: python3',
+    ],
     ['cube.npy', 'holds a 3-D array of shape'],
     ['pointer.safetensors', 'is a Git LFS pointer'],
   ])('%s is refused', async (name, reason) => {
@@ -242,7 +245,7 @@ describe('a folder', () => {
     ],
     [
       ['pytorch_model.bin'],
-      'holds no safetensors file; "pytorch_model.bin" is a PyTorch file (pickle), which can run code when read; convert it',
+      'holds no safetensors file; "pytorch_model.bin" is a PyTorch file (pickle), which can run code when read; convert it, with all its shards: python3',
     ],
     [
       ['pytorch_model-1.bin', 'pytorch_model-2.bin'],

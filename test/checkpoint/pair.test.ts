@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { pairMatrices } from '../../src/checkpoint/pair.ts'
-import { findPrefix } from '../../src/checkpoint/prefix.ts'
 import { readWeight } from '../../src/checkpoint/read.ts'
 import { subtract } from '../../src/matrix/subtract.ts'
 import { errorOf } from '../formats/fixtures.ts'
@@ -181,9 +180,9 @@ describe('names that differ by a prefix', () => {
     expect(warnings).toEqual([expect.stringContaining(`begin with "${ofBase}${ofTuned}"`)])
   })
 
-  test('none where a name is common', async () => {
-    const { pairs } = await pairing({ ...layers(''), x: W }, { ...layers('model.'), x: W })
-    expect(pairs.map(({ name }) => name)).toEqual(['x'])
+  test('where a name is common too', async () => {
+    const { pairs, unmatched } = await pairing({ ...layers(''), x: W }, { ...layers('model.'), x: W })
+    expect([pairs.length, unmatched]).toEqual([5, []])
   })
 
   test('nothing in common: refused, with an example of each', async () => {
@@ -192,12 +191,5 @@ describe('names that differ by a prefix', () => {
     expect(error.message).toMatch(
       /has no tensor of the same name as .* \("transformer\.h\.0\.weight" here, "a\.layers\.0\.weight" there\)/,
     )
-  })
-
-  test('two that do as well are no answer', () => {
-    expect(findPrefix(['w'], ['a.w', 'b.w'])).toBeUndefined()
-    expect(findPrefix(['w', 'v'], ['a.w', 'b.w', 'a.v'])?.text).toBe('a.')
-    expect(findPrefix(['w', 'v', 'u', 't'], ['a.w', 'a.v', 'x', 'y'])).toBeUndefined()
-    expect(findPrefix(['w'], ['x'])).toBeUndefined()
   })
 })

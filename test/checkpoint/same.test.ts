@@ -9,6 +9,7 @@ async function tensorOf(spec: TensorSpec) {
   return (await openCheckpoint(file)).tensors.get('x')!
 }
 
+const int64 = (...numbers: bigint[]) => new Uint8Array(BigInt64Array.from(numbers).buffer)
 const values = Float32Array.of(1, -2, 0.5, Number.NaN, 3, 448)
 
 describe('the same numbers', () => {
@@ -29,7 +30,22 @@ describe('the same numbers', () => {
     ['−0 by bytes', ['F32', [1], Float32Array.of(-0)], ['F32', [1], Float32Array.of(0)], false],
     ['−0 by numbers', ['F32', [1], Float32Array.of(-0)], ['F64', [1], Float64Array.of(0)], true],
     ['integers, equal', ['I64', [2]], ['I64', [2]], true],
-    ['integers of two kinds', ['I64', [2]], ['I32', [2]], false],
+    ['integers of two kinds', ['I64', [2]], ['I32', [2]], true],
+    [
+      'integers and floats',
+      ['I64', [1, 3], int64(0n, 1n, 2n)],
+      ['F32', [1, 3], Float32Array.of(0, 1, 2)],
+      true,
+    ],
+    ['of which one differs', ['I64', [2], int64(0n, 1n)], ['F32', [2], Float32Array.of(0, 2)], false],
+    [
+      'integers past 2^53 and floats',
+      ['I64', [1], int64(2n ** 53n + 1n)],
+      ['F64', [1], Float64Array.of(2 ** 53)],
+      false,
+    ],
+    ['a 1 × 1 kernel and a matrix', ['F32', [2, 3, 1, 1], values], ['F32', [2, 3], values], true],
+    ['a 1 × 1 kernel of another shape', ['F32', [3, 2, 1, 1], values], ['F32', [2, 3], values], false],
     ['half bytes', ['F4', [2, 2], Uint8Array.of(1, 2)], ['F4', [2, 2], Uint8Array.of(1, 2)], true],
     [
       'half bytes that differ',

@@ -2,6 +2,7 @@ import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } fro
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { PICKLE_PROBLEM } from '../../src/formats/pickle.ts'
 import { type ErrorRow, factor, testErrors } from './errors.ts'
 import { safetensorsFile, tensor } from './files.ts'
 import { errorOf, readSafetensors } from './read-factors.ts'
@@ -132,8 +133,5 @@ testErrors('checkpoints that are refused', folder, [
     says: 'shards/model.safetensors.index.json: is no right index: the shard "../W.safetensors" of tensor "W" is no plain file name at character 38; correct it or fetch it again',
     file: 'shards/model.safetensors.index.json',
   },
-  refused(
-    'pickles',
-    'holds no safetensors file; "pytorch_model.bin" is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")',
-  ),
+  refused('pickles', `holds no safetensors file; "pytorch_model.bin" ${PICKLE_PROBLEM}`),
 ])

@@ -2,6 +2,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { PICKLE_PROBLEM } from '../../src/formats/pickle.ts'
 import { f32, fileOf, folderOf, indexOf, noise } from './checkpoints.ts'
 import { testErrors } from './errors.ts'
 import { safetensorsFile, tensor } from './files.ts'
@@ -55,8 +56,7 @@ const cwd = folderOf({
   'readme/README.md': 'nothing',
 })
 
-const CONVERT =
-  'is a PyTorch file (pickle), which can run code when read; convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "out.safetensors")'
+const CONVERT = PICKLE_PROBLEM
 const GGUF =
   'is a GGUF file, whose weights are mostly quantised; use the original safetensors checkpoint it was made from'
 const inspect = (path: string, says: string, place: { file?: string; tensor?: string } = {}) => ({

@@ -307,19 +307,21 @@ describe.concurrent('an adapter', () => {
 
   test('alpha = r: all loaders agree, and none is warned of', async () => {
     const { matrices, warnings } = await inspected(['same'], at)
-    expect(new Set(Object.values(scales(matrices[0])))).toEqual(new Set([1]))
+    const { ComfyUI: other, ...own } = scales(matrices[0])
+    expect(new Set(Object.values(own))).toEqual(new Set([1]))
+    expect(other).toBeUndefined()
     expect(warnings).toEqual([])
   })
 
   test('rslora and a rank_pattern: each loader’s own scale, with a warning, in the report too', async () => {
     const rslora = await inspected(['rslora'], at)
-    // alpha / √r, or alpha / r where a loader doesn't know rslora, or 1 where it reads no config
-    expect(scales(rslora.matrices[0])).toMatchObject({ PEFT: 4, vLLM: 4, 'llama.cpp': 2, ComfyUI: 1 })
+    // alpha / √r, or alpha / r where a loader doesn't know rslora, and ComfyUI reads no language models
+    expect(scales(rslora.matrices[0])).toMatchObject({ PEFT: 4, vLLM: 4, 'llama.cpp': 2 })
     expect(rslora.warnings).toContain('llama.cpp scales 1 of 1 module by 2 where PEFT scales it by 4')
 
     const { matrices, warnings } = await inspected(['patterns'], at)
-    expect(scales(matrices[0])).toMatchObject({ PEFT: 4, vLLM: 2, 'llama.cpp': 4, ComfyUI: 1 })
-    expect(scales(matrices[1])).toMatchObject({ PEFT: 2, vLLM: 2, 'llama.cpp': 2, ComfyUI: 1 })
+    expect(scales(matrices[0])).toMatchObject({ PEFT: 4, vLLM: 2, 'llama.cpp': 4 })
+    expect(scales(matrices[1])).toMatchObject({ PEFT: 2, vLLM: 2, 'llama.cpp': 2 })
     const warning = 'vLLM scales 1 of 2 modules by 2 where PEFT scales it by 4'
     expect(warnings).toContain(warning)
     const { code, stdout, stderr } = await runCli(['inspect', 'patterns'], at)

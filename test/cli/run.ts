@@ -15,6 +15,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>
   /** What standard input delivers before it ends; null: nothing, and it stays open. */
   readonly input?: string | Uint8Array | null
+  /** A command that runs the command line, which it gets as its arguments. */
+  readonly through?: readonly string[]
   /** Sends this signal so many milliseconds after the start. */
   readonly kill?: { readonly signal: NodeJS.Signals; readonly after: number }
 }
@@ -27,8 +29,10 @@ export interface Result {
 }
 
 /** Runs `lora-svd` with these arguments, its streams being pipes. */
-export const runCli = (args: readonly string[], options: RunOptions = {}): Promise<Result> =>
-  run(process.execPath, [ENTRY, ...args], options)
+export function runCli(args: readonly string[], options: RunOptions = {}): Promise<Result> {
+  const [command, ...rest] = [...(options.through ?? []), process.execPath, ENTRY, ...args]
+  return run(command, rest, options)
+}
 
 /** Runs a bash script in which `lora-svd` is the command line. */
 export const runShell = (script: string, options: RunOptions = {}): Promise<Result> =>

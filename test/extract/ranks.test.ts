@@ -38,6 +38,10 @@ describe('one rank for all', () => {
     expect(uniformRanks(known, [4, 1, 3, 0], {})).toEqual({ ranks: [4, 4, 3, 0] })
   })
 
+  test('none where none was chosen for any', () => {
+    expect(uniformRanks([spectrum([3, 2]), spectrum([1])], [0, 0], {})).toEqual({ ranks: [0, 0] })
+  })
+
   test('within the limits', () => {
     const spectra = [spectrum([3, 2, 1, 1]), spectrum([3, 2, 1, 1])]
     expect(uniformRanks(spectra, [3, 1], { multipleOf: 2 })).toEqual({ ranks: [4, 4] })

@@ -64,6 +64,8 @@ export function resultOf(
       ratio: parameters === 0 ? 0 : adapterParameters / parameters,
       relativeError,
       wholeRelativeError: whole === 0 ? 0 : Math.hypot(relativeError * delta, left) / whole,
+      matched: layers.length + notCarried.length,
+      unmatched: 0,
       optimalError: {
         atLeast: overAll(({ optimalError }) => optimalError.atLeast),
         atMost: overAll(({ optimalError }) => optimalError.atMost),
@@ -221,7 +223,12 @@ export const previewOf = (
   saved: [],
   unchanged: [],
   notCarried: [],
-  totals: { layers: layers.length, parameters: layers.reduce((sum, { shape: [d, k] }) => sum + d * k, 0) },
+  totals: {
+    layers: layers.length,
+    parameters: layers.reduce((sum, { shape: [d, k] }) => sum + d * k, 0),
+    matched: layers.length,
+    unmatched: 0,
+  },
   output: { path: 'adapters/tuned-r16', dtype: 'bf16', bytes: 12_345_678, free: 5 * 2 ** 30 },
   resumable: 0,
   warnings: [],

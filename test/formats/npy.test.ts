@@ -1,8 +1,8 @@
 import fc from 'fast-check'
-import { unzipSync, zipSync } from 'fflate'
+import { unzipSync } from 'fflate'
 import { describe, expect, test } from 'vitest'
 import { readNpy, writeNpy } from '../../src/formats/npy.ts'
-import { readNpz, writeNpz } from '../../src/formats/npz.ts'
+import { writeNpz } from '../../src/formats/npz.ts'
 import { parsePythonDict } from '../../src/formats/python-literal.ts'
 import { errorOf, expected, fixtureBytes, numbers } from './fixtures.ts'
 
@@ -129,47 +129,13 @@ describe('.npz', () => {
     expect(unzipped['U.npy']).toEqual(writeNpy(entries[0].array))
   })
 
-  test('what another zip library packs is read, stored and deflated', () => {
-    for (const level of [0, 9] as const) {
-      const packed = zipSync({
-        'W.npy': [writeNpy(entries[0].array), { level }],
-        'note.txt': new Uint8Array(3),
-      })
-      const [W, ...others] = readNpz(packed, place)
-      expect(others).toEqual([])
-      expect(W.name).toBe('W')
-      expect(readNpy(W.read(), place).matrix).toEqual(entries[0].array)
-    }
-  })
-
   test('the bytes are the same at any time', () => {
     expect(writeNpz(entries)).toEqual(writeNpz(entries))
-    expect(readNpz(writeNpz(entries), place).map(({ name }) => name)).toEqual(['U', 'S/ü'])
   })
 
-  test('a name twice is refused in writing and in reading', async () => {
+  test('a name twice is refused', async () => {
     expect((await errorOf(() => writeNpz([entries[0], entries[0]]))).message).toContain(
       'two arrays named "U"',
     )
-    const twice = writeNpz([entries[0], { ...entries[0], name: 'V' }])
-    const renamed = Uint8Array.from(twice, (byte) => (byte === 0x56 ? 0x55 : byte))
-    expect((await errorOf(() => readNpz(renamed, place))).message).toContain('"U.npy" twice')
-  })
-
-  test.each(['stored.npz', 'deflated.npz'])('%s: any changed byte of an array is noticed', async (file) => {
-    const bytes = fixtureBytes(file)
-    const name = new TextEncoder().encode('W.npy')
-    const at = bytes.findIndex((_, i) => name.every((byte, k) => bytes[i + k] === byte)) + 200
-    bytes[at] ^= 1
-    await errorOf(() => readNpz(bytes, place).map((array) => array.read()))
-  })
-
-  test('an array that claims more than deflate can hold is refused before it is unpacked', async () => {
-    const bytes = zipSync({ 'W.npy': [new Uint8Array(100_000), { level: 9 }] })
-    const view = new DataView(bytes.buffer, bytes.byteOffset)
-    const directory = view.getUint32(bytes.length - 6, true)
-    view.setUint32(directory + 24, 4_000_000_000, true)
-    const { message } = await errorOf(() => readNpz(bytes, place)[0].read())
-    expect(message).toContain("can't hold the 4000000000")
   })
 })

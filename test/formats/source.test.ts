@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -78,11 +79,55 @@ describe('files', () => {
     const into = spawn('sh', ['-c', `cat > '${inFolder('pipe')}'`], {
       stdio: [writer.stdout, 'ignore', 'ignore'],
     })
-    const source = await openFile(inFolder('pipe'))
+    const source = await openFile(inFolder('pipe'), { mayBePipe: true })
     expect(new TextDecoder().decode(await readWhole(source))).toBe('one,two')
     await source.close()
     into.kill()
   })
+
+  test.runIf(onUnix)(
+    'a pipe where a file is expected is refused at once, though nobody writes to it',
+    async () => {
+      execFileSync('mkfifo', [inFolder('silent')])
+      symlinkSync('silent', inFolder('to-silent'))
+      for (const name of ['silent', 'to-silent']) {
+        const { code, message } = await errorOf(() => openFile(inFolder(name)))
+        expect([code, message]).toEqual(['bad-input', expect.stringContaining('is a pipe, not a file')])
+      }
+    },
+  )
+
+  test.runIf(onUnix)('a device is refused, whoever named it', async () => {
+    symlinkSync('/dev/zero', inFolder('zeros'))
+    for (const options of [{}, { mayBePipe: true }]) {
+      const { code, message } = await errorOf(() => openFile(inFolder('zeros'), options))
+      expect([code, message]).toEqual(['bad-input', expect.stringContaining('is a device, not a file')])
+    }
+  })
+
+  test.runIf(onUnix)('a socket is refused', async () => {
+    const server = createServer()
+    await new Promise<void>((done) => server.listen(inFolder('socket'), done))
+    const { message } = await errorOf(() => openFile(inFolder('socket'), { mayBePipe: true }))
+    server.close()
+    expect(message).toContain('is a socket, not a file; name a file, or - for standard input')
+  })
+
+  test('a file past the limit is refused unread', async () => {
+    writeFileSync(inFolder('long'), new Uint8Array(11))
+    expect((await errorOf(() => openFile(inFolder('long'), { limit: 10 }))).message).toContain(
+      'the file is 11 bytes long; at most 10 are read',
+    )
+    await (await openFile(inFolder('long'), { limit: 11 })).close()
+  })
+
+  test.runIf(process.platform === 'linux')(
+    'a limit holds for a file that does not say its length',
+    async () => {
+      const { message } = await errorOf(() => openFile('/proc/self/status', { limit: 10 }))
+      expect(message).toContain('more than 10 bytes')
+    },
+  )
 
   test.runIf(process.platform === 'linux')('a file of /proc, which says it is empty', async () => {
     const source = await openFile('/proc/self/status')

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { JsonError, jsonReader } from '../../src/formats/strict-json.ts'
+import { JsonError, jsonReader, parseJson } from '../../src/formats/strict-json.ts'
 
 /** Whether the whole text is one value by our reader; an error other than JsonError fails the test. */
 function isRead(text: string): boolean {
@@ -88,4 +88,12 @@ test('errors name the character', () => {
   expect(() => json.array(() => json.count())).toThrow(
     'expected a non-negative integer, found "x]" at character 7',
   )
+})
+
+test('a value nested too deep is refused, not followed to the end of the stack', () => {
+  const nested = (depth: number, open: string, close: string) => open.repeat(depth) + close.repeat(depth)
+  expect(parseJson(nested(128, '[', ']'))).toBeInstanceOf(Array)
+  for (const text of [nested(7000, '[', ']'), `${'{"a":'.repeat(7000)}1${'}'.repeat(7000)}`]) {
+    expect(() => parseJson(text)).toThrow(/^more than 128 levels of nesting at character/)
+  }
 })

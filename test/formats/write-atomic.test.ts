@@ -20,6 +20,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { badInput, exitCodeOf } from '../../src/errors.ts'
 import { assertWritable, removeTemporaries, writeFileAtomic } from '../../src/formats/write-atomic.ts'
+import { obeyingPermissions } from '../obeying-permissions.ts'
 import { errorOf } from './fixtures.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'lora-svd-write-'))
@@ -173,29 +174,27 @@ describe('what cannot be written', () => {
   })
 })
 
-/** What needs another process: one with a file size limit, one that isn't root, one whose output is a pipe. */
+/** What needs another process: one with a file size limit, one without root's rights, one whose output is a pipe. */
 describe.runIf(onUnix)('in a process of its own', () => {
   const bundle = join(root, 'write.mjs')
   beforeAll(() => {
     const source = fileURLToPath(new URL('../../src/formats/write-atomic.ts', import.meta.url))
     buildSync({ entryPoints: [source], outfile: bundle, bundle: true, platform: 'node', format: 'esm' })
-    chmodSync(root, 0o755)
   })
 
   /** Writes `bytes` to `path` in a process made as the options say; what it prints: the error's code and message. */
-  function writeInChild(path: string, bytes: number, { limits = '', setup = '', into = '' }): string {
+  function writeInChild(path: string, bytes: number, { before = '', into = '' }): string {
     const script = `import { writeFileAtomic } from ${JSON.stringify(pathToFileURL(bundle).href)}
-      ${setup}
       const error = await writeFileAtomic(${JSON.stringify(path)}, [new Uint8Array(${bytes})]).catch((e) => e)
       console.log(error.code, error.message)`
-    return execFileSync('sh', ['-c', `${limits} "$0" --input-type=module ${into}`, process.execPath], {
+    return execFileSync('sh', ['-c', `${before} "$0" --input-type=module ${into}`, process.execPath], {
       input: script,
       encoding: 'utf8',
     })
   }
 
   test('a file past the size limit leaves nothing behind', () => {
-    const said = writeInChild(inFolder('large'), 2 ** 20, { limits: 'ulimit -f 16;' })
+    const said = writeInChild(inFolder('large'), 2 ** 20, { before: 'ulimit -f 16;' })
     expect(said).toMatch(/^system .*large: can't write large: the file is larger .* \(EFBIG\)/)
     expect(readdirSync(folder)).toEqual([])
   })
@@ -206,8 +205,7 @@ describe.runIf(onUnix)('in a process of its own', () => {
 
   test('a folder without permission is the machine failing', () => {
     chmodSync(folder, 0o555)
-    const nobody = 'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534) }'
-    const said = writeInChild(inFolder('new'), 1, { setup: nobody })
+    const said = writeInChild(inFolder('new'), 1, { before: obeyingPermissions.join(' ') })
     expect(said).toMatch(/^system .*: can't write in the folder .*: permission denied \(EACCES\)/)
     chmodSync(folder, 0o755)
     expect(readdirSync(folder)).toEqual([])

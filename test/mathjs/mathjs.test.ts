@@ -59,12 +59,12 @@ describe('svd in a full mathjs instance', () => {
   })
 
   it.each([
-    [() => math.svd([[1, Number.NaN]]), 'the entry at [0, 1] is NaN'],
-    [() => math.svd(rows, { rank: 0 }), 'rank is a positive integer, not 0'],
+    [() => math.svd([[1, Number.NaN]]), 'the entry at [0, 1] (row 1, column 2) is NaN'],
+    [() => math.svd(rows, { rank: 0 }), 'rank is an integer from 1 to 3, not 0'],
     [() => math.svd(rows, { ranks: 2 } as never), "no option 'ranks'"],
     [() => math.svd(rows, { vectors: 'full' } as never), "'thin' or 'none', not 'full'"],
     [() => math.svd([1, 2, 3] as never), 'two dimensions'],
-    [() => math.svd([['a']] as never), 'numbers, found string'],
+    [() => math.svd([['a']] as never), 'the entry at [0, 0] (row 1, column 1) is a string'],
   ])('refuses bad input %#', (call, message) => {
     expect(call).toThrow(message)
   })

@@ -94,6 +94,34 @@ describe('ranks by energy and by error', () => {
     expect(errorRank(S, error)).toBe(rank)
   })
 
+  test('ties of equal values are those of whole numbers, though values and shares are rounded', () => {
+    for (const n of [3, 10, 49, 64, 100, 300, 1000]) {
+      // values as an SVD finds them, off by some units
+      const S = Float64Array.from({ length: n }, (_, i) => 7 * (1 + ((i * 7) % 11) * 2 ** -52))
+        .sort()
+        .reverse()
+      for (let k = 1; k < n; k++) {
+        expect([n, k, energyRank(S, k / n), energyRank(S, 1 - (n - k) / n)]).toEqual([n, k, k, k])
+        expect([n, k, errorRank(S, Math.sqrt(1 - k / n)), errorRank(S, Math.sqrt((n - k) / n))]).toEqual([
+          n,
+          k,
+          k,
+          k,
+        ])
+      }
+    }
+  })
+
+  test('room for ties is none for what differs, nor where nothing may be left out', () => {
+    const small = spectrum(1, 1e-9, 1e-10)
+    expect(errorRank(small, 0.99e-9)).toBe(2)
+    expect(errorRank(small, 0.99e-10)).toBe(3)
+    expect([energyRank(small, 1), errorRank(small, 0)]).toEqual([3, 3])
+    const S = spectrum(1, 1, 1, 1)
+    expect(energyRank(S, 0.5 + 1e-12)).toBe(3)
+    expect(errorRank(S, Math.sqrt(0.5) - 1e-12)).toBe(3)
+  })
+
   test('of zeros is 0, and their optimal error is 0', () => {
     const zeros = spectrum(0, 0)
     expect([energyRank(zeros, 0.9), errorRank(zeros, 0.1), optimalError(zeros, 1)]).toEqual([0, 0, 0])

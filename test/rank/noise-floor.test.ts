@@ -73,7 +73,7 @@ test('every dtype has its own unit, down to its subnormal numbers', () => {
 
 test('identical checkpoints: no noise, rank 0', () => {
   const W = half(normals(64, 48, 1, 0.02), 'bf16')
-  expect(noiseFloor(W, W)).toEqual({ floor: 0, edge: 0, changedShare: 0, isSubUlp: false })
+  expect(noiseFloor(W, W)).toEqual({ floor: 0, spread: 0, edge: 0, changedShare: 0, isSubUlp: false })
   expect(above(singularValues(delta(W, W)), 0)).toBe(0)
   expect(noiseFloor(half(zeros(0, 3), 'bf16'), half(zeros(0, 3), 'bf16')).floor).toBe(0)
 })

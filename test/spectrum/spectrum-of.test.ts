@@ -189,7 +189,8 @@ test('an exact product of rank 6 has numerical rank 6', () => {
   for (const stored of [A, toFloat32(A)]) {
     const s = leading(stored, 16)
     expect(s.method).toBe('krylov')
-    expect(errorAt(s, 6).atMost).toBeLessThan(1e-6)
+    // by no luck of the start
+    for (let k = 0; k < 8; k++) expect(errorAt(leading(stored, 16, `name ${k}`), 6).atMost).toBeLessThan(1e-6)
     expect(s.singularValues[5] * 6).toBeCloseTo(1, 6)
     // A Gram matrix doesn't resolve what float64 calls zero, and the range says so.
     const isFloat32 = s.epsilon === 2 ** -23

@@ -104,6 +104,38 @@ describe('the theorem', () => {
     expect(tight).toBeGreaterThan(6000)
   })
 
+  test('holds of sums in float64 where the values were rounded by less than is allowed for', () => {
+    const random = uniform(20261127)
+    for (let problem = 0; problem < 2000; problem++) {
+      const { squares, theta, residuals, mu } = randomProblem(random)
+      const product = 10 ** (6 * random() - 6) * Math.sqrt(squares[0])
+      const rounded = theta.map(
+        (value) => Math.max(0, Math.sqrt(value) + (problem % 2 === 0 ? 1 : 2 * random()) * product) ** 2,
+      )
+      const bound = excessBound(
+        { theta: rounded.sort().reverse(), vectors: zeros(0, 0), residuals },
+        residualNorms(jsEngine, residuals),
+        mu,
+        { product, sum: 0, lost: 0 },
+      )
+      let excess = 0
+      for (let r = 0; r <= theta.length; r++) {
+        if (bound.excess(r) < excess - ROUNDING * squares[0])
+          expect.fail(`problem ${problem}, r ${r}: ${bound.excess(r)} < ${excess}`)
+        excess += (squares[r] ?? 0) - (theta[r] ?? 0)
+      }
+    }
+  })
+
+  test('says of a value that was rounded up no less than of the true one', () => {
+    // AᵀA = diag(1, 0.9) seen from its second unit vector
+    const rounding = { product: 1e-3, sum: 0, lost: 0 }
+    const residuals = zeros(1, 1)
+    const theta = Float64Array.of((Math.sqrt(0.9) + 1e-3) ** 2)
+    const pairs = { theta, vectors: zeros(0, 0), residuals }
+    expect(excessBound(pairs, residualNorms(jsEngine, residuals), 1, rounding).excess(1)).toBeGreaterThan(0.1)
+  })
+
   test('is an equality in the limit of a small residual: excess = Σ‖s‖²/(θ − μ)', () => {
     const residuals = matrix(1, 2, Float64Array.of(1e-4, 2e-4))
     const bound = excessBound(

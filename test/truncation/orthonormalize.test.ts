@@ -14,6 +14,7 @@ import { engines } from './engines.ts'
 import { gaussian } from './support.ts'
 
 const M = 60
+const KEY = new Uint8Array(32)
 
 /** Columns like the first of `X`, off by `distance` in random directions: condition about 1/distance. */
 function nearlyParallel(X: Matrix, distance: number): Matrix {
@@ -49,7 +50,7 @@ describe.each(engines)('%s engine', (_, engine) => {
     ['f32', 2e-6],
   ] as const)('%s', (type, tolerance) => {
     const stored = type === 'f32' ? toFloat32 : (X: Matrix) => X
-    const draw = uniformColumns(M, type, 'test')
+    const draw = uniformColumns(M, type, KEY)
 
     test.each(blocks)('%s: orthonormal, orthogonal to what is there, and of full width', (_, X) => {
       const { basis } = orthonormalize(engine, stored(X), [stored(V)], draw)
@@ -76,23 +77,23 @@ describe.each(engines)('%s engine', (_, engine) => {
 
   test('what lies in the span of the others is replaced', () => {
     const X = columnRange(V, 3, 8)
-    const { basis } = orthonormalize(engine, X, [V], uniformColumns(M, 'f64', 'test'))
+    const { basis } = orthonormalize(engine, X, [V], uniformColumns(M, 'f64', KEY))
     expect(orthogonalityError(besideColumns(V, basis))).toBeLessThan(1e-14)
   })
 
   test('no more columns than the space has room for', () => {
     const W = engine.qr(gaussian(M, 57, 3)).Q
-    const { basis } = orthonormalize(engine, gaussian(M, 7, 4), [W], uniformColumns(M, 'f64', 'test'))
+    const { basis } = orthonormalize(engine, gaussian(M, 7, 4), [W], uniformColumns(M, 'f64', KEY))
     expect(basis.columns).toBe(3)
     expect(orthogonalityError(besideColumns(W, basis))).toBeLessThan(1e-14)
     const full = engine.qr(gaussian(M, M, 3)).Q
     expect(
-      orthonormalize(engine, gaussian(M, 7, 4), [full], uniformColumns(M, 'f64', 'test')).basis.columns,
+      orthonormalize(engine, gaussian(M, 7, 4), [full], uniformColumns(M, 'f64', KEY)).basis.columns,
     ).toBe(0)
   })
 
   test('orthonormal columns stay where they are', () => {
-    const { basis } = orthonormalize(engine, V, [], uniformColumns(M, 'f64', 'test'))
+    const { basis } = orthonormalize(engine, V, [], uniformColumns(M, 'f64', KEY))
     basis.data.forEach((x, at) => {
       expect(Math.abs(x - V.data[at])).toBeLessThan(1e-14)
     })

@@ -97,6 +97,50 @@ describe('rank rules choose what all singular values would choose', () => {
   })
 })
 
+test('a tie of equal singular values takes no rank more, on every route', () => {
+  for (const [n, store] of [
+    [60, toFloat64],
+    [140, toFloat64],
+    [200, toFloat32],
+  ] as const) {
+    // a permutation with signs, which float32 holds exactly; the first is only orthogonal to rounding
+    const Q = zeros(n, n)
+    for (let i = 0; i < n; i++) Q.data[i * n + ((11 * i + 3) % n)] = i % 3 === 0 ? -1 : 1
+    for (const A of [store(Q), ...(n === 140 ? [wasmEngine.qr(gaussian(n, n, 3)).Q] : [])]) {
+      for (const k of [1, 7, n / 4, n / 2, n - 1].map(Math.floor)) {
+        const rules = [
+          { kind: 'energy', energy: k / n },
+          { kind: 'error', error: Math.sqrt(1 - k / n) },
+        ] as const
+        for (const rule of rules) {
+          for (const certify of ['default', 'none'] as const) {
+            expect([n, k, truncatedSvd(A, rule, { engine: wasmEngine, certify }).rank]).toEqual([n, k, k])
+          }
+        }
+      }
+    }
+  }
+})
+
+test('without a certificate the rank is that of all singular values where the estimate decides it', () => {
+  for (const power of [0.5, 0.9]) {
+    const A = withSpectrum(
+      400,
+      350,
+      Array.from({ length: 350 }, (_, i) => (i + 1) ** -power),
+      3,
+    )
+    for (const stored of [A, toFloat32(A)]) {
+      const { S } = wasmEngine.svd(stored, 'none')
+      for (const energy of [0.58, 0.62, 0.66, 0.7, 0.98]) {
+        const rule = { kind: 'energy', energy } as const
+        const result = truncatedSvd(stored, rule, { engine: wasmEngine, certify: 'none' })
+        expect([power, energy, result.rank]).toEqual([power, energy, chooseRank(S, rule)])
+      }
+    }
+  }
+})
+
 describe('degenerate matrices', () => {
   const cases: readonly (readonly [string, Matrix, number])[] = [
     ['zero', zeros(90, 80), 3],
@@ -148,6 +192,18 @@ describe('degenerate matrices', () => {
       const result = truncatedSvd(A, { kind: 'rank', rank }, { engine: wasmEngine, ...options })
       expectSound(toFloat64(A), result, wasmEngine.svd(A, 'thin'))
       expect(result.rank).toBe(Math.min(rank, A.rows, A.columns))
+    }
+  })
+
+  test('equal entries, whose rounding is aligned with the only direction there is, for any seed', () => {
+    const A = matrix(100, 70, new Float64Array(7000).fill(1))
+    const full = wasmEngine.svd(A, 'thin')
+    for (let seed = 0; seed < 10; seed++) {
+      for (const rank of [1, 2, 8]) {
+        const result = truncatedSvd(A, { kind: 'rank', rank }, { engine: wasmEngine, seed, ...iterate })
+        expectSound(A, result, full)
+        expect(result.S[0]).toBeCloseTo(Math.sqrt(7000), 11)
+      }
     }
   })
 
@@ -325,6 +381,28 @@ describe('certificates', () => {
     expect(result.optimalError.atLeast).toBe(0)
     expect(result.optimalError.atMost).toBeLessThan(1.01 * optimum(full, 10))
     expect(result.certificate).toMatchObject({ kind: 'none', closed: false })
+  })
+})
+
+describe('rounding in float32 keeps no interval open that float64 closes', () => {
+  const [m, n] = [450, 300]
+  test.each([
+    ['i^-2', 24, (i: number) => (i + 1) ** -2],
+    ['geometric above a floor', 40, (i: number) => Math.max(0.6 ** i, 1e-3)],
+    ['ten equal values far above the rest', 24, (i: number) => (i < 10 ? 1 : 3e-3 * (i - 9) ** -0.3)],
+  ] as const)('%s, rank %i', (_, rank, value) => {
+    const wide = withSpectrum(
+      m,
+      n,
+      Array.from({ length: n }, (_, i) => value(i)),
+      3,
+    )
+    const options = { engine: wasmEngine, ...iterate, largestShare: 0.9 }
+    expect(truncatedSvd(wide, { kind: 'rank', rank }, options).certificate.closed).toBe(true)
+    const A = toFloat32(wide)
+    const result = truncatedSvd(A, { kind: 'rank', rank }, options)
+    expect(result).toMatchObject({ method: 'krylov', certificate: { closed: true } })
+    expectSound(toFloat64(A), result, wasmEngine.svd(A, 'thin'))
   })
 })
 

@@ -24,7 +24,7 @@ test('names the figures as scripts expect them', () => {
     layers: [{ name: 'model.layers.0.self_attn.q_proj.weight', relativeError: 0.25, rank: 8, scale: 2 }, {}],
     notCarried: [],
     worst: { name: 'model.layers.0.self_attn.q_proj.weight', relativeError: 0.25 },
-    totals: { relativeError: 0.180278, wholeRelativeError: 0.461 },
+    totals: { relativeError: 0.180278, wholeRelativeError: 0.461, matched: 5, unmatched: 0 },
     maxError: 0.3,
     holds: true,
   })
@@ -39,7 +39,7 @@ test('an infinite error is null, with the reason beside it', () => {
         { name: 'b', relativeError: infinite, deltaFrobenius: 1, residualFrobenius: infinite },
       ],
       worst: { name: 'a', relativeError: infinite },
-      totals: { relativeError: infinite, wholeRelativeError: 0.5 },
+      totals: { relativeError: infinite, wholeRelativeError: 0.5, matched: 5, unmatched: 0 },
     }),
   )
   const equal = 'base and tuned are equal here, and the adapter changes it'

@@ -21,9 +21,10 @@ export const verifyResult = (changed: Partial<VerifyResult> = {}): VerifyResult 
   replaced: [],
   notCarried: [],
   unchanged: [],
+  notLoaded: [],
   worst: { name: 'model.layers.0.self_attn.q_proj.weight', relativeError: 0.25 },
   // √((0.25² + 0.05²) / 2), and with a change of 1 besides
-  totals: { relativeError: 0.180278, wholeRelativeError: 0.461 },
+  totals: { relativeError: 0.180278, wholeRelativeError: 0.461, matched: 5, unmatched: 0 },
   holds: true,
   warnings: [],
   seconds: 1.5,

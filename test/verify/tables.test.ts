@@ -69,13 +69,35 @@ describe('what it comes to', () => {
     ],
     [
       'infinite over all',
-      { totals: { relativeError: Number.POSITIVE_INFINITY, wholeRelativeError: 0.5 } },
+      {
+        totals: {
+          relativeError: Number.POSITIVE_INFINITY,
+          wholeRelativeError: 0.5,
+          matched: 5,
+          unmatched: 0,
+        },
+      },
       'error over these infinite',
     ],
     [
       'not carried',
       { notCarried: [{ name: 'norm.weight', reason: 'a vector', relativeChange: 0.02 }] },
       'Not carried: 1 tensor, a vector: norm.weight (changed by 0.0200).',
+    ],
+    [
+      'loaders that take it for nothing',
+      {
+        holds: false,
+        maxError: 0.3,
+        notLoaded: [
+          {
+            loaders: ['PEFT', 'vLLM'],
+            reason: 'would load nothing of it: its names',
+            modules: ['a.q', 'b.q'],
+          },
+        ],
+      },
+      'PEFT and vLLM would load nothing of it: its names: 2 modules (a.q, b.q). Does not hold: what is measured here is not what a model gets.',
     ],
     ['warnings', { warnings: ['alpha is a guess'] }, 'Warning: alpha is a guess'],
     ['equal', { unchanged: ['lm_head.weight'] }, 'Equal in both: 1 tensor (lm_head.weight).'],
@@ -97,7 +119,7 @@ describe('what it comes to', () => {
   test('an adapter that carries nothing of it', () => {
     const { worst: _, ...rest } = verifyResult({
       layers: [],
-      totals: { relativeError: 0, wholeRelativeError: 1 },
+      totals: { relativeError: 0, wholeRelativeError: 1, matched: 5, unmatched: 0 },
     })
     expect(flowing({ ...rest, maxError: 0.1 })).toContain('The adapter carries nothing of what was compared.')
     expect(flowing({ ...rest, maxError: 0.1 })).not.toContain('Holds')

@@ -1,4 +1,5 @@
 import { counted, printable } from '../../formats/quote.ts'
+import { HUB_NAME } from './config.ts'
 import { VLLM_RANKS } from './loader-warnings.ts'
 import type { AdapterPlan } from './types.ts'
 
@@ -11,8 +12,10 @@ export interface LayerFigures {
 
 /** What a model card tells besides the plan. */
 export interface CardFigures {
-  /** The base model's name on the Hugging Face Hub, or its path. */
+  /** The base model's name on the Hugging Face Hub, or that of its folder. */
   readonly baseModel: string | undefined
+  /** The family of diffusion models that the base belongs to. */
+  readonly diffusion?: string
   /** PEFT's task type, as `taskTypeOf` finds it. */
   readonly taskType: string | undefined
   readonly tool: { readonly version: string; readonly command: string }
@@ -46,9 +49,6 @@ const AUTO_CLASSES: Readonly<Record<string, string>> = {
   TOKEN_CLS: 'AutoModelForTokenClassification',
   QUESTION_ANS: 'AutoModelForQuestionAnswering',
 }
-
-/** The Hub takes only such a name for a card's base model. */
-const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
 
 /**
  * README.md of an adapter: what it is, the error of each layer beside the best possible, what it leaves out, and how to
@@ -124,7 +124,8 @@ function limited(lines: readonly string[]): readonly string[] {
     : [...lines.slice(0, LISTED), '', `… and ${lines.length - LISTED} more.`]
 }
 
-function loading(plan: AdapterPlan, { baseModel, taskType }: CardFigures): string {
+function loading(plan: AdapterPlan, { baseModel, taskType, diffusion }: CardFigures): string {
+  if (diffusion !== undefined) return loadingIntoDenoiser(plan, diffusion)
   const base = JSON.stringify(printable(baseModel ?? 'BASE'))
   const auto = AUTO_CLASSES[taskType ?? ''] ?? 'AutoModel'
   const served = VLLM_RANKS.find((rank) => rank >= plan.r)
@@ -150,6 +151,20 @@ function loading(plan: AdapterPlan, { baseModel, taskType }: CardFigures): strin
     ...notes.map((note) => `- ${note}`),
   ].join('\n')
 }
+
+/** A denoiser is no class of transformers, and tools for diffusion models read other files. */
+const loadingIntoDenoiser = ({ warnings }: AdapterPlan, diffusion: string): string =>
+  [
+    '```python',
+    'from peft import PeftModel',
+    '',
+    'denoiser = ...  # the module that the base is the weights of, with these very names',
+    'model = PeftModel.from_pretrained(denoiser, "ADAPTER")  # this folder',
+    '```',
+    '',
+    `- The base is a diffusion model (${escaped(diffusion)}). This is a folder for PEFT alone: ComfyUI, diffusers' load_lora_weights and kohya's tools read other names and don't find these.`,
+    ...warnings.map((warning) => `- ${escaped(`${warning}.`)}`),
+  ].join('\n')
 
 function made({ tool }: CardFigures): string {
   const command = printable(tool.command)

@@ -46,9 +46,25 @@ export function taskTypeOf(
 
 /** The base model by what the user said, else by its config.json's `_name_or_path`. */
 export function baseModelName(given: string | undefined, config: JsonObject | undefined): string | undefined {
-  const known = given ?? config?._name_or_path
-  return typeof known === 'string' && known !== '' ? known : undefined
+  if (given !== undefined && given !== '') return given
+  const known = config?._name_or_path
+  // a whole path is one of the machine that saved the config
+  return typeof known === 'string' && known !== '' && !WHOLE_PATH.test(known) ? known : undefined
 }
+
+const WHOLE_PATH = /^(?:[/\\~]|[A-Za-z]:[/\\])/
+
+/** What may be told of a model's place: its name on the Hub, of a path the last name alone. */
+export function publicName(path: string): string {
+  const cached = /(?:^|[/\\])models--([^/\\]+?)--([^/\\]+)(?=$|[/\\])/.exec(path)
+  if (cached !== null) return `${cached[1]}/${cached[2]}`
+  if (HUB_NAME.test(path)) return path
+  const names = path.split(/[/\\]+/).filter((name) => !/^\.*$/.test(name))
+  return names.at(-1) ?? path
+}
+
+/** The Hub takes only such a name for a card's base model. */
+export const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
 
 /** The text of adapter_config.json: PEFT's fields, sorted, as PEFT itself writes them. */
 export function adapterConfig(plan: AdapterPlan, { baseModel, taskType }: ConfigFacts): string {

@@ -1,3 +1,4 @@
+import { withContainers } from './containers.ts'
 import type { JsonObject } from './types.ts'
 
 /** What a model's config.json and its tensors' names say of how modules are called and stored. */
@@ -9,6 +10,12 @@ export interface ModelTraits {
   /** Stacked experts are stored [experts, in, out] instead of [experts, out, in]. */
   readonly expertsInOut: boolean
   readonly vocabulary: number | undefined
+  /** config.json's model_type and those of its parts. */
+  readonly types: readonly string[]
+  /** Whether a tensor of this name is stored. */
+  readonly has: (tensor: string) => boolean
+  /** Whether a tensor is stored at, or under, this path. */
+  readonly hasUnder: (path: string) => boolean
 }
 
 /** The model types built of transformers' `pytorch_utils.Conv1D`. gpt_bigcode has its names but nn.Linear. */
@@ -44,6 +51,18 @@ export function modelTraits(
     hasConv1d: types.some((type) => CONV1D_MODELS.has(type)) || hasWideAttention(tensors),
     expertsInOut: types.some((type) => EXPERTS_IN_OUT_MODELS.has(type)),
     vocabulary: typeof vocabulary === 'number' ? vocabulary : undefined,
+    types,
+    has: (tensor) => tensors.has(tensor),
+    hasUnder: underTest(tensors.keys()),
+  }
+}
+
+/** The paths are collected when they are first asked for. */
+function underTest(names: Iterable<string>): (path: string) => boolean {
+  let paths: ReadonlySet<string> | undefined
+  return (path) => {
+    paths ??= withContainers(names)
+    return paths.has(path)
   }
 }
 

@@ -1,6 +1,8 @@
+import { plainName } from '../../checkpoint/plain-name.ts'
 import { counted, shapeText } from '../../formats/quote.ts'
+import { takingOf } from '../peft-modules.ts'
 import type { ModelTraits } from './model-traits.ts'
-import type { ModuleKind, PeftModule } from './types.ts'
+import type { PeftModule } from './types.ts'
 
 /** How a tensor is seen as matrices, as in `WeightMatrix`. */
 export type TensorView = 'matrix' | 'conv' | 'expert'
@@ -12,22 +14,10 @@ export interface ModuleOptions {
   readonly experts?: boolean
 }
 
-/** The names that models give layers of transformers' Conv1D. */
-const CONV1D_LAYERS: ReadonlySet<string> = new Set(['c_attn', 'q_attn', 'c_fc', 'c_proj'])
-
-/** The last name of modules that look rows up. `embed_out` is the head of GPT-NeoX, a linear layer. */
-const EMBEDDINGS = /^(embed_tokens|embed_in|wte|wpe|shared|relative_attention_bias|(.*_)?embed(ding)?s?)$/
-
-/** Position tables of OPT and BART: looked up at an offset that PEFT's embedding doesn't know of. */
-const OFFSET_EMBEDDINGS = 'embed_positions'
-
 /** The parameters of an experts module in the order in which models register them, which is how PEFT nests them. */
 const EXPERT_PARAMETERS = ['gate_up_proj', 'down_proj'] as const
 
-/**
- * The module of a base tensor, or the reason why PEFT's LoRA can't adapt it. A convolution is taken to have one group:
- * shapes don't tell, and PEFT can't merge others.
- */
+/** The module of a base tensor, or the reason why PEFT's LoRA can't adapt it. */
 export function peftModule(
   tensor: string,
   view: TensorView,
@@ -38,42 +28,36 @@ export function peftModule(
   if (shape.length < 2) return { reason: 'not a matrix (a norm, a bias or a scalar)' }
   if (shape.includes(0)) return { reason: `empty: its shape is ${shapeText(shape)}` }
   if (view === 'expert') return expertsModule(tensor, shape, traits, options)
-  const match = /^(?:(.*)\.)?([^.]+)\.weight$/.exec(tensor)
-  if (match === null) return { reason: 'not the weight of a module: its name does not end in .weight' }
-  const leaf = match[2]
-  const columns = shape.slice(1).reduce((product, n) => product * n, 1)
-  const module = (kind: ModuleKind, isTransposed: boolean): PeftModule => ({
+  if (!/[^.]\.weight$/.test(tensor))
+    return { reason: 'not the weight of a module: its name does not end in .weight' }
+  if (shape.length > 5 || (view !== 'conv' && shape.length > 2))
+    return { reason: `a tensor of ${counted(shape.length, 'dimension')}` }
+  const stored = tensor.slice(0, -'.weight'.length)
+  const taking = takingOf({ path: stored, shape, isKernel: view === 'conv', traits })
+  if ('reason' in taking) return { reason: taking.reason }
+  if (taking.takes === 'embedding' && options.embeddings !== true)
+    return { reason: 'an embedding (--embeddings carries it)' }
+  return {
     tensor,
-    path: pathOf(tensor.slice(0, -'.weight'.length), traits),
-    kind,
+    path: pathOf(stored, traits),
+    kind: taking.takes,
     shape,
     rows: shape[0],
-    columns,
+    columns: shape.slice(1).reduce((product, n) => product * n, 1),
     experts: 1,
-    isTransposed,
-  })
-  if (view === 'conv') {
-    return shape.length <= 5
-      ? module('convolution', false)
-      : { reason: `a tensor of ${counted(shape.length, 'dimension')}` }
+    isTransposed: taking.takes === 'embedding' || taking.takes === 'conv1d',
   }
-  if (shape.length > 2) return { reason: `a tensor of ${counted(shape.length, 'dimension')}` }
-  if (leaf === OFFSET_EMBEDDINGS) return { reason: 'a table of positions, looked up at an offset' }
-  if (EMBEDDINGS.test(leaf)) {
-    return options.embeddings === true
-      ? module('embedding', true)
-      : { reason: 'an embedding (--embeddings carries it)' }
-  }
-  const isConv1d = traits.hasConv1d && CONV1D_LAYERS.has(leaf)
-  return module(isConv1d ? 'conv1d' : 'linear', isConv1d)
 }
 
 /** Heads stand beside the body, whose prefix they don't have. */
 const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
 
-/** The path in the model of what the checkpoint calls `stored`. */
-export const pathOf = (stored: string, { prefix }: ModelTraits) =>
-  HEADS.test(stored) || stored.startsWith(prefix) ? stored : `${prefix}${stored}`
+/** The path in the model of what the checkpoint calls `stored`: a model is loaded without what wrapped it. */
+export function pathOf(stored: string, { prefix }: ModelTraits): string {
+  // plainName leaves a last part alone, which is a parameter's
+  const plain = plainName(`${stored}.`).slice(0, -1)
+  return HEADS.test(plain) || plain.startsWith(prefix) ? plain : `${prefix}${plain}`
+}
 
 function expertsModule(
   tensor: string,

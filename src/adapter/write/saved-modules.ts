@@ -1,8 +1,11 @@
 import type { Skipped } from '../../checkpoint/types.ts'
 import { quoted } from '../../formats/quote.ts'
+import { PatternSet } from '../pattern/pattern-set.ts'
+import { PatternError } from '../pattern/syntax.ts'
+import { withContainers } from './containers.ts'
 import type { ModelTraits } from './model-traits.ts'
 import { pathOf } from './module.ts'
-import { withContainers } from './target-modules.ts'
+import { MOST_NAMES } from './target-modules.ts'
 import type { SavedModule } from './types.ts'
 
 /** The tensor names of a module's parameters in the adapter file. */
@@ -28,30 +31,38 @@ export function savedModules(
     if (known === undefined) parameters.set(owner, [tensor])
     else known.push(tensor)
   }
+  if (wanted.length === 0) return { saved: [], notCarried: [] }
   const everything = withContainers([...parameters.keys(), ...factored])
   const containers = new Set([...everything].map(ownerOfPath))
   const notCarried: Skipped[] = []
   const paths = new Set<string>()
+  const refused = new Map<string, string>()
   for (const name of wanted) {
     const path = ownerOf(name, traits)
     if (path === '' || containers.has(path)) {
       notCarried.push({ name, reason: 'a parameter of a module that holds other modules' })
+    } else if (path.split('.').length > MOST_NAMES) {
+      notCarried.push({ name, reason: `its path has more than ${MOST_NAMES} names` })
     } else if (factored.has(path)) notCarried.push({ name, reason: 'its module gets LoRA factors' })
     else paths.add(path)
   }
+  const candidates = [...paths]
+  const clashes = othersEndingIn(candidates, everything)
+  const hides = hiddenBy(candidates, factored)
   // each refusal can make another path's match a wrong one
   for (let before = -1; before !== paths.size; ) {
     before = paths.size
-    for (const path of [...paths]) {
-      const clash = [...everything].find((other) => !paths.has(other) && isReplaced(path, other))
-      const excluded = excludedBy(path)
-      const hidden = [...factored].find((other) => excluded.test(other))
-      if (clash === undefined && hidden === undefined) continue
+    for (const [i, path] of candidates.entries()) {
+      if (!paths.has(path)) continue
+      const clash = clashes[i].find((other) => !paths.has(other)) ?? hides[i]
+      if (clash === undefined) continue
       paths.delete(path)
-      for (const name of wanted.filter((tensor) => ownerOf(tensor, traits) === path)) {
-        notCarried.push({ name, reason: `PEFT would take ${quoted(clash ?? hidden!)} for it too` })
-      }
+      refused.set(path, clash)
     }
+  }
+  for (const name of wanted) {
+    const clash = refused.get(ownerOf(name, traits))
+    if (clash !== undefined) notCarried.push({ name, reason: `PEFT would take ${quoted(clash)} for it too` })
   }
   return { saved: [...paths].map((path) => ({ path, tensors: parameters.get(path)! })), notCarried }
 }
@@ -59,15 +70,36 @@ export function savedModules(
 const ownerOf = (tensor: string, traits: ModelTraits) => ownerOfPath(pathOf(tensor, traits))
 const ownerOfPath = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
 
-/** PEFT replaces every module whose path ends so, be it amid a name. */
-const isReplaced = (item: string, path: string) => path.endsWith(item)
+/** PEFT replaces every module whose path ends so, be it amid a name: of each item those of `paths`, itself among them. */
+function othersEndingIn(items: readonly string[], paths: Iterable<string>): string[][] {
+  const found: string[][] = items.map(() => [])
+  const endings = PatternSet.ofEndings(items)
+  for (const path of paths) for (const item of endings.all(path)) found[item].push(path)
+  return found
+}
 
-/** What PEFT gives no factors: all at, or under, a module that it replaces; the item is a regular expression there. */
-function excludedBy(item: string): RegExp {
+/**
+ * A module that PEFT gives no factors because of each item: all at, or under, a module that it replaces, by the item as a regular
+ * expression (tuners_utils.py, check_target_module_exists). At an item that is none PEFT stops.
+ */
+function hiddenBy(items: readonly string[], factored: ReadonlySet<string>): (string | undefined)[] {
+  const [any] = factored
+  const isExpression = items.map(isPattern)
+  const hidden = items.map((_, i) => (isExpression[i] ? undefined : any))
+  const readable = items.flatMap((_, i) => (isExpression[i] ? [i] : []))
+  const patterns = PatternSet.ofKeys(readable.map((i) => items[i]))
+  for (const path of withContainers(factored)) {
+    for (const found of patterns.all(path)) hidden[readable[found]] ??= path
+  }
+  return hidden
+}
+
+function isPattern(item: string): boolean {
   try {
-    return new RegExp(`^(?:|.*\\.)${item}(?:$|\\..*)`)
-  } catch {
-    // PEFT would stop at it
-    return /^/
+    PatternSet.ofKeys([item])
+    return true
+  } catch (error) {
+    if (error instanceof PatternError) return false
+    throw error
   }
 }

@@ -1,26 +1,12 @@
 import { compareUtf8 } from '../../formats/safetensors-writer.ts'
+import { PatternSet } from '../pattern/pattern-set.ts'
+import { SuffixTree } from './suffix-tree.ts'
 
-/** PEFT's rule for a list (tuners_utils.py, check_target_module_exists). */
-const isTargeted = (item: string, path: string) => path === item || path.endsWith(`.${item}`)
-
-/** Every ending of a path that begins at a name: `c`, `b.c`, `a.b.c`. */
-function suffixes(path: string): string[] {
-  const names = path.split('.')
-  return names.map((_, i) => names.slice(names.length - 1 - i).join('.'))
-}
-
-/** The paths and all the modules that hold them. */
-export function withContainers(paths: Iterable<string>): Set<string> {
-  const all = new Set<string>()
-  for (const path of paths) {
-    for (let at = path.length; at > 0; at = path.lastIndexOf('.', at - 1)) {
-      const container = path.slice(0, at)
-      if (all.has(container)) break
-      all.add(container)
-    }
-  }
-  return all
-}
+/**
+ * Names of a path to be adapted that endings are looked for among. Real ones have some ten; a path of more is matched by a
+ * regular expression, so that no list has to be exact.
+ */
+export const MOST_NAMES = 64
 
 /** `text` as a regular expression, Python's or JavaScript's, that matches it alone. */
 export const escapedPattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
@@ -31,30 +17,49 @@ export const escapedPattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]
  * Where even a full path ends another module's, only a regular expression is exact: a string.
  */
 export function targetModules(emitted: readonly string[], others: Iterable<string>): string[] | string {
-  const wanted = new Set(emitted)
-  const unwantedSuffixes = new Set<string>()
-  for (const path of withContainers([...emitted, ...others])) {
-    if (!wanted.has(path)) for (const suffix of suffixes(path)) unwantedSuffixes.add(suffix)
+  const wanted = new Map([...new Set(emitted)].map((path) => [path, path.split('.')]))
+  const pattern = () => [...wanted.keys()].sort(compareUtf8).map(escapedPattern).join('|')
+  if ([...wanted.values()].some((names) => names.length > MOST_NAMES)) return pattern()
+  const endings = new SuffixTree()
+  for (const names of wanted.values()) endings.add(names)
+  for (const path of new Set([...emitted, ...others])) {
+    const names = path.split('.')
+    for (let count = 1; count <= names.length; count++) endings.share(names, count)
   }
   const items = new Set<string>()
-  for (const path of wanted) {
-    const item = suffixes(path).find(
-      (suffix) => !unwantedSuffixes.has(suffix) && (suffix === path || !/^\d+(\.|$)/.test(suffix)),
-    )
-    if (item === undefined) {
-      return [...wanted].sort(compareUtf8).map(escapedPattern).join('|')
-    }
-    items.add(item)
+  for (const names of wanted.values()) {
+    const isFit = (count: number) => count === names.length || !/^\d+$/.test(names[names.length - count])
+    const count = endings.shortest(names, isFit)
+    if (count === undefined) return pattern()
+    items.add(names.slice(-count).join('.'))
   }
-  const list = [...items]
   // a full path that begins with a number can repeat what a suffix of another has matched
-  return list
-    .filter((item) => !suffixes(item).some((suffix) => suffix !== item && items.has(suffix)))
-    .sort(compareUtf8)
+  return [...items].filter((item) => !suffixesOf(item).some((suffix) => items.has(suffix))).sort(compareUtf8)
 }
 
-/** Whether PEFT would adapt the module at `path`. */
-export const matchesTargets = (targets: readonly string[] | string, path: string) =>
-  typeof targets === 'string'
-    ? new RegExp(`^(?:${targets})$`).test(path)
-    : targets.some((item) => isTargeted(item, path))
+/** Every shorter ending that begins at a name: `b.c` and `c` of `a.b.c`. */
+function suffixesOf(path: string): string[] {
+  const names = path.split('.')
+  return names.slice(1).map((_, i) => names.slice(i + 1).join('.'))
+}
+
+/** Which modules PEFT would adapt (tuners_utils.py, check_target_module_exists). Throws PatternError on a wrong expression. */
+export function targetTest(targets: readonly string[] | string): (path: string) => boolean {
+  if (typeof targets === 'string') {
+    const pattern = PatternSet.ofWholePaths(targets)
+    return (path) => pattern.matches(path)
+  }
+  const items = new Set(targets)
+  const mostNames = targets.reduce((most, item) => Math.max(most, item.split('.').length), 0)
+  return (path) => {
+    if (items.has(path)) return true
+    let at = path.length
+    for (let count = 0; count < mostNames; count++) {
+      at = path.lastIndexOf('.', at - 1)
+      if (at < 0) return false
+      if (items.has(path.slice(at + 1))) return true
+      if (at === 0) return false
+    }
+    return false
+  }
+}

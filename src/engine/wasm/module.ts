@@ -55,9 +55,23 @@ export function builtFile(name: 'engine.wasm' | 'worker.js' | 'job-worker.js'): 
   return urls.find((url) => existsSync(url)) ?? urls[0]
 }
 
+/** Put here by the build of the library, whose files may be bundled into a program: engine.wasm and worker.js in base64. */
+declare const EMBEDDED_KERNELS: string
+declare const EMBEDDED_WORKER: string
+
+/** The program of the engine's threads. */
+export const workerProgram = (): URL =>
+  typeof EMBEDDED_WORKER === 'undefined'
+    ? builtFile('worker.js')
+    : new URL(`data:text/javascript;base64,${EMBEDDED_WORKER}`)
+
 /** Compiles the kernels. Throws LoraSvdError 'system' when the built file is missing or unreadable. */
-export function compileKernels(): WebAssembly.Module {
-  const url = builtFile('engine.wasm')
+export const compileKernels = (): WebAssembly.Module =>
+  typeof EMBEDDED_KERNELS === 'undefined'
+    ? compileBuilt(builtFile('engine.wasm'))
+    : new WebAssembly.Module(Buffer.from(EMBEDDED_KERNELS, 'base64'))
+
+function compileBuilt(url: URL): WebAssembly.Module {
   try {
     return new WebAssembly.Module(readFileSync(url))
   } catch (cause) {

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../../errors.ts'
 import { CONTROL_WORDS, close, FAILED, JOINS, open, ROUND, STOP } from './control.ts'
 import type { Heap } from './memory.ts'
-import { builtFile, type Kernels } from './module.ts'
+import { type Kernels, workerProgram } from './module.ts'
 import { TASK_WORDS, type Task, writeTask } from './task.ts'
 
 /** What a worker is told at its start; addresses in the shared memory. */
@@ -63,7 +63,7 @@ export function createPool(
       task,
       scratch: heap.allocate(kernels.scratchBytes()),
     }
-    const worker = new Worker(builtFile('worker.js'), { workerData, execArgv: [] })
+    const worker = new Worker(workerProgram(), { workerData, execArgv: [] })
     worker.unref()
     // a worker that can't start is one helper fewer; the results are the same
     worker.on('error', () => {})

@@ -1,3 +1,4 @@
+import { partText } from '../../report/matching.ts'
 import { grouped, percent, percentDown, percentUp } from '../../report/numbers.ts'
 import type { InspectResult, RankCost, VerdictKind } from '../result.ts'
 
@@ -29,7 +30,8 @@ const KEPT_SHARES = [0.99, LEAST_SHARE] as const
 /** What the verdicts come to over the model, in a sentence or two. */
 export function modelVerdict(result: InspectResult): string {
   const { matrices, subject, totals } = result
-  if (matrices.length === 0) return nothing(result)
+  const part = partOf(totals)
+  if (matrices.length === 0) return [part, nothing(result)].filter(isSaid).join(' ')
   const kinds = PHRASES.map(([kind, phrase]) => ({
     phrase,
     count: matrices.filter(({ verdict }) => verdict.kind === kind).length,
@@ -41,7 +43,15 @@ export function modelVerdict(result: InspectResult): string {
       ? `${all}: ${matrices.length === 1 ? '' : 'all '}${kinds[0].phrase}.`
       : `${all}: ${listed(kinds.map(({ count, phrase }) => `${grouped(count)} ${phrase}`))}.`
   const whole = wholeModel(result)
-  return whole === undefined ? counts : `${counts} ${whole}`
+  return [part, counts, whole].filter(isSaid).join(' ')
+}
+
+const isSaid = (text: string | undefined) => text !== undefined
+
+/** That a verdict is over a part of two models. */
+function partOf({ matched = 0, unmatched = 0 }: InspectResult['totals']): string | undefined {
+  const part = partText({ matched, unmatched })
+  return part === undefined ? undefined : `This is not the whole change: ${part}.`
 }
 
 function nothing({ subject, unchanged, nonFinite }: InspectResult): string {

@@ -3,6 +3,7 @@ import { grouped, percentDown, percentUp, short } from '../../report/numbers.ts'
 import { energyKept, lowExactRankLimit, lowRankLimit, UNRELATED_CHANGE } from '../../spectrum/low-rank.ts'
 import { orderOf } from '../../spectrum/measures.ts'
 import type { IntegerRange } from '../../spectrum/types.ts'
+import { isNotUnderstood } from '../noise-findings.ts'
 import type { MatrixReport, Verdict, VerdictKind } from '../result.ts'
 
 /** What is known of a matrix before it is judged. */
@@ -12,7 +13,7 @@ export type MatrixFindings = Omit<MatrixReport, 'verdict'>
 export function verdictOf(matrix: MatrixFindings): Verdict {
   const { spectrum, noise, adapter, base } = matrix
   if (spectrum.frobenius === 0) return { kind: 'zero', text: zeroText(matrix) }
-  if (noise?.rankAbove.atMost === 0) {
+  if (noise?.rankAbove.atMost === 0 && !isNotUnderstood(noise)) {
     return {
       kind: 'below-rounding',
       text: `below the rounding of ${roundingOf(matrix)}: nothing above the noise floor`,
@@ -20,7 +21,11 @@ export function verdictOf(matrix: MatrixFindings): Verdict {
   }
   const verdict = rankVerdict(matrix)
   if (adapter !== undefined) return { kind: verdict.kind, text: adapterText(matrix, adapter) }
-  if (base === undefined || base.frobenius === 0 || base.relativeChange < UNRELATED_CHANGE) return verdict
+  if (base === undefined || base.frobenius === 0 || base.relativeChange < UNRELATED_CHANGE) {
+    return verdict.kind !== 'low-rank' && noise !== undefined && isNotUnderstood(noise)
+      ? { ...verdict, text: `${verdict.text}; ${hiddenBy(matrix)}` }
+      : verdict
+  }
   const change = `relative change ${short(base.relativeChange, 2)}`
   return verdict.kind === 'low-rank'
     ? { ...verdict, text: `${verdict.text}; more than the base itself (${change})` }
@@ -31,6 +36,9 @@ function zeroText({ adapter, base }: MatrixFindings): string {
   if (adapter !== undefined) return 'all zero: the adapter changes nothing here'
   return base === undefined ? 'all zero' : 'all zero: base and tuned are equal'
 }
+
+const hiddenBy = (matrix: MatrixFindings) =>
+  `most entries did not move, so that the rounding of ${roundingOf(matrix)} may hide a lower rank`
 
 /** The dtypes whose rounding a delta holds. */
 function roundingOf({ dtype, base }: MatrixFindings): string {
@@ -64,7 +72,7 @@ function rankVerdict(matrix: MatrixFindings): Verdict {
   if (r99.atMost <= limit) {
     return { kind: 'low-rank', text: `low-rank: rank ${grouped(r99.atMost)} of ${order} keeps 99 %` }
   }
-  if (noise !== undefined && noise.rankAbove.atMost <= limit) {
+  if (noise !== undefined && noise.rankAbove.atMost > 0 && noise.rankAbove.atMost <= limit) {
     return { kind: 'low-rank', text: butForRounding(matrix, noise.rankAbove) }
   }
   if (r90.atMost <= limit) {
