@@ -1,7 +1,13 @@
 import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
-import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../spectrum/measures.ts'
+import {
+  certifiedField,
+  effectiveRankOf,
+  energyRanks,
+  numericalRankOf,
+  stableRankOf,
+} from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
 import { noiseFindings, ranksAboveNoise } from './noise-findings.ts'
 import { ordered } from './order.ts'
@@ -142,6 +148,7 @@ function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
     elements: sum(({ shape: [rows, columns] }) => rows * columns),
     bytes: sum(({ bytes }) => bytes),
     frobenius,
+    ...certifiedField(all.map(({ spectrum }) => spectrum)),
     ...(withBase.length > 0 && { relativeChange: changed === 0 ? 0 : changed / ofBase }),
   }
 }
