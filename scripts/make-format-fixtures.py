@@ -167,11 +167,14 @@ np.savetxt(path("savetxt-special.txt"), np.array([[np.nan, np.inf, -np.inf]]))
 expect("savetxt-special.txt", np.array([[np.nan, np.inf, -np.inf]]))
 np.savetxt(path("savetxt-column.txt"), np.arange(3.0))
 expect("savetxt-column.txt", np.arange(3.0).reshape(3, 1))
+write("decimal-comma.csv", "1,5;2,5\n3,5;4,5\n")
+expect("decimal-comma.csv", np.array([[1.5, 2.5], [3.5, 4.5]]))
+write("rows.json", "[[1, 2], [3, 4]]")
+expect("rows.json", np.array(json.loads("[[1, 2], [3, 4]]"), dtype="f8"))
 
 for name, text, reason in [
     ("ragged.csv", "1,2,3\n\n# note\n4,5\n", "line 4 has 2 cells, line 1 has 3"),
     ("word.csv", "a,b\n1,2\n3,four\n", 'line 3, column 2: "four" is not a number'),
-    ("decimal-comma.csv", "1,5;2,5\n3,5;4,5\n", "decimals with a point"),
     ("hexadecimal.txt", "1 2\n0x10 3\n", '"0x10" is not a number'),
     ("open-quote.csv", 'a,b\n1,"2\n', "line 2 has a quote"),
     ("utf16.csv", "1,2\n".encode("utf-16"), "UTF-16"),
@@ -181,7 +184,6 @@ for name, text, reason in [
     ("legacy.bin", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "PyTorch"),
     ("weights.h5", b"\x89HDF\r\n\x1a\n\x00\x00", "HDF5"),
     ("model.onnx", b"\x08\x07\x12\x07pytorch", "ONNX"),
-    ("rows.json", "[[1, 2], [3, 4]]", "JSON"),
     ("noise.dat", bytes(range(256)), "binary"),
     ("matrix.csv.gz", b"\x1f\x8b\x08\x00", "gunzip"),
 ]:

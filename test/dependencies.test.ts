@@ -112,5 +112,6 @@ test('the numbers come from no clock, and from no generator without a seed', () 
   const offenders = sources.filter(({ text }) =>
     /\bMath\.random\b|\bDate\.now\b|\bnew Date\b/.test(code(text)),
   )
-  expect(offenders.map(({ path }) => path)).toEqual([])
+  // how long ago a killed process elsewhere left a file is no number of ours
+  expect(offenders.map(({ path }) => path)).toEqual(['src/formats/temporary-name.ts'])
 })

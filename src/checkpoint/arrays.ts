@@ -7,6 +7,7 @@ import { counted } from '../formats/quote.ts'
 import { readMatrixFrom } from '../formats/read-matrix.ts'
 import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
 import { type ByteSource, readWhole, STREAM_BYTE_LIMIT } from '../formats/source.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 import type { StoredTensor, TensorSource } from './types.ts'
 
 export interface Arrays {
@@ -82,12 +83,14 @@ async function npzSource(source: ByteSource, array: NpzArray, inMemory: number):
 }
 
 /** The matrix of a text file, which has to be read for its shape. */
-export async function textArray(source: ByteSource): Promise<Arrays> {
-  const { matrix, dtype, name } = await readMatrixFrom(source)
+export async function textArray(source: ByteSource, header?: HeaderChoice): Promise<Arrays> {
+  const { matrix, dtype, name, warnings = [] } = await readMatrixFrom(source, { header })
   const shape = [matrix.rows, matrix.columns]
   const data: TensorSource =
-    source.stamp === undefined ? { kind: 'memory', matrix } : { kind: 'file', file: source.name }
-  return { tensors: [stored(name, { dtype, shape }, data)], warnings: [] }
+    source.stamp === undefined
+      ? { kind: 'memory', matrix }
+      : { kind: 'file', file: source.name, ...(header !== undefined && { header }) }
+  return { tensors: [stored(name, { dtype, shape }, data)], warnings }
 }
 
 function stored(

@@ -47,19 +47,28 @@ export const isRepositoryFolder = (entries: readonly string[]) =>
 
 /**
  * The snapshot of a repository's folder in a cache: what refs/main names, else the only one there is. Throws `bad-input`
- * where that isn't there, or can't be told.
+ * where that isn't there, or can't be told, and where it has no weights and another has: a newer config or tokenizer was
+ * fetched since, and which of the two is meant isn't for us to say.
  */
 export async function snapshotFolder(repository: string): Promise<string> {
-  const snapshots = (await entriesOf(join(repository, 'snapshots'))).sort()
+  const folder = join(repository, 'snapshots')
+  const snapshots = (await entriesOf(folder)).sort()
   const commit = await mainCommit(repository)
   if (commit !== undefined) {
-    if (snapshots.includes(commit)) return join(repository, 'snapshots', commit)
+    const isThere = snapshots.includes(commit)
+    if (isThere && (await hasWeights(join(folder, commit)))) return join(folder, commit)
+    const whole = await filtered(snapshots, (snapshot) => hasWeights(join(folder, snapshot)))
+    if (isThere && whole.length === 0) return join(folder, commit)
+    const others =
+      whole.length === 0
+        ? ''
+        : `, or name a folder in snapshots/ that has weights: ${whole.slice(0, LISTED_SNAPSHOTS).map(quoted).join(', ')}`
     throw badInput(
-      `${repository}: refs/main names the snapshot ${quoted(commit)}, which isn't there: the download is incomplete; fetch it again (hf download)`,
+      `${repository}: refs/main names the snapshot ${quoted(commit)}, which ${isThere ? 'holds no weights' : "isn't there"}: the download is incomplete; fetch it again (hf download)${others}`,
       { file: repository },
     )
   }
-  if (snapshots.length === 1) return join(repository, 'snapshots', snapshots[0])
+  if (snapshots.length === 1) return join(folder, snapshots[0])
   const listed = snapshots.slice(0, LISTED_SNAPSHOTS).map(quoted).join(', ')
   throw badInput(
     snapshots.length === 0
@@ -67,6 +76,21 @@ export async function snapshotFolder(repository: string): Promise<string> {
       : `${repository}: holds ${counted(snapshots.length, 'snapshot')} and no refs/main; name one of the folders in snapshots/: ${listed}`,
     { file: repository },
   )
+}
+
+/** Whether there are weights in a snapshot, or in one of its folders, as a pipeline has them. */
+async function hasWeights(snapshot: string): Promise<boolean> {
+  const isWeights = (name: string) => /\.safetensors$/i.test(name)
+  const entries = await entriesOf(snapshot)
+  if (entries.some(isWeights)) return true
+  for (const name of entries) if ((await entriesOf(join(snapshot, name))).some(isWeights)) return true
+  return false
+}
+
+async function filtered<T>(all: readonly T[], isKept: (one: T) => Promise<boolean>): Promise<T[]> {
+  const kept: T[] = []
+  for (const one of all) if (await isKept(one)) kept.push(one)
+  return kept
 }
 
 async function mainCommit(repository: string): Promise<string | undefined> {

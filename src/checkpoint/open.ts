@@ -6,6 +6,7 @@ import { errnoOf } from '../formats/os-error.ts'
 import { openInput } from '../formats/read-matrix.ts'
 import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
 import type { ByteSource } from '../formats/source.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 import { type Arrays, npyArray, npzArrays, textArray } from './arrays.ts'
 import { readLenientConfig, readStrictConfig } from './config-file.ts'
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, CONFIG_FILE, entranceOf, entriesOf, isModel } from './folder.ts'
@@ -26,6 +27,8 @@ import type { Checkpoint } from './types.ts'
 export interface OpenOptions extends Partial<Surroundings> {
   /** What `-` stands for. */
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
+  /** Whether the first row of a text is names. */
+  readonly header?: HeaderChoice | undefined
 }
 
 /** What was read, before the configs beside it and before its name. */
@@ -39,9 +42,9 @@ type Tensors = Pick<Checkpoint, 'tensors' | 'metadata' | 'files' | 'warnings'>
  */
 export async function openCheckpoint(
   path: string,
-  { stdin, env = process.env, home = homedir() }: OpenOptions = {},
+  { stdin, header, env = process.env, home = homedir() }: OpenOptions = {},
 ): Promise<Checkpoint> {
-  if (path === '-') return withConfigs({ path, ...(await openAny(await openInput(path, stdin))) })
+  if (path === '-') return withConfigs({ path, ...(await openAny(await openInput(path, stdin), header)) })
   const kind = await kindOf(path)
   if (kind === 'folder') return openFolder(path, path)
   if (kind === 'missing' && (await isCached(path, { env, home }))) {
@@ -52,7 +55,11 @@ export async function openCheckpoint(
     return withConfigs({ path, folder, ...(await openShards(path)) }, dirname(path), [CONFIG_FILE])
   }
   const source = await openListed(path, { mayBePipe: true })
-  return withConfigs({ path, ...(await openAny(source)) }, dirname(path), configsBeside(basename(path)))
+  return withConfigs(
+    { path, ...(await openAny(source, header)) },
+    dirname(path),
+    configsBeside(basename(path)),
+  )
 }
 
 /** What a path names; a file also where it can't be told, so that opening it says why. */
@@ -134,7 +141,7 @@ async function withConfigs(
 }
 
 /** What a file of any format that holds numbers holds; closes it. */
-async function openAny(source: ByteSource): Promise<Tensors> {
+async function openAny(source: ByteSource, header?: HeaderChoice): Promise<Tensors> {
   try {
     const { name: file, byteLength } = source
     const sniffed = sniff(await source.read(0, Math.min(SNIFFED_BYTES, byteLength)), byteLength, file)
@@ -148,7 +155,7 @@ async function openAny(source: ByteSource): Promise<Tensors> {
       case 'zip':
         return fromArrays(source, await npzArrays(source))
       case 'text':
-        return fromArrays(source, await textArray(source))
+        return fromArrays(source, await textArray(source, header))
     }
   } finally {
     await source.close()

@@ -8,6 +8,7 @@ import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
 import { didYouMean } from '../formats/suggest.ts'
 import { widened } from '../matrix/half.ts'
 import { isIndexName } from './index-file.ts'
+import { nameOfStandardInput } from './not-read.ts'
 import { kindOf, type OpenOptions, openCheckpoint } from './open.ts'
 import { readWeight } from './read.ts'
 import { readable } from './readable.ts'
@@ -22,6 +23,11 @@ export interface AnyMatrixOptions extends OpenOptions {
   readonly tensor?: string | undefined
 }
 
+/** A matrix, and what was read for it, by the names under which it can be looked at. */
+export interface OpenedMatrix extends NamedMatrix {
+  readonly files: readonly { readonly path: string }[]
+}
+
 /**
  * One matrix of whatever `openCheckpoint` opens: the named one, or the only one; half precision and F8 widened to float32.
  * Where several tensors can be seen as matrices, a single one of two dimensions is the one. Throws as `openCheckpoint` and
@@ -30,16 +36,23 @@ export interface AnyMatrixOptions extends OpenOptions {
 export async function readMatrixFromAny(
   path: string,
   { tensor, ...options }: AnyMatrixOptions = {},
-): Promise<NamedMatrix> {
+): Promise<OpenedMatrix> {
   const isFile = path === '-' || ((await kindOf(path)) === 'file' && !isIndexName(basename(path)))
-  if (!isFile) return readChosen(await openCheckpoint(path, options), tensor)
+  if (!isFile) {
+    const checkpoint = await openCheckpoint(path, options)
+    return { ...(await readChosen(checkpoint, tensor)), files: checkpoint.files }
+  }
+  const files = path === '-' ? nameOfStandardInput([path]) : [{ path }]
   const source = await openInput(path, options.stdin)
   try {
     const { name, byteLength } = source
     const start = await source.read(0, Math.min(SNIFFED_BYTES, byteLength))
-    if (sniff(start, byteLength, name).format !== 'safetensors') return await readMatrixFrom(source, tensor)
+    if (sniff(start, byteLength, name).format !== 'safetensors') {
+      return { ...(await readMatrixFrom(source, { tensor, header: options.header })), files }
+    }
     const { tensors } = await openedFile(source, true)
-    return await readChosen({ path: name, tensors: new Map(tensors.map((t) => [t.name, t])) }, tensor)
+    const named = { path: name, tensors: new Map(tensors.map((t) => [t.name, t])) }
+    return { ...(await readChosen(named, tensor)), files }
   } finally {
     await source.close()
   }

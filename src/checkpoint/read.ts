@@ -35,10 +35,12 @@ export async function readWeight(weight: WeightMatrix): Promise<Matrix | HalfMat
 export async function readArrayOfFile({
   file,
   array,
+  header,
 }: Extract<TensorSource, { kind: 'file' }>): Promise<Matrix> {
   const source = await openFile(file)
   try {
-    const { matrix } = array === undefined ? await readMatrixFrom(source) : await readArray(source, array)
+    const { matrix } =
+      array === undefined ? await readMatrixFrom(source, { header }) : await readArray(source, array)
     return matrix
   } finally {
     await source.close()

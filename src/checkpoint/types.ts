@@ -1,6 +1,7 @@
 import type { StoredDtype } from '../formats/dtype.ts'
 import type { NpzArray } from '../formats/npz.ts'
 import type { SafetensorsDtype } from '../formats/safetensors-dtype.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 
 /** Where the numbers of a tensor lie. Plain data, so that a worker can be sent it. */
@@ -8,7 +9,12 @@ export type TensorSource =
   /** The bytes [begin, end) of a file: row-major, little-endian. */
   | { readonly kind: 'range'; readonly file: string; readonly begin: number; readonly end: number }
   /** A file, or one array of it, that can only be read whole: .npy, .npz, text. */
-  | { readonly kind: 'file'; readonly file: string; readonly array?: NpzArray }
+  | {
+      readonly kind: 'file'
+      readonly file: string
+      readonly array?: NpzArray
+      readonly header?: HeaderChoice
+    }
   /** The bytes as stored, read already, as from standard input. */
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   /** A matrix read already, as text from standard input. */

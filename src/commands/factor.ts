@@ -27,6 +27,7 @@ export function addFactor(program: Command, run: Run): void {
     .argument('<matrix>', 'the file that holds W, or -')
     .addOption(new Option('-o, --out <path>', 'output: .safetensors or .npz').makeOptionMandatory())
     .addOption(new Option('--tensor <name>', 'which tensor or array of the file'))
+    .addOption(common.header())
     .addOption(new Option('-f, --force', 'replace an existing output').default(false))
   addRules(command, { energy: '‖W‖_F²', error: 'the least rank with ‖W − B·A‖_F ≤ e·‖W‖_F' })
   addLimits(command)

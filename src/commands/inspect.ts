@@ -28,6 +28,7 @@ export function addInspect(program: Command, run: Run): void {
     )
     .argument('<path>', 'the weights')
     .addOption(new Option('--base <path>', 'inspect the change from these weights'))
+    .addOption(common.header())
     .optionsGroup('Which matrices:')
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))

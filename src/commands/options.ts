@@ -111,6 +111,11 @@ export const common = {
       .default('default'),
   seed: () =>
     new Option('--seed <n>', 'seed of the random start').default(0n, '0').argParser(parsedBy(parseSeed)),
+  header: () =>
+    new Option(
+      '--header <is>',
+      'whether the first row of a text file is names (default: where none of its cells is like a number)',
+    ).choices(['yes', 'no']),
   memory: () => new Option('--memory <size>', 'for the matrices in work, such as 4GiB').argParser(byteSize),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

@@ -1,8 +1,10 @@
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
 import type { Engine } from '../engine/engine.ts'
+import { assertInRange } from '../formats/finite.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { type Matrix, zeros } from '../matrix/matrix.ts'
+import { isSquarable, relativeResidual } from '../matrix/residual.ts'
 import { allowedTail } from '../rank/allowed-tail.ts'
 import type { MatrixRule } from '../rank/asked.ts'
 import { epsilonOf } from '../rank/measures.ts'
@@ -76,6 +78,10 @@ async function factor(
   const { pair, ask } = job
   refuseNonFinite(job.tunedPath, pair.name, nonFinite.tuned)
   refuseNonFinite(job.basePath, pair.name, nonFinite.base)
+  assertInRange([[frobenius.base, frobenius.tuned, frobenius.delta]], {
+    file: job.tunedPath,
+    tensor: pair.name,
+  })
   const engine = await context.engine(flopsOf(job))
   const common = { name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name }
   const { rule, limits } = ask
@@ -110,10 +116,12 @@ function truncation(
   frobenius: number,
   rule: RankRule,
   limits: RankLimits,
-  { certify, seed, pair }: LayerJob,
+  { certify, seed, pair, tunedPath }: LayerJob,
   engine: Engine,
 ): TruncatedSvd {
-  return truncatedSvd(delta, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
+  const found = truncatedSvd(delta, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
+  assertInRange([found.S, [found.frobenius]], { file: tunedPath, tensor: pair.name })
+  return found
 }
 
 const withMeasure = (delta: Matrix, found: TruncatedSvd, job: LayerJob, engine: Engine): Decomposed => ({
@@ -152,6 +160,10 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
   const { rule, limits } = ask
   const rank = ownRank(spectrumOf(delta, found), rule, limits)
   const { B, A } = factorsAsStored(found, rank, form)
+  if (!isSquarable(found.frobenius)) {
+    const residual = relativeResidual(delta, B, A) * found.frobenius
+    return { rank, residual, digest: digestOf({ B, A }) }
+  }
   const resident = engine.resident(delta)
   try {
     return { rank, residual: Math.sqrt(resident.residualSquared(B, A)), digest: digestOf({ B, A }) }

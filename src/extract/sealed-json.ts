@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { errnoOf, osError } from '../formats/os-error.ts'
 import { writeFileAtomic } from '../formats/write-atomic.ts'
 
@@ -11,8 +11,14 @@ export async function writeJsonFile(path: string, value: unknown): Promise<void>
   await writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(value)}\n`)], { force: true })
 }
 
-/** What it holds; undefined where it is missing or holds no JSON object. Throws `system` where the machine fails. */
+/** What it holds; undefined where it is missing, no file, or holds no JSON object. Throws `system` where the machine fails. */
 export async function readJsonFile(path: string): Promise<Record<string, unknown> | undefined> {
+  // a pipe would be waited for, and a device may never end; what can't be looked at is read to say why
+  const isFile = await stat(path).then(
+    (found) => found.isFile(),
+    () => true,
+  )
+  if (!isFile) return undefined
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return ''
     throw osError(error, 'read it', path)

@@ -2,6 +2,7 @@ import { notLoadedText } from '../adapter/found-by-loaders.ts'
 import { elementsPerRank } from '../adapter/write/module.ts'
 import type { AdapterPlan } from '../adapter/write/types.ts'
 import { counted } from '../formats/quote.ts'
+import { ratioOfNorms } from '../matrix/arithmetic.ts'
 import { partText } from '../report/matching.ts'
 import { percent } from '../report/numbers.ts'
 import { certifiedField, errorAt } from '../spectrum/measures.ts'
@@ -130,11 +131,11 @@ const LEAST_FILLED = 0.75
 
 /** The least error over all layers at their ranks. */
 function optimumOf(layers: readonly ExtractedLayer[]): Interval {
-  const total = layers.reduce((sum, { frobenius }) => sum + frobenius ** 2, 0)
+  const norms = layers.map(({ frobenius }) => frobenius)
   const share = (end: keyof Interval) =>
-    Math.sqrt(
-      layers.reduce((sum, { frobenius, optimalError }) => sum + (frobenius * optimalError[end]) ** 2, 0) /
-        (total || 1),
+    ratioOfNorms(
+      layers.map(({ frobenius, optimalError }) => frobenius * optimalError[end]),
+      norms,
     )
   return { atLeast: share('atLeast'), atMost: share('atMost') }
 }

@@ -1,3 +1,4 @@
+import { ratioOfNorms } from '../matrix/arithmetic.ts'
 import { grouped, percent, percentUp, short } from '../report/numbers.ts'
 import { spanText } from '../report/projections.ts'
 import { lowExactRankLimit, lowRankLimit, ROUNDING_ERROR, UNRELATED_CHANGE } from '../spectrum/low-rank.ts'
@@ -20,12 +21,15 @@ export function deltaVerdict(layers: readonly Layer[]): string {
   const changed = layers.filter(({ frobenius }) => frobenius > 0)
   if (layers.length === 0) return 'nothing is factored: what changed is stored whole'
   if (changed.length === 0) return 'no change: base and tuned hold the same numbers in these layers'
-  const total = sumOf(changed, squareOf)
+  const norms = changed.map(({ frobenius }) => frobenius)
   const leaves = (error: (layer: Layer) => number) =>
-    sumOf(changed, (layer) => squareOf(layer) * error(layer) ** 2) / total
+    ratioOfNorms(
+      changed.map((layer) => layer.frobenius * error(layer)),
+      norms,
+    ) ** 2
   const kept = 1 - leaves(({ relativeError }) => relativeError)
   const keptAtBest = 1 - leaves(({ optimalError }) => optimalError.atLeast)
-  const change = relativeChange(changed, total)
+  const change = relativeChange(changed)
   const parameters = sumOf(changed, ({ rank, shape }) => rank * (shape[0] + shape[1]))
   const isLow = parameters <= sumOf(changed, (layer) => limitOf(layer) * (layer.shape[0] + layer.shape[1]))
   const [ranks, keep] = ranksOf(changed)
@@ -48,7 +52,7 @@ export function deltaVerdict(layers: readonly Layer[]): string {
     return `not at a low rank: ${ranks} ${keep} ${percent(Math.max(0, kept))} of the change and ${keep === 'keeps' ? 'takes' : 'take'} ${size} of the matrices’ size`
   }
   const most = `${ranks} ${keep} ${percentUp(Math.max(0, keptAtBest))} of the change at most`
-  return keptAtMost(changed, total) < PARTLY_SHARE
+  return keptAtMost(changed) < PARTLY_SHARE
     ? `not low-rank: ${most}`
     : `the ranks are too low for this change: ${most}`
 }
@@ -57,14 +61,17 @@ export function deltaVerdict(layers: readonly Layer[]): string {
  * An upper bound of the share that the best approximations keep at the highest ranks that count as low. Singular values fall,
  * so that the first L hold at most L / r times what the first r hold.
  */
-function keptAtMost(layers: readonly Layer[], total: number): number {
+function keptAtMost(layers: readonly Layer[]): number {
+  const keptOf = (layer: Layer) => {
+    const { rank, optimalError } = layer
+    if (rank === 0) return 1
+    return Math.min(1, (1 - optimalError.atLeast ** 2) * Math.max(1, limitOf(layer) / rank))
+  }
   return (
-    sumOf(layers, (layer) => {
-      const { rank, optimalError } = layer
-      if (rank === 0) return squareOf(layer)
-      const kept = (1 - optimalError.atLeast ** 2) * Math.max(1, limitOf(layer) / rank)
-      return squareOf(layer) * Math.min(1, kept)
-    }) / total
+    ratioOfNorms(
+      layers.map((layer) => layer.frobenius * Math.sqrt(keptOf(layer))),
+      layers.map(({ frobenius }) => frobenius),
+    ) ** 2
   )
 }
 
@@ -75,9 +82,10 @@ function limitOf({ shape: [rows, columns], optimalError }: Layer): number {
 }
 
 /** √(Σ ‖Δ‖_F² / Σ ‖base‖_F²); infinite where the base is all zero. */
-function relativeChange(layers: readonly Layer[], total: number): number {
-  return Math.sqrt(
-    total / sumOf(layers, ({ frobenius, relativeChange }) => (frobenius / relativeChange) ** 2),
+function relativeChange(layers: readonly Layer[]): number {
+  return ratioOfNorms(
+    layers.map(({ frobenius }) => frobenius),
+    layers.map(({ frobenius, relativeChange }) => frobenius / relativeChange),
   )
 }
 
@@ -87,6 +95,5 @@ function ranksOf(layers: readonly Layer[]): [text: string, verb: 'keep' | 'keeps
   return text.includes('–') ? [`ranks ${text}`, 'keep'] : [`rank ${text}`, 'keeps']
 }
 
-const squareOf = ({ frobenius }: Layer) => frobenius ** 2
 const sumOf = (layers: readonly Layer[], f: (layer: Layer) => number) =>
   layers.reduce((sum, layer) => sum + f(layer), 0)

@@ -1,9 +1,10 @@
+import { assertNotRead } from '../checkpoint/not-read.ts'
 import { readMatrixFromAny } from '../checkpoint/read-matrix-from-any.ts'
 import type { Engine } from '../engine/engine.ts'
 import { openEngine } from '../engine/open-engine.ts'
 import { decompositionFlops, type EngineRequest } from '../engine/policy.ts'
 import { badInput, badUsage, ExitCode } from '../errors.ts'
-import { assertFinite } from '../formats/finite.ts'
+import { assertFinite, assertInRange } from '../formats/finite.ts'
 import { type NamedMatrix, STANDARD_INPUT } from '../formats/read-matrix.ts'
 import { assertWritable, writeFileAtomic } from '../formats/write-atomic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
@@ -35,20 +36,27 @@ export async function factor(
   output: { json: boolean; quiet: boolean },
   terminal: Terminal,
 ): Promise<number> {
+  const outputs = { '--out': plan.output }
+  await assertNotRead(outputs, [{ path: plan.input }])
   await assertWritable(plan.output, { force: plan.force, onlyFile: true })
-  const source = await readMatrixFromAny(plan.input, { tensor: plan.tensor, stdin: terminal.stdin })
+  const source = await readMatrixFromAny(plan.input, {
+    tensor: plan.tensor,
+    header: plan.header,
+    stdin: terminal.stdin,
+  })
+  // of a folder or an index only now is known what is read
+  await assertNotRead(outputs, source.files)
   assertFactorable(plan, source)
+  const notice = noticesTo(terminal, output.quiet)
+  for (const warning of source.warnings ?? []) notice(warning)
 
   const W = source.matrix
-  const engine = await openEngine(
-    request,
-    decompositionFlops(W.rows, W.columns),
-    noticesTo(terminal, output.quiet),
-  )
+  const engine = await openEngine(request, decompositionFlops(W.rows, W.columns), notice)
   const status = `factoring ${shape(W.rows, W.columns)}`
   const truncation = await withStatus(terminal, output.quiet, status, () =>
     truncate(W, source.name, plan, engine),
   )
+  assertInRange([truncation.S, truncation.spectrum, [truncation.frobenius]], placeOf(plan, source))
   const dtype = outputDtype(plan, source.dtype)
   const chunks = factorsChunks(factorsOf(truncation, truncation.rank), dtype, plan.format)
   const bytes = await removingTemporaries(() => writeFileAtomic(plan.output, chunks, plan))
@@ -80,9 +88,15 @@ function truncate(
   return truncatedSvd(W, rule, { engine, limits, name, seed, certify, ...(isSmall && { largestShare: 0 }) })
 }
 
-function assertFactorable(plan: FactorPlan, { matrix: W, name }: NamedMatrix): void {
-  const file = plan.input === '-' ? STANDARD_INPUT : plan.input
-  const place = plan.tensor === undefined ? { file } : { file, tensor: name }
+function placeOf({ input, tensor }: FactorPlan, { name }: NamedMatrix) {
+  const file = input === '-' ? STANDARD_INPUT : input
+  return tensor === undefined ? { file } : { file, tensor: name }
+}
+
+function assertFactorable(plan: FactorPlan, source: NamedMatrix): void {
+  const W = source.matrix
+  const place = placeOf(plan, source)
+  const { file } = place
   const most = Math.min(W.rows, W.columns)
   if (most === 0) {
     throw badInput(

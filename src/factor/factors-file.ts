@@ -41,8 +41,8 @@ export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: Fact
 export async function readFactors(path: string): Promise<Factors> {
   const source = await openFile(path)
   try {
-    const A = await readMatrixFrom(source, NAMES.A)
-    const B = await readMatrixFrom(source, NAMES.B)
+    const A = await readMatrixFrom(source, { tensor: NAMES.A })
+    const B = await readMatrixFrom(source, { tensor: NAMES.B })
     return { A: A.matrix, B: B.matrix }
   } finally {
     await source.close()

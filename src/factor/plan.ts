@@ -1,6 +1,7 @@
 import { extname } from 'node:path'
 import { badUsage } from '../errors.ts'
 import type { FloatDtype, StoredDtype } from '../formats/dtype.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 import { askedLimits, askedMatrixRule } from '../rank/asked.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 
@@ -14,6 +15,8 @@ export interface FactorPlan {
   /** A path, or `-` for standard input. */
   readonly input: string
   readonly tensor: string | undefined
+  /** Whether the first row of a text is names; undefined: by its looks. */
+  readonly header: HeaderChoice | undefined
   readonly output: string
   readonly format: FactorsFormat
   /** Of what is written; undefined: that of the input. */
@@ -28,6 +31,7 @@ export interface FactorPlan {
 
 export interface FactorFlags {
   readonly tensor?: string
+  readonly header?: HeaderChoice
   readonly out: string
   readonly rank?: number
   readonly energy?: number
@@ -43,7 +47,7 @@ export interface FactorFlags {
 
 /** The plan that the command line asks for. Throws `bad-usage` where its parts don't go together. */
 export function planFactor(input: string, flags: FactorFlags): FactorPlan {
-  const { tensor, out, dtype, certify, seed, force } = flags
+  const { tensor, header, out, dtype, certify, seed, force } = flags
   if (input === '') throw badUsage('<matrix> is empty: name a file, or - for standard input')
   const format = formatOf(out)
   if (format === 'npz' && dtype === 'bf16') {
@@ -53,7 +57,7 @@ export function planFactor(input: string, flags: FactorFlags): FactorPlan {
   }
   const rule = askedMatrixRule(flags, '--rank 8, --energy 0.99, --error 0.05')
   const limits = askedLimits(flags)
-  return { input, tensor, output: out, format, dtype, rule, limits, certify, seed, force }
+  return { input, tensor, header, output: out, format, dtype, rule, limits, certify, seed, force }
 }
 
 /** The dtype to write: what was asked for, else the input's own where the format has it; f32 for F8, f64 for integers. */

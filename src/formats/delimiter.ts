@@ -8,11 +8,16 @@ export type Delimiter = ',' | ';' | '\t' | 'blank'
 export function detectDelimiter(line: string): Delimiter {
   const bare = line.replace(/"[^"]*"/g, '""')
   if (bare.includes(';')) return ';'
-  if (bare.includes(',')) return ','
+  if (bare.includes(',')) return hasDecimalCommas(bare.split('\t')) ? '\t' : ','
   if (!bare.includes('\t')) return 'blank'
   const blanksInside = bare.split('\t').some((cell) => cell.trim().includes(' '))
   return blanksInside && /^[-+.\de\s]*$/i.test(bare) ? 'blank' : '\t'
 }
+
+/** Whether cells between tabs have commas in them, and only as decimals have. */
+const hasDecimalCommas = (cells: readonly string[]) =>
+  cells.length > 1 &&
+  cells.every((cell) => !cell.includes(',') || /^\s*[-+−]?\d*,\d+(?:e[-+]?\d+)?\s*$/i.test(cell))
 
 /**
  * The cells of a line; of quoted ones the content. Throws SyntaxError on a quote that isn't closed on its line

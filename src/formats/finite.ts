@@ -13,11 +13,32 @@ export function assertFinite(A: Matrix, place: ErrorPlace): void {
   let count = 0
   for (let i = first; i < A.data.length; i++) if (!Number.isFinite(A.data[i])) count++
   const [row, column] = [Math.floor(first / A.columns) + 1, (first % A.columns) + 1]
-  const where = [place.file, place.tensor === undefined ? undefined : `tensor ${quoted(place.tensor)}`]
-  const prefix = where.filter((part) => part !== undefined).join(': ')
   throw new LoraSvdError(
     'not-finite',
-    `${prefix === '' ? '' : `${prefix}: `}NaN or infinite entries: ${count} of ${A.data.length}, the first (${A.data[first]}) at row ${row}, column ${column}; remove or replace them`,
+    `${prefixOf(place)}NaN or infinite entries: ${count} of ${A.data.length}, the first (${A.data[first]}) at row ${row}, column ${column}; remove or replace them`,
     place,
   )
+}
+
+/**
+ * Throws LoraSvdError `not-finite` where one of the figures that follow from finite entries, such as singular values and norms,
+ * isn't finite: nothing that is made of them means anything.
+ */
+export function assertInRange(figures: readonly (ArrayLike<number> | undefined)[], place: ErrorPlace): void {
+  for (const numbers of figures) {
+    for (let i = 0; i < (numbers?.length ?? 0); i++) {
+      if (Number.isFinite(numbers![i])) continue
+      throw new LoraSvdError(
+        'not-finite',
+        `${prefixOf(place)}its entries are finite, but its singular values or norms pass 1.8e308, the largest float64; divide it by a power of ten first`,
+        place,
+      )
+    }
+  }
+}
+
+/** The place as messages begin with it. */
+function prefixOf({ file, tensor }: ErrorPlace): string {
+  const where = [file, tensor === undefined ? undefined : `tensor ${quoted(tensor)}`]
+  return where.map((part) => (part === undefined ? '' : `${part}: `)).join('')
 }

@@ -10,7 +10,7 @@ import { readSafetensorsHeader } from './safetensors-header.ts'
 import { SNIFFED_BYTES, sniff, zipProblem } from './sniff.ts'
 import { type ByteSource, memorySource, openFile, readAll, readWhole } from './source.ts'
 import { didYouMean } from './suggest.ts'
-import { assertTextLength, readTextMatrix } from './text-matrix.ts'
+import { assertTextLength, type HeaderChoice, readTextMatrix } from './text-matrix.ts'
 import { readZipDirectory } from './zip.ts'
 
 /** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
@@ -18,11 +18,15 @@ export interface NamedMatrix {
   readonly matrix: Matrix
   readonly dtype: StoredDtype
   readonly name: string
+  /** What a user should know of how it was read. */
+  readonly warnings?: readonly string[]
 }
 
 export interface ReadMatrixOptions {
   /** Which tensor of a safetensors file or array of an .npz; needed where there are several matrices. */
   readonly tensor?: string | undefined
+  /** Whether the first row of a text is names; by its looks where it isn't said. */
+  readonly header?: HeaderChoice | undefined
   /** What `-` stands for. */
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
 }
@@ -40,11 +44,11 @@ const LISTED_ARRAYS = 6
  */
 export async function readMatrix(
   path: string,
-  { tensor, stdin }: ReadMatrixOptions = {},
+  { stdin, ...options }: ReadMatrixOptions = {},
 ): Promise<NamedMatrix> {
   const source = await openInput(path, stdin)
   try {
-    return await readMatrixFrom(source, tensor)
+    return await readMatrixFrom(source, options)
   } finally {
     await source.close()
   }
@@ -61,7 +65,10 @@ export async function openInput(
 }
 
 /** As `readMatrix`, from a source that is open. */
-export async function readMatrixFrom(source: ByteSource, tensor?: string): Promise<NamedMatrix> {
+export async function readMatrixFrom(
+  source: ByteSource,
+  { tensor, header }: Omit<ReadMatrixOptions, 'stdin'> = {},
+): Promise<NamedMatrix> {
   const file = source.name
   const start = await source.read(0, Math.min(SNIFFED_BYTES, source.byteLength))
   const sniffed = sniff(start, source.byteLength, file)
@@ -78,7 +85,7 @@ export async function readMatrixFrom(source: ByteSource, tensor?: string): Promi
     case 'text':
       refuseTensor(tensor, file)
       assertTextLength(source.byteLength, file)
-      return { matrix: readTextMatrix(await readWhole(source), file), dtype: 'f64', name: basename(file) }
+      return { ...readTextMatrix(await readWhole(source), file, header), dtype: 'f64', name: basename(file) }
   }
 }
 

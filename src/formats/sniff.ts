@@ -49,7 +49,6 @@ const FOREIGN: readonly Foreign[] = [
   },
   { start: '<', problem: 'is HTML or XML, perhaps an error page; download the file itself' },
   { start: '{', problem: 'is JSON; name the safetensors, .npy or text file that holds the numbers' },
-  { start: '[', problem: 'is JSON; save the rows as text (one row a line) or with numpy.save' },
 ]
 
 /** Pickle protocols 2 to 5 start with these two bytes. */

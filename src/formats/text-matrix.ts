@@ -2,44 +2,177 @@ import { constants } from 'node:buffer'
 import { badInput, type LoraSvdError } from '../errors.ts'
 import type { Float64Matrix } from '../matrix/matrix.ts'
 import { type Delimiter, detectDelimiter, splitCells } from './delimiter.ts'
+import { isMatrixMarket, readMatrixMarket } from './matrix-market.ts'
 import { counted, quoted } from './quote.ts'
+import { cellProblem, Decimals, isNeutral, isNumberLike } from './text-cell.ts'
+import { bracketedLines, isBracketed, type Line, rowLines } from './text-lines.ts'
 
 /** Text is decoded as one string, and V8 holds none longer (512 MiB: 20 million numbers as numpy.savetxt writes them). */
 const TEXT_BYTE_LIMIT = constants.MAX_STRING_LENGTH
 
-/** A decimal number as C, Python and pandas write it; not `0x10`, `1_000` or an empty cell, which Number() would take. */
-const DECIMAL = /^\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?\s*$/i
-const SPECIAL = /^\s*([+-]?)(?:(nan)|inf(?:inity)?)\s*$/i
-
-/** How pandas.read_csv spells a missing value; an empty cell is one too, but only between delimiters. */
-const MISSING = new Set(['', 'NA', 'N/A', 'n/a', '<NA>', 'null', 'NULL', 'None'])
-
 /** Some rows to start with; the array doubles from there. */
 const FIRST_ROWS = 64
 
-interface Line {
-  readonly number: number
-  readonly text: string
+/** Whether the first row is names; where it isn't said, they are what no cell of looks like a number. */
+export type HeaderChoice = 'yes' | 'no'
+
+export interface TextMatrix {
+  readonly matrix: Float64Matrix
+  readonly warnings: readonly string[]
+}
+
+/** How the rows of a text are written. */
+interface Layout {
+  readonly delimiter: Delimiter
+  readonly decimals: Decimals
+  readonly header: readonly string[] | undefined
+  /** Cells of a row of numbers. */
+  readonly width: number
+  /** Cells before the numbers: the name of the row. */
+  readonly skip: 0 | 1
+  /** Nobody said whether the first row is names. */
+  readonly isOpen: boolean
 }
 
 /**
- * The matrix that a text file of numbers holds, by the conventions of numpy.savetxt and pandas.to_csv: cells between
- * `,` `;` tabs or blanks, `#` comments, one optional row of column names (then a first column under an empty
- * name is pandas' row index, and dropped), `nan`, `inf`, and empty cells as NaN. No rows give 0 × 0.
- * Throws `bad-input`, with the line, on ragged rows and on cells that aren't numbers.
+ * The matrix that a text file of numbers holds, by the conventions of numpy.savetxt, pandas.to_csv, R's write.table and Excel:
+ * cells between `,` `;` tabs or blanks, or as a first line `sep=;` says; `#` comments; one optional row of column names (then a
+ * first column under an empty name, or under none, holds the names of rows, and is dropped); `nan`, `inf`, and empty cells as
+ * NaN; a delimiter at the end of every row; decimal commas where commas don't separate cells. Rows in brackets, as MATLAB,
+ * Python and JSON write them, and Matrix Market too. No rows give 0 × 0. Throws `bad-input`, with the line, on ragged rows and on
+ * cells that aren't numbers.
  */
-export function readTextMatrix(bytes: Uint8Array, file: string): Float64Matrix {
-  const lines = rowLines(decodeText(bytes, file))
-  const first = lines.next().value
-  if (first === undefined) return { rows: 0, columns: 0, data: new Float64Array(0) }
-  const delimiter = detectDelimiter(withoutComment(first.text))
+export function readTextMatrix(bytes: Uint8Array, file: string, header?: HeaderChoice): TextMatrix {
+  const text = decodeText(bytes, file)
+  if (isMatrixMarket(text)) return { matrix: readMatrixMarket(text, file), warnings: [] }
+  const inBrackets = isBracketed(text)
+  const lines = inBrackets ? rowsInBrackets(text, file) : rowLines(text)
+  let first = lines.next().value
+  const separator =
+    first === undefined || inBrackets ? undefined : /^\s*"?sep=(.)"?\s*$/i.exec(first.text)?.[1]
+  if (separator !== undefined) first = lines.next().value
+  if (first === undefined) return { matrix: { rows: 0, columns: 0, data: new Float64Array(0) }, warnings: [] }
+  const delimiter = delimiterOf(separator, first, file)
   const second = lines.next().value
-  const header = readHeader(first, second, delimiter, file)
-  const skip = header?.[0] === '' ? 1 : 0
-  let rows = 0
-  const width = (header ?? cellsOf(first, delimiter, file)).length
+  const choice = inBrackets ? 'no' : header
+  const layout = layoutOf(first, second, delimiter, choice, file)
+  const isData = layout.header === undefined
+  const rows = [...(isData ? [first] : []), ...(second === undefined ? [] : [second])]
+  const matrix = readRows(rows, lines, layout, first, file)
+  const isDoubtful = layout.isOpen && isData && mayBeNames(first, second, layout, file)
+  return { matrix, warnings: isDoubtful ? [headerWarning(first, layout, file)] : [] }
+}
+
+function* rowsInBrackets(text: string, file: string): Generator<Line, undefined> {
+  try {
+    yield* bracketedLines(text)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw badInput(`${file}: ${error.message}; save the rows as text, one a line, or with numpy.save`, {
+      file,
+    })
+  }
+}
+
+const DELIMITERS = new Map<string, Delimiter>([
+  [',', ','],
+  [';', ';'],
+  ['\t', '\t'],
+  [' ', 'blank'],
+])
+
+function delimiterOf(separator: string | undefined, first: Line, file: string): Delimiter {
+  if (separator === undefined) return detectDelimiter(withoutComment(first.text))
+  const delimiter = DELIMITERS.get(separator)
+  if (delimiter !== undefined) return delimiter
+  throw badInput(`${file}: line 1 says ${quoted(`sep=${separator}`)}; , ; and tabs are read`, {
+    file,
+  })
+}
+
+function layoutOf(
+  first: Line,
+  second: Line | undefined,
+  delimiter: Delimiter,
+  choice: HeaderChoice | undefined,
+  file: string,
+): Layout {
+  const decimals = new Decimals(delimiter !== ',')
+  const cells = cellsOf(first, delimiter, file)
+  const isHeader = choice === undefined ? areNames(cells, second, delimiter, file) : choice === 'yes'
+  const isOpen = choice === undefined
+  if (!isHeader) return { delimiter, decimals, header: undefined, width: cells.length, skip: 0, isOpen }
+  const header = split(first, delimiter, file)
+  const below = second === undefined ? header : cellsOf(second, delimiter, file, header[0] === '')
+  // R's write.table has no name over the names of rows
+  const isLonger = below.length === header.length + 1
+  const hasBareIndex = isLonger && (isQuoted(second) || !isNumberLike(below[0]))
+  if (hasBareIndex) return { delimiter, decimals, header, width: below.length, skip: 1, isOpen }
+  const isIndexed = header[0] === '' && header.length > 1
+  // or every row ends with a delimiter, which shows when all are read
+  const width = isLonger && below[below.length - 1].trim() === '' ? below.length : header.length
+  return { delimiter, decimals, header, width, skip: isIndexed ? 1 : 0, isOpen }
+}
+
+const isQuoted = (line: Line | undefined) => /^\s*"/.test(line?.text ?? '')
+
+/**
+ * Whether the cells of a first row are names: some are words, and none is like a number. pandas also names columns
+ * 0, 1, 2 … after an empty cell, over a row index.
+ */
+function areNames(
+  cells: readonly string[],
+  second: Line | undefined,
+  delimiter: Delimiter,
+  file: string,
+): boolean {
+  const labels = cells[0] === '' && cells.length > 1 ? cells.slice(1) : cells
+  if (labels.some((cell) => !isNeutral(cell) && !isNumberLike(cell))) return !labels.some(isNumberLike)
+  const indexed = second === undefined || !/[.e]/i.test(cellsOf(second, delimiter, file)[0] ?? '')
+  return indexed && labels !== cells && areRisingIntegers(labels)
+}
+
+function areRisingIntegers(cells: readonly string[]): boolean {
+  return (
+    cells.length > 0 &&
+    cells.every((c, i) => /^\d+$/.test(c) && (i === 0 || Number(c) > Number(cells[i - 1])))
+  )
+}
+
+/** Whether a first row of numbers may be names all the same: 0, 1, 2 … or 1, 2, 3 … over numbers that don't go on so, or quoted over rows that aren't. */
+function mayBeNames(first: Line, second: Line | undefined, { delimiter }: Layout, file: string): boolean {
+  if (second === undefined) return false
+  const cells = cellsOf(first, delimiter, file)
+  const values = cells.map((cell) => (cell === '' ? Number.NaN : Number(cell)))
+  if (values.length < 2) return false
+  const below = cellsOf(second, delimiter, file).map(Number)
+  // a matrix of numbers in a row goes on counting
+  const goesOn = below.every((value, i) => value === values[i] + values.length)
+  const counts = (start: number) => !goesOn && values.every((value, i) => value === start + i)
+  return counts(0) || counts(1) || (isQuoted(first) && !second.text.includes('"'))
+}
+
+function headerWarning(first: Line, { delimiter }: Layout, file: string): string {
+  const cells = cellsOf(first, delimiter, file)
+    .slice(0, 3)
+    .map((cell) => cell.trim())
+  return `${file}: line ${first.number} (${cells.join(', ')} …) is read as numbers; if it holds column names, say --header yes, else --header no`
+}
+
+function readRows(
+  taken: readonly Line[],
+  lines: Iterable<Line>,
+  layout: Layout,
+  first: Line,
+  file: string,
+): Float64Matrix {
+  const { delimiter, decimals, header, width, skip, isOpen } = layout
   const columns = width - skip
+  let rows = 0
   let data = new Float64Array(FIRST_ROWS * columns)
+  // a delimiter at the end of every row is no column, unless it has a name
+  let endsEmpty =
+    columns > 1 && delimiter !== 'blank' && !(header !== undefined && (header[width - 1] ?? '') !== '')
   const addRow = (line: Line): void => {
     const cells = cellsOf(line, delimiter, file, skip === 1)
     if (cells.length !== width) throw raggedError(line, cells.length, width, first.number, file)
@@ -47,16 +180,32 @@ export function readTextMatrix(bytes: Uint8Array, file: string): Float64Matrix {
     if (start + columns > data.length) data = doubled(data)
     for (let j = 0; j < columns; j++) {
       const cell = cells[j + skip]
-      const value = parseCell(cell)
-      if (value === undefined) throw cellError(line.number, j + skip + 1, cell, file)
+      const value = decimals.parse(cell)
+      if (value === undefined)
+        throw cellError(
+          line.number,
+          j + skip + 1,
+          cell,
+          file,
+          isOpen && header === undefined && line === first,
+        )
       data[start + j] = value
     }
+    if (endsEmpty && cells[width - 1].trim() !== '') endsEmpty = false
   }
-  if (header === undefined) addRow(first)
-  if (second !== undefined) addRow(second)
+  for (const line of taken) addRow(line)
   for (const line of lines) addRow(line)
-  return { rows, columns, data: data.slice(0, rows * columns) }
+  if (header !== undefined && skip === 0 && header.length < width && !endsEmpty) {
+    throw raggedError(first, header.length, width, first.number + 1, file)
+  }
+  const used = data.subarray(0, rows * columns)
+  return endsEmpty && rows > 0
+    ? { rows, columns: columns - 1, data: withoutLastColumn(used, columns) }
+    : { rows, columns, data: used.slice() }
 }
+
+const withoutLastColumn = (data: Float64Array, columns: number) =>
+  data.filter((_, i) => i % columns !== columns - 1)
 
 /** Throws `bad-input` past what can be decoded; asked before the bytes are read, too. */
 export function assertTextLength(byteLength: number, file: string): void {
@@ -77,48 +226,9 @@ function decodeText(bytes: Uint8Array, file: string): string {
   return new TextDecoder().decode(bytes)
 }
 
-/** The lines that hold cells: not blank, not a comment. */
-function* rowLines(text: string): Generator<Line, undefined> {
-  let number = 0
-  for (let start = 0; start < text.length; ) {
-    const newline = text.indexOf('\n', start)
-    const end = newline === -1 ? text.length : newline
-    const line = text.slice(start, text[end - 1] === '\r' && end > start ? end - 1 : end)
-    number++
-    start = end + 1
-    if (/^\s*(?:#|$)/.test(line)) continue
-    yield { number, text: line }
-  }
-}
-
-/**
- * The cells of the first row when it holds names, else undefined. Names are what isn't all numbers; pandas also
- * names columns 0, 1, 2 … after an empty cell, over a row index.
- */
-function readHeader(
-  first: Line,
-  second: Line | undefined,
-  delimiter: Delimiter,
-  file: string,
-): readonly string[] | undefined {
-  const cells = cellsOf(first, delimiter, file)
-  if (cells.some((cell) => parseCell(cell) === undefined)) {
-    return split(first, delimiter, file)
-  }
-  const indexed = second === undefined || !/[.e]/i.test(cellsOf(second, delimiter, file)[0] ?? '')
-  return indexed && cells[0] === '' && areRisingIntegers(cells.slice(1)) ? cells : undefined
-}
-
-function areRisingIntegers(cells: readonly string[]): boolean {
-  return (
-    cells.length > 0 &&
-    cells.every((c, i) => /^\d+$/.test(c) && (i === 0 || Number(c) > Number(cells[i - 1])))
-  )
-}
-
 /** The cells before a comment; `labelled` rows start with a name, which may hold a #. */
 function cellsOf(line: Line, delimiter: Delimiter, file: string, labelled = false): string[] {
-  const from = labelled ? line.text.indexOf(delimiter) : 0
+  const from = labelled && delimiter !== 'blank' ? line.text.indexOf(delimiter) : 0
   return split({ number: line.number, text: withoutComment(line.text, from) }, delimiter, file)
 }
 
@@ -142,16 +252,6 @@ function split(line: Line, delimiter: Delimiter, file: string): string[] {
   }
 }
 
-/** The number in a cell, NaN where it is missing, undefined where it is no number. */
-function parseCell(cell: string): number | undefined {
-  if (DECIMAL.test(cell)) return Number(cell)
-  if (MISSING.has(cell.trim())) return Number.NaN
-  const special = SPECIAL.exec(cell)
-  if (special === null) return undefined
-  if (special[2] !== undefined) return Number.NaN
-  return special[1] === '-' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
-}
-
 function doubled(data: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
   const larger = new Float64Array(2 * data.length)
   larger.set(data)
@@ -171,9 +271,13 @@ function raggedError(
   )
 }
 
-function cellError(line: number, column: number, cell: string, file: string): LoraSvdError {
-  const advice = /^\s*[+-]?\d+,\d+/.test(cell) ? 'write decimals with a point' : 'remove or replace it'
-  return badInput(`${file}: line ${line}, column ${column}: ${quoted(cell)} is not a number; ${advice}`, {
-    file,
-  })
+function cellError(
+  line: number,
+  column: number,
+  cell: string,
+  file: string,
+  mayBeHeader: boolean,
+): LoraSvdError {
+  const more = mayBeHeader ? '; if the row holds names, say --header yes' : ''
+  return badInput(`${file}: line ${line}, column ${column}: ${cellProblem(cell)}${more}`, { file })
 }

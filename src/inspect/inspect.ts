@@ -1,3 +1,4 @@
+import { assertNotRead, nameOfStandardInput } from '../checkpoint/not-read.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
@@ -10,7 +11,7 @@ import { whileInterruptible } from '../terminal/interrupt.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { inspectDocument } from './document.ts'
 import { nonFiniteOthers } from './others.ts'
-import { assertNotRead, writeOutputs, writtenText } from './outputs.ts'
+import { writeOutputs, writtenText } from './outputs.ts'
 import type { InspectPlan } from './plan.ts'
 import { plottedMatrix } from './plot/choose.ts'
 import { plotText } from './plot/plot.ts'
@@ -30,7 +31,9 @@ export async function inspect(
   for (const path of Object.values(plan.outputs)) await assertWritable(path, plan)
   const opened = await openSubjects(plan, terminal.stdin)
   const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
-  await assertNotRead(plan, opened.inputs)
+  const flags = Object.fromEntries(Object.entries(plan.outputs).map(([kind, path]) => [`--${kind}`, path]))
+  const named = nameOfStandardInput([plan.path, plan.base])
+  await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
   const findings = await whileInterruptible((signal) =>
     lookAtAll(plan, opened, { request, memory: plan.memory, quiet: output.quiet, terminal, signal }),
   )

@@ -1,6 +1,3 @@
-import { realpath } from 'node:fs/promises'
-import type { Checkpoint } from '../checkpoint/types.ts'
-import { badUsage } from '../errors.ts'
 import { printable } from '../formats/quote.ts'
 import { writeFileAtomic } from '../formats/write-atomic.ts'
 import { wrap } from '../report/table.ts'
@@ -13,22 +10,6 @@ import type { Summary } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
 
 type Outputs = Pick<InspectPlan, 'outputs' | 'force'>
-
-/** Throws `bad-usage` where an output is a file that is read, which --force would replace. */
-export async function assertNotRead(
-  { outputs }: Pick<InspectPlan, 'outputs'>,
-  inputs: readonly Pick<Checkpoint, 'files'>[],
-): Promise<void> {
-  const real = (path: string) => realpath(path).catch(() => undefined)
-  const files = inputs.flatMap((input) => input.files.map(({ path }) => path))
-  const read = new Set(await Promise.all(files.map(real)))
-  for (const [kind, output] of Object.entries(outputs)) {
-    const path = await real(output)
-    if (path !== undefined && read.has(path)) {
-      throw badUsage(`--${kind} ${output}: is what is read; name another file`)
-    }
-  }
-}
 
 /** What a report says of the files beside it. */
 export function writtenText(

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { badUsage } from '../errors.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
 
 /** By what the matrices are ordered; figures the largest first. `model` is the order of the file. */
 export const SORT_KEYS = [
@@ -23,6 +24,8 @@ export type Extent = { readonly kind: 'full' } | { readonly kind: 'leading'; rea
 export interface InspectPlan {
   readonly path: string
   readonly base: string | undefined
+  /** Whether the first row of a text is names; undefined: by its looks. */
+  readonly header: HeaderChoice | undefined
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly sort: SortKey
@@ -45,6 +48,7 @@ export interface InspectPlan {
 
 export interface InspectFlags {
   readonly base?: string
+  readonly header?: HeaderChoice
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly sort: SortKey
@@ -94,6 +98,7 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
   return {
     path,
     base,
+    header: flags.header,
     include: flags.include,
     exclude: flags.exclude,
     sort,

@@ -50,9 +50,10 @@ export interface Other {
 
 /** Opens what the plan names. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
 export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream): Promise<Subjects> {
-  const checkpoint = await openCheckpoint(plan.path, { stdin })
+  const checkpoint = await openCheckpoint(plan.path, { stdin, header: plan.header })
   const adapter = await adapterOf(checkpoint, plan.alpha === undefined ? {} : { alpha: plan.alpha })
-  const base = plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin })
+  const base =
+    plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin, header: plan.header })
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
     throw badUsage(`--base ${plan.base} is an adapter; name the weights that it was trained on`)
   }

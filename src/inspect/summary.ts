@@ -1,5 +1,6 @@
 import { loaderScales } from '../adapter/loaders.ts'
 import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
+import { frobeniusNorm, ratioOfNorms } from '../matrix/arithmetic.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
 import {
   certifiedField,
@@ -139,16 +140,18 @@ function storedBytesOf(subject: Subject): number {
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
   const sum = (of: (report: MatrixReport) => number) => all.reduce((total, report) => total + of(report), 0)
-  const frobenius = Math.sqrt(sum(({ spectrum }) => spectrum.frobenius ** 2))
   const withBase = all.filter(({ base }) => base !== undefined)
-  const ofBase = Math.sqrt(withBase.reduce((total, { base }) => total + base!.frobenius ** 2, 0))
-  const changed = Math.sqrt(withBase.reduce((total, { spectrum }) => total + spectrum.frobenius ** 2, 0))
   return {
     matrices: all.length,
     elements: sum(({ shape: [rows, columns] }) => rows * columns),
     bytes: sum(({ bytes }) => bytes),
-    frobenius,
+    frobenius: frobeniusNorm(Float64Array.from(all, ({ spectrum }) => spectrum.frobenius)),
     ...certifiedField(all.map(({ spectrum }) => spectrum)),
-    ...(withBase.length > 0 && { relativeChange: changed === 0 ? 0 : changed / ofBase }),
+    ...(withBase.length > 0 && {
+      relativeChange: ratioOfNorms(
+        withBase.map(({ spectrum }) => spectrum.frobenius),
+        withBase.map(({ base }) => base!.frobenius),
+      ),
+    }),
   }
 }

@@ -2,6 +2,7 @@ import { readFactors } from '../adapter/factors.ts'
 import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { differenceBytes, withDifference } from '../delta/difference.ts'
+import { assertInRange } from '../formats/finite.ts'
 import type { JobContext } from '../jobs/types.ts'
 import { frobeniusNorm } from '../matrix/arithmetic.ts'
 import { widened } from '../matrix/half.ts'
@@ -112,6 +113,7 @@ async function inspectDelta(
       ...(found.tuned ? [nonFinite(pair.name, job.path, found.tuned)] : []),
     ]
     if (entries.length > 0) return { kind: 'not-finite', entries }
+    assertInRange([[frobenius.base, frobenius.tuned, frobenius.delta]], { file: job.path, tensor: pair.name })
     if (changed === 0) return { kind: 'equal' }
     const seen = await spectrum(delta, job, context, frobenius.delta)
     return {
@@ -144,11 +146,9 @@ async function inspectProduct(
   )
   if (entries.length > 0) return { kind: 'not-finite', entries }
   const engine = await context.engine(flopsOf(job))
-  const result = {
-    kind: 'spectrum' as const,
-    spectrum: spectrumOfFactors(B, A, scale, engine),
-    engine: engine.name,
-  }
+  const spectrum = spectrumOfFactors(B, A, scale, engine)
+  assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: name })
+  const result = { kind: 'spectrum' as const, spectrum, engine: engine.name }
   return base === undefined
     ? result
     : { ...result, baseFrobenius: frobeniusNorm(widened(await readWeight(base)).data) }
@@ -157,10 +157,9 @@ async function inspectProduct(
 async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {
   const { extent, seed, subject } = job
   const engine = await context.engine(flopsOf(job))
-  return {
-    spectrum: spectrumOf(A, { engine, extent, name: subject.name, seed, frobenius }),
-    engine: engine.name,
-  }
+  const spectrum = spectrumOf(A, { engine, extent, name: subject.name, seed, frobenius })
+  assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: subject.name })
+  return { spectrum, engine: engine.name }
 }
 
 const nonFinite = (name: string, file: string, { count, first }: NonFiniteEntries): NonFinite => ({

@@ -33,6 +33,16 @@ export function frobeniusNorm(data: FloatArray): number {
   return largest * Math.sqrt(sum)
 }
 
+/** √(Σ parts² / Σ wholes²) of numbers of any size; 0 where all parts are 0. */
+export function ratioOfNorms(parts: readonly number[], wholes: readonly number[]): number {
+  const ofParts = largestAbs(Float64Array.from(parts))
+  const scale = Math.max(ofParts, largestAbs(Float64Array.from(wholes)))
+  if (ofParts === 0) return 0
+  if (!Number.isFinite(scale)) return ofParts / scale === 0 ? 0 : ofParts
+  const norm = (numbers: readonly number[]) => frobeniusNorm(Float64Array.from(numbers, (x) => x / scale))
+  return norm(parts) / norm(wholes)
+}
+
 function resultData(A: Matrix, B: Matrix, length: number): FloatArray {
   const isFloat32 = A.data instanceof Float32Array && B.data instanceof Float32Array
   return isFloat32 ? new Float32Array(length) : new Float64Array(length)

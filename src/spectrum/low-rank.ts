@@ -26,9 +26,10 @@ export function lowRankLimit(rows: number, columns: number): number {
   return Math.floor(Math.max(even / LOW_RANK_SAVING, Math.min(even / EXACT_RANK_SAVING, COMMON_RANK)))
 }
 
-/** The same for a numerical rank, after which there is nothing. */
+/** The same for a numerical rank, after which there is nothing: rank 1 is low for all but a single row or column. */
 export function lowExactRankLimit(rows: number, columns: number): number {
-  return Math.floor(breakEven(rows, columns) / EXACT_RANK_SAVING)
+  const least = Math.min(rows, columns) > 1 ? 1 : 0
+  return Math.max(least, Math.floor(breakEven(rows, columns) / EXACT_RANK_SAVING))
 }
 
 /** Bounds of the share of ‖A‖_F² that the best approximation of rank r keeps; 1 for a zero matrix. */

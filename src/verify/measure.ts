@@ -2,9 +2,12 @@ import { readFactors } from '../adapter/factors.ts'
 import type { AdapterModule } from '../adapter/types.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { forEachPanel, nonFiniteOf, panelBytes } from '../delta/difference.ts'
+import { assertInRange } from '../formats/finite.ts'
 import type { JobContext } from '../jobs/types.ts'
+import { frobeniusNorm } from '../matrix/arithmetic.ts'
 import { type Matrix, rowRange } from '../matrix/matrix.ts'
 import { nonFiniteEntries } from '../matrix/non-finite.ts'
+import { isSquarable, relativeResidual } from '../matrix/residual.ts'
 import type { Difference } from '../matrix/subtract.ts'
 import { refuseNonFinite } from './non-finite.ts'
 
@@ -44,18 +47,28 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
   refuseNonFinite(paths.adapter, module.B.name, nonFiniteEntries(B))
   refuseNonFinite(paths.adapter, module.A.name, nonFiniteEntries(A))
   const scaledB = scaled(B, scale)
+  assertInRange([scaledB.data], { file: paths.adapter, tensor: module.B.name })
   const engine = await context.engine(flopsOf(job))
   let squares = 0
+  let extreme = 0
   const frobenius = await forEachPanel(pair, (panel, firstRow) => {
+    const rows = rowRange(scaledB, firstRow, firstRow + panel.rows)
+    const norm = panel.data instanceof Float64Array ? frobeniusNorm(panel.data) : 1
+    if (norm > 0 && !isSquarable(norm)) {
+      extreme = Math.hypot(extreme, relativeResidual(panel, rows, A) * norm)
+      return
+    }
     const resident = engine.resident(panel)
     try {
-      squares += resident.residualSquared(rowRange(scaledB, firstRow, firstRow + panel.rows), A)
+      squares += resident.residualSquared(rows, A)
     } finally {
       resident.release()
     }
   })
   await assertFinite(pair, frobenius, paths)
-  return { delta: frobenius.delta, base: frobenius.base, residual: Math.sqrt(squares) }
+  const residual = extreme === 0 ? Math.sqrt(squares) : Math.hypot(extreme, Math.sqrt(squares))
+  assertInRange([[frobenius.base, frobenius.delta, residual]], { file: paths.adapter, tensor: module.B.name })
+  return { delta: frobenius.delta, base: frobenius.base, residual }
 }
 
 async function assertFinite(

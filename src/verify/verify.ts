@@ -7,6 +7,7 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { badInput, ExitCode } from '../errors.ts'
+import { ratioOfNorms } from '../matrix/arithmetic.ts'
 import { writeJson } from '../report/json.ts'
 import { short } from '../report/numbers.ts'
 import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
@@ -170,14 +171,11 @@ export function totalErrors({
   notCarried,
 }: Carried): Pick<VerifyResult['totals'], 'relativeError' | 'wholeRelativeError'> {
   const carried = [...layers, ...replaced]
-  const squares = (values: readonly number[]) => values.reduce((sum, x) => sum + x * x, 0)
-  const residual = squares(carried.map(({ residualFrobenius }) => residualFrobenius))
-  const delta = squares(carried.map(({ deltaFrobenius }) => deltaFrobenius))
-  const left = squares(notCarried.map(({ deltaFrobenius = 0 }) => deltaFrobenius))
+  const residuals = carried.map(({ residualFrobenius }) => residualFrobenius)
+  const deltas = carried.map(({ deltaFrobenius }) => deltaFrobenius)
+  const left = notCarried.map(({ deltaFrobenius = 0 }) => deltaFrobenius)
   return {
-    relativeError: rootOfShare(residual, delta),
-    wholeRelativeError: rootOfShare(residual + left, delta + left),
+    relativeError: ratioOfNorms(residuals, deltas),
+    wholeRelativeError: ratioOfNorms([...residuals, ...left], [...deltas, ...left]),
   }
 }
-
-const rootOfShare = (part: number, whole: number) => (part === 0 ? 0 : Math.sqrt(part / whole))

@@ -48,6 +48,22 @@ test('many patterns together: the first that matches one by one is the first of 
   }
 })
 
+test('plain keys at the end of long paths, with and without a newline before', () => {
+  const long = 'x.'.repeat(500)
+  const keys = PatternSet.ofKeys(['a.q', '^q', '𝔄'])
+  const paths = [
+    `${long}a.q`,
+    `${long}aaq`,
+    `a\n${long}a.q`,
+    `${long}xa.q`,
+    `${long}q`,
+    `${long}𝔄`,
+    `x${long}b𝔄`,
+  ]
+  // Python: re.match(r"(.*\.)?(KEY)$", path), whose first dot stops at a newline
+  expect(paths.map((path) => keys.first(path))).toEqual([0, 0, undefined, undefined, undefined, 2, undefined])
+})
+
 test('a whole path is matched from its start to its end, as by re.fullmatch', () => {
   const whole = PatternSet.ofWholePaths(String.raw`a\.b|(?:x\.)+q_proj|.*\.(?:k|v)_proj`)
   const paths = [

@@ -145,4 +145,13 @@ test('names of 15,000 dots: no ending is looked for among so many, and the work 
   const long = 'a.'.repeat(15_000)
   expect(targetModules([`${long}q`, 'b.q'], [`${long}k`])).toBe(`${`${long}q`.replaceAll('.', '\\.')}|b\\.q`)
   expect(targetModules(['b.q', 'b.a'], [`${long}k`, `${long}x.q`])).toEqual(['b.a', 'b.q'])
+  // 15,000 containers of 15,000 names each: only what can bear on an item is read of them
+  const { saved, notCarried } = savedModules(
+    [`${long}norm.weight`, 'b.norm.weight'],
+    [`${long}norm.weight`, 'b.norm.weight'],
+    new Set([`${long}q`]),
+    traitsOf(),
+  )
+  expect(saved.map((one) => one.path)).toEqual(['b.norm'])
+  expect(notCarried.map(({ reason }) => reason)).toEqual(['its path has more than 64 names'])
 })

@@ -84,7 +84,11 @@ describe.skipIf(process.platform === 'win32')('a model in the cache', () => {
   test('whose download is incomplete is refused', async () => {
     const missing = cacheWith({ [OTHER]: MODEL }, COMMIT)
     expect((await errorOf(() => openCheckpoint('org/name', missing))).message).toBe(
-      `${missing.repository}: refs/main names the snapshot "${COMMIT}", which isn't there: the download is incomplete; fetch it again (hf download)`,
+      `${missing.repository}: refs/main names the snapshot "${COMMIT}", which isn't there: the download is incomplete; fetch it again (hf download), or name a folder in snapshots/ that has weights: "${OTHER}"`,
+    )
+    const bare = cacheWith({ [COMMIT]: { 'config.json': '{}' }, [OTHER]: MODEL }, COMMIT)
+    expect((await errorOf(() => openCheckpoint('org/name', bare))).message).toBe(
+      `${bare.repository}: refs/main names the snapshot "${COMMIT}", which holds no weights: the download is incomplete; fetch it again (hf download), or name a folder in snapshots/ that has weights: "${OTHER}"`,
     )
     const none = cacheWith({})
     expect((await errorOf(() => openCheckpoint('org/name', none))).message).toContain('holds no snapshot')

@@ -125,7 +125,9 @@ rows('npz', [
 
 write('ragged.csv', '1,2\n3,4,5\n')
 write('word.csv', '1,2\n3,four\n')
-write('comma.csv', '1,5;2,5\n3,5;4,5\n')
+write('comma.csv', '1,5;2,5\n3,5;4.5\n')
+write('percent.csv', '5%,2\n3,4\n')
+write('header.csv', 'a,b\n1,2\n')
 write('empty.csv', '')
 write('comment.csv', '# nothing here\n')
 write('names.csv', 'a,b\n')
@@ -137,7 +139,17 @@ write('zeros.csv', '0,0\n0,0\n')
 rows('text', [
   file('ragged.csv', 'line 2 has 3 cells, line 1 has 2; give every row as many'),
   file('word.csv', 'line 2, column 2: "four" is not a number; remove or replace it'),
-  file('comma.csv', 'line 2, column 1: "3,5" is not a number; write decimals with a point'),
+  file(
+    'comma.csv',
+    'line 2, column 2: "4.5" is not a number; other cells have decimal commas: write all decimals with a point',
+  ),
+  file(
+    'percent.csv',
+    'line 1, column 1: "5%" is not a number; write it as a share; if the row holds names, say --header yes',
+  ),
+  file('header.csv', 'line 1, column 1: "a" is not a number; remove or replace it', {
+    args: factor('header.csv', '--header', 'no'),
+  }),
   file('empty.csv', 'holds a matrix of 0 × 0; give one with at least a row and a column'),
   file('comment.csv', 'holds a matrix of 0 × 0; give one with at least a row and a column'),
   file('names.csv', 'holds a matrix of 0 × 2; give one with at least a row and a column'),

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -14,6 +15,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import { thisProcess } from '../../src/formats/process-identity.ts'
 import {
   expectSameFiles,
   extracted,
@@ -68,6 +70,13 @@ function expectDone(out: string): void {
   expect(readdirSync(folder).filter((entry) => entry.startsWith(name))).toEqual([name])
 }
 
+/** The folder is nobody's, and nothing in it is half written. */
+function expectReleased(out: string): void {
+  const names = readdirSync(`${out}.partial`)
+  expect(names.filter((name) => name.endsWith('.tmp'))).toEqual([])
+  expect(JSON.parse(readFileSync(join(`${out}.partial`, 'lock'), 'utf8')).released).toBe(true)
+}
+
 test('killed at random times and by file-size limits, it goes on and ends with the same bytes', async () => {
   const script = ['bench/kill-extract.mjs', '--kills=5', '--hidden=64', '--layers=2', '--rules=2']
   const { stdout } = await promisify(execFile)(process.execPath, script, { cwd: repository })
@@ -92,7 +101,7 @@ describe.concurrent('an unfinished run', () => {
     unfinished(out)
     const [first, second] = layersIn(out).map((name) => join(`${out}.partial`, name))
     rmSync(first)
-    renameSync(second, join(`${out}.partial`, '.lora-svd-1234-0.tmp'))
+    renameSync(second, join(`${out}.partial`, `.lora-svd-${'0'.repeat(12)}-1234-5-0.tmp`))
     const { stdout } = await runCli(['extract', base, tuned, '-o', out, '--json', ...RULE])
     expect(documentOf(stdout, 'extract-1').resumed).toBe(2)
     expectDone(out)
@@ -131,7 +140,10 @@ describe.concurrent('an unfinished run', () => {
     unfinished(out)
     const other = spawn('sleep', ['60'])
     try {
-      writeFileSync(join(`${out}.partial`, 'lock'), `${other.pid}`)
+      const stat = readFileSync(`/proc/${other.pid}/stat`, 'utf8')
+      const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+      const owner = { ...thisProcess(), pid: other.pid, started, token: 'abcdef0123456789', released: false }
+      writeFileSync(join(`${out}.partial`, 'lock'), JSON.stringify(owner))
       const result = await runCli(['extract', base, tuned, '-o', out, '-q', ...RULE])
       expect(result.code).toBe(2)
       expect(result.stderr).toBe(
@@ -152,9 +164,12 @@ describe.concurrent('an unfinished run', () => {
   test('killed between the renaming and the tidying up: the same command still succeeds', async () => {
     const out = at('placed')
     unfinished(out)
-    rmSync(join(`${out}.partial`, 'adapter'), { recursive: true })
-    writeFileSync(join(`${out}.partial`, 'placed'), '')
+    for (const name of readdirSync(`${out}.partial`)) {
+      if (name.startsWith('adapter-')) rmSync(join(`${out}.partial`, name), { recursive: true })
+    }
     cpSync(reference, out, { recursive: true })
+    const inode = String(statSync(out, { bigint: true }).ino)
+    writeFileSync(join(`${out}.partial`, 'placed.json'), JSON.stringify({ inode }))
     const result = await runCli(['extract', base, tuned, '-o', out, '-q', ...RULE])
     expect([result.code, result.stderr]).toEqual([0, ''])
     expectDone(out)
@@ -163,8 +178,7 @@ describe.concurrent('an unfinished run', () => {
   test('killed amid the renaming of --force: what was replaced is gone, what is new is whole', async () => {
     const out = at('replaced')
     unfinished(out)
-    writeFileSync(join(`${out}.partial`, 'placed'), '')
-    cpSync(reference, join(`${out}.partial`, 'replaced'), { recursive: true })
+    cpSync(reference, join(`${out}.partial`, 'replaced-abcdef0123456789'), { recursive: true })
     const result = await runCli(['extract', base, tuned, '-o', out, '-q', '--force', ...RULE])
     expect([result.code, result.stderr]).toEqual([0, ''])
     expectDone(out)
@@ -219,8 +233,7 @@ describe.concurrent('interrupted', () => {
     expect(code).toBe(130)
     expect(documentOf(stdout, 'error-1').error).toEqual({ code: 'interrupted', message })
     expect(existsSync(out)).toBe(false)
-    const left = readdirSync(`${out}.partial`)
-    expect(left.filter((name) => name === 'lock' || name.endsWith('.tmp'))).toEqual([])
+    expectReleased(out)
     const result = await runCli([...args, '--json'])
     expect(result.code).toBe(0)
     expect(documentOf(result.stdout, 'extract-1').resumed).toBeGreaterThan(0)
@@ -233,6 +246,6 @@ describe.concurrent('interrupted', () => {
     expect(signal).toBe('SIGTERM')
     expect(existsSync(out)).toBe(false)
     expect(layersIn(out).length).toBeGreaterThan(0)
-    expect(readdirSync(`${out}.partial`).filter((name) => name.endsWith('.tmp'))).toEqual([])
+    expectReleased(out)
   })
 })

@@ -191,7 +191,11 @@ describe.concurrent('what is not finite', () => {
 
 describe.concurrent('checkpoints that differ', () => {
   test('in shapes and names: each is named, the rest goes on', async () => {
-    const { matrices, skipped } = await delta('shapes', 'normed')
+    const { matrices, skipped, totals, verdict } = await delta('shapes', 'normed', 1)
+    expect(totals).toMatchObject({ matched: 2, unmatched: 3 })
+    expect(verdict).toMatch(
+      /^This is not the whole change: only 2 of 5 tensors \(40 %\) have their counterpart in the other model\. /,
+    )
     expect(matrices.map(({ name }: { name: string }) => name)).toEqual([second])
     expect(matrices[0].rank).toBe(2)
     expect(skipped).toEqual([

@@ -208,3 +208,18 @@ test('directions that hold only rounding aren’t bought', async () => {
     expect(couldGain).toBeLessThan(1e-9)
   }
 })
+
+test('where --max-rank leaves most of a budget, no portable adapter could gain more', async () => {
+  const plan = await planFor(SHAPES)
+  const all = plan.layers.map(({ pair: { tuned } }) =>
+    Array.from({ length: Math.min(tuned.rows, tuned.columns) }, (_, j) => 1 - j / 10),
+  )
+  const { ranks, couldGain } = spend(
+    plan,
+    { ...OPTIONS, layout: 'portable', limits: { maxRank: 2 } },
+    100_000,
+    all,
+  )
+  expect(ranks).toEqual(all.map(() => 2))
+  expect(couldGain).toBe(0)
+})

@@ -32,29 +32,40 @@ describe('putting a folder in its place', () => {
 
   test('where nothing was', async () => {
     const { output, staging, replaced } = staged()
-    await putFolderInPlace(staging, output, replaced)
+    await putFolderInPlace({ staging, output, replaced, force: false, placed: undefined })
     expect(textOf(output)).toBe('new')
     expect([existsSync(staging), existsSync(replaced)]).toEqual([false, false])
   })
 
-  test('what was there has another name after it, whatever had that before', async () => {
+  test('what was there has another name after it', async () => {
     const { output, staging, replaced } = staged()
-    for (const [path, text] of [
-      [output, 'old'],
-      [replaced, 'older'],
-    ]) {
-      mkdirSync(path)
-      writeFileSync(join(path, 'adapter_config.json'), text)
-    }
-    await putFolderInPlace(staging, output, replaced)
+    mkdirSync(output)
+    writeFileSync(join(output, 'adapter_config.json'), 'old')
+    await putFolderInPlace({ staging, output, replaced, force: true, placed: undefined })
     expect([textOf(output), textOf(replaced)]).toEqual(['new', 'old'])
+  })
+
+  test('what appeared during the run is neither replaced nor moved without force, nor with it unless it is an adapter', async () => {
+    for (const force of [false, true]) {
+      const { output, staging, replaced } = staged()
+      mkdirSync(output)
+      writeFileSync(join(output, 'work.txt'), 'of someone else')
+      const error = await errorOf(() =>
+        putFolderInPlace({ staging, output, replaced, force, placed: undefined }),
+      )
+      expect(error.code).toBe(force ? 'bad-input' : 'output-exists')
+      expect(readdirSync(output)).toEqual(['work.txt'])
+      expect([existsSync(staging), existsSync(replaced)]).toEqual([true, false])
+    }
   })
 
   test('what was there stays where the new folder is not to be had', async () => {
     const { output, staging, replaced } = staged()
     mkdirSync(output)
     writeFileSync(join(output, 'adapter_config.json'), 'old')
-    const error = await errorOf(() => putFolderInPlace(`${staging}-gone`, output, replaced))
+    const error = await errorOf(() =>
+      putFolderInPlace({ staging: `${staging}-gone`, output, replaced, force: true, placed: undefined }),
+    )
     expect(error.message).toContain("can't give it its name")
     expect(textOf(output)).toBe('old')
     expect(existsSync(replaced)).toBe(false)

@@ -43,6 +43,10 @@ export class PatternSet {
   /** Those whose match may end before the path does. */
   readonly #open: Entry[] = []
   readonly #areKeys: boolean
+  /** The most characters that a pattern ends in. */
+  #longest = 0
+  /** Some pattern is more than plain characters. */
+  #readsAll = false
   readonly #effort = new Effort()
 
   /** Plain texts that paths may end in, be it amid a name. */
@@ -105,6 +109,7 @@ export class PatternSet {
     const last = parts.at(-1)
     // a key such as `a)|(b` takes the pattern around it apart
     if (parsed.kind === 'choice' || last?.kind !== 'assertion' || last.at !== '$') {
+      this.#readsAll = true
       this.#open.push({ rule, ending: [], before: new Program([parsed, ANYTHING], this.#effort) })
       return
     }
@@ -131,10 +136,13 @@ export class PatternSet {
   #beforeOf(parts: readonly Node[], from: 'name' | 'start'): Before {
     const own = from === 'name' ? parts.slice(1) : parts
     if (own.length === 0) return from
-    return own.every(isStart) ? 'start' : new Program(parts, this.#effort)
+    if (own.every(isStart)) return 'start'
+    this.#readsAll = true
+    return new Program(parts, this.#effort)
   }
 
   #insert(entry: Entry): void {
+    this.#longest = Math.max(this.#longest, entry.ending.length)
     let branch = this.#root
     for (let depth = 0; ; depth++) {
       if (depth === entry.ending.length) {
@@ -159,12 +167,23 @@ export class PatternSet {
   }
 
   #search(path: string, found: (rule: number) => void): void {
-    const text = codesOf(path)
+    const text = codesOf(this.#tailOf(path))
     this.#effort.allow(FREE_STEPS * text.length)
     for (const entry of this.#open) this.#finish(entry, text, text.length, found)
     this.#walk(text, text.length, found)
     // the `$` of keys holds before a last newline too
     if (this.#areKeys && text.at(-1) === NEWLINE) this.#walk(text, text.length - 1, found)
+  }
+
+  /** As much of a path as can bear on the outcome: its end, where all patterns are plain characters. */
+  #tailOf(path: string): string {
+    if (this.#readsAll) return path
+    // a character is one or two of a string's units
+    const tail = path.slice(-2 * (this.#longest + 1))
+    // `.*` stops at a newline, which what is cut off may hold
+    return tail.length < path.length && path.lastIndexOf('\n', path.length - tail.length - 1) >= 0
+      ? path
+      : tail
   }
 
   #walk(text: readonly number[], end: number, found: (rule: number) => void): void {

@@ -5,6 +5,7 @@ import { PatternError } from '../pattern/syntax.ts'
 import { withContainers } from './containers.ts'
 import type { ModelTraits } from './model-traits.ts'
 import { pathOf } from './module.ts'
+import { MOST_NAMES } from './target-modules.ts'
 import type { SavedModule } from './types.ts'
 
 /** The tensor names of a module's parameters in the adapter file. */
@@ -40,6 +41,8 @@ export function savedModules(
     const path = ownerOf(name, traits)
     if (path === '' || containers.has(path)) {
       notCarried.push({ name, reason: 'a parameter of a module that holds other modules' })
+    } else if (path.split('.').length > MOST_NAMES) {
+      notCarried.push({ name, reason: `its path has more than ${MOST_NAMES} names` })
     } else if (factored.has(path)) notCarried.push({ name, reason: 'its module gets LoRA factors' })
     else paths.add(path)
   }

@@ -6,7 +6,7 @@ import { SuffixTree } from './suffix-tree.ts'
  * Names of a path to be adapted that endings are looked for among. Real ones have some ten; a path of more is matched by a
  * regular expression, so that no list has to be exact.
  */
-const MOST_NAMES = 64
+export const MOST_NAMES = 64
 
 /** `text` as a regular expression, Python's or JavaScript's, that matches it alone. */
 export const escapedPattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
