@@ -5,6 +5,7 @@ import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
 import { partText } from '../report/matching.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
+import { shownName } from '../report/names.ts'
 import { short } from '../report/numbers.ts'
 import { table, wrap } from '../report/table.ts'
 import { paintLines, someTensors } from '../report/text.ts'
@@ -67,7 +68,7 @@ function promises(
   return [
     ...broken
       .slice(0, BROKEN_SHOWN)
-      .map(({ name, text }) => say(`Not kept: ${printable(name)}: ${printable(text)}.`, paint.red)),
+      .map(({ name, text }) => say(`Not kept: ${shownName(name)}: ${printable(text)}.`, paint.red)),
     ...(others > 0 ? [say(`Not kept: ${others} more, all with --json.`, paint.red)] : []),
     ...(broken.length > 0 ? [say(promiseAdvice(rule, dtypes), paint.yellow)] : []),
     ...wholeLines(totals).map((text) => say(text, paint.red)),

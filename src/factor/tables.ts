@@ -1,6 +1,7 @@
 import { printable } from '../formats/quote.ts'
 import { allowedTail } from '../rank/allowed-tail.ts'
 import { chooseRank, type RankRule } from '../rank/rules.ts'
+import { shownName } from '../report/names.ts'
 import { bytes, grouped, percent, shape, short } from '../report/numbers.ts'
 import { spectrumTable } from '../report/spectrum.ts'
 import { table, wrap } from '../report/table.ts'
@@ -20,7 +21,7 @@ export function factorTables(
   const elements = elementCounts(result)
   const colour = elements.ratio < 1 ? paint.green : paint.yellow
   const facts = [
-    ['matrix', `${printable(source.name)}  ${shape(rows, k)}  ${source.dtype}`],
+    ['matrix', `${shownName(source.name)}  ${shape(rows, k)}  ${source.dtype}`],
     ...(complete ? [['numerical rank', grouped(complete.numericalRank)]] : []),
     ['rank kept', paint.cyan(grouped(rank))],
     ['relative error on disk', (holds ? paint.green : paint.red)(short(relativeError))],

@@ -1,5 +1,5 @@
 import { LOADERS } from '../adapter/types.ts'
-import { errorAt } from '../spectrum/measures.ts'
+import { errorAt, roundingLevelOf } from '../spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
 import {
   ENERGY_SHARES,
@@ -45,10 +45,13 @@ const COLUMNS: readonly Column[] = [
   ['bytes', ({ bytes }) => bytes],
   ['frobenius_norm', ({ spectrum }) => spectrum.frobenius],
   ['spectral_norm', ({ spectrum }) => spectrum.singularValues[0] ?? 0],
+  ...range('spectral_norm', ({ spectral }) => spectral),
+  ['rounding_level', ({ spectrum }) => roundingLevelOf(spectrum)],
   ['singular_values_known', ({ spectrum }) => spectrum.singularValues.length],
   ['complete', ({ spectrum }) => spectrum.complete],
   ...range('numerical_rank', ({ rank }) => rank),
-  ['stable_rank', ({ stableRank }) => stableRank],
+  ['stable_rank', ({ stableRank }) => stableRank.atMost],
+  ...range('stable_rank', ({ stableRank }) => stableRank),
   ['effective_rank', ({ effectiveRank }) => effectiveRank],
   ...ENERGY_SHARES.flatMap((share) =>
     range(`energy_rank_${share}`, ({ energyRanks }) => energyRanks[String(share) as EnergyShare]),

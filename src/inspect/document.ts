@@ -1,7 +1,7 @@
 import { jsonDocument, jsonNumber } from '../report/json.ts'
 import { grouped } from '../report/numbers.ts'
-import { orderOf } from '../spectrum/measures.ts'
-import type { IntegerRange, Interval } from '../spectrum/types.ts'
+import { orderOf, roundingLevelOf, valueAt } from '../spectrum/measures.ts'
+import type { IntegerRange, Interval, Spectrum } from '../spectrum/types.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
 import { modelVerdict } from './verdict/model.ts'
 
@@ -43,8 +43,11 @@ function matrixFields(matrix: MatrixReport) {
     bytes,
     frobenius,
     spectral: singularValues[0] ?? 0,
+    spectralInterval: interval(matrix.spectral),
     ...rankFields(matrix),
     singularValues: Array.from(singularValues),
+    ...(!complete && { upper: upperBounds(spectrum) }),
+    rounding: roundingLevelOf(spectrum),
     complete,
     ...(!complete && { excess: jsonNumber(excess), next: interval(next) }),
     method,
@@ -62,6 +65,9 @@ function matrixFields(matrix: MatrixReport) {
   }
 }
 
+const upperBounds = (spectrum: Spectrum) =>
+  Array.from(spectrum.singularValues, (_, i) => valueAt(spectrum, i).atMost)
+
 /** Each rank where it is known; where it isn't, null, with the range it lies in and the reason beside it. */
 function rankFields(matrix: MatrixReport) {
   const { spectrum, rank, stableRank, effectiveRank, energyRanks } = matrix
@@ -70,7 +76,8 @@ function rankFields(matrix: MatrixReport) {
   return {
     rank: known(rank),
     ...(!isKnown(rank) && { rankRange: rank }),
-    stableRank,
+    stableRank: stableRank.atMost,
+    stableRankInterval: interval(stableRank),
     effectiveRank: effectiveRank ?? null,
     energyRanks: Object.fromEntries(ENERGY_SHARES.map((share) => [share, known(energyRanks[`${share}`])])),
     ...(uncertain.length > 0 && {

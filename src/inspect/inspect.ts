@@ -2,9 +2,9 @@ import { assertNotRead, nameOfStandardInput } from '../checkpoint/not-read.ts'
 import { assertUnchanged } from '../checkpoint/unchanged.ts'
 import type { EngineRequest } from '../engine/policy.ts'
 import { ExitCode } from '../errors.ts'
-import { printable } from '../formats/quote.ts'
 import { assertWritable } from '../formats/write-atomic.ts'
 import { writeJson } from '../report/json.ts'
+import { shownName } from '../report/names.ts'
 import { wrap } from '../report/table.ts'
 import { type Watch, watchedJobs } from '../report/watched-jobs.ts'
 import { whileInterruptible } from '../terminal/interrupt.ts'
@@ -58,7 +58,7 @@ function plotOf(name: string, { all, unchanged }: Summary, terminal: Terminal): 
   const plotted = all.find((matrix) => matrix.name === name)
   if (plotted !== undefined) return plotText(plotted, terminal)
   const why = unchanged.includes(name) ? 'is equal in both' : 'has entries that are NaN or infinite'
-  return `${wrap(`No plot: ${printable(name)} ${why}.`, terminal.columns)}\n`
+  return `${wrap(`No plot: ${shownName(name)} ${why}.`, terminal.columns)}\n`
 }
 
 async function lookAtAll(plan: InspectPlan, { subjects }: Subjects, watch: Watch): Promise<Finding[]> {

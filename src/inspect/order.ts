@@ -7,9 +7,9 @@ const NATURAL = new Intl.Collator('en', { numeric: true })
 const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport) => number> = {
   size: ({ bytes }) => bytes,
   frobenius: ({ spectrum }) => spectrum.frobenius,
-  spectral: ({ spectrum }) => spectrum.singularValues[0] ?? 0,
+  spectral: ({ spectral }) => spectral.atLeast,
   rank: ({ rank }) => rank.atLeast,
-  'stable-rank': ({ stableRank }) => stableRank,
+  'stable-rank': ({ stableRank }) => stableRank.atMost,
   'effective-rank': ({ effectiveRank }) => effectiveRank ?? Number.NEGATIVE_INFINITY,
   'energy-rank': ({ energyRanks }) => energyRanks['0.9'].atLeast,
   change: ({ base }) => base?.relativeChange ?? Number.NEGATIVE_INFINITY,

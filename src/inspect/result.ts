@@ -1,7 +1,7 @@
 import type { LoaderScale } from '../adapter/types.ts'
 import type { Skipped } from '../checkpoint/types.ts'
 import type { RankAdvice } from '../spectrum/costs.ts'
-import type { IntegerRange, RankCost, Spectrum } from '../spectrum/types.ts'
+import type { IntegerRange, Interval, RankCost, Spectrum } from '../spectrum/types.ts'
 
 export type { LoaderScale } from '../adapter/types.ts'
 export type { RankAdvice } from '../spectrum/costs.ts'
@@ -67,7 +67,9 @@ export interface MatrixReport {
   readonly spectrum: Spectrum
   /** The numerical rank, as NumPy's matrix_rank counts it. */
   readonly rank: IntegerRange
-  readonly stableRank: number
+  /** ‖·‖₂. */
+  readonly spectral: Interval
+  readonly stableRank: Interval
   /** Needs all singular values. */
   readonly effectiveRank?: number
   readonly energyRanks: Readonly<Record<EnergyShare, IntegerRange>>

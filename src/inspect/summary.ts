@@ -7,6 +7,7 @@ import {
   effectiveRankOf,
   energyRanks,
   numericalRankOf,
+  spectralOf,
   stableRankOf,
 } from '../spectrum/measures.ts'
 import type { Spectrum } from '../spectrum/types.ts'
@@ -82,6 +83,7 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
     bytes: storedBytesOf(subject),
     spectrum,
     rank,
+    spectral: spectralOf(spectrum),
     stableRank: stableRankOf(spectrum),
     ...optional('effectiveRank', effectiveRankOf(spectrum)),
     energyRanks: Object.fromEntries(

@@ -1,6 +1,8 @@
 import { badInput } from '../errors.ts'
 import { printable, quoted } from '../formats/quote.ts'
-import { grouped, shape, short } from '../report/numbers.ts'
+import { intervalFigure } from '../report/cells.ts'
+import { grouped, shape } from '../report/numbers.ts'
+import { valueAt } from '../spectrum/measures.ts'
 import { type Axis, logAxis } from './html/axis.ts'
 import { headline } from './html/headline.ts'
 import { escaped } from './html/markup.ts'
@@ -22,7 +24,7 @@ const LABEL_CHARACTERS = 29
 const STYLE = `text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",sans-serif;fill:#5d666f}
 .title{font-size:18px;font-weight:600;fill:#1c2024}.name{font-size:12px;font-weight:600;fill:#1c2024}.small{font-size:11px}
 .grid{stroke:#e2e5e8}.axis{stroke:#b4bcc4}.faint{stroke:#8d99a6;stroke-opacity:.35;fill:none}.curve{stroke-width:2;fill:none}
-.floor{stroke-dasharray:6 4}.lead{stroke-width:.75;fill:none;stroke-opacity:.6}.mark{stroke:#fff}.end{fill:#fff;stroke-width:1.5}`
+.band{fill-opacity:.12}.floor{stroke-dasharray:6 4}.lead{stroke-width:.75;fill:none;stroke-opacity:.6}.mark{stroke:#fff}.end{fill:#fff;stroke-width:1.5}`
 
 /**
  * The singular values over the rank, on two logarithmic axes, as a picture that needs nothing else. With `name` of that matrix
@@ -50,10 +52,12 @@ export function spectrumSvg(result: InspectResult, { name }: { name?: string } =
     .filter((matrix) => !chosen.includes(matrix))
     .map((matrix) => `<path class="faint" d="${pathOf(matrix, axes)}"/>`)
   const left = all.length - chosen.length
+  const isComplete = chosen.every(({ spectrum }) => spectrum.complete)
   const notes = [
     `dots: ${single ? 'ranks that keep 50, 90, 95 and 99 %' : 'rank that keeps 90 %'} of the energy`,
-    ...(chosen.every(({ spectrum }) => spectrum.complete) ? [] : ['open end: what follows was not computed']),
+    ...(isComplete ? [] : ['open end: what follows was not computed']),
     ...(left > 0 ? [`grey: ${grouped(left)} more`] : []),
+    ...(isComplete ? [] : ['band: how much larger the values may be']),
   ]
   return `<?xml version="1.0" encoding="UTF-8"?>
 <svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="title description">
@@ -77,13 +81,17 @@ interface Axes {
   readonly y: Axis
 }
 
+/** The largest value that can be drawn: sums of squares that overflow leave infinite ones. */
+const largestShown = (S: Float64Array) => S.find(Number.isFinite) ?? 0
+
 function axesOf(matrices: readonly MatrixReport[]): Axes {
   let [low, high, last] = [Number.POSITIVE_INFINITY, 0, 2]
   for (const { spectrum } of matrices) {
     const S = spectrum.singularValues
-    high = Math.max(high, S[0] ?? 0)
+    const largest = largestShown(S)
+    high = Math.max(high, largest)
     S.forEach((s, i) => {
-      if (!(s > S[0] * LEAST_SHOWN)) return
+      if (!(s > largest * LEAST_SHOWN && s <= largest)) return
       low = Math.min(low, s)
       last = Math.max(last, i + 1)
     })
@@ -130,12 +138,12 @@ function colouredCurve(
   const [endX, endY] = lastPoint(matrix, axes)
   const shares = isSingle ? (['0.5', '0.9', '0.95', '0.99'] as const) : (['0.9'] as const)
   const marks = shares.flatMap((share) => {
-    const rank = energyRanks[share].atMost
+    const { atLeast, atMost: rank } = energyRanks[share]
     const s = spectrum.singularValues[rank - 1]
-    if (!(s > 0)) return []
+    if (!(s > 0 && Number.isFinite(s))) return []
     const [x, y] = [pixel(axes.x.at(rank)), pixel(axes.y.at(s))]
     const text = isSingle
-      ? `<text class="small" x="${x}" y="${pixel(axes.y.at(s) - 9)}">${Number(share) * 100} %: ${rank}</text>`
+      ? `<text class="small" x="${x}" y="${pixel(axes.y.at(s) - 9)}">${Number(share) * 100} %: ${atLeast < rank ? '≤ ' : ''}${rank}</text>`
       : ''
     return [`<circle class="mark" cx="${x}" cy="${y}" r="4" fill="${colour}"/>${text}`]
   })
@@ -148,7 +156,7 @@ function colouredCurve(
     ? ''
     : `<circle class="end" cx="${pixel(endX)}" cy="${pixel(endY)}" r="3.5" stroke="${colour}"/>`
   const textX = FRAME.right + 22
-  return `<g clip-path="url(#frame)"><path class="curve" stroke="${colour}" d="${pathOf(matrix, axes)}"/></g>
+  return `<g clip-path="url(#frame)">${bandOf(matrix, axes, colour)}<path class="curve" stroke="${colour}" d="${pathOf(matrix, axes)}"/></g>
 <path class="lead" stroke="${colour}" d="M${pixel(endX)} ${pixel(endY)}L${textX - 4} ${pixel(label)}"/>
 ${floor}${marks.join('')}${end}
 ${isSingle ? '' : `<text class="name" x="${textX}" y="${pixel(label + 1)}" style="fill:${colour}">${xml(shortened(printable(matrix.name).replace(/\.weight$/, ''), LABEL_CHARACTERS))}</text>`}
@@ -162,27 +170,43 @@ const rankOf = ({ energyRanks, spectrum }: MatrixReport) => {
 }
 
 const inWords = (matrix: MatrixReport) =>
-  `${printable(matrix.name)}: largest ${short(matrix.spectrum.singularValues[0] ?? 0)}, ${rankOf(matrix)}.`
+  `${printable(matrix.name)}: largest ${intervalFigure(matrix.spectral)}, ${rankOf(matrix)}.`
 
 /** A curve's last point: where its label's line starts. */
 function lastPoint({ spectrum }: MatrixReport, { x, y }: Axes): [number, number] {
   const S = spectrum.singularValues
+  const largest = largestShown(S)
   let last = S.length
-  while (last > 1 && !(S[last - 1] > S[0] * LEAST_SHOWN)) last--
-  return last === 0 || S[0] === 0 ? [FRAME.left, FRAME.bottom] : [x.at(last), y.at(S[last - 1])]
+  while (last > 1 && !(S[last - 1] > largest * LEAST_SHOWN)) last--
+  const isShown = last > 0 && largest > 0 && Number.isFinite(S[last - 1])
+  return isShown ? [x.at(last), y.at(S[last - 1])] : [FRAME.left, FRAME.bottom]
 }
 
-function pathOf({ spectrum }: MatrixReport, { x, y }: Axes): string {
-  const S = spectrum.singularValues
+function pathOf({ spectrum }: MatrixReport, axes: Axes): string {
+  const points = pointsOf(spectrum.singularValues, axes)
+  return points.length > 0 ? `M${points.join('L')}` : `M${FRAME.left} ${FRAME.bottom}`
+}
+
+/** Values over the rank as points of a path, few enough; none for zeros and what is not finite. */
+function pointsOf(values: ArrayLike<number>, { x, y }: Axes): string[] {
   const step = (FRAME.right - FRAME.left) / POINTS_A_CURVE
-  let [path, before] = ['', Number.NEGATIVE_INFINITY]
-  for (let i = 0; i < S.length && S[i] > 0; i++) {
+  const points: string[] = []
+  let before = Number.NEGATIVE_INFINITY
+  for (let i = 0; i < values.length && values[i] > 0; i++) {
     const at = x.at(i + 1)
-    if (at - before < step && i < S.length - 1) continue
-    path += `${path === '' ? 'M' : 'L'}${pixel(at)} ${pixel(y.at(S[i]))}`
+    if (!Number.isFinite(values[i]) || (at - before < step && i < values.length - 1)) continue
+    points.push(`${pixel(at)} ${pixel(y.at(values[i]))}`)
     before = at
   }
-  return path || `M${FRAME.left} ${FRAME.bottom}`
+  return points
+}
+
+/** From what was found, which is a lower bound, up to where the true singular values may lie. */
+function bandOf({ spectrum }: MatrixReport, axes: Axes, colour: string): string {
+  if (spectrum.complete) return ''
+  const upper = Array.from(spectrum.singularValues, (_, i) => valueAt(spectrum, i).atMost)
+  const outline = [...pointsOf(upper, axes), ...pointsOf(spectrum.singularValues, axes).reverse()]
+  return outline.length === 0 ? '' : `<path class="band" fill="${colour}" d="M${outline.join('L')}Z"/>`
 }
 
 /** Heights of labels near these, a step apart, none outside the frame. */

@@ -1,5 +1,5 @@
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
-import { grouped, short } from './numbers.ts'
+import { grouped, lowered, raised, short } from './numbers.ts'
 
 /** What can't be known. */
 export const UNKNOWN = '–'
@@ -36,11 +36,33 @@ export const setting = (x: number | undefined) => (x === undefined ? UNKNOWN : s
 /** A rank that is no integer: 3.4. */
 export const realRank = (x: number | undefined) => (x === undefined ? UNKNOWN : x.toFixed(1))
 
-/** One figure where both ends read the same, else both. */
+/** The same of one that is known within bounds: 3.4, or 138–283. */
+export function realRankRange({ atLeast, atMost }: Interval): string {
+  const [low, high] = [realRank(atLeast), realRank(atMost)]
+  return low === high ? low : `${grouped(Math.floor(atLeast))}–${grouped(Math.ceil(atMost))}`
+}
+
+/** One figure where both ends read the same, else both, each rounded outwards. */
 export function intervalCell({ atLeast, atMost }: Interval): string {
   const [low, high] = [figure(atLeast), figure(atMost)]
-  return low === high ? low : `${low} … ${high}`
+  return low === high ? low : bothEnds(atLeast, atMost, DIGITS)
 }
+
+/** Significant digits of a single figure, of the least that stand for one, and of two ends. */
+const MOST_DIGITS = 6
+const LEAST_DIGITS = 3
+const END_DIGITS = 4
+
+/** A figure with as many digits as both ends agree in, six at most; where that are fewer than three, both ends. */
+export function intervalFigure({ atLeast, atMost }: Interval): string {
+  for (let digits = MOST_DIGITS; digits >= LEAST_DIGITS; digits--) {
+    if (short(atLeast, digits) === short(atMost, digits)) return short(atLeast, digits)
+  }
+  return bothEnds(atLeast, atMost, END_DIGITS)
+}
+
+const bothEnds = (atLeast: number, atMost: number, digits: number) =>
+  `${short(atLeast > 0 ? lowered(atLeast, digits) : 0, digits)} … ${Number.isFinite(atMost) ? short(raised(atMost, digits), digits) : '∞'}`
 
 /** Paints word by word, so that the text can be wrapped and no colour runs over a line's end. */
 export const paintWords = (text: string, colour: (text: string) => string) =>

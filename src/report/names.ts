@@ -1,3 +1,8 @@
+import { printable } from '../formats/quote.ts'
+
+/** A name that is shown by itself is shortened to this: three lines of an ordinary terminal. JSON and CSV have all of it. */
+const MOST_SHOWN = 240
+
 /** What most names of a model begin and end with, as `model.layers.` and `.weight`. */
 export interface NamePattern {
   readonly prefix: string
@@ -42,3 +47,6 @@ export function fittedName(name: string, width: number): string {
   const begin = Math.floor((width - 1) / BEGINNING)
   return `${name.slice(0, begin)}…${name.slice(name.length - (width - 1 - begin))}`
 }
+
+/** A name, or another text from a file, as a sentence or a framed table shows it: on one line, of a length that can be read. */
+export const shownName = (name: string) => fittedName(printable(name), MOST_SHOWN)

@@ -8,6 +8,17 @@ export function short(x: number, digits = 6): string {
   return x.toExponential(Math.min(digits, 3) - 1).replace(/\.?0+e/, 'e')
 }
 
+/** The largest number of so many digits that is at most x > 0, and the smallest that is at least x: bounds that stay true in print. */
+export const lowered = (x: number, digits: number) => nextTo(x, digits, -1)
+export const raised = (x: number, digits: number) => nextTo(x, digits, 1)
+
+function nextTo(x: number, digits: number, side: 1 | -1): number {
+  const nearest = Number(x.toPrecision(digits))
+  if (!Number.isFinite(x) || (nearest - x) * side >= 0) return nearest
+  const unit = 10 ** (Math.floor(Math.log10(x)) - digits + 1)
+  return Number((nearest + side * unit).toPrecision(digits))
+}
+
 /** 1234567 → 1,234,567, the same in every locale. */
 export function grouped(n: number): string {
   return String(n).replace(/\B(?=(\d{3})+$)/g, ',')

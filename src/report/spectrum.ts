@@ -1,5 +1,7 @@
+import type { Interval } from '../spectrum/types.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { percent, short } from './numbers.ts'
+import { intervalFigure } from './cells.ts'
+import { percent, percentDown, short } from './numbers.ts'
 import { table, tableWidth } from './table.ts'
 
 /** Rows of the table: enough to see the cliff without scrolling. */
@@ -32,33 +34,62 @@ export function rowsAroundCut(n: number, cut: number, limit: number): number[] {
   return [...shown].sort((a, b) => a - b)
 }
 
+/** What is known of the singular values of a spectrum. */
+export interface SpectrumBounds {
+  /** σ at [i]. */
+  value(i: number): Interval
+  /** The share of ‖A‖_F² that the first r of them hold. */
+  kept(r: number): Interval
+  /** Values up to this are rounding. */
+  readonly rounding: number
+}
+
 /**
  * The spectrum as a table around the cut after `kept`: each singular value, the share of ‖A‖_F² up to it, and a bar.
- * What is kept is green. Where S holds only the leading singular values, `frobenius` is ‖A‖_F, and a last row says so.
+ * What is kept is green. Where S holds only the leading singular values, `frobenius` is ‖A‖_F, and a last row says so. With
+ * `bounds`, what isn't known to the digits shown is shown by its ends, and rounding is called so.
  */
 export function spectrumTable(
   S: ArrayLike<number>,
   kept: number,
   { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
   frobenius?: number,
+  bounds?: SpectrumBounds,
 ): string {
   const decades = decadesShown(S)
   const energies = cumulativeEnergy(S, frobenius)
   const shown = rowsAroundCut(S.length, kept, MAX_ROWS)
-  const numbers = shown.map((i) => [String(i + 1), short(S[i]), percent(energies[i]), ''])
+  const numbers = shown.map((i) => [
+    String(i + 1),
+    bounds === undefined ? short(S[i]) : intervalFigure(bounds.value(i)),
+    bounds === undefined ? percent(energies[i]) : shareText(bounds.kept(i + 1)),
+    '',
+  ])
   const scale = decades === 1 ? 'log scale, 1 decade' : `log scale, ${decades} decades`
   const wideHead = ['', 'S', 'energy so far', scale]
   const head = tableWidth([wideHead, ...numbers]) <= columns ? wideHead : ['', 'S', 'energy', 'log']
   const room = columns - tableWidth([head.with(-1, ''), ...numbers])
   const width = Math.min(MAX_BAR_WIDTH, Math.max(MIN_BAR_WIDTH, room))
   const rows = shown.flatMap((i, at) => {
-    const bar = (i < kept ? paint.green : paint.dim)(logBar(S[i], S[0], decades, width))
+    const isRounding = S[i] <= (bounds?.rounding ?? -1)
+    const bar = isRounding
+      ? paint.dim(ROUNDING_WORD)
+      : (i < kept ? paint.green : paint.dim)(logBar(S[i], S[0], decades, width))
     const isAfterGap = i > (shown[at - 1] ?? -1) + 1
     return [...(isAfterGap ? [['…', '…', '…', '']] : []), numbers[at].with(-1, bar)]
   })
   if (frobenius !== undefined) rows.push(['…', '…', '…', paint.dim('not computed')])
   const painted = head.map((text) => paint.bold(text))
   return table(rows, columns, painted, [0, 1, 2])
+}
+
+/** In place of a bar. */
+const ROUNDING_WORD = 'rounding'
+
+/** A share of energy, or what it is at least. */
+function shareText({ atLeast, atMost }: Interval): string {
+  const least = percent(Math.max(0, atLeast))
+  return least === percent(atMost) ? least : `≥ ${percentDown(Math.max(0, atLeast))}`
 }
 
 /** The powers of ten between the largest singular value and the smallest above rounding, so that bars use their width. */

@@ -14,7 +14,9 @@ const visibleLength = (text: string) => stripVTControlCharacters(text).length
 
 /** The width that `table` takes for these rows where nothing is wrapped. */
 export function tableWidth(rows: string[][]): number {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => visibleLength(row[column]))))
+  const widths = rows[0].map((_, column) =>
+    rows.reduce((most, row) => Math.max(most, visibleLength(row[column])), 0),
+  )
   return widths.reduce((sum, width) => sum + width + CELL_FRAME, 1)
 }
 
@@ -31,7 +33,12 @@ export function table(
   const last = unwrapped[0].length - 1
   const besides = tableWidth(unwrapped.map((row) => row.with(last, '')))
   const room = Math.max(MIN_CELL_WIDTH, columns - besides)
-  const rows = unwrapped.map((row) => row.with(last, wrap(row[last], room)))
+  // cli-table3 takes the third power of a cell's lines, so each of them is a row
+  const rows = unwrapped.flatMap((row) =>
+    wrap(row[last], room)
+      .split('\n')
+      .map((line, at) => (at === 0 ? row : row.map(() => '')).with(last, line)),
+  )
   const grid = new Table({
     style: { head: [], border: [] },
     chars: NO_LINES_BETWEEN_ROWS,

@@ -1,4 +1,5 @@
-import { counted, printable } from '../formats/quote.ts'
+import { counted } from '../formats/quote.ts'
+import { shownName } from './names.ts'
 import { grouped } from './numbers.ts'
 
 /** Names listed of many. */
@@ -6,7 +7,7 @@ const LISTED_NAMES = 3
 
 /** How many, and the first of them: 5 tensors (a, b, c, and 2 more). */
 export const someTensors = (names: readonly string[]) =>
-  `${counted(names.length, 'tensor')} (${firstOf(names.map(printable))})`
+  `${counted(names.length, 'tensor')} (${firstOf(names.map(shownName))})`
 
 /** The first few of many texts, and how many more there are. */
 export function firstOf(texts: readonly string[]): string {

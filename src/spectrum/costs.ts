@@ -75,8 +75,14 @@ export function recommendedRank(matrices: readonly RankedMatrix[]): RankAdvice {
   const left = `the relative error is ${errorText(costOf(matrices, rank).relativeError.atMost)}.`
   const reason = isNoise
     ? `No matrix has more than ${rank} directions above the rounding of the stored numbers; ${left}`
-    : `Rank ${rank} is the least that keeps ${percent(ENERGY_KEPT)} of the energy of all matrices; ${left}`
+    : `${keptBy(rank, leastRank('atLeast'))} of the energy of all matrices; ${left}`
   return { rank, reason }
+}
+
+/** That the rank keeps 99 %, and whether a lower one may. */
+function keptBy(rank: number, least: number): string {
+  if (least === rank) return `Rank ${rank} is the least that keeps ${percent(ENERGY_KEPT)}`
+  return `Rank ${rank} keeps ${percent(ENERGY_KEPT)}, and at least ${least} is needed for it (--full tells),`
 }
 
 /** The most directions above the noise in any matrix; undefined where that is not known of all. */

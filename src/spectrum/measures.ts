@@ -11,6 +11,7 @@ import {
   numericalRank,
   optimalError,
   rankAboveFloor,
+  rankTolerance,
   stableRank,
 } from '../rank/measures.ts'
 import type { IntegerRange, Interval, Rounding, Spectrum } from './types.ts'
@@ -40,7 +41,7 @@ export function errorAt(s: Spectrum, r: number): Interval {
 
 /** The least r whose leading r singular values hold the share of ‖A‖_F². */
 export function energyRanks(s: Spectrum, share: number): IntegerRange {
-  if (s.complete) return exactly(energyRank(s.singularValues, share))
+  if (s.complete) return both(energyRank(s.singularValues, share))
   const at = tailsOf(s)
   const target = tailOfEnergy(share)
   const order = orderOf(s)
@@ -52,18 +53,43 @@ export function energyRanks(s: Spectrum, share: number): IntegerRange {
 
 /** How many singular values exceed S₁ · max(rows, columns) · epsilon, as NumPy's matrix_rank counts. */
 export function numericalRankOf(s: Spectrum): IntegerRange {
-  if (s.complete) return exactly(numericalRank(s.singularValues, s.rows, s.columns, s.epsilon))
+  if (s.complete) return both(numericalRank(s.singularValues, s.rows, s.columns, s.epsilon))
   const side = Math.max(s.rows, s.columns)
-  const [least, most] = largestOf(s)
-  const { atLeast } = rankAbove(s, most * side * s.epsilon)
-  return { atLeast, atMost: rankAbove(s, least * side * s.epsilon).atMost }
+  const largest = spectralOf(s)
+  const { atLeast } = rankAbove(s, largest.atMost * side * s.epsilon)
+  return { atLeast, atMost: rankAbove(s, largest.atLeast * side * s.epsilon).atMost }
 }
 
-/** ‖A‖_F² / ‖A‖₂²; 0 for a zero matrix. The largest value of a leading spectrum has converged. */
-export function stableRankOf(s: Spectrum): number {
-  const largest = s.singularValues[0] ?? 0
-  if (s.complete || !(largest > 0)) return stableRank(s.singularValues)
-  return (s.frobenius / largest) ** 2
+/** ‖A‖₂, the largest singular value. In a flat spectrum the iteration hasn't found all of it. */
+export function spectralOf(s: Spectrum): Interval {
+  return s.singularValues.length === 0 ? { atLeast: 0, atMost: 0 } : valueAt(s, 0)
+}
+
+/** ‖A‖_F² / ‖A‖₂², which lies between 1 and the order; 0 for a zero matrix. */
+export function stableRankOf(s: Spectrum): Interval {
+  const { frobenius } = s
+  if (s.complete || !(frobenius > 0)) return both(stableRank(s.singularValues))
+  const { atLeast, atMost } = spectralOf(s)
+  return {
+    atLeast: Math.max(1, (frobenius / atMost) ** 2),
+    atMost: Math.min(orderOf(s), (frobenius / atLeast) ** 2),
+  }
+}
+
+/** σ of the value at [i], one of those that are given; a known one has atLeast = atMost. */
+export function valueAt(s: Spectrum, i: number): Interval {
+  if (s.complete) return both(s.singularValues[i])
+  const slack = roundingOf(s).value * s.frobenius
+  return { atLeast: Math.max(0, s.singularValues[i] - slack), atMost: upperOf(s, i) }
+}
+
+/**
+ * The level up to which singular values are rounding: what counts as zero in the numerical rank, or where it is more, how far
+ * the values that an iteration gives may be off.
+ */
+export function roundingLevelOf(s: Spectrum): number {
+  const tolerance = rankTolerance(s.singularValues, s.rows, s.columns, s.epsilon)
+  return s.complete ? tolerance : Math.max(tolerance, roundingOf(s).value * s.frobenius)
 }
 
 /** exp of the Shannon entropy of S / ΣS (Roy & Vetterli 2007); undefined unless all values are known. */
@@ -74,7 +100,7 @@ export function effectiveRankOf(s: Spectrum): number | undefined {
 /** How many singular values exceed `floor`, an absolute value ≥ 0. */
 export function rankAbove(s: Spectrum, floor: number): IntegerRange {
   const { singularValues: S, frobenius } = s
-  if (s.complete) return exactly(rankAboveFloor(S, floor))
+  if (s.complete) return both(rankAboveFloor(S, floor))
   const shown = rankAboveFloor(S, floor + roundingOf(s).value * frobenius)
   return { atLeast: Math.max(shown, countByEnergy(s, floor)), atMost: mostAbove(s, floor) }
 }
@@ -140,12 +166,6 @@ function roundingOf({ rows, columns, rounding }: Spectrum): Rounding {
 const missed = ({ excess, excesses }: Spectrum, r: number): number =>
   r === 0 ? 0 : (excesses?.[r] ?? excess)
 
-/** The largest singular value, from below and from above. */
-function largestOf(s: Spectrum): [least: number, most: number] {
-  const largest = s.singularValues[0] ?? 0
-  return [largest - roundingOf(s).value * s.frobenius, upperOf(s, 0)]
-}
-
 /** At least σ of the value at [i]: σ² is at most S² and all that is missed up to it. */
 function upperOf(s: Spectrum, i: number): number {
   if (s.upper !== undefined) return s.upper[i]
@@ -153,7 +173,7 @@ function upperOf(s: Spectrum, i: number): number {
   return Math.hypot(s.singularValues[i] + slack, s.frobenius * Math.sqrt(missed(s, i + 1)))
 }
 
-const exactly = (rank: number): IntegerRange => ({ atLeast: rank, atMost: rank })
+const both = (value: number): Interval => ({ atLeast: value, atMost: value })
 
 /** The least r in 0 … most with `holds`, which is false below it and true from it on; `most` where none has. */
 export function leastWhere(most: number, holds: (r: number) => boolean): number {

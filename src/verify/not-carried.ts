@@ -1,5 +1,6 @@
 import { counted, printable } from '../formats/quote.ts'
 import { figure } from '../report/cells.ts'
+import { shownName } from '../report/names.ts'
 import { wrap } from '../report/table.ts'
 import { firstOf, paintLines } from '../report/text.ts'
 import type { Terminal } from '../terminal/terminal.ts'
@@ -22,7 +23,7 @@ export function notCarriedLines(
   }
   return [...groups].map(([reason, group]) => {
     const tensors = firstOf(
-      group.map(({ name, relativeChange }) => printable(name) + changeText(relativeChange)),
+      group.map(({ name, relativeChange }) => shownName(name) + changeText(relativeChange)),
     )
     const cure = advice(reason)
     const text = `Not carried: ${counted(group.length, 'tensor')}, ${printable(reason)}: ${tensors}.${cure === undefined ? '' : ` ${cure}.`}`

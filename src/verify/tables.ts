@@ -5,6 +5,7 @@ import { errorPaint } from '../report/error-paint.ts'
 import { layerList } from '../report/layer-list.ts'
 import { partText } from '../report/matching.ts'
 import { type NamedColumn, namedGrid } from '../report/named-grid.ts'
+import { shownName } from '../report/names.ts'
 import { grouped, percent, shape, short } from '../report/numbers.ts'
 import { type Projection, spanText } from '../report/projections.ts'
 import { table, wrap } from '../report/table.ts'
@@ -130,7 +131,7 @@ function totals({ totals, worst, layers, replaced, notCarried, maxError }: Verif
       : [
           [
             'largest error',
-            `${paintWords(errorText(worst.relativeError), errorPaint(worst.relativeError, paint, maxError))} ${printable(worst.name)}`,
+            `${paintWords(errorText(worst.relativeError), errorPaint(worst.relativeError, paint, maxError))} ${shownName(worst.name)}`,
           ],
         ]),
   ]

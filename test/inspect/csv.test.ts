@@ -91,6 +91,7 @@ test('any name comes back, and none starts a formula', () => {
 test('the header stays where there are no rows, and what is not finite is empty', () => {
   const empty = csvOf(resultOf([]))
   expect(empty).toBe(`${csvOf(digitsDelta()).split('\r\n')[0]}\r\n`)
-  const matrix = { ...matrixOf({ name: 'A', shape: [2, 2], S: [2, 1] }), stableRank: Number.NaN }
+  const unknown = { atLeast: Number.NaN, atMost: Number.NaN }
+  const matrix = { ...matrixOf({ name: 'A', shape: [2, 2], S: [2, 1] }), stableRank: unknown }
   expect(table(csvOf(resultOf([matrix])))[0].stable_rank).toBe('')
 })

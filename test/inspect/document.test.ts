@@ -4,7 +4,14 @@ import { inspectDocument } from '../../src/inspect/document.ts'
 import type { InspectResult } from '../../src/inspect/result.ts'
 import { documentOf } from '../cli/schema.ts'
 import { anyResult } from './any-result.ts'
-import { adapterResult, bigResult, digitsLlama, digitsResult, mixedResult } from './sample-results.ts'
+import {
+  adapterResult,
+  bigResult,
+  digitsLlama,
+  digitsResult,
+  mixedResult,
+  powerLaw,
+} from './sample-results.ts'
 
 const written = (result: InspectResult) => documentOf(JSON.stringify(inspectDocument(result)), 'inspect-1')
 
@@ -60,6 +67,30 @@ test('what is not known is null, with its range and the reason', () => {
   })
   expect(Object.keys(matrix.energyRankRanges)).toEqual(['0.5', '0.9', '0.95', '0.99'])
   expect(matrix.next.atLeast).toBeLessThan(matrix.next.atMost)
+})
+
+test('leading values have bounds from above, and so have the figures that are made of the largest', () => {
+  const [matrix] = written(bigResult(1)).matrices
+  const truth = powerLaw(2048, 0.2, 40)
+  expect(matrix.upper).toHaveLength(64)
+  for (let i = 0; i < 64; i++) {
+    expect(matrix.singularValues[i] - matrix.rounding).toBeLessThanOrEqual(truth[i])
+    expect(matrix.upper[i]).toBeGreaterThanOrEqual(truth[i])
+  }
+  const stable = truth.reduce((sum, s) => sum + s * s, 0) / truth[0] ** 2
+  for (const [known, figure, value] of [
+    [matrix.spectralInterval, matrix.spectral, truth[0]],
+    [matrix.stableRankInterval, matrix.stableRank, stable],
+  ]) {
+    expect(known.atLeast).toBeLessThanOrEqual(value)
+    expect(known.atMost).toBeGreaterThanOrEqual(value)
+    expect(figure).toBeGreaterThanOrEqual(known.atLeast)
+    expect(figure).toBeLessThanOrEqual(known.atMost)
+  }
+  const [whole] = written(digitsResult()).matrices
+  expect(whole).not.toHaveProperty('upper')
+  expect(whole.spectralInterval).toEqual({ atLeast: whole.spectral, atMost: whole.spectral })
+  expect(whole.stableRankInterval).toEqual({ atLeast: whole.stableRank, atMost: whole.stableRank })
 })
 
 test('a change against a base of zeros is null, with the reason', () => {

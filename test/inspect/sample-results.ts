@@ -9,7 +9,13 @@ import type {
 import { ENERGY_SHARES, TABULATED_RANKS } from '../../src/inspect/result.ts'
 import { type MatrixFindings, verdictOf } from '../../src/inspect/verdict/verdict.ts'
 import { energyKept } from '../../src/spectrum/low-rank.ts'
-import { effectiveRankOf, energyRanks, numericalRankOf, stableRankOf } from '../../src/spectrum/measures.ts'
+import {
+  effectiveRankOf,
+  energyRanks,
+  numericalRankOf,
+  spectralOf,
+  stableRankOf,
+} from '../../src/spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../src/spectrum/types.ts'
 
 /** Results as `inspect` gives them, for the tests of what is printed of them. */
@@ -60,6 +66,7 @@ export function findingsOf(name: string, spectrum: Spectrum, extras: Extras = {}
     bytes: rows * columns * (dtype === 'f32' ? 4 : 2),
     spectrum,
     rank: numericalRankOf(spectrum),
+    spectral: spectralOf(spectrum),
     stableRank: stableRankOf(spectrum),
     ...(effectiveRank !== undefined && { effectiveRank }),
     energyRanks: Object.fromEntries(

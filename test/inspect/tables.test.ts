@@ -2,7 +2,10 @@ import { stripVTControlCharacters } from 'node:util'
 import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { placeOf } from '../../src/inspect/html/names.ts'
+import { plotText } from '../../src/inspect/plot/plot.ts'
 import type { InspectResult } from '../../src/inspect/result.ts'
+import { spectrumSvg } from '../../src/inspect/svg.ts'
 import { inspectTables } from '../../src/inspect/tables/tables.ts'
 import { fittedName, namePattern, withoutPattern } from '../../src/report/names.ts'
 import { anyResult } from './any-result.ts'
@@ -11,8 +14,12 @@ import {
   bigResult,
   digitsLlama,
   digitsResult,
+  leadingSpectrum,
   mixedResult,
+  powerLaw,
+  reportOf,
   resultOf,
+  wholeSpectrum,
 } from './sample-results.ts'
 
 const painted = (result: InspectResult, columns: number) =>
@@ -53,6 +60,73 @@ describe('no line is wider than the terminal', () => {
       }),
       { numRuns: 50 },
     )
+  })
+})
+
+describe('a name of 100,000 characters', () => {
+  const long = 'layer.'.repeat(16_667)
+  const spectrum = wholeSpectrum(30, 20, powerLaw(20, 1))
+
+  test.each([
+    ['in the list', [reportOf(long, spectrum), reportOf('short', spectrum)]],
+    ['by itself', [reportOf(long, spectrum)]],
+    ['of its dtype', [reportOf('a', spectrum, { dtype: long })]],
+  ])('is drawn without delay, on few lines: %s', (_, matrices) => {
+    const text = plain(resultOf('weights', matrices))
+    // a dtype has no end that tells more than its beginning: it is wrapped
+    expect(text.split('\n').length).toBeLessThan(matrices[0].dtype === long ? 2200 : 60)
+    expect(widest(text)).toBeLessThanOrEqual(80)
+  })
+
+  test('is drawn without delay in notes, plots and pictures', () => {
+    const report = reportOf(long, spectrum)
+    const notes = {
+      unchanged: [long, long],
+      skipped: [{ name: long, reason: 'one-dimensional' }],
+      nonFinite: [{ name: long, file: 'a', count: 1, first: { row: 1, column: 1, value: 'NaN' } }],
+    }
+    expect(plain(resultOf('delta', [report], notes)).split('\n').length).toBeLessThan(90)
+    expect(plotText(report, { paint: new Chalk({ level: 0 }), columns: 80 }).split('\n').length).toBeLessThan(
+      30,
+    )
+    expect(spectrumSvg(resultOf('weights', [report])).length).toBeLessThan(4 * long.length)
+    expect(placeOf('model.0.x' + '.weight'.repeat(50_000))).toMatchObject({ layer: '0', projection: 'x' })
+  })
+})
+
+describe('a matrix of which the leading values are known', () => {
+  const truth = powerLaw(256, 0.1, 10)
+  const S = truth.slice(0, 8).map((s, i) => s * (1 - 0.05 * (i + 1)))
+  const { frobenius, ...whole } = wholeSpectrum(256, 256, truth)
+  const missed = truth.slice(0, 8).reduce((sum, s, i) => sum + s * s - S[i] ** 2, 0)
+  const spectrum = {
+    ...leadingSpectrum({ ...whole, frobenius }, 8, missed / frobenius ** 2),
+    singularValues: S,
+    upper: truth.slice(0, 8).map((s) => s * 1.1001),
+  }
+
+  test('shows values, norm and stable rank by both ends where they are not tight', () => {
+    const text = flowing(plain(resultOf('weights', [reportOf('w', spectrum)]), 120))
+    expect(text).toContain('│ 9.499 … 11.01 │')
+    expect(text).toMatch(/│ ‖·‖₂ │ 9\.499 … 11\.01 │/)
+    expect(text).toMatch(/│ stable rank │ \d+–\d+ │/)
+    expect(text).toContain('│ ≥ ')
+  })
+
+  test('in the list too, and as one figure where the ends agree', () => {
+    const known = { ...spectrum, singularValues: truth.slice(0, 8), upper: truth.slice(0, 8), excess: 0 }
+    const text = plain(resultOf('weights', [reportOf('loose', spectrum), reportOf('tight', known)]), 200)
+    expect(/^loose .*$/m.exec(text)![0]).toContain('9.49 … 11.1')
+    expect(/^tight .*$/m.exec(text)![0]).toMatch(/ 10\.0 /)
+  })
+
+  test('marks the values that are rounding', () => {
+    const S = Float64Array.of(3, 2, 1e-9, 1e-10)
+    const lines = plain(resultOf('weights', [reportOf('w', wholeSpectrum(4, 9, S))])).split('\n')
+    expect(lines.filter((line) => line.includes('rounding')).map((line) => line.slice(0, 5))).toEqual([
+      '│ 3 │',
+      '│ 4 │',
+    ])
   })
 })
 

@@ -1,10 +1,19 @@
 import { expect, test } from 'vitest'
 import type { HalfMatrix } from '../../src/engine/engine.ts'
 import { type Matrix, matrix, toFloat32, toFloat64, transpose, zeros } from '../../src/matrix/matrix.ts'
-import { energyRank, numericalRank, optimalError } from '../../src/rank/measures.ts'
-import { energyRanks, errorAt, numericalRankOf, rankAbove } from '../../src/spectrum/measures.ts'
+import { energyRank, numericalRank, optimalError, stableRank } from '../../src/rank/measures.ts'
+import {
+  energyRanks,
+  errorAt,
+  numericalRankOf,
+  rankAbove,
+  roundingLevelOf,
+  spectralOf,
+  stableRankOf,
+  valueAt,
+} from '../../src/spectrum/measures.ts'
 import { spectrumOf, spectrumOfFactors } from '../../src/spectrum/spectrum-of.ts'
-import type { Spectrum } from '../../src/spectrum/types.ts'
+import type { Interval, Spectrum } from '../../src/spectrum/types.ts'
 import { engines, wasmEngine } from '../truncation/engines.ts'
 import { asBfloat16, gaussian, withSpectrum } from '../truncation/support.ts'
 
@@ -17,15 +26,31 @@ const leading = (A: Matrix | HalfMatrix, count: number, name = '', floor?: numbe
   })
 const full = (A: Matrix | HalfMatrix) => spectrumOf(A, { engine: wasmEngine, extent: { kind: 'full' } })
 
+/** Of the reference, relative to the largest singular value. */
+const FULL_SVD_ERROR = 1e-12
+
 /** Whatever a leading spectrum says holds for the full one. */
 function expectToHold(s: Spectrum, all: Spectrum): void {
   const S = all.singularValues
   const slack = 4 * s.epsilon * S[0]
   expect(s.frobenius / all.frobenius).toBeCloseTo(1, 12)
   s.singularValues.forEach((value, i) => {
-    expect(value).toBeLessThanOrEqual(S[i] + slack)
+    if (value > roundingLevelOf(s)) expect(value).toBeLessThanOrEqual(S[i] + slack)
     if (i > 0) expect(value).toBeLessThanOrEqual(s.singularValues[i - 1])
   })
+  const expectWithin = (truth: number, { atLeast, atMost }: Interval) => {
+    expect(atLeast).toBeLessThanOrEqual(truth * (1 + FULL_SVD_ERROR))
+    expect(atMost).toBeGreaterThanOrEqual(truth * (1 - FULL_SVD_ERROR))
+  }
+  expectWithin(S[0], spectralOf(s))
+  expectWithin(stableRank(S), stableRankOf(s))
+  for (let i = 0; i < s.singularValues.length; i++) {
+    // a float64 SVD is off by as much of the largest value
+    const truth = S[i] < FULL_SVD_ERROR * S[0] ? 0 : S[i]
+    expectWithin(truth, valueAt(s, i))
+    expect(s.singularValues[i] - roundingLevelOf(s)).toBeLessThanOrEqual(truth)
+    if (i > 0) expect(valueAt(s, i).atMost).toBeLessThanOrEqual(valueAt(s, i - 1).atMost)
+  }
   for (const r of [0, 1, 2, 5, 16, 20, 40, 80, 160, S.length]) {
     const error = optimalError(S, r)
     const { atLeast, atMost } = errorAt(s, r)
@@ -73,6 +98,46 @@ test.each(spectra)('%s: the leading values hold for all, in every type and shape
     expect(s.method).toBe('krylov')
     expect(s.singularValues).toHaveLength(20)
     expectToHold(s, full(toFloat64(exact)))
+  }
+})
+
+test.each([
+  ['Gaussian', 300, 500, 8],
+  ['Gaussian', 420, 420, 8],
+  ['Gaussian', 500, 300, 16],
+  ['of rank 5', 360, 300, 8],
+  ['of rank 5', 300, 500, 16],
+] as const)(
+  'every singular value of a %s matrix %i × %i lies between the bounds, with %i given',
+  (kind, m, n, count) => {
+    for (const seed of [1, 2]) {
+      const S = Float64Array.from({ length: Math.min(m, n) }, (_, i) => (i < 5 ? 5 - i / 2 : 0))
+      const A = kind === 'Gaussian' ? gaussian(m, n, seed) : withSpectrum(m, n, S, seed)
+      for (const stored of [A, toFloat32(A), asBfloat16(A)]) {
+        const s = leading(stored, count)
+        expect(s.complete).toBe(false)
+        expectToHold(s, full(stored))
+      }
+    }
+  },
+)
+
+test('in a flat spectrum the values given are far below the truth, and said to be no more than lower bounds', () => {
+  const A = toFloat32(gaussian(512, 512, 3))
+  const [s, all] = [leading(A, 8), full(A)]
+  expect(s.singularValues[7]).toBeLessThan(0.95 * all.singularValues[7])
+  const { atLeast, atMost } = stableRankOf(s)
+  expect(atMost / atLeast).toBeGreaterThan(1.1)
+  // where values stand out both ends agree
+  const spikes = withSpectrum(
+    400,
+    300,
+    Float64Array.from({ length: 300 }, (_, i) => (i < 8 ? 9 - i : 0.1)),
+    2,
+  )
+  for (let i = 0; i < 8; i++) {
+    const known = valueAt(leading(spikes, 16), i)
+    expect(known.atMost / known.atLeast).toBeLessThan(1 + 1e-5)
   }
 })
 

@@ -1,5 +1,6 @@
 import { printable } from '../../formats/quote.ts'
-import { energyRanks, errorAt, orderOf } from '../../spectrum/measures.ts'
+import { raised } from '../../report/numbers.ts'
+import { energyRanks, errorAt, orderOf, roundingLevelOf, valueAt } from '../../spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../spectrum/types.ts'
 import type { InspectResult, MatrixReport } from '../result.ts'
 import { type Place, placeOf } from './names.ts'
@@ -26,7 +27,7 @@ export interface ReportData {
 }
 
 /**
- * How many points (singular value and tail, some 20 bytes) a report may carry before spectra are thinned: 224 matrices of
+ * How many points (singular value and tail, some 20 bytes; of an incomplete spectrum the bounds of both) a report may carry before spectra are thinned: 224 matrices of
  * order 4096 then make 2.6 MB.
  */
 const MOST_POINTS = 150_000
@@ -91,7 +92,14 @@ function matrixData(matrix: MatrixReport, grid: readonly number[]): MatrixData {
 /** A spectrum at these ranks, of which the last is that of its last value. */
 export function thinned(spectrum: Spectrum, ranks: readonly number[]): ThinnedSpectrum {
   const { frobenius, complete, next, singularValues: S } = spectrum
-  const known = { order: orderOf(spectrum), frobenius, given: S.length, complete, next: next.atMost }
+  const known = {
+    order: orderOf(spectrum),
+    frobenius,
+    given: S.length,
+    complete,
+    next: next.atMost,
+    rounding: rounded(roundingLevelOf(spectrum)),
+  }
   const sigma = ranks.map((r) => rounded(S[r - 1]))
   if (complete) {
     const tails = tailsOf(S)
@@ -99,7 +107,8 @@ export function thinned(spectrum: Spectrum, ranks: readonly number[]): ThinnedSp
   }
   const errors = ranks.map((r) => errorAt(spectrum, r))
   const squared = (bound: 'atLeast' | 'atMost') => errors.map((error) => rounded(error[bound] ** 2))
-  return { ...known, sigma, tail: squared('atMost'), least: squared('atLeast') }
+  const upper = ranks.map((r) => raised(valueAt(spectrum, r - 1).atMost, DIGITS))
+  return { ...known, sigma, upper, tail: squared('atMost'), least: squared('atLeast') }
 }
 
 const rounded = (x: number) => Number(x.toPrecision(DIGITS))

@@ -20,7 +20,7 @@ const NESTED = new Set([
 ])
 /** What wrappers of the same model put before or after the names proper. */
 const PREFIX = /^base_model\.model\./
-const SUFFIX = /\.(weight|default|base_layer)$/
+const SUFFIXES = ['.weight', '.default', '.base_layer']
 
 const isIndex = (part: string | undefined) => part !== undefined && /^\d+$/.test(part)
 
@@ -45,9 +45,9 @@ const isExpert = (parts: readonly string[], i: number) => isIndex(parts[i]) && p
 /** The parts between dots; kohya joins them by underscores, where only the indices tell where a part ends. */
 function partsOf(name: string): string[] {
   let bare = name.replace(PREFIX, '')
-  for (let before = ''; before !== bare; ) {
-    before = bare
-    bare = bare.replace(SUFFIX, '')
+  for (let suffix: string | undefined = ''; suffix !== undefined; ) {
+    bare = bare.slice(0, bare.length - suffix.length)
+    suffix = SUFFIXES.find((ending) => bare.endsWith(ending))
   }
   if (!bare.includes('.')) bare = bare.replace(/_(\d+)(?=_|$)/g, '.$1').replace(/(\.\d+)_/g, '$1.')
   // `name[3]` is the fourth of a stack of experts

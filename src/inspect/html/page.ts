@@ -143,7 +143,14 @@ function definitions({ subject, matrices }: InspectResult): string {
       'Effective rank',
       'exp of the entropy of σ / Σσ (Roy & Vetterli 2007): as many equal σ would be as evenly spread.',
     ],
-    ['Two bounds, as in 0.11 – 0.12 or ≤ 0.12', 'Not all σ were computed; the true figure lies between.'],
+    [
+      'Two bounds, as in 0.11 – 0.12 or ≤ 0.12',
+      'Not all σ were computed; the true figure lies between. Those that were are lower bounds, and a band shows how much larger they may be.',
+    ],
+    [
+      'Rounding',
+      'A σ that counts as zero in the numerical rank, or that the computation can’t tell from zero.',
+    ],
     ...(subject === 'delta'
       ? ([
           [

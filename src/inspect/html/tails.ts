@@ -14,6 +14,10 @@ export interface ThinnedSpectrum {
   /** At least the singular value after the given ones. */
   readonly next: number
   readonly sigma: readonly number[]
+  /** At least the true ones; left out where they are the same as `sigma`. */
+  readonly upper?: readonly number[]
+  /** Singular values up to this are rounding. */
+  readonly rounding: number
   readonly tail: readonly number[]
   /** Left out where it is the same as `tail`. */
   readonly least?: readonly number[]

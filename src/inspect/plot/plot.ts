@@ -1,8 +1,9 @@
 import { printable } from '../../formats/quote.ts'
 import { figure, paintWords, rangeText } from '../../report/cells.ts'
-import { grouped, shape } from '../../report/numbers.ts'
+import { shownName } from '../../report/names.ts'
+import { grouped, percentUp, shape } from '../../report/numbers.ts'
 import { wrap } from '../../report/table.ts'
-import { orderOf } from '../../spectrum/measures.ts'
+import { orderOf, roundingLevelOf, valueAt } from '../../spectrum/measures.ts'
 import type { IntegerRange } from '../../spectrum/types.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import type { MatrixReport } from '../result.ts'
@@ -19,6 +20,8 @@ const RIGHT_WIDTH = 7
 const UNKNOWN_WIDTH = 8
 /** How far below the last singular value the noise floor is still drawn. */
 const FLOOR_BELOW = 10
+/** Values that may be so much too low, relative to the truth, are worth a word. */
+const SHOWN_LOOSENESS = 0.01
 const MARKED_SHARES = ['0.9', '0.99'] as const
 
 /** What is drawn and where: dots from the top left. */
@@ -40,7 +43,7 @@ export function plotText(
   const { spectrum, verdict, name } = report
   const S = spectrum.singularValues
   const head = [
-    paint.bold(wrap(`${printable(name)}  ${shape(...report.shape)}  ${printable(report.dtype)}`, columns)),
+    paint.bold(wrap(`${shownName(name)}  ${shape(...report.shape)}  ${printable(report.dtype)}`, columns)),
     wrap(paintWords(verdict.text, verdictPaint(verdict.kind, paint)), columns),
   ]
   if (!(S[0] > 0)) return `${head.join('\n')}\n`
@@ -147,6 +150,16 @@ function markerColumn(plot: Plot, { atMost }: IntegerRange): number[] {
   return atMost >= 1 && atMost <= plot.S.length ? [Math.floor(acrossOf(plot, atMost - 1) / DOTS_ACROSS)] : []
 }
 
+/** How much too low values may be, where it would show. */
+function looseness({ spectrum }: MatrixReport): string {
+  const rounding = roundingLevelOf(spectrum)
+  let most = 0
+  spectrum.singularValues.forEach((s, i) => {
+    if (s > rounding) most = Math.max(most, 1 - s / valueAt(spectrum, i).atMost)
+  })
+  return most > SHOWN_LOOSENESS ? `, up to ${percentUp(most)} low` : ''
+}
+
 function legend(report: MatrixReport, paint: Terminal['paint'], columns: number): string {
   const { spectrum, energyRanks } = report
   const floor = floorOf(report)
@@ -155,7 +168,7 @@ function legend(report: MatrixReport, paint: Terminal['paint'], columns: number)
     (share) => `${Number(share) * 100} % at ${rangeText(energyRanks[share], order)}`,
   )
   const entries = [
-    `${paint.cyan('⣀⡠⠔')} singular values`,
+    `${paint.cyan('⣀⡠⠔')} singular values${looseness(report)}`,
     `${paint.magenta('⠁⠁⠁')} share of ‖·‖_F² up to there`,
     `${paint.green('┊')} ${ranks.join(', ')}`,
     ...(floor === undefined ? [] : [`${paint.yellow('╌╌')} noise floor ${figure(floor)}`]),

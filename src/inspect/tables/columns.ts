@@ -1,5 +1,5 @@
 import { printable } from '../../formats/quote.ts'
-import { figure, rangeCell, realRank, setting } from '../../report/cells.ts'
+import { figure, intervalCell, rangeCell, realRank, realRankRange, setting } from '../../report/cells.ts'
 import type { Align } from '../../report/grid.ts'
 import { fittedName, type NamePattern, withoutPattern } from '../../report/names.ts'
 import { shape } from '../../report/numbers.ts'
@@ -71,7 +71,7 @@ export const COLUMNS: readonly Column[] = [
     align: 'right',
     worth: 1,
     has: always,
-    cell: ({ spectrum }) => figure(spectrum.singularValues[0] ?? 0),
+    cell: ({ spectral }) => intervalCell(spectral),
   },
   {
     title: 'change',
@@ -130,7 +130,7 @@ export const COLUMNS: readonly Column[] = [
     align: 'right',
     worth: 6,
     has: always,
-    cell: ({ stableRank }) => realRank(stableRank),
+    cell: ({ stableRank }) => realRankRange(stableRank),
   },
   {
     title: 'effective',

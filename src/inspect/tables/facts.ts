@@ -1,9 +1,19 @@
 import { printable } from '../../formats/quote.ts'
-import { figure, paintWords, rangeText, realRank, setting } from '../../report/cells.ts'
+import {
+  figure,
+  intervalFigure,
+  paintWords,
+  rangeText,
+  realRank,
+  realRankRange,
+  setting,
+} from '../../report/cells.ts'
+import { shownName } from '../../report/names.ts'
 import { bytes, grouped, percent, shape, short } from '../../report/numbers.ts'
 import { spectrumTable } from '../../report/spectrum.ts'
 import { table } from '../../report/table.ts'
-import { orderOf } from '../../spectrum/measures.ts'
+import { energyKept } from '../../spectrum/low-rank.ts'
+import { orderOf, roundingLevelOf, valueAt } from '../../spectrum/measures.ts'
 import type { IntegerRange } from '../../spectrum/types.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { ENERGY_SHARES, type MatrixReport } from '../result.ts'
@@ -22,7 +32,13 @@ export function matrixFacts(
     [...factsOf(matrix, paint), ['verdict', paintWords(verdict.text, verdictPaint(verdict.kind, paint))]],
     columns,
   )
-  return S[0] > 0 ? `${spectrumTable(S, kept, { paint, columns }, frobenius)}\n${facts}` : facts
+  if (!(S[0] > 0)) return facts
+  const bounds = {
+    value: (i: number) => valueAt(spectrum, i),
+    kept: (r: number) => energyKept(spectrum, r),
+    rounding: roundingLevelOf(spectrum),
+  }
+  return `${spectrumTable(S, kept, { paint, columns }, frobenius, bounds)}\n${facts}`
 }
 
 function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
@@ -45,11 +61,11 @@ function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
     ofOrder(energyRanks[`${share}`]),
   ])
   return [
-    ['matrix', printable(matrix.name)],
+    ['matrix', shownName(matrix.name)],
     ['shape', `${shape(rows, columns)}${stored}`],
     ['stored', `${printable(matrix.dtype)}, ${bytes(matrix.bytes)}`],
     ['‖·‖_F', short(spectrum.frobenius)],
-    ['‖·‖₂', short(spectrum.singularValues[0] ?? 0)],
+    ['‖·‖₂', intervalFigure(matrix.spectral)],
     ...(base
       ? [
           [
@@ -67,7 +83,7 @@ function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
           ['scale', setting(adapter.scale)],
         ]
       : []),
-    ['stable rank', realRank(matrix.stableRank)],
+    ['stable rank', realRankRange(matrix.stableRank)],
     [
       'effective rank',
       effectiveRank === undefined ? 'needs all singular values: --full' : realRank(effectiveRank),

@@ -1,5 +1,6 @@
 import { addTo } from '../../checkpoint/group.ts'
 import { printable } from '../../formats/quote.ts'
+import { shownName } from '../../report/names.ts'
 import { grouped } from '../../report/numbers.ts'
 import { wrap } from '../../report/table.ts'
 import { paintLines, someTensors } from '../../report/text.ts'
@@ -18,7 +19,7 @@ export function notesOf(
     ...lines(
       nonFinite.map(({ name, file, count, first: { row, column, value } }) => {
         const entries = `${grouped(count)} ${count === 1 ? 'entry' : 'entries'} NaN or infinite`
-        return `${printable(file)}: ${printable(name)}: ${entries}, the first (${value}) at row ${row}, column ${column}`
+        return `${printable(file)}: ${shownName(name)}: ${entries}, the first (${value}) at row ${row}, column ${column}`
       }),
       paint.red,
     ),

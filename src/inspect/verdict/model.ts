@@ -72,7 +72,7 @@ function wholeModel({ costs, totals, subject, matrices }: InspectResult): string
   for (const share of KEPT_SHARES) {
     const cost = costs.find(({ relativeError }) => relativeError.atMost ** 2 <= 1 - share)
     if (cost === undefined || sizeOf(cost) >= 1) continue
-    const keeps = `Rank ${grouped(cost.rank)} for ${everyOne} keeps ${percentDown(1 - cost.relativeError.atMost ** 2)}`
+    const keeps = `Rank ${grouped(cost.rank)} for ${everyOne} keeps ${keptText(cost)}`
     return subject === 'adapter' ? `${keeps}.` : `${keeps} at ${percent(sizeOf(cost))} of the size.`
   }
   const smaller = costs.filter((cost) => sizeOf(cost) < 1)
@@ -84,4 +84,10 @@ function wholeModel({ costs, totals, subject, matrices }: InspectResult): string
     return `No tabulated rank is known to keep 90 % and be smaller: ${last} ${percentDown(atLeast)} at least; --full tells.`
   }
   return `No tabulated rank keeps 90 % and is smaller: ${last} ${percentUp(atMost)}${atLeast < atMost ? ' at most' : ''}.`
+}
+
+/** The share that a rank keeps, or keeps at least. */
+function keptText({ relativeError: { atLeast, atMost } }: RankCost): string {
+  const least = percentDown(1 - atMost ** 2)
+  return least === percentDown(1 - atLeast ** 2) ? least : `at least ${least}`
 }

@@ -89,7 +89,8 @@ function rankVerdict(matrix: MatrixFindings): Verdict {
 function butForRounding(matrix: MatrixFindings, rankAbove: IntegerRange): string {
   const { spectrum } = matrix
   const share = energyKept(spectrum, rankAbove.atLeast).atLeast
-  const stands = `rank ${grouped(rankAbove.atMost)} of ${grouped(orderOf(spectrum))} stands above it`
+  const atMost = rankAbove.atLeast < rankAbove.atMost ? 'at most ' : ''
+  const stands = `${atMost}rank ${grouped(rankAbove.atMost)} of ${grouped(orderOf(spectrum))} stands above it`
   return `low-rank but for the rounding of ${roundingOf(matrix)}: ${stands}, with ${percentDown(share)} of the change`
 }
 

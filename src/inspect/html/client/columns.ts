@@ -1,5 +1,5 @@
 import { bytes, grouped, percent, shape, short } from '../../../report/numbers.ts'
-import type { IntegerRange } from '../../../spectrum/types.ts'
+import type { IntegerRange, Interval } from '../../../spectrum/types.ts'
 import type { LoaderScale } from '../../result.ts'
 import type { MatrixData } from '../data.ts'
 import { intervalText, NONE, numberText, rangeText } from '../format.ts'
@@ -95,6 +95,21 @@ const number = (
   key: ({ matrix }) => of(matrix) ?? undefined,
 })
 
+const interval = (
+  id: string,
+  group: string,
+  head: string,
+  title: string,
+  of: (m: MatrixData) => Interval,
+): Column => ({
+  id,
+  group,
+  head,
+  title,
+  text: ({ matrix }) => intervalText(of(matrix)),
+  key: ({ matrix }) => of(matrix).atMost,
+})
+
 const range = (
   id: string,
   group: string,
@@ -137,7 +152,7 @@ export function columnsOf({ items }: Model): Column[] {
       'numerical rank, as matrix_rank of NumPy counts it',
       (m) => m.rank,
     ),
-    number('stable', 'ranks', 'stable', 'stable rank ‖A‖²_F / ‖A‖²₂', (m) => m.stableRank),
+    interval('stable', 'ranks', 'stable', 'stable rank ‖A‖²_F / ‖A‖²₂', (m) => m.stableRank),
     ...(has((m) => m.effectiveRank)
       ? [
           number(
@@ -162,7 +177,7 @@ export function columnsOf({ items }: Model): Column[] {
     ...(has((m) => m.base) ? deltaColumns() : []),
     ...(has((m) => m.noise) ? noiseColumns() : []),
     number('frobenius', 'size', '‖·‖_F', 'Frobenius norm', (m) => m.spectrum.frobenius),
-    number('spectral', 'size', 'σ₁', 'largest singular value: the spectral norm', (m) => m.spectrum.sigma[0]),
+    interval('spectral', 'size', 'σ₁', 'largest singular value: the spectral norm', (m) => m.spectral),
     {
       ...text('shape', 'size', 'shape', (m) => shape(...m.shape)),
       isText: true,

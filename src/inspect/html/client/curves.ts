@@ -1,5 +1,5 @@
 import { grouped, percent } from '../../../report/numbers.ts'
-import { numberText } from '../format.ts'
+import { intervalText } from '../format.ts'
 import { tailAt } from '../tails.ts'
 import type { ChartSpec, Frame } from './chart.ts'
 import { svg } from './dom.ts'
@@ -9,6 +9,8 @@ import type { Item } from './model.ts'
 const LEAST_SHOWN = 1e-8
 /** A noise floor lower than this, in pixels, is the axis. */
 const LEAST_HEIGHT = 3
+/** Shares of energy that differ by less read the same. */
+const SHARE_SHOWN = 1e-3
 /** How many steps the band of what isn't computed is drawn in. */
 const BAND_STEPS = 24
 
@@ -16,8 +18,12 @@ const sigma = ({ matrix }: Item, i: number) => matrix.spectrum.sigma[i]
 const kept = ({ matrix }: Item, i: number) => 1 - matrix.spectrum.tail[i]
 
 const describe = (item: Item, i: number) => {
+  const { spectrum } = item.matrix
   const share = percent(Math.max(0, kept(item, i)))
-  return `rank ${grouped(item.ranks[i])}: σ = ${numberText(sigma(item, i))}, energy so far ${share}`
+  const least = spectrum.least !== undefined && spectrum.tail[i] - spectrum.least[i] > SHARE_SHOWN
+  const value = intervalText({ atLeast: sigma(item, i), atMost: spectrum.upper?.[i] ?? sigma(item, i) })
+  const mark = sigma(item, i) <= spectrum.rounding ? ' (rounding)' : ''
+  return `rank ${grouped(item.ranks[i])}: σ = ${value}${mark}, energy so far ${least ? '≥ ' : ''}${share}`
 }
 
 export const spectraSpec: ChartSpec = {
@@ -40,13 +46,15 @@ export const spectraSpec: ChartSpec = {
     if (!log) return [0, high * 1.04]
     return low < high ? [low / 1.25, high * 1.25] : [low / 10, high * 2]
   },
-  extra({ matrix }, frame) {
-    const { noise } = matrix
+  extra(item, frame) {
+    const { noise, dtype } = item.matrix
+    const band = boundsBand(item, frame)
     const at = noise && noise.floor > 0 ? frame.y.at(noise.floor) : Number.NaN
-    if (!(at > frame.top && at < frame.bottom - LEAST_HEIGHT)) return []
+    if (!(at > frame.top && at < frame.bottom - LEAST_HEIGHT)) return band
     return [
+      ...band,
       svg('line', { class: 'floor', x1: frame.left, x2: frame.right, y1: at, y2: at }),
-      svg('text', { class: 'floor-label', x: frame.left + 6, y: at - 5 }, `noise floor of ${matrix.dtype}`),
+      svg('text', { class: 'floor-label', x: frame.left + 6, y: at - 5 }, `noise floor of ${dtype}`),
     ]
   },
 }
@@ -61,6 +69,17 @@ export const energySpec: ChartSpec = {
   describe,
   yDomain: () => [0, 1],
   extra: beyondBand,
+}
+
+/** Between the singular values that were found, which are lower bounds, and the bounds from above. */
+function boundsBand({ matrix, ranks, positive }: Item, { x, y }: Frame): SVGElement[] {
+  const { sigma, upper } = matrix.spectrum
+  if (upper === undefined || positive === 0) return []
+  const pointsOf = (values: readonly number[]) =>
+    ranks.slice(0, positive).map((rank, i) => `${x.at(rank).toFixed(1)} ${y.at(values[i]).toFixed(1)}`)
+  return [
+    svg('path', { class: 'band', d: `M${[...pointsOf(upper), ...pointsOf(sigma).reverse()].join('L')}Z` }),
+  ]
 }
 
 /** Between what a rank keeps at least and at most, beyond the singular values that are given. */

@@ -1,6 +1,6 @@
 import { grouped } from '../../../report/numbers.ts'
 import type { ReportData } from '../data.ts'
-import { numberText, rangeText } from '../format.ts'
+import { intervalText, rangeText } from '../format.ts'
 import { chart } from './chart.ts'
 import { energySpec, spectraSpec } from './curves.ts'
 import { breakable, button, byId, html } from './dom.ts'
@@ -65,7 +65,7 @@ function legend(model: Model, store: Store): void {
       const { matrix, order } = model.items[index]
       const { spectrum, energyRanks } = matrix
       const known = spectrum.complete ? '' : `, first ${spectrum.given} values known`
-      const figures = `σ₁ = ${numberText(spectrum.sigma[0])}; 90 % in ${rangeText(energyRanks['0.9'], order)}, 99 % in ${rangeText(energyRanks['0.99'], order)} of ${grouped(order)}${known}`
+      const figures = `σ₁ = ${intervalText(matrix.spectral)}; 90 % in ${rangeText(energyRanks['0.9'], order)}, 99 % in ${rangeText(energyRanks['0.99'], order)} of ${grouped(order)}${known}`
       return html(
         'li',
         { class: `colour-${colour}` },
