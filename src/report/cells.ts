@@ -45,7 +45,7 @@ export function realRankRange({ atLeast, atMost }: Interval): string {
 /** One figure where both ends read the same, else both, each rounded outwards. */
 export function intervalCell({ atLeast, atMost }: Interval): string {
   const [low, high] = [figure(atLeast), figure(atMost)]
-  return low === high ? low : bothEnds(atLeast, atMost, DIGITS)
+  return low === high ? low : bothEnds(atLeast, atMost, DIGITS, figure)
 }
 
 /** Significant digits of a single figure, of the least that stand for one, and of two ends. */
@@ -58,11 +58,11 @@ export function intervalFigure({ atLeast, atMost }: Interval): string {
   for (let digits = MOST_DIGITS; digits >= LEAST_DIGITS; digits--) {
     if (short(atLeast, digits) === short(atMost, digits)) return short(atLeast, digits)
   }
-  return bothEnds(atLeast, atMost, END_DIGITS)
+  return bothEnds(atLeast, atMost, END_DIGITS, (x) => short(x, END_DIGITS))
 }
 
-const bothEnds = (atLeast: number, atMost: number, digits: number) =>
-  `${short(atLeast > 0 ? lowered(atLeast, digits) : 0, digits)} … ${Number.isFinite(atMost) ? short(raised(atMost, digits), digits) : '∞'}`
+const bothEnds = (atLeast: number, atMost: number, digits: number, text: (x: number) => string) =>
+  `${text(atLeast > 0 ? lowered(atLeast, digits) : 0)} … ${Number.isFinite(atMost) ? text(raised(atMost, digits)) : '∞'}`
 
 /** Paints word by word, so that the text can be wrapped and no colour runs over a line's end. */
 export const paintWords = (text: string, colour: (text: string) => string) =>

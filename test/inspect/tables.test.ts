@@ -90,7 +90,7 @@ describe('a name of 100,000 characters', () => {
       30,
     )
     expect(spectrumSvg(resultOf('weights', [report])).length).toBeLessThan(4 * long.length)
-    expect(placeOf('model.0.x' + '.weight'.repeat(50_000))).toMatchObject({ layer: '0', projection: 'x' })
+    expect(placeOf(`model.0.x${'.weight'.repeat(50_000)}`)).toMatchObject({ layer: '0', projection: 'x' })
   })
 })
 
