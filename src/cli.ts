@@ -21,6 +21,7 @@ More: lora-svd help <command>, help exit-codes, help environment`
 
 /** Runs the command line and sets the exit code; output is left to drain rather than cut off by process.exit. */
 export async function main(argv: readonly string[]): Promise<void> {
+  dropEmptyVariables(process.env)
   const terminal = processTerminal(process, colourFlag(argv))
   const fail = async (error: unknown) => {
     const [json, debug] = [argv.includes('--json'), argv.includes('--debug')]
@@ -128,6 +129,13 @@ function helpFor(program: Command, argv: readonly string[]): string {
   const name = argv.find((argument) => !argument.startsWith('-'))
   const isCommand = program.commands.some((command) => command.name() === name)
   return isCommand ? `lora-svd ${name} --help` : 'lora-svd --help'
+}
+
+/** `LORA_SVD_ENGINE=` is how a shell takes a setting back: it means what an unset variable does. */
+function dropEmptyVariables(env: NodeJS.ProcessEnv): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (name.startsWith('LORA_SVD_') && value === '') delete env[name]
+  }
 }
 
 /** What colour the command line asks for; the last of the two flags counts, as for commander. */

@@ -48,7 +48,8 @@ export function renaming(base: readonly Candidate[], tuned: readonly Candidate[]
     for (const { base: b, tuned: t, rule } of found) {
       pairs.push([b, t])
       const key = keyOf(rule)
-      counts.set(key, { ...rule, pairs: (counts.get(key)?.pairs ?? 0) + 1 })
+      const { base, tuned } = rule
+      counts.set(key, { base, tuned, pairs: (counts.get(key)?.pairs ?? 0) + 1 })
     }
     const taken = new Set(found.flatMap((pair) => [pair.base, pair.tuned]))
     const isLeft = (one: Candidate) => !taken.has(one)
@@ -66,15 +67,18 @@ type Prefixes = Sides<string>
 interface Vote {
   readonly base: Candidate
   readonly tuned: Candidate
-  readonly rule: Prefixes
+  readonly rule: Counted
+}
+
+/** One prefix for another, and how many votes it has: one object for all of them. */
+interface Counted extends Prefixes {
+  votes: number
 }
 
 function pairsOfRound(rest: Sides<readonly Candidate[]>, all: Sides<ReadonlyMap<string, number>>): Vote[] {
   const votes = votesOf(rest)
-  const count = new Map<string, number>()
-  for (const { rule } of votes) count.set(keyOf(rule), (count.get(keyOf(rule)) ?? 0) + 1)
   const left = { base: countPrefixes(rest.base), tuned: countPrefixes(rest.tuned) }
-  const strength = ({ rule }: Vote) => count.get(keyOf(rule))!
+  const strength = ({ rule }: Vote) => rule.votes
   // of rules that say the same, the one with the shortest prefixes
   const best = new Map<Candidate, Vote>()
   for (const vote of votes) {
@@ -96,7 +100,7 @@ function pairsOfRound(rest: Sides<readonly Candidate[]>, all: Sides<ReadonlyMap<
     const { base, tuned, rule } = vote
     const isMutual = one === tuned && isPair(vote, best.get(base))
     const isClear = isMutual && !contested.has(base) && !contested.has(tuned)
-    return isClear && isCarried(rule, strength(vote), left, all) ? [vote] : []
+    return isClear && isCarried(rule, left, all) ? [vote] : []
   })
 }
 
@@ -105,8 +109,7 @@ function pairsOfRound(rest: Sides<readonly Candidate[]>, all: Sides<ReadonlyMap<
  * than half of what is left on one side; for two prefixes that have nothing in common, of all on both.
  */
 function isCarried(
-  { base, tuned }: Prefixes,
-  votes: number,
+  { base, tuned, votes }: Counted,
   left: Sides<ReadonlyMap<string, number>>,
   all: Sides<ReadonlyMap<string, number>>,
 ): boolean {
@@ -132,6 +135,15 @@ function votesOf({ base, tuned }: Sides<readonly Candidate[]>): Vote[] {
     }
   }
   const votes: Vote[] = []
+  const rules = new Map<string, Map<string, Counted>>()
+  const ruleOf = (before: string, after: string) => {
+    const ofAfter = rules.get(after) ?? new Map<string, Counted>()
+    rules.set(after, ofAfter)
+    const rule = ofAfter.get(before) ?? { base: before, tuned: after, votes: 0 }
+    ofAfter.set(before, rule)
+    rule.votes++
+    return rule
+  }
   for (const candidate of tuned) {
     const shape = formOf(candidate.tensor.shape).join()
     for (const { prefix, ending } of splits(candidate.plain)) {
@@ -144,7 +156,7 @@ function votesOf({ base, tuned }: Sides<readonly Candidate[]>): Vote[] {
         const isSaid = ending.includes('.') || prefix === '' || before === ''
         if (!isSaid || seen.has(other)) continue
         seen.add(other)
-        votes.push({ base: other, tuned: candidate, rule: { base: before, tuned: prefix } })
+        votes.push({ base: other, tuned: candidate, rule: ruleOf(before, prefix) })
       }
     }
   }

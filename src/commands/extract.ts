@@ -13,7 +13,8 @@ Examples:
 
 A run that was killed goes on where it was when the same command is given again.
 
-Exit codes: 0 done · 1 what was written misses what was asked for
+Exit codes: 0 done
+1 what was written misses what was asked for, or not all has its counterpart
 2 bad options or input, nothing written · 3 disk full, no permission`
 
 /** `extract`: a LoRA adapter from a base and its fine-tune. */
@@ -46,8 +47,10 @@ export function addExtract(program: Command, run: Run): void {
   command
     .addOption(new Option('--uniform', 'all layers get the largest rank chosen').default(false))
     .optionsGroup('What is carried:')
-    .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
-    .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
+    .addOption(
+      patterns('--include <glob>', 'factor only tensors with such a name (* crosses dots; repeatable)'),
+    )
+    .addOption(patterns('--exclude <glob>', 'factor no tensors with such a name (repeatable)'))
     .addOption(patterns('--save-full <module>', 'store this module whole (repeatable)'))
     .addOption(new Option('--carry-rest', 'store whole whatever factors cannot carry').default(false))
     .addOption(new Option('--embeddings', 'factor embeddings too').default(false))

@@ -13,7 +13,8 @@ Examples:
   lora-svd inspect adapter/
   lora-svd inspect model/ --sort stable-rank --top 10 --json
 
-Exit codes: 0 done · 1 NaN or infinite entries were found
+Exit codes: 0 done
+1 NaN or infinite entries were found, or not all has its counterpart in --base
 2 bad options or input, nothing written · 3 disk full, no permission`
 
 /** `inspect`: how low the rank of real weights is. */

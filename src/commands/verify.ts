@@ -10,7 +10,7 @@ Examples:
   lora-svd verify adapter/ base/ tuned/ --max-error 0.1 --json
 
 Exit codes: 0 done, and no layer's error is above --max-error
-1 one is · 2 bad options or input`
+1 one is, or a part of the models has no counterpart · 2 bad options or input`
 
 /** `verify`: what an adapter as it lies on disk really reproduces. */
 export function addVerify(program: Command, run: Run): void {

@@ -1,6 +1,5 @@
 import { availableParallelism } from 'node:os'
 import type { Engine } from '../engine/engine.ts'
-import { createLapackEngine } from '../engine/lapack/lapack-engine.ts'
 import { createWasmEngine } from '../engine/wasm/wasm-engine.ts'
 import { ExitCode } from '../errors.ts'
 import { jsonDocument, writeJson } from '../report/json.ts'
@@ -22,7 +21,7 @@ export async function doctor(
     platform: `${process.platform} ${process.arch}`,
     threads: availableParallelism(),
   }
-  const engines = [examineWasm(threads), examineLapack(threads)]
+  const engines = [examineWasm(threads), await examineLapack(threads)]
   if (output.json) await writeJson(terminal, jsonDocument('doctor', 1, { machine, engines }))
   else if (!output.quiet) await terminal.out(doctorTables(machine, engines, terminal))
   const holds = engines.every((engine) => !engine.available || engine.selfTest.passed)
@@ -38,7 +37,9 @@ function examineWasm(threads: number): EngineReport {
   }
 }
 
-function examineLapack(threads: number): EngineReport {
+async function examineLapack(threads: number): Promise<EngineReport> {
+  // a bundle of its own, so that a library that crashes does so in another process
+  const { createLapackEngine } = await import('../engine/lapack/lapack-engine.ts')
   const found = createLapackEngine({ threads })
   if (!('engine' in found)) return { name: 'lapack', available: false, reason: found.reason }
   const { engine, library } = found

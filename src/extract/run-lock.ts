@@ -260,12 +260,13 @@ function assertGone({ path, owner, modifiedMs }: Holder, now: number, folder: st
   }
   const seconds = Math.max(0, Math.round(silence / 1000))
   const limit = `it counts as gone ${GONE_AFTER / 60_000} minutes after its last sign of life, which was ${seconds} s ago`
+  const hidden = owner !== undefined && !isSamePlace(owner) ? ', which cannot be seen from here,' : ''
   const who =
     owner === undefined
-      ? 'a process that has left no readable lock may be'
-      : `process ${owner.pid} on ${owner.host}${isSamePlace(owner) ? '' : ', which cannot be seen from here, may be'}`
+      ? 'a process that has left no readable lock'
+      : `process ${owner.pid} on ${owner.host}${hidden}`
   throw badInput(
-    `${folder}: ${who} at work here: ${limit}; wait for it, or write to another --out (if it is gone, ${delete_})`,
+    `${folder}: ${who} may be at work here: ${limit}; wait for it, or write to another --out (if it is gone, ${delete_})`,
     { file: folder },
   )
 }

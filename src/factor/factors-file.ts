@@ -1,5 +1,5 @@
 import { badInput } from '../errors.ts'
-import { type FloatDtype, findOverflow } from '../formats/dtype.ts'
+import { type FloatDtype, findOverflow, vanishes } from '../formats/dtype.ts'
 import type { NpyFloat } from '../formats/npy.ts'
 import { writeNpz } from '../formats/npz.ts'
 import { readMatrixFrom } from '../formats/read-matrix.ts'
@@ -7,6 +7,7 @@ import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
 import { openFile } from '../formats/source.ts'
 import type { Chunks } from '../formats/write-atomic.ts'
+import { largestAbs } from '../matrix/arithmetic.ts'
 import type { Matrix } from '../matrix/matrix.ts'
 import type { Factors } from '../svd/factors.ts'
 import type { FactorsFormat } from './plan.ts'
@@ -16,8 +17,8 @@ const NAMES = { A: 'lora_A', B: 'lora_B' } as const
 
 /** The bytes of a file with `lora_A` and `lora_B`. Throws `bad-input` where an entry is too large for the dtype. */
 export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: FactorsFormat): Chunks {
-  refuseOverflow(NAMES.A, A, dtype)
-  refuseOverflow(NAMES.B, B, dtype)
+  refuseLoss(NAMES.A, A, dtype)
+  refuseLoss(NAMES.B, B, dtype)
   if (format === 'npz') {
     // the plan has refused bf16, which NumPy doesn't have
     const stored = dtype as NpyFloat
@@ -49,12 +50,19 @@ export async function readFactors(path: string): Promise<Factors> {
   }
 }
 
-function refuseOverflow(tensor: string, M: Matrix, dtype: FloatDtype): void {
-  const at = findOverflow(M.data, dtype)
-  if (at < 0) return
+/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
+function refuseLoss(tensor: string, M: Matrix, dtype: FloatDtype): void {
   const wider = dtype === 'f16' ? '--dtype bf16 or f32' : '--dtype f64'
+  const at = findOverflow(M.data, dtype)
+  if (at >= 0) {
+    throw badInput(
+      `${tensor} has an entry of ${M.data[at].toPrecision(3)}, too large for ${dtype}; use ${wider}`,
+      { tensor },
+    )
+  }
+  if (!vanishes(M.data, dtype)) return
   throw badInput(
-    `${tensor} has an entry of ${M.data[at].toPrecision(3)}, too large for ${dtype}; use ${wider}`,
+    `${tensor} has no entry beyond ${largestAbs(M.data).toPrecision(3)}, and all are zero in ${dtype}; use ${wider}`,
     { tensor },
   )
 }

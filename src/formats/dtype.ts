@@ -1,4 +1,5 @@
 import { badInput, type ErrorPlace } from '../errors.ts'
+import { largestAbs } from '../matrix/arithmetic.ts'
 import { type HalfDtype, narrowHalf, widenHalf } from '../matrix/half.ts'
 import type { FloatArray } from '../matrix/matrix.ts'
 
@@ -48,6 +49,14 @@ const ROUNDS_TO_INFINITY: Record<FloatDtype, number> = {
   f16: 65520,
 }
 
+/** The largest magnitude that rounds to zero: half the least subnormal number, where the tie goes to zero. */
+const ROUNDS_TO_ZERO: Record<FloatDtype, number> = {
+  f64: 0,
+  f32: 2 ** -150,
+  bf16: 2 ** -134,
+  f16: 2 ** -25,
+}
+
 const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
 
 export const bytesPerElement = (dtype: StoredDtype) => BYTES[dtype]
@@ -91,6 +100,12 @@ export function findOverflow(values: FloatArray, dtype: FloatDtype): number {
     if (magnitude >= limit && magnitude !== Number.POSITIVE_INFINITY) return i
   }
   return -1
+}
+
+/** Whether numbers that aren't all zero are all zero when stored as `dtype`. */
+export function vanishes(values: FloatArray, dtype: FloatDtype): boolean {
+  const largest = largestAbs(values)
+  return largest > 0 && largest <= ROUNDS_TO_ZERO[dtype]
 }
 
 /**

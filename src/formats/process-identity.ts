@@ -47,7 +47,8 @@ export function livenessOf(other: ProcessIdentity): Liveness {
     // signal 0 only asks
     process.kill(other.pid, 0)
   } catch (error) {
-    if (errnoOf(error) === 'ESRCH') return 'gone'
+    // EPERM: another user's, but there
+    if (errnoOf(error) !== 'EPERM') return 'gone'
   }
   const found = statOf(other.pid)
   if (found === undefined || other.started === '') return 'unknown'

@@ -1,4 +1,5 @@
 import { LOADERS } from '../adapter/types.ts'
+import { printable } from '../formats/quote.ts'
 import { errorAt, roundingLevelOf } from '../spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../spectrum/types.ts'
 import {
@@ -17,7 +18,8 @@ const FORMULA = /^[=+\-@\t\r＝＋－＠]/
 /**
  * One row a matrix, as RFC 4180 has it: a header, lines that end in CRLF, quotes where they are needed. The columns are the
  * same for every result; what a matrix doesn't have is empty. Numbers have all their digits. What may be a range takes two
- * columns, `…_at_least` and `…_at_most`. A text that a spreadsheet would run as a formula is preceded by an apostrophe.
+ * columns, `…_at_least` and `…_at_most`. A text that a spreadsheet would run as a formula is preceded by an apostrophe, and what a
+ * terminal would obey or hide is an escape, as in messages; JSON has the name itself.
  */
 export function csvOf({ matrices }: InspectResult): string {
   const rows = matrices.map((matrix) => COLUMNS.map(([, of]) => of(matrix)))
@@ -84,6 +86,6 @@ function scaleOf({ adapter }: MatrixReport, loader: string): Value {
 function fieldOf(value: Value): string {
   if (value === undefined || (typeof value === 'number' && !Number.isFinite(value))) return ''
   if (typeof value !== 'string') return String(value)
-  const text = FORMULA.test(value) ? `'${value}` : value
+  const text = printable(FORMULA.test(value) ? `'${value}` : value)
   return /[",\r\n]/.test(text) || text !== value ? `"${text.replaceAll('"', '""')}"` : text
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../errors.ts'
+import { errnoOf, osReason } from '../formats/os-error.ts'
 import type { Allotment } from './allot.ts'
 import { type Order, type Report, revivedError, type WorkerStart } from './messages.ts'
 
@@ -141,6 +142,15 @@ const WHAT_TO_DO = 'run again with fewer --threads or less --memory'
 
 /** What a worker died of; an error that nobody caught is a defect, and is reported as it is. */
 function deathOf(error: Error): Error {
-  if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_OUT_OF_MEMORY') return error
-  return new LoraSvdError('system', `a worker thread ran out of memory; ${WHAT_TO_DO}`, { cause: error })
+  const code = errnoOf(error)
+  if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return new LoraSvdError('system', `a worker thread ran out of memory; ${WHAT_TO_DO}`, { cause: error })
+  }
+  const isSystems = typeof (error as NodeJS.ErrnoException).errno === 'number'
+  // its message names what the system refused
+  if (!isSystems && code !== 'ERR_WORKER_INIT_FAILED') return error
+  const reason = isSystems ? osReason(error) : error.message
+  return new LoraSvdError('system', `a worker thread can't start or go on: ${reason}; ${WHAT_TO_DO}`, {
+    cause: error,
+  })
 }

@@ -17,7 +17,7 @@ export function jsonDocument<T extends object>(command: string, schemaNumber: nu
 export async function writeJson(terminal: Terminal, document: object): Promise<void> {
   const { plain, matrices } = splitMatrices(document)
   const [newline, indent] = terminal.isOutTerminal ? ['\n', '  '] : ['', '']
-  const text = JSON.stringify(plain, null, indent)
+  const text = escaped(JSON.stringify(plain, null, indent))
   if (matrices.length === 0) return terminal.out(`${text}\n`)
   await terminal.out(text.replace(/\s*}$/, ''))
   for (const [name, A] of matrices) {
@@ -29,6 +29,20 @@ export async function writeJson(terminal: Terminal, document: object): Promise<v
   }
   await terminal.out(`${newline}}\n`)
 }
+
+/**
+ * What JSON.stringify leaves as it is and a terminal would obey or hide: DEL and the C1 controls, marks that turn the direction
+ * of text, line separators. In a document they stand only within strings, where an escape means the same.
+ */
+const MARKS = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu
+
+const escaped = (json: string) =>
+  json.replace(MARKS, (mark) =>
+    Array.from(
+      { length: mark.length },
+      (_, i) => `\\u${mark.charCodeAt(i).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  )
 
 function splitMatrices(document: object) {
   const entries = Object.entries(document)

@@ -28,10 +28,25 @@ test('what float16 can not hold is refused, not clamped', () => {
   expect(() => encodeFactors(module, of(66000), 1, 'f16')).toThrow(
     'tensor "model.o_proj.weight": its factor B has an entry of -7.00e+4, too large for f16; use --dtype bf16 or f32',
   )
-  expect(() => encodeFactors(module, of(1e39), 1, 'bf16')).toThrow(/use --dtype f64/)
+  expect(() => encodeFactors(module, of(1e39), 1, 'bf16')).toThrow(
+    /too large for bf16; leave the tensor out with --exclude/,
+  )
   expect(halves(encodeFactors(module, of(66000), 1, 'bf16').B)).toHaveLength(2)
   const largest = [{ B: fromRows([[65519], [0]]), A: fromRows([[1, 1, 1]]) }]
   expect(halves(encodeFactors(module, largest, 1, 'f16').B)[0]).toBe(0x7bff)
+})
+
+test.each([
+  ['f16', 2 ** -25],
+  ['bf16', 2 ** -134],
+  ['f32', 2 ** -150],
+] as const)('a factor of which nothing would be left in %s is refused', (dtype, tie) => {
+  const of = (entry: number) => [{ B: fromRows([[entry], [-entry]]), A: fromRows([[1, 1, 1]]) }]
+  expect(() => encodeFactors(module, of(tie), 1, dtype)).toThrow(
+    /factor B has no entry beyond .*, and all are zero in/,
+  )
+  expect(encodeFactors(module, of(tie * (1 + 2 ** -20)), 1, dtype).subnormal).toBe(2)
+  expect(encodeFactors(module, of(0), 1, dtype).subnormal).toBe(0)
 })
 
 test('entries too small for all their digits are counted', () => {

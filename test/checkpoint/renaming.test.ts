@@ -50,10 +50,11 @@ function renamed(shapes: Shapes, renaming: Renaming, reversed = false) {
 async function outcome({ base, tuned }: ReturnType<typeof renamed>, allowUnpaired = false) {
   try {
     const { pairs, lost, matched, unmatched } = await pairModels(base, tuned, { allowUnpaired })
-    for (const { base: b, tuned: t } of pairs) {
-      expect([t.name, [t.rows, t.columns], fillOf(t)]).toEqual([t.name, [b.rows, b.columns], fillOf(b)])
-    }
-    for (const { base: b, tuned: t } of unmatched) if (b && t) expect(fillOf(b)).toBe(fillOf(t))
+    const wrong = [
+      ...pairs.filter(({ base: b, tuned: t }) => [b.rows, b.columns].join() !== [t.rows, t.columns].join()),
+      ...[...pairs, ...unmatched].filter(({ base: b, tuned: t }) => b && t && fillOf(b) !== fillOf(t)),
+    ]
+    expect(wrong.map(({ name }) => name)).toEqual([])
     return { matched, lost: lost.size }
   } catch (error) {
     if (error instanceof LoraSvdError && error.code === 'bad-input') return 'refused'
@@ -235,8 +236,8 @@ describe('what can’t be paired', () => {
   })
 })
 
-test('many layers take time in proportion', async () => {
-  const shapes = tower('model.layers.', 4000, 2)
+test('a thousand layers', async () => {
+  const shapes = tower('model.layers.', 1000, 2)
   const models = renamed(shapes, swap(/^model\./, 'model.language_model.'))
-  expect(await outcome(models)).toEqual({ matched: 20_000, lost: 0 })
+  expect(await outcome(models)).toEqual({ matched: 5000, lost: 0 })
 })

@@ -1,5 +1,8 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { runCli } from './run.ts'
+import { runCli, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const WITHOUT_LAPACK = { LORA_SVD_LAPACK: '/no/such/library.so' }
@@ -25,7 +28,39 @@ describe.concurrent('doctor', () => {
   })
 })
 
+/** A library that ends whoever loads it. */
+function crashingLibrary(): string {
+  const folder = temporaryFolder()
+  const [source, library] = [join(folder, 'crash.c'), join(folder, 'libcrash.so')]
+  writeFileSync(
+    source,
+    '#include <stdlib.h>\n__attribute__((constructor)) static void end(void) { abort(); }\n',
+  )
+  execFileSync('cc', ['-shared', '-fPIC', source, '-o', library])
+  return library
+}
+
+describe.runIf(spawnSync('cc', ['--version']).status === 0)('a library that crashes', () => {
+  const LORA_SVD_LAPACK = crashingLibrary()
+  const reason = `the library that LORA_SVD_LAPACK names can't be used: ${LORA_SVD_LAPACK} crashes (SIGABRT): name another`
+
+  test('is tried in a process of its own, and named', async () => {
+    const found = await runCli(['doctor', '--json', '--threads=1'], { env: { LORA_SVD_LAPACK } })
+    expect([found.code, found.stderr]).toEqual([0, ''])
+    expect(documentOf(found.stdout, 'doctor-1').engines[1]).toMatchObject({ available: false, reason })
+    const asked = await runCli(['demo', '--engine=lapack', '-q'], { env: { LORA_SVD_LAPACK } })
+    expect([asked.code, asked.stderr]).toEqual([2, `lora-svd: --engine lapack: ${reason}\n`])
+  })
+})
+
 describe.concurrent('--engine', () => {
+  test('a variable that is set to nothing is not set', async () => {
+    const { code, stderr } = await runCli(['demo', '-q'], {
+      env: { LORA_SVD_ENGINE: '', LORA_SVD_THREADS: '' },
+    })
+    expect([code, stderr]).toEqual([0, ''])
+  })
+
   test('lapack, where there is none, is an error that says so', async () => {
     const args = ['demo', '--engine', 'lapack', '--json']
     const { code, stdout, stderr } = await runCli(args, { env: WITHOUT_LAPACK })

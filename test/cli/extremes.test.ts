@@ -57,6 +57,31 @@ describe.concurrent('numbers at the ends of float64', () => {
     expect(existsSync(at('big-out.npz'))).toBe(false)
   })
 
+  test('factors of which a dtype would keep nothing are refused', async () => {
+    npy(
+      'small.npy',
+      '(6, 5)',
+      W.map((x) => x * 1e-300),
+    )
+    const { code, stderr } = await run(
+      'factor',
+      'small.npy',
+      '-o',
+      'small.npz',
+      '--rank',
+      '2',
+      '--dtype',
+      'f32',
+    )
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(
+        /^lora-svd: lora_B has no entry beyond .*e-300, and all are zero in f32; use --dtype f64\n$/,
+      ),
+    ])
+    expect(existsSync(at('small.npz'))).toBe(false)
+  })
+
   test('inspect of it, and of a change past the largest number', async () => {
     const tensor = (x: number) => ({ W: f64([2, 2], [x, 0, 0, x]) })
     writeSafetensors(at('up.safetensors'), { W: f64([3, 3], new Array(9).fill(1.7e308)) })

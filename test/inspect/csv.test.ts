@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { printable } from '../../src/formats/quote.ts'
 import { csvOf } from '../../src/inspect/csv.ts'
 import {
   adapterResult,
@@ -77,15 +78,15 @@ test('the scales of each loader, or why it refuses', () => {
   expect(rows[0]['scale_TensorRT-LLM']).toBe('not loaded: reads no rank_pattern')
 })
 
-test('any name comes back, and none starts a formula', () => {
+test('any name comes back, marks as escapes, and none starts a formula', () => {
   const rows = table(csvOf(hostileResult()))
   const isFormula = (name: string) => /^[=+\-@\t\r]/.test(name)
   expect(rows.map(({ name }) => name)).toEqual(
-    HOSTILE_NAMES.map((name) => (isFormula(name) ? `'${name}` : name)),
+    HOSTILE_NAMES.map((name) => printable(isFormula(name) ? `'${name}` : name)),
   )
   const starts = ['=1+1', '+1', '-1', '@SUM(A1)', '\tx', '\rx', '＝1']
   const named = resultOf(starts.map((name) => matrixOf({ name, shape: [2, 2], S: [2, 1] })))
-  expect(table(csvOf(named)).map(({ name }) => name)).toEqual(starts.map((name) => `'${name}`))
+  expect(table(csvOf(named)).map(({ name }) => name)).toEqual(starts.map((name) => printable(`'${name}`)))
 })
 
 test('the header stays where there are no rows, and what is not finite is empty', () => {
@@ -94,4 +95,10 @@ test('the header stays where there are no rows, and what is not finite is empty'
   const unknown = { atLeast: Number.NaN, atMost: Number.NaN }
   const matrix = { ...matrixOf({ name: 'A', shape: [2, 2], S: [2, 1] }), stableRank: unknown }
   expect(table(csvOf(resultOf([matrix])))[0].stable_rank).toBe('')
+})
+
+test('a name that would speak to the terminal is written as messages write it', () => {
+  const name = 'a\u202eb\u009b31m\u001b[0m'
+  const csv = csvOf(resultOf([matrixOf({ name, shape: [4, 4], S: [1] })]))
+  expect(table(csv)[0].name).toBe(String.raw`a\u{202e}b\u{009b}31m\u{001b}[0m`)
 })

@@ -12,6 +12,7 @@ import {
   HOSTILE_NAMES,
   hostileResult,
   largeDelta,
+  matrixOf,
   parametersOf,
   resultOf,
   singleResult,
@@ -56,6 +57,16 @@ describe.runIf(hasChromium)('a report in a browser', () => {
   /** The texts of a column, row by row. */
   const column = (page: Page, id: string) => page.locator(`tbody [data-column="${id}"]`).allTextContents()
   const namesOf = (page: Page) => page.locator('tbody th.name').allTextContents()
+
+  it('draws no map of more cells than a browser can lay out, and says so', async () => {
+    const matrices = Array.from({ length: 300 }, (_, i) =>
+      matrixOf({ name: `model.layers.${i}.proj${i}.weight`, shape: [8, 8], S: [2, 1] }),
+    )
+    const page = await show(resultOf(matrices))
+    expect(await text(page, '#heat-maps')).toMatch(/^No map: it would have 90,000 cells/)
+    expect(await page.locator('#heat-maps td').count()).toBe(0)
+    expect((await namesOf(page)).length).toBeGreaterThan(0)
+  })
 
   it('shows what any rank takes and leaves, as its spectra say', async () => {
     const result = digitsDelta()

@@ -1,5 +1,5 @@
 import { badInput } from '../../errors.ts'
-import { encodeFloats, type FloatDtype, findOverflow } from '../../formats/dtype.ts'
+import { encodeFloats, type FloatDtype, findOverflow, vanishes } from '../../formats/dtype.ts'
 import { quoted } from '../../formats/quote.ts'
 import { type FloatArray, type Matrix, transpose } from '../../matrix/matrix.ts'
 import type { Factors } from '../../svd/factors.ts'
@@ -55,8 +55,8 @@ export function encodeFactors(
     sides.map(({ B }) => B),
     r,
   )
-  refuseOverflow(module, 'A', stackedA, dtype)
-  refuseOverflow(module, 'B', stackedB, dtype)
+  refuseLoss(module, 'A', stackedA, dtype)
+  refuseLoss(module, 'B', stackedB, dtype)
   return {
     A: encodeFloats(stackedA, dtype),
     B: encodeFloats(stackedB, dtype),
@@ -104,15 +104,20 @@ function interleaveColumns(parts: readonly Matrix[], r: number): FloatArray {
 const arrayLike = (data: FloatArray, length: number): FloatArray =>
   data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
 
-function refuseOverflow(module: PeftModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
-  if (findOverflow(values, dtype) < 0) return
-  let largest = 0
-  for (let i = 0; i < values.length; i++) if (Math.abs(values[i]) > Math.abs(largest)) largest = values[i]
-  const wider = dtype === 'f16' ? '--dtype bf16 or f32' : '--dtype f64'
-  throw badInput(
-    `tensor ${quoted(module.tensor)}: its factor ${side} has an entry of ${largest.toPrecision(3)}, too large for ${dtype}; use ${wider}`,
-    { tensor: module.tensor },
-  )
+/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
+function refuseLoss(module: PeftModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
+  const isTooSmall = vanishes(values, dtype)
+  if (!isTooSmall && findOverflow(values, dtype) < 0) return
+  const largest = (values as Float64Array)
+    .reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0)
+    .toPrecision(3)
+  const problem = isTooSmall
+    ? `no entry beyond ${largest}, and all are zero in ${dtype}`
+    : `an entry of ${largest}, too large for ${dtype}`
+  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : 'leave the tensor out with --exclude'
+  throw badInput(`tensor ${quoted(module.tensor)}: its factor ${side} has ${problem}; ${advice}`, {
+    tensor: module.tensor,
+  })
 }
 
 function countBelow(values: FloatArray, limit: number): number {

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import type { Engine } from '../engine.ts'
 import { qr, svd, symmetricEigen } from './decompositions.ts'
 import { candidateLibraries, LIBRARY_VARIABLE, type System } from './find-library.ts'
+import { crashOf } from './probe.ts'
 import { gram, multiply } from './products.ts'
 import { resident } from './resident.ts'
 import { selfCheck } from './self-check.ts'
@@ -14,6 +15,8 @@ export interface LapackOptions {
   readonly threads?: number
   /** The name or path of the only library to try, in place of LORA_SVD_LAPACK and of the usual places. */
   readonly library?: string
+  /** This process is the one that may crash. */
+  readonly isProbe?: boolean
   /** Stands in for `process` and for koffi in tests. */
   readonly system?: System
   readonly loadKoffi?: () => Koffi
@@ -61,7 +64,9 @@ export function createLapackEngine(options: LapackOptions = {}): LapackResult {
   }
   const named = library ?? system.env[LIBRARY_VARIABLE]
   if (named) {
-    const result = tryLibrary(koffi, named, threads)
+    const crash = options.isProbe ? undefined : crashOf(named, import.meta.url)
+    const result =
+      crash === undefined ? tryLibrary(koffi, named, threads) : { reason: `${named} ${crash}: name another` }
     if ('engine' in result) return result
     const whose = library === undefined ? `the library that ${LIBRARY_VARIABLE} names can't be used: ` : ''
     return { reason: whose + result.reason, isAbsent: false }

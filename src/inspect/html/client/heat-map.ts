@@ -23,6 +23,9 @@ interface Grid {
   readonly cells: ReadonlyMap<string, Cell>
 }
 
+/** Empty cells count too: a browser takes seconds to lay out so many, and the largest models have some 2,000. */
+const MOST_CELLS = 50_000
+
 /** The heat maps, one a stack of layers, and what has no layer as a list; the whole section goes where all have none. */
 export function heatMaps(model: Model, store: Store): void {
   const grids = gridsOf(model.items)
@@ -30,8 +33,14 @@ export function heatMaps(model: Model, store: Store): void {
     byId('layers').remove()
     return
   }
-  const loose = model.items.filter(({ matrix }) => !matrix.place)
   const host = byId('heat-maps')
+  const size = grids.reduce((sum, { layers, projections }) => sum + layers.length * projections.length, 0)
+  if (size > MOST_CELLS) {
+    const text = `No map: it would have ${size.toLocaleString('en')} cells, and a page shows ${MOST_CELLS.toLocaleString('en')} at most. The table below has all matrices.`
+    host.replaceChildren(html('p', {}, text))
+    return
+  }
+  const loose = model.items.filter(({ matrix }) => !matrix.place)
   const legend = html('div', { class: 'heat-legend', 'aria-hidden': 'true' })
   let target = FIRST_TARGET
   const select = html('select', { id: 'heat-target' }, ...targetOptions(model))
@@ -101,7 +110,10 @@ function gridsOf(items: readonly Item[]): Grid[] {
   const stacks = new Map<string, Item[]>()
   for (const item of items) {
     const { place } = item.matrix
-    if (place) stacks.set(place.stack, [...(stacks.get(place.stack) ?? []), item])
+    if (!place) continue
+    const members = stacks.get(place.stack)
+    if (members) members.push(item)
+    else stacks.set(place.stack, [item])
   }
   return [...stacks].map(([stack, members]) => {
     const cells = new Map<string, { items: Item[] }>()
