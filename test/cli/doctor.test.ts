@@ -29,22 +29,25 @@ describe.concurrent('doctor', () => {
 })
 
 /** A library that ends whoever loads it. */
-function crashingLibrary(): string {
+function endingLibrary(how: string): string {
   const folder = temporaryFolder()
-  const [source, library] = [join(folder, 'crash.c'), join(folder, 'libcrash.so')]
+  const [source, library] = [join(folder, 'end.c'), join(folder, 'libend.so')]
   writeFileSync(
     source,
-    '#include <stdlib.h>\n__attribute__((constructor)) static void end(void) { abort(); }\n',
+    `#include <stdlib.h>\n__attribute__((constructor)) static void end(void) { ${how}; }\n`,
   )
   execFileSync('cc', ['-shared', '-fPIC', source, '-o', library])
   return library
 }
 
-describe.runIf(spawnSync('cc', ['--version']).status === 0)('a library that crashes', () => {
-  const LORA_SVD_LAPACK = crashingLibrary()
-  const reason = `the library that LORA_SVD_LAPACK names can't be used: ${LORA_SVD_LAPACK} crashes (SIGABRT): name another`
-
-  test('is tried in a process of its own, and named', async () => {
+describe.runIf(spawnSync('cc', ['--version']).status === 0)('a library that ends its process', () => {
+  test.each([
+    ['abort()', 'crashes (SIGABRT)'],
+    ['*(volatile int *)0 = 1', 'crashes (SIGSEGV)'],
+    ['_Exit(0)', 'ends the process, with exit code 0'],
+  ])('by %s is tried in a process of its own, and named', async (how, ending) => {
+    const LORA_SVD_LAPACK = endingLibrary(how)
+    const reason = `the library that LORA_SVD_LAPACK names can't be used: ${LORA_SVD_LAPACK} ${ending}: name another`
     const found = await runCli(['doctor', '--json', '--threads=1'], { env: { LORA_SVD_LAPACK } })
     expect([found.code, found.stderr]).toEqual([0, ''])
     expect(documentOf(found.stdout, 'doctor-1').engines[1]).toMatchObject({ available: false, reason })

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { linearAxis, logAxis } from '../../src/inspect/html/axis.ts'
 import { spectrumSvg } from '../../src/inspect/svg.ts'
 import {
   adapterResult,
@@ -47,6 +48,11 @@ test.each([
   ['hostile names', hostileResult],
   ['nothing', () => resultOf([])],
   ['zeros', () => resultOf([matrixOf({ name: 'Z', shape: [2, 2], S: [0, 0] })])],
+  [
+    'the least numbers',
+    () => resultOf([matrixOf({ name: 's', shape: [3, 9], S: [1e-310, 3e-320, 5e-324] })]),
+  ],
+  ['the largest numbers', () => resultOf([matrixOf({ name: 'l', shape: [2, 9], S: [1.7e308, 1e-300] })])],
   ['one value', () => resultOf([matrixOf({ name: 'v', shape: [1, 9], S: [3] })])],
 ])('XML without a number that is none: %s', (_, make) => {
   const result = make()
@@ -99,3 +105,28 @@ test('a name that there is none of', () => {
     'no matrix is named "nope"; there are "lm_head.weight", "model.embed_tokens.weight", "model.layers.0.mlp.down_proj.weight" …',
   )
 })
+
+test.each([
+  [0, Infinity],
+  [5e-324, 1.7e308],
+  [1e16, 1e16 + 2],
+  [3, 3],
+] as const)('an axis from %d to %d has few marks', (low, high) => {
+  for (const axis of [
+    logAxis([low, high], [0, 100], 7, 10),
+    logAxis([low, high], [0, 100], 12, 2),
+    linearAxis([low, high], [0, 100], 7),
+  ]) {
+    expect(axis.ticks.length).toBeLessThanOrEqual(100)
+  }
+})
+
+test.each([[[Infinity, 3, 1]], [[Infinity, Infinity, Infinity]], [[Infinity]]])(
+  'values beyond what float64 holds are left out of the picture: %j',
+  (S) => {
+    const svg = spectrumSvg(resultOf([matrixOf({ name: 'i', shape: [S.length, 9], S })]))
+    textsOf(svg)
+    for (const [, numbers] of svg.matchAll(/ (?:d|x|y|cx|cy)="([^"]*)"/g))
+      expect(numbers).not.toMatch(/NaN|Inf/)
+  },
+)

@@ -12,7 +12,7 @@ export interface Tick {
 }
 
 /** More ticks than fit any axis: where the step drowns in the digits of the ends, counting would not end. */
-const MOST_TICKS = 1000
+const MOST_TICKS = 100
 
 /** The smallest normal number: 10 to lower powers has too few digits to count by. */
 const LEAST_VALUE = 2 ** -1022
