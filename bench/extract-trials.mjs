@@ -48,8 +48,8 @@ export const layersDone = (out) => {
 }
 
 /** Kills a run once it has done a layer. Gives whether that left an unfinished run. */
-export async function crash(out) {
-  const { signal } = await runCommand(extraction(out), {
+export async function crash(out, ...more) {
+  const { signal } = await runCommand(extraction(out, ...more), {
     onStart: (child) => {
       const look = setInterval(() => {
         if (layersDone(out) === 0 && child.exitCode === null) return

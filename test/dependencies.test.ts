@@ -97,8 +97,8 @@ test('nothing else is imported but Node’s own modules', () => {
 })
 
 test('the library reads no streams of the process, and ends none', () => {
-  // readMatrix takes standard input where it is given no other
-  const allowed = ['src/cli.ts', 'src/formats/read-matrix.ts']
+  // readMatrix takes standard input where it is given no other; probe.ts holds the program of another process
+  const allowed = ['src/cli.ts', 'src/formats/read-matrix.ts', 'src/engine/lapack/probe.ts']
   const offenders = sources.filter(
     ({ path, text }) =>
       /\bprocess\.(std(in|out|err)|exit|exitCode|argv|on|once|off)\b|\bconsole\./.test(code(text)) &&

@@ -39,7 +39,8 @@ export async function writeAdapter(
         : (await encoded(content.planned))[content.side],
   }))
   const layout = layoutSafetensors(tensors, ADAPTER_METADATA)
-  await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout))
+  // by a rename alone: after a link the temporary name would stay in the adapter where it can't be removed
+  await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout), { force: true })
   await writeText(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts))
 }
 

@@ -117,7 +117,7 @@ async function run(
 async function isUseless(error: unknown, { base, tuned }: ExtractionPlan, folder: RunFolder) {
   if (error instanceof LoraSvdError && error.code === 'interrupted') return false
   if (await folder.isEmpty()) return true
-  if (!(error instanceof LoraSvdError && error.code === 'not-finite')) return false
+  if (!isOfNumbers(error)) return false
   // of a file that is just being written they may be others the next time
   const areSame = Promise.all([base, tuned].map((input) => assertUnchanged(input)))
   return areSame.then(
@@ -125,6 +125,11 @@ async function isUseless(error: unknown, { base, tuned }: ExtractionPlan, folder
     () => false,
   )
 }
+
+/** NaN in a tensor, or an entry that the dtype asked for can't hold: the same inputs and options end so each time. */
+const isOfNumbers = (error: unknown): boolean =>
+  error instanceof LoraSvdError &&
+  (error.code === 'not-finite' || (error.code === 'bad-input' && error.tensor !== undefined))
 
 /** What happened to the run folder, or is kept in it, belongs into the error. */
 function explained(error: unknown, { path }: RunFolder): unknown {

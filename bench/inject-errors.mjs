@@ -1,0 +1,187 @@
+// Lets every rename, link, unlink, fsync, mkdir and rmdir of `extract` and `factor` fail, one in each run, with several errors; and kills
+// the process right before and right after each. Then the same command is given again. Under the final name must stand, at every
+// moment, nothing, what was there, or the whole new result; nothing that was done may be lost; no error may be "internal"; and what
+// was left behind must be gone in the end.
+// Usage: node bench/inject-errors.mjs [--only extract,resume,…]; needs gcc and a Node that loads libc. Exits with 1 on the first failure.
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { constants, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { crash, ENTRY, extraction, filesOf, isSameFolder, layersDone, runCommand } from './extract-trials.mjs'
+
+const { values } = parseArgs({ options: { only: { type: 'string' } } })
+const folder = mkdtempSync(join(tmpdir(), 'lora-svd-inject-'))
+const room = join(folder, 'room')
+const out = join(room, 'out')
+const library = join(folder, 'inject.so')
+
+/** A file system without hard links answers EPERM; a failing disk EIO; a folder whose permissions were changed EACCES. */
+const ERRORS = ['EIO', 'EACCES', 'EPERM']
+const DISTURBANCES = [
+  ...ERRORS.map((name) => ({ name, env: { INJECT_ERRNO: String(constants.errno[name]) } })),
+  ...['before', 'after'].map((how) => ({ name: `killed ${how}`, env: { INJECT_HOW: how } })),
+]
+
+/** Two of the fixture's layers. */
+const FEW = ['--include', '*layers.0.self_attn.q_proj*', '--include', '*layers.0.self_attn.k_proj*']
+const MATRIX = fileURLToPath(new URL('../test/fixtures/digits-llama/base/model.safetensors', import.meta.url))
+const factoring = (path, ...more) => [
+  ...[
+    process.execPath,
+    ENTRY,
+    'factor',
+    MATRIX,
+    '-o',
+    path,
+    '--quiet',
+    '--tensor',
+    'model.layers.0.self_attn.q_proj.weight',
+    '--rank',
+    '1',
+    ...more,
+  ],
+]
+
+const isSameFile = (path, bytes) => existsSync(path) && readFileSync(path).equals(bytes)
+
+async function expectDone(command) {
+  const { code, stderr } = await runCommand(command)
+  if (code !== 0) throw new Error(stderr)
+}
+
+/** What is disturbed: `prepare` makes what was there before, `isWhole` and `isOld` tell what stands at `out`. */
+async function scenarios() {
+  await expectDone(extraction(join(folder, 'new'), ...FEW))
+  await expectDone(extraction(join(folder, 'old'), ...FEW, '--no-distribute-scale'))
+  while (!(await crash(join(folder, 'crashed'), ...FEW))) {
+    for (const path of ['crashed', 'crashed.partial'])
+      rmSync(join(folder, path), { recursive: true, force: true })
+  }
+  const file = `${out}.safetensors`
+  await expectDone(factoring(join(folder, 'new.safetensors')))
+  await expectDone(factoring(join(folder, 'old.safetensors'), '--dtype', 'f64'))
+  const [fresh, old] = ['new', 'old'].map((name) => filesOf(join(folder, name)))
+  const [freshFile, oldFile] = ['new', 'old'].map((name) => readFileSync(join(folder, `${name}.safetensors`)))
+  const ofFolder = {
+    output: out,
+    elsewhere: extraction(`${out}-2`, ...FEW),
+    isWhole: () => isSameFolder(out, fresh),
+    isOld: () => isSameFolder(out, old),
+    isKept: () =>
+      readdirSync(`${out}.partial`).some(
+        (name) => name.startsWith('replaced-') && isSameFolder(join(`${out}.partial`, name), old),
+      ),
+  }
+  const ofFile = {
+    output: file,
+    elsewhere: factoring(`${out}-2.safetensors`),
+    isWhole: () => isSameFile(file, freshFile),
+    isOld: () => isSameFile(file, oldFile),
+    isKept: () => false,
+  }
+  const partial = () => cpSync(join(folder, 'crashed.partial'), `${out}.partial`, { recursive: true })
+  return [
+    { ...ofFolder, name: 'extract', command: extraction(out, ...FEW), prepare: () => {} },
+    { ...ofFolder, name: 'resume', command: extraction(out, ...FEW), prepare: partial },
+    {
+      ...ofFolder,
+      name: 'replace',
+      command: extraction(out, ...FEW, '--force'),
+      prepare: () => cpSync(join(folder, 'old'), out, { recursive: true }),
+      hasOld: true,
+    },
+    { ...ofFile, name: 'factor', command: factoring(file), prepare: () => {} },
+    {
+      ...ofFile,
+      name: 'factor-replace',
+      command: factoring(file, '--force'),
+      prepare: () => cpSync(join(folder, 'old.safetensors'), file),
+      hasOld: true,
+    },
+  ]
+}
+
+function assert(isSo, what) {
+  if (!isSo) throw new Error(what)
+}
+
+/** One run with the disturbance, and the same again without. */
+async function trial({ command, prepare, output, elsewhere, isWhole, isOld, isKept, hasOld = false }, env) {
+  rmSync(room, { recursive: true, force: true })
+  mkdirSync(room)
+  prepare()
+  const before = layersDone(out)
+  const { code, signal, stderr } = await runCommand(command, {
+    env: { ...process.env, LD_PRELOAD: library, ...env },
+  })
+  try {
+    assert(!/internal error/.test(stderr), 'an internal error')
+    if (env.INJECT_HOW === undefined) {
+      assert(signal === null && [0, 2, 3].includes(code), `exit ${code ?? signal}`)
+      assert(code === 0 || /^lora-svd: [^\n]+\n$/.test(stderr), 'no clear line')
+    }
+    const isThere = existsSync(output)
+    assert(!isThere || isWhole() || (hasOld && isOld()), 'half a result under the final name')
+    assert(isThere || !hasOld || isKept(), 'what was to be replaced is lost')
+    assert(code !== 0 || isWhole(), 'exit 0 without the result')
+    assert(isWhole() || layersDone(out) >= before, 'layers that were done are lost')
+  } catch (error) {
+    throw new Error(`${error.message}: exit ${code ?? signal}: ${stderr}`)
+  }
+  const wasWhole = isWhole()
+  const again = await runCommand(command)
+  const isRefused = again.code === 2 && wasWhole && again.stderr.includes('exists already')
+  assert(again.code === 0 || isRefused, `the same command again: exit ${again.code}: ${again.stderr}`)
+  assert(isWhole(), 'the same command again: other bytes')
+  // what a killed process left beside the output goes when the next result is put there
+  if (readdirSync(room).length > 1) {
+    await expectDone(elsewhere)
+    const left = readdirSync(room)
+    assert(left.length === 2, `left behind: ${left.join(' ')}`)
+  }
+  return code === 0
+}
+
+try {
+  execFileSync('gcc', [
+    '-O1',
+    '-shared',
+    '-fPIC',
+    '-o',
+    library,
+    fileURLToPath(new URL('inject.c', import.meta.url)),
+    '-ldl',
+  ])
+  const all = await scenarios()
+  const only = values.only?.split(',')
+  for (const scenario of all.filter(({ name }) => only === undefined || only.includes(name))) {
+    const log = join(folder, 'calls')
+    rmSync(log, { force: true })
+    await trial(scenario, { INJECT_LOG: log })
+    const calls = readFileSync(log, 'utf8').trim().split('\n')
+    let survived = 0
+    for (const { name, env } of DISTURBANCES) {
+      for (const [i, call] of calls.entries()) {
+        const isDone = await trial(scenario, { ...env, INJECT_AT: String(i + 1) }).catch((error) => {
+          throw new Error(
+            `${scenario.name}: call ${i + 1} of ${calls.length}, ${call}, ${name}: ${error.message}`,
+          )
+        })
+        if (isDone) survived++
+      }
+    }
+    const counts = [...new Set(calls)].map(
+      (name) => `${calls.filter((call) => call === name).length} ${name}`,
+    )
+    console.log(
+      `${scenario.name}: ${calls.length} calls (${counts.join(', ')}), ${DISTURBANCES.length * calls.length} disturbed runs, of which ${survived} ended well all the same: nothing half, nothing lost, nothing left`,
+    )
+  }
+} catch (error) {
+  console.error(error.message)
+  process.exitCode = 1
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}
