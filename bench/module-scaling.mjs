@@ -1,4 +1,5 @@
 // How the time of commands grows with the number of modules, their shapes being tiny: linear where the last column stays near 1.
+// Exits with 1 where it passes 3.
 //   node bench/module-scaling.mjs [modules …]
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,6 +9,8 @@ import { wholeProcess } from './whole-process.mjs'
 const SIZES = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [1000, 4000, 16000]
 const PROJECTIONS = ['q_proj', 'k_proj', 'v_proj', 'o_proj']
 const [OUT, IN, RANK] = [6, 5, 2]
+/** A quadratic command would be at 16 from the first size to the last; caches and collections of garbage take less than this. */
+const MOST_GROWTH = 3
 
 /** A model of so many matrices, its fine-tune, and an adapter with a pattern for each module. */
 function writeCase(folder, modules) {
@@ -101,6 +104,7 @@ try {
       if (status > 1) throw new Error(`${name}: ${stderr}`)
       const each = (1000 * Math.max(seconds - idle, 0)) / size
       first ??= each
+      if (each > MOST_GROWTH * first) process.exitCode = 1
       console.log(
         `${name.padEnd(32)}${String(size).padStart(8)}${seconds.toFixed(2).padStart(9)}  ${each.toFixed(3)}  ×${(each / first).toFixed(2)}`,
       )

@@ -2,7 +2,7 @@ export interface Trial {
   readonly name: string
   readonly does: string
   readonly run: string
-  readonly needs: readonly string[]
+  readonly needs?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
 }
 

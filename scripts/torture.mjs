@@ -10,25 +10,10 @@ const anySeed = String(Date.now() % 2 ** 31)
 
 /** One line each: name, what it does, command line (`node` is this one), tools that it needs, variables. */
 export const TRIALS = [
-  {
-    name: 'kill-extract',
-    does: 'kills an extraction at any time',
-    run: 'node bench/kill-extract.mjs',
-    needs: [],
-  },
-  {
-    name: 'module-scaling',
-    does: 'time by number of modules',
-    run: 'node bench/module-scaling.mjs',
-    needs: [],
-  },
-  {
-    name: 'seed',
-    does: `all tests with FAST_CHECK_SEED=${anySeed}`,
-    run: 'npx vitest run',
-    needs: ['npx'],
-    env: { FAST_CHECK_SEED: anySeed },
-  },
+  { name: 'kill-extract', does: 'kills an extraction at any time', run: 'node bench/kill-extract.mjs' },
+  { name: 'restart-races', does: 'four at once', run: 'node bench/restart-races.mjs', needs: ['taskset'] },
+  { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
+  { name: 'seed', does: 'all tests, any seed', run: 'npx vitest run', env: { FAST_CHECK_SEED: anySeed } },
 ]
 
 /** Those of the tools that aren't in the folders of PATH. */
@@ -47,10 +32,11 @@ function canRun(file) {
 }
 
 /** What became of a trial: 'holds', 'does not hold', or what it lacks. */
-function outcomeOf({ name, does, run, needs, env }) {
+function outcomeOf({ name, does, run, needs = [], env = {} }) {
   const missing = missingTools(needs)
   if (missing.length > 0) return `left out: there is no ${missing.join(', no ')}`
-  console.log(`\n=== ${name}: ${does}\n    ${run}`)
+  const set = Object.entries(env).map(([variable, value]) => `${variable}=${value} `)
+  console.log(`\n=== ${name}: ${does}\n    ${set.join('')}${run}`)
   const [command, ...args] = run.split(' ')
   const program = command === 'node' ? process.execPath : command
   const { status, signal } = spawnSync(program, args, {

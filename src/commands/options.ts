@@ -105,7 +105,7 @@ export const common = {
   certify: () =>
     new Option(
       '--certify <how>',
-      'default holds but for a chance of 1e-9; strict always, and takes longer; none saves time',
+      'default holds but for a chance of 1e-9 a matrix; strict leaves nothing to the seed, and is slower; none saves time, bounds errors from above only, and may take a few ranks too many',
     )
       .choices(['default', 'strict', 'none'])
       .default('default'),

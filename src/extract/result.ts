@@ -65,6 +65,8 @@ export interface ExtractResult {
     readonly wholeRelativeError: number
     /** The best possible at these ranks, over the layers. */
     readonly optimalError: Interval
+    /** Layers whose bounds hold but for a small chance each; left out where there are none. */
+    readonly certified?: number
     /** Tensors that both models have, or that are stored whole. */
     readonly matched: number
     /** Tensors that one model alone has, or that can't be compared, and that aren't stored whole. */

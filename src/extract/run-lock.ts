@@ -81,6 +81,8 @@ export async function lockFolder(folder: string): Promise<RunLock> {
   // the file system's own time, which need not be this machine's
   const now = fstatSync(own).mtimeMs
   let taken: number | undefined
+  // before others can find it: to them a lock of this process that it doesn't know of is left over
+  held.add(token)
   try {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const last = await lastOwner(folder)
@@ -97,6 +99,7 @@ export async function lockFolder(folder: string): Promise<RunLock> {
       if (file !== own) closeSync(file)
     }
   } finally {
+    if (taken === undefined) held.delete(token)
     if (taken !== own) closeSync(own)
     await unlink(fresh).catch(() => {})
   }
@@ -106,7 +109,6 @@ export async function lockFolder(folder: string): Promise<RunLock> {
 }
 
 function holding(folder: string, file: number, token: string): RunLock {
-  held.add(token)
   // by its descriptor: under the path may be another's, once this folder was removed
   const beat = setInterval(() => {
     // a failure shows when assertHeld is asked, before anything depends on it

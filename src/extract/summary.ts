@@ -5,7 +5,7 @@ import { counted } from '../formats/quote.ts'
 import { ratioOfNorms } from '../matrix/arithmetic.ts'
 import { partText } from '../report/matching.ts'
 import { percent } from '../report/numbers.ts'
-import { errorAt } from '../spectrum/measures.ts'
+import { certifiedField, errorAt } from '../spectrum/measures.ts'
 import type { Interval } from '../spectrum/types.ts'
 import { relative } from '../verify/result.ts'
 import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
@@ -73,6 +73,7 @@ export function resultOf(
       ratio: adapterParameters / parameters,
       ...errors,
       optimalError: optimumOf(layers),
+      ...certifiedField(chosen.results.map(({ spectrum }) => spectrum)),
       matched: plan.matched,
       unmatched: plan.unmatched,
       bytesRead: plan.layers.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),

@@ -5,7 +5,7 @@ import type { HeaderChoice } from '../formats/text-matrix.ts'
 import { askedLimits, askedMatrixRule } from '../rank/asked.ts'
 import type { RankLimits, RankRule } from '../rank/rules.ts'
 
-/** How the error of the best factors is bounded: 'strict' leaves nothing to chance, 'none' saves the time. */
+/** How the error of the best factors is bounded: 'strict' leaves nothing to the seed, 'none' saves the time. */
 export type Certify = 'default' | 'strict' | 'none'
 
 export type FactorsFormat = 'safetensors' | 'npz'

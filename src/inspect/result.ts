@@ -104,6 +104,8 @@ export interface InspectResult {
     readonly elements: number
     readonly bytes: number
     readonly frobenius: number
+    /** Matrices whose bounds hold but for a small chance each; left out where there are none. */
+    readonly certified?: number
     readonly relativeChange?: number
     /** Of a delta: tensors that both have. */
     readonly matched?: number

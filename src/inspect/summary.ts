@@ -3,6 +3,7 @@ import { bytesPerElement, type StoredDtype } from '../formats/dtype.ts'
 import { frobeniusNorm, ratioOfNorms } from '../matrix/arithmetic.ts'
 import { rankCosts, recommendedRank } from '../spectrum/costs.ts'
 import {
+  certifiedField,
   effectiveRankOf,
   energyRanks,
   numericalRankOf,
@@ -147,6 +148,7 @@ function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
     elements: sum(({ shape: [rows, columns] }) => rows * columns),
     bytes: sum(({ bytes }) => bytes),
     frobenius: frobeniusNorm(Float64Array.from(all, ({ spectrum }) => spectrum.frobenius)),
+    ...certifiedField(all.map(({ spectrum }) => spectrum)),
     ...(withBase.length > 0 && {
       relativeChange: ratioOfNorms(
         withBase.map(({ spectrum }) => spectrum.frobenius),

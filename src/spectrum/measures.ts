@@ -21,6 +21,14 @@ const SUM_EPSILONS = 8
 
 export const orderOf = ({ rows, columns }: Spectrum): number => Math.min(rows, columns)
 
+/** How many of the spectra have bounds that are wrong with a small probability each; no field for none. */
+export function certifiedField(spectra: readonly Pick<Spectrum, 'failureProbability'>[]): {
+  readonly certified?: number
+} {
+  const certified = spectra.filter(({ failureProbability }) => failureProbability > 0).length
+  return certified > 0 ? { certified } : {}
+}
+
 /** ‖A − A_r‖_F / ‖A‖_F of the best approximation of rank r (Eckart & Young 1936); 0 for a zero matrix. */
 export function errorAt(s: Spectrum, r: number): Interval {
   if (s.complete) {

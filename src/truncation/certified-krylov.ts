@@ -186,7 +186,7 @@ const knownRank = (A: Operator, { rule, limits }: TruncationPlan) =>
 
 function firstRun(A: Operator, plan: TruncationPlan): Run {
   const arithmetic = plan.certify === 'strict' ? 'f64' : A.precision
-  const draw = uniformColumns(A.short, arithmetic, plan.keys('start'))
+  const draw = uniformColumns(A.short, arithmetic, plan.keys.known('start'))
   const width = plan.rule.kind === 'rank' ? knownRank(A, plan) + OVERSAMPLING : WIDEST_BLOCK
   const block = startBlock(plan.engine, A.short, Math.min(width, WIDEST_BLOCK, plan.cap), draw)
   return { arithmetic, basis: startBasis(A, block), draw }
@@ -249,7 +249,7 @@ function isHopeless(A: Operator, { rule, limits, cap }: TruncationPlan, { pairs 
 function preciseRun(A: Operator, plan: TruncationPlan, { basis, pairs }: View, rank: number): Run {
   const l = pairs.theta.length
   const count = Math.min(rank + OVERSAMPLING, Math.ceil(l / 2))
-  const draw = uniformColumns(A.short, 'f64', plan.keys('precise'))
+  const draw = uniformColumns(A.short, 'f64', plan.keys.known('precise'))
   const block = leadingRitzVectors(plan.engine, basis, pairs, count, draw)
   return { arithmetic: 'f64', basis: startBasis(A, block), draw }
 }

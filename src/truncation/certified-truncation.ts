@@ -159,7 +159,7 @@ function ritzVectors(A: Operator, plan: TruncationPlan, { basis, pairs }: View, 
 function drawFor(rows: number, { keys }: TruncationPlan): Draw {
   let draw: Draw | undefined
   return (columns) => {
-    draw ??= uniformColumns(rows, 'f64', keys('complete'))
+    draw ??= uniformColumns(rows, 'f64', keys.known('complete'))
     return draw(columns)
   }
 }
@@ -226,7 +226,7 @@ function* proofs(
   const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
   yield { bound: boundFor(leftover), kind: 'deterministic' }
 
-  const draw = normalColumns(A.short, arithmetic, plan.keys(`probe/${attempt}`))
+  const draw = normalColumns(A.short, arithmetic, plan.keys.independent(`probe/${attempt}`))
   // Attempts share the probability: a half, a quarter, …
   const failure = FAILURE_PROBABILITY / 2 ** (attempt + 1)
   const isStrict = plan.certify === 'strict'

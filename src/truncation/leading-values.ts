@@ -108,7 +108,7 @@ const allZero = (count: number): LeadingValues => ({
 /** The basis for `count` values with its Ritz pairs. */
 function viewFor(A: Operator, count: number, { engine, keys }: LeadingValuesOptions): View {
   const { blocks, width } = basisFor(count)
-  const draw = uniformColumns(A.short, A.precision, keys('start'))
+  const draw = uniformColumns(A.short, A.precision, keys.known('start'))
   let basis = startBasis(A, startBlock(engine, A.short, width, draw))
   let next = nextBlock(engine, A, basis, draw)
   for (let i = 1; i < blocks; i++) {
@@ -269,7 +269,7 @@ const probe = (A: Operator, { arithmetic, rounding }: View, V: Matrix, options: 
     options.engine,
     A,
     V,
-    normalColumns(A.short, arithmetic, options.keys('probe/0')),
+    normalColumns(A.short, arithmetic, options.keys.independent('probe/0')),
     FAILURE_PROBABILITY,
     rounding.product,
   )
@@ -280,7 +280,13 @@ function ritzVectors(
   count: number,
   { engine, keys }: LeadingValuesOptions,
 ): Matrix {
-  return leadingRitzVectors(engine, basis, pairs, count, uniformColumns(A.short, 'f64', keys('complete')))
+  return leadingRitzVectors(
+    engine,
+    basis,
+    pairs,
+    count,
+    uniformColumns(A.short, 'f64', keys.known('complete')),
+  )
 }
 
 /** The bound at [r] for r = 0 … count, computed for some ranks: the terms are positive, so more bound fewer. */

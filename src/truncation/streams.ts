@@ -1,7 +1,8 @@
 /**
  * Where the random numbers of a truncation come from. A certificate that can be wrong with a small probability says so of numbers
  * that are independent of the matrix. Were they known before it, a matrix could be made that hides a direction from all
- * of them. So their key is a digest of seed, name and every entry: whoever changes an entry gets other numbers.
+ * of them. So the key of the probe is a digest of seed, name and every entry: whoever changes an entry gets other
+ * numbers. A start block proves nothing: what it doesn't see the probe does, so its key need not cost a pass over the entries.
  */
 import { largestAbs } from '../matrix/arithmetic.ts'
 import { widenHalfInto } from '../matrix/half.ts'
@@ -13,19 +14,27 @@ import { binaryExponent } from '../svd/power-scale.ts'
 const BLOCK = 1 << 14
 const HEADER_BYTES = 16
 
-/** The keys of the streams of one matrix, each of 256 bits: same seed, name, entries and purpose, same key. */
-export type StreamKeys = (purpose: string) => Uint8Array
+/** The keys of the streams of one matrix, each of 256 bits: same seed, name and purpose, same key. */
+export interface StreamKeys {
+  /** Of numbers that may be known before the matrix is. */
+  readonly known: (purpose: string) => Uint8Array
+  /** Of numbers that are independent of it: the entries count as well. */
+  readonly independent: (purpose: string) => Uint8Array
+}
 
 /**
- * The entries of A are read when a key is first asked for, and must be finite. Halves count by their values, zeros without
- * their sign, and a power of two that all entries share does not count, so that 2^j·A has the streams of A.
+ * The entries of A are read when a key that depends on them is first asked for, and must be finite. Halves count by their
+ * values, zeros without their sign, and a power of two that all entries share does not count, so that 2^j·A has the streams of A.
  */
 export function streamKeys(A: Matrix | HalfMatrix, seed: bigint | number, name: string): StreamKeys {
   let digest: Uint8Array | undefined
-  return (purpose) => {
-    digest ??= sha256(describedBy(A))
-    const label = new TextEncoder().encode(JSON.stringify([`${seed}`, name, purpose]))
-    return sha256([label, digest])
+  const label = (purpose: string) => new TextEncoder().encode(JSON.stringify([`${seed}`, name, purpose]))
+  return {
+    known: (purpose) => sha256([label(purpose)]),
+    independent(purpose) {
+      digest ??= sha256(describedBy(A))
+      return sha256([label(purpose), digest])
+    },
   }
 }
 

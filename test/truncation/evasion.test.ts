@@ -69,8 +69,8 @@ function streamsOf32Bits(): readonly Float64Matrix[] {
 function streamsOf(A: Float64Matrix): readonly Float64Matrix[] {
   const keys = streamKeys(A, 0, '')
   return [
-    uniformColumns(N, 'f64', keys('start'))(START),
-    normalColumns(N, 'f64', keys('probe/0'))(PROBES),
+    uniformColumns(N, 'f64', keys.known('start'))(START),
+    normalColumns(N, 'f64', keys.independent('probe/0'))(PROBES),
   ] as Float64Matrix[]
 }
 
@@ -109,7 +109,8 @@ describe('a matrix made against the random numbers', () => {
   ])('does not evade ours, made against %s', (_, make) => {
     const A = make()
     const result = truncatedSvd(A, rule, { engine: wasmEngine })
-    expect(result.S[0]).toBeCloseTo(HIDDEN, 6)
+    // found to within what the interval promises of the error
+    expect(result.S[0]).toBeGreaterThan(0.99 * HIDDEN)
     expect(isFooled(A, result)).toBe(false)
     const best = optimum(jacobiSvd(A, 'none'), RANK)
     expect(result.optimalError.atLeast).toBeLessThanOrEqual(best)
@@ -120,7 +121,7 @@ describe('a matrix made against the random numbers', () => {
     let A = target
     for (let i = 0; i < 12; i++) {
       A = planted(hiddenFrom(streamsOf(A)))
-      expect(truncatedSvd(A, rule, { engine: wasmEngine }).S[0]).toBeCloseTo(HIDDEN, 6)
+      expect(truncatedSvd(A, rule, { engine: wasmEngine }).S[0]).toBeGreaterThan(0.99 * HIDDEN)
     }
   })
 })
