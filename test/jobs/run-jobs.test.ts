@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ExitCode, exitCodeOf, LoraSvdError } from '../../src/errors.ts'
@@ -245,6 +247,19 @@ describe('an error', () => {
     await expect(collect(runJobs<Fail, unknown>(['fine'], others))).rejects.toThrow(
       'this program of workers has no jobs of kind no-such-kind',
     )
+  })
+
+  test('says so where the system refuses a worker what it needs to start', async () => {
+    const program = join(bundles.folder, 'refused.mjs')
+    writeFileSync(
+      program,
+      "throw Object.assign(new Error('EMFILE: too many open files'), { errno: -24, code: 'EMFILE', syscall: 'open' })",
+    )
+    await expect(failing(['fine'], { workerFile: pathToFileURL(program) })).rejects.toMatchObject({
+      code: 'system',
+      message:
+        "a worker thread can't start or go on: this process has too many files open (EMFILE); run again with fewer --threads or less --memory",
+    })
   })
 
   test('names a program of workers that is not there', async () => {
