@@ -12,6 +12,18 @@ const anySeed = String(Date.now() % 2 ** 31)
 export const TRIALS = [
   { name: 'kill-extract', does: 'kills an extraction at any time', run: 'node bench/kill-extract.mjs' },
   { name: 'restart-races', does: 'four at once', run: 'node bench/restart-races.mjs', needs: ['taskset'] },
+  {
+    name: 'inject-errors',
+    does: 'each rename and fsync fails once',
+    run: 'node bench/inject-errors.mjs',
+    needs: ['gcc'],
+  },
+  {
+    name: 'two-namespaces',
+    does: 'two containers, one output',
+    run: 'node bench/two-namespaces.mjs',
+    needs: ['unshare'],
+  },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
   { name: 'seed', does: 'all tests, any seed', run: 'npx vitest run', env: { FAST_CHECK_SEED: anySeed } },
 ]
