@@ -3,6 +3,7 @@ import { planAdapter } from '../../src/adapter/write/plan.ts'
 import type { PeftModule } from '../../src/adapter/write/types.ts'
 import type { ExtractOptions } from '../../src/extract/options.ts'
 import { planExtraction } from '../../src/extract/plan.ts'
+import { extractOptions } from '../extract/extract-options.ts'
 import { type ModuleClass, mergePeft } from './peft-rules.ts'
 import { checkpointOf } from './support.ts'
 import { modelOf, numbers, randomFactors, writtenAdapter } from './write-support.ts'
@@ -182,31 +183,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   },
 }
 
-const OPTIONS: ExtractOptions = {
-  base: 'base',
-  tuned: 'tuned',
-  output: 'out',
-  include: [],
-  exclude: [],
-  allowUnpaired: false,
-  rule: { kind: 'rank', rank: 2 },
-  limits: {},
-  uniform: false,
-  layout: 'portable',
-  dtype: 'f32',
-  distributeScale: true,
-  saveFull: [],
-  carryRest: false,
-  embeddings: true,
-  experts: false,
-  baseName: undefined,
-  certify: 'default',
-  seed: 0n,
-  memory: undefined,
-  dryRun: false,
-  restart: false,
-  force: false,
-}
+const OPTIONS = extractOptions({ embeddings: true })
 
 /** Everything that can be carried, planned as extract plans it, and written with random factors. */
 async function adapterOf({ shapes, config }: Family, options: Partial<ExtractOptions> = {}) {

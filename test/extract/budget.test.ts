@@ -8,32 +8,13 @@ import { type RankLimits, withinLimits } from '../../src/rank/rules.ts'
 import type { Spectrum } from '../../src/spectrum/types.ts'
 import { checkpointOf } from '../adapter/support.ts'
 import { numbers } from '../adapter/write-support.ts'
+import { extractOptions } from './extract-options.ts'
 
-const OPTIONS: ExtractOptions = {
-  base: 'base',
-  tuned: 'tuned',
-  output: 'out',
-  include: [],
-  exclude: [],
+const OPTIONS = extractOptions({
   rule: { kind: 'budget', bytes: 0 },
-  limits: {},
-  uniform: false,
   layout: 'pattern',
-  dtype: 'f32',
-  distributeScale: true,
-  saveFull: [],
-  carryRest: false,
-  allowUnpaired: false,
-  embeddings: false,
   experts: true,
-  baseName: undefined,
-  certify: 'default',
-  seed: 0n,
-  memory: undefined,
-  dryRun: false,
-  restart: false,
-  force: false,
-}
+})
 
 /** The plan for a model of these tensors. */
 async function planFor(shapes: Readonly<Record<string, readonly number[]>>, options = OPTIONS) {

@@ -6,32 +6,9 @@ import type { ExtractOptions } from '../../src/extract/options.ts'
 import { planExtraction } from '../../src/extract/plan.ts'
 import { checkpointOf, type TestTensor } from '../adapter/support.ts'
 import { numbers } from '../adapter/write-support.ts'
+import { extractOptions } from './extract-options.ts'
 
-const OPTIONS: ExtractOptions = {
-  base: 'base',
-  tuned: 'tuned',
-  output: 'out',
-  include: [],
-  exclude: [],
-  allowUnpaired: false,
-  rule: { kind: 'rank', rank: 2 },
-  limits: {},
-  uniform: false,
-  layout: 'portable',
-  dtype: 'f32',
-  distributeScale: true,
-  saveFull: [],
-  carryRest: false,
-  embeddings: false,
-  experts: false,
-  baseName: undefined,
-  certify: 'default',
-  seed: 0n,
-  memory: undefined,
-  dryRun: false,
-  restart: false,
-  force: false,
-}
+const OPTIONS = extractOptions()
 
 const tensors = (seed: number, names: readonly string[]): Record<string, TestTensor> =>
   Object.fromEntries(names.map((name, i) => [name, { shape: [6, 5], data: numbers(30, seed + i) }]))
