@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { noSkips } from './test/no-skips.ts'
 
@@ -7,6 +8,8 @@ export default defineConfig({
     globalSetup: 'test/build-once.ts',
     setupFiles: 'test/property-seed.ts',
     testTimeout: 60_000,
+    // vitest leaves one core to whoever watches
+    maxWorkers: availableParallelism(),
     reporters: ['default', noSkips],
   },
 })
