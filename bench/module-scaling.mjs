@@ -57,34 +57,17 @@ function write(folder, file, tensors, others) {
   for (const [name, content] of Object.entries(others)) writeFileSync(join(folder, name), content)
 }
 
+const extraction = (at, ...more) => [
+  ...['extract', at('base'), at('tuned'), '-o', at('out'), '--rank', '2'],
+  ...more,
+]
 const COMMANDS = {
   'inspect an adapter': (at) => ['inspect', at('adapter')],
   'inspect a delta': (at) => ['inspect', at('tuned'), '--base', at('base')],
   verify: (at) => ['verify', at('adapter'), at('base'), at('tuned')],
-  'extract --dry-run': (at) => [
-    'extract',
-    at('base'),
-    at('tuned'),
-    '-o',
-    at('out'),
-    '--rank',
-    '2',
-    '--dry-run',
-  ],
-  'extract --dry-run --carry-rest': (at) => [
-    ...['extract', at('base'), at('tuned'), '-o', at('out'), '--rank', '2', '--dry-run', '--carry-rest'],
-  ],
-  extract: (at) => [
-    'extract',
-    at('base'),
-    at('tuned'),
-    '-o',
-    at('out'),
-    '--rank',
-    '2',
-    '--layout',
-    'pattern',
-  ],
+  'extract --dry-run': (at) => extraction(at, '--dry-run'),
+  'extract --dry-run --carry-rest': (at) => extraction(at, '--dry-run', '--carry-rest'),
+  extract: (at) => extraction(at, '--layout', 'pattern'),
 }
 
 console.log(

@@ -143,7 +143,7 @@ export function otherKind(
 
 /** PEFT's own wrappers, before the path in the model. */
 export const BASE_PREFIX = 'base_model.model.'
-const PEFT_PREFIX = /^base_model\.model\./
+const PEFT_PREFIX = new RegExp(`^${BASE_PREFIX.replaceAll('.', '\\.')}`)
 const KOHYA_PREFIX = /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/
 const COMFYUI_PREFIX = /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/
 /** Language models of the GPT-2 family call their trunk `transformer` too. */

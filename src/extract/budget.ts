@@ -6,8 +6,6 @@ import { patternBudget } from './pattern-budget.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { ownRank } from './ranks.ts'
 
-export type { BudgetPlan } from './budget-plan.ts'
-
 /** The plan for spending `budget` bytes on the whole output. Throws `bad-input` where the least ranks take more. */
 export function budgetPlan(plan: ExtractionPlan, options: ExtractOptions, budget: number): BudgetPlan {
   return options.layout === 'portable'

@@ -1,8 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { adapterOf } from '../adapter/adapter.ts'
 import { modelCard } from '../adapter/write/card.ts'
-import type { PeftModule } from '../adapter/write/types.ts'
-import { addTo } from '../checkpoint/group.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import { LoraSvdError } from '../errors.ts'
 import { osError } from '../formats/os-error.ts'
@@ -15,7 +13,7 @@ import { CARD_FILE, cardFigures, configFacts } from './card.ts'
 import { knownMeasures } from './known-measures.ts'
 import type { LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
-import type { ExtractionPlan } from './plan.ts'
+import { type ExtractionPlan, layersByModule } from './plan.ts'
 import type { ExtractResult } from './result.ts'
 import { type Chosen, chooseRanks } from './rounds.ts'
 import type { RunFolder } from './run-folder.ts'
@@ -63,13 +61,6 @@ export async function buildAdapter(
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,
   }
-}
-
-/** The indices of each module's layers. */
-function layersByModule({ layers }: ExtractionPlan): Map<PeftModule, number[]> {
-  const indices = new Map<PeftModule, number[]>()
-  for (const [i, { module }] of layers.entries()) addTo(indices, module, i)
-  return indices
 }
 
 /** The factors of a module, one pair for each of its matrices, each cut to its own rank. */

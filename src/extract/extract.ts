@@ -66,7 +66,7 @@ export async function extract(
     )
     try {
       const watch = { request, memory: options.memory, quiet: output.quiet, terminal, signal }
-      const built = await run(plan, options, folder, notice, (folder) =>
+      const built = await run(plan, options, folder, notice, () =>
         buildAdapter(plan, options, folder, watch, start),
       )
       const left = await folder.remove()
@@ -91,7 +91,7 @@ async function run(
   options: ExtractOptions,
   folder: RunFolder,
   notice: (line: string) => void,
-  build: (folder: RunFolder) => Promise<ExtractResult>,
+  build: () => Promise<ExtractResult>,
 ): Promise<ExtractResult> {
   const { base, tuned } = plan
   const { output, force } = options
@@ -105,7 +105,7 @@ async function run(
     const more = damaged.length > 1 ? ` and ${damaged.length - 1} more` : ''
     notice(`${folder.path}: ${damaged[0]}${more}: not what a run of this wrote, computed again`)
   }
-  const built = await build(folder)
+  const built = await build()
   for (const input of [base, tuned]) await assertUnchanged(input)
   await folder.assertHeld()
   await folder.markPlaced()

@@ -1,5 +1,4 @@
 import { elementsPerRank } from '../adapter/write/module.ts'
-import type { PeftModule } from '../adapter/write/types.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
 import { type BudgetedMatrix, splitBudget } from '../rank/budget.ts'
 import { numericalRank } from '../rank/measures.ts'
@@ -9,7 +8,7 @@ import { adapterBytes, leastOverhead } from './adapter-plan.ts'
 import { type BudgetPlan, FIRST_RANK, leftBy, tooSmall } from './budget-plan.ts'
 import type { LayerAsk } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'
-import type { ExtractionPlan } from './plan.ts'
+import { type ExtractionPlan, layersByModule } from './plan.ts'
 import { rankAsk } from './ranks.ts'
 
 /** One module of the adapter: a matrix, or the experts of one tensor, which are stored at one rank. */
@@ -84,14 +83,9 @@ export function patternBudget(plan: ExtractionPlan, options: ExtractOptions, bud
 }
 
 /** In the order of their first layers. */
-function modulesOf({ layers, dtype }: ExtractionPlan): BudgetedModule[] {
-  const found = new Map<PeftModule, number[]>()
-  for (const [i, { module }] of layers.entries()) {
-    const indices = found.get(module)
-    if (indices === undefined) found.set(module, [i])
-    else indices.push(i)
-  }
-  return [...found].map(([module, indices]) => {
+function modulesOf(plan: ExtractionPlan): BudgetedModule[] {
+  const { layers, dtype } = plan
+  return [...layersByModule(plan)].map(([module, indices]) => {
     const { name, tuned } = layers[indices[0]].pair
     return {
       name,

@@ -3,6 +3,7 @@ import { type ModelTraits, modelTraits } from '../adapter/write/model-traits.ts'
 import { peftModule } from '../adapter/write/module.ts'
 import { savedModules } from '../adapter/write/saved-modules.ts'
 import type { PeftModule, SavedModule } from '../adapter/write/types.ts'
+import { addTo } from '../checkpoint/group.ts'
 import { type ModelPairing, pairModels } from '../checkpoint/models.ts'
 import { pairsByTensor, type Unmatched, type UnmatchedReason } from '../checkpoint/pair.ts'
 import { sameNumbers } from '../checkpoint/same.ts'
@@ -68,6 +69,13 @@ const IN_WORDS: Record<Exclude<UnmatchedReason, 'shape'>, string> = {
   'not-a-matrix': 'not a matrix: a norm, a bias or a number',
   dtype: 'stored in a dtype that is not read',
   computed: 'a buffer that the model computes itself',
+}
+
+/** The indices of each module's layers, in the order of their first. */
+export function layersByModule({ layers }: Pick<ExtractionPlan, 'layers'>): Map<PeftModule, number[]> {
+  const indices = new Map<PeftModule, number[]>()
+  for (const [i, { module }] of layers.entries()) addTo(indices, module, i)
+  return indices
 }
 
 /** Why a tensor that changed is not factored, where the user chose so. */

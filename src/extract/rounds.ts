@@ -1,6 +1,7 @@
 import type { Watch } from '../report/watched-jobs.ts'
 import type { Spectrum } from '../spectrum/types.ts'
-import { type BudgetPlan, budgetPlan } from './budget.ts'
+import { budgetPlan } from './budget.ts'
+import type { BudgetPlan } from './budget-plan.ts'
 import { decompose } from './decompose.ts'
 import type { LayerResult } from './layer-result.ts'
 import type { ExtractOptions } from './options.ts'

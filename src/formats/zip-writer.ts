@@ -1,11 +1,13 @@
 import { badInput } from '../errors.ts'
 import { crc32 } from './crc32.ts'
 import {
+  CENTRAL_BYTES,
   CENTRAL_HEADER,
   COUNT_IN_ZIP64,
   END,
   END_BYTES,
   IN_ZIP64,
+  LOCAL_BYTES,
   LOCAL_HEADER,
   STORED,
   UTF8_NAME,
@@ -28,7 +30,10 @@ export function writeZip(members: readonly { name: string; bytes: Uint8Array }[]
     bytes,
     crc: crc32(bytes),
   }))
-  const total = named.reduce((sum, m) => sum + 76 + 2 * m.name.length + m.bytes.length, END_BYTES)
+  const total = named.reduce(
+    (sum, m) => sum + LOCAL_BYTES + CENTRAL_BYTES + 2 * m.name.length + m.bytes.length,
+    END_BYTES,
+  )
   if (total >= IN_ZIP64 || named.length >= COUNT_IN_ZIP64) {
     throw badInput(
       `an .npz of ${total} bytes and ${named.length} arrays is past the zip format's 4 GiB and 65,535; write safetensors`,
@@ -42,9 +47,9 @@ export function writeZip(members: readonly { name: string; bytes: Uint8Array }[]
     offsets.push(at)
     view.setUint32(at, LOCAL_HEADER, true)
     writeCommonFields(view, at + 4, m)
-    out.set(m.name, at + 30)
-    out.set(m.bytes, at + 30 + m.name.length)
-    at += 30 + m.name.length + m.bytes.length
+    out.set(m.name, at + LOCAL_BYTES)
+    out.set(m.bytes, at + LOCAL_BYTES + m.name.length)
+    at += LOCAL_BYTES + m.name.length + m.bytes.length
   }
   const start = at
   named.forEach((m, i) => {
@@ -53,8 +58,8 @@ export function writeZip(members: readonly { name: string; bytes: Uint8Array }[]
     writeCommonFields(view, at + 6, m)
     view.setUint32(at + 38, UNIX_MODE * 0x10000, true)
     view.setUint32(at + 42, offsets[i], true)
-    out.set(m.name, at + 46)
-    at += 46 + m.name.length
+    out.set(m.name, at + CENTRAL_BYTES)
+    at += CENTRAL_BYTES + m.name.length
   })
   view.setUint32(at, END, true)
   view.setUint16(at + 8, named.length, true)

@@ -1,3 +1,4 @@
+import { elementCount } from '../adapter/read-stored.ts'
 import { forEachChunk } from '../checkpoint/numbers.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { LoraSvdError } from '../errors.ts'
@@ -23,7 +24,7 @@ export function refuseNonFiniteNumbers(path: string, name: string, numbers: Floa
 /** The same of a tensor as it is stored, of any size; one that isn't of numbers passes. */
 export async function refuseNonFiniteTensor(path: string, tensor: StoredTensor | undefined): Promise<void> {
   if (tensor === undefined) return
-  const count = tensor.shape.reduce((product, n) => product * n, 1)
+  const count = elementCount(tensor)
   await forEachChunk(tensor, (numbers, start) => {
     const at = firstNonFinite(numbers)
     if (at >= 0) throw notFinite(path, tensor.name, `${numbers[at]} at place ${start + at + 1} of ${count}`)
