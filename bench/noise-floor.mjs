@@ -25,8 +25,8 @@ async function sources() {
     await build({
       stdin: {
         contents: `
-          export { counted } from './test/rank/planted-count.ts'
-          export { plantedPair } from './test/rank/planted.ts'
+          export { counted } from './test/linalg/spectrum/planted-count.ts'
+          export { plantedPair } from './test/linalg/spectrum/planted.ts'
         `,
         resolveDir: ROOT,
       },

@@ -95,8 +95,8 @@ metafiles.push(
 // What an HTML report carries: its script, which runs in browsers of the last few years, and its style.
 const report = {
   entryPoints: {
-    'report-client': 'src/inspect/html/client/main.ts',
-    report: 'src/inspect/html/client/style.css',
+    'report-client': 'src/commands/inspect/html/client/main.ts',
+    report: 'src/commands/inspect/html/client/style.css',
   },
 }
 const browser = {

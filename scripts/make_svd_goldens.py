@@ -10,7 +10,7 @@ TARGET = os.path.join(HERE, "..", "test", "fixtures", "svd-goldens.json")
 
 
 def uniform(count, seed):
-    """The generator of test/svd/support.ts."""
+    """The generator of test/linalg/svd/support.ts."""
     state = seed
     out = np.empty(count)
     for i in range(count):

@@ -12,10 +12,9 @@ export { LoraSvdError } from './errors.ts'
 export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
 export { readStoredTensor, readTensor } from './formats/safetensors.ts'
 export { readSafetensorsHeader } from './formats/safetensors-header.ts'
-export { openFile } from './formats/source.ts'
+export { openFile } from './io/source.ts'
 export { matrixRank, multiply, svd, truncatedSvd } from './library.ts'
-export { allclose } from './matrix/allclose.ts'
-export { addMultiple, frobeniusNorm } from './matrix/arithmetic.ts'
+export { allclose } from './linalg/matrix/allclose.ts'
 export {
   type FloatArray,
   fromRows,
@@ -25,11 +24,8 @@ export {
   toRows,
   transpose,
   zeros,
-} from './matrix/matrix.ts'
-export { relativeResidual } from './matrix/residual.ts'
-export type { NormalStream } from './random/normal-stream.ts'
-export { seedrandomNormals } from './random/seedrandom-normal.ts'
-export { torchNormals } from './random/torch-normal.ts'
+} from './linalg/matrix/matrix.ts'
+export { addMultiple, frobeniusNorm, relativeResidual } from './linalg/matrix/norms.ts'
 export {
   effectiveRank,
   energyRank,
@@ -39,8 +35,11 @@ export {
   optimalError,
   rankTolerance,
   stableRank,
-} from './rank/measures.ts'
-export { chooseRank, type RankLimits, type RankRule } from './rank/rules.ts'
-export { type Factors, factorsOf } from './svd/factors.ts'
-export type { Svd, Vectors } from './svd/types.ts'
-export type { Certificate, TruncatedSvd, TruncationOptions } from './truncation/types.ts'
+} from './linalg/spectrum/ranks.ts'
+export { chooseRank, type RankLimits, type RankRule } from './linalg/spectrum/rules.ts'
+export type { Svd, Vectors } from './linalg/svd/svd.ts'
+export { type Factors, factorsOf } from './linalg/svd/svd.ts'
+export type { Certificate, TruncatedSvd, TruncationOptions } from './linalg/truncation/types.ts'
+export type { NormalStream } from './random/seedrandom.ts'
+export { seedrandomNormals } from './random/seedrandom.ts'
+export { torchNormals } from './random/torch.ts'

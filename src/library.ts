@@ -1,13 +1,12 @@
-import type { MultiplyOptions } from './engine/engine.ts'
-import { engineFor } from './engine/engine-for.ts'
-import { decompositionFlops } from './engine/policy.ts'
-import { floatType, type HalfMatrix, type Matrix } from './matrix/matrix.ts'
-import { epsilonOf, numericalRank } from './rank/measures.ts'
-import type { RankRule } from './rank/rules.ts'
-import { awayFromExtremes } from './svd/scaled.ts'
-import type { Svd, Vectors } from './svd/types.ts'
-import { truncatedSvd as truncate } from './truncation/truncated-svd.ts'
-import type { TruncatedSvd, TruncationOptions } from './truncation/types.ts'
+import { decompositionFlops, engineFor } from './engine/open.ts'
+import type { MultiplyOptions } from './linalg/engine.ts'
+import { floatType, type HalfMatrix, type Matrix } from './linalg/matrix/matrix.ts'
+import { epsilonOf, numericalRank } from './linalg/spectrum/ranks.ts'
+import type { RankRule } from './linalg/spectrum/rules.ts'
+import { awayFromExtremes } from './linalg/svd/scaling.ts'
+import type { Svd, Vectors } from './linalg/svd/svd.ts'
+import { truncatedSvd as truncate } from './linalg/truncation/truncated-svd.ts'
+import type { TruncatedSvd, TruncationOptions } from './linalg/truncation/types.ts'
 
 /**
  * The thin singular value decomposition A = U · diag(S) · Vᵀ in float64: A [m, k], U [m, n], S [n] non-increasing,

@@ -1,3 +1,11 @@
+import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
+import { engineFor } from './engine/open.ts'
+import { embeddedDocs } from './mathjs/docs.ts'
+import { type FloatMatrix, floatMatrixFactory } from './mathjs/float-matrix.ts'
+import { type LowRankOptions, type LowRankResult, lowRankFactory } from './mathjs/low-rank.ts'
+import { floatAdd, floatMultiply, floatSubtract, floatTranspose, numericPinv } from './mathjs/operations.ts'
+import { rankFactory, type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
+
 /**
  * Singular values for mathjs.
  *
@@ -13,17 +21,6 @@
  * math.multiply(F, F)                                // and no nested arrays on the way
  * ```
  */
-
-import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
-import { engineFor } from './engine/engine-for.ts'
-import { embeddedDocs } from './mathjs/docs.ts'
-import type { FloatMatrix } from './mathjs/float-matrix.ts'
-import { type LowRankOptions, type LowRankResult, lowRankFactory } from './mathjs/low-rank.ts'
-import { floatMatrixFactory } from './mathjs/make-float-matrix.ts'
-import { floatAdd, floatMultiply, floatSubtract, floatTranspose } from './mathjs/operations.ts'
-import { numericPinv } from './mathjs/pinv.ts'
-import { rankFactory } from './mathjs/rank.ts'
-import { type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
 
 export type { FloatMatrix, LowRankOptions, LowRankResult, SvdOptions, SvdResult }
 

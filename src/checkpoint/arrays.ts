@@ -3,11 +3,11 @@ import { badInput, LoraSvdError } from '../errors.ts'
 import { bytesPerElement, isHalf, type StoredDtype } from '../formats/dtype.ts'
 import { NPY_HEADER_BYTES, type NpyHeader, notAMatrix, readNpy, readNpyHeader } from '../formats/npy.ts'
 import { type NpzArray, readArray, readArrayHeader, readNpzDirectory } from '../formats/npz.ts'
-import { counted } from '../formats/quote.ts'
 import { readMatrixFrom } from '../formats/read-matrix.ts'
 import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
-import { type ByteSource, readWhole, STREAM_BYTE_LIMIT } from '../formats/source.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
+import { type ByteSource, readWhole, STREAM_BYTE_LIMIT } from '../io/source.ts'
+import { counted } from '../text/quote.ts'
 import type { StoredTensor, TensorSource } from './types.ts'
 
 export interface Arrays {

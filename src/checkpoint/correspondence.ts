@@ -1,9 +1,108 @@
-import { counted, quoted } from '../formats/quote.ts'
-import { addTo } from './group.ts'
-import { plainName } from './plain-name.ts'
+import { addTo } from '../text/group.ts'
+import { counted, quoted } from '../text/quote.ts'
 import { type Candidate, type Rule, renaming } from './renaming.ts'
-import { isSameForm } from './same-form.ts'
 import type { Checkpoint, StoredTensor } from './types.ts'
+import { isSameForm } from './view.ts'
+
+/**
+ * Parts that wrappers put into the names of a module's parameters, and that no model calls its own modules: activation
+ * checkpointing (torch/distributed/algorithms/_checkpoint/checkpoint_wrapper.py), torch.compile (torch/_dynamo/eval_frame.py),
+ * FSDP (torch/distributed/fsdp/_common_utils.py), FairScale, and DataParallel, DistributedDataParallel and DeepSpeed.
+ */
+const WRAPPERS: ReadonlySet<string> = new Set([
+  '_checkpoint_wrapped_module',
+  '_orig_mod',
+  '_fsdp_wrapped_module',
+  '_fpw_module',
+  'module',
+])
+
+/** A name without the parts that wrappers put into it. */
+export function plainName(name: string): string {
+  if (!/_module|_orig_mod|(^|\.)module\./.test(name)) return name
+  const parts = name.split('.')
+  const plain = parts.filter((part, i) => i === parts.length - 1 || !WRAPPERS.has(part))
+  return plain.join('.')
+}
+
+/**
+ * Buffers that models compute when they are made and that some versions of a library save and others don't: positions,
+ * frequencies of rotary embeddings, masks. They are no result of training.
+ */
+const COMPUTED =
+  /(^|\.)(position_ids|inv_freq|original_inv_freq|cos_cached|sin_cached|masked_bias|causal_mask|attn_mask|relative_position_index|relative_coords_table|num_batches_tracked|embeddings\.token_type_ids)$/
+
+/** GPT-2 and its kin keep their causal mask as a parameter's namesake: [1, 1, n, n]. */
+const CAUSAL_MASK = /(^|\.)(attn|attention)\.bias$/
+
+/** Whether a tensor is a buffer that the model computes itself. */
+export function isComputed({ name, shape }: { readonly name: string; readonly shape: readonly number[] }) {
+  if (COMPUTED.test(name)) return true
+  const isSquare = shape.length === 4 && shape[0] === 1 && shape[1] === 1 && shape[2] === shape[3]
+  return isSquare && CAUSAL_MASK.test(name)
+}
+
+type Model = Pick<Checkpoint, 'path' | 'tensors' | 'config'>
+
+/** A head is the tied embedding's transpose in these places. */
+const HEAD = /(^|\.)lm_head\.weight$/
+const INPUT_EMBEDDING = /(^|\.)(embed_tokens|wte|word_embeddings)\.weight$/
+
+/** Whether a tensor is the head over the vocabulary, by its name. */
+export const isHead = (name: string) => HEAD.test(name)
+
+const headOf = ({ tensors }: Model) => [...tensors.values()].find(({ name }) => HEAD.test(name))
+
+/** The only input embedding of the shape of a head. */
+function embeddingFor({ tensors }: Model, head: StoredTensor): StoredTensor | undefined {
+  const embeddings = [...tensors.values()].filter(
+    ({ name, shape }) => INPUT_EMBEDDING.test(name) && isSameForm(shape, head.shape),
+  )
+  return embeddings.length === 1 ? embeddings[0] : undefined
+}
+
+const isUntied = ({ config }: Model) => config?.tie_word_embeddings === false
+
+/** The head of a tuned checkpoint whose base has none, because it uses its embedding as one. */
+export function tiedHead(base: Model, tuned: Model, inBase: ReadonlyMap<string, string>) {
+  if (isUntied(base) || headOf(base) !== undefined) return undefined
+  const tensor = headOf(tuned)
+  if (tensor === undefined || inBase.has(tensor.name)) return undefined
+  const embedding = embeddingFor(base, tensor)
+  if (embedding === undefined) return undefined
+  const warning = `${base.path}: has no ${quoted(tensor.name)}, as its head is tied to its embedding: ${quoted(embedding.name)} is taken for it`
+  return { name: tensor.name, embedding, warning }
+}
+
+/** Models with a head over their vocabulary, by their class; others, as a classifier, leave it out for good. */
+const WITH_HEAD =
+  /(ForCausalLM|LMHeadModel|WithLMHead|DoubleHeadsModel|ForConditionalGeneration|ForPreTraining|ForMaskedLM)$/
+
+function mayHaveHead({ config }: Model): boolean {
+  const architecture = Array.isArray(config?.architectures) ? config.architectures[0] : undefined
+  return typeof architecture !== 'string' || WITH_HEAD.test(architecture)
+}
+
+/**
+ * The tuned checkpoint with its embedding under the name of the base's head too, where it has no head of its own because it ties
+ * it to the embedding: what changed in the embedding changed in the head. Where the base stores the head alone, the embedding is
+ * given that name instead.
+ */
+export function asTied(base: Model, tuned: Model): { tuned: Model; warnings: string[] } {
+  const asIs = { tuned, warnings: [] }
+  const head = headOf(base)
+  if (head === undefined || headOf(tuned) !== undefined) return asIs
+  if (isUntied(tuned) || !mayHaveHead(tuned)) return asIs
+  const embedding = embeddingFor(tuned, head)
+  if (embedding === undefined) return asIs
+  const stays = embeddingFor(base, head) !== undefined
+  const tensors = new Map([
+    ...[...tuned.tensors].filter(([name]) => stays || name !== embedding.name),
+    [head.name, { ...embedding, name: head.name }],
+  ])
+  const warning = `${tuned.path}: has no ${quoted(head.name)}, as its head is tied to its embedding: ${quoted(embedding.name)} is taken for it`
+  return { tuned: { ...tuned, tensors }, warnings: [warning] }
+}
 
 type Named = Pick<Checkpoint, 'path' | 'tensors'>
 

@@ -1,7 +1,6 @@
 import { badInput } from '../errors.ts'
-import { quoted } from '../formats/quote.ts'
-import { didYouMean } from '../formats/suggest.ts'
-import { matcher } from './glob.ts'
+import { quoted } from '../text/quote.ts'
+import { didYouMean } from '../text/suggest.ts'
 
 /** Which tensors are looked at: those that match a pattern of `include` (all, if there is none), less those of `exclude`. */
 export interface NameFilter {
@@ -43,4 +42,66 @@ function advice(pattern: string, names: readonly string[]): string {
   return isPart
     ? `: a pattern is for the whole name; did you mean ${quoted(`*${pattern}*`)}?`
     : didYouMean(pattern, names)
+}
+
+/** What one place of a pattern takes: any run of characters, one character, or one that passes a test. */
+type Token = 'run' | ((character: string) => boolean)
+
+/**
+ * Whether a name matches any of the patterns, as a whole: `*` is any run of characters, dots too, `?` one character,
+ * `[abc]`, `[a-z]` and `[!0-9]` one of a set. A `[` that is never closed stands for itself. No pattern: nothing matches.
+ */
+export function matcher(patterns: readonly string[]): (name: string) => boolean {
+  const parsed = patterns.map(parse)
+  return (name) => {
+    const characters = Array.from(name)
+    return parsed.some((tokens) => matches(tokens, characters))
+  }
+}
+
+function parse(pattern: string): Token[] {
+  const characters = Array.from(pattern)
+  const tokens: Token[] = []
+  for (let i = 0; i < characters.length; i++) {
+    const character = characters[i]
+    // a ] right after the bracket, or after its !, belongs to the set
+    const close = character === '[' ? characters.indexOf(']', i + (characters[i + 1] === '!' ? 3 : 2)) : -1
+    if (close > 0) {
+      tokens.push(setOf(characters.slice(i + 1, close)))
+      i = close
+    } else if (character === '*') tokens.push('run')
+    else if (character === '?') tokens.push(() => true)
+    else tokens.push((other) => other === character)
+  }
+  return tokens
+}
+
+function setOf(members: readonly string[]): (character: string) => boolean {
+  const isNegated = members[0] === '!'
+  const ranges: [from: string, to: string][] = []
+  for (let i = isNegated ? 1 : 0; i < members.length; i++) {
+    const isRange = members[i + 1] === '-' && i + 2 < members.length
+    ranges.push([members[i], members[isRange ? i + 2 : i]])
+    if (isRange) i += 2
+  }
+  return (character) => ranges.some(([from, to]) => from <= character && character <= to) !== isNegated
+}
+
+/** Goes back to the last run only, which then takes one more character: never more than pattern × name steps. */
+function matches(tokens: readonly Token[], name: readonly string[]): boolean {
+  let [at, token, run, taken] = [0, 0, -1, 0]
+  while (at < name.length) {
+    const expected = tokens[token]
+    if (expected === 'run') {
+      run = token++
+      taken = at
+    } else if (expected?.(name[at])) {
+      token++
+      at++
+    } else if (run >= 0) {
+      token = run + 1
+      at = ++taken
+    } else return false
+  }
+  return tokens.slice(token).every((rest) => rest === 'run')
 }

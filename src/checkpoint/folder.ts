@@ -1,10 +1,12 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { badInput, type LoraSvdError } from '../errors.ts'
-import { osError } from '../formats/os-error.ts'
-import { counted, quoted } from '../formats/quote.ts'
+import { badInput, LoraSvdError } from '../errors.ts'
 import { sniff } from '../formats/sniff.ts'
-import { isIndexName } from './index-file.ts'
+import { osError } from '../io/os-error.ts'
+import { type FileStamp, openFile, readWhole } from '../io/source.ts'
+import { counted, quoted } from '../text/quote.ts'
+import { JsonError, jsonReader, parseJson } from '../text/strict-json.ts'
+import type { FileIdentity } from './types.ts'
 
 /** The file of a folder that leads to its tensors: they are in it, or it is the index of their shards. */
 export interface Entrance {
@@ -115,3 +117,76 @@ function listed(names: readonly string[]): string {
   const more = names.length > LISTED ? ', …' : ''
   return `${names.slice(0, LISTED).map(quoted).join(', ')}${more}`
 }
+
+/** The text of a UTF-8 file of `limit` bytes at most. Throws `bad-input` for a longer one, and as `openFile` does. */
+export async function readTextFile(
+  file: string,
+  limit: number,
+): Promise<{ text: string; stamp: FileStamp | undefined }> {
+  const source = await openFile(file, { limit })
+  try {
+    const bytes = await readWhole(source)
+    return { text: decodeUtf8(bytes, file), stamp: source.stamp }
+  } finally {
+    await source.close()
+  }
+}
+
+/** A byte-order mark is kept, and so refused by a strict parser. */
+function decodeUtf8(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch (cause) {
+    throw badInput(`${file}: is not UTF-8 text; write it anew as UTF-8`, { file, cause })
+  }
+}
+
+/** The configs of real models have a few kilobytes; those with label lists or long patterns some hundred. */
+const CONFIG_BYTE_LIMIT = 16 * 2 ** 20
+
+export type Config = Readonly<Record<string, unknown>>
+
+/** An adapter's config, on which the scale of all its factors hangs. Throws `bad-input` for anything but one JSON object. */
+export async function readStrictConfig(file: string): Promise<{ config: Config; identity: FileIdentity[] }> {
+  const { text, stamp } = await readTextFile(file, CONFIG_BYTE_LIMIT)
+  const members = new Map<string, unknown>()
+  const json = jsonReader(text)
+  try {
+    json.object((key) => {
+      if (members.has(key)) json.fail(`the key ${quoted(key)} comes twice`)
+      members.set(key, JSON.parse(json.skip()))
+    })
+    json.end()
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error
+    throw badInput(`${file}: is no right JSON: ${error.message}; correct it or fetch it again`, { file })
+  }
+  return { config: Object.fromEntries(members), identity: identityOf(file, stamp) }
+}
+
+/** A model's config, of which little is used: one that can't be read is a warning. */
+export async function readLenientConfig(
+  file: string,
+): Promise<{ config?: Config; identity: FileIdentity[]; warnings: string[] }> {
+  try {
+    const { text, stamp } = await readTextFile(file, CONFIG_BYTE_LIMIT)
+    const config = parseJson(text)
+    if (typeof config !== 'object' || config === null || Array.isArray(config)) {
+      throw new JsonError('it holds no object')
+    }
+    return { config: config as Config, identity: identityOf(file, stamp), warnings: [] }
+  } catch (error) {
+    if (error instanceof LoraSvdError)
+      return { identity: [], warnings: [`${error.message}; gone on without it`] }
+    if (!(error instanceof JsonError)) throw error
+    // a piece of the text is in the message
+    const problem = quoted(error.message).slice(1, -1)
+    return { identity: [], warnings: [`${file}: can't be read as JSON (${problem}); gone on without it`] }
+  }
+}
+
+const identityOf = (path: string, stamp: Omit<FileIdentity, 'path'> | undefined): FileIdentity[] =>
+  stamp === undefined ? [] : [{ path, ...stamp }]
+
+/** `model.safetensors.index.json`, or with a variant: `model.safetensors.index.fp16.json`. */
+export const isIndexName = (name: string) => /\.safetensors\.index(\.[^.]+)?\.json$/.test(name)

@@ -1,9 +1,9 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput } from '../errors.ts'
-import { errnoOf } from '../formats/os-error.ts'
-import { counted, quoted } from '../formats/quote.ts'
-import { readTextFile } from './text-file.ts'
+import { errnoOf } from '../io/os-error.ts'
+import { counted, quoted } from '../text/quote.ts'
+import { readTextFile } from './folder.ts'
 
 /** Where the process runs, as far as finding the Hugging Face cache needs it. */
 export interface Surroundings {

@@ -1,7 +1,9 @@
-import { quoted } from '../formats/quote.ts'
+import { badInput, type LoraSvdError } from '../errors.ts'
+import type { StoredDtype } from '../formats/dtype.ts'
+import { floatDtypeOf, readableFloatOf, storedIntegerOf } from '../formats/safetensors-dtype.ts'
+import { quoted } from '../text/quote.ts'
 import { type NameFilter, nameFilter } from './filter.ts'
-import { type Readable, readable, refuseEmpty, scaledError, scalesOf } from './readable.ts'
-import type { Checkpoint, Skipped, WeightMatrix } from './types.ts'
+import type { Checkpoint, Skipped, StoredTensor, WeightMatrix } from './types.ts'
 import { matricesOfView, viewOf } from './view.ts'
 
 export interface Matrices {
@@ -36,4 +38,131 @@ export function matricesOf(
     else skipped.push({ name, reason: read.reason })
   }
   return { matrices, skipped, warnings }
+}
+
+type Tensors = ReadonlyMap<string, StoredTensor>
+
+/** The dtype in which the matrices of a tensor are read, or why it has none. */
+export type Readable =
+  | { readonly dtype: StoredDtype }
+  /** `scales` names the tensor without which F8 numbers mean nothing. */
+  | { readonly reason: string; readonly scales?: string }
+
+/** Whether, and as what, the matrices of a tensor can be read. `as` is the name by which its shape is judged. */
+export function readable(tensors: Tensors, tensor: StoredTensor, as = tensor.name): Readable {
+  const float = readableFloatOf(tensor.dtype)
+  const dtype = float ?? (isArray(tensor) ? storedIntegerOf(tensor.dtype) : undefined)
+  if (dtype === undefined) return { reason: unreadable(tensors, tensor) }
+  const view = viewOf(as, tensor.shape)
+  if (view.kind === 'none') return { reason: view.reason }
+  const [scales] = isWide(tensor) ? [] : companionsOf(tensor.name, tensors)
+  if (scales === undefined) return { dtype }
+  const reason = `stored as ${tensor.dtype}, which means nothing without its scales in ${quoted(scales)}`
+  return { reason, scales }
+}
+
+/** The refusal of an F8 matrix with scales beside it, where leaving out other tensors lets a command go on. */
+export const scaledError = (path: string, tensor: string, reason: string): LoraSvdError =>
+  badInput(
+    `${path}: tensor ${quoted(tensor)} is ${reason}; dequantise the checkpoint first, or leave the tensor out with --exclude ${quoted(tensor)}`,
+    { file: path, tensor },
+  )
+
+/** What a parameter of a layer is called, that has entries in every model. */
+const PARAMETER = /(^|\.)(weight|bias)$/
+
+/**
+ * Throws `bad-input` for a weight without entries: DeepSpeed's ZeRO-3 leaves [0] in place of each parameter that lies on
+ * other devices, where it is saved without being gathered.
+ */
+export function refuseEmpty(path: string, { name, shape }: StoredTensor): void {
+  if (!PARAMETER.test(name) || shape.length !== 1 || shape[0] !== 0) return
+  throw badInput(
+    `${path}: tensor ${quoted(name)} is empty, of shape [0], as DeepSpeed ZeRO-3 saves weights that it has not gathered: this is no whole model; save it with stage3_gather_16bit_weights_on_model_save, or convert it with zero_to_fp32.py`,
+    { file: path, tensor: name },
+  )
+}
+
+/** For the name of each tensor that holds the scales of a weight in few bits, the name of that weight. */
+export function scalesOf(tensors: Tensors): ReadonlyMap<string, string> {
+  const scaleOf = new Map<string, string>()
+  for (const tensor of tensors.values()) {
+    if (isWide(tensor) || isArray(tensor)) continue
+    for (const companion of companionsOf(tensor.name, tensors)) scaleOf.set(companion, tensor.name)
+  }
+  return scaleOf
+}
+
+/** Whether its numbers stand for themselves: no one quantises to 16 bits. */
+const isWide = ({ dtype }: StoredTensor) => floatDtypeOf(dtype) !== undefined
+
+/** Whether it is an array of .npy or .npz: its integers are as good numbers as floats. */
+const isArray = ({ source }: StoredTensor) => source.kind === 'file' || source.kind === 'memory'
+
+function unreadable(tensors: Tensors, { name, dtype }: StoredTensor): string {
+  const [companion] = companionsOf(name, tensors)
+  if (companion !== undefined) {
+    return `quantised: stored as ${dtype}, with ${quoted(companion)} beside it; dequantise it first`
+  }
+  if (/^F[468]/.test(dtype)) return `stored as ${dtype}, which is not read; convert it to F16 or BF16`
+  return `stored as ${dtype}, which is no float type`
+}
+
+/**
+ * What quantisers append to the name of a weight for the numbers without which it can't be read: block scales of
+ * DeepSeek (`_scale_inv`), compressed-tensors and mxfp8 (`_scale`), nvfp4 (`_scale_2`), gpt-oss (`_scales`, beside
+ * `_blocks`), and bitsandbytes (`.absmax`, `.quant_map`, `.quant_state…`).
+ */
+const APPENDED = [
+  '_scale_inv',
+  '_scale',
+  '_scale_2',
+  '_scales',
+  '_global_scale',
+  '_zero_point',
+  '_shape',
+  '.scale_inv',
+  '.scale',
+  '.scales',
+  '.absmax',
+  '.quant_map',
+  '.nested_absmax',
+  '.nested_quant_map',
+  '.quant_state.bitsandbytes__nf4',
+  '.quant_state.bitsandbytes__fp4',
+]
+
+/** What stands beside `a.weight`, `a.qweight`, `a.weight_packed` under the module's name: ComfyUI, bitsandbytes int8, GPTQ and AWQ. */
+const OF_THE_MODULE = [
+  '.scale_weight',
+  '.weight_scale',
+  '.weight_scale_inv',
+  '.weight_scale_2',
+  '.weight_global_scale',
+  '.weight_zero_point',
+  '.weight_shape',
+  '.scale',
+  '.scales',
+  '.scale_inv',
+  '.SCB',
+  '.weight_format',
+  '.qzeros',
+  '.g_idx',
+]
+
+/** The part of a weight's name that says what it is in its module. */
+const WEIGHT_OF_MODULE = /\.(weight|qweight|weight_packed)$/
+
+/**
+ * The names of the tensors that hold the scales (and zero points, maps, shapes) of a weight stored in few bits; none where it
+ * stands for itself. Scales of a layer's input, which `input_scale` and `scale_input` hold, don't change the weight.
+ */
+export function companionsOf(name: string, tensors: ReadonlyMap<string, StoredTensor>): string[] {
+  const module = WEIGHT_OF_MODULE.test(name) ? name.replace(WEIGHT_OF_MODULE, '') : undefined
+  const candidates = new Set([
+    ...APPENDED.map((end) => `${name}${end}`),
+    ...(name.endsWith('_blocks') ? [name.replace(/_blocks$/, '_scales')] : []),
+    ...(module === undefined ? [] : OF_THE_MODULE.map((end) => `${module}${end}`)),
+  ])
+  return [...candidates].filter((candidate) => tensors.has(candidate))
 }

@@ -1,13 +1,13 @@
 import { badInput, type LoraSvdError } from '../errors.ts'
-import { quoted, shapeText } from '../formats/quote.ts'
+import type { FloatArray } from '../linalg/matrix/matrix.ts'
+import { addTo } from '../text/group.ts'
+import { quoted, shapeText } from '../text/quote.ts'
+import { isHead } from './correspondence.ts'
 import type { NameFilter } from './filter.ts'
-import { addTo } from './group.ts'
 import { isVocabulary, type Pairing, pairMatrices, pairsByTensor, type Unmatched } from './pair.ts'
-import { sameNumbers } from './same.ts'
-import { formOf } from './same-form.ts'
-import { isHead } from './tied-head.ts'
+import { arrayOf, bytesPerEntry, isStoredInBytes, numbersOf, readBytes, withBytes } from './read.ts'
 import type { Checkpoint, StoredTensor } from './types.ts'
-import { viewOf } from './view.ts'
+import { formOf, isSameForm, viewOf } from './view.ts'
 
 type Named = Pick<Checkpoint, 'path' | 'tensors' | 'config'>
 
@@ -122,4 +122,66 @@ function renamedError(
     `${tuned}: ${count === 1 ? '1 matrix' : `${count} matrices`} with no counterpart by name in ${base}, which has as many of the same shapes under other names, as ${quoted(inTuned.name)} here and ${quoted(inBase.name)} there, both ${shapeText(inTuned.shape)}: this looks like one model under two sets of names; rename one of them, leave these out with --exclude, or go on without them with --allow-unpaired`,
     { file: tuned, tensor: inTuned.name },
   )
+}
+
+/** Elements compared at first, of each tensor: where a fine-tune changed a matrix, it shows in a few. */
+const FIRST_ELEMENTS = 2 ** 13
+/** Compared at once at most; 4 MiB where an element takes two bytes. */
+const MOST_ELEMENTS = 2 ** 21
+/** Each comparison takes so many times as many as the one before. */
+const GROWTH = 4
+
+/**
+ * Whether two tensors hold the same numbers in the same shape, ones at its end aside. Of one dtype: the same bytes. Of two: the
+ * same numbers once widened, where 0 is −0 and every NaN like another, floats or integers; false where one is of a dtype that
+ * isn't read. Reads in chunks, up to the first difference.
+ */
+export async function sameNumbers(a: StoredTensor, b: StoredTensor): Promise<boolean> {
+  if (!isSameForm(a.shape, b.shape)) return false
+  if (!isStoredInBytes(a) || !isStoredInBytes(b)) {
+    const [x, y] = await Promise.all([valuesOf(a), valuesOf(b)])
+    return x !== undefined && y !== undefined && sameValues(x, y)
+  }
+  if (a.dtype === b.dtype) return sameChunks(a, b, (x, y) => Buffer.compare(x, y) === 0)
+  return sameChunks(a, b, (x, y) => {
+    const [ofA, ofB] = [numbersOf(x, a.dtype), numbersOf(y, b.dtype)]
+    return ofA !== undefined && ofB !== undefined && sameValues(ofA, ofB)
+  })
+}
+
+function sameChunks(
+  a: StoredTensor,
+  b: StoredTensor,
+  isSame: (x: Uint8Array, y: Uint8Array) => boolean,
+): Promise<boolean> {
+  return withBytes(a.source, a.name, (readA) =>
+    withBytes(b.source, b.name, async (readB) => {
+      const [sizeA, sizeB] = [bytesPerEntry(a), bytesPerEntry(b)]
+      const count = a.bytes / sizeA
+      let wanted = FIRST_ELEMENTS
+      for (let start = 0; start < count; ) {
+        const end = Math.min(count, start + wanted)
+        const [x, y] = await Promise.all([
+          readA(start * sizeA, end * sizeA),
+          readB(start * sizeB, end * sizeB),
+        ])
+        if (!isSame(x, y)) return false
+        start = end
+        wanted = Math.min(MOST_ELEMENTS, GROWTH * wanted)
+      }
+      return true
+    }),
+  )
+}
+
+function sameValues(x: FloatArray, y: FloatArray): boolean {
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] !== y[i] && !(Number.isNaN(x[i]) && Number.isNaN(y[i]))) return false
+  }
+  return true
+}
+
+/** All numbers of a tensor, or of an array. */
+async function valuesOf(tensor: StoredTensor): Promise<FloatArray | undefined> {
+  return (await arrayOf(tensor)) ?? numbersOf(await readBytes(tensor), tensor.dtype)
 }

@@ -2,14 +2,23 @@ import { realpath, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { badInput } from '../errors.ts'
-import { errnoOf } from '../formats/os-error.ts'
 import { openInput } from '../formats/read-matrix.ts'
 import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
-import type { ByteSource } from '../formats/source.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
+import { errnoOf } from '../io/os-error.ts'
+import type { ByteSource } from '../io/source.ts'
 import { type Arrays, npyArray, npzArrays, textArray } from './arrays.ts'
-import { readLenientConfig, readStrictConfig } from './config-file.ts'
-import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, CONFIG_FILE, entranceOf, entriesOf, isModel } from './folder.ts'
+import {
+  ADAPTER_CONFIG_FILE,
+  ADAPTER_FILE,
+  CONFIG_FILE,
+  entranceOf,
+  entriesOf,
+  isIndexName,
+  isModel,
+  readLenientConfig,
+  readStrictConfig,
+} from './folder.ts'
 import {
   hubCacheFolder,
   isBareName,
@@ -19,7 +28,6 @@ import {
   type Surroundings,
   snapshotFolder,
 } from './hub-cache.ts'
-import { isIndexName } from './index-file.ts'
 import { openShards } from './shards.ts'
 import { type OpenedFile, openedFile, openListed } from './stored.ts'
 import type { Checkpoint } from './types.ts'

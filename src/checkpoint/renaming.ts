@@ -1,6 +1,6 @@
-import { addTo } from './group.ts'
-import { formOf } from './same-form.ts'
+import { addTo } from '../text/group.ts'
 import type { StoredTensor } from './types.ts'
+import { formOf } from './view.ts'
 
 /** A tensor under the name that wrappers leave it. */
 export interface Candidate {

@@ -1,10 +1,10 @@
-import { lstat } from 'node:fs/promises'
-import { badInput, LoraSvdError } from '../errors.ts'
-import { errnoOf } from '../formats/os-error.ts'
+import { lstat, stat } from 'node:fs/promises'
+import { badInput, badUsage, LoraSvdError } from '../errors.ts'
 import { readSafetensorsHeader, type SafetensorsHeader } from '../formats/safetensors-header.ts'
 import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
-import { type ByteSource, type OpenFileOptions, openFile } from '../formats/source.ts'
-import type { FileIdentity, StoredTensor, TensorSource } from './types.ts'
+import { errnoOf, osError } from '../io/os-error.ts'
+import { type ByteSource, type OpenFileOptions, openFile, stampOf } from '../io/source.ts'
+import type { Checkpoint, FileIdentity, StoredTensor, TensorSource } from './types.ts'
 
 /** A safetensors file of which the header was read. */
 export interface OpenedFile {
@@ -85,3 +85,47 @@ async function storedTensors(
   }
   return stored
 }
+
+/**
+ * Throws `bad-input` naming the first file of the checkpoint that is no longer the one that was opened: another length, time
+ * of change or inode.
+ */
+export async function assertUnchanged({ files }: Pick<Checkpoint, 'files'>): Promise<void> {
+  for (const { path, bytes, modified, inode } of files) {
+    const now = await stat(path, { bigint: true }).catch((error: unknown) => {
+      throw osError(error, 'look at it again', path, 'it was there when the checkpoint was opened')
+    })
+    const stamp = stampOf(now)
+    if (stamp.bytes !== bytes || stamp.modified !== modified || stamp.inode !== inode) {
+      throw badInput(`${path}: was changed since it was opened; run the same command again`, { file: path })
+    }
+  }
+}
+
+/**
+ * Throws `bad-usage` where an output is one of the files that are read, which --force would replace: the same file by device
+ * and inode, whatever links or spelling lead to it. `outputs` are paths by their flags.
+ */
+export async function assertNotRead(
+  outputs: Readonly<Record<string, string>>,
+  files: readonly { readonly path: string }[],
+): Promise<void> {
+  const read = new Set(await Promise.all(files.map(({ path }) => identityOf(path))))
+  for (const [flag, output] of Object.entries(outputs)) {
+    const identity = await identityOf(output)
+    if (identity !== undefined && read.has(identity)) {
+      throw badUsage(`${flag} ${output}: is what is read; name another file`)
+    }
+  }
+}
+
+/** The name under which a file that was given as standard input can be looked at, where one of the inputs is `-`. */
+export const nameOfStandardInput = (inputs: readonly (string | undefined)[]) =>
+  inputs.includes('-') ? [{ path: '/dev/stdin' }] : []
+
+/** What two names of one file have in common; undefined where there is none. */
+const identityOf = (path: string) =>
+  stat(path, { bigint: true }).then(
+    ({ dev, ino }) => `${dev}/${ino}`,
+    () => undefined,
+  )

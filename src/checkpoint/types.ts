@@ -2,7 +2,7 @@ import type { StoredDtype } from '../formats/dtype.ts'
 import type { NpzArray } from '../formats/npz.ts'
 import type { SafetensorsDtype } from '../formats/safetensors-dtype.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
-import type { Matrix } from '../matrix/matrix.ts'
+import type { Matrix } from '../linalg/matrix/matrix.ts'
 
 /** Where the numbers of a tensor lie. Plain data, so that a worker can be sent it. */
 export type TensorSource =

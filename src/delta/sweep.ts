@@ -1,11 +1,12 @@
-/** Base and tuned are read panel by panel into one small piece of memory, and subtracted there by kernels. */
 import { withBytes } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
-import { TypeCode } from '../engine/wasm/storage.ts'
+import { TypeCode } from '../engine/wasm/memory.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
-import type { Matrix } from '../matrix/matrix.ts'
-import { type RoundingSums, roundingVariance, type VarianceSums } from '../rank/noise-floor.ts'
-import type { Workspace } from './workspace.ts'
+import type { Matrix } from '../linalg/matrix/matrix.ts'
+import { type RoundingSums, roundingVariance, type VarianceSums } from '../linalg/spectrum/noise-floor.ts'
+import type { Workspace } from './difference.ts'
+
+/** Base and tuned are read panel by panel into one small piece of memory, and subtracted there by kernels. */
 
 /** Entries of a panel: 1 MiB of bfloat16 a side, which a cache holds and which takes few calls to read. */
 const PANEL_ENTRIES = 2 ** 19

@@ -1,7 +1,7 @@
 import { badInput } from '../errors.ts'
-import type { Float64Matrix } from '../matrix/matrix.ts'
-import { quoted } from './quote.ts'
-import { Decimals } from './text-cell.ts'
+import type { Float64Matrix } from '../linalg/matrix/matrix.ts'
+import { quoted } from '../text/quote.ts'
+import { Decimals } from './text-cells.ts'
 
 /** 2 GiB as float64: a file of a few bytes may announce any size. */
 const MOST_ENTRIES = 2 ** 28

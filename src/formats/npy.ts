@@ -1,5 +1,6 @@
 import { badInput, type ErrorPlace, type LoraSvdError } from '../errors.ts'
-import { type FloatArray, type Matrix, transpose } from '../matrix/matrix.ts'
+import { type FloatArray, type Matrix, transpose } from '../linalg/matrix/matrix.ts'
+import { counted, quoted } from '../text/quote.ts'
 import {
   bytesPerElement,
   decodeFloats,
@@ -10,7 +11,6 @@ import {
   type StoredDtype,
 } from './dtype.ts'
 import { parsePythonDict } from './python-literal.ts'
-import { counted, quoted } from './quote.ts'
 
 /** The float types that NumPy has. */
 export type NpyFloat = Exclude<FloatDtype, 'bf16'>

@@ -1,11 +1,97 @@
 import { badInput } from '../errors.ts'
-import type { FloatArray, Matrix } from '../matrix/matrix.ts'
+import type { ByteSource } from '../io/source.ts'
+import type { FloatArray, Matrix } from '../linalg/matrix/matrix.ts'
+import { quoted } from '../text/quote.ts'
 import { NPY_HEADER_BYTES, type NpyFloat, type NpyHeader, readNpy, readNpyHeader, writeNpy } from './npy.ts'
-import { quoted } from './quote.ts'
-import type { ByteSource } from './source.ts'
-import { readZipDirectory, type ZipEntry } from './zip.ts'
-import { readMember, readMemberStart } from './zip-member.ts'
-import { writeZip } from './zip-writer.ts'
+import {
+  CENTRAL_BYTES,
+  CENTRAL_HEADER,
+  COUNT_IN_ZIP64,
+  crc32,
+  END,
+  END_BYTES,
+  IN_ZIP64,
+  LOCAL_BYTES,
+  LOCAL_HEADER,
+  readMember,
+  readMemberStart,
+  readZipDirectory,
+  STORED,
+  UTF8_NAME,
+  type ZipEntry,
+} from './zip.ts'
+
+/** 1980-01-01, the earliest date a zip holds: the same input gives the same bytes at any time. */
+const FIXED_DATE = 0x0021
+const VERSION_NEEDED = 20
+/** Read and write for the owner, read for others: what `unzip` gives the file on Unix. */
+const UNIX_MODE = 0o100644
+const MADE_BY_UNIX = 3
+
+/**
+ * A zip archive of stored (not compressed) members; the same input gives the same bytes.
+ * Throws `bad-input` at 4 GiB or 65,535 members, where the format would need zip64.
+ */
+export function writeZip(members: readonly { name: string; bytes: Uint8Array }[]): Uint8Array {
+  const named = members.map(({ name, bytes }) => ({
+    name: new TextEncoder().encode(name),
+    bytes,
+    crc: crc32(bytes),
+  }))
+  const total = named.reduce(
+    (sum, m) => sum + LOCAL_BYTES + CENTRAL_BYTES + 2 * m.name.length + m.bytes.length,
+    END_BYTES,
+  )
+  if (total >= IN_ZIP64 || named.length >= COUNT_IN_ZIP64) {
+    throw badInput(
+      `an .npz of ${total} bytes and ${named.length} arrays is past the zip format's 4 GiB and 65,535; write safetensors`,
+    )
+  }
+  const out = new Uint8Array(total)
+  const view = new DataView(out.buffer)
+  const offsets: number[] = []
+  let at = 0
+  for (const m of named) {
+    offsets.push(at)
+    view.setUint32(at, LOCAL_HEADER, true)
+    writeCommonFields(view, at + 4, m)
+    out.set(m.name, at + LOCAL_BYTES)
+    out.set(m.bytes, at + LOCAL_BYTES + m.name.length)
+    at += LOCAL_BYTES + m.name.length + m.bytes.length
+  }
+  const start = at
+  named.forEach((m, i) => {
+    view.setUint32(at, CENTRAL_HEADER, true)
+    view.setUint16(at + 4, (MADE_BY_UNIX << 8) | VERSION_NEEDED, true)
+    writeCommonFields(view, at + 6, m)
+    view.setUint32(at + 38, UNIX_MODE * 0x10000, true)
+    view.setUint32(at + 42, offsets[i], true)
+    out.set(m.name, at + CENTRAL_BYTES)
+    at += CENTRAL_BYTES + m.name.length
+  })
+  view.setUint32(at, END, true)
+  view.setUint16(at + 8, named.length, true)
+  view.setUint16(at + 10, named.length, true)
+  view.setUint32(at + 12, at - start, true)
+  view.setUint32(at + 16, start, true)
+  return out
+}
+
+/** The fields that a local header and a directory entry share, from "version needed" on. */
+function writeCommonFields(
+  view: DataView,
+  at: number,
+  m: { name: Uint8Array; bytes: Uint8Array; crc: number },
+) {
+  view.setUint16(at, VERSION_NEEDED, true)
+  view.setUint16(at + 2, m.name.some((byte) => byte > 127) ? UTF8_NAME : 0, true)
+  view.setUint16(at + 4, STORED, true)
+  view.setUint16(at + 8, FIXED_DATE, true)
+  view.setUint32(at + 10, m.crc, true)
+  view.setUint32(at + 14, m.bytes.length, true)
+  view.setUint32(at + 18, m.bytes.length, true)
+  view.setUint16(at + 22, m.name.length, true)
+}
 
 /** One array of an .npz: `name` without `.npy`. Plain data, so that a worker can be sent it. */
 export interface NpzArray {

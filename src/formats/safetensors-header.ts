@@ -1,8 +1,8 @@
 import { badInput, type LoraSvdError } from '../errors.ts'
-import { counted, quoted, shapeText } from './quote.ts'
+import type { ByteSource } from '../io/source.ts'
+import { counted, quoted, shapeText } from '../text/quote.ts'
+import { JsonError, type JsonReader, jsonReader } from '../text/strict-json.ts'
 import { bitsPerElement, isSafetensorsDtype, type SafetensorsDtype } from './safetensors-dtype.ts'
-import type { ByteSource } from './source.ts'
-import { JsonError, type JsonReader, jsonReader } from './strict-json.ts'
 
 /** One tensor: its bytes are [begin, end) of the data, which starts at the header's `dataStart`. */
 export interface TensorEntry {

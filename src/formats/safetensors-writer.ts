@@ -1,7 +1,8 @@
 import { badInput } from '../errors.ts'
-import type { FloatArray } from '../matrix/matrix.ts'
+import type { FloatArray } from '../linalg/matrix/matrix.ts'
+import { quoted, shapeText } from '../text/quote.ts'
+import { compareUtf8 } from '../text/suggest.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from './dtype.ts'
-import { quoted, shapeText } from './quote.ts'
 import { bitsPerElement, floatDtypeOf, layoutRank, type SafetensorsDtype } from './safetensors-dtype.ts'
 
 /** Stored bytes (little-endian, as read from a file), or floats that are rounded to the tensor's dtype when written. */
@@ -101,9 +102,6 @@ function tensorBytes(name: string, dtype: SafetensorsDtype, shape: readonly numb
 function checkLength(name: string, found: number, expected: number): void {
   if (found !== expected) throw new RangeError(`${name}: ${found} bytes of data, its shape needs ${expected}`)
 }
-
-/** Byte order of the names, as Rust compares strings; JavaScript's `<` compares UTF-16 units, which differs past U+FFFF. */
-export const compareUtf8 = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
 function jsonString(text: string): string {
   if (/\p{Cs}/u.test(text))

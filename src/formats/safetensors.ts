@@ -1,11 +1,11 @@
 import { badInput, type LoraSvdError } from '../errors.ts'
-import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
+import type { ByteSource } from '../io/source.ts'
+import type { HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
+import { quoted, shapeText } from '../text/quote.ts'
+import { didYouMean } from '../text/suggest.ts'
 import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf } from './dtype.ts'
-import { quoted, shapeText } from './quote.ts'
 import { floatDtypeOf } from './safetensors-dtype.ts'
 import type { SafetensorsHeader, TensorEntry } from './safetensors-header.ts'
-import type { ByteSource } from './source.ts'
-import { didYouMean } from './suggest.ts'
 
 /** Tensors listed at most when one has to be chosen: they must fit one line. */
 const LISTED_TENSORS = 6

@@ -1,11 +1,21 @@
 import { constants } from 'node:buffer'
 import { badInput, type LoraSvdError } from '../errors.ts'
-import type { Float64Matrix } from '../matrix/matrix.ts'
-import { type Delimiter, detectDelimiter, splitCells } from './delimiter.ts'
+import type { Float64Matrix } from '../linalg/matrix/matrix.ts'
+import { counted, quoted } from '../text/quote.ts'
 import { isMatrixMarket, readMatrixMarket } from './matrix-market.ts'
-import { counted, quoted } from './quote.ts'
-import { cellProblem, Decimals, isNeutral, isNumberLike } from './text-cell.ts'
-import { bracketedLines, isBracketed, type Line, rowLines } from './text-lines.ts'
+import {
+  bracketedLines,
+  cellProblem,
+  Decimals,
+  type Delimiter,
+  detectDelimiter,
+  isBracketed,
+  isNeutral,
+  isNumberLike,
+  type Line,
+  rowLines,
+  splitCells,
+} from './text-cells.ts'
 
 /** Text is decoded as one string, and V8 holds none longer (512 MiB: 20 million numbers as numpy.savetxt writes them). */
 const TEXT_BYTE_LIMIT = constants.MAX_STRING_LENGTH

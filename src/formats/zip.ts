@@ -1,22 +1,44 @@
+import { constants, inflateRawSync } from 'node:zlib'
 import { badInput, type ErrorPlace } from '../errors.ts'
-import { quoted } from './quote.ts'
-import type { ByteSource } from './source.ts'
-import {
-  CENTRAL_BYTES,
-  CENTRAL_HEADER,
-  COUNT_IN_ZIP64,
-  ENCRYPTED,
-  END,
-  END_64,
-  END_64_BYTES,
-  END_64_LOCATOR,
-  END_BYTES,
-  IN_ZIP64,
-  LOCAL_BYTES,
-  LOCATOR_BYTES,
-  LONGEST_COMMENT,
-  ZIP64_EXTRA,
-} from './zip-format.ts'
+import type { ByteSource } from '../io/source.ts'
+import { quoted } from '../text/quote.ts'
+
+/** The marks and sizes of a zip archive. Source: PKWARE APPNOTE 6.3. */
+export const LOCAL_HEADER = 0x04034b50
+export const CENTRAL_HEADER = 0x02014b50
+export const END = 0x06054b50
+export const END_64 = 0x06064b50
+export const END_64_LOCATOR = 0x07064b50
+
+export const LOCAL_BYTES = 30
+export const CENTRAL_BYTES = 46
+export const END_BYTES = 22
+export const END_64_BYTES = 56
+export const LOCATOR_BYTES = 20
+/** A comment of up to 65,535 bytes may follow the end record. */
+export const LONGEST_COMMENT = 0xffff
+/** These fill a field whose value stands in the zip64 record instead. */
+export const IN_ZIP64 = 0xffffffff
+export const COUNT_IN_ZIP64 = 0xffff
+export const ZIP64_EXTRA = 1
+
+export const STORED = 0
+export const DEFLATED = 8
+export const ENCRYPTED = 1
+export const UTF8_NAME = 0x0800
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte
+  for (let bit = 0; bit < 8; bit++) crc = (crc & 1) === 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1
+  return crc
+})
+
+/** The CRC-32 of zip and PNG (ISO 3309); node:zlib has one only from 22.2 on. */
+export function crc32(bytes: Uint8Array): number {
+  let crc = 0xffffffff
+  for (let i = 0; i < bytes.length; i++) crc = CRC_TABLE[(crc ^ bytes[i]) & 255] ^ (crc >>> 8)
+  return ~crc >>> 0
+}
 
 /** What the directory of a zip archive says of a member. Plain data, so that a worker can be sent it. */
 export interface ZipEntry {
@@ -157,3 +179,89 @@ const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffse
 
 export const zipError = (place: ErrorPlace, problem: string) =>
   badInput(`${place.file ?? 'input'}: the zip archive ${problem}`, place)
+
+/** Deflate codes at most 258 bytes in 2 bits, so it never shrinks by more: a member that claims more is damaged. */
+const DEFLATE_BEST_RATIO = 1032
+
+/** A member of up to this size may unpack from as little as deflate can … */
+const ANY_RATIO_UP_TO = 64 * 2 ** 20
+/** … and a larger one from a hundredth: weights shrink to a half or a tenth, even sparse ones hardly to less than this. */
+const LARGEST_RATIO = 100
+
+/** Packed bytes unpacked at first for the start of a member, and how much more each time it isn't enough. */
+const FIRST_PACKED = 512
+const MORE = 8
+
+/** All bytes of a member, of which length and CRC-32 are checked. Throws `bad-input`. */
+export async function readMember(source: ByteSource, entry: ZipEntry): Promise<Uint8Array> {
+  const { byteLength, packed, crc } = entry
+  const fail = failure(source, entry)
+  if (byteLength > packed * DEFLATE_BEST_RATIO) {
+    throw fail(`${packed} deflated bytes can't hold the ${byteLength} announced`)
+  }
+  if (byteLength > ANY_RATIO_UP_TO && byteLength > packed * LARGEST_RATIO) {
+    throw zipError(
+      { file: source.name },
+      `has the member ${quoted(entry.name)}, which unpacks to ${byteLength} bytes from ${packed}; past ${ANY_RATIO_UP_TO} bytes at most ${LARGEST_RATIO} times as many are unpacked: write it with numpy.savez`,
+    )
+  }
+  const start = await dataStart(source, entry)
+  const raw = await source.read(start, start + packed)
+  const content = entry.method === STORED ? raw : inflated(raw, byteLength, fail)
+  if (content.length !== byteLength) throw fail(`${content.length} bytes, expected ${byteLength}`)
+  if (crc32(content) !== crc) throw fail('its CRC-32 does not match; copy the file anew')
+  return content
+}
+
+/** The first bytes of a member, up to `count` where it has as many: little more than that is read and unpacked. Throws `bad-input`. */
+export async function readMemberStart(
+  source: ByteSource,
+  entry: ZipEntry,
+  count: number,
+): Promise<Uint8Array> {
+  const { packed, method } = entry
+  const start = await dataStart(source, entry)
+  if (method === STORED) return source.read(start, start + Math.min(count, packed))
+  for (let taken = FIRST_PACKED; ; taken *= MORE) {
+    const end = Math.min(taken, packed)
+    const content = startOf(await source.read(start, start + end), failure(source, entry))
+    if (content.length >= count || end === packed || taken >= MORE * count) return content.subarray(0, count)
+  }
+}
+
+async function dataStart(source: ByteSource, entry: ZipEntry): Promise<number> {
+  const { offset, packed, limit, method } = entry
+  const fail = failure(source, entry)
+  if (entry.isEncrypted) {
+    throw zipError({ file: source.name }, `has an encrypted member ${quoted(entry.name)}; unpack it first`)
+  }
+  if (method !== STORED && method !== DEFLATED) {
+    throw fail(`compression method ${method}; stored (0) and deflated (8) are read, as numpy.savez writes`)
+  }
+  const header = await source.read(offset, offset + LOCAL_BYTES)
+  const view = new DataView(header.buffer, header.byteOffset, header.length)
+  if (view.getUint32(0, true) !== LOCAL_HEADER) throw fail(`its header is not at byte ${offset}`)
+  const start = offset + LOCAL_BYTES + view.getUint16(26, true) + view.getUint16(28, true)
+  if (start + packed > limit) throw fail(`it ends at byte ${start + packed}, what follows begins at ${limit}`)
+  return start
+}
+
+function inflated(raw: Uint8Array, byteLength: number, fail: (problem: string) => Error): Uint8Array {
+  try {
+    return inflateRawSync(raw, { maxOutputLength: Math.max(1, byteLength) })
+  } catch (error) {
+    throw fail(`it can't be unpacked: ${(error as Error).message}`)
+  }
+}
+
+/** What deflated bytes that are cut off hold. */
+function startOf(raw: Uint8Array, fail: (problem: string) => Error): Uint8Array {
+  try {
+    return inflateRawSync(raw, { finishFlush: constants.Z_SYNC_FLUSH })
+  } catch (error) {
+    throw fail(`it can't be unpacked: ${(error as Error).message}`)
+  }
+}
+
+const failure = (source: ByteSource, entry: ZipEntry) => (problem: string) =>
+  zipError({ file: source.name }, `has a damaged member ${quoted(entry.name)}: ${problem}`)

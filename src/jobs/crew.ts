@@ -1,11 +1,10 @@
-/** The worker threads of one `runJobs`: started when there is a job for them, ended when they hold memory others need. */
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../errors.ts'
-import { errnoOf, osReason } from '../formats/os-error.ts'
-import type { Allotment } from './allot.ts'
+import { errnoOf, osReason } from '../io/os-error.ts'
 import { type Order, type Report, revivedError, type WorkerStart } from './messages.ts'
+import type { Allotment } from './schedule.ts'
+
+/** The worker threads of one `runJobs`: started when there is a job for them, ended when they hold memory others need. */
 
 export interface CrewEvents {
   result(index: number, result: unknown): void
@@ -127,15 +126,6 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
       await Promise.all(ending)
     },
   }
-}
-
-/** The file that workers run. Throws LoraSvdError 'system' where it isn't there. */
-export function assertWorkerFile(file: URL): void {
-  if (existsSync(file)) return
-  throw new LoraSvdError(
-    'system',
-    `can't find the program of worker threads, ${fileURLToPath(file)}; reinstall, or run: npm run build`,
-  )
 }
 
 const WHAT_TO_DO = 'run again with fewer --threads or less --memory'

@@ -1,14 +1,12 @@
-/** Many jobs of one kind, done by worker threads, with their results in order. */
 import { setImmediate } from 'node:timers/promises'
-import { openLapack } from '../engine/open-engine.ts'
-import { preferredEngine } from '../engine/policy.ts'
-import { builtFile } from '../engine/wasm/module.ts'
-import { type Allotment, allot, type JobSize } from './allot.ts'
-import { assertWorkerFile, createCrew } from './crew.ts'
-import { keptEngines } from './engines.ts'
-import { bufferBytes } from './plain-data.ts'
-import { createSchedule } from './schedule.ts'
-import type { JobContext, JobOptions } from './types.ts'
+import { openLapack, preferredEngine } from '../engine/open.ts'
+import { assertBuilt, builtFile } from '../io/built-file.ts'
+import { createCrew } from './crew.ts'
+import { bufferBytes } from './messages.ts'
+import { type Allotment, allot, createSchedule, type JobSize } from './schedule.ts'
+import { type JobContext, type JobOptions, keptEngines } from './serve.ts'
+
+/** Many jobs of one kind, done by worker threads, with their results in order. */
 
 /**
  * Up to so many flops in all, the calling thread does the jobs itself: about as long as a worker and its engine take to
@@ -85,7 +83,7 @@ async function* runInWorkers<J, R>(
   isOrdered: boolean,
 ): AsyncGenerator<Done<R>, void> {
   const { kind, engine, memory, signal, workerFile = builtFile('job-worker.js') } = options
-  assertWorkerFile(workerFile)
+  assertBuilt(workerFile, "can't find the program of worker threads,")
   const schedule = createSchedule(sizes, isOrdered ? AHEAD_PER_WORKER * allotment.length : undefined)
   const waiting = new Map<number, { result: R; bytes: number }>()
   const starts = new Map<number, number>()

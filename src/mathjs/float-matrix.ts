@@ -1,6 +1,13 @@
-import { type FloatType, floatType, type Matrix, toRows } from '../matrix/matrix.ts'
-import { oncePerInstance, type TypedFunctions } from './define-factory.ts'
-import { flatten, type Nested } from './flatten.ts'
+import { type FloatType, floatType, type Matrix, toRows } from '../linalg/matrix/matrix.ts'
+import {
+  defineFactory,
+  type Extension,
+  extend,
+  oncePerInstance,
+  type TypedFunctions,
+  type WithMath,
+} from './factory.ts'
+import { flatten, type Nested, type Rows } from './input.ts'
 
 /** A mathjs matrix over one typed array; everything a DenseMatrix can do, it can. */
 export interface FloatMatrix {
@@ -103,4 +110,35 @@ function floatMatrixOver(DenseMatrix: DenseMatrixClass): FloatMatrixClass {
 /** Whether a value is a FloatMatrix of any mathjs instance. */
 export function isFloatMatrix(value: unknown): value is FloatMatrix {
   return (value as Partial<FloatMatrix> | null)?.isFloatMatrix === true
+}
+
+/**
+ * `floatMatrix(A [, 'f32' | 'f64'])`: an array of rows or any mathjs matrix as a FloatMatrix. Importing it also extends the
+ * functions that are to know the type; so it is not put off until its first use.
+ */
+export const floatMatrixFactory = (extensions: readonly Extension[]) =>
+  defineFactory(
+    'floatMatrix',
+    ['typed', 'DenseMatrix', 'math'],
+    (given: WithMath) => {
+      extend(extensions, given)
+      return oncePerInstance(given.typed, 'floatMatrix', () => {
+        const FloatMatrix = floatMatrixClass(given)
+        const ofRows = (A: Nested, type = 'f64') =>
+          new FloatMatrix(flatten('floatMatrix', A, checkType(type)))
+        const ofMatrix = (A: Rows, type?: string) => ofRows(A.toArray(), type)
+        return given.typed('floatMatrix', {
+          Array: ofRows,
+          'Array, string': ofRows,
+          Matrix: ofMatrix,
+          'Matrix, string': ofMatrix,
+        })
+      })
+    },
+    { lazy: false },
+  )
+
+function checkType(type: string): FloatType {
+  if (type === 'f32' || type === 'f64') return type
+  throw new TypeError(`floatMatrix keeps its entries as 'f64' (the default) or 'f32', not as '${type}'`)
 }

@@ -1,16 +1,19 @@
-import type { EngineFor } from '../engine/engine-for.ts'
-import { decompositionFlops } from '../engine/policy.ts'
-import { floatType, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
-import type { RankRule } from '../rank/rules.ts'
-import { factorsOf } from '../svd/factors.ts'
-import { scaleByPowerOfTwo } from '../svd/power-scale.ts'
-import { awayFromExtremes } from '../svd/scaled.ts'
-import { truncatedSvd } from '../truncation/truncated-svd.ts'
-import { checkRank } from './check-rank.ts'
-import { defineFactory, oncePerInstance } from './define-factory.ts'
-import { requireFiniteEntries, requireFiniteResult } from './finite.ts'
-import { flatten, type Nested, type Rows } from './flatten.ts'
+import { decompositionFlops, type EngineFor } from '../engine/open.ts'
+import { floatType, type Matrix, toFloat32, toRows } from '../linalg/matrix/matrix.ts'
+import type { RankRule } from '../linalg/spectrum/rules.ts'
+import { awayFromExtremes, scaleByPowerOfTwo } from '../linalg/svd/scaling.ts'
+import { factorsOf } from '../linalg/svd/svd.ts'
+import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
+import { defineFactory, oncePerInstance } from './factory.ts'
 import { type FloatMatrix, floatMatrixClass, type WithMatrices } from './float-matrix.ts'
+import {
+  checkRank,
+  flatten,
+  type Nested,
+  type Rows,
+  requireFiniteEntries,
+  requireFiniteResult,
+} from './input.ts'
 
 /** One of the three: a rank, a share of ‖A‖_F² to keep, or a relative error to stay within. */
 export type LowRankOptions = { rank: number } | { energy: number } | { error: number }

@@ -1,13 +1,17 @@
-import type { EngineFor } from '../engine/engine-for.ts'
-import { decompositionFlops } from '../engine/policy.ts'
-import { floatType, leadingColumns, type Matrix, toFloat32, toRows } from '../matrix/matrix.ts'
-import { scaleByPowerOfTwo } from '../svd/power-scale.ts'
-import { awayFromExtremes } from '../svd/scaled.ts'
-import { checkRank } from './check-rank.ts'
-import { defineFactory, oncePerInstance } from './define-factory.ts'
-import { requireFiniteEntries, requireFiniteResult } from './finite.ts'
-import { flatten, type Nested, type Rows } from './flatten.ts'
+import { decompositionFlops, type EngineFor } from '../engine/open.ts'
+import { floatType, leadingColumns, type Matrix, toFloat32, toRows } from '../linalg/matrix/matrix.ts'
+import { epsilonOf, numericalRank, rankAboveFloor } from '../linalg/spectrum/ranks.ts'
+import { awayFromExtremes, scaleByPowerOfTwo, timesPowerOfTwo } from '../linalg/svd/scaling.ts'
+import { defineFactory, oncePerInstance } from './factory.ts'
 import { type FloatMatrix, floatMatrixClass, type WithMatrices } from './float-matrix.ts'
+import {
+  checkRank,
+  flatten,
+  type Nested,
+  type Rows,
+  requireFiniteEntries,
+  requireFiniteResult,
+} from './input.ts'
 
 export interface SvdOptions {
   /** 'thin' (default): U [m, n] and V [k, n] with n = min(m, k). 'none': singular values only. */
@@ -87,4 +91,37 @@ function convert<M, V>(
   toVector: (S: number[]) => V,
 ): SvdResult<M, V> {
   return { ...(U && { U: toMatrix(U) }), S: toVector(S), ...(V && { V: toMatrix(V) }) }
+}
+
+/**
+ * `rank(A [, tolerance])`: how many singular values exceed the tolerance, by default S_max · max(m, k) · eps of A's float
+ * type, as NumPy's matrix_rank counts. Throws TypeError for entries that aren't finite numbers.
+ */
+export const rankFactory = (engineFor: EngineFor) =>
+  defineFactory('rank', ['typed', 'DenseMatrix'], ({ typed, DenseMatrix }: WithMatrices) =>
+    oncePerInstance(typed, 'rank', () => {
+      floatMatrixClass({ typed, DenseMatrix })
+      const ofFlat = ({ flat }: FloatMatrix, tolerance?: number) => rankOn(engineFor, flat, tolerance)
+      const ofArray = (A: Nested, tolerance?: number) => rankOn(engineFor, flatten('rank', A), tolerance)
+      const ofDense = (A: Rows, tolerance?: number) => ofArray(A.toArray(), tolerance)
+      return typed('rank', {
+        FloatMatrix: ofFlat,
+        'FloatMatrix, number': ofFlat,
+        Matrix: ofDense,
+        'Matrix, number': ofDense,
+        Array: ofArray,
+        'Array, number': ofArray,
+      })
+    }),
+  )
+
+function rankOn(engineFor: EngineFor, given: Matrix, tolerance?: number): number {
+  if (tolerance !== undefined && !(tolerance >= 0)) {
+    throw new TypeError(`rank takes a tolerance of 0 or more, not ${tolerance}`)
+  }
+  requireFiniteEntries('rank', given)
+  const { A, exponent } = awayFromExtremes(given)
+  const { S } = engineFor(decompositionFlops(A.rows, A.columns)).svd(A, 'none')
+  if (tolerance !== undefined) return rankAboveFloor(S, timesPowerOfTwo(tolerance, -exponent))
+  return numericalRank(S, A.rows, A.columns, epsilonOf[floatType(given)])
 }

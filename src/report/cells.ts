@@ -1,5 +1,5 @@
-import type { IntegerRange, Interval } from '../spectrum/types.ts'
-import { grouped, lowered, raised, short } from './numbers.ts'
+import type { IntegerRange, Interval } from '../linalg/spectrum/spectrum.ts'
+import { grouped, lowered, raised, short } from '../text/numbers.ts'
 
 /** What can't be known. */
 export const UNKNOWN = '–'

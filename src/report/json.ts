@@ -1,4 +1,4 @@
-import type { Matrix } from '../matrix/matrix.ts'
+import type { Matrix } from '../linalg/matrix/matrix.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { version } from '../version.ts'
 

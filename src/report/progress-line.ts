@@ -1,6 +1,5 @@
-import { printable } from '../formats/quote.ts'
-import { duration } from './duration.ts'
-import { short } from './numbers.ts'
+import { duration, short } from '../text/numbers.ts'
+import { printable } from '../text/quote.ts'
 
 /** What a progress line shows. */
 export interface ProgressState {

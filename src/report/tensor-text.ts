@@ -1,4 +1,4 @@
-import type { Matrix } from '../matrix/matrix.ts'
+import type { Matrix } from '../linalg/matrix/matrix.ts'
 
 /** PyTorch's print options: `torch.set_printoptions` defaults. */
 const PRECISION = 4

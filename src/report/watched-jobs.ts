@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os'
-import type { EngineRequest } from '../engine/policy.ts'
-import { defaultMemory } from '../jobs/memory.ts'
+import type { EngineRequest } from '../engine/open.ts'
 import { runJobs, runJobsAsDone } from '../jobs/run-jobs.ts'
-import type { JobOptions, Work } from '../jobs/types.ts'
+import { defaultMemory } from '../jobs/schedule.ts'
+import type { JobOptions, Work } from '../jobs/serve.ts'
+import { CLEAR_LINE } from '../terminal/status-line.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { noticesTo } from './notice.ts'
 import { progressOn, type Task } from './progress.ts'
 
 /** Jobs of one kind, and what a person is told of them. */
@@ -65,5 +65,31 @@ async function* whileShown<J, R, T>(
     })
   } finally {
     progress.end()
+  }
+}
+
+/**
+ * Runs `work` while a line on standard error says what is being done, and takes the line away again. Only on a terminal, and
+ * not when `quiet`. The line stands still, because computations don't return to the event loop.
+ */
+export async function withStatus<T>(
+  terminal: Pick<Terminal, 'err' | 'isErrTerminal' | 'paintErr'>,
+  quiet: boolean,
+  text: string,
+  work: () => T | Promise<T>,
+): Promise<T> {
+  if (quiet || !terminal.isErrTerminal) return work()
+  terminal.err(terminal.paintErr.dim(`${text} …`))
+  try {
+    return await work()
+  } finally {
+    terminal.err(CLEAR_LINE)
+  }
+}
+
+/** Writes lines that a user should know of, and that stop nothing, to standard error; nothing when `quiet`. */
+export function noticesTo(terminal: Terminal, quiet: boolean): (line: string) => void {
+  return (line) => {
+    if (!quiet) terminal.err(`${terminal.paintErr.yellow('lora-svd:')} ${line}\n`)
   }
 }

@@ -1,24 +1,13 @@
 import { ExitCode, LoraSvdError } from '../errors.ts'
-import { removeTemporaries } from '../formats/write-atomic.ts'
+import { runBeforeEnd } from '../io/temporary.ts'
+import { removeTemporaries } from '../io/write-atomic.ts'
 
 /** 128 + the signal's number, as shells say it. */
 const EXIT_CODES = { SIGINT: ExitCode.interrupted, SIGTERM: 143, SIGHUP: 129 } as const
 
-/** What is to be done before a signal ends the process. */
-const endings = new Set<() => void>()
-
-/**
- * Registers what has to happen before a signal ends the process at once: nothing in it is awaited, and it must not throw. Gives what
- * takes it back.
- */
-export function beforeEnd(action: () => void): () => void {
-  endings.add(action)
-  return () => endings.delete(action)
-}
-
 function tidyUp(): void {
   removeTemporaries()
-  for (const action of endings) action()
+  runBeforeEnd()
 }
 
 /**

@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { nameFilter } from '../../src/checkpoint/filter.ts'
-import { matcher } from '../../src/checkpoint/glob.ts'
+import { matcher, nameFilter } from '../../src/checkpoint/filter.ts'
 import { badInput } from '../../src/errors.ts'
 
 const matches = (pattern: string, name: string) => matcher([pattern])(name)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { pairMatrices } from '../../src/checkpoint/pair.ts'
 import { readWeight } from '../../src/checkpoint/read.ts'
-import { subtract } from '../../src/matrix/subtract.ts'
+import { subtract } from '../../src/linalg/matrix/subtract.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { checkpoint, fixture, folderOf, safetensors, type TensorSpec } from './support.ts'
 

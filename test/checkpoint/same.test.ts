@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { sameNumbers } from '../../src/checkpoint/models.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
-import { sameNumbers } from '../../src/checkpoint/same.ts'
 import { fixture, folderOf, safetensors, type TensorSpec } from './support.ts'
 
 async function tensorOf(spec: TensorSpec) {

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
-import { PICKLE_PROBLEM } from '../../src/formats/pickle.ts'
+import { PICKLE_PROBLEM } from '../../src/formats/sniff.ts'
 import { type ErrorRow, factor, testErrors } from './errors.ts'
 import { float64s, npyDict, npyFile, safetensorsFile, tensor, zipFile } from './files.ts'
 import { temporaryFolder } from './run.ts'

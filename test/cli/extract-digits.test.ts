@@ -7,7 +7,7 @@ import {
   type ModuleClass,
   mergePeft,
   type Tensor,
-} from '../adapter/peft-rules.ts'
+} from '../lora/peft-rules.ts'
 import {
   BASE,
   BF16_SPECTRA,

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { loadPeftAdapter, type MergeOptions, type ModuleClass, mergePeft } from '../adapter/peft-rules.ts'
+import { loadPeftAdapter, type MergeOptions, type ModuleClass, mergePeft } from '../lora/peft-rules.ts'
 import {
   errorLeft,
   extracted,

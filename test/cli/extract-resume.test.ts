@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { thisProcess } from '../../src/formats/process-identity.ts'
+import { thisProcess } from '../../src/io/temporary.ts'
 import {
   expectSameFiles,
   extracted,

@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } fro
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { PICKLE_PROBLEM } from '../../src/formats/pickle.ts'
+import { PICKLE_PROBLEM } from '../../src/formats/sniff.ts'
 import { type ErrorRow, factor, testErrors } from './errors.ts'
 import { safetensorsFile, tensor } from './files.ts'
 import { errorOf, readSafetensors } from './read-factors.ts'

@@ -1,7 +1,7 @@
 /** Two models whose names or tensors differ, from the command line: what is carried, said, and the exit code. */
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { readSafetensorsFile } from '../adapter/peft-rules.ts'
+import { readSafetensorsFile } from '../lora/peft-rules.ts'
 import { extracted, type NewModel, type NewTensor, tunedBy, weight, writeModel } from './extract-support.ts'
 import { runCli, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'

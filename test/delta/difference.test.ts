@@ -7,8 +7,8 @@ import type { MatrixPair, WeightMatrix } from '../../src/checkpoint/types.ts'
 import { forEachPanel, type StoredDifference, withDifference } from '../../src/delta/difference.ts'
 import { isSwept, panelRows } from '../../src/delta/sweep.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
-import { subtract } from '../../src/matrix/subtract.ts'
-import { noiseFloor, type RoundedDtype } from '../../src/rank/noise-floor.ts'
+import { subtract } from '../../src/linalg/matrix/subtract.ts'
+import { noiseFloor, type RoundedDtype } from '../../src/linalg/spectrum/noise-floor.ts'
 import { generator } from '../engine/support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-delta-'))

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { candidateLibraries, type System } from '../../src/engine/lapack/find-library.ts'
 import { createLapackEngine } from '../../src/engine/lapack/lapack-engine.ts'
+import {
+  candidateLibraries,
+  type System,
+  setUpVendor,
+  setVariables,
+} from '../../src/engine/lapack/library.ts'
 import { bindLapack, type Koffi } from '../../src/engine/lapack/symbols.ts'
-import { setUpVendor, setVariables } from '../../src/engine/lapack/vendor.ts'
 import { LoraSvdError } from '../../src/errors.ts'
 
 const system = (platform: NodeJS.Platform, arch = 'x64', env: System['env'] = {}): System => ({

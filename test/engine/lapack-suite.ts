@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { Engine } from '../../src/engine/engine.ts'
 import { createLapackEngine, type LapackLibrary } from '../../src/engine/lapack/lapack-engine.ts'
+import type { Engine } from '../../src/linalg/engine.ts'
 
 type Tests = (engine: Engine, library: LapackLibrary) => void
 

@@ -1,9 +1,9 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
-import type { Engine } from '../../src/engine/engine.ts'
 import { createLapackEngine, type LapackLibrary } from '../../src/engine/lapack/lapack-engine.ts'
 import { selfCheck } from '../../src/engine/lapack/self-check.ts'
+import type { Engine } from '../../src/linalg/engine.ts'
 import {
   type Float64Matrix,
   type FloatArray,
@@ -11,7 +11,7 @@ import {
   matrix,
   toFloat64,
   transpose,
-} from '../../src/matrix/matrix.ts'
+} from '../../src/linalg/matrix/matrix.ts'
 import { describeLapack } from './lapack-suite.ts'
 import { generator, randomMatrix } from './support.ts'
 

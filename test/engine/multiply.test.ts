@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { gram as plainGram, multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
+import { gram as plainGram, multiply as plainMultiply } from '../../src/engine/js/js-engine.ts'
 import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
-import { type Matrix, matrix, toFloat64, transpose } from '../../src/matrix/matrix.ts'
+import { type Matrix, matrix, toFloat64, transpose } from '../../src/linalg/matrix/matrix.ts'
 import { absolute, generator, largestExcess, randomMatrix, sameBits } from './support.ts'
 
 const engine = createWasmEngine()

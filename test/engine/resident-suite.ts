@@ -1,9 +1,8 @@
 import { expect, it } from 'vitest'
-import type { Engine, HalfMatrix } from '../../src/engine/engine.ts'
-import { jsEngine } from '../../src/engine/js/js-engine.ts'
-import { multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
-import { type Matrix, matrix, toFloat64 } from '../../src/matrix/matrix.ts'
-import { EPS } from '../svd/support.ts'
+import { jsEngine, multiply as plainMultiply } from '../../src/engine/js/js-engine.ts'
+import type { Engine, HalfMatrix } from '../../src/linalg/engine.ts'
+import { type Matrix, matrix, toFloat64 } from '../../src/linalg/matrix/matrix.ts'
+import { EPS } from '../linalg/svd/support.ts'
 import { absolute, generator, largestExcess, randomMatrix } from './support.ts'
 
 const types = ['f32', 'f64', 'bf16', 'f16'] as const

@@ -1,8 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { jsEngine } from '../../src/engine/js/js-engine.ts'
-import { multiply as plainMultiply } from '../../src/engine/js/multiply.ts'
+import { jsEngine, multiply as plainMultiply } from '../../src/engine/js/js-engine.ts'
 import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
-import { identity, matrix, transpose } from '../../src/matrix/matrix.ts'
+import { identity, matrix, transpose } from '../../src/linalg/matrix/matrix.ts'
 import { halfValue, stored, testResident } from './resident-suite.ts'
 import { generator, largestExcess, randomMatrix, sameBits } from './support.ts'
 

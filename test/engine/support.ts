@@ -1,4 +1,4 @@
-import { type FloatArray, type Matrix, matrix } from '../../src/matrix/matrix.ts'
+import { type FloatArray, type Matrix, matrix } from '../../src/linalg/matrix/matrix.ts'
 
 /** Numbers in [-1, 1) from a seed: mulberry32, a public-domain 32-bit generator. */
 export function generator(seed: number): () => number {

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createWasmEngine, type WasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
-import { type Matrix, matrix } from '../../src/matrix/matrix.ts'
+import { type Matrix, matrix } from '../../src/linalg/matrix/matrix.ts'
 import { generator, randomMatrix, sameBits } from './support.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))

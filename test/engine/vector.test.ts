@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createWasmRuntime } from '../../src/engine/wasm/runtime.ts'
+import { createWasmRuntime } from '../../src/engine/wasm/wasm-engine.ts'
 import { generator } from './support.ts'
 
 const { memory, heap, kernels } = createWasmRuntime()

@@ -8,8 +8,8 @@ import {
   type FloatDtype,
   findOverflow,
 } from '../../src/formats/dtype.ts'
-import { type HalfDtype, narrowHalf, widenHalf } from '../../src/matrix/half.ts'
-import type { FloatArray } from '../../src/matrix/matrix.ts'
+import { type HalfDtype, narrowHalf, widenHalf } from '../../src/linalg/matrix/half.ts'
+import type { FloatArray } from '../../src/linalg/matrix/matrix.ts'
 import { errorOf, expected } from './fixtures.ts'
 
 const halfToNumber = (bits: number, dtype: HalfDtype) => widenHalf(Uint16Array.of(bits), dtype)[0]

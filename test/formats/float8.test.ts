@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Float8Dtype } from '../../src/formats/dtype.ts'
-import { decodeFloat8 } from '../../src/formats/float8.ts'
-import { widenHalf } from '../../src/matrix/half.ts'
+import { decodeFloat8 } from '../../src/formats/dtype.ts'
+import { widenHalf } from '../../src/linalg/matrix/half.ts'
 
 const CODES = Uint8Array.from({ length: 256 }, (_, code) => code)
 const of = (dtype: Float8Dtype, ...codes: number[]) => [...decodeFloat8(Uint8Array.from(codes), dtype)]

@@ -5,7 +5,7 @@ import { npzArrays } from '../../src/checkpoint/arrays.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { readArray, readNpzDirectory, writeNpz } from '../../src/formats/npz.ts'
 import { readMatrixFrom } from '../../src/formats/read-matrix.ts'
-import { type ByteSource, memorySource } from '../../src/formats/source.ts'
+import { type ByteSource, memorySource } from '../../src/io/source.ts'
 import { npyDict, npyFile } from '../cli/files.ts'
 import { errorOf, fixtureBytes } from './fixtures.ts'
 

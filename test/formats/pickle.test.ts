@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { PICKLE_PROBLEM } from '../../src/formats/pickle.ts'
+import { PICKLE_PROBLEM } from '../../src/formats/sniff.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-pickle-'))
 afterAll(() => rmSync(folder, { recursive: true }))

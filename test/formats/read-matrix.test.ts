@@ -2,9 +2,9 @@ import { readdirSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { LoraSvdError } from '../../src/errors.ts'
-import { assertFinite } from '../../src/formats/finite.ts'
 import { readMatrix, readMatrixFrom } from '../../src/formats/read-matrix.ts'
-import { memorySource } from '../../src/formats/source.ts'
+import { memorySource } from '../../src/io/source.ts'
+import { assertFinite } from '../../src/linalg/matrix/finite.ts'
 import { errorOf, expected, fixtureBytes, fixturePath, numbers, peers } from './fixtures.ts'
 
 async function* pieces(bytes: Uint8Array) {

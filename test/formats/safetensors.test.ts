@@ -8,7 +8,7 @@ import {
   safetensorsChunks,
   type TensorToWrite,
 } from '../../src/formats/safetensors-writer.ts'
-import { type ByteSource, memorySource } from '../../src/formats/source.ts'
+import { type ByteSource, memorySource } from '../../src/io/source.ts'
 import { errorOf, fixtureBytes, peers } from './fixtures.ts'
 
 const FILE = 'w.safetensors'

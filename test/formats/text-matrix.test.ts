@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readTextMatrix } from '../../src/formats/text-matrix.ts'
-import type { Matrix } from '../../src/matrix/matrix.ts'
+import type { Matrix } from '../../src/linalg/matrix/matrix.ts'
 import { errorOf, fixtureBytes, numbers, peers } from './fixtures.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)

@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { allot, type JobSize } from '../../src/jobs/allot.ts'
-import { createSchedule } from '../../src/jobs/schedule.ts'
+import { allot, createSchedule, type JobSize } from '../../src/jobs/schedule.ts'
 
 const jobs = (count: number, flops = 1e9, bytes = 1): JobSize[] => Array(count).fill({ flops, bytes })
 const plenty = { memory: 1e12, isEngineShared: false }

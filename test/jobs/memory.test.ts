@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os'
 import { expect, test } from 'vitest'
-import { defaultMemory, memoryOf } from '../../src/jobs/memory.ts'
+import { defaultMemory, memoryOf } from '../../src/jobs/schedule.ts'
 
 const GIB = 2 ** 30
 

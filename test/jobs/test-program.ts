@@ -1,7 +1,7 @@
 /** A program for tests, in which the first argument says what happens. */
 import { readdirSync } from 'node:fs'
 import { exitCodeOf, LoraSvdError } from '../../src/errors.ts'
-import { writeFileAtomic } from '../../src/formats/write-atomic.ts'
+import { writeFileAtomic } from '../../src/io/write-atomic.ts'
 import { runJobs } from '../../src/jobs/run-jobs.ts'
 import { whileInterruptible } from '../../src/terminal/interrupt.ts'
 import { type Fail, fail } from './test-worker.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { LoraSvdError } from '../../src/errors.ts'
-import { parseSeed, seedInteger } from '../../src/random/seed.ts'
+import { parseSeed, seedInteger } from '../../src/random/seedrandom.ts'
 
 test.each([
   ['0', 0n],

@@ -1,6 +1,6 @@
 import arc4 from 'seedrandom/seedrandom.js'
 import { describe, expect, test } from 'vitest'
-import { seedrandomNormals } from '../../src/random/seedrandom-normal.ts'
+import { seedrandomNormals } from '../../src/random/seedrandom.ts'
 
 const COUNT = 100_000
 

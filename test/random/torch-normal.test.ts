@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { fusedMultiplyAdd32 } from '../../src/random/fused32.ts'
-import type { NormalStream } from '../../src/random/normal-stream.ts'
-import { torchNormals } from '../../src/random/torch-normal.ts'
+import type { NormalStream } from '../../src/random/seedrandom.ts'
+import { fusedMultiplyAdd32, torchNormals } from '../../src/random/torch.ts'
 
 interface Call {
   size: number

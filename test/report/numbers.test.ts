@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { bytes, grouped, percent, shape, short } from '../../src/report/numbers.ts'
+import { bytes, grouped, percent, shape, short } from '../../src/text/numbers.ts'
 
 test.each([
   [0, '0'],

@@ -1,10 +1,9 @@
 import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { duration } from '../../src/report/duration.ts'
-import { createPace } from '../../src/report/pace.ts'
-import { progressOn, type Task } from '../../src/report/progress.ts'
+import { createPace, progressOn, type Task } from '../../src/report/progress.ts'
 import { cutMiddle, progressLine, widthOf } from '../../src/report/progress-line.ts'
+import { duration } from '../../src/text/numbers.ts'
 
 const NAME = 'model.layers.11.self_attn.q_proj.weight'
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
-import { shellWord } from '../../src/report/shell-word.ts'
+import { shellWord } from '../../src/text/quote.ts'
 
 const TEXTS = [
   'plain-1.0/model',

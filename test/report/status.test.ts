@@ -1,6 +1,6 @@
 import { Chalk } from 'chalk'
 import { expect, test } from 'vitest'
-import { withStatus } from '../../src/report/status.ts'
+import { withStatus } from '../../src/report/watched-jobs.ts'
 
 function fakeTerminal(isErrTerminal: boolean) {
   const written: string[] = []

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { matrix } from '../../src/matrix/matrix.ts'
+import { matrix } from '../../src/linalg/matrix/matrix.ts'
 import { tensorText } from '../../src/report/tensor-text.ts'
 
 interface Golden {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type ColourRequest, colourLevel } from '../../src/terminal/colour.ts'
+import { type ColourRequest, colourLevel } from '../../src/terminal/terminal.ts'
 
 const level = (request: Partial<ColourRequest>) =>
   colourLevel({ flag: undefined, env: {}, isTerminal: false, ...request })

@@ -1,8 +1,8 @@
 import { LoraSvdError } from '../../errors.ts'
-import { type Float64Matrix, type Matrix, transpose, zeros } from '../../matrix/matrix.ts'
-import { requireFinite } from '../../svd/finite.ts'
-import { fixSigns } from '../../svd/signs.ts'
-import type { Svd, SymmetricEigen, Vectors } from '../engine.ts'
+import type { Svd, SymmetricEigen, Vectors } from '../../linalg/engine.ts'
+import { requireFinite } from '../../linalg/matrix/finite.ts'
+import { type Float64Matrix, type Matrix, transpose, zeros } from '../../linalg/matrix/matrix.ts'
+import { fixSigns } from '../../linalg/svd/scaling.ts'
 import type { Argument, Lapack, Routine } from './symbols.ts'
 
 const NOTHING = new Float64Array(1)

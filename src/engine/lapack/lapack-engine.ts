@@ -1,14 +1,19 @@
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
-import type { Engine } from '../engine.ts'
+import type { Engine } from '../../linalg/engine.ts'
 import { qr, svd, symmetricEigen } from './decompositions.ts'
-import { candidateLibraries, LIBRARY_VARIABLE, type System } from './find-library.ts'
-import { crashOf } from './probe.ts'
+import {
+  candidateLibraries,
+  crashOf,
+  LIBRARY_VARIABLE,
+  type System,
+  setUpVendor,
+  setVariables,
+} from './library.ts'
 import { gram, multiply } from './products.ts'
 import { resident } from './resident.ts'
 import { selfCheck } from './self-check.ts'
 import { bindLapack, type Integers, type Koffi, type Lapack } from './symbols.ts'
-import { setUpVendor, setVariables } from './vendor.ts'
 
 export interface LapackOptions {
   /** Threads for the library to use; those the machine has by default. */

@@ -1,10 +1,8 @@
-import { widened } from '../../matrix/half.ts'
-import { type Float64Matrix, type Matrix, rowRange, toFloat64 } from '../../matrix/matrix.ts'
-import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
-import { checkInner } from '../js/multiply.ts'
-import { checkResidual } from '../js/resident.ts'
-import { type FloatType, floatTypeOf, forEachPanel, panelRows } from './panels.ts'
-import { updateProduct } from './products.ts'
+import type { HalfMatrix, ResidentMatrix } from '../../linalg/engine.ts'
+import { widened } from '../../linalg/matrix/half.ts'
+import { type Float64Matrix, type Matrix, rowRange, toFloat64 } from '../../linalg/matrix/matrix.ts'
+import { checkInner, checkResidual } from '../js/js-engine.ts'
+import { type FloatType, floatTypeOf, forEachPanel, panelRows, updateProduct } from './products.ts'
 import type { Lapack } from './symbols.ts'
 
 /**

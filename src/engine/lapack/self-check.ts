@@ -1,3 +1,4 @@
+import type { Engine } from '../../linalg/engine.ts'
 import {
   type Float64Matrix,
   fromRows,
@@ -5,8 +6,7 @@ import {
   toFloat32,
   transpose,
   zeros,
-} from '../../matrix/matrix.ts'
-import type { Engine } from '../engine.ts'
+} from '../../linalg/matrix/matrix.ts'
 
 /** Allowed relative error of results that aren't exact: far above rounding, far below a wrong answer. */
 const TOLERANCE = 1e-12

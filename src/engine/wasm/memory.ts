@@ -1,3 +1,7 @@
+import { LoraSvdError } from '../../errors.ts'
+import type { HalfMatrix } from '../../linalg/engine.ts'
+import { type FloatType, floatType, type Matrix } from '../../linalg/matrix/matrix.ts'
+
 /**
  * The memory that the kernels and all their threads share.
  *
@@ -9,7 +13,6 @@
  * product come and go above it. Freed neighbours merge. The memory grows by what is missing, in steps of
  * GROWTH_PAGES, and WebAssembly has no way to give pages back; a shared buffer keeps its older views valid.
  */
-import { LoraSvdError } from '../../errors.ts'
 
 const PAGE_BYTES = 65_536
 /** 4 MiB: few growths, little waste. */
@@ -143,4 +146,45 @@ function mergeWithNext(free: FreeBlock[], index: number): void {
 
 function roundUp(value: number, step: number): number {
   return Math.ceil(value / step) * step
+}
+
+/** Matrices on their way into and out of the shared memory. */
+
+/** Storage types as assembly/widen.ts numbers them. */
+export const TypeCode = { f32: 0, f64: 1, bf16: 2, f16: 3 } as const
+export type StorageType = keyof typeof TypeCode
+
+const BYTES = { f32: 4, f64: 8, bf16: 2, f16: 2 } as const
+
+export const bytesPerEntry = (type: StorageType): number => BYTES[type]
+
+export function storageType(A: Matrix | HalfMatrix): StorageType {
+  if ('dtype' in A) return A.dtype
+  return floatType(A)
+}
+
+/** Copies entries [from, to) of A to `address`. */
+export function copyIn(
+  memory: WebAssembly.Memory,
+  address: number,
+  A: Matrix | HalfMatrix,
+  from = 0,
+  to = A.data.length,
+): void {
+  const View = A.data.constructor as Float64ArrayConstructor
+  new View(memory.buffer, address, to - from).set(A.data.subarray(from, to) as Float64Array)
+}
+
+/** Copies `target.length` numbers from `address`. */
+export function copyOut(
+  memory: WebAssembly.Memory,
+  address: number,
+  target: Float32Array | Float64Array,
+): void {
+  const View = target.constructor as Float64ArrayConstructor
+  target.set(new View(memory.buffer, address, target.length))
+}
+
+export function floats(type: FloatType, length: number): Float32Array | Float64Array {
+  return type === 'f32' ? new Float32Array(length) : new Float64Array(length)
 }

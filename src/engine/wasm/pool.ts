@@ -1,13 +1,14 @@
-/**
- * The threads of the embedded engine. The calling thread always does its share and never depends on its
- * event loop turning: workers start by themselves and join whatever task is open by then (see control.ts).
- */
 import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../../errors.ts'
 import { CONTROL_WORDS, close, FAILED, JOINS, open, ROUND, STOP } from './control.ts'
 import type { Heap } from './memory.ts'
 import { type Kernels, workerProgram } from './module.ts'
 import { TASK_WORDS, type Task, writeTask } from './task.ts'
+
+/**
+ * The threads of the embedded engine. The calling thread always does its share and never depends on its
+ * event loop turning: workers start by themselves and join whatever task is open by then (see control.ts).
+ */
 
 /** What a worker is told at its start; addresses in the shared memory. */
 export interface WorkerStart {

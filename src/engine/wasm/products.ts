@@ -1,12 +1,11 @@
-/** multiply and gram: operands are copied into the shared memory, the left one in slabs of bounded size. */
-import { type Float64Matrix, floatType, type Matrix, zeros } from '../../matrix/matrix.ts'
-import type { MultiplyOptions } from '../engine.ts'
-import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/multiply.ts'
-import { withBlocks } from './memory.ts'
-import type { WasmRuntime } from './runtime.ts'
-import { bytesPerEntry, copyIn, copyOut, floats, TypeCode } from './storage.ts'
+import type { MultiplyOptions } from '../../linalg/engine.ts'
+import { type Float64Matrix, floatType, type Matrix, zeros } from '../../linalg/matrix/matrix.ts'
+import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/js-engine.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, TypeCode, withBlocks } from './memory.ts'
 import { emptyTask, Kind } from './task.ts'
-import { tileGrid } from './tiles.ts'
+import type { WasmRuntime } from './wasm-engine.ts'
+
+/** multiply and gram: operands are copied into the shared memory, the left one in slabs of bounded size. */
 
 /** Below this many multiplications plain loops win: copying in and out costs more than the kernels save. */
 const PLAIN_LOOPS_BELOW = 12 ** 3
@@ -112,4 +111,30 @@ export function gram(runtime: WasmRuntime, A: Matrix): Float64Matrix {
     copyOut(memory, c, G.data)
   })
   return G
+}
+
+/** Cutting a product into the tiles that threads take. Results don't depend on it: see assembly/gemm.ts. */
+
+/** Larger tiles repack less; assembly/gemm.ts packs at most this many columns. */
+const LARGEST_TILE = 512
+/** Below this repacking costs a fifth of the time. */
+const SMALLEST_TILE = 64
+/** Enough tiles a thread that the last ones to finish leave little idle time. */
+const TILES_PER_THREAD = 4
+
+export interface TileGrid {
+  readonly tiles: number
+  readonly tileRows: number
+  readonly tileColumns: number
+}
+
+/** The coarsest grid over an m × n result that keeps `threads` threads busy. */
+export function tileGrid(m: number, n: number, threads: number): TileGrid {
+  let side = LARGEST_TILE
+  while (side > SMALLEST_TILE && threads > 1 && count(m, n, side) < threads * TILES_PER_THREAD) side /= 2
+  return { tiles: count(m, n, side), tileRows: side, tileColumns: side }
+}
+
+function count(m: number, n: number, side: number): number {
+  return Math.ceil(m / side) * Math.ceil(n / side)
 }

@@ -1,13 +1,12 @@
-/** A matrix that stays in the shared memory, in the type it came in, until it is released. */
-import { type FloatType, floatType, type Matrix } from '../../matrix/matrix.ts'
-import type { HalfMatrix, ResidentMatrix } from '../engine.ts'
-import { checkInner } from '../js/multiply.ts'
-import { checkResidual } from '../js/resident.ts'
-import { withBlocks } from './memory.ts'
-import type { WasmRuntime } from './runtime.ts'
-import { bytesPerEntry, copyIn, copyOut, floats, storageType, TypeCode } from './storage.ts'
+import type { HalfMatrix, ResidentMatrix } from '../../linalg/engine.ts'
+import { type FloatType, floatType, type Matrix } from '../../linalg/matrix/matrix.ts'
+import { checkInner, checkResidual } from '../js/js-engine.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, storageType, TypeCode, withBlocks } from './memory.ts'
+import { tileGrid } from './products.ts'
 import { emptyTask, Kind, type Task } from './task.ts'
-import { tileGrid } from './tiles.ts'
+import type { WasmRuntime } from './wasm-engine.ts'
+
+/** A matrix that stays in the shared memory, in the type it came in, until it is released. */
 
 /** From here on a product in two sweeps is as fast, and assembly/normal.ts keeps room for no more. */
 const ONE_SWEEP_COLUMNS = 128

@@ -1,9 +1,10 @@
-/** The kernels of src/svd on the shared memory: its arrays are views of that memory, so nothing is copied. */
-import { type Block, type Kernels, type Operation, rowOf } from '../../svd/kernels.ts'
-import type { WasmRuntime } from './runtime.ts'
-import { TypeCode } from './storage.ts'
+import { type Block, type Kernels, type Operation, rowOf } from '../../linalg/svd/kernels.ts'
+import { TypeCode } from './memory.ts'
+import { tileGrid } from './products.ts'
 import { emptyTask, Kind } from './task.ts'
-import { tileGrid } from './tiles.ts'
+import type { WasmRuntime } from './wasm-engine.ts'
+
+/** The kernels of src/svd on the shared memory: its arrays are views of that memory, so nothing is copied. */
 
 const BYTES = 8
 

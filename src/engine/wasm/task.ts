@@ -1,5 +1,6 @@
+import { TypeCode } from './memory.ts'
+
 /** The work order as the kernels read it: assembly/task.ts has the same fields in the same order. */
-import { TypeCode } from './storage.ts'
 
 export const Kind = { gemm: 0, normal: 1, frobenius: 2, residual: 3 } as const
 

@@ -1,7 +1,8 @@
-/** A thread of the embedded engine: sleeps until a task opens, helps with its tiles, sleeps again. */
 import { workerData } from 'node:worker_threads'
 import { FAILED, join, leave, ROUND, STOP } from './control.ts'
 import type { WorkerStart } from './pool.ts'
+
+/** A thread of the embedded engine: sleeps until a task opens, helps with its tiles, sleeps again. */
 
 const { module, memory, control: address, controlWords, task, scratch } = workerData as WorkerStart
 const { work } = new WebAssembly.Instance(module, { env: { memory } }).exports as {

@@ -1,0 +1,170 @@
+import type { ChalkInstance } from 'chalk'
+import { largestAbs } from '../../linalg/matrix/norms.ts'
+import type { FloatMatrix } from '../../mathjs/float-matrix.ts'
+import { spectrumTable } from '../../report/spectrum.ts'
+import { table, wrap } from '../../report/table.ts'
+import { tensorText } from '../../report/tensor-text.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { grouped, percent, shape, short } from '../../text/numbers.ts'
+import type { DemoOptions } from './demo.ts'
+import { worstEntry } from './document.ts'
+import type { DemoFigures, Notebook } from './notebook.ts'
+
+/**
+ * Below this a normwise error is what rounding alone gives: over 2,000 seeds of the notebook in float32 it stays under 5e-7.
+ * The same margin for float64.
+ */
+const ROUNDING_LEVEL = { f32: 1e-5, f64: 1e-13 } as const
+
+/** An entry below this share of the largest is so small that rounding of the others can exceed its relative tolerance. */
+const NEAR_ZERO = 0.1
+
+/** Of a section's text under its number. */
+const INDENT = '   '
+
+/** The notebook's story in its order: W, its rank, its spectrum, the two factors, the comparison, the count. */
+export function demoTables(
+  options: DemoOptions,
+  notebook: Notebook,
+  figures: DemoFigures,
+  show: boolean,
+  terminal: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const { paint, columns } = terminal
+  const story = { options, notebook, figures, show, paint, columns }
+  const sections = [title, lowRankMatrix, spectrum, factors, comparison, count]
+  return `${sections.map((section) => section(story)).join('\n\n')}\n`
+}
+
+interface Story {
+  readonly options: DemoOptions
+  readonly notebook: Notebook
+  readonly figures: DemoFigures
+  readonly show: boolean
+  readonly paint: ChalkInstance
+  readonly columns: number
+}
+
+function title({ options, paint, columns }: Story): string {
+  const { d, k, rank, rng, seed, draw, dtype } = options
+  const about = `random numbers: ${rng}, seed ${seed}${draw > 1 ? `, draw ${draw}` : ''} · arithmetic: ${dtype}`
+  return [
+    paint.bold(
+      wrap(`lora-svd demo: a ${shape(d, k)} matrix of rank ${rank}, and two factors in its place`, columns),
+    ),
+    paint.dim(wrap(about, columns)),
+  ].join('\n')
+}
+
+function lowRankMatrix(story: Story): string {
+  const { d, k, rank, noise } = story.options
+  const noiseTerm = noise === 0 ? '' : ` + ${noise} · randn(${d}, ${k})`
+  const why =
+    noise === 0
+      ? `Every row of W is ${rank === 1 ? 'a multiple of one row' : `a mix of the same ${rank} rows`}, so its rank can't be more than ${rank}.`
+      : `The product alone has rank ${rank}; the noise fills every direction a little.`
+  const facts = [
+    ['shape of W', shape(d, k)],
+    ['rank of W', story.paint.cyan(grouped(story.figures.rank))],
+  ]
+  const formula = `W = randn(${d}, ${rank}) · randn(${rank}, ${k})${noiseTerm}`
+  return section(story, 1, formula, why, table(facts, story.columns), { W: story.notebook.W })
+}
+
+function spectrum(story: Story): string {
+  const { notebook, figures, options } = story
+  const { S } = notebook
+  const { rank } = figures
+  const stand = `${rank === 1 ? '1 singular value stands' : `${rank} singular values stand`} above rounding`
+  const isNoisy = options.noise > 0 && options.rank < rank
+  const why =
+    rank < S.length
+      ? `${stand}: that count is the rank. After ${rank === 1 ? 'it' : 'them'} the spectrum falls off a cliff.`
+      : `${stand}, so the rank is full${isNoisy ? `; all after the first ${options.rank} come from the noise` : ''}.`
+  return section(story, 2, 'W = U · diag(S) · Vᵀ', why, spectrumTable(S, options.truncate, story))
+}
+
+function factors(story: Story): string {
+  const { options, notebook, figures, paint } = story
+  const { truncate: r, d, k } = options
+  const facts = [
+    ['shape of B', shape(d, r)],
+    ['shape of A', shape(r, k)],
+    ['‖W − B·A‖ / ‖W‖', paint.cyan(short(figures.relativeError, 3))],
+    [`the best of rank ${r}`, short(figures.optimalError, 3)],
+  ]
+  const formula = `B = U[:, :${r}] · diag(S[:${r}])   A = V[:, :${r}]ᵀ`
+  const why = `The leading ${r === 1 ? 'direction' : `${r} directions`} of W: no other matrix of rank ${r} is nearer to it.`
+  return section(story, 3, formula, why, table(facts, story.columns), { B: notebook.B, A: notebook.A })
+}
+
+function comparison(story: Story): string {
+  const { notebook, figures, options, paint, columns } = story
+  const { allclose } = figures.allclose
+  const verdict = allclose ? paint.green('true') : paint.red('false')
+  const facts = [
+    ['allclose(yRef, y)', verdict],
+    ['max |yRef − y|', short(figures.maxAbsError, 3)],
+    ['normwise error', short(figures.normwiseError, 3)],
+  ]
+  const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${short(options.atol)} + ${short(options.rtol)}·|yRef|, entry by entry.`
+  const { bias, x, yRef, y } = notebook
+  const body = allclose
+    ? table(facts, story.columns)
+    : `${table(facts, story.columns)}\n${paint.yellow(wrap(reason(story), columns, INDENT))}`
+  return section(story, 4, 'yRef = W·x + bias   y = (B·A)·x + bias', why, body, { bias, x, y_ref: yRef, y })
+}
+
+/** Why allclose is false: directions left out, or an entry near 0 that rounding alone pushes over the limit. */
+function reason({ options, notebook, figures }: Story): string {
+  const { rank, truncate, dtype } = options
+  if (figures.normwiseError > ROUNDING_LEVEL[dtype]) {
+    return truncate < rank
+      ? `${truncate} of ${rank} directions are kept: what is missing shows in y. Keep ${rank} with --truncate ${rank}.`
+      : 'The noise that was left out shows in y: keep more directions with --truncate, or allow more with --atol.'
+  }
+  const worst = worstEntry(notebook, figures)
+  const yRef = Math.abs(worst?.yRef ?? 0)
+  const excess = (worst?.difference ?? 0) - options.rtol * yRef
+  const isNearZero = yRef < NEAR_ZERO * largestAbs(notebook.yRef.flat.data)
+  return (
+    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but yRef[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} ` +
+    `${isNearZero ? 'is near 0, where the relative tolerance allows' : 'is allowed'} only ${short(worst?.allowed ?? 0, 2)} ` +
+    `and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
+    `--atol ${Number((excess * 2).toPrecision(1))} lets it pass.`
+  )
+}
+
+function count(story: Story): string {
+  const { figures, paint } = story
+  const { W, B, A, factors, ratio } = figures.elements
+  const facts = [
+    ['elements of W', grouped(W)],
+    ['elements of B + A', `${grouped(B)} + ${grouped(A)} = ${paint.cyan(grouped(factors))}`],
+    ['share of W', ratio < 1 ? paint.green(percent(ratio)) : paint.yellow(percent(ratio))],
+  ]
+  const why =
+    ratio < 1
+      ? 'What LoRA stores in place of W.'
+      : 'At this rank the factors hold no fewer numbers than W: there is nothing to save.'
+  return section(story, 5, 'what it takes', why, table(facts, story.columns))
+}
+
+function section(
+  { paint, columns, show }: Story,
+  number: number,
+  formula: string,
+  why: string,
+  body: string,
+  matrices: Record<string, FloatMatrix> = {},
+): string {
+  const shown = show ? Object.entries(matrices).map(([name, M]) => `${name}\n${matrixText(M)}\n`) : []
+  return [
+    `${paint.bold.cyan(String(number))}  ${paint.bold(wrap(formula, columns, INDENT).slice(INDENT.length))}`,
+    paint.dim(wrap(why, columns, INDENT)),
+    ...shown,
+    body,
+  ].join('\n')
+}
+
+const matrixText = ({ flat }: FloatMatrix) => tensorText(flat, flat.columns === 1 ? 1 : 2)

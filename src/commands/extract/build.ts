@@ -1,0 +1,193 @@
+import { mkdir, readdir, stat } from 'node:fs/promises'
+import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../../checkpoint/folder.ts'
+import { openCheckpoint } from '../../checkpoint/open.ts'
+import { readBytes } from '../../checkpoint/read.ts'
+import { digestOf, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
+import { LoraSvdError } from '../../errors.ts'
+import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
+import { osError } from '../../io/os-error.ts'
+import { writeFileAtomic } from '../../io/write-atomic.ts'
+import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
+import type { Factors } from '../../linalg/svd/svd.ts'
+import { adapterOf } from '../../lora/adapter.ts'
+import { readFactors } from '../../lora/factors.ts'
+import { matchToBase } from '../../lora/match.ts'
+import type { Adapter } from '../../lora/types.ts'
+import { modelCard } from '../../lora/write/card.ts'
+import { adapterConfig, type ConfigFacts } from '../../lora/write/config.ts'
+import { encodeFactors, zeroFactors } from '../../lora/write/encode.ts'
+import { ADAPTER_METADATA, plannedTensors } from '../../lora/write/plan.ts'
+import type { AdapterPlan, PlannedModule } from '../../lora/write/types.ts'
+import type { Measured } from '../../measure/measure.ts'
+import type { Watch } from '../../report/watched-jobs.ts'
+import { measureAdapter } from '../verify/verify.ts'
+import { planOf } from './adapter-size.ts'
+import { CARD_FILE, cardFigures, configFacts } from './card.ts'
+import type { ExtractOptions } from './options.ts'
+import { type ExtractionPlan, layersByModule } from './plan.ts'
+import { type Chosen, chooseRanks } from './ranks.ts'
+import type { ExtractResult } from './result.ts'
+import type { RunFolder } from './run-folder.ts'
+import { resultOf } from './summary.ts'
+
+/**
+ * Writes adapter_model.safetensors and adapter_config.json into a new `folder`. `factorsOf` gives the factors of a
+ * module, one pair for each of its matrices, when their turn comes: those of one module are held at a time.
+ */
+export async function writeAdapter(
+  folder: string,
+  plan: AdapterPlan,
+  { inModel, traits }: ExtractionPlan,
+  facts: ConfigFacts,
+  factorsOf: (module: PlannedModule) => Promise<readonly Factors[]>,
+): Promise<void> {
+  await mkdir(folder).catch((error: unknown) => {
+    throw osError(error, 'make this folder', folder)
+  })
+  const encoded = lastOne(async (planned: PlannedModule) => {
+    const { module, rank, storedRank } = planned
+    const factors = rank === 0 ? zeroFactors(module) : await factorsOf(planned)
+    return encodeFactors(module, factors, storedRank, plan.dtype)
+  })
+  const tensors = plannedTensors(plan, inModel, traits).map(({ content, ...tensor }) => ({
+    ...tensor,
+    data: async () =>
+      content.planned === undefined
+        ? readBytes(inModel.get(content.tensor)!)
+        : (await encoded(content.planned))[content.side],
+  }))
+  const layout = layoutSafetensors(tensors, ADAPTER_METADATA)
+  // by a rename alone: after a link the temporary name would stay in the adapter where it can't be removed
+  await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout), { force: true })
+  await writeText(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts))
+}
+
+export async function writeText(path: string, text: string): Promise<void> {
+  await writeFileAtomic(path, [new TextEncoder().encode(text)], { force: true })
+}
+
+/** Remembers the last result: the two tensors of a module follow each other in the file. */
+function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> {
+  let last: { readonly key: K; readonly value: Promise<V> } | undefined
+  return (key) => {
+    if (last?.key !== key) last = { key, value: compute(key) }
+    return last.value
+  }
+}
+
+/**
+ * What is known of the layers' errors: of those whose factors were measured when they were made, and that lie on disk with
+ * these very numbers. The adapter is read as anyone would read it. By the layers' names.
+ */
+export async function knownMeasures(
+  adapter: Adapter,
+  { layers, base }: ExtractionPlan,
+  { ranks, results }: Chosen,
+): Promise<Map<string, Measured>> {
+  const modules = new Map(matchToBase(adapter, base).matched.map(({ module }) => [module.baseTensor, module]))
+  const known = new Map<string, Measured>()
+  for (const [i, { pair, module: planned, expert }] of layers.entries()) {
+    const { measured, spectrum, baseFrobenius } = results[i]
+    const rank = ranks[i]
+    const module = modules.get(pair.base.tensor)
+    if (module === undefined || measured === undefined || measured.rank !== rank) continue
+    const { B, A, scale } = await readFactors(module, planned.experts > 1 ? expert : undefined)
+    const leading = { B: leadingColumns(B, rank), A: rowRange(A, 0, rank) }
+    const isSame = scale === 1 && isZeroBeyond(B, A, rank) && digestOf(leading) === measured.digest
+    if (!isSame) continue
+    known.set(pair.name, { delta: spectrum.frobenius, residual: measured.residual, base: baseFrobenius })
+  }
+  return known
+}
+
+/** Whether the factors are padded with zeros beyond this rank. */
+function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
+  if (B.columns < rank || A.data.subarray(rank * A.columns).some((x) => x !== 0)) return false
+  for (let i = 0; i < B.rows; i++) {
+    for (let j = rank; j < B.columns; j++) if (B.data[i * B.columns + j] !== 0) return false
+  }
+  return true
+}
+
+/** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */
+export async function buildAdapter(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  folder: RunFolder,
+  watch: Watch,
+  start: number,
+): Promise<ExtractResult> {
+  const chosen = await chooseRanks(plan, options, folder, watch)
+  const adapterPlan = planOf(plan, options, chosen)
+  const { staging } = folder
+  const matricesOf = layersByModule(plan)
+  await writeAdapter(staging, adapterPlan, plan, configFacts(plan, options, adapterPlan), (planned) =>
+    factorsOf(matricesOf.get(planned.module) ?? [], chosen, folder, options),
+  )
+
+  const written = await openCheckpoint(staging)
+  const adapter = await adapterOf(written)
+  if (adapter === undefined) {
+    const message = `${staging}: was changed while it was written; run the same command again`
+    throw new LoraSvdError('system', message, { file: staging })
+  }
+  // what can't be paired was refused by the plan, or allowed
+  const pairing = { include: options.include, exclude: options.exclude, allowUnpaired: true, keepsAll: true }
+  const known = await knownMeasures(adapter, plan, chosen)
+  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, watch, known)
+  const result = resultOf(plan, options, chosen, adapterPlan, measures)
+  await writeText(
+    `${staging}/${CARD_FILE}`,
+    modelCard(adapterPlan, cardFigures(plan, options, adapterPlan, result)),
+  )
+  const files = await sizesOf(staging)
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+  return {
+    ...result,
+    totals: { ...result.totals, bytesWritten: bytes },
+    ...withBudget(result, bytes),
+    output: { path: options.output, format: 'peft', bytes, files: files.map(({ name }) => name) },
+    resumed: folder.found,
+    seconds: (performance.now() - start) / 1000,
+  }
+}
+
+/** The factors of a module, one pair for each of its matrices, each cut to its own rank. */
+async function factorsOf(
+  indices: readonly number[],
+  { ranks, rounds, results }: Chosen,
+  folder: RunFolder,
+  { distributeScale }: ExtractOptions,
+): Promise<Factors[]> {
+  const factors: Factors[] = []
+  for (const i of indices) {
+    const { U, V, spectrum } = hasVectors(results[i]) ? results[i] : await folder.read(rounds[i], i)
+    factors.push(factorsFor({ U, S: spectrum.singularValues, V }, ranks[i], distributeScale))
+  }
+  return factors
+}
+
+const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
+
+async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[]> {
+  try {
+    const names = (await readdir(folder)).sort()
+    return await Promise.all(
+      names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })),
+    )
+  } catch (error) {
+    throw osError(error, 'look at what was written', folder)
+  }
+}
+
+function withBudget({ budget, broken, totals }: ExtractResult, bytes: number): Partial<ExtractResult> {
+  if (budget === undefined) return {}
+  const isKept = bytes <= budget.bytes
+  const promise = { name: 'budget', text: `${bytes} bytes were written, and ${budget.bytes} asked for` }
+  const all = isKept ? broken : [...broken, promise]
+  return {
+    budget: { ...budget, used: bytes },
+    broken: all,
+    holds: all.length === 0 && totals.unmatched === 0,
+  }
+}

@@ -1,0 +1,116 @@
+import { isRepositoryName } from '../../checkpoint/hub-cache.ts'
+import { diffusionFamily } from '../../lora/diffusion.ts'
+import type { CardFigures } from '../../lora/write/card.ts'
+import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../../lora/write/config.ts'
+import type { AdapterPlan } from '../../lora/write/types.ts'
+import { shellWord } from '../../text/quote.ts'
+import { version } from '../../version.ts'
+import type { ExtractOptions } from './options.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { ExtractResult } from './result.ts'
+
+export const CARD_FILE = 'README.md'
+
+/** What adapter_config.json says of the base. */
+export function configFacts(
+  plan: ExtractionPlan,
+  { baseName }: ExtractOptions,
+  adapterPlan: Pick<AdapterPlan, 'saved'>,
+): ConfigFacts {
+  const { base, tuned, traits } = plan
+  const config = base.config ?? tuned.config
+  const given = baseName ?? (isOfHub(plan) ? base.path : undefined)
+  return {
+    baseModel: baseModelName(given, config),
+    taskType: taskTypeOf(config, adapterPlan, tuned.tensors.keys(), traits),
+  }
+}
+
+/** The base was named as org/name and found in the cache. */
+const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
+  isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true
+
+/** The diffusion models that base and tuned belong to. */
+export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>): string | undefined =>
+  diffusionFamily(base.tensors.keys(), base.config ?? tuned.config)
+
+/** What the model card tells; `result` is left out where only its length is wanted. */
+export function cardFigures(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  adapterPlan: AdapterPlan,
+  result?: Pick<ExtractResult, 'layers' | 'notCarried' | 'totals'>,
+): CardFigures {
+  const changes = new Map(result?.notCarried.map(({ name, relativeChange }) => [name, relativeChange]))
+  // by what the adapter's plan calls the tensor of a layer
+  const tensors = new Map(plan.layers.map(({ pair, module }) => [pair.name, module.tensor]))
+  const facts = configFacts(plan, options, adapterPlan)
+  const family = familyOf(plan)
+  return {
+    baseModel: facts.baseModel && publicName(facts.baseModel),
+    taskType: facts.taskType,
+    ...(family !== undefined && { diffusion: family }),
+    tool: { version, command: commandOf(options) },
+    layers: new Map(
+      result?.layers.map(({ name, relativeError, optimalError }) => [
+        tensors.get(name) ?? name,
+        { relativeError, optimalError: optimalError.atLeast },
+      ]),
+    ),
+    relativeError: result?.totals.relativeError,
+    unchanged: plan.unchanged.length,
+    notCarried: plan.notCarried.map(({ name, reason }) => ({
+      name,
+      reason,
+      relativeChange: changes.get(name),
+    })),
+  }
+}
+
+/** A path as a command's argument, without the folders of this machine. */
+const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-'))
+
+/** The command that makes this adapter, without what changes none of its bytes. */
+export function commandOf({
+  base,
+  tuned,
+  rule,
+  limits,
+  uniform,
+  layout,
+  dtype,
+  certify,
+  ...rest
+}: ExtractOptions) {
+  const flag = (name: string, value: string | number | boolean | undefined) => {
+    if (value === undefined || value === false) return []
+    if (value === true) return [`--${name}`]
+    const word = shellWord(String(value))
+    // a value that begins with a dash would be taken for an option
+    return [word.startsWith('-') ? `--${name}=${word}` : `--${name} ${word}`]
+  }
+  const ofRule =
+    rule.kind === 'noise-floor'
+      ? '--noise-floor'
+      : `--${rule.kind} ${'bytes' in rule ? rule.bytes : rule.kind === 'rank' ? rule.rank : rule.kind === 'energy' ? rule.energy : rule.error}`
+  return [
+    `lora-svd extract ${argument(base)} ${argument(tuned)} -o ADAPTER`,
+    ofRule,
+    ...flag('min-rank', limits.minRank),
+    ...flag('max-rank', limits.maxRank),
+    ...flag('multiple-of', limits.multipleOf),
+    ...flag('uniform', uniform),
+    ...flag('format', rest.format),
+    ...flag('layout', layout === 'portable' ? undefined : layout),
+    ...flag('dtype', dtype),
+    ...flag('no-distribute-scale', !rest.distributeScale),
+    ...flag('embeddings', rest.embeddings),
+    ...flag('experts', rest.experts),
+    ...flag('carry-rest', rest.carryRest),
+    ...rest.saveFull.flatMap((name) => flag('save-full', name)),
+    ...rest.include.flatMap((pattern) => flag('include', pattern)),
+    ...rest.exclude.flatMap((pattern) => flag('exclude', pattern)),
+    ...flag('certify', certify === 'default' ? undefined : certify),
+    ...flag('seed', rest.seed === 0n ? undefined : String(rest.seed)),
+  ].join(' ')
+}

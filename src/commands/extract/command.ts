@@ -1,0 +1,101 @@
+import { type Command, Option } from 'commander'
+import type { EngineRequest } from '../../engine/open.ts'
+import { addLimits, addRules, byteSize, common, patterns, type Run } from '../flags.ts'
+import { type ExtractFlags, extractOptions } from './options.ts'
+
+const EXAMPLES = `
+Examples:
+  lora-svd extract base/ tuned/ -o adapter/ --rank 16
+  lora-svd extract base/ tuned/ -o adapter/ --budget 40MiB --dtype bf16
+  lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --carry-rest
+  lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
+
+A run that was killed goes on where it was when the same command is given again.
+
+Exit codes: 0 done
+1 what was written misses what was asked for, or not all has its counterpart
+2 bad options or input, nothing written · 3 disk full, no permission`
+
+/** `extract`: a LoRA adapter from a base and its fine-tune. */
+export function addExtract(program: Command, run: Run): void {
+  const command = program
+    .command('extract')
+    .summary('a LoRA adapter from a base and its fine-tune')
+    .description(
+      'Factors what a fine-tune changed into a PEFT adapter, reads it back from disk, and reports the error of each ' +
+        'layer beside the best one possible.\n' +
+        '<base> and <tuned> are model folders, .safetensors files, indices of shards, or org/name in the local cache.',
+    )
+    .argument('<base>', 'the weights before')
+    .argument('<tuned>', 'the weights after')
+    .addOption(new Option('-o, --out <folder>', 'the adapter').makeOptionMandatory())
+    .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
+    .addOption(new Option('-f, --force', 'replace an existing adapter').default(false))
+  addRules(command, { energy: '‖Δ‖_F²', error: 'the least rank with ‖Δ − B·A‖_F ≤ e·‖Δ‖_F' })
+  command
+    .addOption(
+      new Option(
+        '--budget <size>',
+        'the whole adapter in so many bytes, spread for the least error',
+      ).argParser(byteSize),
+    )
+    .addOption(
+      new Option('--noise-floor', 'what stands above the rounding of the stored dtypes').default(false),
+    )
+  addLimits(command)
+  command
+    .addOption(new Option('--uniform', 'all layers get the largest rank chosen').default(false))
+    .optionsGroup('What is carried:')
+    .addOption(
+      patterns('--include <glob>', 'factor only tensors with such a name (* crosses dots; repeatable)'),
+    )
+    .addOption(patterns('--exclude <glob>', 'factor no tensors with such a name (repeatable)'))
+    .addOption(patterns('--save-full <module>', 'store this module whole (repeatable)'))
+    .addOption(new Option('--carry-rest', 'store whole whatever factors cannot carry').default(false))
+    .addOption(new Option('--embeddings', 'factor embeddings too').default(false))
+    .addOption(new Option('--experts', 'factor stacked experts too; few loaders read them').default(false))
+    .optionsGroup('What is written:')
+    .addOption(
+      new Option(
+        '--layout <how>',
+        'portable: one rank, zero-padded, every loader scales alike; pattern: true ranks',
+      )
+        .choices(['portable', 'pattern'])
+        .default('portable'),
+    )
+    .addOption(
+      new Option('--format <name>', 'peft, also for a diffusion model, whose tools do not read it').choices([
+        'peft',
+      ]),
+    )
+    .addOption(
+      new Option('--dtype <float>', "float type of the factors (default: the tuned weights' own)").choices([
+        'f32',
+        'f16',
+        'bf16',
+      ]),
+    )
+    .addOption(new Option('--no-distribute-scale', 'B = U·S and A = Vᵀ instead of √S on both'))
+    .addOption(new Option('--base-name <name>', 'what the adapter calls its base'))
+    .optionsGroup('How:')
+    .addOption(common.certify())
+    .addOption(common.seed())
+    .addOption(common.allowUnpaired())
+    .addOption(common.memory())
+    .addOption(
+      new Option('--restart', 'discard what an unfinished run with other options has left').default(false),
+    )
+    .addHelpText('after', EXAMPLES)
+    .action(
+      (
+        base: string,
+        tuned: string,
+        flags: ExtractFlags & EngineRequest & { json: boolean; quiet: boolean },
+      ) =>
+        run(async (terminal) => {
+          const options = extractOptions(base, tuned, flags)
+          const { extract } = await import('./extract.ts')
+          return extract(options, flags, flags, terminal)
+        }),
+    )
+}

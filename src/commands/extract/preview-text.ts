@@ -1,0 +1,139 @@
+import { paintWords, UNKNOWN } from '../../report/cells.ts'
+import { type NamedColumn, namedGrid } from '../../report/grid.ts'
+import { byProjection, isLong, type Projection, spanText } from '../../report/layer-list.ts'
+import { table, wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { namePattern, someTensors } from '../../text/names.ts'
+import { bytes, grouped, shape } from '../../text/numbers.ts'
+import { counted, paintLines, printable } from '../../text/quote.ts'
+import { notCarriedLines } from '../verify/text.ts'
+import { carriedBy, promiseText } from './reasons.ts'
+import type { ExtractPreview } from './result.ts'
+import { wholeLines } from './text.ts'
+
+type Screen = Pick<Terminal, 'paint' | 'columns'>
+type Layer = ExtractPreview['layers'][number]
+
+/** The report of a dry run: what would be carried, what not and why, and what room it takes. */
+export function previewTables(preview: ExtractPreview, screen: Screen): string {
+  const { saved } = preview
+  const { paint, columns } = screen
+  const sections = [
+    title(preview, screen),
+    layersGrid(preview.layers, screen),
+    ...(saved.length > 0
+      ? [`${paint.bold('To be stored whole')}\n${namedGrid(saved, [savedBytes], screen)}`]
+      : []),
+    table(facts(preview, screen), columns),
+    [...notCarriedLines(preview.notCarried, screen, carriedBy), ...notes(preview, screen)].join('\n'),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}
+
+function title({ source }: ExtractPreview, { paint, columns }: Screen): string {
+  const head = `lora-svd extract --dry-run: ${printable(source.tuned)} − ${printable(source.base)}`
+  const fact = 'from headers and equal bytes; nothing was computed or written'
+  return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(fact, columns))}`
+}
+
+function layersGrid(layers: readonly Layer[], screen: Screen): string {
+  if (layers.length === 0) return ''
+  if (!isLong(layers)) return namedGrid(layers, layerColumns, screen)
+  const pattern = namePattern(layers.map(({ name }) => name))
+  const kindPattern = { ...pattern, prefix: pattern.prefix === '' ? '' : `${pattern.prefix}*.` }
+  const grid = namedGrid(byProjection(layers), kindColumns, screen, { pattern: kindPattern, title: 'layers' })
+  return `${grid}\n${screen.paint.dim('--json lists each layer')}`
+}
+
+const savedBytes: NamedColumn<{ readonly name: string; readonly bytes: number }> = {
+  title: 'bytes',
+  align: 'right',
+  worth: Number.POSITIVE_INFINITY,
+  cell: (saved) => bytes(saved.bytes),
+}
+
+const isKnown = ({ rank }: Layer) => rank !== undefined
+
+const layerColumns: readonly NamedColumn<Layer>[] = [
+  { title: 'shape', align: 'right', worth: 14, cell: ({ shape: [rows, columns] }) => shape(rows, columns) },
+  { title: 'dtype', align: 'left', worth: 8, cell: ({ dtype }) => printable(dtype) },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    has: isKnown,
+    cell: ({ rank }, paint) => (rank === undefined ? UNKNOWN : paint.cyan(grouped(rank))),
+  },
+  {
+    title: 'bytes',
+    align: 'right',
+    worth: 12,
+    has: ({ bytes }) => bytes !== undefined,
+    cell: (layer) => (layer.bytes === undefined ? UNKNOWN : bytes(layer.bytes)),
+  },
+]
+
+const kindColumns: readonly NamedColumn<Projection<Layer>>[] = [
+  { title: 'count', align: 'right', worth: 14, cell: ({ rows }) => grouped(rows.length) },
+  {
+    title: 'shape',
+    align: 'right',
+    worth: 13,
+    cell: ({ rows }) => {
+      const shapes = new Set(rows.map(({ shape: [d, k] }) => shape(d, k)))
+      return shapes.size === 1 ? [...shapes][0] : 'various'
+    },
+  },
+  {
+    title: 'dtype',
+    align: 'left',
+    worth: 8,
+    cell: ({ rows }) => printable([...new Set(rows.map(({ dtype }) => dtype))].join('/')),
+  },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 12.5,
+    has: ({ rows }) => rows.some(isKnown),
+    cell: ({ rows }, paint) => {
+      const ranks = rows.map(({ rank }) => rank).filter((rank) => rank !== undefined)
+      return ranks.length === 0 ? UNKNOWN : paint.cyan(spanText(ranks, grouped))
+    },
+  },
+  {
+    title: 'bytes',
+    align: 'right',
+    worth: 12,
+    has: ({ rows }) => rows.some((layer) => layer.bytes !== undefined),
+    cell: ({ rows }) => bytes(rows.reduce((sum, layer) => sum + (layer.bytes ?? 0), 0)),
+  },
+]
+
+function facts({ layers, totals, rule, layout, output, resumable }: ExtractPreview, { paint }: Screen) {
+  const enough = output.bytes === undefined || output.bytes <= output.free
+  return [
+    ['to be factored', `${counted(totals.layers, 'layer')}, ${grouped(totals.parameters)} parameters`],
+    ['asked for', promiseText(rule)],
+    ['output', `${printable(output.path)} (${layout}, factors in ${output.dtype})`],
+    ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
+    ['free there', enough ? bytes(output.free) : paintWords(`${bytes(output.free)}: not enough`, paint.red)],
+    ...(resumable === 0
+      ? []
+      : [['done already', `${counted(resumable, 'layer')}, by a run that was cut off`]]),
+  ]
+}
+
+function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPartlyKnown: boolean): string {
+  if (size !== undefined) return `${bytes(size)} (${grouped(size)} bytes) in all`
+  if (rule.kind === 'budget') return `${bytes(rule.bytes)} at most`
+  return isPartlyKnown ? 'not known yet' : 'not known before the ranks are'
+}
+
+function notes({ warnings, unchanged, totals }: ExtractPreview, { paint, columns }: Screen): string[] {
+  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+  return [
+    ...wholeLines(totals).map((text) => say(text, paint.red)),
+    ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
+    ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
+  ]
+}

@@ -1,0 +1,77 @@
+import { bytesPerElement } from '../../formats/dtype.ts'
+import { withinLimits } from '../../linalg/spectrum/rules.ts'
+import { elementsPerRank } from '../../lora/write/module.ts'
+import { adapterBytes } from './adapter-size.ts'
+import type { ExtractOptions } from './options.ts'
+import { freeBytes } from './output-folder.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { ExtractPreview } from './result.ts'
+import { countDone } from './run-folder.ts'
+
+/** Singular triplets are kept as float64 until the adapter is whole. */
+const KEPT_BYTES = 8
+
+/** The rank of each layer where the rule tells it before anything is computed: at most, for a delta of lower rank. */
+export function knownRanks(
+  { layers }: ExtractionPlan,
+  { rule, limits }: ExtractOptions,
+): number[] | undefined {
+  if (rule.kind !== 'rank') return undefined
+  return layers.map(({ pair: { tuned } }) =>
+    withinLimits(rule.rank, Math.min(tuned.rows, tuned.columns), limits),
+  )
+}
+
+/** At least so many bytes are written: `kept` until the adapter is whole, and `adapter`. */
+export function leastBytes(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+): { readonly kept: number; readonly adapter: number } {
+  const ranks = knownRanks(plan, options) ?? plan.layers.map(() => options.limits.minRank ?? 1)
+  const entries = plan.layers.reduce(
+    (sum, { pair: { tuned } }, i) => sum + (tuned.rows + tuned.columns) * ranks[i],
+    0,
+  )
+  const whole = wholeBytes(plan).reduce((sum, { bytes }) => sum + bytes, 0)
+  return { kept: entries * KEPT_BYTES, adapter: entries * bytesPerElement(plan.dtype) + whole }
+}
+
+const wholeBytes = ({ saved, inModel }: ExtractionPlan) =>
+  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes }))
+
+/** All that can be said before anything is computed. */
+export async function preview(plan: ExtractionPlan, options: ExtractOptions): Promise<ExtractPreview> {
+  const ranks = knownRanks(plan, options)
+  const entry = bytesPerElement(plan.dtype)
+  return {
+    source: { base: options.base, tuned: options.tuned },
+    rule: options.rule,
+    layout: options.layout,
+    layers: plan.layers.map(({ pair: { name, tuned }, module }, i) => ({
+      name,
+      shape: [tuned.rows, tuned.columns],
+      dtype: tuned.dtype,
+      ...(ranks !== undefined && {
+        rank: ranks[i],
+        bytes: (elementsPerRank(module) / module.experts) * ranks[i] * entry,
+      }),
+    })),
+    saved: wholeBytes(plan),
+    unchanged: plan.unchanged,
+    notCarried: plan.notCarried.map(({ name, reason }) => ({ name, reason })),
+    totals: {
+      layers: plan.layers.length,
+      parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),
+      matched: plan.matched,
+      unmatched: plan.unmatched,
+    },
+    output: {
+      path: options.output,
+      dtype: plan.dtype,
+      ...(ranks !== undefined && plan.layers.length > 0 && { bytes: adapterBytes(plan, options, ranks) }),
+      free: await freeBytes(options.output),
+    },
+    resumable: await countDone(options.output),
+    warnings: plan.warnings,
+  }
+}

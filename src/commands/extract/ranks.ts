@@ -1,0 +1,155 @@
+import { bytesOf, extractLayer, flopsOf, type LayerJob } from '../../compress/layer.ts'
+import {
+  type LayerAsk,
+  type LayerResult,
+  ownRank,
+  rankAsk,
+  withoutVectors,
+} from '../../compress/layer-result.ts'
+import { orderOf } from '../../linalg/spectrum/measures.ts'
+import { type AskedRule, type RankLimits, withinLimits } from '../../linalg/spectrum/rules.ts'
+import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { type Watch, watchedJobsAsDone } from '../../report/watched-jobs.ts'
+import type { BudgetPlan } from './adapter-size.ts'
+import { budgetPlan } from './budget.ts'
+import type { ExtractOptions } from './options.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { BudgetSpent } from './result.ts'
+import type { RunFolder } from './run-folder.ts'
+
+/** How many ranks a layer gets, or what still has to be known of which layers to tell. */
+export type Decision = { readonly ranks: readonly number[] } | { readonly asks: readonly (LayerAsk | null)[] }
+
+/** What the first round asks of every layer. `budgetRank` is what a byte budget begins with. */
+export function firstAsk(rule: AskedRule, limits: RankLimits, budgetRank: number): LayerAsk {
+  return rule.kind === 'budget' ? rankAsk(budgetRank) : { rule, limits }
+}
+
+/** Every layer gets the largest rank of any; the layers of which too little is known are asked again. */
+export function uniformRanks(
+  spectra: readonly Spectrum[],
+  ranks: readonly number[],
+  limits: RankLimits,
+): Decision {
+  const most = Math.max(0, ...ranks)
+  const wanted = spectra.map((spectrum) =>
+    spectrum.frobenius === 0 || most === 0
+      ? 0
+      : withinLimits(most, orderOf(spectrum), { ...limits, minRank: 1 }),
+  )
+  const asks = spectra.map(({ singularValues }, i) =>
+    singularValues.length < wanted[i] ? rankAsk(wanted[i]) : null,
+  )
+  return asks.some((ask) => ask !== null) ? { asks } : { ranks: wanted }
+}
+
+/** Vectors of all layers that are kept rather than read again: little beside the matrices in work. */
+const KEPT_BYTES = 128 * 2 ** 20
+
+/**
+ * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
+ * of all that the round asked, by their index; with their vectors as far as `KEPT_BYTES` goes.
+ */
+export async function decompose(
+  { layers, base, tuned, dtype }: ExtractionPlan,
+  options: ExtractOptions,
+  folder: RunFolder,
+  round: number,
+  asks: readonly (LayerAsk | null)[],
+  watch: Watch,
+): Promise<Map<number, LayerResult>> {
+  const jobOf = (index: number, ask: LayerAsk): LayerJob => ({
+    pair: layers[index].pair,
+    ask,
+    certify: options.certify,
+    seed: options.seed,
+    form: { distributeScale: options.distributeScale, dtype },
+    isSettled: options.rule.kind !== 'budget' && !options.uniform,
+    basePath: base.path,
+    tunedPath: tuned.path,
+  })
+  const all = asks.flatMap((ask, index) => (ask === null ? [] : [{ index, job: jobOf(index, ask) }]))
+  const done = new Map<number, LayerResult>()
+  for (const { index, job } of all) {
+    const found = folder.find(round, index, job.ask)
+    if (found !== undefined) done.set(index, found)
+  }
+  const missing = all.filter(({ index }) => !done.has(index))
+  const results = watchedJobsAsDone(
+    missing.map(({ job }) => job),
+    {
+      kind: 'extract',
+      work: extractLayer,
+      flopsOf,
+      bytesOf,
+      nameOf: ({ pair }) => pair.name,
+      task: { label: round === 1 ? 'extracting' : 'extending', noun: 'layers', unit: 'flops' },
+      planFor: all.map(({ job }) => job),
+    },
+    watch,
+  )
+  let kept = 0
+  // written as they come, so that a kill loses only what is in work
+  for await (const { index: at, result } of results) {
+    const { index } = missing[at]
+    await folder.write(round, index, result)
+    kept += result.U.data.byteLength + result.V.data.byteLength
+    done.set(index, kept <= KEPT_BYTES ? result : withoutVectors(result))
+  }
+  return done
+}
+
+/** The rank of every layer, with what is known of it. */
+export interface Chosen {
+  readonly ranks: readonly number[]
+  /** With or without their vectors. */
+  readonly results: readonly LayerResult[]
+  /** The last round that asked for each layer: where its triplets are. */
+  readonly rounds: readonly number[]
+  readonly budget?: BudgetSpent
+}
+
+/** Decomposes the layers in as many rounds as the rule needs to tell every rank. */
+export async function chooseRanks(
+  plan: ExtractionPlan,
+  options: ExtractOptions,
+  folder: RunFolder,
+  watch: Watch,
+): Promise<Chosen> {
+  const { rule, limits } = options
+  const budget = rule.kind === 'budget' ? budgetPlan(plan, options, rule.bytes) : undefined
+  const first = plan.layers.map((_, i) => firstAsk(rule, limits, budget?.firstRanks[i] ?? 1))
+  const found = await decompose(plan, options, folder, 1, first, watch)
+  const rounds = plan.layers.map(() => 1)
+  const results = plan.layers.map((_, index) => found.get(index)!)
+  for (let round = 2; ; round++) {
+    const decision = decide(
+      results.map(({ spectrum }) => spectrum),
+      options,
+      budget,
+    )
+    if ('ranks' in decision) {
+      const spent = budget?.spent(
+        decision.ranks,
+        results.map(({ spectrum }) => spectrum),
+      )
+      return { ranks: decision.ranks, results, rounds, ...(spent !== undefined && { budget: spent }) }
+    }
+    // what an earlier run decided is what it has begun to compute
+    const asks = await folder.asksOf(round, () => decision.asks)
+    for (const [index, result] of await decompose(plan, options, folder, round, asks, watch)) {
+      rounds[index] = round
+      results[index] = result
+    }
+  }
+}
+
+function decide(
+  spectra: readonly Spectrum[],
+  { rule, limits, uniform }: ExtractOptions,
+  budget: BudgetPlan | undefined,
+): Decision {
+  if (budget !== undefined) return budget.decide(spectra)
+  const own = spectra.map((spectrum) => ownRank(spectrum, rule, limits))
+  return uniform ? uniformRanks(spectra, own, limits) : { ranks: own }
+}

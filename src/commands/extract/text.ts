@@ -1,0 +1,149 @@
+import type { VerifiedTensor } from '../../measure/result.ts'
+import { figure, paintWords } from '../../report/cells.ts'
+import { errorPaint } from '../../report/error.ts'
+import { type NamedColumn, namedGrid } from '../../report/grid.ts'
+import { layerList, partText } from '../../report/layer-list.ts'
+import { table, wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { addTo } from '../../text/group.ts'
+import { shownName, someTensors } from '../../text/names.ts'
+import { bytes, grouped, percent, percentUp, short } from '../../text/numbers.ts'
+import { counted, paintLines, printable } from '../../text/quote.ts'
+import { infiniteErrors, notCarriedLines } from '../verify/text.ts'
+import { excessOver, excessPhrase, kindColumns, layerColumns } from './layer-columns.ts'
+import { carriedBy, promiseAdvice, promisedError, promiseText } from './reasons.ts'
+import type { BudgetSpent, ExtractPreview, ExtractResult } from './result.ts'
+
+/** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
+export function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
+  const { totals, rule, saved, notCarried, budget, output, resumed, layers } = result
+  const colour = (error: number, allowed?: number) =>
+    paintWords(Number.isFinite(error) ? short(error) : 'infinite', errorPaint(error, paint, allowed))
+  const { optimalError: best } = totals
+  const excess = excessOver(totals.relativeError, best)
+  const above = excess === undefined ? '' : ` (${excessPhrase(excess)})`
+  const parameters = totals.ratio < 1 ? paint.green : paint.yellow
+  return [
+    ...(layers.length === 0
+      ? []
+      : [
+          [
+            'error on disk',
+            `${colour(totals.relativeError, promisedError(rule))} over all layers${keptText(totals.relativeError)}`,
+          ],
+          ['best possible', `${bestText(best)}${above}`],
+        ]),
+    ['promised', promiseText(rule)],
+    ...(saved.length + notCarried.length > 0
+      ? [['over all that changed', colour(totals.wholeRelativeError)]]
+      : []),
+    [
+      'parameters',
+      `${grouped(totals.adapterParameters)} of ${grouped(totals.parameters)} ${paintWords(`(${percent(totals.ratio)})`, parameters)}`,
+    ],
+    ...(budget === undefined ? [] : [['budget', budgetText(budget)]]),
+    ['read', bytes(totals.bytesRead)],
+    [
+      'written',
+      `${bytes(totals.bytesWritten)} to ${printable(output.path)} (${output.format}, ${result.layout})`,
+    ],
+    ['files', output.files.map(printable).join(', ')],
+    ...(resumed === 0 ? [] : [['taken over', `${counted(resumed, 'layer')} from a run that was cut off`]]),
+  ]
+}
+
+const keptText = (error: number) => (error < 1 ? `: ${percent(1 - error ** 2)} of ‖Δ‖_F² kept` : '')
+
+function bestText({ atLeast, atMost }: ExtractResult['totals']['optimalError']): string {
+  const [low, high] = [short(atLeast), short(atMost)]
+  return low === high ? low : `${low} … ${high}`
+}
+
+export function budgetText({ bytes: asked, used, couldGain }: BudgetSpent): string {
+  const left = asked - used
+  if (left <= 0) return `${bytes(used)} of ${bytes(asked)} used`
+  const gain = couldGain > 0 ? `at most ${percentUp(couldGain)} of ‖Δ‖_F²` : 'nothing'
+  return `${bytes(used)} of ${bytes(asked)} used; the ${bytes(left)} left could have gained ${gain}`
+}
+
+type Screen = Pick<Terminal, 'paint' | 'columns'>
+
+/** The report of `extract`: each layer, what is stored whole, the totals, the verdict, and what to know besides. */
+export function extractTables(result: ExtractResult, screen: Screen): string {
+  const { layers, saved, notCarried } = result
+  const { paint, columns } = screen
+  const sections = [
+    title(result, screen),
+    ...(layers.length > 0 ? layerList(layers, layerColumns, kindColumns, screen) : []),
+    ...(saved.length > 0 ? [`${paint.bold('Stored whole')}\n${namedGrid(saved, wholeColumns, screen)}`] : []),
+    table(totalsRows(result, paint), columns),
+    [paintLines(wrap(sentence(result.verdict), columns), paint.bold), ...promises(result, screen)].join('\n'),
+    [...notCarriedLines(notCarried, screen, carriedBy), ...notes(result, screen)].join('\n'),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}
+
+const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+
+function title({ source, layers, engine, seconds }: ExtractResult, { paint, columns }: Screen): string {
+  const head = `lora-svd extract: ${printable(source.tuned)} − ${printable(source.base)}`
+  const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s on ${engine}`
+  return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`
+}
+
+const wholeColumns: readonly NamedColumn<VerifiedTensor>[] = [
+  {
+    title: 'error',
+    align: 'right',
+    worth: Number.POSITIVE_INFINITY,
+    cell: ({ relativeError }, paint) => errorPaint(relativeError, paint)(figure(relativeError)),
+  },
+  { title: '‖Δ‖_F', align: 'right', worth: 9, cell: ({ deltaFrobenius }) => figure(deltaFrobenius) },
+]
+
+/** Broken promises told one by one. */
+const BROKEN_SHOWN = 10
+
+function promises(
+  { broken, holds, rule, layers, totals }: ExtractResult,
+  { paint, columns }: Screen,
+): string[] {
+  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+  if (holds && broken.length === 0) return [say('What was promised holds.', paint.green)]
+  const others = broken.length - BROKEN_SHOWN
+  const dtypes = [...new Set(layers.map(({ dtype }) => dtype))]
+  return [
+    ...broken
+      .slice(0, BROKEN_SHOWN)
+      .map(({ name, text }) => say(`Not kept: ${shownName(name)}: ${printable(text)}.`, paint.red)),
+    ...(others > 0 ? [say(`Not kept: ${others} more, all with --json.`, paint.red)] : []),
+    ...(broken.length > 0 ? [say(promiseAdvice(rule, dtypes), paint.yellow)] : []),
+    ...wholeLines(totals).map((text) => say(text, paint.red)),
+  ]
+}
+
+/** That the adapter is not all of the fine-tune, and what to do. */
+export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['totals']): string[] {
+  const part = partText(totals)
+  if (part === undefined) return []
+  return [
+    `Not the whole fine-tune: ${part}: --exclude says that this is as it should be, --carry-rest stores what the tuned model alone has.`,
+  ]
+}
+
+function notes({ warnings, layers, saved, unchanged }: ExtractResult, { paint, columns }: Screen): string[] {
+  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+  const open = new Map<string, string[]>()
+  for (const { name, openBecause } of layers) if (openBecause !== undefined) addTo(open, openBecause, name)
+  return [
+    ...infiniteErrors([...layers, ...saved]).map((text) => say(text, paint.red)),
+    ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
+    ...[...open].map(([reason, names]) =>
+      say(
+        `The best error is known less closely than it should be: ${printable(reason)}: ${someTensors(names)}.`,
+        paint.dim,
+      ),
+    ),
+    ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
+  ]
+}

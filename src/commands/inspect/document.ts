@@ -1,0 +1,117 @@
+import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measures.ts'
+import type { IntegerRange, Interval, Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import { grouped } from '../../text/numbers.ts'
+import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
+import { modelVerdict } from './verdict.ts'
+
+/** The JSON document of `inspect`; its fields are those of schemas/inspect-1.json. */
+export function inspectDocument(result: InspectResult) {
+  const { source, subject, matrices, unchanged, nonFinite, skipped, totals, costs, recommended } = result
+  return jsonDocument('inspect', 1, {
+    source,
+    subject,
+    matrices: matrices.map(matrixFields),
+    unchanged,
+    nonFinite,
+    skipped,
+    totals: { ...totals, ...numberOr('relativeChange', totals.relativeChange, NO_BASE) },
+    costs: costs.map(({ rank, parameters, bytes, relativeError }) => ({
+      rank,
+      parameters,
+      bytes,
+      relativeError: interval(relativeError),
+    })),
+    ...(recommended && { recommended: { ...recommended, rank: recommended.rank ?? null } }),
+    verdict: modelVerdict(result),
+    warnings: result.warnings,
+    engine: result.engine,
+    seconds: result.seconds,
+  })
+}
+
+const NO_BASE = 'the base is all zero'
+
+function matrixFields(matrix: MatrixReport) {
+  const { name, shape, storedShape, dtype, bytes, spectrum, noise, base, adapter, verdict } = matrix
+  const { frobenius, singularValues, complete, method, failureProbability, excess, next } = spectrum
+  return {
+    name,
+    shape,
+    storedShape,
+    dtype,
+    bytes,
+    frobenius,
+    spectral: singularValues[0] ?? 0,
+    spectralInterval: interval(matrix.spectral),
+    ...rankFields(matrix),
+    singularValues: Array.from(singularValues),
+    ...(!complete && { upper: upperBounds(spectrum) }),
+    rounding: roundingLevelOf(spectrum),
+    complete,
+    ...(!complete && { excess: jsonNumber(excess), next: interval(next) }),
+    method,
+    failureProbability,
+    ...(base && {
+      base: {
+        dtype: base.dtype,
+        frobenius: base.frobenius,
+        ...numberOr('relativeChange', base.relativeChange, NO_BASE),
+      },
+    }),
+    ...(noise && { noise: noiseFields(noise) }),
+    ...(adapter && { adapter }),
+    verdict,
+  }
+}
+
+const upperBounds = (spectrum: Spectrum) =>
+  Array.from(spectrum.singularValues, (_, i) => valueAt(spectrum, i).atMost)
+
+/** Each rank where it is known; where it isn't, null, with the range it lies in and the reason beside it. */
+function rankFields(matrix: MatrixReport) {
+  const { spectrum, rank, stableRank, effectiveRank, energyRanks } = matrix
+  const uncertain = ENERGY_SHARES.filter((share) => !isKnown(energyRanks[`${share}`]))
+  const incomplete = !isKnown(rank) || effectiveRank === undefined || uncertain.length > 0
+  return {
+    rank: known(rank),
+    ...(!isKnown(rank) && { rankRange: rank }),
+    stableRank: stableRank.atMost,
+    stableRankInterval: interval(stableRank),
+    effectiveRank: effectiveRank ?? null,
+    energyRanks: Object.fromEntries(ENERGY_SHARES.map((share) => [share, known(energyRanks[`${share}`])])),
+    ...(uncertain.length > 0 && {
+      energyRankRanges: Object.fromEntries(uncertain.map((share) => [share, energyRanks[`${share}`]])),
+    }),
+    ...(incomplete && { nullReason: reasonOf(spectrum) }),
+  }
+}
+
+function reasonOf(spectrum: MatrixReport['spectrum']): string {
+  const [given, order] = [grouped(spectrum.singularValues.length), grouped(orderOf(spectrum))]
+  return `only the leading ${given} of ${order} singular values were computed; --full computes all`
+}
+
+const isKnown = ({ atLeast, atMost }: IntegerRange) => atLeast === atMost
+const known = (range: IntegerRange) => (isKnown(range) ? range.atLeast : null)
+
+function noiseFields({ floor, rankAbove, changedShare, isSubUlp }: NonNullable<MatrixReport['noise']>) {
+  return {
+    floor,
+    rankAbove: known(rankAbove),
+    ...(!isKnown(rankAbove) && { rankAboveRange: rankAbove }),
+    changedShare,
+    isSubUlp,
+  }
+}
+
+const interval = ({ atLeast, atMost }: Interval) => ({
+  atLeast: jsonNumber(atLeast),
+  atMost: jsonNumber(atMost),
+})
+
+/** A field that may be missing, and is null with its reason where it can't be written. */
+function numberOr(field: 'relativeChange', value: number | undefined, reason: string) {
+  if (value === undefined) return {}
+  return Number.isFinite(value) ? { [field]: value } : { [field]: null, [`${field}Reason`]: reason }
+}

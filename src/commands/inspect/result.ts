@@ -1,0 +1,122 @@
+import type { Skipped } from '../../checkpoint/types.ts'
+import type { RankAdvice } from '../../linalg/spectrum/costs.ts'
+import type { IntegerRange, Interval, RankCost, Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import type { LoaderScale } from '../../lora/types.ts'
+
+export type { RankAdvice } from '../../linalg/spectrum/costs.ts'
+export type { RankCost } from '../../linalg/spectrum/spectrum.ts'
+export type { LoaderScale } from '../../lora/types.ts'
+
+/** The shares of ‖A‖_F² whose ranks a report gives. */
+export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const
+export type EnergyShare = `${(typeof ENERGY_SHARES)[number]}`
+
+/** The ranks whose cost and error a report tabulates. */
+export const TABULATED_RANKS = [1, 2, 4, 8, 16, 32, 64, 128, 256] as const
+
+/** The rounding of stored dtypes, as a part of a delta. */
+export interface NoiseFindings {
+  /** Singular values of the delta up to this can't be told from rounding. */
+  readonly floor: number
+  /** How many singular values exceed the floor. */
+  readonly rankAbove: IntegerRange
+  /** The share of entries that differ between base and tuned. */
+  readonly changedShare: number
+  /** Most changes are below one unit in the last place: the rounding is then not independent of the change. */
+  readonly isSubUlp: boolean
+}
+
+/** What only an adapter's module has. */
+export interface AdapterFindings {
+  /** Rows of A. */
+  readonly nominalRank: number
+  readonly alpha?: number
+  /** By which B·A is multiplied, as the adapter's own format says. */
+  readonly scale: number
+  /** nominalRank less the numerical rank. */
+  readonly wasted: number
+  readonly scales: readonly LoaderScale[]
+}
+
+export type VerdictKind =
+  | 'zero'
+  | 'low-rank'
+  /** 90 % of ‖·‖_F² at a low rank, 99 % not. */
+  | 'partly-low-rank'
+  | 'not-low-rank'
+  | 'unrelated'
+  | 'below-rounding'
+  /** The leading singular values alone don't say. */
+  | 'open'
+
+export interface Verdict {
+  readonly kind: VerdictKind
+  /** A sentence with its figures, for a person. */
+  readonly text: string
+}
+
+/** What was found out about one matrix, or delta, or product of an adapter. */
+export interface MatrixReport {
+  readonly name: string
+  readonly shape: readonly [rows: number, columns: number]
+  readonly storedShape: readonly number[]
+  /** As stored; of a delta the tuned one's. */
+  readonly dtype: string
+  /** Stored bytes; of a delta those of the tuned matrix, of an adapter's module those of its factors. */
+  readonly bytes: number
+  readonly spectrum: Spectrum
+  /** The numerical rank, as NumPy's matrix_rank counts it. */
+  readonly rank: IntegerRange
+  /** ‖·‖₂. */
+  readonly spectral: Interval
+  readonly stableRank: Interval
+  /** Needs all singular values. */
+  readonly effectiveRank?: number
+  readonly energyRanks: Readonly<Record<EnergyShare, IntegerRange>>
+  /** Of a delta, or of an adapter beside its base. */
+  readonly base?: { readonly dtype: string; readonly frobenius: number; readonly relativeChange: number }
+  readonly noise?: NoiseFindings
+  readonly adapter?: AdapterFindings
+  readonly verdict: Verdict
+}
+
+/** A matrix, or a vector, with entries that are NaN or infinite: nothing else can be said of it. */
+export interface NonFinite {
+  readonly name: string
+  /** Which of the two checkpoints. */
+  readonly file: string
+  readonly count: number
+  readonly first: { readonly row: number; readonly column: number; readonly value: string }
+}
+
+export interface InspectResult {
+  readonly source: { readonly path: string; readonly base?: string }
+  readonly subject: 'weights' | 'delta' | 'adapter'
+  /** In the order in which they are to be shown. */
+  readonly matrices: readonly MatrixReport[]
+  /** Of a delta: the names of matrices that are equal in both, entry by entry. */
+  readonly unchanged: readonly string[]
+  readonly nonFinite: readonly NonFinite[]
+  readonly skipped: readonly Skipped[]
+  /** Over all matrices, also those that --top leaves out of `matrices`. */
+  readonly totals: {
+    readonly matrices: number
+    readonly elements: number
+    readonly bytes: number
+    readonly frobenius: number
+    /** Matrices whose bounds hold but for a small chance each; left out where there are none. */
+    readonly certified?: number
+    readonly relativeChange?: number
+    /** Of a delta: tensors that both have. */
+    readonly matched?: number
+    /** Of a delta: tensors that one of the two alone has, or that can't be compared. */
+    readonly unmatched?: number
+  }
+  readonly costs: readonly RankCost[]
+  /** One rank for all matrices, and why; no rank where none is both small and good. */
+  readonly recommended?: RankAdvice
+  /** What a user should know, such as loaders that scale an adapter differently. */
+  readonly warnings: readonly string[]
+  readonly engine: string
+  readonly seconds: number
+}

@@ -1,0 +1,214 @@
+import { isComputed } from '../../checkpoint/correspondence.ts'
+import { nameFilter } from '../../checkpoint/filter.ts'
+import { matricesOf } from '../../checkpoint/matrices.ts'
+import { pairModels } from '../../checkpoint/models.ts'
+import { openCheckpoint } from '../../checkpoint/open.ts'
+import { forEachChunk } from '../../checkpoint/read.ts'
+import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from '../../checkpoint/types.ts'
+import { badInput, badUsage } from '../../errors.ts'
+import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
+import { firstNonFinite } from '../../linalg/matrix/norms.ts'
+import { adapterOf } from '../../lora/adapter.ts'
+import { loaderWarnings } from '../../lora/loaders.ts'
+import { type BaseMatch, matchToBase } from '../../lora/match.ts'
+import type { Adapter, AdapterModule } from '../../lora/types.ts'
+import type { Matching } from '../../report/layer-list.ts'
+import { addTo } from '../../text/group.ts'
+import type { InspectPlan } from './options.ts'
+import type { NonFinite } from './result.ts'
+
+/** The NaN and infinite entries of what is no matrix: of norms and biases, for example. */
+export async function nonFiniteOthers(others: readonly Other[]): Promise<NonFinite[]> {
+  const found: NonFinite[] = []
+  for (const { path, tensor } of others) {
+    const entries = await nonFiniteEntriesOf(tensor)
+    if (entries !== undefined) found.push({ name: tensor.name, file: path, ...entries })
+  }
+  return found
+}
+
+async function nonFiniteEntriesOf(
+  tensor: StoredTensor,
+): Promise<Omit<NonFinite, 'name' | 'file'> | undefined> {
+  let count = 0
+  let first: NonFinite['first'] | undefined
+  const columns = Math.max(1, tensor.shape.at(-1) ?? 1)
+  await forEachChunk(tensor, (numbers, start) => {
+    const at = firstNonFinite(numbers)
+    if (at < 0) return
+    first ??= {
+      row: Math.floor((start + at) / columns) + 1,
+      column: ((start + at) % columns) + 1,
+      value: String(numbers[at]),
+    }
+    for (let i = at; i < numbers.length; i++) if (numbers[i] - numbers[i] !== 0) count++
+  })
+  return first === undefined ? undefined : { count, first }
+}
+
+/** One matrix to look at: of a checkpoint, of two, or a product of an adapter. Plain data. */
+export type Subject =
+  | { readonly kind: 'weights'; readonly name: string; readonly weight: WeightMatrix }
+  | ({ readonly kind: 'delta' } & MatrixPair)
+  | {
+      readonly kind: 'adapter'
+      readonly name: string
+      readonly module: AdapterModule
+      /** Which matrix of a stack of experts. */
+      readonly expert?: number
+      /** What it is added to, where a base was given. */
+      readonly base?: WeightMatrix
+    }
+
+/** What was opened, and all there is to look at in it. Only headers have been read. */
+export interface Subjects {
+  readonly kind: Subject['kind']
+  readonly subjects: readonly Subject[]
+  readonly skipped: readonly Skipped[]
+  readonly warnings: readonly string[]
+  readonly adapter?: Adapter
+  /** Of a delta: how many tensors have their counterpart, and how many not. */
+  readonly matching?: Matching
+  /** What is no matrix, or is alone: looked at for NaN and infinity only. */
+  readonly others: readonly Other[]
+  readonly inputs: readonly Checkpoint[]
+}
+
+/** A tensor, and the checkpoint that it is in as messages call it. */
+export interface Other {
+  readonly path: string
+  readonly tensor: StoredTensor
+}
+
+/** Opens what the plan names. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
+export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream): Promise<Subjects> {
+  const checkpoint = await openCheckpoint(plan.path, { stdin, header: plan.header })
+  const adapter = await adapterOf(checkpoint, plan.alpha === undefined ? {} : { alpha: plan.alpha })
+  const base =
+    plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin, header: plan.header })
+  if (base !== undefined && (await adapterOf(base)) !== undefined) {
+    throw badUsage(`--base ${plan.base} is an adapter; name the weights that it was trained on`)
+  }
+  const found =
+    adapter !== undefined
+      ? ofAdapter(adapter, base, plan)
+      : base === undefined
+        ? ofWeights(checkpoint, plan)
+        : await ofDelta(base, checkpoint, plan)
+  if (found.subjects.length === 0) throw nothingToSee(plan, found.skipped)
+  const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
+  const warnings = [
+    ...inputs.flatMap((input) => input.warnings),
+    ...found.warnings,
+    ...unusedAlpha(plan, adapter),
+  ]
+  return { ...found, inputs, warnings }
+}
+
+/** An --alpha that was of no use. */
+function unusedAlpha({ path, alpha }: InspectPlan, adapter: Adapter | undefined): string[] {
+  if (alpha === undefined || adapter?.modules.some((module) => module.alpha === alpha)) return []
+  const why = adapter === undefined ? `${path} is no adapter` : `${path} says its own`
+  return [`--alpha ${alpha} is left aside: ${why}`]
+}
+
+type Found = Omit<Subjects, 'inputs'>
+
+function ofWeights(checkpoint: Checkpoint, filter: InspectPlan): Found {
+  const { matrices, skipped, warnings } = matricesOf(checkpoint, filter)
+  const subjects = matrices.map((weight) => ({ kind: 'weights' as const, name: weight.name, weight }))
+  const names = new Set(skipped.map(({ name }) => name))
+  const tensors = [...checkpoint.tensors.values()].filter(({ name }) => names.has(name))
+  return { kind: 'weights', subjects, skipped, warnings, others: othersOf(checkpoint.path, tensors) }
+}
+
+async function ofDelta(base: Checkpoint, tuned: Checkpoint, plan: InspectPlan): Promise<Found> {
+  const { pairs, unmatched, warnings, matched, lost } = await pairModels(base, tuned, plan)
+  return {
+    kind: 'delta',
+    subjects: pairs.map((pair) => ({ kind: 'delta', ...pair })),
+    skipped: unmatched.map(({ name, detail }) => ({ name, reason: detail })),
+    warnings,
+    matching: { matched, unmatched: lost.size },
+    others: [
+      ...othersOf(
+        base.path,
+        unmatched.flatMap((one) => one.base ?? []),
+      ),
+      ...othersOf(
+        tuned.path,
+        unmatched.flatMap((one) => one.tuned ?? []),
+      ),
+    ],
+  }
+}
+
+/** Those of numbers that a model was trained to; masks of it may hold −∞. */
+const othersOf = (path: string, tensors: readonly StoredTensor[]): Other[] =>
+  tensors
+    .filter((tensor) => floatDtypeOf(tensor.dtype) !== undefined && !isComputed(tensor))
+    .map((tensor) => ({ path, tensor }))
+
+function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: InspectPlan): Found {
+  const match = base === undefined ? undefined : matchToBase(adapter, base)
+  const modules = match === undefined ? adapter.modules : match.matched.map(({ module }) => module)
+  const names = modules.map(({ label }) => label)
+  const { isWanted, warnings } = nameFilter(filter, names, adapter.path)
+  const matrices = base === undefined ? undefined : baseMatrices(base, match!)
+  const subjects = modules
+    .filter(({ label }) => isWanted(label))
+    .flatMap((module) => productsOf(module, matrices?.get(module.baseTensor) ?? []))
+  const unmatched = match?.unmatched.map(({ module, reason }) => ({ name: module.label, reason })) ?? []
+  const whole = adapter.replaced.map(({ tensor, how }) => ({
+    name: tensor.name,
+    reason:
+      how === 'replace' ? 'a whole tensor that replaces the base’s' : 'a whole tensor, added to the base’s',
+  }))
+  return {
+    kind: 'adapter',
+    subjects,
+    skipped: [...unmatched, ...whole, ...adapter.ignored],
+    warnings: [...adapter.warnings, ...warnings, ...(match?.warnings ?? []), ...loaderWarnings(adapter)],
+    adapter,
+    others: othersOf(
+      adapter.path,
+      adapter.replaced.map(({ tensor }) => tensor),
+    ),
+  }
+}
+
+/** The matrices that the matched modules apply to, by the name of their tensor. */
+function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Map<string, WeightMatrix[]> {
+  const wanted = new Set(matched.map(({ base }) => base.name))
+  const { matrices } = matricesOf({
+    path,
+    tensors: new Map([...tensors].filter(([name]) => wanted.has(name))),
+  })
+  const byTensor = new Map<string, WeightMatrix[]>()
+  for (const matrix of matrices) addTo(byTensor, matrix.tensor, matrix)
+  return byTensor
+}
+
+/** The products of a module: one, but for a stack of experts. */
+function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
+  const { experts, label } = module
+  const product = (name: string, base: WeightMatrix | undefined, expert?: number): Subject => ({
+    kind: 'adapter',
+    name,
+    module,
+    ...(expert !== undefined && { expert }),
+    ...(base !== undefined && { base }),
+  })
+  if (experts === undefined) return [product(label, bases.length === 1 ? bases[0] : undefined)]
+  return Array.from({ length: experts.count }, (_, e) => product(`${label}[${e}]`, bases[e], e))
+}
+
+function nothingToSee({ path, include, exclude }: InspectPlan, skipped: readonly Skipped[]) {
+  const isFiltered = include.length > 0 || exclude.length > 0
+  const [first] = skipped
+  const why = first === undefined ? '' : `: ${first.name}: ${first.reason}`
+  return badInput(
+    `${path}: holds no matrix${isFiltered ? ' that --include and --exclude let through' : ''} to look at${why}`,
+    { file: path },
+  )
+}

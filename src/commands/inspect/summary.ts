@@ -1,0 +1,179 @@
+import { bytesPerElement, type StoredDtype } from '../../formats/dtype.ts'
+import { frobeniusNorm, ratioOfNorms } from '../../linalg/matrix/norms.ts'
+import { rankCosts, recommendedRank } from '../../linalg/spectrum/costs.ts'
+import {
+  certifiedField,
+  effectiveRankOf,
+  energyRanks,
+  numericalRankOf,
+  spectralOf,
+  stableRankOf,
+} from '../../linalg/spectrum/measures.ts'
+import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { loaderScales } from '../../lora/loaders.ts'
+import type { InspectPlan, SortKey } from './options.ts'
+import {
+  ENERGY_SHARES,
+  type InspectResult,
+  type MatrixReport,
+  type NonFinite,
+  TABULATED_RANKS,
+} from './result.ts'
+import type { Subject, Subjects } from './subject.ts'
+import { type MatrixFindings, verdictOf } from './verdict.ts'
+import { type Finding, noiseFindings, ranksAboveNoise } from './work.ts'
+
+/** What the report shows, and all matrices whether it shows them or not. */
+export type Summary = InspectResult & { readonly all: readonly MatrixReport[] }
+
+type Seen = Extract<Finding, { kind: 'spectrum' }>
+
+/** Makes the findings of all matrices, in the order of `opened.subjects`, into the report of the model. */
+export function summary(
+  plan: InspectPlan,
+  opened: Subjects,
+  findings: readonly Finding[],
+  seconds: number,
+  nonFinite: readonly NonFinite[] = [],
+): Summary {
+  const seen = opened.subjects.flatMap((subject, i) => {
+    const finding = findings[i]
+    return finding.kind === 'spectrum'
+      ? [{ subject, finding, report: reportOf(subject, finding, opened) }]
+      : []
+  })
+  const all = seen.map(({ report }) => report)
+  const inOrder = ordered(all, plan.sort, plan.reverse)
+  const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
+    spectrum,
+    bytesPerEntry: bytesPerElement(dtypeOf(subject)),
+    ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
+  }))
+  return {
+    source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
+    subject: opened.kind,
+    matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
+    all: inOrder,
+    unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
+    nonFinite: [
+      ...findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
+      ...nonFinite,
+    ],
+    skipped: opened.skipped,
+    totals: { ...totalsOf(all), ...opened.matching },
+    costs: rankCosts(costed, TABULATED_RANKS),
+    ...(all.length > 0 && { recommended: recommendedRank(costed) }),
+    warnings: opened.warnings,
+    engine: [...new Set(seen.map(({ finding }) => finding.engine))].sort().join(' + ') || 'none',
+    seconds,
+  }
+}
+
+function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): MatrixReport {
+  const { spectrum, baseFrobenius, noise } = finding
+  const rank = numericalRankOf(spectrum)
+  const base = baseOf(subject, spectrum, baseFrobenius)
+  const matrix: MatrixFindings = {
+    name: subject.name,
+    shape: [spectrum.rows, spectrum.columns],
+    storedShape: storedShapeOf(subject),
+    dtype: dtypeOf(subject),
+    bytes: storedBytesOf(subject),
+    spectrum,
+    rank,
+    spectral: spectralOf(spectrum),
+    stableRank: stableRankOf(spectrum),
+    ...optional('effectiveRank', effectiveRankOf(spectrum)),
+    energyRanks: Object.fromEntries(
+      ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
+    ) as MatrixReport['energyRanks'],
+    ...optional('base', base),
+    ...optional('noise', noise && noiseFindings(spectrum, noise)),
+    ...(subject.kind === 'adapter' && {
+      adapter: {
+        nominalRank: subject.module.rank,
+        ...optional('alpha', subject.module.alpha),
+        scale: subject.module.scale,
+        wasted: subject.module.rank - rank.atMost,
+        scales: loaderScales(adapter!, subject.module),
+      },
+    }),
+  }
+  return { ...matrix, verdict: verdictOf(matrix) }
+}
+
+const optional = <K extends string, V>(key: K, value: V | undefined) =>
+  (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
+
+function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
+  if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)
+    return undefined
+  return {
+    dtype: subject.base.dtype,
+    frobenius: baseFrobenius,
+    relativeChange: frobenius === 0 ? 0 : frobenius / baseFrobenius,
+  }
+}
+
+/** The dtype of what is looked at, in which factors of it would be stored. */
+function dtypeOf(subject: Subject): StoredDtype {
+  switch (subject.kind) {
+    case 'weights':
+      return subject.weight.dtype
+    case 'delta':
+      return subject.tuned.dtype
+    case 'adapter':
+      return subject.module.A.dtype.toLowerCase() as StoredDtype
+  }
+}
+
+function storedShapeOf(subject: Subject): readonly number[] {
+  if (subject.kind === 'adapter') return subject.base?.storedShape ?? []
+  return (subject.kind === 'delta' ? subject.tuned : subject.weight).storedShape
+}
+
+function storedBytesOf(subject: Subject): number {
+  if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
+  const { A, B, experts } = subject.module
+  return (A.bytes + B.bytes) / (experts?.count ?? 1)
+}
+
+function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
+  const sum = (of: (report: MatrixReport) => number) => all.reduce((total, report) => total + of(report), 0)
+  const withBase = all.filter(({ base }) => base !== undefined)
+  return {
+    matrices: all.length,
+    elements: sum(({ shape: [rows, columns] }) => rows * columns),
+    bytes: sum(({ bytes }) => bytes),
+    frobenius: frobeniusNorm(Float64Array.from(all, ({ spectrum }) => spectrum.frobenius)),
+    ...certifiedField(all.map(({ spectrum }) => spectrum)),
+    ...(withBase.length > 0 && {
+      relativeChange: ratioOfNorms(
+        withBase.map(({ spectrum }) => spectrum.frobenius),
+        withBase.map(({ base }) => base!.frobenius),
+      ),
+    }),
+  }
+}
+
+/** layers.2 before layers.10. */
+const NATURAL = new Intl.Collator('en', { numeric: true })
+
+const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport) => number> = {
+  size: ({ bytes }) => bytes,
+  frobenius: ({ spectrum }) => spectrum.frobenius,
+  spectral: ({ spectral }) => spectral.atLeast,
+  rank: ({ rank }) => rank.atLeast,
+  'stable-rank': ({ stableRank }) => stableRank.atMost,
+  'effective-rank': ({ effectiveRank }) => effectiveRank ?? Number.NEGATIVE_INFINITY,
+  'energy-rank': ({ energyRanks }) => energyRanks['0.9'].atLeast,
+  change: ({ base }) => base?.relativeChange ?? Number.NEGATIVE_INFINITY,
+}
+
+/** The reports by `key`, the largest figure first, equal ones as they came; `reverse` turns the order round. */
+export function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
+  const sorted = [...reports]
+  if (key === 'name') sorted.sort((a, b) => NATURAL.compare(a.name, b.name))
+  else if (key !== 'model') sorted.sort((a, b) => FIGURES[key](b) - FIGURES[key](a) || 0)
+  return reverse ? sorted.reverse() : sorted
+}

@@ -1,0 +1,162 @@
+import { orderOf } from '../../../linalg/spectrum/measures.ts'
+import { figure, intervalCell, rangeCell, realRank, realRankRange, setting } from '../../../report/cells.ts'
+import type { Align } from '../../../report/grid.ts'
+import { sparkline } from '../../../report/spectrum.ts'
+import type { Terminal } from '../../../terminal/terminal.ts'
+import { fittedName, type NamePattern, withoutPattern } from '../../../text/names.ts'
+import { shape } from '../../../text/numbers.ts'
+import { printable } from '../../../text/quote.ts'
+import type { EnergyShare, MatrixReport } from '../result.ts'
+import { VERDICT_NAMES, verdictPaint } from '../verdict.ts'
+
+/** How the cells of one table are drawn. */
+export interface CellStyle {
+  readonly paint: Terminal['paint']
+  readonly pattern: NamePattern
+  readonly nameWidth: number
+  readonly sparkWidth: number
+  readonly decades: number
+}
+
+export interface Column {
+  readonly title: string
+  readonly align: Align
+  /** Where there is no room the lowest goes first; those of infinity stay. */
+  readonly worth: number
+  /** Whether these matrices have anything to say in it. */
+  has(matrix: MatrixReport): boolean
+  cell(matrix: MatrixReport, style: CellStyle): string
+}
+
+const always = () => true
+const isDelta = ({ base }: MatrixReport) => base !== undefined
+const isAdapter = ({ adapter }: MatrixReport) => adapter !== undefined
+
+const energyColumn = (share: EnergyShare, worth: number): Column => ({
+  title: `${Number(share) * 100} %`,
+  align: 'right',
+  worth,
+  has: always,
+  cell: ({ energyRanks, spectrum }) => rangeCell(energyRanks[share], orderOf(spectrum)),
+})
+
+/** All columns, in the order in which they are shown. */
+export const COLUMNS: readonly Column[] = [
+  {
+    title: 'name',
+    align: 'left',
+    worth: Number.POSITIVE_INFINITY,
+    has: always,
+    cell: ({ name }, { pattern, nameWidth }) =>
+      fittedName(printable(withoutPattern(name, pattern)), nameWidth),
+  },
+  {
+    title: 'shape',
+    align: 'right',
+    worth: 8,
+    has: always,
+    cell: ({ shape: [rows, columns] }) => shape(rows, columns),
+  },
+  { title: 'dtype', align: 'left', worth: 3, has: always, cell: ({ dtype }) => printable(dtype) },
+  {
+    title: '‖·‖_F',
+    align: 'right',
+    worth: 7,
+    has: always,
+    cell: ({ spectrum }) => figure(spectrum.frobenius),
+  },
+  {
+    title: '‖·‖₂',
+    align: 'right',
+    worth: 1,
+    has: always,
+    cell: ({ spectral }) => intervalCell(spectral),
+  },
+  {
+    title: 'change',
+    align: 'right',
+    worth: 11,
+    has: isDelta,
+    cell: ({ base }) => figure(base?.relativeChange),
+  },
+  {
+    title: 'nominal',
+    align: 'right',
+    worth: 14,
+    has: isAdapter,
+    cell: ({ adapter }) => setting(adapter?.nominalRank),
+  },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 10,
+    has: always,
+    cell: ({ rank, spectrum }, { paint }) => paint.cyan(rangeCell(rank, orderOf(spectrum))),
+  },
+  {
+    title: 'wasted',
+    align: 'right',
+    worth: 13,
+    has: isAdapter,
+    cell: ({ adapter }, { paint }) => {
+      const text = setting(adapter?.wasted)
+      return adapter?.wasted ? paint.yellow(text) : text
+    },
+  },
+  {
+    title: 'alpha',
+    align: 'right',
+    worth: 4.5,
+    has: isAdapter,
+    cell: ({ adapter }) => setting(adapter?.alpha),
+  },
+  {
+    title: 'scale',
+    align: 'right',
+    worth: 9,
+    has: isAdapter,
+    cell: ({ adapter }) => setting(adapter?.scale),
+  },
+  {
+    title: '> noise',
+    align: 'right',
+    worth: 9.5,
+    has: ({ noise }) => noise !== undefined,
+    cell: ({ noise, spectrum }) => (noise === undefined ? '' : rangeCell(noise.rankAbove, orderOf(spectrum))),
+  },
+  {
+    title: 'stable',
+    align: 'right',
+    worth: 6,
+    has: always,
+    cell: ({ stableRank }) => realRankRange(stableRank),
+  },
+  {
+    title: 'effective',
+    align: 'right',
+    worth: 4,
+    has: ({ effectiveRank }) => effectiveRank !== undefined,
+    cell: ({ effectiveRank }) => realRank(effectiveRank),
+  },
+  energyColumn('0.5', 2),
+  energyColumn('0.9', 12),
+  energyColumn('0.95', 5),
+  energyColumn('0.99', 15),
+  {
+    title: 'spectrum',
+    align: 'left',
+    worth: 16,
+    has: always,
+    cell: ({ spectrum, verdict }, { paint, decades, sparkWidth }) => {
+      const { singularValues, complete } = spectrum
+      return verdictPaint(verdict.kind, paint)(sparkline(singularValues, complete, decades, sparkWidth))
+    },
+  },
+  {
+    title: 'verdict',
+    align: 'left',
+    worth: Number.POSITIVE_INFINITY,
+    has: always,
+    cell: ({ verdict }, { paint }) => verdictPaint(verdict.kind, paint)(VERDICT_NAMES[verdict.kind]),
+  },
+]

@@ -1,0 +1,214 @@
+import { readWeight } from '../../checkpoint/read.ts'
+import type { MatrixPair, WeightMatrix } from '../../checkpoint/types.ts'
+import { differenceBytes, withDifference } from '../../delta/difference.ts'
+import type { JobContext } from '../../jobs/serve.ts'
+import { assertInRange, type NonFiniteEntries, nonFiniteEntries } from '../../linalg/matrix/finite.ts'
+import { widened } from '../../linalg/matrix/half.ts'
+import type { HalfMatrix, Matrix } from '../../linalg/matrix/matrix.ts'
+import { frobeniusNorm } from '../../linalg/matrix/norms.ts'
+import { errorAt, rankAbove } from '../../linalg/spectrum/measures.ts'
+import { isRounded, type NoiseFloor } from '../../linalg/spectrum/noise-floor.ts'
+import { epsilonOf } from '../../linalg/spectrum/ranks.ts'
+import { settledFloor } from '../../linalg/spectrum/settled-floor.ts'
+import {
+  type IntegerRange,
+  type Spectrum,
+  spectrumOf,
+  spectrumOfFactors,
+} from '../../linalg/spectrum/spectrum.ts'
+import { readFactors } from '../../lora/factors.ts'
+import type { Extent } from './options.ts'
+import type { NoiseFindings, NonFinite } from './result.ts'
+import type { Subject } from './subject.ts'
+
+/** What a worker is asked: plain data. */
+export interface InspectJob {
+  readonly subject: Subject
+  readonly extent: Extent
+  readonly seed: bigint
+  /** As messages call the checkpoints. */
+  readonly path: string
+  readonly basePath: string
+}
+
+/** What was found out by looking at the numbers. */
+export type Finding =
+  | { readonly kind: 'not-finite'; readonly entries: readonly NonFinite[] }
+  /** Base and tuned have the same numbers. */
+  | { readonly kind: 'equal' }
+  | {
+      readonly kind: 'spectrum'
+      readonly spectrum: Spectrum
+      readonly engine: string
+      readonly baseFrobenius?: number
+      readonly noise?: Omit<NoiseFloor, 'edge'>
+    }
+
+/** Reads one matrix, or what makes it, and computes its spectrum. */
+export async function inspectMatrix(job: InspectJob, context: JobContext): Promise<Finding> {
+  const { subject } = job
+  switch (subject.kind) {
+    case 'weights':
+      return inspectWeights(subject.weight, job, context)
+    case 'delta':
+      return inspectDelta(subject, job, context)
+    case 'adapter':
+      return inspectProduct(subject, job, context)
+  }
+}
+
+/** The flops of a job, in the measure by which engines are chosen. */
+export function flopsOf({ subject, extent }: InspectJob): number {
+  const [rows, columns] = shapeOf(subject)
+  const order = Math.min(rows, columns)
+  if (subject.kind === 'adapter') return (rows + columns) * subject.module.rank ** 2
+  const share = extent.kind === 'full' ? 1 : Math.min(1, (SWEEPS * extent.count) / order)
+  return rows * columns * order * share
+}
+
+/** Products of the matrix with as many columns as leading values that finding them takes, bounds included. */
+const SWEEPS = 8
+
+/** The most memory that a job takes at one time. */
+export function bytesOf({ subject, extent }: InspectJob): number {
+  const [rows, columns] = shapeOf(subject)
+  if (subject.kind === 'adapter') return 32 * (rows + columns) * subject.module.rank
+  const order = Math.min(rows, columns)
+  // float32, or what is stored, beside the engine's own copy; a basis with its products; and for all values a Gram matrix with
+  // its reduction
+  const held = subject.kind === 'delta' ? differenceBytes(subject) : subject.weight.bytes + 4 * rows * columns
+  const basis = Math.min(order, extent.kind === 'full' ? 0 : SWEEPS * extent.count)
+  const square = extent.kind === 'full' || basis * 3 > order ? 3 * 8 * order * order : 0
+  return held + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
+}
+
+function shapeOf(subject: Subject): [rows: number, columns: number] {
+  switch (subject.kind) {
+    case 'weights':
+      return [subject.weight.rows, subject.weight.columns]
+    case 'delta':
+      return [subject.tuned.rows, subject.tuned.columns]
+    case 'adapter':
+      return [
+        subject.module.B.shape[0],
+        subject.module.A.shape.slice(1).reduce((product, n) => product * n, 1),
+      ]
+  }
+}
+
+async function inspectWeights(weight: WeightMatrix, job: InspectJob, context: JobContext): Promise<Finding> {
+  const W = await readWeight(weight)
+  const found = nonFiniteEntries(W)
+  if (found !== undefined) {
+    return { kind: 'not-finite', entries: [nonFinite(weight.name, job.path, found)] }
+  }
+  return { kind: 'spectrum', ...(await spectrum(W, job, context)) }
+}
+
+async function inspectDelta(
+  pair: Extract<Subject, { kind: 'delta' }>,
+  job: InspectJob,
+  context: JobContext,
+): Promise<Finding> {
+  const how = { withNoise: true, smallAsFloat64: true }
+  return withDifference(pair, how, async (difference): Promise<Finding> => {
+    const { delta, changed, frobenius, noise, nonFinite: found } = difference
+    const entries = [
+      ...(found.base ? [nonFinite(pair.name, job.basePath, found.base)] : []),
+      ...(found.tuned ? [nonFinite(pair.name, job.path, found.tuned)] : []),
+    ]
+    if (entries.length > 0) return { kind: 'not-finite', entries }
+    assertInRange([[frobenius.base, frobenius.tuned, frobenius.delta]], { file: job.path, tensor: pair.name })
+    if (changed === 0) return { kind: 'equal' }
+    const seen = await spectrum(delta, job, context, frobenius.delta)
+    return {
+      kind: 'spectrum',
+      engine: seen.engine,
+      // however exact the difference is, its digits are those of what is stored
+      spectrum: { ...seen.spectrum, epsilon: epsilonOf[isWide(pair) ? 'f64' : 'f32'] },
+      baseFrobenius: frobenius.base,
+      ...(noise !== undefined && { noise: figuresOf(noise) }),
+    }
+  })
+}
+
+const isWide = ({ base, tuned }: MatrixPair) =>
+  [base, tuned].some(({ dtype }) => !isRounded(dtype) || dtype === 'f64')
+
+const figuresOf = ({ edge, ...noise }: NoiseFloor) => noise
+
+async function inspectProduct(
+  { name, module, expert, base }: Extract<Subject, { kind: 'adapter' }>,
+  job: InspectJob,
+  context: JobContext,
+): Promise<Finding> {
+  const { B, A, scale } = await readFactors(module, expert)
+  const entries = [
+    { tensor: module.B.name, found: nonFiniteEntries(B) },
+    { tensor: module.A.name, found: nonFiniteEntries(A) },
+  ].flatMap(({ tensor, found }) =>
+    found === undefined ? [] : [nonFinite(`${name} (${tensor})`, job.path, found)],
+  )
+  if (entries.length > 0) return { kind: 'not-finite', entries }
+  const engine = await context.engine(flopsOf(job))
+  const spectrum = spectrumOfFactors(B, A, scale, engine)
+  assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: name })
+  const result = { kind: 'spectrum' as const, spectrum, engine: engine.name }
+  return base === undefined
+    ? result
+    : { ...result, baseFrobenius: frobeniusNorm(widened(await readWeight(base)).data) }
+}
+
+async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {
+  const { extent, seed, subject } = job
+  const engine = await context.engine(flopsOf(job))
+  const spectrum = spectrumOf(A, { engine, extent, name: subject.name, seed, frobenius })
+  assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: subject.name })
+  return { spectrum, engine: engine.name }
+}
+
+const nonFinite = (name: string, file: string, { count, first }: NonFiniteEntries): NonFinite => ({
+  name,
+  file,
+  count,
+  first: { row: first.row + 1, column: first.column + 1, value: String(first.value) },
+})
+
+/** The floor, and the rank above it as a range that holds what all singular values would give: lower bounds of them raise the floor. */
+export function noiseFindings(
+  spectrum: Spectrum,
+  { floor, spread, changedShare, isSubUlp }: Omit<NoiseFloor, 'edge'>,
+): NoiseFindings {
+  const { rows, columns, frobenius } = spectrum
+  const energy = frobenius ** 2
+  const settledBy = (count: keyof IntegerRange, left: keyof IntegerRange) =>
+    settledFloor(
+      { floor, spread },
+      {
+        rows,
+        columns,
+        energy,
+        above: (floor) => rankAbove(spectrum, floor)[count],
+        tail: (r) => energy * errorAt(spectrum, r)[left] ** 2,
+      },
+    )
+  const settled = settledBy('atLeast', 'atMost')
+  const lowest = spectrum.complete ? settled : settledBy('atMost', 'atLeast')
+  return {
+    floor: settled,
+    rankAbove: {
+      atLeast: rankAbove(spectrum, settled).atLeast,
+      atMost: rankAbove(spectrum, lowest).atMost,
+    },
+    changedShare,
+    isSubUlp,
+  }
+}
+
+/** Nothing is known to be noise where most entries did not move, and nothing stands out of what is left of the change. */
+export const isNotUnderstood = ({ isSubUlp, rankAbove }: NoiseFindings): boolean =>
+  isSubUlp && rankAbove.atMost === 0
+
+/** The rank above the noise, where it says something of the change. */
+export const ranksAboveNoise = (noise: NoiseFindings): IntegerRange | undefined =>
+  isNotUnderstood(noise) ? undefined : noise.rankAbove

@@ -1,0 +1,53 @@
+import { type Command, Option } from 'commander'
+import type { EngineRequest } from '../../engine/open.ts'
+import { common, number, patterns, type Run } from '../flags.ts'
+import { type VerifyFlags, verifyOptions } from './options.ts'
+
+const EXAMPLES = `
+Examples:
+  lora-svd verify adapter/ base/ tuned/
+  lora-svd verify adapter/ base/ tuned/ --max-error 0.1 --json
+
+Exit codes: 0 done, and no layer's error is above --max-error
+1 one is, or a part of the models has no counterpart · 2 bad options or input`
+
+/** `verify`: what an adapter as it lies on disk really reproduces. */
+export function addVerify(program: Command, run: Run): void {
+  program
+    .command('verify')
+    .summary('what an adapter on disk really reproduces, layer by layer')
+    .description(
+      "Measures how far base + adapter is from the fine-tune, for anyone's PEFT adapter, from what lies on disk.",
+    )
+    .argument('<adapter>', 'a PEFT folder or an adapter file')
+    .argument('<base>', 'the weights before')
+    .argument('<tuned>', 'the weights after')
+    .addOption(
+      new Option('--max-error <e>', "the most that a layer's relative error may be").argParser(
+        number('a number of at least 0', (x) => x >= 0),
+      ),
+    )
+    .addOption(
+      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(
+        number('a number above 0', (x) => x > 0),
+      ),
+    )
+    .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
+    .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
+    .addOption(common.allowUnpaired())
+    .addOption(common.memory())
+    .addHelpText('after', EXAMPLES)
+    .action(
+      (
+        adapter: string,
+        base: string,
+        tuned: string,
+        flags: VerifyFlags & EngineRequest & { json: boolean; quiet: boolean },
+      ) =>
+        run(async (terminal) => {
+          const options = verifyOptions(adapter, base, tuned, flags)
+          const { verify } = await import('./verify.ts')
+          return verify(options, flags, flags, terminal)
+        }),
+    )
+}

@@ -1,0 +1,75 @@
+import type { NotCarried, VerifiedTensor } from '../../measure/result.ts'
+import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import type { VerifyResult } from './result.ts'
+
+/** The JSON document of `verify`; its fields are those of schemas/verify-1.json. */
+export function verifyDocument(result: VerifyResult) {
+  const { adapter, base, tuned, layers, replaced, notCarried, unchanged, worst, totals, maxError } = result
+  return jsonDocument('verify', 1, {
+    source: { adapter, base, tuned },
+    layers: layers.map((layer) => ({ ...layer, ...relativeErrorFields(layer.relativeError) })),
+    replaced: replaced.map(wholeTensorFields),
+    notCarried: notCarried.map(notCarriedFields),
+    unchanged,
+    notLoaded: result.notLoaded,
+    ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError) } }),
+    totals: { ...totalErrorFields(totals), matched: totals.matched, unmatched: totals.unmatched },
+    ...(maxError !== undefined && { maxError }),
+    holds: result.holds,
+    warnings: result.warnings,
+    seconds: result.seconds,
+  })
+}
+
+/** An error that is infinite is null, with the reason. */
+export const relativeErrorFields = (
+  error: number,
+  reason = 'base and tuned are equal here, and the adapter changes it',
+) => (Number.isFinite(error) ? { relativeError: error } : { relativeError: null, reason })
+
+export function wholeTensorFields({
+  name,
+  relativeError,
+  deltaFrobenius,
+  residualFrobenius,
+}: VerifiedTensor) {
+  const reason = Number.isFinite(residualFrobenius)
+    ? undefined
+    : 'what is stored has another shape than the tuned tensor'
+  return {
+    name,
+    deltaFrobenius,
+    residualFrobenius: jsonNumber(residualFrobenius),
+    ...relativeErrorFields(relativeError, reason),
+  }
+}
+
+/** Infinite over all is null too, with the reason beside it. */
+export function totalErrorFields({
+  relativeError,
+  wholeRelativeError,
+}: Pick<VerifyResult['totals'], 'relativeError' | 'wholeRelativeError'>) {
+  const isKnown = Number.isFinite(relativeError) && Number.isFinite(wholeRelativeError)
+  return {
+    relativeError: jsonNumber(relativeError),
+    wholeRelativeError: jsonNumber(wholeRelativeError),
+    ...(!isKnown && { reason: 'nothing changed that is as large as what the adapter does' }),
+  }
+}
+
+/** The size of a change is null, with the reason, where there is none to give. */
+export function notCarriedFields({ name, reason, relativeChange, deltaFrobenius }: NotCarried) {
+  return {
+    name,
+    reason,
+    ...(relativeChange === undefined
+      ? { relativeChange: null, relativeChangeReason: 'the two have no numbers to compare' }
+      : relativeChangeFields(relativeChange)),
+    ...(deltaFrobenius !== undefined && { deltaFrobenius }),
+  }
+}
+
+export const relativeChangeFields = (relativeChange: number) =>
+  Number.isFinite(relativeChange)
+    ? { relativeChange }
+    : { relativeChange: null, relativeChangeReason: 'the base is all zero' }

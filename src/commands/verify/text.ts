@@ -1,0 +1,239 @@
+import { notLoadedText } from '../../lora/found-by-loaders.ts'
+import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/result.ts'
+import { figure, paintWords, setting } from '../../report/cells.ts'
+import { errorPaint } from '../../report/error.ts'
+import { type NamedColumn, namedGrid } from '../../report/grid.ts'
+import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
+import { table, wrap } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { firstOf, shownName, someTensors } from '../../text/names.ts'
+import { grouped, percent, shape, short } from '../../text/numbers.ts'
+import { counted, paintLines, printable } from '../../text/quote.ts'
+import type { VerifyResult } from './result.ts'
+
+/**
+ * What changed and isn't carried, by reason and in each by the size of the change, the largest first. `advice` says what
+ * would carry tensors that were left for a reason, as a sentence.
+ */
+export function notCarriedLines(
+  notCarried: readonly NotCarried[],
+  { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
+  advice: (reason: string) => string | undefined = () => undefined,
+): string[] {
+  const groups = new Map<string, NotCarried[]>()
+  for (const one of [...notCarried].sort(byChange)) {
+    const group = groups.get(one.reason)
+    if (group === undefined) groups.set(one.reason, [one])
+    else group.push(one)
+  }
+  return [...groups].map(([reason, group]) => {
+    const tensors = firstOf(
+      group.map(({ name, relativeChange }) => shownName(name) + changeText(relativeChange)),
+    )
+    const cure = advice(reason)
+    const text = `Not carried: ${counted(group.length, 'tensor')}, ${printable(reason)}: ${tensors}.${cure === undefined ? '' : ` ${cure}.`}`
+    return paintLines(wrap(text, columns), paint.yellow)
+  })
+}
+
+/** Unknown sizes last. */
+const sizeOf = ({ relativeChange = -1 }: NotCarried) => relativeChange
+
+function byChange(a: NotCarried, b: NotCarried): number {
+  const [x, y] = [sizeOf(a), sizeOf(b)]
+  return x < y ? 1 : x > y ? -1 : 0
+}
+
+function changeText(change: number | undefined): string {
+  if (change === undefined) return ''
+  return Number.isFinite(change) ? ` (changed by ${figure(change)})` : ' (changed from zero)'
+}
+
+type Screen = Pick<Terminal, 'paint' | 'columns'>
+type Carried = VerifiedLayer | VerifiedTensor
+
+/** The report of `verify`: each layer, what is replaced and what is not carried, the errors over all, and whether they hold. */
+export function verifyTables(result: VerifyResult, screen: Screen): string {
+  const { layers, replaced, notCarried, maxError } = result
+  const sections = [
+    title(result, screen),
+    ...(layers.length > 0 ? layerList(layers, layerColumns(maxError), kindColumns(maxError), screen) : []),
+    ...(replaced.length > 0
+      ? [`${screen.paint.bold('Replaced whole')}\n${namedGrid(replaced, wholeColumns(maxError), screen)}`]
+      : []),
+    table(totals(result, screen), screen.columns),
+    verdict(result, screen),
+    [...notCarriedLines(notCarried, screen), ...notes(result, screen)].join('\n'),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}
+
+function title({ adapter, base, tuned, layers, seconds }: VerifyResult, { paint, columns }: Screen): string {
+  const head = `lora-svd verify: ${printable(adapter)} against ${printable(tuned)} − ${printable(base)}`
+  const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s`
+  return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`
+}
+
+const errorColumn = <Row extends Carried>(allowed: number | undefined): NamedColumn<Row> => ({
+  title: 'error',
+  align: 'right',
+  worth: Number.POSITIVE_INFINITY,
+  legend: '‖Δ − scale·B·A‖_F / ‖Δ‖_F with Δ = tuned − base',
+  cell: ({ relativeError }, paint) => errorPaint(relativeError, paint, allowed)(figure(relativeError)),
+})
+
+const deltaColumn: NamedColumn<Carried> = {
+  title: '‖Δ‖_F',
+  align: 'right',
+  worth: 9,
+  cell: ({ deltaFrobenius }) => figure(deltaFrobenius),
+}
+
+const layerColumns = (allowed: number | undefined): NamedColumn<VerifiedLayer>[] => [
+  {
+    title: 'shape',
+    align: 'right',
+    worth: 8,
+    cell: ({ shape: [rows, columns] }) => shape(rows, columns),
+  },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    cell: ({ rank }, paint) => paint.cyan(grouped(rank)),
+  },
+  { title: 'scale', align: 'right', worth: 10, cell: ({ scale }) => setting(scale) },
+  errorColumn(allowed),
+  deltaColumn,
+]
+
+const wholeColumns = (allowed: number | undefined): NamedColumn<VerifiedTensor>[] => [
+  { ...errorColumn<VerifiedTensor>(allowed), legend: '‖tuned − what is stored‖_F / ‖Δ‖_F' },
+  deltaColumn,
+]
+
+const kindColumns = (allowed: number | undefined): NamedColumn<Projection<VerifiedLayer>>[] => [
+  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    cell: ({ rows }, paint) =>
+      paint.cyan(
+        spanText(
+          rows.map(({ rank }) => rank),
+          grouped,
+        ),
+      ),
+  },
+  {
+    title: 'scale',
+    align: 'right',
+    worth: 8,
+    cell: ({ rows }) =>
+      spanText(
+        rows.map(({ scale }) => scale),
+        setting,
+      ),
+  },
+  {
+    title: 'error',
+    align: 'right',
+    worth: 14,
+    cell: ({ rows }, paint) => {
+      const errors = rows.map(({ relativeError }) => relativeError)
+      return errorPaint(Math.max(...errors), paint, allowed)(spanText(errors, figure))
+    },
+  },
+]
+
+function totals({ totals, worst, layers, replaced, notCarried, maxError }: VerifyResult, { paint }: Screen) {
+  const { relativeError, wholeRelativeError } = totals
+  const colour = (error: number) => paintWords(errorText(error), errorPaint(error, paint, undefined))
+  const kept = relativeError < 1 ? [['kept of ‖Δ‖_F²', percent(1 - relativeError ** 2)]] : []
+  return [
+    ['carried', carriedText(layers, replaced)],
+    ['error over these', colour(relativeError)],
+    ...kept,
+    ...(notCarried.length > 0
+      ? [
+          ['not carried', paintWords(counted(notCarried.length, 'tensor'), paint.yellow)],
+          ['over all that changed', colour(wholeRelativeError)],
+        ]
+      : []),
+    ...(worst === undefined
+      ? []
+      : [
+          [
+            'largest error',
+            `${paintWords(errorText(worst.relativeError), errorPaint(worst.relativeError, paint, maxError))} ${shownName(worst.name)}`,
+          ],
+        ]),
+  ]
+}
+
+const carriedText = (layers: readonly unknown[], replaced: readonly unknown[]) =>
+  `${counted(layers.length, 'layer')}${replaced.length === 0 ? '' : `, ${counted(replaced.length, 'whole tensor')}`}`
+
+/** An error with nothing to compare with is said in words. */
+const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
+
+function verdict(
+  { holds, maxError, layers, replaced, notLoaded, worst, totals }: VerifyResult,
+  { paint, columns }: Screen,
+): string {
+  const lines: string[] = []
+  const say = (text: string, colour: (text: string) => string) =>
+    lines.push(paintLines(wrap(text, columns), colour))
+  for (const text of infiniteErrors([...layers, ...replaced])) say(text, paint.red)
+  if (worst === undefined) say('The adapter carries nothing of what was compared.', paint.yellow)
+  for (const one of notLoaded)
+    say(
+      `${printable(notLoadedText(one))}: ${counted(one.modules.length, 'module')} (${firstOf(one.modules.map(printable))}).`,
+      paint.red,
+    )
+  if (notLoaded.length > 0) say('Does not hold: what is measured here is not what a model gets.', paint.red)
+  const part = partText(totals)
+  if (part !== undefined) say(`Does not hold for the whole model: ${part}.`, paint.red)
+  if (maxError === undefined || worst === undefined) return lines.join('\n')
+  const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
+  if (holds) say(`Holds: no error is above ${short(maxError)}.`, paint.green)
+  else if (above.length > 0)
+    say(
+      `Does not hold: above ${short(maxError)}: ${someTensors(byError(above).map(({ name }) => name))}.`,
+      paint.red,
+    )
+  return lines.join('\n')
+}
+
+/** Why errors are infinite, and which. */
+export function infiniteErrors(
+  carried: readonly (Pick<VerifiedTensor, 'name' | 'relativeError'> & Partial<VerifiedTensor>)[],
+): string[] {
+  const infinite = carried.filter(({ relativeError }) => relativeError === Number.POSITIVE_INFINITY)
+  const named = (why: string, rows: typeof carried) =>
+    rows.length === 0 ? [] : [`${why}: ${someTensors(rows.map(({ name }) => name))}.`]
+  const isShape = ({ residualFrobenius }: (typeof carried)[number]) =>
+    residualFrobenius === Number.POSITIVE_INFINITY
+  return [
+    ...named(
+      'Base and tuned are equal here, and the adapter changes it',
+      infinite.filter((one) => !isShape(one)),
+    ),
+    ...named('Stored in another shape than the tuned one has', infinite.filter(isShape)),
+  ]
+}
+
+const byError = (rows: readonly Carried[]) =>
+  [...rows].sort((a, b) =>
+    a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,
+  )
+
+function notes({ warnings, unchanged }: VerifyResult, { paint, columns }: Screen): string[] {
+  return [
+    ...warnings.map((warning) => paintLines(wrap(`Warning: ${printable(warning)}`, columns), paint.yellow)),
+    ...(unchanged.length === 0
+      ? []
+      : [paintLines(wrap(`Equal in both: ${someTensors(unchanged)}.`, columns), paint.dim)]),
+  ]
+}

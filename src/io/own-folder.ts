@@ -1,0 +1,87 @@
+import type { Stats } from 'node:fs'
+import { lstat, mkdir, readdir, rmdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { badInput, type LoraSvdError } from '../errors.ts'
+import { quoted } from '../text/quote.ts'
+import { errnoOf, isMountPoint, osError } from './os-error.ts'
+import { temporaryName } from './temporary.ts'
+
+/** Nobody else may write in it, whatever the umask. */
+const MODE = 0o755
+const OTHERS_WRITE = 0o022
+
+/**
+ * Makes the folder, or checks one that is there: that it is this user's, that nobody else may write in it, and that it can be
+ * renamed. No link is followed. Gives whether it was made. Throws `bad-input`, `system`, and ENOENT where it has just gone.
+ */
+export async function makeOwnFolder(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder, MODE)
+    return true
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw osError(error, 'make this folder', folder)
+  }
+  const found = await lstat(folder)
+  if (found.isSymbolicLink()) throw refused(folder, 'is a link, and what it leads to may be anything')
+  if (!found.isDirectory()) throw refused(folder, 'is a file, where unfinished runs keep a folder')
+  if (isOpenToOthers(found) && (await keepsOwners(folder, found))) {
+    const why = isForeign(found) ? 'belongs to another user' : 'can be written in by others (chmod go-w)'
+    throw refused(folder, `${why}, so what it holds can't be trusted`)
+  }
+  if ((await lstat(dirname(folder))).dev !== found.dev || (await isMountPoint(folder))) {
+    throw refused(folder, 'is on another file system than the output, so nothing can be renamed from it')
+  }
+  return false
+}
+
+/** The entries of a folder that `makeOwnFolder` has passed: throws `bad-input` on one that no run left there. */
+export async function assertOnlyOurs(
+  folder: string,
+  isOurs: (name: string, entry: Stats) => boolean,
+): Promise<void> {
+  const own = await lstat(folder)
+  const names = await readdir(folder).catch((error: unknown) => {
+    throw errnoOf(error) === 'ENOENT' ? error : osError(error, 'list it', folder)
+  })
+  for (const name of names) {
+    // of those who come and go while the lock is not yet held
+    const entry = await lstat(join(folder, name)).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined
+      throw osError(error, `look at ${quoted(name)} in it`, folder)
+    })
+    if (entry === undefined || (entry.uid === own.uid && isOurs(name, entry))) continue
+    throw badInput(
+      `${folder}: unfinished runs keep their results in a folder of this name, and it holds ${quoted(name)}, which is none; move it, or write to another --out`,
+      { file: folder },
+    )
+  }
+}
+
+const isForeign = ({ uid }: Stats) => process.geteuid !== undefined && uid !== process.geteuid()
+
+const isOpenToOthers = (found: Stats) =>
+  process.geteuid !== undefined && (isForeign(found) || (found.mode & OTHERS_WRITE) !== 0)
+
+/**
+ * Whether the file system keeps owners and permissions. Some give every folder the same (FAT, shares, root on NFS): there a new one
+ * shows the same, and nothing is told by it.
+ */
+async function keepsOwners(folder: string, { uid, mode }: Stats): Promise<boolean> {
+  const probe = join(dirname(folder), temporaryName())
+  try {
+    await mkdir(probe, MODE)
+  } catch {
+    return true
+  }
+  try {
+    const made = await lstat(probe)
+    return made.uid !== uid || (made.mode & OTHERS_WRITE) !== (mode & OTHERS_WRITE)
+  } catch {
+    return true
+  } finally {
+    await rmdir(probe).catch(() => {})
+  }
+}
+
+const refused = (folder: string, why: string): LoraSvdError =>
+  badInput(`${folder}: ${why}; move it, or write to another --out`, { file: folder })

@@ -1,0 +1,189 @@
+import { badInput } from '../../errors.ts'
+import { requireFinite } from '../matrix/finite.ts'
+import { type Float64Matrix, leadingColumns, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
+import { gramSvd, gramValues, JACOBI_ORDER, type RowSvd, Span } from './gram-svd.ts'
+import { jacobiSvd } from './jacobi.ts'
+import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
+import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
+import { orthonormalRows, rowQr } from './qr.ts'
+import { fixSigns, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
+import { symmetricEigen } from './symmetric-eigen.ts'
+
+/** Which of the singular or eigen vectors to compute. */
+export type Vectors = 'none' | 'thin'
+
+/** A = U · diag(S) · Vᵀ, thin: U [m, n], S [n] non-increasing, V [k, n] with n = min(m, k). Empty U, V for 'none'. */
+export interface Svd {
+  readonly U: Float64Matrix
+  readonly S: Float64Array
+  readonly V: Float64Matrix
+}
+
+/** G = Q · diag(values) · Qᵀ, eigenvalues ascending, eigenvectors in the columns of Q. Q is empty for 'none'. */
+export interface SymmetricEigen {
+  readonly values: Float64Array
+  readonly vectors: Float64Matrix
+}
+
+/** The decompositions that every engine offers. */
+export interface Decompositions {
+  /** A = Q·R, thin Householder QR in float64. A [m, n], m ≥ n. Q [m, n], R [n, n] upper triangular. */
+  qr(A: Matrix): { Q: Float64Matrix; R: Float64Matrix }
+  /** Eigenvalues and, unless 'none', eigenvectors of a symmetric float64 matrix. */
+  symmetricEigen(G: Float64Matrix, vectors: Vectors): SymmetricEigen
+  /** The thin SVD; values alone for 'none'. */
+  svd(A: Matrix, vectors: Vectors): Svd
+}
+
+/** Side of the squares that are transposed at a time: both sides stay in the first-level cache. */
+const TILE = 16
+
+/** The vectors along the shorter side of A as float64 rows [n, m], n ≤ m: Aᵀ for a tall or square A, A for a wide one. */
+export function shortSideRows(kernels: Kernels, { rows, columns, data }: Matrix): Block {
+  const copy = kernels.allocate(rows * columns)
+  if (rows < columns) {
+    copy.set(data)
+    return block(copy, rows, columns)
+  }
+  for (let i0 = 0; i0 < rows; i0 += TILE) {
+    const i1 = Math.min(rows, i0 + TILE)
+    for (let j0 = 0; j0 < columns; j0 += TILE) {
+      const j1 = Math.min(columns, j0 + TILE)
+      for (let j = j0; j < j1; j++) for (let i = i0; i < i1; i++) copy[j * rows + i] = data[i * columns + j]
+    }
+  }
+  return block(copy, columns, rows)
+}
+
+/** W ≈ B·A with B = U_r·diag(S_r) [d, r] and A = V_rᵀ [r, k]: the notebook's two factors. */
+export interface Factors {
+  readonly B: Matrix
+  readonly A: Matrix
+}
+
+/** The factors of the best approximation of rank r (Eckart & Young 1936). r ≤ S.length. */
+export function factorsOf({ U, S, V }: Svd, r: number): Factors {
+  const B = leadingColumns(U, r)
+  for (let at = 0, i = 0; i < B.rows; i++) for (let j = 0; j < r; j++, at++) B.data[at] *= S[j]
+  return { B, A: transpose(leadingColumns(V, r)) }
+}
+
+/** The same product with √S_r on both sides: B = U_r·√S_r, A = √S_r·V_rᵀ, so that neither is large where S is. */
+export function balancedFactors({ U, S, V }: Svd, r: number): Factors {
+  const B = leadingColumns(U, r)
+  const right = leadingColumns(V, r)
+  for (const { rows, data } of [B, right]) {
+    for (let at = 0, i = 0; i < rows; i++) for (let j = 0; j < r; j++, at++) data[at] *= Math.sqrt(S[j])
+  }
+  return { B, A: transpose(right) }
+}
+
+/** The decompositions of an engine, on its kernels. */
+export function decompositions(kernels: Kernels): Decompositions {
+  return {
+    qr: (A) => thinQr(kernels, A),
+    symmetricEigen: (G, vectors) => symmetricEigen(kernels, G, vectors),
+    svd: (A, vectors) => fullSvd(A, vectors, kernels),
+  }
+}
+
+/**
+ * A = Q·R, thin Householder QR in float64: Q orthonormal to rounding for any rank, R upper triangular with diagonal
+ * entries of either sign. A [m, n], m ≥ n. Q [m, n], R [n, n].
+ * Throws LoraSvdError 'bad-input' for m < n, 'not-finite' on NaN and infinity.
+ */
+export function thinQr(kernels: Kernels, A: Matrix): { Q: Float64Matrix; R: Float64Matrix } {
+  const { rows: m, columns: n } = A
+  if (m < n) {
+    throw badInput(`QR needs at least as many rows as columns, got ${m}×${n}; pass the transpose`)
+  }
+  requireFinite(A)
+  return kernels.scope(() => {
+    const X = shortSideRows(kernels, A)
+    const exponent = scaleToOne(X.data)
+    const qr = rowQr(kernels, X)
+    const Q = zeros(m, n)
+    const rows = block(kernels.allocate(n * m), n, m)
+    orthonormalRows(kernels, qr, rows)
+    transposeBlock(rows, block(Q.data, m, n))
+    const R = zeros(n, n)
+    for (let j = 0; j < n; j++) {
+      for (let i = 0; i <= j; i++) R.data[i * n + j] = X.data[j * m + i]
+    }
+    scaleByPowerOfTwo(R.data, exponent)
+    return { Q, R }
+  })
+}
+
+/** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
+const ILL_CONDITIONED = 1e7
+
+/** Largest order for which those digits are bought with Jacobi sweeps, up to a third of a second; beyond it they are only absolute. */
+const ACCURATE_ORDER = 192
+
+/**
+ * The thin SVD of A [m, k], or its singular values alone for 'none', in float64 arithmetic whatever A is stored in.
+ * U and V are orthonormal to rounding for every rank; the largest entry of each left vector is positive.
+ *
+ * Accuracy of S, vectors or not: |error| ≤ p·eps·S(0) with eps = 2⁻⁵³ for float64 A and 2⁻³³ for float32 A, p a modest
+ * polynomial of the size. For min(m, k) ≤ 64, and for float64 A of condition above 1e7 up to 192, small singular
+ * values also keep their relative accuracy where the matrix determines it (well-conditioned but for column scaling).
+ * 2^j·A has the vectors of A, bit for bit.
+ *
+ * Throws LoraSvdError 'not-finite' on NaN and infinity, 'no-convergence' should an iteration fail.
+ */
+export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
+  requireFinite(A)
+  const n = Math.min(A.rows, A.columns)
+  if (n === 0) return vectors === 'none' ? valuesOnly(new Float64Array(0)) : emptySvd(A)
+  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors)
+  return kernels.scope(() => {
+    const Xt = shortSideRows(kernels, A)
+    const exponent = scaleToOne(Xt.data)
+    if (vectors === 'none') {
+      const S = values(kernels, Xt, A)
+      scaleByPowerOfTwo(S, exponent)
+      return valuesOnly(S)
+    }
+    const svd = decompose(kernels, Xt, A)
+    scaleByPowerOfTwo(svd.S, exponent)
+    const left = columnsOf(svd.Ut)
+    const right = columnsOf(svd.Vt)
+    const result = A.rows >= A.columns ? { U: left, S: svd.S, V: right } : { U: right, S: svd.S, V: left }
+    fixSigns(result.U, result.V)
+    return result
+  })
+}
+
+function decompose(kernels: Kernels, Xt: Block, A: Matrix): RowSvd {
+  const svd = gramSvd(kernels, Xt, spanOf(A))
+  return needsJacobi(A, svd.S) ? preconditionedJacobi(kernels, Xt) : svd
+}
+
+function values(kernels: Kernels, Xt: Block, A: Matrix): Float64Array {
+  const S = gramValues(kernels, Xt, spanOf(A))
+  return needsJacobi(A, S) ? preconditionedJacobiValues(kernels, Xt) : S
+}
+
+function spanOf(A: Matrix): number {
+  return A.data instanceof Float64Array ? Span.float64 : Span.float32
+}
+
+function needsJacobi(A: Matrix, S: Float64Array): boolean {
+  return (
+    A.data instanceof Float64Array &&
+    S.length <= ACCURATE_ORDER &&
+    S[0] > 0 &&
+    S[S.length - 1] * ILL_CONDITIONED < S[0]
+  )
+}
+
+const valuesOnly = (S: Float64Array): Svd => ({ U: zeros(0, 0), S, V: zeros(0, 0) })
+
+const emptySvd = (A: Matrix): Svd => ({ U: zeros(A.rows, 0), S: new Float64Array(0), V: zeros(A.columns, 0) })
+
+function columnsOf(X: Block): Float64Matrix {
+  const out = zeros(X.columns, X.rows)
+  transposeBlock(X, block(out.data, X.columns, X.rows))
+  return out
+}

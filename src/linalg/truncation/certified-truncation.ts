@@ -1,0 +1,323 @@
+import { leadingColumns, type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { rankRange } from '../spectrum/rules.ts'
+import { fixSigns, scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
+import {
+  type ExcessBound,
+  excessBound,
+  leftoverEnergy,
+  type ResidualNorms,
+  type Rounding,
+} from './certificate.ts'
+import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
+import { type Arithmetic, inArithmetic, scaleColumns } from './columns.ts'
+import { complementBounds } from './complement-bound.ts'
+import { type KrylovBasis, leadingRitzVectors, type RitzPairs } from './krylov.ts'
+import { type Operator, scaledBy, type Triplets, tripletsOn } from './operator.ts'
+import { EPSILON } from './orthonormalize.ts'
+import { type Draw, normalColumns, uniformColumns } from './streams.ts'
+import type { Certificate, Interval, TruncatedSvd, TruncationPlan } from './types.ts'
+
+/** A basis with its Ritz pairs and how far they are from singular triplets. */
+export interface View {
+  readonly arithmetic: Arithmetic
+  readonly basis: KrylovBasis
+  readonly pairs: RitzPairs
+  readonly norms: ResidualNorms
+  readonly rounding: Rounding
+}
+
+/** Columns more than the rank: with them the last triplets converge as well. */
+export const OVERSAMPLING = 8
+/** Sums of squares that cancel below this share of ‖A‖_F² are formed from the residual itself. */
+export const DIRECT_BELOW = 1e-10
+/** Relative singular values below this are near √ε of float64, where eigenvalues of a Gram matrix are rounding error. */
+const GRAM_RESOLUTION = 1e-6
+/** Steps of the probe at most: its bound is then within a tenth of the truth. */
+const MOST_PROBE_STEPS = 12
+/** Steps of the probe whose ξ a Cholesky factorization starts from. */
+const STRICT_PROBE_STEPS = 6
+/** Multiples of ξ that are tried as the bound of the complement, one Cholesky factorization each. */
+const STRICT_RATIOS = [1.05, 1.2, 2]
+/** That a probabilistic certificate of one call is wrong, all its attempts together. */
+export const FAILURE_PROBABILITY = 1e-9
+/** An error of at most this many epsilons of the data, relative to ‖A‖_F, is rounding. */
+const FLOOR_EPSILONS = 4
+/** Rounding of ‖A‖_F² − Σθ in float64, in epsilons times the root of the longer side, relative to ‖A‖_F². */
+const SUM_EPSILONS = 8
+
+/** A bound on Σσ² − Σθ, and how it was had. */
+interface Proof {
+  readonly bound: ExcessBound
+  readonly kind: 'deterministic' | 'probabilistic'
+  /** What the bound could at best become with more work on it. */
+  readonly best?: ExcessBound
+}
+
+/** What a proof says. */
+interface Conclusion extends Proof {
+  readonly rank: number
+  readonly optimalError: Interval
+  readonly belowRounding: boolean
+  readonly closed: boolean
+}
+
+/** atMost / atLeast − 1 for the errors √tail and √(tail − excess). */
+export function intervalWidth(tail: number, excess: number): number {
+  return excess < tail ? 1 / Math.sqrt(1 - excess / tail) - 1 : Number.POSITIVE_INFINITY
+}
+
+/**
+ * The truncation to what the rule chooses, close to the estimate `rank`, with its certificate, or undefined where the
+ * certificate leaves open what the rule chooses. The last attempt on a matrix makes the interval as narrow as it can be.
+ */
+export function certifiedTruncation(
+  A: Operator,
+  plan: TruncationPlan,
+  view: View,
+  rank: number,
+  attempt: { readonly index: number; readonly isLast: boolean },
+  widened: () => Matrix,
+): TruncatedSvd | undefined {
+  const l = view.pairs.theta.length
+  // One more than the estimate, in case exact sums fall on the other side of the rule's threshold.
+  const count = Math.min(l, plan.rule.kind === 'rank' ? rank : rank + 1)
+  const V = ritzVectors(A, plan, view, count)
+  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
+  const tail = tailMeasure(A, triplets)
+  let conclusion: Conclusion | undefined
+  for (const proof of proofs(A, plan, view, attempt.index, widened)) {
+    conclusion = conclude(A, plan, triplets, tail, proof)
+    if (conclusion?.closed) break
+    if (attempt.isLast || proof.best === undefined) continue
+    if (!conclude(A, plan, triplets, tail, { ...proof, bound: proof.best })?.closed) break
+  }
+  if (conclusion === undefined) return undefined
+  const { bound, kind, closed, belowRounding, optimalError } = conclusion
+  const spectral = {
+    atLeast: Math.sqrt(bound.next(conclusion.rank)),
+    atMost: Math.sqrt(bound.beyond(conclusion.rank)),
+  }
+  return truncation(A, triplets, conclusion.rank, optimalError, {
+    kind,
+    failureProbability: kind === 'probabilistic' ? FAILURE_PROBABILITY : 0,
+    spectral,
+    closed,
+    belowRounding,
+    ...(closed ? {} : { reason: whyOpen(conclusion, l) }),
+  })
+}
+
+/**
+ * The truncation to what the rule chooses, close to the estimate `rank`, by the float64 values of the basis, with nothing proved
+ * but what its own triplets achieve; undefined where the rule asks for more values than the basis shows.
+ */
+export function plainTruncation(
+  A: Operator,
+  plan: TruncationPlan,
+  view: View,
+  rank: number,
+): TruncatedSvd | undefined {
+  const isGiven = plan.rule.kind === 'rank'
+  const count = Math.min(view.pairs.theta.length, isGiven ? rank : rank + OVERSAMPLING)
+  const V = ritzVectors(A, plan, view, count)
+  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
+  const theta = triplets.S.map((s) => s * s)
+  const known = {
+    order: A.short,
+    total: A.frobenius * A.frobenius,
+    theta,
+    excess: () => 0,
+    beyond: (r: number) => theta[r] ?? 0,
+    rounding: 0,
+  }
+  const { most } = rankRange(plan.rule, plan.limits, known)
+  if (most > count) return undefined
+  const left = Math.sqrt(tailMeasure(A, triplets)(most).atMost)
+  return truncation(
+    A,
+    triplets,
+    most,
+    { atLeast: 0, atMost: left / A.frobenius },
+    {
+      kind: 'none',
+      failureProbability: 0,
+      spectral: { atLeast: 0, atMost: left },
+      closed: false,
+      belowRounding: false,
+      reason: 'no certificate was asked for',
+    },
+  )
+}
+
+function ritzVectors(A: Operator, plan: TruncationPlan, { basis, pairs }: View, count: number) {
+  return leadingRitzVectors(plan.engine, basis, pairs, count, drawFor(A.short, plan))
+}
+
+/** Columns for bases that have fewer independent ones than they need. */
+function drawFor(rows: number, { keys }: TruncationPlan): Draw {
+  let draw: Draw | undefined
+  return (columns) => {
+    draw ??= uniformColumns(rows, 'f64', keys.known('complete'))
+    return draw(columns)
+  }
+}
+
+/** ‖A − L·diag(S)·Rᵀ‖_F² for the leading `rank` triplets, as an interval that holds it whatever was rounded. */
+function tailMeasure(A: Operator, { left, S, right }: Triplets): (rank: number) => Interval {
+  const root = Math.sqrt(A.long) * EPSILON.f64
+  const total = A.frobenius * A.frobenius
+  return (rank) => {
+    const rest = S.subarray(0, rank).reduce((left, s) => left - s * s, total)
+    const slack = SUM_EPSILONS * root * total
+    if (rest > DIRECT_BELOW * total) return { atLeast: rest - slack, atMost: rest + slack }
+    const scaledLeft = leadingColumns(left, rank)
+    scaleColumns(scaledLeft, S)
+    const error = Math.sqrt(A.residualSquared(scaledLeft, leadingColumns(right, rank)))
+    const shift = SUM_EPSILONS * root * A.frobenius
+    return { atLeast: Math.max(0, error - shift) ** 2, atMost: (error + shift) ** 2 }
+  }
+}
+
+/** What a proof says of the rank and the error; undefined where it leaves open what the rule chooses. */
+function conclude(
+  A: Operator,
+  plan: TruncationPlan,
+  { S }: Triplets,
+  tailOf: (rank: number) => Interval,
+  proof: Proof,
+): Conclusion | undefined {
+  const total = A.frobenius * A.frobenius
+  const rounding = SUM_EPSILONS * EPSILON.f64 * Math.sqrt(A.long) * total
+  const theta = S.map((s) => s * s)
+  const { excess, beyond } = proof.bound
+  const known = { order: A.short, total, theta, excess, beyond, rounding }
+  const { least, most: rank } = rankRange(plan.rule, plan.limits, known)
+  if (least !== rank || rank > S.length) return undefined
+  const tail = tailOf(rank)
+  const optimalError = {
+    atLeast: Math.sqrt(Math.max(0, tail.atLeast - excess(rank))) / A.frobenius,
+    atMost: Math.sqrt(tail.atMost) / A.frobenius,
+  }
+  const belowRounding = optimalError.atMost <= FLOOR_EPSILONS * EPSILON[A.precision]
+  const isNarrow = optimalError.atMost <= (1 + plan.goal) * optimalError.atLeast
+  return { ...proof, rank, optimalError, belowRounding, closed: belowRounding || isNarrow }
+}
+
+/** Proofs from the cheapest to the dearest, each stronger than the one before. */
+function* proofs(
+  A: Operator,
+  plan: TruncationPlan,
+  view: View,
+  attempt: number,
+  widened: () => Matrix,
+): Generator<Proof, void, void> {
+  const { arithmetic, pairs, norms, rounding } = view
+  const deflated = deflatedBy(A, plan, view)
+  // `most` bounds what is orthogonal to the deflated vectors, `mu` what is so to the whole basis.
+  const boundFor = (mu: number, most = Number.POSITIVE_INFINITY): ExcessBound => {
+    const bound = excessBound(pairs, norms, mu, rounding)
+    return {
+      ...bound,
+      beyond: (r) => (r < deflated.columns ? bound.beyond(r) : Math.min(bound.beyond(r), most)),
+    }
+  }
+  const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
+  yield { bound: boundFor(leftover), kind: 'deterministic' }
+
+  const draw = normalColumns(A.short, arithmetic, plan.keys.independent(`probe/${attempt}`))
+  // Attempts share the probability: a half, a quarter, …
+  const failure = FAILURE_PROBABILITY / 2 ** (attempt + 1)
+  const isStrict = plan.certify === 'strict'
+  let steps = 0
+  let largest = 0
+  for (const { xi, mu } of complementBounds(plan.engine, A, deflated, draw, failure, rounding.product)) {
+    largest = xi
+    if (!isStrict)
+      yield {
+        bound: boundFor(Math.min(mu, leftover), mu),
+        kind: 'probabilistic',
+        best: boundFor(xi, xi),
+      }
+    if (++steps >= (isStrict ? STRICT_PROBE_STEPS : MOST_PROBE_STEPS)) break
+  }
+  if (isStrict) yield* strictProofs(A, plan, deflated, largest, (mu) => boundFor(mu, mu), widened)
+}
+
+/**
+ * What the bounds are orthogonal to: the basis, or for a noise floor only the vectors of the values above it. Then the bound
+ * is one on every other value, which the basis with its residuals leaves open where a bulk of values lies below the floor.
+ */
+function deflatedBy(A: Operator, plan: TruncationPlan, view: View): Matrix {
+  const { rule } = plan
+  if (rule.kind !== 'noise-floor') return view.basis.V
+  const above = view.pairs.theta.filter((value) => value > rule.floor ** 2).length
+  return inArithmetic(ritzVectors(A, plan, view, above), view.arithmetic)
+}
+
+/** Cholesky factorizations that prove what the probe made likely. */
+function* strictProofs(
+  A: Operator,
+  { engine }: TruncationPlan,
+  V: Matrix,
+  xi: number,
+  boundFor: (mu: number) => ExcessBound,
+  widened: () => Matrix,
+): Generator<Proof, void, void> {
+  const G = shortGram(engine, scaledBy(widened(), -A.exponent))
+  const projected = projectedGram(engine, G, toFloat64(V))
+  const rounding = SUM_EPSILONS * EPSILON.f64 * Math.sqrt(A.long) * A.frobenius * A.frobenius
+  for (const ratio of STRICT_RATIOS) {
+    const mu = choleskyBound(engine, projected, ratio * xi + rounding)
+    if (mu === undefined) continue
+    yield { bound: boundFor(mu + rounding), kind: 'deterministic' }
+    return
+  }
+}
+
+function whyOpen({ rank, optimalError }: Conclusion, l: number): string {
+  const { atLeast, atMost } = optimalError
+  if (atMost < GRAM_RESOLUTION) {
+    return (
+      `an error of ${atMost.toPrecision(2)} of ‖A‖_F comes near what Gram matrices in float64 resolve; ` +
+      `only the full SVD tells more`
+    )
+  }
+  const width = atLeast > 0 ? `${((100 * atMost) / atLeast - 100).toPrecision(2)} % wide` : 'open downward'
+  return (
+    `the singular values around the ${rank}th are too close together: with a basis of ${l} columns the interval ` +
+    `is still ${width}; only the full SVD tells more`
+  )
+}
+
+/** The result in the shape and size of A. */
+function truncation(
+  A: Operator,
+  triplets: Triplets,
+  rank: number,
+  optimalError: Interval,
+  certificate: Certificate,
+): TruncatedSvd {
+  const left = leadingColumns(triplets.left, rank)
+  const right = leadingColumns(triplets.right, rank)
+  const [U, V] = A.isWide ? [right, left] : [left, right]
+  fixSigns(U, V)
+  const S = triplets.S.slice(0, rank)
+  scaleByPowerOfTwo(S, A.exponent)
+  const { spectral } = certificate
+  return {
+    U,
+    S,
+    V,
+    rank,
+    frobenius: timesPowerOfTwo(A.frobenius, A.exponent),
+    optimalError,
+    certificate: {
+      ...certificate,
+      spectral: {
+        atLeast: timesPowerOfTwo(spectral.atLeast, A.exponent),
+        atMost: timesPowerOfTwo(spectral.atMost, A.exponent),
+      },
+    },
+    method: 'krylov',
+  }
+}

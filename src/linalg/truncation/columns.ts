@@ -1,0 +1,91 @@
+import {
+  type FloatArray,
+  type FloatType,
+  type Matrix,
+  matrix,
+  toFloat32,
+  toFloat64,
+} from '../matrix/matrix.ts'
+
+/** Matrices taken apart and put together by columns. */
+
+/** The float type that sums and products are formed in. */
+export type Arithmetic = FloatType
+
+/** A in the given float type; A itself when it is in it already. */
+export function inArithmetic(A: Matrix, arithmetic: Arithmetic): Matrix {
+  return arithmetic === 'f32' ? toFloat32(A) : toFloat64(A)
+}
+
+function like(A: Matrix, length: number): FloatArray {
+  return A.data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
+}
+
+/** [A, B], in the float type of A. */
+export function besideColumns(A: Matrix, B: Matrix): Matrix {
+  const columns = A.columns + B.columns
+  const data = like(A, A.rows * columns)
+  placeColumns(data, columns, 0, A)
+  placeColumns(data, columns, A.columns, B)
+  return matrix(A.rows, columns, data)
+}
+
+/** Copies A into rows of `stride` entries, from column `first` on. By loops: rows are too short for calls to pay. */
+function placeColumns(
+  target: FloatArray,
+  stride: number,
+  first: number,
+  { rows, columns, data }: Matrix,
+): void {
+  for (let i = 0; i < rows; i++) {
+    const to = i * stride + first
+    const from = i * columns
+    for (let j = 0; j < columns; j++) target[to + j] = data[from + j]
+  }
+}
+
+/** Columns `from` to `to` of A. */
+export function columnRange(A: Matrix, from: number, to: number): Matrix {
+  const columns = to - from
+  const { data: source } = A
+  const data = like(A, A.rows * columns)
+  for (let i = 0; i < A.rows; i++) {
+    const at = i * A.columns + from
+    for (let j = 0; j < columns; j++) data[i * columns + j] = source[at + j]
+  }
+  return matrix(A.rows, columns, data)
+}
+
+/** The columns of A at the given places. */
+export function columnsAt(A: Matrix, places: readonly number[]): Matrix {
+  const data = like(A, A.rows * places.length)
+  for (let at = 0, i = 0; i < A.rows; i++) {
+    for (const j of places) data[at++] = A.data[i * A.columns + j]
+  }
+  return matrix(A.rows, places.length, data)
+}
+
+/** A − B, in the float type of A. */
+export function difference(A: Matrix, B: Matrix): Matrix {
+  const [minuend, subtrahend] = [A.data, B.data]
+  const data = like(A, minuend.length)
+  for (let i = 0; i < data.length; i++) data[i] = minuend[i] - subtrahend[i]
+  return matrix(A.rows, A.columns, data)
+}
+
+/** The squared length of each column, summed in float64. */
+export function columnSquares(A: Matrix): Float64Array {
+  const { rows, columns, data } = A
+  const squares = new Float64Array(columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++, at++) squares[j] += data[at] * data[at]
+  }
+  return squares
+}
+
+/** Multiplies column j by `factors[j]`, in place. */
+export function scaleColumns(A: Matrix, factors: Float64Array): void {
+  for (let at = 0, i = 0; i < A.rows; i++) {
+    for (let j = 0; j < A.columns; j++, at++) A.data[at] *= factors[j]
+  }
+}

@@ -1,0 +1,178 @@
+import type { Engine } from '../engine.ts'
+import { type Float64Matrix, floatType, type Matrix, zeros } from '../matrix/matrix.ts'
+import {
+  type Arithmetic,
+  besideColumns,
+  columnSquares,
+  columnsAt,
+  difference,
+  inArithmetic,
+} from './columns.ts'
+
+export type BlockEngine = Pick<Engine, 'multiply' | 'gram'>
+
+/** The distance of 1 to the next number of a float type. */
+export const EPSILON: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -23, f64: 2 ** -52 }
+/** A column that projection shrinks below this many epsilons of itself is rounding error. */
+const NOISE_EPSILONS = 10
+/** Squared sine of the angle to the other columns below which a column counts as dependent: what a float64 Gram matrix still resolves. */
+const DEPENDENT = 1e-12
+/** Where no column loses more than half of its square in a pass, what rounding left is orthogonal ("twice is enough", Kahan and Parlett). */
+const SETTLED = 0.5
+/** One pass does for data in general position. */
+const MOST_PASSES = 6
+/** Each round resolves dependence a millionfold finer than the one before, or draws new columns. */
+const MOST_ROUNDS = 8
+
+/** An orthonormal basis of what X adds to other bases, and the length of what was left out as rounding error. */
+export interface Orthonormalized {
+  readonly basis: Matrix
+  readonly lost: number
+}
+
+/**
+ * An orthonormal basis, [n, b] in the float type of X [n, b], of the columns of X less their parts in the span of the
+ * orthonormal bases `against`: projection and Cholesky QR (Gram in float64), both repeated until they change nothing.
+ * Columns that depend on others up to what a Gram matrix resolves are taken up again by themselves; those that are
+ * rounding error are replaced by what `refill` draws, so that the basis has b columns, or as many as the space has room
+ * for. A column that is orthogonal to the others already stays where it is.
+ */
+export function orthonormalize(
+  engine: BlockEngine,
+  X: Matrix,
+  against: readonly Matrix[],
+  refill: (columns: number) => Matrix,
+): Orthonormalized {
+  const room = X.rows - against.reduce((sum, V) => sum + V.columns, 0)
+  const wanted = Math.max(0, Math.min(X.columns, room))
+  const arithmetic = floatType(X)
+  const noise = (NOISE_EPSILONS * EPSILON[arithmetic]) ** 2
+  let basis = inArithmetic(zeros(X.rows, 0), arithmetic)
+  let rest = X
+  let floors = columnSquares(X).map((square) => square * noise)
+  let lost = 0
+  for (let round = 0; basis.columns < wanted && round < MOST_ROUNDS; round++) {
+    if (rest.columns === 0) {
+      rest = refill(wanted - basis.columns)
+      floors = new Float64Array(rest.columns)
+    }
+    const others = basis.columns > 0 ? [...against, basis] : against
+    const Y = without(engine, rest, others)
+    const G = engine.gram(Y)
+    const { transform, taken, dependent, negligible } = choleskyBasis(G, floors, wanted - basis.columns)
+    const found = engine.multiply(Y, inArithmetic(transform, arithmetic))
+    const { columns, vanished } = settled(engine, found, others)
+    for (const j of [...negligible, ...vanished.map((at) => taken[at])]) lost += G.data[j * Y.columns + j]
+    if (columns.columns > 0) basis = besideColumns(basis, columns)
+    rest = columnsAt(Y, dependent)
+    floors = Float64Array.from(dependent, (j) => floors[j])
+  }
+  return { basis, lost: Math.sqrt(lost) }
+}
+
+/**
+ * Q, nearly orthonormal, made so to rounding. Columns that a second pass makes much shorter again have no direction of their
+ * own: rounding that is aligned with the other bases, as it is for a matrix of equal entries. They are left out.
+ */
+function settled(
+  engine: BlockEngine,
+  Q: Matrix,
+  against: readonly Matrix[],
+): { readonly columns: Matrix; readonly vanished: number[] } {
+  let Y = Q
+  let places = Array.from({ length: Q.columns }, (_, j) => j)
+  for (let pass = 0; pass < MOST_PASSES && Y.columns > 0; pass++) {
+    Y = without(engine, Y, against)
+    const floors = new Float64Array(Y.columns).fill(pass === 0 ? 0 : SETTLED)
+    const { transform, taken, smallestPivot } = choleskyBasis(engine.gram(Y), floors, Y.columns)
+    const isWhole = taken.length === Y.columns
+    Y = engine.multiply(Y, inArithmetic(transform, floatType(Y)))
+    places = taken.map((j) => places[j])
+    if (isWhole && smallestPivot > SETTLED) break
+  }
+  const kept = new Set(places)
+  return { columns: Y, vanished: Array.from({ length: Q.columns }, (_, j) => j).filter((j) => !kept.has(j)) }
+}
+
+/** Y less its parts in the span of orthonormal bases. */
+function without(engine: BlockEngine, Y: Matrix, bases: readonly Matrix[]): Matrix {
+  return bases.reduce((rest, V) => difference(rest, projection(engine, V, rest)), Y)
+}
+
+/** V·(Vᵀ·Y). */
+function projection(engine: BlockEngine, V: Matrix, Y: Matrix): Matrix {
+  return engine.multiply(V, engine.multiply(V, Y, { transposeA: true }))
+}
+
+interface CholeskyBasis {
+  readonly transform: Float64Matrix
+  readonly smallestPivot: number
+  /** The columns of Y that are in it, ascending. */
+  readonly taken: number[]
+  /** Columns that depend on those taken. */
+  readonly dependent: number[]
+  /** Columns no longer than their floor. */
+  readonly negligible: number[]
+}
+
+/**
+ * The T [b, k] for which Y·T is orthonormal, from G = YᵀY by Cholesky with diagonal pivoting on unit columns: k ≤ `most`
+ * columns that are longer than the square root of their floor and independent. The smallest pivot is that of Y itself.
+ */
+function choleskyBasis(G: Float64Matrix, floors: Float64Array, most: number): CholeskyBasis {
+  const b = G.rows
+  const lengths = Float64Array.from({ length: b }, (_, j) => {
+    const square = G.data[j * b + j]
+    return square > floors[j] ? Math.sqrt(square) : 0
+  })
+  // Row i of L belongs to column i of Y; column k to the k-th pivot.
+  const L = new Float64Array(b * b)
+  const left = Float64Array.from(lengths, (length) => (length > 0 ? 1 : 0))
+  const pivots: number[] = []
+  let smallestPivot = Number.POSITIVE_INFINITY
+  while (pivots.length < most) {
+    const p = left.reduce((best, value, j) => (value > left[best] ? j : best), 0)
+    if (!(left[p] > DEPENDENT)) break
+    const k = pivots.length
+    const root = Math.sqrt(left[p])
+    smallestPivot = Math.min(smallestPivot, left[p] * lengths[p] ** 2)
+    for (let i = 0; i < b; i++) {
+      if (!(left[i] > 0)) continue
+      let sum = G.data[i * b + p] / (lengths[i] * lengths[p])
+      for (let j = 0; j < k; j++) sum -= L[i * b + j] * L[p * b + j]
+      L[i * b + k] = i === p ? root : sum / root
+      left[i] -= L[i * b + k] ** 2
+    }
+    left[p] = 0
+    pivots.push(p)
+  }
+  const others = Array.from(lengths.keys()).filter((j) => !pivots.includes(j))
+  return {
+    transform: inverseTransform(L, lengths, pivots),
+    smallestPivot,
+    taken: [...pivots].sort((i, j) => i - j),
+    dependent: others.filter((j) => lengths[j] > 0),
+    negligible: others.filter((j) => lengths[j] === 0),
+  }
+}
+
+/** D·P·R⁻¹ for the triangle Rᵀ in the pivot rows of L and D the inverse lengths; columns in the order of Y's. */
+function inverseTransform(L: Float64Array, lengths: Float64Array, pivots: readonly number[]): Float64Matrix {
+  const b = lengths.length
+  const k = pivots.length
+  const inverse = new Float64Array(k * k)
+  for (let j = 0; j < k; j++) {
+    inverse[j * k + j] = 1 / L[pivots[j] * b + j]
+    for (let i = j - 1; i >= 0; i--) {
+      let sum = 0
+      for (let c = i + 1; c <= j; c++) sum += L[pivots[c] * b + i] * inverse[c * k + j]
+      inverse[i * k + j] = -sum / L[pivots[i] * b + i]
+    }
+  }
+  const T = zeros(b, k)
+  const place = pivots.map((pivot) => pivots.filter((other) => other < pivot).length)
+  for (let i = 0; i < k; i++) {
+    for (let j = i; j < k; j++) T.data[pivots[i] * k + place[j]] = inverse[i * k + j] / lengths[pivots[i]]
+  }
+  return T
+}

@@ -1,0 +1,156 @@
+import { createCipheriv, createHash } from 'node:crypto'
+import { boxMuller, uniform53 } from '../../random/seedrandom.ts'
+import { widenHalfInto } from '../matrix/half.ts'
+import { type FloatArray, type HalfMatrix, type Matrix, matrix } from '../matrix/matrix.ts'
+import { largestAbs } from '../matrix/norms.ts'
+import { binaryExponent } from '../svd/scaling.ts'
+import { type Arithmetic, inArithmetic } from './columns.ts'
+
+/**
+ * The only place that asks the platform for cryptography. A build without node:crypto replaces this file: SHA-256 and
+ * AES-256 in counter mode give the same bytes wherever they come from.
+ */
+
+/** Bytes of the stream that are made at a time. */
+const CHUNK_BYTES = 1 << 16
+const WORD_BYTES = 4
+
+/** SHA-256 (FIPS 180-4) of the chunks one after the other; each may be overwritten once the next is asked for. */
+export function sha256(chunks: Iterable<Uint8Array>): Uint8Array {
+  const hash = createHash('sha256')
+  for (const chunk of chunks) hash.update(chunk)
+  return hash.digest()
+}
+
+/**
+ * The words in [0, 2³²), little-endian, of the AES-256 counter stream (NIST SP 800-38A) of a 256-bit key, from counter 0 on.
+ * Whoever tells it from independent uniform words without the key has broken AES.
+ */
+export function keyedWords(key: Uint8Array): () => number {
+  const cipher = createCipheriv('aes-256-ctr', key, new Uint8Array(16))
+  const zeros = new Uint8Array(CHUNK_BYTES)
+  let chunk = new DataView(new ArrayBuffer(0))
+  let at = 0
+  return () => {
+    if (at === chunk.byteLength) {
+      const bytes = cipher.update(zeros)
+      chunk = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      at = 0
+    }
+    const word = chunk.getUint32(at, true)
+    at += WORD_BYTES
+    return word
+  }
+}
+
+/**
+ * Where the random numbers of a truncation come from. A certificate that can be wrong with a small probability says so of numbers
+ * that are independent of the matrix. Were they known before it, a matrix could be made that hides a direction from all
+ * of them. So the key of the probe is a digest of seed, name and every entry: whoever changes an entry gets other
+ * numbers. A start block proves nothing: what it doesn't see the probe does, so its key need not cost a pass over the entries.
+ */
+
+/** Entries that are hashed at a time: what is made for them stays in the cache. */
+const BLOCK = 1 << 14
+const HEADER_BYTES = 16
+
+/** The keys of the streams of one matrix, each of 256 bits: same seed, name and purpose, same key. */
+export interface StreamKeys {
+  /** Of numbers that may be known before the matrix is. */
+  readonly known: (purpose: string) => Uint8Array
+  /** Of numbers that are independent of it: the entries count as well. */
+  readonly independent: (purpose: string) => Uint8Array
+}
+
+/**
+ * The entries of A are read when a key that depends on them is first asked for, and must be finite. Halves count by their
+ * values, zeros without their sign, and a power of two that all entries share does not count, so that 2^j·A has the streams of A.
+ */
+export function streamKeys(A: Matrix | HalfMatrix, seed: bigint | number, name: string): StreamKeys {
+  let digest: Uint8Array | undefined
+  const label = (purpose: string) => new TextEncoder().encode(JSON.stringify([`${seed}`, name, purpose]))
+  return {
+    known: (purpose) => sha256([label(purpose)]),
+    independent(purpose) {
+      digest ??= sha256(describedBy(A))
+      return sha256([label(purpose), digest])
+    },
+  }
+}
+
+/** The shape, the float type and the entries, little-endian, in row-major order. */
+function* describedBy(A: Matrix | HalfMatrix): Generator<Uint8Array, void, void> {
+  const isNarrow = 'dtype' in A || A.data instanceof Float32Array
+  const header = new DataView(new ArrayBuffer(HEADER_BYTES))
+  header.setFloat64(0, A.rows, true)
+  header.setUint32(8, A.columns, true)
+  header.setUint32(12, isNarrow ? 32 : 64, true)
+  yield new Uint8Array(header.buffer)
+  const exponent = scalingExponentOf(A)
+  // In two steps, since 2^1074, which brings the smallest numbers near 1, is no number.
+  const half = -Math.trunc(exponent / 2)
+  const factors = [2 ** half, 2 ** (-exponent - half)]
+  const out = isNarrow ? new Float32Array(BLOCK) : new Float64Array(BLOCK)
+  for (const block of blocksOf(A)) {
+    fillScaled(out, block, factors[0], factors[1])
+    yield new Uint8Array(out.buffer, 0, block.length * out.BYTES_PER_ELEMENT)
+  }
+}
+
+/** −0 becomes 0 by the addition. */
+function fillScaled(out: FloatArray, block: FloatArray, first: number, second: number): void {
+  for (let i = 0; i < block.length; i++) out[i] = block[i] * first * second + 0
+}
+
+/** The exponent that brings the largest entry into [0.5, 1); 0 for data that are all zero. */
+function scalingExponentOf(A: Matrix | HalfMatrix): number {
+  let largest = 0
+  for (const block of blocksOf(A)) largest = Math.max(largest, largestAbs(block))
+  return largest === 0 ? 0 : binaryExponent(largest)
+}
+
+/** The entries in order as floats; a block is valid until the next one is asked for. */
+function* blocksOf(A: Matrix | HalfMatrix): Generator<FloatArray, void, void> {
+  const { length } = A.data
+  const bits = new Uint32Array('dtype' in A ? Math.min(BLOCK, length) : 0)
+  for (let start = 0; start < length; start += BLOCK) {
+    const end = Math.min(start + BLOCK, length)
+    if ('dtype' in A) {
+      const part = bits.subarray(0, end - start)
+      widenHalfInto(part, A.data, start, A.dtype)
+      yield new Float32Array(bits.buffer, 0, part.length)
+    } else yield A.data.subarray(start, end)
+  }
+}
+
+/** Draws the next `columns` columns of a stream. */
+export type Draw = (columns: number) => Matrix
+
+const HALF_RANGE = 2 ** 31
+
+/**
+ * Uniform numbers in [−1, 1): a start block needs only directions that no matrix is aligned with. Streams of
+ * different keys are independent of each other, and the same on every platform.
+ */
+export function uniformColumns(rows: number, arithmetic: Arithmetic, key: Uint8Array): Draw {
+  const nextWord = keyedWords(key)
+  return (columns) => {
+    const data = new Float64Array(rows * columns)
+    for (let i = 0; i < data.length; i++) data[i] = nextWord() / HALF_RANGE - 1
+    return inArithmetic(matrix(rows, columns, data), arithmetic)
+  }
+}
+
+/** Standard normal numbers, as the statements about probabilities need them. */
+export function normalColumns(rows: number, arithmetic: Arithmetic, key: Uint8Array): Draw {
+  const nextWord = keyedWords(key)
+  const pair = new Float64Array(2)
+  return (columns) => {
+    const data = new Float64Array(rows * columns)
+    for (let i = 0; i < data.length; i += 2) {
+      boxMuller(uniform53(nextWord), uniform53(nextWord), pair)
+      data.set(i + 1 < data.length ? pair : pair.subarray(0, 1), i)
+    }
+    return inArithmetic(matrix(rows, columns, data), arithmetic)
+  }
+}

@@ -1,0 +1,278 @@
+import { join } from 'node:path'
+import { elementCount } from '../checkpoint/read.ts'
+import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
+import { badInput } from '../errors.ts'
+import { counted, quoted, shapeText } from '../text/quote.ts'
+import { buildModule, type ModuleParts } from './build-module.ts'
+import { metadataConfigs } from './diffusion.ts'
+import { readScalars } from './factors.ts'
+import { formatOf, otherKind, type ParsedName, parseName, type Role, splitPrefix } from './names.ts'
+import { PatternError } from './pattern/syntax.ts'
+import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
+import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from './types.ts'
+
+export interface AdapterOptions {
+  /** For modules whose alpha neither a config nor the file tells. */
+  readonly alpha?: number
+}
+
+type Named = readonly [tensor: StoredTensor, parsed: ParsedName]
+
+/**
+ * The adapter that a checkpoint is, or undefined where the names are no adapter's: also where factors lie beside the
+ * weights they would apply to, in a model with low-rank branches of its own. Reads `.alpha` tensors and nothing else.
+ * Throws `bad-input`, naming the tensors, on other kinds of adapter (LoHa, LoKr, OFT, …), on half a pair, on factors that
+ * don't fit each other or the config's rank, on a module twice, and on a wrong adapter_config.json.
+ */
+export async function adapterOf(
+  checkpoint: Checkpoint,
+  options: AdapterOptions = {},
+): Promise<Adapter | undefined> {
+  const { path, tensors, metadata } = checkpoint
+  const json = checkpoint.adapterConfig
+  const has = (name: string) => tensors.has(name)
+  const isModel = (stem: string) =>
+    json === undefined && (has(`${stem}.weight`) || has(`${stem}.base_layer.weight`))
+
+  const named: Named[] = []
+  const others: StoredTensor[] = []
+  for (const tensor of tensors.values()) {
+    const other = otherKind(tensor.name, has)
+    if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other)
+    const parsed = parseName(tensor.name)
+    if (parsed === undefined) others.push(tensor)
+    else named.push([tensor, parsed])
+  }
+  const config = json === undefined ? undefined : parsePeftConfig(json, configPath(checkpoint))
+  const factors = named.filter(([, { role }]) => isFactor(role))
+  if (config === undefined) {
+    if (factors.some(([, { stem }]) => isModel(stem))) return undefined
+    const isExactParts = others.length === 0 && named.some(([, { role }]) => isExactPart(role))
+    if (factors.length === 0 && !isExactParts) return undefined
+  }
+  const adapterName = oneName(path, named)
+  const format = config === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
+  const alphas = await readAlphas(path, named)
+  const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
+
+  const { modules, ignored, replaced } = sort(path, format, named, config)
+  for (const tensor of others) {
+    if (format === 'peft') sortOther(tensor, config, replaced, ignored, adapterName)
+    else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
+  }
+  const built = withReadablePatterns(path, () =>
+    [...modules.values()].map((parts) =>
+      buildModule(parts, {
+        path,
+        format,
+        config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
+        storedAlpha: parts.alpha && alphas.get(parts.alpha.name),
+        alpha: options.alpha,
+      }),
+    ),
+  )
+  if (built.length === 0 && replaced.length === 0) {
+    const [first] = ignored
+    const why = first === undefined ? '' : `: ${quoted(first.name)}: ${first.reason}`
+    throw badInput(`${path}: holds no LoRA tensors${why}`, { file: path })
+  }
+  const single = config ?? (configs.size === 1 ? [...configs.values()][0] : undefined)
+  return {
+    format,
+    path,
+    ...(single === undefined ? {} : { config: single }),
+    modules: labelled(built),
+    replaced,
+    ignored,
+    warnings: warningsOf({ format, config: single, built, ignored }),
+  }
+}
+
+/** Patterns that can be read may still take too long to match. */
+function withReadablePatterns<T>(path: string, build: () => T): T {
+  try {
+    return build()
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error
+    throw badInput(`${path}: rank_pattern or alpha_pattern: ${error.message}`, { file: path, cause: error })
+  }
+}
+
+const isFactor = (role: Role) =>
+  role === 'A' || role === 'B' || role === 'embedding A' || role === 'embedding B'
+const isExactPart = (role: Role) => role === 'diff' || role === 'diff_b' || role === 'set_weight'
+const componentOf = (prefix: string) => prefix.replace(/\.$/, '')
+
+const configPath = ({ folder, path }: Checkpoint) =>
+  folder === undefined ? `${path} (adapter_config.json)` : join(folder, 'adapter_config.json')
+
+const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
+  badInput(
+    `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only products B·A (LoRA) are read' : `that is not read: ${cure}`}`,
+    { file: path, tensor },
+  )
+
+/** The adapter's name in the keys, where one stands there. Throws where there are several: adapters of one model together. */
+function oneName(path: string, named: readonly Named[]): string | undefined {
+  const names = new Set(named.flatMap(([, { adapterName }]) => adapterName ?? []))
+  if (names.size <= 1) return [...names][0]
+  const some = [...names].slice(0, 3).map(quoted).join(', ')
+  throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
+    file: path,
+  })
+}
+
+function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, number>> {
+  const alphas = named.filter(([, { role }]) => role === 'alpha').map(([tensor]) => tensor)
+  const wrong = alphas.find((tensor) => elementCount(tensor) !== 1)
+  if (wrong !== undefined) {
+    throw badInput(
+      `${path}: tensor ${quoted(wrong.name)} has the shape ${shapeText(wrong.shape)}; alpha is one number`,
+      { file: path, tensor: wrong.name },
+    )
+  }
+  return readScalars(alphas)
+}
+
+/** Puts the tensors to their modules. Throws where two have the same part in one. */
+function sort(path: string, format: AdapterFormat, named: readonly Named[], config: PeftConfig | undefined) {
+  const modules = new Map<string, ModuleParts>()
+  const replaced: ReplacedTensor[] = []
+  const ignored: IgnoredTensor[] = []
+  const keyOf = ({ stem }: ParsedName) =>
+    // PEFT's prefix says nothing: a module with it and one without are the same
+    format === 'peft' ? splitPrefix(stem, format).path : stem
+  for (const [tensor, parsed] of named) {
+    if (!isFactor(parsed.role)) continue
+    const key = keyOf(parsed)
+    const known = modules.get(key)
+    modules.set(key, withPart(path, known ?? splitModule(parsed.stem, format), parsed.role, tensor))
+  }
+  for (const [tensor, parsed] of named) {
+    if (isFactor(parsed.role)) continue
+    const key = keyOf(parsed)
+    const { prefix, path: module } = splitPrefix(parsed.stem, format)
+    const parts = modules.get(key)
+    if (isExactPart(parsed.role)) {
+      replaced.push(exactPart(tensor, parsed.role, prefix, module))
+    } else if (parts === undefined) {
+      // a model may well have a parameter named alpha, and train it
+      if (config !== undefined && parsed.role === 'alpha') sortOther(tensor, config, replaced, ignored)
+      else ignored.push({ name: tensor.name, reason: 'its module has no factors' })
+    } else if (config !== undefined && isSwitchedOff(parsed.role, config)) {
+      ignored.push({ name: tensor.name, reason: 'adapter_config.json does not ask for it' })
+    } else {
+      modules.set(key, withPart(path, parts, parsed.role, tensor))
+    }
+  }
+  return { modules, replaced, ignored }
+}
+
+const isSwitchedOff = (role: Role, config: PeftConfig) =>
+  (role === 'bias' && !config.loraBias) || (role === 'magnitude' && !config.useDora)
+
+function splitModule(stem: string, format: AdapterFormat): ModuleParts {
+  const { prefix, path } = splitPrefix(stem, format)
+  return { prefix, module: path }
+}
+
+const PARTS = {
+  A: 'A',
+  B: 'B',
+  'embedding A': 'embeddingA',
+  'embedding B': 'embeddingB',
+  mid: 'mid',
+  alpha: 'alpha',
+  bias: 'bias',
+  magnitude: 'magnitude',
+} as const
+
+function withPart(path: string, parts: ModuleParts, role: Role, tensor: StoredTensor): ModuleParts {
+  const part = PARTS[role as keyof typeof PARTS]
+  const before = parts[part]
+  if (before !== undefined) {
+    throw badInput(
+      `${path}: tensors ${quoted(before.name)} and ${quoted(tensor.name)} are both the ${role} of the module ${quoted(parts.module)}`,
+      { file: path, tensor: tensor.name },
+    )
+  }
+  return { ...parts, [part]: tensor }
+}
+
+/** `X.diff` belongs to `X.weight`, or to X itself where that names a tensor (ComfyUI, comfy/lora.py). */
+function exactPart(tensor: StoredTensor, role: Role, prefix: string, module: string): ReplacedTensor {
+  const isWhole = /\.(?:weight|bias)$/.test(module)
+  const suffix = role === 'diff_b' ? '.bias' : isWhole ? '' : '.weight'
+  return { name: module + suffix, tensor, how: role === 'set_weight' ? 'replace' : 'add', prefix }
+}
+
+/** Tensors of a PEFT adapter that are no factors: whole ones that replace the base's, or copies of the base. */
+function sortOther(
+  tensor: StoredTensor,
+  config: PeftConfig | undefined,
+  replaced: ReplacedTensor[],
+  ignored: IgnoredTensor[],
+  adapterName = 'default',
+): void {
+  const { prefix, path } = splitPrefix(tensor.name, 'peft')
+  const isTrainedBias = path.endsWith('.base_layer.bias') && config !== undefined && config.bias !== 'none'
+  if ((/\.base_layer\./.test(path) && !isTrainedBias) || /\.original_module\./.test(path)) {
+    ignored.push({ name: tensor.name, reason: 'a copy of the base' })
+  } else if (/\.(?:lora_rank|reshape_weight)$/.test(path)) {
+    ignored.push({ name: tensor.name, reason: 'no weight' })
+  } else if (/\.lora_[^.]*(?:\.[^.]+){0,2}$/.test(path)) {
+    // no model has such weights: it would take the place of nothing
+    ignored.push({ name: tensor.name, reason: 'a part of LoRA in a spelling that is not known' })
+  } else {
+    const bare = path.replace(`.modules_to_save.${adapterName}.`, '.')
+    const name = bare.replace(/\.modules_to_save(?=\.)|\.base_layer(?=\.bias$)/, '')
+    replaced.push({ name, tensor, how: 'replace', prefix })
+  }
+}
+
+function labelled(modules: readonly AdapterModule[]): AdapterModule[] {
+  const counts = new Map<string, number>()
+  for (const { module } of modules) counts.set(module, (counts.get(module) ?? 0) + 1)
+  return modules.map((module) =>
+    counts.get(module.module) === 1 ? module : { ...module, label: module.prefix + module.module },
+  )
+}
+
+interface Findings {
+  readonly format: AdapterFormat
+  readonly config: PeftConfig | undefined
+  readonly built: readonly AdapterModule[]
+  readonly ignored: readonly IgnoredTensor[]
+}
+
+function warningsOf({ format, config, built, ignored }: Findings): string[] {
+  const warnings: string[] = []
+  const unscaled = built.filter(({ alpha }) => alpha === undefined)
+  if (format === 'peft' && unscaled.length > 0) {
+    warnings.push(
+      `the scale of ${counted(unscaled.length, 'module')} is UNKNOWN: there is neither adapter_config.json nor an .alpha tensor; 1 is taken, which may be far off: give alpha`,
+    )
+  }
+  const dora = built.filter(({ magnitude }) => magnitude !== undefined)
+  if (dora.length > 0) {
+    warnings.push(
+      `${counted(dora.length, 'module')} ${dora.length === 1 ? 'is' : 'are'} DoRA: each row of W + scale·B·A is rescaled, and the figures of B·A leave that out`,
+    )
+  }
+  if (config?.mutatesBase !== undefined) {
+    warnings.push(
+      `${config.mutatesBase}: the adapter belongs to a base that its training changed first; on the plain base B·A is not its delta`,
+    )
+  }
+  if (config?.layerReplication) {
+    warnings.push('layer_replication is set: the modules are those of a model with repeated layers')
+  }
+  if (config?.alora) warnings.push('an activated LoRA (aLoRA): it acts only from its invocation tokens on')
+  const unknown = ignored.filter(({ reason }) => reason !== 'a copy of the base')
+  if (unknown.length > 0) {
+    const [{ name, reason }] = unknown
+    const more = unknown.length > 1 ? `, and ${unknown.length - 1} more` : ''
+    warnings.push(`tensor ${quoted(name)} is left out: ${reason}${more}`)
+  }
+  return warnings
+}

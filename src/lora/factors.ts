@@ -1,0 +1,152 @@
+import { decodeStored, elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
+import type { StoredTensor } from '../checkpoint/types.ts'
+import { badInput } from '../errors.ts'
+import { decodeIntegers } from '../formats/dtype.ts'
+import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
+import { type FloatArray, type Matrix, matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
+import { addTo } from '../text/group.ts'
+import { quoted } from '../text/quote.ts'
+import type { AdapterModule } from './types.ts'
+
+/** ΔW = scale·B·A in the base tensor's own two-dimensional view: a kernel's is [out, in·kh·kw]. */
+export interface ModuleFactors {
+  /** [rows, rank]. */
+  readonly B: Matrix
+  /** [rank, columns]. */
+  readonly A: Matrix
+  readonly scale: number
+}
+
+/**
+ * Reads the factors of a module, and no more than that, whatever its layout: those of embeddings and of weights stored
+ * [in, out] change places and are transposed; a Tucker core is folded into A; of a stack `expert` says which one.
+ * A module of unknown transpose is taken as its config says. Both factors are float32, or float64 where either is or a
+ * core is folded. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
+ */
+export async function readFactors(module: AdapterModule, expert?: number): Promise<ModuleFactors> {
+  const { scale, layout } = module
+  const [B, A] = sameType(await storedFactors(module, expert))
+  const isTransposed =
+    layout === 'embedding' ||
+    layout === 'fan-in-fan-out' ||
+    layout === 'unknown-transpose' ||
+    (layout === 'experts' && module.experts?.isTransposed === true)
+  return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
+}
+
+async function storedFactors(module: AdapterModule, expert?: number): Promise<[B: Matrix, A: Matrix]> {
+  const { A, B, mid, rank, experts } = module
+  const out = B.shape[0]
+  if (experts !== undefined) {
+    if (expert === undefined || !(expert >= 0 && expert < experts.count)) {
+      throw new RangeError(`${module.label} has the experts 0 to ${experts.count - 1}, not ${expert}`)
+    }
+    const columns = A.shape[1]
+    const rows = await readFloats(A, expert * rank * columns, (expert + 1) * rank * columns)
+    const ofExpert = everyNth(await readFloats(B), experts.count, expert)
+    return [matrix(out, rank, ofExpert), matrix(rank, columns, rows)]
+  }
+  const up = matrix(out, rank, await readFloats(B))
+  const down = matrix(rank, elementCount(A) / rank, await readFloats(A))
+  return [up, mid === undefined ? down : foldCore(mid, await readFloats(mid), down)]
+}
+
+/** PEFT stores the columns of an expert's B `count` apart: column (k, e) of [out, rank, count]. */
+function everyNth(all: FloatArray, count: number, first: number): FloatArray {
+  const out = new (all.constructor as new (n: number) => FloatArray)(all.length / count)
+  for (let i = 0; i < out.length; i++) out[i] = all[i * count + first]
+  return out
+}
+
+/**
+ * A'[q, (c, y, x)] = Σ_p core[q, p, y, x]·A[p, c]: the kernel of LoCon's two convolutions after each other, in float64
+ * (LyCORIS, functional/general.py, rebuild_tucker).
+ */
+function foldCore(mid: StoredTensor, core: FloatArray, A: Matrix): Matrix {
+  const [outer, inner] = mid.shape
+  const kernel = mid.shape.slice(2).reduce((product, n) => product * n, 1)
+  const channels = A.columns
+  const folded = new Float64Array(outer * channels * kernel)
+  for (let q = 0; q < outer; q++) {
+    for (let p = 0; p < inner; p++) {
+      const coreAt = (q * inner + p) * kernel
+      for (let c = 0; c < channels; c++) {
+        const a = A.data[p * channels + c]
+        const at = (q * channels + c) * kernel
+        for (let k = 0; k < kernel; k++) folded[at + k] += core[coreAt + k] * a
+      }
+    }
+  }
+  return matrix(outer, channels * kernel, folded)
+}
+
+function sameType([B, A]: [Matrix, Matrix]): [Matrix, Matrix] {
+  const isWide = B.data instanceof Float64Array || A.data instanceof Float64Array
+  return isWide ? [toFloat64(B), toFloat64(A)] : [B, A]
+}
+
+/**
+ * The float entries [start, end) of a tensor in row-major order, all of them by default: f64 as float64, others widened
+ * exactly to float32. Reads only their bytes. Throws `bad-input` on another dtype.
+ */
+export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(tensor)): Promise<FloatArray> {
+  const { source, dtype, name } = tensor
+  const float = readableFloatOf(dtype)
+  if (float === undefined) {
+    throw badInput(
+      `tensor ${quoted(name)} is stored as ${dtype}; a factor is made of floats`,
+      placeOf(tensor),
+    )
+  }
+  assertBytes(tensor)
+  const size = bitsPerElement(dtype) / 8
+  return withBytes(source, name, async (read) => decodeStored(await read(start * size, end * size), float))
+}
+
+/** The single number of each tensor, float or integer, as `.alpha` is stored; each file is opened once. */
+export async function readScalars(tensors: readonly StoredTensor[]): Promise<Map<string, number>> {
+  const values = new Map<string, number>()
+  const byFile = new Map<string, { tensor: StoredTensor; begin: number; end: number }[]>()
+  for (const tensor of tensors) {
+    assertBytes(tensor)
+    const { source, name } = tensor
+    if (source.kind === 'range') addTo(byFile, source.file, { tensor, begin: source.begin, end: source.end })
+    else values.set(name, scalar(tensor, await readBytes(tensor)))
+  }
+  for (const [file, ranges] of byFile) {
+    const last = ranges.reduce((a, b) => (b.end > a.end ? b : a))
+    const whole = { kind: 'range', file, begin: 0, end: last.end } as const
+    await withBytes(whole, last.tensor.name, async (read) => {
+      for (const { tensor, begin, end } of ranges) {
+        values.set(tensor.name, scalar(tensor, await read(begin, end)))
+      }
+    })
+  }
+  return values
+}
+
+const INTEGERS = { I64: 'int64', I32: 'int32', I16: 'int16', I8: 'int8', U8: 'uint8' } as const
+
+function scalar(tensor: StoredTensor, bytes: Uint8Array): number {
+  const { name, dtype } = tensor
+  const float = readableFloatOf(dtype)
+  if (float !== undefined) return decodeStored(bytes, float)[0]
+  if (!(dtype in INTEGERS)) {
+    throw badInput(`tensor ${quoted(name)} is stored as ${dtype}; alpha is a number`, placeOf(tensor))
+  }
+  const integer = INTEGERS[dtype as keyof typeof INTEGERS]
+  return decodeIntegers(bytes, integer, true, { tensor: name }, () => quoted(name))[0]
+}
+
+function assertBytes(tensor: StoredTensor): void {
+  if (tensor.source.kind === 'range' || tensor.source.kind === 'bytes') return
+  throw badInput(
+    `tensor ${quoted(tensor.name)} of an adapter lies in no safetensors file; convert the adapter to one`,
+    placeOf(tensor),
+  )
+}
+
+const placeOf = ({ name, source }: StoredTensor) => ({
+  tensor: name,
+  ...('file' in source && { file: source.file }),
+})

@@ -1,0 +1,152 @@
+import { quoted } from '../text/quote.ts'
+import type { MatchedModule } from './match.ts'
+import { BASE_PREFIX } from './names.ts'
+import { PatternError } from './pattern/syntax.ts'
+import { takingOf } from './peft-modules.ts'
+import type { Adapter, AdapterModule, Loader } from './types.ts'
+import type { ModelTraits } from './write/model-traits.ts'
+import { pathOf } from './write/module.ts'
+import { targetTest } from './write/target-modules.ts'
+
+/** Modules of a PEFT adapter that loaders don't take into the model, though they are measured here. */
+export interface NotLoaded {
+  readonly loaders: readonly Loader[]
+  /** What they do, and why. */
+  readonly reason: string
+  /** Labels. */
+  readonly modules: readonly string[]
+}
+
+type Problem = Omit<NotLoaded, 'modules'>
+
+/** PEFT passes over names that no module of the model has (utils/save_and_load.py, load_state_dict(strict=False)); so does vLLM. */
+const BOTH: readonly Loader[] = ['PEFT', 'vLLM']
+
+/**
+ * What PEFT and vLLM make of the names of an adapter's factors, set beside the model. Only of a folder with adapter_config.json: a
+ * lone file is not theirs. A module that heads alone make a difference for is theirs too, as a model may be loaded without.
+ */
+export function notLoaded(
+  adapter: Adapter,
+  matched: readonly MatchedModule[],
+  traits: ModelTraits,
+): NotLoaded[] {
+  const { config } = adapter
+  if (adapter.format !== 'peft' || config === undefined) return []
+  const isTargeted = targets(adapter)
+  const groups = new Map<string, NotLoaded & { modules: string[] }>()
+  for (const { module, base } of matched) {
+    const path = base.name.replace(/\.weight$/, '')
+    const problem =
+      nameProblem(module) ??
+      pathProblem(module, path, adapter, traits) ??
+      classProblem(module, base.shape, path, traits) ??
+      (module.layout === 'experts' || isTargeted(module.module) ? undefined : NOT_TARGETED)
+    if (problem === undefined) continue
+    const key = JSON.stringify(problem)
+    const group = groups.get(key) ?? { ...problem, modules: [] }
+    group.modules.push(module.label)
+    groups.set(key, group)
+  }
+  return [...groups.values()]
+}
+
+const NOT_TARGETED: Problem = {
+  loaders: ['PEFT'],
+  reason: 'would load nothing of it: target_modules does not match its path',
+}
+
+/** What the factors' own names say, whatever the model. */
+export function nameProblem({ A, prefix }: AdapterModule): Problem | undefined {
+  const key = /\.lora_(?:A|embedding_A)\.(?!weight$)(.+?)(?:\.weight)?$/.exec(A.name)?.[1]
+  if (key !== undefined) {
+    return {
+      loaders: BOTH,
+      reason: `would load nothing of it: its names hold the adapter's name (${key}), which PEFT takes out when it saves`,
+    }
+  }
+  return prefix === BASE_PREFIX
+    ? undefined
+    : { loaders: ['PEFT'], reason: `would load nothing of it: its names do not begin with ${BASE_PREFIX}` }
+}
+
+function pathProblem(
+  { module, layout }: AdapterModule,
+  stored: string,
+  { config }: Adapter,
+  traits: ModelTraits,
+): Problem | undefined {
+  const plain = pathOf(stored, { ...traits, prefix: '' })
+  if (layout === 'experts' || module === pathOf(stored, traits) || module === plain) return undefined
+  const [head] = module.split('.', 1)
+  const [body] = plain.split('.', 1)
+  // transformers puts the name of a model's body before the paths of a model with a head, and leaves it out without
+  const isHeadless = module === plain.slice(body.length + 1)
+  if (isHeadless && !HEADED_TASKS.has(config?.taskType)) return undefined
+  const isHeaded = module === `${head}.${plain}` && head !== body && BODIES.test(head)
+  if (isHeaded) return undefined
+  return {
+    loaders: BOTH,
+    reason: `would load nothing of it: the model has no module of its path${isHeadless ? ` (it is a body's, without ${quoted(body)}, and task_type asks for a head)` : ', only one that is called much the same'}`,
+  }
+}
+
+/** Tasks of models whose head stands beside the body. */
+const HEADED_TASKS: ReadonlySet<string | undefined> = new Set([
+  'CAUSAL_LM',
+  'SEQ_CLS',
+  'SEQ_2_SEQ_LM',
+  'TOKEN_CLS',
+  'QUESTION_ANS',
+])
+
+/** transformers' names of bodies: base_model_prefix of its classes. */
+const BODIES =
+  /^(?:model|transformer|backbone|encoder|gpt_neox|rwkv|vit|clip|\w*(?:bert|roberta|electra|net|former))$/
+
+function classProblem(
+  module: AdapterModule,
+  shape: readonly number[],
+  path: string,
+  traits: ModelTraits,
+): Problem | undefined {
+  if (module.layout === 'experts') return undefined
+  const taking = takingOf({ path, shape, isKernel: module.layout === 'conv', traits })
+  if ('reason' in taking) {
+    if (!taking.isCertain) return undefined
+    return {
+      loaders: ['PEFT'],
+      reason:
+        taking.takes === 'raises'
+          ? `would load nothing at all: it is ${taking.reason}`
+          : `would load it without effect: it is ${taking.reason}`,
+    }
+  }
+  if ((taking.takes === 'embedding') === (module.layout === 'embedding')) return undefined
+  return {
+    loaders: ['PEFT'],
+    reason:
+      module.layout === 'embedding'
+        ? 'would load nothing of it: its names are those of an embedding, which it is none of'
+        : 'would load nothing of it: it is an embedding, whose factors are called lora_embedding_A and _B',
+  }
+}
+
+/** Which paths target_modules means; all of them where the file leaves that to PEFT, or in words that are not read. */
+function targets({ config }: Adapter): (path: string) => boolean {
+  const named = config?.targetModules
+  if (named === undefined || named === 'all-linear') return () => true
+  const unread = <T>(otherwise: T, read: () => T): T => {
+    try {
+      return read()
+    } catch (error) {
+      if (error instanceof PatternError) return otherwise
+      throw error
+    }
+  }
+  const test = unread(undefined, () => targetTest(named))
+  return test === undefined ? () => true : (path) => unread(true, () => test(path))
+}
+
+/** For a person: who would load what as nothing. */
+export const notLoadedText = ({ loaders, reason }: NotLoaded): string => `${loaders.join(' and ')} ${reason}`

@@ -1,0 +1,317 @@
+import { plainName } from '../checkpoint/correspondence.ts'
+import { elementCount } from '../checkpoint/read.ts'
+import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
+import { badInput } from '../errors.ts'
+import { addTo } from '../text/group.ts'
+import { quoted, shapeText } from '../text/quote.ts'
+import { loraScale } from './peft-config.ts'
+import type { Adapter, AdapterModule, ReplacedTensor } from './types.ts'
+
+export interface MatchedModule {
+  /** With the base tensor's name, and the layout that its shape settles. */
+  readonly module: AdapterModule
+  readonly base: StoredTensor
+}
+
+export interface UnmatchedModule {
+  readonly module: AdapterModule
+  readonly reason: string
+}
+
+export interface BaseMatch {
+  readonly matched: readonly MatchedModule[]
+  readonly unmatched: readonly UnmatchedModule[]
+  /** Whole tensors with the base tensor's name, where there is one. */
+  readonly replaced: readonly { readonly replaced: ReplacedTensor; readonly base?: StoredTensor }[]
+  readonly warnings: readonly string[]
+}
+
+/** Names listed at most where several tensors may be meant. */
+const LISTED_NAMES = 3
+
+/** Model types whose Conv1D layers store W as [in, out] (transformers, pytorch_utils.py), and those layers' names. */
+const CONV1D_MODELS = ['gpt2', 'openai-gpt', 'imagegpt', 'decision_transformer']
+const CONV1D_NAMES = /(?:^|\.)(?:c_attn|c_proj|c_fc|q_attn)$/
+
+/**
+ * The base tensor that each module applies to, and what its shape says of the layout. A module whose name fits no
+ * tensor of the base, or several, is listed with the reason. Throws `bad-input` naming both tensors where shapes don't fit.
+ */
+export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
+  const find = unwrapped(baseIndex(base, adapter.format === 'kohya'), base)
+  const stacks = stacksByOwner(base)
+  const matched: MatchedModule[] = []
+  const unmatched: UnmatchedModule[] = []
+  for (const module of adapter.modules) {
+    const names = find(module.baseTensor, module.prefix)
+    if (names.length === 1) {
+      matched.push(settle(adapter, base, module, base.tensors.get(names[0])!))
+    } else if (names.length > 1) {
+      unmatched.push({ module, reason: ambiguity(names) })
+    } else {
+      const found = matchStack(adapter, module, stacks)
+      if ('base' in found) matched.push(found)
+      else unmatched.push(found)
+    }
+  }
+  const [single, shared] = separateShared(matched)
+  const transposed = single.filter(({ module }) => module.layout === 'fan-in-fan-out')
+  const warnings =
+    adapter.config?.fanInFanOut === false && transposed.length > 0
+      ? [
+          `fan_in_fan_out is false, but the base stores ${quoted(transposed[0].base.name)} as [in, out] (${transposed.length} such): taken as PEFT does, transposed`,
+        ]
+      : []
+  return {
+    matched: single,
+    unmatched: [...unmatched, ...shared],
+    replaced: adapter.replaced.map((replaced) => matchReplaced(replaced, base, find)),
+    warnings,
+  }
+}
+
+/** As an index finds names, and where it finds none without the parts that wrappers put into either side's. */
+function unwrapped(find: BaseIndex, base: Checkpoint): BaseIndex {
+  let plain: Map<string, string[]> | undefined
+  const plainNames = () => {
+    if (plain === undefined) {
+      plain = new Map()
+      for (const name of base.tensors.keys()) addTo(plain, plainName(name), name)
+    }
+    return plain
+  }
+  return (name, prefix) => {
+    const names = find(name, prefix)
+    if (names.length > 0) return names
+    const bare = plainName(name)
+    const others = bare === name ? [] : find(bare, prefix)
+    return others.length > 0 ? others : (plainNames().get(bare) ?? [])
+  }
+}
+
+const ambiguity = (names: readonly string[]) =>
+  `may be any of ${names.slice(0, LISTED_NAMES).map(quoted).join(', ')}${names.length > LISTED_NAMES ? ', …' : ''}`
+
+/** Two modules for one base tensor: which is meant can't be told. */
+function separateShared(matched: readonly MatchedModule[]): [MatchedModule[], UnmatchedModule[]] {
+  const byBase = new Map<string, MatchedModule[]>()
+  for (const match of matched) addTo(byBase, match.base.name, match)
+  const isSingle = ({ base }: MatchedModule) => byBase.get(base.name)!.length === 1
+  const shared = matched
+    .filter((match) => !isSingle(match))
+    .map(({ module, base }) => ({
+      module,
+      reason: `applies to ${quoted(base.name)}, and so does another module of the adapter`,
+    }))
+  return [matched.filter(isSingle), shared]
+}
+
+function matchReplaced(replaced: ReplacedTensor, base: Checkpoint, find: BaseIndex) {
+  const names = find(replaced.name, replaced.prefix)
+  if (names.length !== 1) return { replaced }
+  return { replaced: { ...replaced, name: names[0] }, base: base.tensors.get(names[0])! }
+}
+
+function settle(
+  adapter: Adapter,
+  base: Checkpoint,
+  module: AdapterModule,
+  tensor: StoredTensor,
+): MatchedModule {
+  if (tensor.shape.length === 3 && (module.layout === 'experts' || module.A.shape.length === 2)) {
+    const stack = asStack(module, tensor, adapter.config !== undefined)
+    if (stack !== undefined) return stack
+  }
+  const layout = settledLayout(adapter, base, module, tensor)
+  if (layout === undefined) throw misfit(adapter, module, tensor)
+  return { module: { ...module, baseTensor: tensor.name, layout }, base: tensor }
+}
+
+function settledLayout(
+  adapter: Adapter,
+  base: Checkpoint,
+  module: AdapterModule,
+  { name, shape }: StoredTensor,
+): AdapterModule['layout'] | undefined {
+  const [out, columns] = productShape(module)
+  const width = shape.slice(1).reduce((product, n) => product * n, 1)
+  const isPlain = shape[0] === out && width === columns
+  const isTransposed = shape.length === 2 && shape[0] === columns && shape[1] === out
+  switch (module.layout) {
+    case 'embedding':
+      return isTransposed ? 'embedding' : undefined
+    case 'conv':
+      return isPlain && isSameKernel(module, shape) ? 'conv' : undefined
+    case 'experts':
+      return undefined
+    default: {
+      if (!isPlain || !isTransposed) return isPlain ? 'linear' : isTransposed ? 'fan-in-fan-out' : undefined
+      const isConv1d =
+        CONV1D_MODELS.includes(String(base.config?.model_type)) &&
+        CONV1D_NAMES.test(name.replace(/\.weight$/, ''))
+      return adapter.config?.fanInFanOut || isConv1d ? 'fan-in-fan-out' : 'linear'
+    }
+  }
+}
+
+/** [rows, columns] of B·A as stored, a core folded in. */
+function productShape({ A, B, mid }: AdapterModule): [rows: number, columns: number] {
+  const kernel = mid === undefined ? 1 : elementCount(mid) / (mid.shape[0] * mid.shape[1])
+  return [B.shape[0], (elementCount(A) / A.shape[0]) * kernel]
+}
+
+/** Factors stored flat fit any kernel of as many entries; others have to have the base's. */
+function isSameKernel({ A, mid }: AdapterModule, shape: readonly number[]): boolean {
+  const kernel = (mid ?? A).shape.slice(2)
+  return shape.length === 2 ? kernel.every((n) => n === 1) : kernel.join() === shape.slice(2).join()
+}
+
+function misfit(adapter: Adapter, module: AdapterModule, tensor: StoredTensor) {
+  const { A, B } = module
+  return badInput(
+    `${adapter.path}: tensors ${quoted(A.name)} ${shapeText(A.shape)} and ${quoted(B.name)} ${shapeText(B.shape)} don't fit the base's ${quoted(tensor.name)} ${shapeText(tensor.shape)}: the adapter belongs to another base`,
+    { file: adapter.path, tensor: A.name },
+  )
+}
+
+/** The 3-D tensors of the base by the module they are parameters of, without the prefixes that may be missing. */
+function stacksByOwner(base: Checkpoint): ReadonlyMap<string, StoredTensor[]> {
+  const stacks = new Map<string, StoredTensor[]>()
+  for (const tensor of base.tensors.values()) {
+    const dot = tensor.name.lastIndexOf('.')
+    if (tensor.shape.length !== 3 || dot < 0) continue
+    const owner = withoutModel(tensor.name.slice(0, dot))
+    addTo(stacks, owner, tensor)
+  }
+  return stacks
+}
+
+const withoutModel = (path: string) => path.replace(/^model\./, '')
+
+function matchStack(
+  adapter: Adapter,
+  module: AdapterModule,
+  stacks: ReadonlyMap<string, StoredTensor[]>,
+): MatchedModule | UnmatchedModule {
+  const owner = withoutModel(module.module.replace(/(?:\.base_layer)+$/, ''))
+  const targets = adapter.config?.targetParameters.map((name) => name.split('.').at(-1)) ?? []
+  const fitting = (module.A.shape.length === 2 ? (stacks.get(owner) ?? []) : [])
+    .filter(({ name }) => targets.length === 0 || targets.includes(name.split('.').at(-1)))
+    .flatMap((tensor) => asStack(module, tensor, adapter.config !== undefined) ?? [])
+  if (fitting.length === 1) return fitting[0]
+  return {
+    module,
+    reason:
+      fitting.length === 0
+        ? 'no tensor of the base has this name'
+        : ambiguity(fitting.map(({ base }) => base.name)),
+  }
+}
+
+/**
+ * The module as one of a stack [experts, ·, ·], where the shapes allow that. The two orders of a square one can't be
+ * told apart: it is taken as [out, in], as PEFT takes all whose module doesn't say `is_transposed`.
+ */
+function asStack(module: AdapterModule, tensor: StoredTensor, hasConfig: boolean): MatchedModule | undefined {
+  const { A, B, alpha, layout } = module
+  const [count, rows, columns] = tensor.shape
+  const rank = A.shape[0] / count
+  const isPlain = rows === B.shape[0] && columns === A.shape[1]
+  const isTransposed = columns === B.shape[0] && rows === A.shape[1]
+  if (layout === 'embedding' || !Number.isInteger(rank) || !(isPlain || isTransposed)) return undefined
+  // with a config the rank is known, and with it the number of experts
+  if (hasConfig && rank !== module.rank) return undefined
+  return {
+    module: {
+      ...module,
+      baseTensor: tensor.name,
+      layout: 'experts',
+      rank,
+      scale: hasConfig || alpha === undefined ? module.scale : loraScale(alpha, rank, false),
+      experts: { count, isTransposed: !isPlain },
+    },
+    base: tensor,
+  }
+}
+
+/** What a base checkpoint may put before the names of a model, or of the denoiser of a diffusion pipeline. */
+const TRUNK = [
+  '',
+  'model.diffusion_model.',
+  'diffusion_model.',
+  'unet.',
+  'transformer.',
+  'model.',
+  'base_model.model.',
+]
+
+/** The same for the text encoders, in folders of diffusers and in single files. */
+const TEXT_ENCODERS = [
+  [
+    '',
+    'text_encoder.',
+    'cond_stage_model.transformer.',
+    'conditioner.embedders.0.transformer.',
+    'text_encoders.clip_l.transformer.',
+  ],
+  ['', 'text_encoder_2.', 'conditioner.embedders.1.model.', 'text_encoders.clip_g.transformer.'],
+  ['', 'text_encoder_3.', 'text_encoders.t5xxl.transformer.'],
+]
+
+/** The base's possible prefixes for a module that had `prefix` in the adapter. */
+function basePrefixes(prefix: string): readonly string[] {
+  if (/^lora_te2_|^text_encoder_2\.|clip_g/.test(prefix)) return TEXT_ENCODERS[1]
+  if (/^lora_te3_|^text_encoder_3\.|t5xxl/.test(prefix)) return TEXT_ENCODERS[2]
+  if (/^lora_te1?_|^text_encoder/.test(prefix)) return TEXT_ENCODERS[0]
+  return TRUNK
+}
+
+/** Finds the names of base tensors that a name in an adapter may stand for: none, one, or several. */
+export type BaseIndex = (name: string, prefix: string) => readonly string[]
+
+/**
+ * Looks names up as they are, then with the prefixes that either side may have; kohya's, whose dots became underscores,
+ * among the base's names with the same done to them. Last, for dotted names, without the first part on either side: a
+ * model and its trunk (`bert.encoder…`, `encoder…`).
+ */
+export function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
+  const names = [...base.tensors.keys()]
+  const form = (name: string) => (isUnderscored ? name.replaceAll('.', '_') : name)
+  const byPrefixes = new Map<readonly string[], Map<string, string[]>>()
+  const indexOf = (prefixes: readonly string[]) => {
+    const known = byPrefixes.get(prefixes)
+    if (known !== undefined) return known
+    const index = new Map<string, string[]>()
+    for (const name of names) {
+      for (const prefix of prefixes)
+        if (name.startsWith(prefix)) addTo(index, form(name.slice(prefix.length)), name)
+    }
+    byPrefixes.set(prefixes, index)
+    return index
+  }
+  let withoutFirst: Map<string, string[]> | undefined
+  const indexWithoutFirst = () => {
+    if (withoutFirst === undefined) {
+      withoutFirst = new Map()
+      for (const name of names) {
+        const rest = afterFirst(name)
+        if (rest !== undefined) addTo(withoutFirst, rest, name)
+      }
+    }
+    return withoutFirst
+  }
+  return (name, prefix) => {
+    if (!isUnderscored && base.tensors.has(name)) return [name]
+    const index = indexOf(basePrefixes(prefix))
+    const direct = index.get(form(name))
+    if (direct !== undefined || isUnderscored) return direct ?? []
+    const rest = afterFirst(name)
+    return (rest === undefined ? undefined : index.get(rest)) ?? indexWithoutFirst().get(name) ?? []
+  }
+}
+
+/** What follows the first part of a dotted name, where that still names a module and its tensor. */
+function afterFirst(name: string): string | undefined {
+  const rest = name.slice(name.indexOf('.') + 1)
+  return name.includes('.') && rest.includes('.') ? rest : undefined
+}

@@ -1,0 +1,196 @@
+import { badInput } from '../errors.ts'
+import { quoted } from '../text/quote.ts'
+import { PatternSet } from './pattern/pattern-set.ts'
+import { PatternError } from './pattern/syntax.ts'
+
+/** A value for the modules that a pattern matches. */
+export interface PatternRule {
+  /** Python's `re`, matched as PEFT does: see `PatternSet.ofKeys`. */
+  readonly pattern: string
+  readonly value: number
+}
+
+/** What adapter_config.json says of a LoRA adapter, as far as it bears on the weights. Plain data. */
+export interface PeftConfig {
+  readonly r: number
+  readonly loraAlpha: number
+  /** scale = alpha/√r in place of alpha/r. */
+  readonly useRslora: boolean
+  /** The first that matches a module holds. */
+  readonly rankPattern: readonly PatternRule[]
+  readonly alphaPattern: readonly PatternRule[]
+  readonly fanInFanOut: boolean
+  readonly bias: 'none' | 'all' | 'lora_only'
+  readonly loraBias: boolean
+  readonly useDora: boolean
+  readonly modulesToSave: readonly string[]
+  /** A regular expression, or a list of suffixes; absent where the file says nothing. */
+  readonly targetModules?: string | readonly string[]
+  readonly targetParameters: readonly string[]
+  readonly initLoraWeights: boolean | string
+  /** Why the adapter belongs to another base than the one it names: its training began by changing the base's weights. */
+  readonly mutatesBase?: string
+  readonly layerReplication: boolean
+  /** aLoRA: applied from certain tokens on. */
+  readonly alora: boolean
+  readonly taskType?: string
+  readonly baseModel?: string
+  /** Of r, lora_alpha and target_modules those that the file leaves to PEFT's defaults; vLLM asks for all. */
+  readonly missing: readonly string[]
+}
+
+/** tuners/lora/config.py. */
+const DEFAULT_RANK = 8
+const DEFAULT_ALPHA = 8
+
+/** Initialisations that subtract their first B·A from the base (tuners/lora/model.py, subtract_mutated_init). */
+const MUTATING_INIT = /^(?:pissa|olora$|corda$|lora_ga$|loftq$)/
+
+/** Options that change what the stored factors mean. */
+const UNSUPPORTED = {
+  trainable_token_indices: 'rows of an embedding trained beside it',
+  use_qalora: 'QALoRA, whose A has fewer columns than the weight',
+  use_bdlora: 'block-diagonal factors',
+  monteclora_config: 'MonteCLoRA',
+} as const
+
+/**
+ * Checks adapter_config.json field by field. Throws `bad-input` that names the file and the field: another method than
+ * LoRA, a wrong type, a pattern that does not compile, or an option under which the factors mean something else.
+ */
+export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: string): PeftConfig {
+  const fail = (problem: string): never => {
+    throw badInput(`${file}: ${problem}`, { file })
+  }
+  const wrong = (key: string, expected: string): never =>
+    fail(`${key} is ${shown(json[key])}, expected ${expected}`)
+  const given = (key: string) => Object.hasOwn(json, key) && json[key] !== null
+
+  const number = (key: string, fallback: number): number => {
+    if (!given(key)) return fallback
+    const value = json[key]
+    return typeof value === 'number' && Number.isFinite(value) ? value : wrong(key, 'a number')
+  }
+  const flag = (key: string): boolean => {
+    if (!given(key)) return false
+    const value = json[key]
+    return typeof value === 'boolean' ? value : wrong(key, 'true or false')
+  }
+  const text = (key: string): string | undefined => {
+    if (!given(key)) return undefined
+    const value = json[key]
+    return typeof value === 'string' ? value : wrong(key, 'a string')
+  }
+  const names = (key: string): readonly string[] => {
+    if (!given(key)) return []
+    const value = json[key]
+    return isNames(value) ? value : wrong(key, 'a list of strings')
+  }
+  const rules = (key: string, isRank: boolean): PatternRule[] => {
+    if (!given(key)) return []
+    const value = json[key]
+    if (typeof value !== 'object' || Array.isArray(value)) return wrong(key, 'an object of numbers')
+    const all = Object.entries(value as object).map(([pattern, entry]): PatternRule => {
+      if (typeof entry !== 'number' || !Number.isFinite(entry) || (isRank && entry <= 0)) {
+        const expected = isRank ? 'a number above 0' : 'a number'
+        return fail(`${key} gives ${quoted(pattern)} the value ${shown(entry)}, expected ${expected}`)
+      }
+      return { pattern, value: entry }
+    })
+    try {
+      patternsOf(all)
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error
+      const which = error.pattern === undefined ? 'patterns' : `the pattern ${quoted(error.pattern)}`
+      fail(`${key} has ${which}, which can't be read: ${error.message}`)
+    }
+    return all
+  }
+
+  const method = text('peft_type') ?? fail('peft_type is missing; a LoRA adapter says "LORA"')
+  if (method !== 'LORA') fail(`is a ${quoted(method)} adapter; only LORA is a product B·A and is read`)
+  for (const [key, meaning] of Object.entries(UNSUPPORTED)) {
+    if (given(key) && json[key] !== false) fail(`${key} is set: ${meaning}; that is not read`)
+  }
+  const r = number('r', DEFAULT_RANK)
+  if (r <= 0) wrong('r', 'a number above 0')
+  const bias = text('bias') ?? 'none'
+  if (bias !== 'none' && bias !== 'all' && bias !== 'lora_only') {
+    return wrong('bias', '"none", "all" or "lora_only"')
+  }
+  const init = given('init_lora_weights') ? json.init_lora_weights : true
+  if (typeof init !== 'boolean' && typeof init !== 'string') {
+    return wrong('init_lora_weights', 'true, false or a string')
+  }
+  const targets = given('target_modules') ? json.target_modules : undefined
+  if (targets !== undefined && typeof targets !== 'string' && !isNames(targets)) {
+    return wrong('target_modules', 'a string or a list of strings')
+  }
+  const mutatesBase = mutation(init, given('kasa_config'))
+  const taskType = text('task_type')
+  const baseModel = text('base_model_name_or_path')
+  return {
+    r,
+    loraAlpha: number('lora_alpha', DEFAULT_ALPHA),
+    useRslora: flag('use_rslora'),
+    rankPattern: rules('rank_pattern', true),
+    alphaPattern: rules('alpha_pattern', false),
+    fanInFanOut: flag('fan_in_fan_out'),
+    bias,
+    loraBias: flag('lora_bias'),
+    useDora: flag('use_dora'),
+    modulesToSave: names('modules_to_save'),
+    targetParameters: names('target_parameters'),
+    initLoraWeights: init,
+    layerReplication: given('layer_replication'),
+    alora: given('alora_invocation_tokens'),
+    missing: ['r', 'lora_alpha', 'target_modules'].filter((key) => !Object.hasOwn(json, key)),
+    ...(targets === undefined ? {} : { targetModules: targets }),
+    ...(mutatesBase === undefined ? {} : { mutatesBase }),
+    ...(taskType === undefined ? {} : { taskType }),
+    ...(baseModel === undefined ? {} : { baseModel }),
+  }
+}
+
+function mutation(init: boolean | string, hasKasa: boolean): string | undefined {
+  if (typeof init === 'string' && MUTATING_INIT.test(init.toLowerCase()))
+    return `init_lora_weights is "${init}"`
+  return hasKasa ? 'kasa_config is set' : undefined
+}
+
+/** Each list of rules is compiled once. */
+const compiled = new WeakMap<readonly PatternRule[], PatternSet>()
+
+function patternsOf(rules: readonly PatternRule[]): PatternSet {
+  const known = compiled.get(rules)
+  if (known !== undefined) return known
+  const fresh = PatternSet.ofKeys(rules.map(({ pattern }) => pattern))
+  compiled.set(rules, fresh)
+  return fresh
+}
+
+function firstMatch(rules: readonly PatternRule[], path: string): number | undefined {
+  const index = rules.length === 0 ? undefined : patternsOf(rules).first(path)
+  return index === undefined ? undefined : rules[index].value
+}
+
+/** The rank that a config gives a module: its path is without `base_model.model.`. */
+export const configRank = (config: PeftConfig, path: string) =>
+  firstMatch(config.rankPattern, path) ?? config.r
+
+/** The alpha that a config gives a module. */
+export const configAlpha = (config: PeftConfig, path: string) =>
+  firstMatch(config.alphaPattern, path) ?? config.loraAlpha
+
+/** alpha/r, or alpha/√r (Kalajdzievski, "A rank stabilization scaling factor for fine-tuning with LoRA", 2023). */
+export const loraScale = (alpha: number, rank: number, useRslora: boolean) =>
+  alpha / (useRslora ? Math.sqrt(rank) : rank)
+
+const isNames = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((item) => typeof item === 'string')
+
+/** JSON text short enough for a message. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'missing'
+  return text.length <= 60 ? text : `${text.slice(0, 59)}…`
+}

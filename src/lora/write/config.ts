@@ -1,0 +1,93 @@
+import { compareUtf8 } from '../../text/suggest.ts'
+import { architectureOf, type ModelTraits } from './model-traits.ts'
+import { pathOf } from './module.ts'
+import type { AdapterPlan, JsonObject } from './types.ts'
+
+/** What adapter_config.json says besides the plan. */
+export interface ConfigFacts {
+  /** PEFT's `base_model_name_or_path`: where a loader finds the base. */
+  readonly baseModel: string | undefined
+  readonly taskType: string | undefined
+}
+
+/** PEFT's task types by the ending of config.json's class, with the heads that PEFT then wants in the adapter file. */
+const TASKS: readonly { ending: RegExp; type: string; heads: readonly string[] }[] = [
+  { ending: /(ForCausalLM|LMHeadModel)$/, type: 'CAUSAL_LM', heads: [] },
+  { ending: /ForConditionalGeneration$/, type: 'SEQ_2_SEQ_LM', heads: [] },
+  { ending: /ForSequenceClassification$/, type: 'SEQ_CLS', heads: ['classifier', 'score'] },
+  { ending: /ForTokenClassification$/, type: 'TOKEN_CLS', heads: ['classifier', 'score'] },
+  { ending: /ForQuestionAnswering$/, type: 'QUESTION_ANS', heads: ['qa_outputs'] },
+]
+
+/**
+ * PEFT's task type, or undefined: PEFT loads an adapter without one. With the type of a classifier PEFT adds the head to
+ * `modules_to_save` and fails where the file lacks it (peft_model.py), so it is named only where all of the head is saved.
+ * `tensors` are the names of all tensors of the tuned model.
+ */
+export function taskTypeOf(
+  config: JsonObject | undefined,
+  plan: Pick<AdapterPlan, 'saved'>,
+  tensors: Iterable<string>,
+  traits: ModelTraits,
+): string | undefined {
+  const task = TASKS.find(({ ending }) => ending.test(architectureOf(config) ?? ''))
+  if (task === undefined) return undefined
+  if (task.type === 'SEQ_2_SEQ_LM' && config?.is_encoder_decoder !== true) return undefined
+  const saved = new Set(plan.saved.flatMap(({ tensors }) => tensors))
+  const isOfHead = (tensor: string) =>
+    pathOf(tensor, traits)
+      .split('.')
+      .slice(0, -1)
+      .some((name) => task.heads.some((head) => name.endsWith(head)))
+  const head = [...tensors].filter(isOfHead)
+  const isWhole = task.heads.length === 0 || (head.length > 0 && head.every((tensor) => saved.has(tensor)))
+  return isWhole ? task.type : undefined
+}
+
+/** The base model by what the user said, else by its config.json's `_name_or_path`. */
+export function baseModelName(given: string | undefined, config: JsonObject | undefined): string | undefined {
+  if (given !== undefined && given !== '') return given
+  const known = config?._name_or_path
+  // a whole path is one of the machine that saved the config
+  return typeof known === 'string' && known !== '' && !WHOLE_PATH.test(known) ? known : undefined
+}
+
+const WHOLE_PATH = /^(?:[/\\~]|[A-Za-z]:[/\\])/
+
+/** What may be told of a model's place: its name on the Hub, of a path the last name alone. */
+export function publicName(path: string): string {
+  const cached = /(?:^|[/\\])models--([^/\\]+?)--([^/\\]+)(?=$|[/\\])/.exec(path)
+  if (cached !== null) return `${cached[1]}/${cached[2]}`
+  if (HUB_NAME.test(path)) return path
+  const names = path.split(/[/\\]+/).filter((name) => !/^\.*$/.test(name))
+  return names.at(-1) ?? path
+}
+
+/** The Hub takes only such a name for a card's base model. */
+export const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
+
+/** The text of adapter_config.json: PEFT's fields, sorted, as PEFT itself writes them. */
+export function adapterConfig(plan: AdapterPlan, { baseModel, taskType }: ConfigFacts): string {
+  const patterns = Object.fromEntries([...plan.rankPattern].sort(([a], [b]) => compareUtf8(a, b)))
+  const fields: Record<string, unknown> = {
+    peft_type: 'LORA',
+    task_type: taskType ?? null,
+    base_model_name_or_path: baseModel ?? null,
+    r: plan.r,
+    lora_alpha: plan.r,
+    target_modules: plan.targetModules,
+    ...(plan.targetParameters.length > 0 ? { target_parameters: plan.targetParameters } : {}),
+    rank_pattern: patterns,
+    alpha_pattern: patterns,
+    modules_to_save: plan.saved.length > 0 ? plan.saved.map(({ path }) => path).sort(compareUtf8) : null,
+    lora_dropout: 0,
+    bias: 'none',
+    fan_in_fan_out: plan.fanInFanOut,
+    use_rslora: false,
+    use_dora: false,
+    init_lora_weights: true,
+    inference_mode: true,
+  }
+  const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => compareUtf8(a, b)))
+  return `${JSON.stringify(sorted, null, 2)}\n`
+}

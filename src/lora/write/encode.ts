@@ -1,0 +1,130 @@
+import { badInput } from '../../errors.ts'
+import { encodeFloats, type FloatDtype, findOverflow, vanishes } from '../../formats/dtype.ts'
+import { type FloatArray, type Matrix, transpose } from '../../linalg/matrix/matrix.ts'
+import type { Factors } from '../../linalg/svd/svd.ts'
+import { quoted } from '../../text/quote.ts'
+import type { PeftModule } from './types.ts'
+
+/** The bytes of a module's two tensors, little-endian, in the shapes of `factorShapes`. */
+export interface EncodedFactors {
+  readonly A: Uint8Array
+  readonly B: Uint8Array
+  /** Entries that aren't 0 but too small for a normal number of the dtype: they lost digits, or all. */
+  readonly subnormal: number
+}
+
+/** The least positive number stored with all its digits. */
+const LEAST_NORMAL: Record<FloatDtype, number> = {
+  f64: 2 ** -1022,
+  f32: 2 ** -126,
+  bf16: 2 ** -126,
+  f16: 2 ** -14,
+}
+
+/**
+ * Factors as PEFT stores them: B [rows, rᵢ] and A [rᵢ, columns] of the delta in the stored tensor's 2-D view (one pair for
+ * each expert), padded with zeros to rank r, transposed where PEFT's in and out are the other way round, and rounded once.
+ * Nothing is clamped: throws `bad-input` where an entry is too large for the dtype. Throws RangeError on other shapes.
+ */
+export function encodeFactors(
+  module: PeftModule,
+  factors: readonly Factors[],
+  r: number,
+  dtype: FloatDtype,
+): EncodedFactors {
+  if (factors.length !== module.experts) {
+    throw new RangeError(
+      `${module.tensor}: ${factors.length} pairs of factors for ${module.experts} matrices`,
+    )
+  }
+  for (const { B, A } of factors) {
+    if (B.rows !== module.rows || A.columns !== module.columns || B.columns !== A.rows || A.rows > r) {
+      throw new RangeError(
+        `${module.tensor}: factors [${B.rows}, ${B.columns}] · [${A.rows}, ${A.columns}] for [${module.rows}, ${module.columns}] at rank ${r}`,
+      )
+    }
+  }
+  const sides = factors.map(({ B, A }) =>
+    module.isTransposed ? { B: transpose(A), A: transpose(B) } : { B, A },
+  )
+  const stackedA = stackRows(
+    sides.map(({ A }) => A),
+    r,
+  )
+  const stackedB = interleaveColumns(
+    sides.map(({ B }) => B),
+    r,
+  )
+  refuseLoss(module, 'A', stackedA, dtype)
+  refuseLoss(module, 'B', stackedB, dtype)
+  return {
+    A: encodeFloats(stackedA, dtype),
+    B: encodeFloats(stackedB, dtype),
+    subnormal: countBelow(stackedA, LEAST_NORMAL[dtype]) + countBelow(stackedB, LEAST_NORMAL[dtype]),
+  }
+}
+
+/** The tensors of a module that only completes a group. */
+export function zeroFactors(module: PeftModule): Factors[] {
+  const { rows, columns, experts } = module
+  const none = new Float64Array(0)
+  return Array.from({ length: experts }, () => ({
+    B: { rows, columns: 0, data: none },
+    A: { rows: 0, columns, data: none },
+  }))
+}
+
+/** lora_A [experts·r, in]: each expert's rows together. */
+function stackRows(parts: readonly Matrix[], r: number): FloatArray {
+  const { columns, data } = parts[0]
+  if (parts.length === 1 && parts[0].rows === r) return data
+  const out = arrayLike(data, parts.length * r * columns)
+  parts.forEach((A, e) => {
+    out.set(A.data, e * r * columns)
+  })
+  return out
+}
+
+/** lora_B [out, r·experts]: the expert is the fastest index of a row. */
+function interleaveColumns(parts: readonly Matrix[], r: number): FloatArray {
+  const { rows, data } = parts[0]
+  if (parts.length === 1 && parts[0].columns === r) return data
+  const width = r * parts.length
+  const out = arrayLike(data, rows * width)
+  parts.forEach((B, e) => {
+    for (let i = 0; i < rows; i++) {
+      for (let k = 0; k < B.columns; k++) {
+        out[i * width + k * parts.length + e] = B.data[i * B.columns + k]
+      }
+    }
+  })
+  return out
+}
+
+const arrayLike = (data: FloatArray, length: number): FloatArray =>
+  data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
+
+/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
+function refuseLoss(module: PeftModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
+  const isTooSmall = vanishes(values, dtype)
+  if (!isTooSmall && findOverflow(values, dtype) < 0) return
+  const largest = (values as Float64Array)
+    .reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0)
+    .toPrecision(3)
+  const problem = isTooSmall
+    ? `no entry beyond ${largest}, and all are zero in ${dtype}`
+    : `an entry of ${largest}, too large for ${dtype}`
+  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : 'leave the tensor out with --exclude'
+  throw badInput(`tensor ${quoted(module.tensor)}: its factor ${side} has ${problem}; ${advice}`, {
+    tensor: module.tensor,
+  })
+}
+
+function countBelow(values: FloatArray, limit: number): number {
+  let count = 0
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i])
+    if (magnitude < limit && magnitude > 0) count++
+  }
+  return count
+}

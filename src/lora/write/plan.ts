@@ -1,0 +1,153 @@
+import { badInput } from '../../errors.ts'
+import type { FloatDtype } from '../../formats/dtype.ts'
+import { type SafetensorsDtype, safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
+import { layoutSafetensors } from '../../formats/safetensors-writer.ts'
+import { adapterConfig, type ConfigFacts } from './config.ts'
+import { completeGroups, loaderWarnings, stackedWith } from './loader-warnings.ts'
+import type { ModelTraits } from './model-traits.ts'
+import { factorNames, factorShapes, pathOf } from './module.ts'
+import { savedTensorName } from './saved-modules.ts'
+import { escapedPattern, targetModules } from './target-modules.ts'
+import type { AdapterLayout, AdapterPlan, PeftModule, PlannedModule, SavedModule } from './types.ts'
+
+/** A tensor of the base or tuned model, as far as a plan needs it. */
+export interface TensorShape {
+  readonly dtype: SafetensorsDtype
+  readonly shape: readonly number[]
+}
+
+export interface AdapterRequest {
+  /** The modules to be adapted with the rank of each; those of rank 0 are left out. */
+  readonly ranks: ReadonlyMap<PeftModule, number>
+  readonly layout: AdapterLayout
+  readonly dtype: FloatDtype
+  /** All tensors of the base model. */
+  readonly base: ReadonlyMap<string, TensorShape>
+  readonly traits: ModelTraits
+  readonly saved?: readonly SavedModule[]
+}
+
+/** Settles what an adapter's files hold. Throws `bad-input` where no module has a rank. */
+export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: AdapterRequest): AdapterPlan {
+  const adapted = [...ranks.keys()].filter((module) => ranks.get(module)! > 0)
+  if (adapted.length === 0) throw badInput('no matrix has a rank above 0: there is no adapter to write')
+  const replaced = new Set(saved.map(({ path }) => path))
+  const modules = [...adapted, ...completeGroups(adapted, base, traits, replaced)]
+  const names = factorNames(modules)
+  const rankOf = new Map(modules.map((module) => [module.path, ranks.get(module) ?? 0]))
+  const r = largest(rankOf.values())
+  const planned = modules.map((module): PlannedModule => {
+    const rank = rankOf.get(module.path)!
+    // a stacked loader needs one rank for the group, so that is what a member without any gets
+    const groupRank = largest(stackedWith(module).map((path) => rankOf.get(path) ?? 0))
+    const storedRank = layout === 'portable' ? r : rank > 0 ? rank : groupRank
+    return { module, rank, storedRank, names: names.get(module)! }
+  })
+  const isParameter = ({ module }: PlannedModule) => module.kind === 'experts'
+  const owners = [...base.keys()].map((name) => ownerOf(pathOf(name, traits)))
+  const paths = planned.filter((one) => !isParameter(one)).map(({ module }) => module.path)
+  const settled = {
+    layout,
+    dtype,
+    r,
+    modules: planned,
+    saved,
+    targetModules: targetModules(
+      paths,
+      owners.filter((path) => !replaced.has(path)),
+    ),
+    targetParameters: planned.filter(isParameter).map(({ module }) => module.path),
+    rankPattern: new Map(
+      planned
+        .filter(({ storedRank }) => storedRank !== r)
+        .map(({ module, storedRank }) => [`^${escapedPattern(module.path)}`, storedRank]),
+    ),
+    fanInFanOut: planned.some(({ module }) => module.kind === 'conv1d'),
+  }
+  return { ...settled, warnings: loaderWarnings(settled, base) }
+}
+
+/** A tensor of adapter_model.safetensors and what its bytes are: a side of a module's factors, or a tensor as stored. */
+export interface PlannedTensor extends TensorShape {
+  readonly name: string
+  readonly content:
+    | { readonly planned: PlannedModule; readonly side: 'A' | 'B' }
+    | { readonly planned?: never; readonly tensor: string }
+}
+
+/** The tensors of adapter_model.safetensors. `tuned` has the dtypes and shapes of what is written whole. */
+export function plannedTensors(
+  plan: AdapterPlan,
+  tuned: ReadonlyMap<string, TensorShape>,
+  traits: ModelTraits,
+): PlannedTensor[] {
+  const dtype = safetensorsDtypeOf(plan.dtype)
+  const factors = plan.modules.flatMap((planned): PlannedTensor[] => {
+    const shapes = factorShapes(planned.module, planned.storedRank)
+    return (['A', 'B'] as const).map((side) => ({
+      name: planned.names[side],
+      dtype,
+      shape: shapes[side],
+      content: { planned, side },
+    }))
+  })
+  const whole = plan.saved
+    .flatMap(({ tensors }) => tensors)
+    .map((tensor) => ({
+      name: savedTensorName(tensor, traits),
+      ...shapeOf(tuned.get(tensor), tensor),
+      content: { tensor },
+    }))
+  return [...factors, ...whole]
+}
+
+function shapeOf(tensor: TensorShape | undefined, name: string): TensorShape {
+  if (tensor === undefined) throw new RangeError(`${name}: to be written whole, but not in the tuned model`)
+  return { dtype: tensor.dtype, shape: tensor.shape }
+}
+
+const largest = (numbers: Iterable<number>) => [...numbers].reduce((most, n) => Math.max(most, n), 0)
+const ownerOf = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
+
+/** The metadata of adapter_model.safetensors, which older transformers can't do without. */
+export const ADAPTER_METADATA = { format: 'pt' } as const
+
+/** Bytes of each file. */
+export interface AdapterSize {
+  /** adapter_model.safetensors: its header and its data. */
+  readonly header: number
+  readonly data: number
+  /** adapter_config.json. */
+  readonly config: number
+  /** README.md. */
+  readonly card: number
+  readonly total: number
+}
+
+const utf8Length = (text: string) => new TextEncoder().encode(text).length
+
+/**
+ * The exact bytes of an adapter before anything is computed. `card` is README.md, of which `modelCard` makes one of the
+ * same length whether or not its figures are known.
+ */
+export function adapterSize(
+  plan: AdapterPlan,
+  tuned: ReadonlyMap<string, TensorShape>,
+  traits: ModelTraits,
+  facts: ConfigFacts,
+  card: string,
+): AdapterSize {
+  const tensors = plannedTensors(plan, tuned, traits).map((tensor) => ({
+    ...tensor,
+    data: new Uint8Array(0),
+  }))
+  const { header, byteLength } = layoutSafetensors(tensors, ADAPTER_METADATA)
+  const [config, readme] = [utf8Length(adapterConfig(plan, facts)), utf8Length(card)]
+  return {
+    header: header.length,
+    data: byteLength - header.length,
+    config,
+    card: readme,
+    total: byteLength + config + readme,
+  }
+}

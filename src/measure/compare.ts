@@ -1,0 +1,254 @@
+import { type PairingOptions, pairModels, sameNumbers } from '../checkpoint/models.ts'
+import { pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
+import { numbersOf, readBytes } from '../checkpoint/read.ts'
+import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
+import { isSameForm, matricesOfView } from '../checkpoint/view.ts'
+import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../delta/non-finite.ts'
+import { badInput } from '../errors.ts'
+import { readableFloatOf } from '../formats/safetensors-dtype.ts'
+import { frobeniusNorm } from '../linalg/matrix/norms.ts'
+import { readFloats } from '../lora/factors.ts'
+import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
+import { matchToBase } from '../lora/match.ts'
+import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/types.ts'
+import { modelTraits } from '../lora/write/model-traits.ts'
+import { quoted } from '../text/quote.ts'
+import { changeBetween, type Measured, type MeasureJob } from './measure.ts'
+import { type NotCarried, relative, type VerifiedLayer, type VerifiedTensor } from './result.ts'
+
+/** What is to be measured of an adapter, from headers and equal bytes. */
+export interface Comparison {
+  readonly jobs: readonly MeasureJob[]
+  /** Whole tensors of the adapter beside those that they stand for. */
+  readonly replaced: readonly WholeTensor[]
+  /** Vectors and the like that changed and that nothing carries. */
+  readonly others: readonly Other[]
+  readonly unchanged: readonly string[]
+  readonly notLoaded: readonly NotLoaded[]
+  /** How many tensors have their counterpart, or are stored whole; and how many not. */
+  readonly matched: number
+  readonly unmatched: number
+  readonly warnings: readonly string[]
+}
+
+export interface Other extends Unmatched {
+  /** It was asked to leave this out: entries that are no numbers stop nothing. */
+  readonly isLeftOut: boolean
+}
+
+export interface WholeTensor {
+  readonly name: string
+  readonly replaced: ReplacedTensor
+  readonly base: StoredTensor | undefined
+  readonly tuned: StoredTensor
+}
+
+/**
+ * Sets each module of an adapter beside the change that it stands for. Throws `bad-input` where modules have no tensor of the base
+ * to apply to, or the adapter is one whose change is not scale·B·A alone.
+ */
+export async function compare(
+  adapter: Adapter,
+  base: Checkpoint,
+  tunedAsStored: Checkpoint,
+  options: PairingOptions,
+): Promise<Comparison> {
+  refuseOtherSums(adapter)
+  const pairing = await pairModels(base, tunedAsStored, options)
+  const { tiedHead, tuned } = pairing
+  const match = matchToBase(adapter, tiedHead === undefined ? base : withTensor(base, tiedHead))
+  const [lost] = match.unmatched
+  if (lost !== undefined) {
+    throw badInput(
+      `${adapter.path}: the module ${quoted(lost.module.label)} can't be applied to ${base.path}: ${lost.reason}`,
+      { file: adapter.path, tensor: lost.module.A.name },
+    )
+  }
+  const modules = new Map(match.matched.map(({ module }) => [module.baseTensor, module]))
+  const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
+  const unchanged: string[] = []
+  const jobs: MeasureJob[] = []
+  const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
+  const replaced: WholeTensor[] = []
+  for (const pairs of pairsByTensor(pairing.pairs)) {
+    const [{ base: b, tuned: t }] = pairs
+    const [inBase, inTuned] = [base.tensors.get(b.tensor)!, tuned.tensors.get(t.tensor)!]
+    const name = t.tensor === tiedHead?.name ? t.tensor : b.tensor
+    const module = modules.get(name)
+    const whole = wholes.get(name)
+    if (whole !== undefined) {
+      replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
+    } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
+    else {
+      const matrices = module?.experts === undefined ? pairs : stackOf(inBase, inTuned, pairs[0])
+      const isLeftOut = !pairing.isWanted(t.tensor)
+      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
+    }
+  }
+  const others: Other[] = []
+  let carried = 0
+  for (const one of pairing.unmatched) {
+    const { base: inBase, tuned: inTuned, name } = one
+    const whole = inTuned === undefined ? undefined : wholes.get(inBase?.name ?? pairing.nameInBase(name))
+    if (whole !== undefined && inTuned !== undefined) {
+      replaced.push({ name, replaced: whole.replaced, base: inBase, tuned: inTuned })
+      if (pairing.lost.has(one)) carried++
+    } else if (inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))) {
+      unchanged.push(name)
+    } else others.push({ ...one, isLeftOut: !pairing.isWanted(name) })
+  }
+  return {
+    jobs,
+    replaced,
+    others,
+    unchanged,
+    notLoaded: notLoaded(
+      adapter,
+      match.matched,
+      modelTraits(base.config ?? tunedAsStored.config, base.tensors),
+    ),
+    matched: pairing.matched + carried,
+    unmatched: pairing.lost.size - carried,
+    warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
+  }
+}
+
+/** A tensor that the adapter takes for a stack of experts, which by its shape alone may look like a kernel. */
+function stackOf(base: StoredTensor, tuned: StoredTensor, { base: b, tuned: t }: MatrixPair): MatrixPair[] {
+  const [count, rows, columns] = tuned.shape
+  const view = { kind: 'expert', count, rows, columns } as const
+  const before = matricesOfView(base, view, b.dtype)
+  return matricesOfView(tuned, view, t.dtype).map((matrix, i) => ({
+    name: matrix.name,
+    base: before[i],
+    tuned: matrix,
+  }))
+}
+
+const withTensor = (base: Checkpoint, tensor: StoredTensor): Checkpoint => ({
+  ...base,
+  tensors: new Map([...base.tensors, [tensor.name, tensor]]),
+})
+
+/** A job for one matrix of a tensor. */
+const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number) => ({
+  pair,
+  ...(module !== undefined && { module }),
+  ...(module?.experts !== undefined && { expert: index }),
+})
+
+function refuseOtherSums({ path, config, modules }: Adapter): void {
+  const dora = modules.find(({ magnitude }) => magnitude !== undefined)
+  if (dora !== undefined) {
+    throw badInput(
+      `${path}: the module ${quoted(dora.label)} is DoRA, whose change is more than scale·B·A; merge it into the base and inspect that`,
+      { file: path },
+    )
+  }
+  if (config?.mutatesBase !== undefined) {
+    throw badInput(
+      `${path}: ${config.mutatesBase}, so that its training began from another base; convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first`,
+      { file: path },
+    )
+  }
+  if (config?.layerReplication) {
+    throw badInput(
+      `${path}: layer_replication is set: it is for a model with repeated layers, not for this base`,
+      {
+        file: path,
+      },
+    )
+  }
+}
+
+/** Of a matrix, once it is measured: a layer of the adapter, or a change that nothing carries. */
+export function outcomeOf(
+  { pair, module }: MeasureJob,
+  { delta, residual, base }: Measured,
+): VerifiedLayer | NotCarried {
+  const { name, tuned } = pair
+  if (module === undefined) {
+    const reason = 'the adapter has no factors for it'
+    if (!Number.isFinite(delta)) return { name, reason: `${reason}, and it has entries that are no numbers` }
+    return { name, reason, deltaFrobenius: delta, relativeChange: relative(delta, base) }
+  }
+  return {
+    name,
+    shape: [tuned.rows, tuned.columns],
+    rank: module.rank,
+    scale: module.scale,
+    deltaFrobenius: delta,
+    residualFrobenius: residual,
+    baseFrobenius: base,
+    relativeError: relative(residual, delta),
+  }
+}
+
+/** How far a whole tensor of the adapter is from the tuned one. Throws LoraSvdError `not-finite` on NaN and infinity in either. */
+export async function measureWhole(
+  { name, replaced, base, tuned }: WholeTensor,
+  paths: MeasureJob['paths'],
+): Promise<VerifiedTensor> {
+  if (!isFloat(tuned) || !isFloat(replaced.tensor)) return sameOrNot(name, replaced.tensor, tuned)
+  const isComparable = base !== undefined && isSameForm(base.shape, tuned.shape)
+  const before = isComparable ? await valuesOf(base) : undefined
+  const after = await readFloats(tuned)
+  refuseNonFiniteNumbers(paths.tuned, tuned.name, after)
+  const stored = await readFloats(replaced.tensor)
+  refuseNonFiniteNumbers(paths.adapter, replaced.tensor.name, stored)
+  const isAdded = replaced.how === 'add' && before !== undefined
+  const reached = isAdded ? Float64Array.from(stored, (x, i) => x + before[i]) : stored
+  const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
+  const residualFrobenius =
+    reached.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
+  return {
+    name,
+    deltaFrobenius,
+    residualFrobenius,
+    relativeError: relative(residualFrobenius, deltaFrobenius),
+  }
+}
+
+/** Of counters and the like, which have no norm to add to the others: right or wrong. */
+async function sameOrNot(name: string, stored: StoredTensor, tuned: StoredTensor): Promise<VerifiedTensor> {
+  const error = (await sameNumbers(stored, tuned)) ? 0 : Number.POSITIVE_INFINITY
+  return { name, deltaFrobenius: 0, residualFrobenius: error, relativeError: error }
+}
+
+/**
+ * A change that nothing carries, with its size where there are numbers to compare: what one of the two lacks counts as zero.
+ * Throws LoraSvdError `not-finite` on NaN and infinity in either.
+ */
+export async function measureOther(
+  { name, base, tuned, reason: kind, isLeftOut }: Omit<Other, 'detail'>,
+  reason: string,
+  paths: Pick<MeasureJob['paths'], 'base' | 'tuned'>,
+): Promise<NotCarried> {
+  if (kind === 'computed') return { name, reason }
+  const change = await changeBetween(base, tuned)
+  if (change === undefined) return { name, reason }
+  const { delta: deltaFrobenius, base: before } = change
+  if (!Number.isFinite(deltaFrobenius)) {
+    if (!isLeftOut) {
+      await refuseNonFiniteTensor(paths.tuned, tuned)
+      await refuseNonFiniteTensor(paths.base, base)
+    }
+    return { name, reason }
+  }
+  const isInBoth = base !== undefined && tuned !== undefined
+  return {
+    name,
+    reason,
+    deltaFrobenius,
+    ...(isInBoth && { relativeChange: relative(deltaFrobenius, before) }),
+  }
+}
+
+const isFloat = ({ dtype }: StoredTensor) => readableFloatOf(dtype) !== undefined
+
+/** The numbers of a tensor, integers too: a counter of one model may be a float of the other. */
+const valuesOf = async (tensor: StoredTensor) => numbersOf(await readBytes(tensor), tensor.dtype)
+
+function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return frobeniusNorm(Float64Array.from(a, (x, i) => x - b[i]))
+}

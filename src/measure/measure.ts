@@ -1,0 +1,156 @@
+import { arrayOf, elementCount, isStoredInBytes } from '../checkpoint/read.ts'
+import type { MatrixPair, StoredTensor } from '../checkpoint/types.ts'
+import { isSameForm } from '../checkpoint/view.ts'
+import { forEachPanel, nonFiniteOf, panelBytes } from '../delta/difference.ts'
+import { refuseNonFinite } from '../delta/non-finite.ts'
+import { floatDtypeOf, readableFloatOf } from '../formats/safetensors-dtype.ts'
+import type { JobContext } from '../jobs/serve.ts'
+import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
+import { type FloatArray, type Matrix, rowRange } from '../linalg/matrix/matrix.ts'
+import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
+import type { Difference } from '../linalg/matrix/subtract.ts'
+import { readFactors, readFloats } from '../lora/factors.ts'
+import type { AdapterModule } from '../lora/types.ts'
+
+/** What a worker is asked: plain data. */
+export interface MeasureJob {
+  readonly pair: MatrixPair
+  /** What the adapter adds here; undefined where it adds nothing. */
+  readonly module?: AdapterModule
+  /** Which matrix of a stack of experts. */
+  readonly expert?: number
+  /** It was asked to leave this out: entries that are no numbers stop nothing. */
+  readonly isLeftOut?: boolean
+  /** As messages call the three. */
+  readonly paths: { readonly adapter: string; readonly base: string; readonly tuned: string }
+}
+
+/** Frobenius norms of one matrix, summed in float64. */
+export interface Measured {
+  readonly delta: number
+  /** ‖tuned − base − scale·B·A‖_F. */
+  readonly residual: number
+  readonly base: number
+}
+
+/**
+ * Reads base, tuned and factors from disk, and measures what the factors leave. Throws LoraSvdError `not-finite` on NaN and
+ * infinity in any of them.
+ */
+export async function measureMatrix(job: MeasureJob, context: JobContext): Promise<Measured> {
+  const { pair, module, expert, paths, isLeftOut = false } = job
+  if (module === undefined) {
+    const frobenius = await forEachPanel(pair, () => {})
+    if (!isLeftOut) await assertFinite(pair, frobenius, paths)
+    return { delta: frobenius.delta, base: frobenius.base, residual: frobenius.delta }
+  }
+  const { B, A, scale } = await readFactors(module, expert)
+  refuseNonFinite(paths.adapter, module.B.name, nonFiniteEntries(B))
+  refuseNonFinite(paths.adapter, module.A.name, nonFiniteEntries(A))
+  const scaledB = scaled(B, scale)
+  assertInRange([scaledB.data], { file: paths.adapter, tensor: module.B.name })
+  const engine = await context.engine(flopsOf(job))
+  let squares = 0
+  let extreme = 0
+  const frobenius = await forEachPanel(pair, (panel, firstRow) => {
+    const rows = rowRange(scaledB, firstRow, firstRow + panel.rows)
+    const norm = panel.data instanceof Float64Array ? frobeniusNorm(panel.data) : 1
+    if (norm > 0 && !isSquarable(norm)) {
+      extreme = Math.hypot(extreme, relativeResidual(panel, rows, A) * norm)
+      return
+    }
+    const resident = engine.resident(panel)
+    try {
+      squares += resident.residualSquared(rows, A)
+    } finally {
+      resident.release()
+    }
+  })
+  await assertFinite(pair, frobenius, paths)
+  const residual = extreme === 0 ? Math.sqrt(squares) : Math.hypot(extreme, Math.sqrt(squares))
+  assertInRange([[frobenius.base, frobenius.delta, residual]], { file: paths.adapter, tensor: module.B.name })
+  return { delta: frobenius.delta, base: frobenius.base, residual }
+}
+
+async function assertFinite(
+  pair: MatrixPair,
+  frobenius: Difference['frobenius'],
+  paths: MeasureJob['paths'],
+): Promise<void> {
+  const found = await nonFiniteOf(pair, frobenius)
+  refuseNonFinite(paths.tuned, pair.name, found.tuned)
+  refuseNonFinite(paths.base, pair.name, found.base)
+}
+
+/** By which engines are chosen: a residual is one product, far less than a decomposition. */
+export function flopsOf({ pair: { tuned }, module }: MeasureJob): number {
+  return 4 * tuned.rows * tuned.columns * (1 + (module?.rank ?? 0))
+}
+
+/** The most memory that a job takes at one time. */
+export function bytesOf({ pair, module }: MeasureJob): number {
+  const { rows, columns } = pair.tuned
+  // the panel again, where the engine works on it, and its product in float64
+  return 4 * panelBytes(pair) + 3 * 8 * (rows + columns) * (module?.rank ?? 0)
+}
+
+/** scale·B, each entry rounded once to B's own type; float64 unless the scale is 1. */
+function scaled({ rows, columns, data }: Matrix, scale: number): Matrix {
+  if (scale === 1) return { rows, columns, data }
+  return { rows, columns, data: Float64Array.from(data, (x) => x * scale) }
+}
+
+/** Frobenius norms of a change and of what it begins from. */
+export interface Change {
+  readonly delta: number
+  readonly base: number
+}
+
+/** Entries compared at once. */
+const CHUNK_ENTRIES = 2 ** 21
+
+/**
+ * ‖tuned − base‖_F of two tensors of floats, whatever their size; what one of them lacks counts as zero: all of a tensor that only
+ * one model has, and the rows by which a vocabulary grew or shrank. Undefined where dtypes or shapes leave nothing to
+ * compare. NaN and infinity show in the norms.
+ */
+export async function changeBetween(
+  base: StoredTensor | undefined,
+  tuned: StoredTensor | undefined,
+): Promise<Change | undefined> {
+  if (!isComparable(base, tuned)) return undefined
+  const [readBase, readTuned] = [readerOf(base), readerOf(tuned)]
+  const count = Math.max(...[base, tuned].map((one) => (one === undefined ? 0 : elementCount(one))))
+  let change: Change = { delta: 0, base: 0 }
+  for (let start = 0; start < count; start += CHUNK_ENTRIES) {
+    const [before, after] = [await readBase(start), await readTuned(start)]
+    const [longer, shorter] = before.length > after.length ? [before, after] : [after, before]
+    const difference = Float64Array.from(longer, (x, i) => (i < shorter.length ? x - shorter[i] : x))
+    change = {
+      delta: Math.hypot(change.delta, frobeniusNorm(difference)),
+      base: Math.hypot(change.base, frobeniusNorm(before)),
+    }
+  }
+  return change
+}
+
+function isComparable(base: StoredTensor | undefined, tuned: StoredTensor | undefined): boolean {
+  // what is alone may be quantised: eight bits are no numbers without their scales
+  if (base === undefined || tuned === undefined) {
+    const one = base ?? tuned
+    return one !== undefined && floatDtypeOf(one.dtype) !== undefined
+  }
+  if (readableFloatOf(base.dtype) === undefined || readableFloatOf(tuned.dtype) === undefined) return false
+  return isSameForm(base.shape, tuned.shape) || isSameForm(base.shape.slice(1), tuned.shape.slice(1))
+}
+
+/** Reads the entries from `start` on, up to a chunk of them; none of no tensor and past the end. */
+function readerOf(tensor: StoredTensor | undefined): (start: number) => Promise<FloatArray> {
+  if (tensor === undefined) return async () => new Float32Array(0)
+  const count = elementCount(tensor)
+  if (isStoredInBytes(tensor)) {
+    return (start) => readFloats(tensor, Math.min(start, count), Math.min(start + CHUNK_ENTRIES, count))
+  }
+  const whole = arrayOf(tensor)
+  return async (start) => (await whole)!.subarray(start, start + CHUNK_ENTRIES)
+}

@@ -1,0 +1,66 @@
+import { grouped } from './numbers.ts'
+import { counted, printable } from './quote.ts'
+
+/** A name that is shown by itself is shortened to this: three lines of an ordinary terminal. JSON and CSV have all of it. */
+const MOST_SHOWN = 240
+
+/** What most names of a model begin and end with, as `model.layers.` and `.weight`. */
+export interface NamePattern {
+  readonly prefix: string
+  readonly suffix: string
+}
+
+/** A pattern is worth stating where this share of the names has it. */
+const COMMON_SHARE = 0.5
+
+/** The pattern of the names that have a layer's number in them; empty strings where too few share one. */
+export function namePattern(names: readonly string[]): NamePattern {
+  const prefixes = names
+    .map((name) => /^(?:[^.\d]+\.)+(?=\d+\.)/.exec(name)?.[0])
+    .filter((x) => x !== undefined)
+  const prefix = mostFrequent(prefixes)
+  const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
+  if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
+  const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)
+  const suffix = mostFrequent(endings)
+  const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))
+  return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
+}
+
+function mostFrequent(texts: readonly string[]): string {
+  const counts = new Map<string, number>()
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1)
+  return [...counts].reduce((best, entry) => (entry[1] > best[1] ? entry : best), ['', 0] as const)[0]
+}
+
+/** A name without the pattern that it has; a name that hasn't all of it stays whole. */
+export function withoutPattern(name: string, { prefix, suffix }: NamePattern): string {
+  const middle = name.slice(prefix.length, name.length - suffix.length)
+  return name === `${prefix}${middle}${suffix}` && middle !== '' ? middle : name
+}
+
+/** Of what is kept of a long name, its beginning gets 1 / this: what tells tensors of a layer apart is at the end. */
+const BEGINNING = 3
+
+/** A name in `width` characters, its middle left out where it is longer. */
+export function fittedName(name: string, width: number): string {
+  if (name.length <= width) return name
+  const begin = Math.floor((width - 1) / BEGINNING)
+  return `${name.slice(0, begin)}…${name.slice(name.length - (width - 1 - begin))}`
+}
+
+/** A name, or another text from a file, as a sentence or a framed table shows it: on one line, of a length that can be read. */
+export const shownName = (name: string) => fittedName(printable(name), MOST_SHOWN)
+
+/** How many, and the first of them: 5 tensors (a, b, c, and 2 more). */
+export const someTensors = (names: readonly string[]) =>
+  `${counted(names.length, 'tensor')} (${firstOf(names.map(shownName))})`
+
+/** The first few of many texts, and how many more there are. */
+export function firstOf(texts: readonly string[]): string {
+  const others = texts.length - LISTED_NAMES
+  return `${texts.slice(0, LISTED_NAMES).join(', ')}${others > 0 ? `, and ${grouped(others)} more` : ''}`
+}
+
+/** Names listed of many. */
+const LISTED_NAMES = 3

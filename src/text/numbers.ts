@@ -1,0 +1,68 @@
+/** Numbers as people read them. */
+
+/** Six significant digits, in scientific form only where the plain form is long: 12.9039, 1.3e-16. */
+export function short(x: number, digits = 6): string {
+  if (x === 0) return '0'
+  const size = Math.abs(x)
+  if (size >= 1e-3 && size < 1e7) return String(Number(x.toPrecision(digits)))
+  return x.toExponential(Math.min(digits, 3) - 1).replace(/\.?0+e/, 'e')
+}
+
+/** The largest number of so many digits that is at most x > 0, and the smallest that is at least x: bounds that stay true in print. */
+export const lowered = (x: number, digits: number) => nextTo(x, digits, -1)
+export const raised = (x: number, digits: number) => nextTo(x, digits, 1)
+
+function nextTo(x: number, digits: number, side: 1 | -1): number {
+  const nearest = Number(x.toPrecision(digits))
+  if (!Number.isFinite(x) || (nearest - x) * side >= 0) return nearest
+  const unit = 10 ** (Math.floor(Math.log10(x)) - digits + 1)
+  return Number((nearest + side * unit).toPrecision(digits))
+}
+
+/** 1234567 → 1,234,567, the same in every locale. */
+export function grouped(n: number): string {
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+/** A share as a percentage: 79.1 %, and 99.99995 % is not rounded up to 100 %. */
+export function percent(share: number): string {
+  const rounded = Number((share * 100).toPrecision(3))
+  if (rounded >= 100 && share < 1)
+    return share > 0.99999 ? '> 99.99 %' : `${Math.floor(share * 10000) / 100} %`
+  return `${rounded} %`
+}
+
+/** Percentages that stay true as bounds once they are rounded. */
+export const percentUp = (share: number) => percent(Math.min(1, Math.ceil(share * 1000) / 1000))
+export const percentDown = (share: number) => percent(Math.floor(share * 1000) / 1000)
+
+export function shape(rows: number, columns: number): string {
+  return `${grouped(rows)} × ${grouped(columns)}`
+}
+
+const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+
+/** 1536 → 1.5 KiB. */
+export function bytes(count: number): string {
+  const unit = count < 1 ? 0 : Math.min(BYTE_UNITS.length - 1, Math.floor(Math.log2(count) / 10))
+  return `${Number((count / 1024 ** unit).toPrecision(3))} ${BYTE_UNITS[unit]}`
+}
+
+const UNITS = [
+  ['d', 86_400],
+  ['h', 3600],
+  ['min', 60],
+  ['s', 1],
+] as const
+
+/** A time in whole seconds, in its two largest units: 45 s, 1 min 20 s, 2 h 5 min. */
+export function duration(seconds: number): string {
+  const rounded = Math.max(0, Math.round(seconds))
+  const first = UNITS.findIndex(([, size]) => rounded >= size)
+  if (first < 0) return '0 s'
+  const [unit, size] = UNITS[first]
+  const whole = `${Math.floor(rounded / size)} ${unit}`
+  const second = UNITS[first + 1]
+  const rest = second === undefined ? 0 : Math.floor((rounded % size) / second[1])
+  return rest === 0 ? whole : `${whole} ${rest} ${second[0]}`
+}

@@ -1,0 +1,47 @@
+/** Longest name or cell shown in a message: enough to recognise it, short enough for one line. */
+const SHOWN_CHARACTERS = 80
+
+/** Controls, line separators and bidirectional marks: they'd break the line or disguise the text on a terminal. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+
+/** `text` in double quotes on one line: unprintable characters escaped, the middle left out where it is long. */
+export function quoted(text: string): string {
+  const half = SHOWN_CHARACTERS / 2
+  const shown =
+    text.length <= SHOWN_CHARACTERS ? text : `${text.slice(0, half)}…${text.slice(text.length - half)}`
+  return printable(JSON.stringify(shown))
+}
+
+/** `text` with what would break its line, or speak to the terminal, as escapes. */
+export const printable = (text: string) =>
+  text.replace(UNPRINTABLE, (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`)
+
+/** A shape as people write it: `[2, 3]`. */
+export const shapeText = (shape: readonly number[]) => `[${shape.join(', ')}]`
+
+/** `count` and the noun, with an s unless there is one of it. */
+export const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`
+
+/** What a POSIX shell takes as it stands, in any place of a command. */
+const PLAIN = /^[\w%+:,./@^-]+$/
+/** What a terminal or a page would not show: bash's and zsh's $'…' spells it. */
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
+
+/** A text as one word of a shell's command. */
+export function shellWord(text: string): string {
+  if (PLAIN.test(text)) return text
+  if (!HIDDEN.test(text)) return `'${text.replaceAll("'", "'\\''")}'`
+  const spelled = Array.from(text, (character) => {
+    if (character === '\\' || character === "'") return `\\${character}`
+    if (!HIDDEN.test(character)) return character
+    return `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`
+  })
+  return `$'${spelled.join('')}'`
+}
+
+/** Painted line by line: a colour that runs over a line's end colours the margin too. */
+export const paintLines = (text: string, colour: (text: string) => string) =>
+  text
+    .split('\n')
+    .map((line) => colour(line))
+    .join('\n')

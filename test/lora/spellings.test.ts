@@ -1,0 +1,120 @@
+import { describe, expect, test } from 'vitest'
+import { adapterOf } from '../../src/lora/adapter.ts'
+import { adapterFrom, checkpointOf, LORA, type TestTensor } from './support.ts'
+
+const PATH = 'model.layers.0.self_attn.q_proj'
+const P = `base_model.model.${PATH}`
+const A: TestTensor = { shape: [2, 3] }
+const B: TestTensor = { shape: [4, 2] }
+
+describe('an adapter’s name in the keys is no part of them', () => {
+  test.each(['default', 'my', 'default_0', '0', 'weight-1'])('%s', async (name) => {
+    const adapter = await adapterFrom({
+      tensors: {
+        [`${P}.lora_A.${name}.weight`]: A,
+        [`${P}.lora_B.${name}.weight`]: B,
+        [`base_model.model.wte.lora_embedding_A.${name}`]: A,
+        [`base_model.model.wte.lora_embedding_B.${name}`]: B,
+        [`base_model.model.head.modules_to_save.${name}.weight`]: { shape: [2, 2] },
+      },
+      adapterConfig: { ...LORA, modules_to_save: ['head'] },
+    })
+    expect(adapter.modules.map(({ module, rank }) => [module, rank])).toEqual([
+      [PATH, 2],
+      ['wte', 2],
+    ])
+    expect(adapter.replaced.map((one) => one.name)).toEqual(['head.weight'])
+    expect(adapter.ignored).toEqual([])
+  })
+
+  test('without adapter_config.json too, where it was taken for weights', async () => {
+    const { modules, format } = await adapterFrom({
+      tensors: { [`${PATH}.lora_A.my.weight`]: A, [`${PATH}.lora_B.my.weight`]: B },
+    })
+    expect({ format, paths: modules.map(({ module }) => module) }).toEqual({ format: 'peft', paths: [PATH] })
+  })
+
+  test('two names are two adapters', async () => {
+    const tensors = Object.fromEntries(
+      ['one', 'two'].flatMap((name) => [
+        [`${P}.lora_A.${name}.weight`, A],
+        [`${P}.lora_B.${name}.weight`, B],
+      ]),
+    )
+    await expect(adapterFrom({ tensors, adapterConfig: LORA })).rejects.toMatchObject({
+      code: 'bad-input',
+      message: expect.stringContaining('several adapters ("one", "two")'),
+    })
+  })
+})
+
+test('torchtune’s lora_a.weight and lora_b.weight are the same product, of a scale that it keeps elsewhere', async () => {
+  const tensors = { 'layers.0.attn.q_proj.lora_a.weight': A, 'layers.0.attn.q_proj.lora_b.weight': B }
+  const { modules, warnings } = await adapterFrom({ tensors })
+  expect(modules.map(({ module, rank, scale }) => [module, rank, scale])).toEqual([
+    ['layers.0.attn.q_proj', 2, 1],
+  ])
+  expect(warnings.join()).toContain('UNKNOWN')
+  expect((await adapterFrom({ tensors }, 4)).modules[0].scale).toBe(2)
+})
+
+describe('what is known and not read is named, and never taken for weights', () => {
+  const mlx = { [`${PATH}.lora_a`]: { shape: [3, 2] }, [`${PATH}.lora_b`]: { shape: [2, 4] } }
+  const xlabs = Object.fromEntries(
+    ['down', 'up'].map((part) => [
+      `single_blocks.0.processor.qkv_lora.${part}.weight`,
+      { shape: part === 'down' ? [2, 3] : [4, 2] },
+    ]),
+  )
+  test.each<[string, Record<string, TestTensor>, Record<string, unknown> | undefined, RegExp]>([
+    ['MLX', mlx, undefined, /a LoRA of MLX.*mlx_lm\.fuse/],
+    [
+      'MLX with its own config',
+      mlx,
+      { fine_tune_type: 'lora', lora_parameters: { rank: 2 } },
+      /a LoRA of MLX/,
+    ],
+    ['XLabs, of single blocks', xlabs, undefined, /a LoRA of XLabs/],
+    [
+      'XLabs, of double blocks',
+      { 'double_blocks.0.processor.proj_lora1.up.weight': B },
+      undefined,
+      /a LoRA of XLabs/,
+    ],
+    [
+      'another spelling',
+      { [`${PATH}.lora_left.weight`]: A, [`${PATH}.lora_right.weight`]: B },
+      LORA,
+      /no LoRA tensors: .*lora_left.* a spelling that is not known/,
+    ],
+  ])('%s', async (_, tensors, adapterConfig, message) => {
+    const checkpoint = await checkpointOf({ tensors, ...(adapterConfig !== undefined && { adapterConfig }) })
+    await expect(adapterOf(checkpoint)).rejects.toMatchObject({
+      code: 'bad-input',
+      message: expect.stringMatching(message),
+    })
+  })
+
+  test('beside factors that are read it is left out, with a warning, and replaces nothing', async () => {
+    const { replaced, ignored, warnings } = await adapterFrom({
+      tensors: { [`${P}.lora_A.weight`]: A, [`${P}.lora_B.weight`]: B, [`${P}.lora_gate.weight`]: B },
+      adapterConfig: LORA,
+    })
+    expect(replaced).toEqual([])
+    expect(ignored.map(({ name }) => name)).toEqual([`${P}.lora_gate.weight`])
+    expect(warnings.join()).toContain('a spelling that is not known')
+  })
+})
+
+test('low-rank branches of a model’s own stay weights', async () => {
+  const own = { [`${PATH}.weight`]: { shape: [4, 3] } }
+  const branches = [
+    { [`${PATH}.lora_a`]: A, [`${PATH}.lora_b`]: B },
+    { [`${PATH}.lora_A.my.weight`]: A, [`${PATH}.lora_B.my.weight`]: B },
+    { [`${PATH}.lora_left.weight`]: A },
+    { 'qkv.lora_A.vision.weight': A, 'qkv.lora_B.vision.weight': B, 'qkv.base_layer.weight': A },
+  ]
+  for (const branch of branches) {
+    expect(await adapterOf(await checkpointOf({ tensors: { ...own, ...branch } }))).toBeUndefined()
+  }
+})
