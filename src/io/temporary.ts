@@ -134,16 +134,27 @@ async function isLeftover(name: string, path: string): Promise<boolean> {
 /** What is to be done before a signal ends the process. */
 const endings = new Set<() => void>()
 
+/** Who wants to know whether there is any of it. */
+let tell: (isThere: boolean) => void = () => {}
+
 /**
  * Registers what has to happen before a signal ends the process at once: nothing in it is awaited, and it must not throw. Gives what
  * takes it back.
  */
 export function beforeEnd(action: () => void): () => void {
   endings.add(action)
-  return () => endings.delete(action)
+  if (endings.size === 1) tell(true)
+  return () => {
+    if (endings.delete(action) && endings.size === 0) tell(false)
+  }
 }
 
 /** Does what was registered, before the process ends. */
 export function runBeforeEnd(): void {
   for (const action of endings) action()
+}
+
+/** Calls `listener` when there begins to be something to do before the process ends, and when there is nothing any more. */
+export function whenSomethingIsLeft(listener: (isThere: boolean) => void): void {
+  tell = listener
 }

@@ -14,7 +14,7 @@ import {
 import { basename, dirname, isAbsolute } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError } from './os-error.ts'
-import { removeLeftovers, temporaryName } from './temporary.ts'
+import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
 
 export interface WriteOptions {
   /** Replace an existing file. */
@@ -31,22 +31,16 @@ const LINKS_FOLLOWED = 40
 /** File systems that can't make hard links say so with one of these. */
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV', 'EINVAL'])
 
-/** Temporary files that are being written now. */
-const temporaries = new Set<string>()
-
 /** Folders in which this process has looked for what killed ones left. */
 const tidied = new Set<string>()
 
-/** Deletes the temporary files that are still open. For a signal handler: nothing is awaited, nothing thrown. */
-export function removeTemporaries(): void {
-  for (const path of temporaries) {
-    try {
-      unlinkSync(path)
-    } catch {
-      // gone already, or not ours to delete: the process ends either way
-    }
+/** Deletes a temporary file that is still open. For a signal handler: nothing is awaited, nothing thrown. */
+function removeTemporary(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // gone already, or not ours to delete: the process ends either way
   }
-  temporaries.clear()
 }
 
 /**
@@ -80,7 +74,7 @@ export async function writeFileAtomic(
   const { target, kind, mode } = await prepare(path, force)
   if (kind === 'stream') return writeStream(path, target, chunks)
   await tidyOnce(dirname(target))
-  const { temporary, handle } = await openTemporary(dirname(target), path)
+  const { temporary, handle, forget } = await openTemporary(dirname(target), path)
   try {
     // the umask would take bits from the permissions of the file that is replaced
     if (mode !== undefined) await whileWriting(path, () => handle.chmod(mode))
@@ -96,7 +90,7 @@ export async function writeFileAtomic(
     // after a success both are no-ops: the file is closed and has its final name
     await handle.close().catch(() => {})
     await unlink(temporary).catch(() => {})
-    temporaries.delete(temporary)
+    forget()
   }
 }
 
@@ -164,11 +158,11 @@ async function tidyOnce(folder: string): Promise<void> {
 async function openTemporary(folder: string, path: string) {
   for (;;) {
     const temporary = `${folder}/${temporaryName()}`
-    temporaries.add(temporary)
+    const forget = beforeEnd(() => removeTemporary(temporary))
     try {
-      return { temporary, handle: await open(temporary, 'wx') }
+      return { temporary, handle: await open(temporary, 'wx'), forget }
     } catch (error) {
-      temporaries.delete(temporary)
+      forget()
       if (errnoOf(error) !== 'EEXIST') throw osError(error, 'write it', path)
     }
   }

@@ -1,63 +1,63 @@
 import { ExitCode, LoraSvdError } from '../errors.ts'
-import { runBeforeEnd } from '../io/temporary.ts'
-import { removeTemporaries } from '../io/write-atomic.ts'
+import { runBeforeEnd, whenSomethingIsLeft } from '../io/temporary.ts'
 
 /** 128 + the signal's number, as shells say it. */
 const EXIT_CODES = { SIGINT: ExitCode.interrupted, SIGTERM: 143, SIGHUP: 129 } as const
 
-function tidyUp(): void {
-  removeTemporaries()
-  runBeforeEnd()
-}
+type Interruption = keyof typeof EXIT_CODES
+
+const INTERRUPTIONS = Object.keys(EXIT_CODES) as Interruption[]
+
+/** Works of `whileInterruptible` that go on now: they answer to signals themselves. */
+let interruptible = 0
 
 /**
- * Runs `write` so that an interruption deletes its temporary files before the process ends. Outside of it the signals keep
- * their default, which also stops a computation that never returns to the event loop.
+ * From now on an interruption of this process deletes its temporary files and lets go of its locks before the process ends. Outside
+ * of the moments in which there are any, the signals keep their default, which also stops a computation that never returns to the
+ * event loop.
  */
-export async function removingTemporaries<T>(write: () => Promise<T>): Promise<T> {
-  const handlers = Object.entries(EXIT_CODES).map(([signal, exitCode]) => {
-    const handler = () => {
-      tidyUp()
-      process.exit(exitCode)
-    }
-    process.once(signal, handler)
-    return { signal, handler }
-  })
-  try {
-    return await write()
-  } finally {
-    for (const { signal, handler } of handlers) process.off(signal, handler)
+export function tidyBeforeSignals(): void {
+  const onSignal = (signal: Interruption) => {
+    if (interruptible > 0) return
+    runBeforeEnd()
+    process.exit(EXIT_CODES[signal])
   }
+  whenSomethingIsLeft((isThere) => {
+    for (const signal of INTERRUPTIONS) {
+      if (isThere) process.on(signal, onSignal)
+      else process.off(signal, onSignal)
+    }
+  })
 }
+
+/** Runs work with a signal that an interruption aborts, and gives what it gives. */
+export type Interruptible = <T>(work: (signal: AbortSignal) => Promise<T>) => Promise<T>
 
 /** How long work may take to end after it was interrupted, in milliseconds: to a person, still at once. */
 const GRACE = 1500
 
-const INTERRUPTIONS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-
 /**
- * Runs work that leaves the event loop free, with a signal that an interruption aborts: the reason is LoraSvdError
- * 'interrupted' with `message`. After SIGINT what the work then throws is thrown here; after the others the process ends
+ * Runs work that leaves the event loop free, with a signal that an interruption of this process aborts: the reason is LoraSvdError
+ * 'interrupted'. After SIGINT what the work then throws is thrown here; after the others the process ends
  * by the signal when the work has ended. Where it doesn't end soon, or on a second interruption, the process ends at once
  * by the signal, which also stops the call of a library in another thread; temporary files are deleted before.
  */
-export async function whileInterruptible<T>(
-  work: (signal: AbortSignal) => Promise<T>,
-  message = 'interrupted',
-): Promise<T> {
+export const whileInterruptible: Interruptible = async (work) => {
   const controller = new AbortController()
-  let received: NodeJS.Signals | undefined
+  let received: Interruption | undefined
   let grace: NodeJS.Timeout | undefined
-  const onSignal = (signal: NodeJS.Signals) => {
+  const onSignal = (signal: Interruption) => {
     if (received !== undefined) endBy(signal)
     received = signal
     grace = setTimeout(() => endBy(signal), GRACE)
-    controller.abort(new LoraSvdError('interrupted', message))
+    controller.abort(new LoraSvdError('interrupted', 'interrupted'))
   }
   for (const signal of INTERRUPTIONS) process.on(signal, onSignal)
+  interruptible++
   try {
     return await work(controller.signal)
   } finally {
+    interruptible--
     clearTimeout(grace)
     for (const signal of INTERRUPTIONS) process.off(signal, onSignal)
     if (received !== undefined && received !== 'SIGINT') endBy(received)
@@ -66,7 +66,7 @@ export async function whileInterruptible<T>(
 
 /** Ends the process as the signal does by itself. process.exit would wait for all threads. */
 function endBy(signal: NodeJS.Signals): void {
-  tidyUp()
+  runBeforeEnd()
   process.removeAllListeners(signal)
   process.kill(process.pid, signal)
 }

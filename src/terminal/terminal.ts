@@ -1,5 +1,6 @@
 import { Chalk, type ChalkInstance } from 'chalk'
 import { errnoOf, osError } from '../io/os-error.ts'
+import type { Interruptible } from './interrupt.ts'
 import { statusLine } from './status-line.ts'
 
 /** Chalk's levels: 0 none, 1 basic, 2 of 256 colours, 3 true colour. */
@@ -41,8 +42,26 @@ const DEFAULT_COLUMNS = 80
 /** Below this tables can't be read; they are laid out for it and the terminal wraps. */
 const MIN_COLUMNS = 40
 
+/** A stream that a run of the command line writes to. */
+export interface OutputStream {
+  readonly isTTY?: boolean | undefined
+  readonly columns?: number | undefined
+  write(text: string, done?: (error?: Error | null) => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** What a run of the command line has of the process around it. Tests give it streams of their own. */
+export interface ProcessIo {
+  readonly stdout: OutputStream
+  readonly stderr: OutputStream
+  readonly stdin: AsyncIterable<Uint8Array | string>
+  readonly env: Record<string, string | undefined>
+  /** How work is told of an interruption. */
+  readonly interruptible: Interruptible
+}
+
 /** The streams of one run, with what a report must know of them. */
-export interface Terminal {
+export interface Terminal extends Pick<ProcessIo, 'env' | 'interruptible'> {
   /**
    * Writes to standard output and resolves when the reader has taken it. Rejects with LoraSvdError `system` where the
    * machine fails, as a full disk does.
@@ -60,14 +79,17 @@ export interface Terminal {
   readonly errColumns: number
   readonly isOutTerminal: boolean
   readonly isErrTerminal: boolean
-  readonly stdin: NodeJS.ReadStream
+  readonly stdin: ProcessIo['stdin']
   readonly paint: ChalkInstance
   readonly paintErr: ChalkInstance
 }
 
-/** The streams of this process. A reader that closes the pipe ends the output, not the run: that is no error. */
-export function processTerminal(process: NodeJS.Process, flag: boolean | undefined): Terminal {
-  const { stdout, stderr, env } = process
+/**
+ * The terminal that the streams of `io` make; `flag` is what the command line says of colour. A reader that closes the pipe ends
+ * the output, not the run: that is no error.
+ */
+export function terminalOf(io: ProcessIo, flag: boolean | undefined): Terminal {
+  const { stdout, stderr, stdin, env, interruptible } = io
   const line = statusLine()
   const canClear = stderr.isTTY === true && env.TERM !== 'dumb'
   let readerGone = false
@@ -76,7 +98,7 @@ export function processTerminal(process: NodeJS.Process, flag: boolean | undefin
   })
   // What can't be written to standard error has nowhere else to go.
   stderr.on('error', () => {})
-  const paintFor = (stream: NodeJS.WriteStream) =>
+  const paintFor = (stream: OutputStream) =>
     new Chalk({ level: colourLevel({ flag, env, isTerminal: stream.isTTY === true }) })
   return {
     out: (text) =>
@@ -101,10 +123,9 @@ export function processTerminal(process: NodeJS.Process, flag: boolean | undefin
     },
     isOutTerminal: stdout.isTTY === true,
     isErrTerminal: stderr.isTTY === true,
-    // A getter, because looking at process.stdin opens it.
-    get stdin() {
-      return process.stdin
-    },
+    stdin,
+    env,
+    interruptible,
     paint: paintFor(stdout),
     paintErr: paintFor(stderr),
   }

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { runCli, temporaryFolder } from './run.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
@@ -15,7 +15,7 @@ test.concurrent.for([
   [['--header', 'no'], 4, ''],
 ] as const)('factor %j', async ([args, rows, says]) => {
   const out = `${args.join('')}.npz`
-  const { code, stdout, stderr } = await runCli(
+  const { code, stdout, stderr } = await runInProcess(
     ['factor', 'W.csv', '-o', `o${out}`, '--rank', '1', '--json', ...args],
     { cwd: folder },
   )
@@ -28,7 +28,7 @@ test.concurrent.for([
   [['--header', 'yes'], 3, []],
   [['--header', 'no'], 4, []],
 ] as const)('inspect %j, whose workers read the file again', async ([args, rows, warnings]) => {
-  const { code, stdout } = await runCli(['inspect', 'W.csv', '--json', ...args], { cwd: folder })
+  const { code, stdout } = await runInProcess(['inspect', 'W.csv', '--json', ...args], { cwd: folder })
   const document = documentOf(stdout, 'inspect-1')
   expect([code, document.matrices[0].shape, document.warnings]).toEqual([0, [rows, 3], warnings])
 })

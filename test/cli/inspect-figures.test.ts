@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { runCli } from './run.ts'
+import { runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const FOLDER = fileURLToPath(new URL('../fixtures/digits-llama/', import.meta.url))
@@ -26,7 +26,7 @@ interface Reference {
 }
 
 async function inspected(...args: string[]) {
-  const result = await runCli(['inspect', ...args, '--json'], { cwd: FOLDER })
+  const result = await runInProcess(['inspect', ...args, '--json'], { cwd: FOLDER })
   expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: '' })
   return documentOf(result.stdout, 'inspect-1')
 }

@@ -2,8 +2,10 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterAll } from 'vitest'
+import { run as runCommandLine } from '../../src/commands/run.ts'
 
 const ENTRY = fileURLToPath(new URL('../../bin/lora-svd.js', import.meta.url))
 /** More processes at once than cores only wait for each other. */
@@ -32,6 +34,57 @@ export interface Result {
 export function runCli(args: readonly string[], options: RunOptions = {}): Promise<Result> {
   const [command, ...rest] = [...(options.through ?? []), process.execPath, ENTRY, ...args]
   return run(command, rest, options)
+}
+
+/** What a run in this process may have: streams of a terminal, its width, and an abort. */
+export interface InProcessOptions extends Pick<RunOptions, 'cwd' | 'env' | 'input'> {
+  /** Standard output and standard error are terminals of so many columns; pipes where left out. */
+  readonly columns?: number
+  /** An abort of it is an interruption. */
+  readonly signal?: AbortSignal
+}
+
+/** One run after the other: they share this process's working folder. */
+let before: Promise<unknown> = Promise.resolve()
+
+/**
+ * Runs the command line from its sources, in this process and with streams of its own: where the process itself (signals, pipes, the
+ * bundle, memory) isn't the point. Its environment is `env` alone. Gives what `runCli` gives.
+ */
+export function runInProcess(args: readonly string[], options: InProcessOptions = {}): Promise<Result> {
+  const result = before.then(() => runHere(args, options))
+  before = result.catch(() => {})
+  return result
+}
+
+async function runHere(
+  args: readonly string[],
+  { cwd, env = {}, input = '', columns, signal = new AbortController().signal }: InProcessOptions,
+): Promise<Result> {
+  const output = { stdout: '', stderr: '' }
+  const stream = (name: keyof typeof output) => ({
+    isTTY: columns !== undefined,
+    columns,
+    on: () => {},
+    write: (text: string, done?: () => void) => {
+      output[name] += text
+      done?.()
+    },
+  })
+  const there = process.cwd()
+  if (cwd !== undefined) process.chdir(cwd)
+  try {
+    const code = await runCommandLine(args, {
+      stdout: stream('stdout'),
+      stderr: stream('stderr'),
+      stdin: Readable.from(input === null ? [] : [Buffer.from(input)]),
+      env: { ...env },
+      interruptible: (work) => work(signal),
+    })
+    return { code, signal: null, ...output }
+  } finally {
+    process.chdir(there)
+  }
 }
 
 /** Runs a bash script in which `lora-svd` is the command line. */

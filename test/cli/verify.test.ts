@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { type ErrorRow, testErrors } from './errors.ts'
 import { type NewModel, norm, numbers, ROUNDING, weight, writeModel } from './extract-support.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
@@ -12,7 +12,7 @@ const at = (...names: string[]) => join(folder, ...names)
 const peft = fileURLToPath(new URL('../fixtures/peft', import.meta.url))
 
 async function verified(adapter: string, base: string, tuned: string, args: readonly string[] = []) {
-  const { code, stdout, stderr } = await runCli(['verify', adapter, base, tuned, '--json', ...args], {
+  const { code, stdout, stderr } = await runInProcess(['verify', adapter, base, tuned, '--json', ...args], {
     cwd: folder,
   })
   expect(stderr).toBe('')
@@ -120,7 +120,7 @@ describe.concurrent('anyone’s adapters', () => {
     expect(document.worst.relativeError).toBeCloseTo(0.25, 5)
     expect((await verified(wrong, 'base', 'tuned', ['--max-error=0.26'])).code).toBe(0)
     expect(
-      await runCli(['verify', wrong, 'base', 'tuned', '--max-error=0.2', '-q'], { cwd: folder }),
+      await runInProcess(['verify', wrong, 'base', 'tuned', '--max-error=0.2', '-q'], { cwd: folder }),
     ).toMatchObject({
       code: 1,
       stdout: '',
@@ -159,7 +159,7 @@ describe.concurrent('anyone’s adapters', () => {
   })
 
   test('as a table', async () => {
-    const { code, stdout } = await runCli(['verify', 'plain', 'base', 'tuned'], { cwd: folder })
+    const { code, stdout } = await runInProcess(['verify', 'plain', 'base', 'tuned'], { cwd: folder })
     expect(code).toBe(0)
     expect(stdout).toMatch(/^lora-svd verify: plain against tuned − base\n1 layer · /)
     expect(stdout).toMatch(/carried +│ 1 layer +│/)

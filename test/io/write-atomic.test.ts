@@ -19,7 +19,8 @@ import { buildSync } from 'esbuild'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { badInput, exitCodeOf } from '../../src/errors.ts'
-import { assertWritable, removeTemporaries, writeFileAtomic } from '../../src/io/write-atomic.ts'
+import { runBeforeEnd } from '../../src/io/temporary.ts'
+import { assertWritable, writeFileAtomic } from '../../src/io/write-atomic.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { obeyingPermissions } from '../obeying-permissions.ts'
 
@@ -242,7 +243,7 @@ test('an interrupt removes what is half written', async () => {
   }
   const writing = errorOf(() => writeFileAtomic(inFolder('new'), stuck()))
   while (readdirSync(folder).length === 0) await new Promise((again) => setTimeout(again, 1))
-  removeTemporaries()
+  runBeforeEnd()
   expect(readdirSync(folder)).toEqual([])
   release()
   await writing

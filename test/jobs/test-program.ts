@@ -47,10 +47,7 @@ const programs: Record<string, (folder: string) => Promise<unknown>> = {
     await results(['memory']).next()
   },
   interruptible: (folder) =>
-    whileInterruptible(
-      (signal) => writeFileAtomic(`${folder}/out`, fileOf(folder, signal)),
-      'interrupted; the same command goes on',
-    ),
+    whileInterruptible((signal) => writeFileAtomic(`${folder}/out`, fileOf(folder, signal))),
   stubborn: (folder) => whileInterruptible(() => writeFileAtomic(`${folder}/out`, fileOf(folder))),
 }
 

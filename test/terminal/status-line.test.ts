@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { statusLine } from '../../src/terminal/status-line.ts'
-import { processTerminal } from '../../src/terminal/terminal.ts'
+import { terminalOf } from '../../src/terminal/terminal.ts'
 
 /** What a terminal shows after it was sent these texts, by the rules of \r, \n and ESC [K. */
 function screen(sent: string): string[] {
@@ -58,7 +58,7 @@ function fakeProcess(isTTY: boolean, env = {}) {
       done?.()
     },
   }
-  return { sent, terminal: processTerminal({ stdout: stream, stderr: stream, env } as never, undefined) }
+  return { sent, terminal: terminalOf({ stdout: stream, stderr: stream, env } as never, undefined) }
 }
 
 test('a terminal keeps it below both streams', async () => {

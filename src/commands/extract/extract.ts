@@ -8,7 +8,6 @@ import { badInput, ExitCode, LoraSvdError } from '../../errors.ts'
 import { adapterOf } from '../../lora/adapter.ts'
 import { writeJson } from '../../report/json.ts'
 import { noticesTo } from '../../report/watched-jobs.ts'
-import { whileInterruptible } from '../../terminal/interrupt.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { version } from '../../version.ts'
 import { buildAdapter } from './build.ts'
@@ -19,14 +18,7 @@ import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
 import { previewTables } from './preview-text.ts'
 import type { ExtractResult } from './result.ts'
-import {
-  bytesDone,
-  openRunFolder,
-  placedByRun,
-  type RunFolder,
-  type RunIdentity,
-  runFolderOf,
-} from './run-folder.ts'
+import { bytesDone, openRunFolder, placedByRun, type RunFolder, type RunIdentity } from './run-folder.ts'
 import { extractTables } from './text.ts'
 
 /** Plans, decomposes, chooses ranks, writes, measures what was written, and reports. Gives the exit code. */
@@ -38,8 +30,8 @@ export async function extract(
 ): Promise<number> {
   const start = performance.now()
   const options = { ...asked, output: namedOutput(asked.output) }
-  const base = await openWeights(options.base)
-  const tuned = await openWeights(options.tuned)
+  const base = await openWeights(options.base, terminal)
+  const tuned = await openWeights(options.tuned, terminal)
   const placed = options.restart ? undefined : await placedByRun(options.output)
   await assertOutputFree(options.output, options.force || placed !== undefined, [base, tuned])
   const plan = await planExtraction(base, tuned, options)
@@ -51,8 +43,7 @@ export async function extract(
   }
 
   const notice = noticesTo(terminal, output.quiet)
-  const goOn = `interrupted; what is done is kept in ${runFolderOf(options.output)}: the same command goes on from there`
-  const result = await whileInterruptible(async (signal) => {
+  const result = await terminal.interruptible(async (signal) => {
     const folder = await openRunFolder(
       options.output,
       identityOf(plan, options, request),
@@ -78,7 +69,7 @@ export async function extract(
     } finally {
       folder.release()
     }
-  }, goOn)
+  })
   if (output.json) await writeJson(terminal, extractDocument(result))
   else if (!output.quiet) await terminal.out(extractTables(result, terminal))
   return result.holds ? ExitCode.ok : ExitCode.checkFailed
@@ -136,7 +127,12 @@ function explained(error: unknown, { path }: RunFolder): unknown {
     const message = `${path}: was removed while the run worked in it; run the same command again`
     return new LoraSvdError('system', message, { file: path, cause: error })
   }
-  if (!(error instanceof LoraSvdError && error.code === 'output-exists')) return error
+  if (!(error instanceof LoraSvdError)) return error
+  if (error.code === 'interrupted') {
+    const message = `interrupted; what is done is kept in ${path}: the same command goes on from there`
+    return new LoraSvdError('interrupted', message, { cause: error.cause })
+  }
+  if (error.code !== 'output-exists') return error
   const message = `${error.message}, or move it away: what is done is kept in ${path}, and the same command goes on from there`
   return new LoraSvdError(error.code, message, { ...(error.file !== undefined && { file: error.file }) })
 }
@@ -145,8 +141,8 @@ function explained(error: unknown, { path }: RunFolder): unknown {
 const namedOutput = (output: string) =>
   /(^|[/\\])\.{1,2}[/\\]*$/.test(output) ? resolve(output) : output.replace(/(?<=.)[/\\]+$/, '')
 
-async function openWeights(path: string): Promise<Checkpoint> {
-  const checkpoint = await openCheckpoint(path)
+async function openWeights(path: string, { env }: Pick<Terminal, 'env'>): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(path, { env })
   if ((await adapterOf(checkpoint)) === undefined) return checkpoint
   throw badInput(`${path}: is an adapter; name the weights that it was put into, or those it came from`, {
     file: path,

@@ -15,7 +15,6 @@ import { truncatedSvd } from '../../linalg/truncation/truncated-svd.ts'
 import type { TruncatedSvd } from '../../linalg/truncation/types.ts'
 import { writeJson } from '../../report/json.ts'
 import { noticesTo, withStatus } from '../../report/watched-jobs.ts'
-import { removingTemporaries } from '../../terminal/interrupt.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { shape } from '../../text/numbers.ts'
 import { factorDocument } from './document.ts'
@@ -54,6 +53,7 @@ export async function factor(
     tensor: plan.tensor,
     header: plan.header,
     stdin: terminal.stdin,
+    env: terminal.env,
   })
   // of a folder or an index only now is known what is read
   await assertNotRead(outputs, source.files)
@@ -70,7 +70,7 @@ export async function factor(
   assertInRange([truncation.S, truncation.spectrum, [truncation.frobenius]], placeOf(plan, source))
   const dtype = outputDtype(plan, source.dtype)
   const chunks = factorsChunks(factorsOf(truncation, truncation.rank), dtype, plan.format)
-  const bytes = await removingTemporaries(() => writeFileAtomic(plan.output, chunks, plan))
+  const bytes = await writeFileAtomic(plan.output, chunks, plan)
 
   const written = await readFactors(plan.output)
   const relativeError = measureError(engine, W, written, truncation.frobenius)

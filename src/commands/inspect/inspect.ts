@@ -5,7 +5,6 @@ import { assertWritable, writeFileAtomic } from '../../io/write-atomic.ts'
 import { writeJson } from '../../report/json.ts'
 import { wrap } from '../../report/table.ts'
 import { type Watch, watchedJobs } from '../../report/watched-jobs.ts'
-import { removingTemporaries, whileInterruptible } from '../../terminal/interrupt.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { shownName } from '../../text/names.ts'
 import { printable } from '../../text/quote.ts'
@@ -42,7 +41,7 @@ export async function writeOutputs({ outputs, force }: Outputs, result: Summary)
   for (const [path, textOf] of texts) {
     if (path === undefined) continue
     const bytes = new TextEncoder().encode(textOf())
-    await removingTemporaries(() => writeFileAtomic(path, [bytes], { force }))
+    await writeFileAtomic(path, [bytes], { force })
   }
 }
 
@@ -55,12 +54,12 @@ export async function inspect(
 ): Promise<number> {
   const start = performance.now()
   for (const path of Object.values(plan.outputs)) await assertWritable(path, plan)
-  const opened = await openSubjects(plan, terminal.stdin)
+  const opened = await openSubjects(plan, { stdin: terminal.stdin, env: terminal.env })
   const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
   const flags = Object.fromEntries(Object.entries(plan.outputs).map(([kind, path]) => [`--${kind}`, path]))
   const named = nameOfStandardInput([plan.path, plan.base])
   await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  const findings = await whileInterruptible((signal) =>
+  const findings = await terminal.interruptible((signal) =>
     lookAtAll(plan, opened, { request, memory: plan.memory, quiet: output.quiet, terminal, signal }),
   )
   const nonFinite = await nonFiniteOthers(opened.others)

@@ -2,7 +2,7 @@ import { isComputed } from '../../checkpoint/correspondence.ts'
 import { nameFilter } from '../../checkpoint/filter.ts'
 import { matricesOf } from '../../checkpoint/matrices.ts'
 import { pairModels } from '../../checkpoint/models.ts'
-import { openCheckpoint } from '../../checkpoint/open.ts'
+import { type OpenOptions, openCheckpoint } from '../../checkpoint/open.ts'
 import { forEachChunk } from '../../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from '../../checkpoint/types.ts'
 import { badInput, badUsage } from '../../errors.ts'
@@ -81,11 +81,11 @@ export interface Other {
 }
 
 /** Opens what the plan names. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
-export async function openSubjects(plan: InspectPlan, stdin: NodeJS.ReadStream): Promise<Subjects> {
-  const checkpoint = await openCheckpoint(plan.path, { stdin, header: plan.header })
+export async function openSubjects(plan: InspectPlan, surroundings: OpenOptions): Promise<Subjects> {
+  const opening = { ...surroundings, header: plan.header }
+  const checkpoint = await openCheckpoint(plan.path, opening)
   const adapter = await adapterOf(checkpoint, plan.alpha === undefined ? {} : { alpha: plan.alpha })
-  const base =
-    plan.base === undefined ? undefined : await openCheckpoint(plan.base, { stdin, header: plan.header })
+  const base = plan.base === undefined ? undefined : await openCheckpoint(plan.base, opening)
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
     throw badUsage(`--base ${plan.base} is an adapter; name the weights that it was trained on`)
   }

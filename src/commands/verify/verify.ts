@@ -13,7 +13,6 @@ import { bytesOf, flopsOf, type Measured, type MeasureJob, measureMatrix } from 
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/result.ts'
 import { writeJson } from '../../report/json.ts'
 import { type Watch, watchedJobs } from '../../report/watched-jobs.ts'
-import { whileInterruptible } from '../../terminal/interrupt.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { short } from '../../text/numbers.ts'
 import { verifyDocument } from './document.ts'
@@ -29,17 +28,17 @@ export async function verify(
   terminal: Terminal,
 ): Promise<number> {
   const start = performance.now()
-  const { stdin } = terminal
-  const files = await openCheckpoint(options.adapter, { stdin })
+  const { stdin, env } = terminal
+  const files = await openCheckpoint(options.adapter, { stdin, env })
   const adapter = await adapterOf(files, options.alpha === undefined ? {} : { alpha: options.alpha })
   if (adapter === undefined) {
     throw badInput(`${options.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
       file: options.adapter,
     })
   }
-  const base = await openCheckpoint(options.base, { stdin })
-  const tuned = await openCheckpoint(options.tuned, { stdin })
-  const measured = await whileInterruptible((signal) =>
+  const base = await openCheckpoint(options.base, { stdin, env })
+  const tuned = await openCheckpoint(options.tuned, { stdin, env })
+  const measured = await terminal.interruptible((signal) =>
     measureAdapter(adapter, base, tuned, options, {
       request,
       memory: options.memory,
