@@ -6,6 +6,7 @@ import { addTo } from '../text/group.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { loraScale } from './peft-config.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from './types.ts'
+import { type ModelTraits, modelTraits } from './write/model-traits.ts'
 
 export interface MatchedModule {
   /** With the base tensor's name, and the layout that its shape settles. */
@@ -29,15 +30,16 @@ export interface BaseMatch {
 /** Names listed at most where several tensors may be meant. */
 const LISTED_NAMES = 3
 
-/** Model types whose Conv1D layers store W as [in, out] (transformers, pytorch_utils.py), and those layers' names. */
-const CONV1D_MODELS = ['gpt2', 'openai-gpt', 'imagegpt', 'decision_transformer']
-const CONV1D_NAMES = /(?:^|\.)(?:c_attn|c_proj|c_fc|q_attn)$/
-
 /**
  * The base tensor that each module applies to, and what its shape says of the layout. A module whose name fits no
- * tensor of the base, or several, is listed with the reason. Throws `bad-input` naming both tensors where shapes don't fit.
+ * tensor of the base, or several, is listed with the reason. `traits` are those of the base, by its own config.json where
+ * nothing better is known. Throws `bad-input` naming both tensors where shapes don't fit.
  */
-export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
+export function matchToBase(
+  adapter: Adapter,
+  base: Checkpoint,
+  traits: ModelTraits = modelTraits(base.config, base.tensors),
+): BaseMatch {
   const find = unwrapped(baseIndex(base, adapter.format === 'kohya'), base)
   const stacks = stacksByOwner(base)
   const matched: MatchedModule[] = []
@@ -45,7 +47,7 @@ export function matchToBase(adapter: Adapter, base: Checkpoint): BaseMatch {
   for (const module of adapter.modules) {
     const names = find(module.baseTensor, module.prefix)
     if (names.length === 1) {
-      matched.push(settle(adapter, base, module, base.tensors.get(names[0])!))
+      matched.push(settle(adapter, traits, module, base.tensors.get(names[0])!))
     } else if (names.length > 1) {
       unmatched.push({ module, reason: ambiguity(names) })
     } else {
@@ -114,7 +116,7 @@ function matchReplaced(replaced: ReplacedTensor, base: Checkpoint, find: BaseInd
 
 function settle(
   adapter: Adapter,
-  base: Checkpoint,
+  traits: ModelTraits,
   module: AdapterModule,
   tensor: StoredTensor,
 ): MatchedModule {
@@ -122,14 +124,14 @@ function settle(
     const stack = asStack(module, tensor, adapter.config !== undefined)
     if (stack !== undefined) return stack
   }
-  const layout = settledLayout(adapter, base, module, tensor)
+  const layout = settledLayout(adapter, traits, module, tensor)
   if (layout === undefined) throw misfit(adapter, module, tensor)
   return { module: { ...module, baseTensor: tensor.name, layout }, base: tensor }
 }
 
 function settledLayout(
   adapter: Adapter,
-  base: Checkpoint,
+  traits: ModelTraits,
   module: AdapterModule,
   { name, shape }: StoredTensor,
 ): AdapterModule['layout'] | undefined {
@@ -146,10 +148,9 @@ function settledLayout(
       return undefined
     default: {
       if (!isPlain || !isTransposed) return isPlain ? 'linear' : isTransposed ? 'fan-in-fan-out' : undefined
-      const isConv1d =
-        CONV1D_MODELS.includes(String(base.config?.model_type)) &&
-        CONV1D_NAMES.test(name.replace(/\.weight$/, ''))
-      return adapter.config?.fanInFanOut || isConv1d ? 'fan-in-fan-out' : 'linear'
+      // PEFT goes by the class; fan_in_fan_out is one flag for all, which tells where nothing else does
+      const isConv1d = traits.isConv1d(name.replace(/\.weight$/, '')) ?? adapter.config?.fanInFanOut
+      return isConv1d ? 'fan-in-fan-out' : 'linear'
     }
   }
 }

@@ -35,9 +35,6 @@ const ROUTER_TYPES = ['gpt_oss', 'deepseek_v2', 'deepseek_v3', 'glm4_moe']
 /** Model types of grouped convolutions that are not depthwise (transformers: modeling_regnet.py, modeling_squeezebert.py). */
 const GROUPED_TYPES = ['regnet', 'squeezebert']
 
-/** The names that models give layers of transformers' Conv1D (transformers:src/transformers/pytorch_utils.py). */
-const CONV1D_LAYERS = /^(?:c_attn|q_attn|c_fc|c_proj)$/
-
 /** The last name of modules that look rows up. `embed_out` is the head of GPT-NeoX, a linear layer. */
 const EMBEDDINGS =
   /^(?:embed_tokens(?:_.*)?|embed_in|wte|wpe|shared|relative_attention_bias|tok_emb|token_emb|word_emb|(?:.*_)?embed(?:ding)?s?)$/
@@ -159,7 +156,7 @@ const RULES: readonly Rule[] = [
   { applies: ({ isKernel }) => isKernel, taking: { takes: 'convolution' } },
   // lora/layer.py, dispatch_default: transformers' Conv1D, stored [in, out]
   {
-    applies: (facts) => facts.traits.hasConv1d && CONV1D_LAYERS.test(leafOf(facts)),
+    applies: (facts) => facts.traits.isConv1d(facts.path) === true,
     taking: { takes: 'conv1d' },
   },
   { applies: () => true, taking: { takes: 'linear' } },

@@ -56,7 +56,8 @@ export async function compare(
   refuseOtherSums(adapter)
   const pairing = await pairModels(base, tunedAsStored, options)
   const { tiedHead, tuned } = pairing
-  const match = matchToBase(adapter, tiedHead === undefined ? base : withTensor(base, tiedHead))
+  const traits = modelTraits(base.config ?? tunedAsStored.config, base.tensors)
+  const match = matchToBase(adapter, tiedHead === undefined ? base : withTensor(base, tiedHead), traits)
   const [lost] = match.unmatched
   if (lost !== undefined) {
     throw badInput(
@@ -102,11 +103,7 @@ export async function compare(
     replaced,
     others,
     unchanged,
-    notLoaded: notLoaded(
-      adapter,
-      match.matched,
-      modelTraits(base.config ?? tunedAsStored.config, base.tensors),
-    ),
+    notLoaded: notLoaded(adapter, match.matched, traits),
     matched: pairing.matched + carried,
     unmatched: pairing.lost.size - carried,
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],

@@ -88,11 +88,30 @@ const GPT2 = { architectures: ['GPT2LMHeadModel'], model_type: 'gpt2', vocab_siz
 const gpt2Class = (path: string, shape: readonly number[]): ModuleClass =>
   /wte|wpe/.test(path)
     ? 'Embedding'
-    : /c_attn|c_fc|c_proj/.test(path)
+    : /c_attn|q_attn|c_fc|c_proj/.test(path)
       ? 'Conv1D'
       : shape.length === 2
         ? 'Linear'
         : 'other'
+
+/** A ViT that sees and a GPT-2 that tells (transformers: VisionEncoderDecoderModel), of one width: all of their weights are square. */
+const VIT_GPT2_SHAPES = {
+  'encoder.embeddings.patch_embeddings.projection.weight': [16, 3, 4, 4],
+  'encoder.encoder.layer.0.attention.attention.query.weight': [16, 16],
+  'encoder.encoder.layer.0.attention.attention.value.weight': [16, 16],
+  'encoder.encoder.layer.0.output.dense.weight': [16, 32],
+  'decoder.transformer.wte.weight': [50, 16],
+  'decoder.transformer.h.0.attn.c_attn.weight': [16, 48],
+  'decoder.transformer.h.0.attn.c_proj.weight': [16, 16],
+  'decoder.transformer.h.0.crossattention.q_attn.weight': [16, 16],
+  'decoder.transformer.h.0.mlp.c_fc.weight': [16, 64],
+}
+const VIT_GPT2 = {
+  architectures: ['VisionEncoderDecoderModel'],
+  model_type: 'vision-encoder-decoder',
+  encoder: { model_type: 'vit' },
+  decoder: { model_type: 'gpt2' },
+}
 
 describe.concurrent('models', () => {
   test('GPT-2: Conv1D, and names without the prefix of the model', async () => {
@@ -105,6 +124,28 @@ describe.concurrent('models', () => {
     expect(tensors.get(`${key}.lora_A.weight`)!.shape).toEqual([2, 16])
     expect(tensors.get(`${key}.lora_B.weight`)!.shape).toEqual([48, 2])
     for (const { relativeError } of document.layers) expect(relativeError).toBeLessThan(0.2)
+  })
+
+  test.each([
+    ['with config.json', VIT_GPT2],
+    ['without, by the shape of c_attn', undefined],
+  ])('a ViT’s Linear and a GPT-2’s Conv1D in one model, all square: %s', async (_, config) => {
+    const before = Object.fromEntries(
+      Object.entries(VIT_GPT2_SHAPES).map(([name, shape], i) => [name, weight(shape, i + 1)]),
+    )
+    const after = Object.fromEntries(
+      Object.entries(before).map(([name, value], i) => [
+        name,
+        /wte|patch/.test(name) ? value : tunedBy(value, 1, 100 + 3 * i),
+      ]),
+    )
+    const pair = written(`vit-gpt2${config === undefined ? '-bare' : ''}`, before, after, config)
+    const found = await carried(pair, ['--rank=1'], { classOf: gpt2Class })
+    expect(found.config.fan_in_fan_out).toBe(true)
+    expect(found.document.layers).toHaveLength(7)
+    for (const { name, relativeError } of found.document.layers)
+      expect(relativeError, name).toBeLessThan(1e-5)
+    expect(found.verified.totals.relativeError).toBeLessThan(1e-5)
   })
 
   test('GPT-2 with embeddings, and the rest whole', async () => {

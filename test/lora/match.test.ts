@@ -102,16 +102,27 @@ describe('names', () => {
 })
 
 describe('shapes settle the layout', () => {
-  const layoutOf = async (shape: number[], out: number, extra: Record<string, unknown>, baseConfig = {}) => {
-    const adapter = await adapterFrom({
-      tensors: pair('h.0.c_attn', { out }),
-      adapterConfig: { ...LORA, ...extra },
-    })
-    const found = matchToBase(adapter, await base({ 'h.0.c_attn.weight': shape }, baseConfig))
+  const layoutOf = async (
+    shape: number[],
+    out: number,
+    extra: Record<string, unknown>,
+    baseConfig = {},
+    path = 'h.0.c_attn',
+  ) => {
+    const adapter = await adapterFrom({ tensors: pair(path, { out }), adapterConfig: { ...LORA, ...extra } })
+    const found = matchToBase(adapter, await base({ [`${path}.weight`]: shape }, baseConfig))
     return [found.matched[0].module.layout, found.warnings.length]
   }
 
-  test.each<[string, number[], number, Record<string, unknown>, Record<string, unknown>, string, number]>([
+  const PAIR = {
+    model_type: 'vision-encoder-decoder',
+    encoder: { model_type: 'vit' },
+    decoder: { model_type: 'gpt2' },
+  }
+
+  test.each<
+    [string, number[], number, Record<string, unknown>, Record<string, unknown>, string, number, string?]
+  >([
     ['[out, in]', [4, 3], 4, {}, {}, 'linear', 0],
     ['[out, in], whatever the config says', [4, 3], 4, { fan_in_fan_out: true }, {}, 'linear', 0],
     ['[in, out]', [3, 4], 4, { fan_in_fan_out: true }, {}, 'fan-in-fan-out', 0],
@@ -119,9 +130,50 @@ describe('shapes settle the layout', () => {
     ['square: the config says', [3, 3], 3, { fan_in_fan_out: true }, {}, 'fan-in-fan-out', 0],
     ['square', [3, 3], 3, {}, {}, 'linear', 0],
     ['square in GPT-2', [3, 3], 3, {}, { model_type: 'gpt2' }, 'fan-in-fan-out', 1],
+    [
+      'square, and no layer of GPT-2',
+      [3, 3],
+      3,
+      { fan_in_fan_out: true },
+      { model_type: 'llama' },
+      'linear',
+      0,
+      'h.0.q',
+    ],
+    ['square, nothing known', [3, 3], 3, { fan_in_fan_out: true }, {}, 'fan-in-fan-out', 0, 'h.0.q'],
+    [
+      'square in GPT-BigCode',
+      [3, 3],
+      3,
+      { fan_in_fan_out: true },
+      { model_type: 'gpt_bigcode' },
+      'linear',
+      0,
+    ],
+    [
+      'square in the GPT-2 of a pair',
+      [3, 3],
+      3,
+      { fan_in_fan_out: true },
+      PAIR,
+      'fan-in-fan-out',
+      0,
+      'decoder.h.0.c_attn',
+    ],
+    [
+      'square in the ViT of a pair',
+      [3, 3],
+      3,
+      { fan_in_fan_out: true },
+      PAIR,
+      'linear',
+      0,
+      'encoder.h.0.query',
+    ],
+    ['of a like name in the ViT of a pair', [3, 3], 3, {}, PAIR, 'linear', 0, 'encoder.h.0.c_proj'],
     ['flat factors of a 1×1 kernel', [4, 3, 1, 1], 4, {}, {}, 'linear', 0],
-  ])('%s', async (_, shape, out, extra, baseConfig, layout, warnings) => {
-    expect(await layoutOf(shape, out, extra, baseConfig)).toEqual([layout, warnings])
+  ])('%s', async (_, shape, out, extra, baseConfig, layout, warnings, path) => {
+    expect(await layoutOf(shape, out, extra, baseConfig, path)).toEqual([layout, warnings])
   })
 
   test('convolutions', async () => {

@@ -81,10 +81,11 @@ function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> 
  */
 export async function knownMeasures(
   adapter: Adapter,
-  { layers, base }: ExtractionPlan,
+  { layers, base, traits }: ExtractionPlan,
   { ranks, results }: Chosen,
 ): Promise<Map<string, Measured>> {
-  const modules = new Map(matchToBase(adapter, base).matched.map(({ module }) => [module.baseTensor, module]))
+  const { matched } = matchToBase(adapter, base, traits)
+  const modules = new Map(matched.map(({ module }) => [module.baseTensor, module]))
   const known = new Map<string, Measured>()
   for (const [i, { pair, module: planned, expert }] of layers.entries()) {
     const { measured, spectrum, baseFrobenius } = results[i]

@@ -5,8 +5,11 @@ import type { JsonObject } from './types.ts'
 export interface ModelTraits {
   /** What the module paths have before the stored names: '' or, as of GPT-2's own checkpoint, 'transformer.'. */
   readonly prefix: string
-  /** The layers of transformers' Conv1D, stored [in, out], are there. */
-  readonly hasConv1d: boolean
+  /**
+   * Whether the module at this path, as stored, is transformers' Conv1D, whose weight is stored [in, out]; undefined where
+   * neither config.json nor the tensors tell.
+   */
+  readonly isConv1d: (path: string) => boolean | undefined
   /** Stacked experts are stored [experts, in, out] instead of [experts, out, in]. */
   readonly expertsInOut: boolean
   readonly vocabulary: number | undefined
@@ -18,14 +21,24 @@ export interface ModelTraits {
   readonly hasUnder: (path: string) => boolean
 }
 
-/** The model types built of transformers' `pytorch_utils.Conv1D`. gpt_bigcode has its names but nn.Linear. */
-const CONV1D_MODELS: ReadonlySet<string> = new Set([
+/**
+ * The model types built of transformers' `pytorch_utils.Conv1D` (huggingface/transformers: src/transformers/models/…, whatever
+ * imports it), their parts' types among them.
+ */
+const CONV1D_TYPES: ReadonlySet<string> = new Set([
   'gpt2',
   'openai-gpt',
   'imagegpt',
   'decision_transformer',
   'clvp',
+  'clvp_decoder',
 ])
+
+/** Model types with those layers' names that are nn.Linear: modeling_gpt_bigcode.py, and Qwen's own modeling_qwen.py. */
+const LINEAR_TYPES: ReadonlySet<string> = new Set(['gpt_bigcode', 'qwen'])
+
+/** The names that those models give their Conv1D layers; all else in them is nn.Linear. */
+const CONV1D_LAYERS = /(?:^|\.)(?:c_attn|q_attn|c_fc|c_proj)$/
 
 /** The model types whose experts tell PEFT `is_transposed`. */
 const EXPERTS_IN_OUT_MODELS: ReadonlySet<string> = new Set(['gpt_oss'])
@@ -48,7 +61,7 @@ export function modelTraits(
   const vocabulary = config?.vocab_size
   return {
     prefix: isHeaded && body !== undefined ? body.prefix : '',
-    hasConv1d: types.some((type) => CONV1D_MODELS.has(type)) || hasWideAttention(tensors),
+    isConv1d: conv1dTest(config, tensors),
     expertsInOut: types.some((type) => EXPERTS_IN_OUT_MODELS.has(type)),
     vocabulary: typeof vocabulary === 'number' ? vocabulary : undefined,
     types,
@@ -81,10 +94,38 @@ function modelTypes(config: JsonObject | undefined): string[] {
   })
 }
 
-/** A fused q/k/v weight of n × 3n can only be [in, out]. */
-function hasWideAttention(tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>): boolean {
-  for (const [name, { shape }] of tensors) {
-    if (/(^|\.)c_attn\.weight$/.test(name) && shape.length === 2 && shape[1] === 3 * shape[0]) return true
+/**
+ * Tells a Conv1D by the layer's own name and the type of the model's part that its path lies in: `decoder.…` of an encoder and a
+ * decoder has the type of config.json's `decoder`; of any part where none has the path's first name.
+ */
+function conv1dTest(
+  config: JsonObject | undefined,
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+): ModelTraits['isConv1d'] {
+  const wide = partsWithWideAttention(tensors)
+  return (path) => {
+    const first = firstName(path)
+    const part = config?.[first] as JsonObject | undefined
+    const isOfPart = typeof part?.model_type === 'string'
+    const types = modelTypes(isOfPart ? part : config)
+    const hasConv1d =
+      types.some((type) => CONV1D_TYPES.has(type)) || (isOfPart ? wide.has(first) : wide.size > 0)
+    if (!CONV1D_LAYERS.test(path)) return hasConv1d || types.length > 0 ? false : undefined
+    if (hasConv1d) return true
+    return types.some((type) => LINEAR_TYPES.has(type)) ? false : undefined
   }
-  return false
+}
+
+const firstName = (path: string) => path.slice(0, Math.max(0, path.indexOf('.')))
+
+/** The first names of fused q/k/v weights of n × 3n, which can only be [in, out]. */
+function partsWithWideAttention(
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+): ReadonlySet<string> {
+  const parts = new Set<string>()
+  for (const [name, { shape }] of tensors) {
+    const isWide = shape.length === 2 && shape[1] === 3 * shape[0]
+    if (isWide && /(^|\.)c_attn\.weight$/.test(name)) parts.add(firstName(name))
+  }
+  return parts
 }

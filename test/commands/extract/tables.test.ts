@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { excessText } from '../../../src/commands/extract/layer-columns.ts'
 import { carriedBy } from '../../../src/commands/extract/reasons.ts'
 import { extractTables } from '../../../src/commands/extract/text.ts'
+import { modelTraits } from '../../../src/lora/write/model-traits.ts'
 import { peftModule } from '../../../src/lora/write/module.ts'
 import { rendered, widest } from '../../report/rendered.ts'
 import { digitsLlama } from '../inspect/sample-results.ts'
@@ -146,9 +147,9 @@ describe('around them', () => {
 })
 
 test('advice follows the reasons that are really given', () => {
-  const traits = { prefix: 'model.', hasConv1d: false, expertsInOut: false }
+  const traits = modelTraits(undefined, new Map([['model.norm.weight', { shape: [8] }]]))
   const reasonOf = (name: string, view: 'matrix' | 'expert', shape: number[]) => {
-    const module = peftModule(name, view, shape, traits as Parameters<typeof peftModule>[3])
+    const module = peftModule(name, view, shape, traits)
     return 'reason' in module ? module.reason : ''
   }
   expect(carriedBy(reasonOf('model.layers.0.mlp.experts.down_proj', 'expert', [4, 8, 8]))).toContain(
