@@ -1,6 +1,6 @@
 // Draws the README's pictures: the terminal's from real coloured output, the report's by a browser.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { chromium } from 'playwright-core'
@@ -13,6 +13,12 @@ const PICTURES = {
     command: ['inspect', 'tuned', '--base', 'base', '--include', '*layers.2*', '--plot', '2.mlp.down_proj'],
     shown: "lora-svd inspect tuned/ --base base/ --include '*layers.2*' --plot 2.mlp.down_proj",
   },
+  extract: {
+    command: ['extract', 'base', 'tuned', '-o', 'adapter', '--rank', '16', '--include', '*layers.2*'],
+    shown: "lora-svd extract base/ tuned/ -o adapter/ --rank 16 --include '*layers.2*'",
+    // what follows is said of all that --include leaves out
+    until: 'Not carried',
+  },
 }
 const FONT_SIZE = 14
 const LINE_HEIGHT = 18
@@ -23,8 +29,10 @@ const TEXT = '#d3dae3'
 const DIM = '#8b949e'
 const BACKGROUND = '#1c2128'
 
-for (const [name, picture] of Object.entries(PICTURES)) draw(name, picture)
-await drawReport()
+/** Which pictures are drawn: those named, or all of them. */
+const asked = process.argv.length > 2 ? process.argv.slice(2) : [...Object.keys(PICTURES), 'report']
+for (const name of asked) if (name in PICTURES) draw(name, PICTURES[name])
+if (asked.includes('report')) await drawReport()
 
 /** The HTML report as a browser shows it, docs/report.png; needs Debian's chromium. */
 async function drawReport() {
@@ -45,9 +53,13 @@ async function drawReport() {
   rmSync(folder, { recursive: true })
 }
 
-function draw(name, { command, shown = `lora-svd ${command.join(' ')}` }) {
-  const options = { encoding: 'utf8', cwd: MODEL }
-  const output = execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--color'], options)
+function draw(name, { command, shown = `lora-svd ${command.join(' ')}`, until }) {
+  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-picture-'))
+  for (const model of ['base', 'tuned']) symlinkSync(resolve(MODEL, model), join(folder, model))
+  const options = { encoding: 'utf8', cwd: folder }
+  const all = execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--color'], options)
+  rmSync(folder, { recursive: true })
+  const output = until === undefined ? all : all.slice(0, all.indexOf(until))
   const lines = [`\u001b[2m$\u001b[22m ${shown}`, '', ...output.trimEnd().split('\n')]
   const columns = Math.max(...lines.map((line) => plain(line).length))
   const width = Math.ceil(columns * CHARACTER_WIDTH + 2 * MARGIN)

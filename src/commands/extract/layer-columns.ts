@@ -1,7 +1,6 @@
 import { ROUNDING_ERROR } from '../../linalg/spectrum/measures.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
-import { figure, UNKNOWN } from '../../report/cells.ts'
-import { errorPaint } from '../../report/error.ts'
+import { errorPaint, figure, UNKNOWN } from '../../report/cells.ts'
 import type { NamedColumn } from '../../report/grid.ts'
 import { type Projection, spanText } from '../../report/layer-list.ts'
 import { grouped, shape } from '../../text/numbers.ts'

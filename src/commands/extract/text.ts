@@ -1,6 +1,5 @@
 import type { VerifiedTensor } from '../../measure/result.ts'
-import { figure, paintWords } from '../../report/cells.ts'
-import { errorPaint } from '../../report/error.ts'
+import { errorPaint, figure, paintWords } from '../../report/cells.ts'
 import { type NamedColumn, namedGrid } from '../../report/grid.ts'
 import { layerList, partText } from '../../report/layer-list.ts'
 import { table, wrap } from '../../report/table.ts'

@@ -1,7 +1,6 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/result.ts'
-import { figure, paintWords, setting } from '../../report/cells.ts'
-import { errorPaint } from '../../report/error.ts'
+import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
 import { type NamedColumn, namedGrid } from '../../report/grid.ts'
 import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
 import { table, wrap } from '../../report/table.ts'
