@@ -2,19 +2,12 @@
  * Sweeps over the two stored matrices that a fine-tune's change is the difference of. Sums are in float64, in strands
  * that are joined in a fixed order.
  */
-import { Bf16, F16, loadScalar, loadVector, TYPE_BF16, TYPE_F16 } from './widen'
+import { SUM_ENTRIES, Sum, TypeCode } from '../src/engine/wasm/contract'
+import { Bf16, F16, loadScalar, loadVector } from './widen'
 
-/** Entries summed in strands before they join the whole: short sums lose less to rounding. */
-const CHUNK: u32 = 4096
 const F32_FRACTION_BITS: i32 = 23
 const F32_BIAS: i32 = 127
 const F32_EXPONENT: i32 = 0x7f800000
-
-/** Places in `sums`: Σ base², Σ tuned², Σ delta² and how many entries differ, a float64 each. */
-const OF_BASE: usize = 0
-const OF_TUNED: usize = 8
-const OF_DELTA: usize = 16
-const CHANGED: usize = 24
 
 /** The squares of the lower two and of the upper two of four float32, in float64. */
 function lowSquares(v: v128): v128 {
@@ -35,7 +28,7 @@ function add(address: usize, value: f64): void {
   store<f64>(address, load<f64>(address) + value)
 }
 
-/** delta = tuned − base, rounded once to float32, for up to CHUNK entries; adds to `sums`. A NaN differs from everything. */
+/** delta = tuned − base, rounded once to float32, for up to SUM_ENTRIES entries; adds to `sums`. A NaN differs from everything. */
 function subtractChunk<T, B>(count: u32, tuned: usize, base: usize, delta: usize, sums: usize): void {
   let baseLow = f64x2.splat(0)
   let baseHigh = f64x2.splat(0)
@@ -82,17 +75,17 @@ function subtractChunk<T, B>(count: u32, tuned: usize, base: usize, delta: usize
     base += sizeof<B>()
     delta += 4
   }
-  add(sums + OF_BASE, ofBase)
-  add(sums + OF_TUNED, ofTuned)
-  add(sums + OF_DELTA, ofDelta)
-  add(sums + CHANGED, different as f64)
+  add(sums + (Sum.ofBase << 3), ofBase)
+  add(sums + (Sum.ofTuned << 3), ofTuned)
+  add(sums + (Sum.ofDelta << 3), ofDelta)
+  add(sums + (Sum.changed << 3), different as f64)
 }
 
 function subtractAs<T, B>(count: u32, tuned: usize, base: usize, delta: usize, sums: usize): void {
-  for (let i: u32 = 0; i < count; i += CHUNK) {
+  for (let i: u32 = 0; i < count; i += SUM_ENTRIES) {
     const at = i as usize
     subtractChunk<T, B>(
-      min(CHUNK, count - i),
+      min<u32>(SUM_ENTRIES, count - i),
       tuned + at * sizeof<T>(),
       base + at * sizeof<B>(),
       delta + at * 4,
@@ -109,8 +102,8 @@ function subtractFrom<T>(
   delta: usize,
   sums: usize,
 ): void {
-  if (typeBase === TYPE_BF16) subtractAs<T, Bf16>(count, tuned, base, delta, sums)
-  else if (typeBase === TYPE_F16) subtractAs<T, F16>(count, tuned, base, delta, sums)
+  if (typeBase === TypeCode.bf16) subtractAs<T, Bf16>(count, tuned, base, delta, sums)
+  else if (typeBase === TypeCode.f16) subtractAs<T, F16>(count, tuned, base, delta, sums)
   else subtractAs<T, f32>(count, tuned, base, delta, sums)
 }
 
@@ -124,8 +117,8 @@ export function subtract(
   delta: usize,
   sums: usize,
 ): void {
-  if (typeTuned === TYPE_BF16) subtractFrom<Bf16>(count, tuned, base, typeBase, delta, sums)
-  else if (typeTuned === TYPE_F16) subtractFrom<F16>(count, tuned, base, typeBase, delta, sums)
+  if (typeTuned === TypeCode.bf16) subtractFrom<Bf16>(count, tuned, base, typeBase, delta, sums)
+  else if (typeTuned === TypeCode.f16) subtractFrom<F16>(count, tuned, base, typeBase, delta, sums)
   else subtractFrom<f32>(count, tuned, base, typeBase, delta, sums)
 }
 
@@ -205,7 +198,7 @@ export function addExponents(
   byRow: usize,
   byColumn: usize,
 ): void {
-  if (type === TYPE_BF16) addRows<Bf16>(rows, columns, a, least, delta, byRow, byColumn)
-  else if (type === TYPE_F16) addRows<F16>(rows, columns, a, least, delta, byRow, byColumn)
+  if (type === TypeCode.bf16) addRows<Bf16>(rows, columns, a, least, delta, byRow, byColumn)
+  else if (type === TypeCode.f16) addRows<F16>(rows, columns, a, least, delta, byRow, byColumn)
   else addRows<f32>(rows, columns, a, least, delta, byRow, byColumn)
 }

@@ -4,23 +4,16 @@
  * Bits: entry (i, j) is the sum over blocks of DEPTH inner indices, taken in order, of sums taken in order.
  * Neither tile shape nor thread appears in that rule, so no choice of either changes a result.
  */
+import { DEPTH_F32, DEPTH_F64, MAX_TILE_COLUMNS, PACKED_ROWS } from '../src/engine/wasm/contract'
 import { multiplyPacked, SPARE_BYTES, tileHeight, tileWidth } from './block'
 import { pack } from './pack'
 import { Task } from './task'
-
-/** Inner indices in a block: a panel of B (8 columns) fills half of a 32 KiB first-level cache. */
-export const DEPTH_F32: u32 = 512
-export const DEPTH_F64: u32 = 256
-/** Rows of A packed at a time: 256 KiB, half of a 512 KiB second-level cache. */
-export const ROWS: u32 = 128
-/** The widest tile of C a thread may be given, which bounds its packed B. */
-const MAX_TILE_COLUMNS: u32 = 512
 
 export function blockDepth<D>(): u32 {
   return sizeof<D>() === 4 ? DEPTH_F32 : DEPTH_F64
 }
 
-export const PACKED_A_BYTES: usize = (ROWS * DEPTH_F32 * 4) as usize
+export const PACKED_A_BYTES: usize = (PACKED_ROWS * DEPTH_F32 * 4) as usize
 export const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
 
 /** Bytes of private memory a thread needs to compute tiles. */
@@ -49,8 +42,8 @@ export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
     const depth = min(blockDepth<D>(), task.k - p)
     const accumulate = p > 0 || task.accumulate !== 0
     pack<D>(packedB, task.b, task.typeB, task.strideB, !task.transposeB, column0, columns, p, depth, width)
-    for (let i = row0; i < row1; i += ROWS) {
-      const rows = min(ROWS, row1 - i)
+    for (let i = row0; i < row1; i += PACKED_ROWS) {
+      const rows = min<u32>(PACKED_ROWS, row1 - i)
       // what lies right of these rows' diagonal is in the upper triangle
       if (lowerOnly && column0 >= i + rows) continue
       const needed = lowerOnly ? min(columns, i + rows - column0) : columns

@@ -5,11 +5,12 @@
  * loop body before its arithmetic, so accumulators + B vectors + A splats + 1 must not pass 15. Larger tiles
  * and unrolled loops spill. No fused multiply-add: relaxed SIMD would not give the same bits everywhere.
  */
+import { REGISTER_COLUMNS } from '../src/engine/wasm/contract'
 
 export const F32_ROWS: u32 = 4
-export const F32_COLUMNS: u32 = 8
+export const F32_COLUMNS: u32 = REGISTER_COLUMNS
 export const F64_ROWS: u32 = 2
-export const F64_COLUMNS: u32 = 8
+export const F64_COLUMNS: u32 = REGISTER_COLUMNS
 
 function put32(c: usize, low: v128, high: v128, accumulate: bool): void {
   if (accumulate) {

@@ -5,16 +5,13 @@
  * Bits: tile t is the fixed range of rows [t·tileRows, (t + 1)·tileRows), summed panel by panel into a result
  * of its own, and the host adds the results in a fixed tree. Which thread takes which tile changes nothing.
  */
+import { MAX_NORMAL_COLUMNS, PACKED_ROWS, PANEL_ROWS, TypeCode } from '../src/engine/wasm/contract'
 import { multiplyPacked, SPARE_BYTES, tileHeight, tileWidth } from './block'
-import { blockDepth, PACKED_A_BYTES, ROWS } from './gemm'
+import { blockDepth, PACKED_A_BYTES } from './gemm'
 import { pack } from './pack'
 import { Task } from './task'
 
-/** Rows of A in a panel; the host makes tileRows a multiple. */
-const PANEL_ROWS: u32 = 256
-/** The most columns X may have: bounds the panel of A·X that a thread keeps. */
-const MAX_COLUMNS: u32 = 128
-const PANEL_BYTES: usize = (PANEL_ROWS * MAX_COLUMNS * 8) as usize
+const PANEL_BYTES: usize = (PANEL_ROWS * MAX_NORMAL_COLUMNS * 8) as usize
 
 /** Rounds a number of columns up to whole register tiles of arithmetic in D. */
 function wholeTiles<D>(columns: u32): u32 {
@@ -23,7 +20,7 @@ function wholeTiles<D>(columns: u32): u32 {
 }
 
 function packRightAs<D>(target: usize, b: usize, columns: u32, depth: u32): void {
-  const type = sizeof<D>() === 4 ? 0 : 1
+  const type = sizeof<D>() === 4 ? TypeCode.f32 : TypeCode.f64
   for (let p: u32 = 0; p < depth; p += blockDepth<D>()) {
     const block = min(blockDepth<D>(), depth - p)
     pack<D>(target, b, type, columns, true, 0, columns, p, block, tileWidth<D>())
@@ -31,9 +28,9 @@ function packRightAs<D>(target: usize, b: usize, columns: u32, depth: u32): void
   }
 }
 
-/** Packs all of X, depth × columns, stored in the float type of the arithmetic, for KIND_NORMAL's tiles to share. */
+/** Packs all of X, depth × columns, stored in the float type of the arithmetic, for the tiles of Kind.normal to share. */
 export function packRight(target: usize, x: usize, arithmetic: u32, columns: u32, depth: u32): void {
-  if (arithmetic === 0) packRightAs<f32>(target, x, columns, depth)
+  if (arithmetic === TypeCode.f32) packRightAs<f32>(target, x, columns, depth)
   else packRightAs<f64>(target, x, columns, depth)
 }
 
@@ -49,12 +46,12 @@ export function normalTile<D>(task: Task, tile: u32, scratch: usize): void {
   const row0 = tile * task.tileRows
   const row1 = min(task.m, row0 + task.tileRows)
   for (let i = row0; i < row1; i += PANEL_ROWS) {
-    const rows = min(PANEL_ROWS, row1 - i)
+    const rows = min<u32>(PANEL_ROWS, row1 - i)
     panelTimesRight<D>(task, i, rows, product, spare, packedA)
     pack<D>(
       packedProduct,
       product,
-      sizeof<D>() === 4 ? 0 : 1,
+      sizeof<D>() === 4 ? TypeCode.f32 : TypeCode.f64,
       columns,
       true,
       0,
@@ -87,8 +84,8 @@ function panelTimesRight<D>(
   let right = task.b
   for (let p: u32 = 0; p < task.k; p += blockDepth<D>()) {
     const depth = min(blockDepth<D>(), task.k - p)
-    for (let r: u32 = 0; r < rows; r += ROWS) {
-      const count = min(ROWS, rows - r)
+    for (let r: u32 = 0; r < rows; r += PACKED_ROWS) {
+      const count = min<u32>(PACKED_ROWS, rows - r)
       pack<D>(packedA, task.a, task.typeA, task.strideA, false, i + r, count, p, depth, tileHeight<D>())
       const out = product + (r as usize) * stride
       multiplyPacked<D>(packedA, right, count, columns, depth, out, stride, p > 0, spare)

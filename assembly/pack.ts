@@ -4,7 +4,8 @@
  * are zero, and nothing outside the block is read. See Goto & van de Geijn, "Anatomy of high-performance
  * matrix multiplication", ACM TOMS 34 (2008), section 4.
  */
-import { Bf16, F16, loadScalar, loadVector, TYPE_BF16, TYPE_F16, TYPE_F64 } from './widen'
+import { TypeCode } from '../src/engine/wasm/contract'
+import { Bf16, F16, loadScalar, loadVector } from './widen'
 
 /** Rows of the source copied together, so that each panel gets whole cache lines at a time. */
 const DEPTH_STEP: u32 = 4
@@ -129,11 +130,11 @@ export function pack<D>(
   depth: u32,
   width: u32,
 ): void {
-  if (type === TYPE_F64) {
+  if (type === TypeCode.f64) {
     packAs<f64, D>(target, base, stride, along, first, count, firstDepth, depth, width)
-  } else if (type === TYPE_BF16) {
+  } else if (type === TypeCode.bf16) {
     packAs<Bf16, D>(target, base, stride, along, first, count, firstDepth, depth, width)
-  } else if (type === TYPE_F16) {
+  } else if (type === TypeCode.f16) {
     packAs<F16, D>(target, base, stride, along, first, count, firstDepth, depth, width)
   } else {
     packAs<f32, D>(target, base, stride, along, first, count, firstDepth, depth, width)

@@ -2,17 +2,14 @@
  * Sums of squares in float64. A tile leaves one partial sum, formed in eight strands joined in a fixed order;
  * `sumTree` adds the partial sums pairwise.
  */
+import { DEPTH_F64, PACKED_ROWS, RESIDUAL_COLUMNS, SUM_ENTRIES, TypeCode } from '../src/engine/wasm/contract'
 import { multiplyPacked, SPARE_BYTES } from './block'
-import { DEPTH_F64, PACKED_A_BYTES, ROWS } from './gemm'
+import { PACKED_A_BYTES } from './gemm'
 import { F64_COLUMNS, F64_ROWS } from './micro'
 import { pack } from './pack'
 import { Task } from './task'
-import { Bf16, F16, loadScalar, loadVector, TYPE_BF16, TYPE_F16, TYPE_F64 } from './widen'
+import { Bf16, F16, loadScalar, loadVector } from './widen'
 
-/** Entries a frobeniusTile sums. */
-const CHUNK: u32 = 4096
-/** Columns of a residualTile, whose rows are ROWS. */
-const RESIDUAL_COLUMNS: u32 = 256
 const PACKED_RIGHT_BYTES: usize = (RESIDUAL_COLUMNS * DEPTH_F64 * 8) as usize
 
 function joinStrands(s0: v128, s1: v128, s2: v128, s3: v128): f64 {
@@ -54,33 +51,33 @@ function squares<S>(count: u32, address: usize, minus: usize): f64 {
 }
 
 function squaresOf(type: u32, count: u32, base: usize, index: usize, minus: usize): f64 {
-  if (type === TYPE_F64) return squares<f64>(count, base + index * 8, minus)
-  if (type === TYPE_BF16) return squares<Bf16>(count, base + index * 2, minus)
-  if (type === TYPE_F16) return squares<F16>(count, base + index * 2, minus)
+  if (type === TypeCode.f64) return squares<f64>(count, base + index * 8, minus)
+  if (type === TypeCode.bf16) return squares<Bf16>(count, base + index * 2, minus)
+  if (type === TypeCode.f16) return squares<F16>(count, base + index * 2, minus)
   return squares<f32>(count, base + index * 4, minus)
 }
 
-/** m: entries at `a`. Tile t sums the squares of the t-th 4096 of them. */
+/** m: entries at `a`. Tile t sums the squares of the t-th SUM_ENTRIES of them. */
 export function frobeniusTile(task: Task, tile: u32): void {
-  const first = tile * CHUNK
-  const sum = squaresOf(task.typeA, min(CHUNK, task.m - first), task.a, first as usize, 0)
+  const first = tile * SUM_ENTRIES
+  const sum = squaresOf(task.typeA, min<u32>(SUM_ENTRIES, task.m - first), task.a, first as usize, 0)
   store<f64>(task.partials + tile * 8, sum)
 }
 
 /** A m × n at `a`, B m × k at `b`, C k × n at `c` stored as `arithmetic`. Tile t: its share of ‖A − B·C‖². */
 export function residualTile(task: Task, tile: u32, scratch: usize): void {
   const tilesAcross = (task.n + RESIDUAL_COLUMNS - 1) / RESIDUAL_COLUMNS
-  const row0 = (tile / tilesAcross) * ROWS
+  const row0 = (tile / tilesAcross) * PACKED_ROWS
   const column0 = (tile % tilesAcross) * RESIDUAL_COLUMNS
-  const rows = min(ROWS, task.m - row0)
-  const columns = min(RESIDUAL_COLUMNS, task.n - column0)
+  const rows = min<u32>(PACKED_ROWS, task.m - row0)
+  const columns = min<u32>(RESIDUAL_COLUMNS, task.n - column0)
   const spare = scratch
   const packedLeft = spare + SPARE_BYTES
   const packedRight = packedLeft + PACKED_A_BYTES
   const product = packedRight + PACKED_RIGHT_BYTES
   const stride = (columns as usize) * 8
   for (let p: u32 = 0; p < task.k; p += DEPTH_F64) {
-    const depth = min(DEPTH_F64, task.k - p)
+    const depth = min<u32>(DEPTH_F64, task.k - p)
     pack<f64>(packedLeft, task.b, task.typeB, task.strideB, false, row0, rows, p, depth, F64_ROWS)
     pack<f64>(
       packedRight,
@@ -117,12 +114,12 @@ export function sumTree(partials: usize, count: u32): f64 {
 
 /** `sumTree` for `count` matrices of `length` numbers, float32 or float64, into the first of them. */
 export function sumMatrices(partials: usize, count: u32, length: u32, arithmetic: u32): void {
-  const bytes = (length as usize) * (arithmetic === TYPE_F64 ? 8 : 4)
+  const bytes = (length as usize) * (arithmetic === TypeCode.f64 ? 8 : 4)
   for (let distance: u32 = 1; distance < count; distance *= 2) {
     for (let i: u32 = 0; i + distance < count; i += 2 * distance) {
       const target = partials + (i as usize) * bytes
       const source = target + (distance as usize) * bytes
-      if (arithmetic === TYPE_F64) addInto<f64>(target, source, length)
+      if (arithmetic === TypeCode.f64) addInto<f64>(target, source, length)
       else addInto<f32>(target, source, length)
     }
   }

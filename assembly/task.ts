@@ -1,35 +1,74 @@
-/** The work order that the host fills in and all threads share. Fields are 32-bit words in this order. */
+/** The task that a caller has written, read where it lies; TaskField says what its words mean. */
+import { TaskField } from '../src/engine/wasm/contract'
+
 @unmanaged
 export class Task {
-  /** One of the KIND_ numbers of index.ts. */
-  kind: u32
-  /** The next tile nobody has taken; threads take tiles by adding 1 atomically. */
-  next: u32
-  /** How many tiles there are. */
-  tiles: u32
-  /** Float type of the arithmetic and the result: TYPE_F32 or TYPE_F64. */
-  arithmetic: u32
-  /** A product's result is m × n and its sums run over k; other kinds say what they are. */
-  m: u32
-  n: u32
-  k: u32
-  a: usize
-  typeA: u32
-  /** Entries from one stored row to the next. */
-  strideA: u32
-  transposeA: u32
-  b: usize
-  typeB: u32
-  strideB: u32
-  transposeB: u32
-  c: usize
-  strideC: u32
-  /** 1: add to what C holds; 0: overwrite it. */
-  accumulate: u32
-  /** 1: compute only the tiles that touch the lower triangle. */
-  lowerOnly: u32
-  tileRows: u32
-  tileColumns: u32
-  /** What tiles leave for the host to add up: a float64 each, or for KIND_NORMAL a k × n matrix each. */
-  partials: usize
+  get kind(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.kind << 2)
+  }
+  get tiles(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.tiles << 2)
+  }
+  get arithmetic(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.arithmetic << 2)
+  }
+  get m(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.m << 2)
+  }
+  get n(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.n << 2)
+  }
+  get k(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.k << 2)
+  }
+  get a(): usize {
+    return load<usize>(changetype<usize>(this), TaskField.a << 2)
+  }
+  get typeA(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.typeA << 2)
+  }
+  get strideA(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.strideA << 2)
+  }
+  get transposeA(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.transposeA << 2)
+  }
+  get b(): usize {
+    return load<usize>(changetype<usize>(this), TaskField.b << 2)
+  }
+  get typeB(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.typeB << 2)
+  }
+  get strideB(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.strideB << 2)
+  }
+  get transposeB(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.transposeB << 2)
+  }
+  get c(): usize {
+    return load<usize>(changetype<usize>(this), TaskField.c << 2)
+  }
+  get strideC(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.strideC << 2)
+  }
+  get accumulate(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.accumulate << 2)
+  }
+  get lowerOnly(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.lowerOnly << 2)
+  }
+  get tileRows(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.tileRows << 2)
+  }
+  get tileColumns(): u32 {
+    return load<u32>(changetype<usize>(this), TaskField.tileColumns << 2)
+  }
+  get partials(): usize {
+    return load<usize>(changetype<usize>(this), TaskField.partials << 2)
+  }
+
+  /** Takes the next tile that nobody has taken. */
+  take(): u32 {
+    return atomic.add<u32>(changetype<usize>(this), 1, TaskField.next << 2)
+  }
 }

@@ -10,12 +10,6 @@ export type Bf16 = u16
 /** The bits of an IEEE 754 binary16. */
 export type F16 = i16
 
-/** Storage type codes, as a task carries them. */
-export const TYPE_F32: u32 = 0
-export const TYPE_F64: u32 = 1
-export const TYPE_BF16: u32 = 2
-export const TYPE_F16: u32 = 3
-
 const F16_MAGNITUDE: i32 = 0x7fff
 const F16_SIGN: i32 = 0x8000
 /** Magnitudes from here on are infinities and NaNs. */

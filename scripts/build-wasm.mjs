@@ -10,10 +10,12 @@ const WASM = 'dist/engine.wasm'
 const WORKER = 'dist/worker.js'
 const WORKER_SOURCES = ['src/engine/wasm/worker.ts', 'src/engine/wasm/control.ts']
 
-const kernelSources = () =>
-  readdirSync(join(root, 'assembly'))
+const kernelSources = () => [
+  'src/engine/wasm/contract.ts',
+  ...readdirSync(join(root, 'assembly'))
     .filter((name) => name.endsWith('.ts'))
-    .map((name) => `assembly/${name}`)
+    .map((name) => `assembly/${name}`),
+]
 
 const modified = (path) => statSync(join(root, path), { throwIfNoEntry: false })?.mtimeMs ?? 0
 

@@ -92,6 +92,21 @@ const library = {
 metafiles.push(
   (await build({ ...common, ...library, splitting: true, chunkNames: 'chunks/[hash]' })).metafile,
 )
+// The dark colours of a report stand once in theme.css, for a reader who asks for them; a browser whose system prefers dark gets
+// the same ones unless the reader asks for light.
+const CHOSEN_DARK = /:root\[data-theme="dark"\] \{[^}]*\}/
+const preferredDark = {
+  name: 'preferred-dark',
+  setup({ onLoad }) {
+    onLoad({ filter: /theme\.css$/ }, ({ path }) => {
+      const preferring = (rule) =>
+        `@media (prefers-color-scheme: dark) {${rule.replace('[data-theme="dark"]', ':not([data-theme="light"])')}}`
+      const contents = readFileSync(path, 'utf8').replace(CHOSEN_DARK, (rule) => preferring(rule) + rule)
+      return { contents, loader: 'css' }
+    })
+  },
+}
+
 // What an HTML report carries: its script, which runs in browsers of the last few years, and its style.
 const report = {
   entryPoints: {
@@ -104,6 +119,7 @@ const browser = {
   target: ['chrome111', 'firefox115', 'safari16.4'],
   format: 'iife',
   charset: 'utf8',
+  plugins: [preferredDark],
 }
 metafiles.push((await build({ ...common, ...report, ...browser })).metafile)
 // The kernels have pieces of AssemblyScript's standard library in them.

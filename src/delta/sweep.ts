@@ -1,6 +1,6 @@
 import { withBytes } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
-import { TypeCode } from '../engine/wasm/memory.ts'
+import { SUMS, Sum, TypeCode } from '../engine/wasm/contract.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { type RoundingSums, roundingVariance, type VarianceSums } from '../linalg/spectrum/noise-floor.ts'
@@ -19,8 +19,6 @@ const LARGEST_ROW = 2 ** 24
 
 const F32_BYTES = 4
 const F64_BYTES = 8
-/** Float64 numbers that the kernel adds to: the squares of base, tuned and delta, and how many entries differ. */
-const SUMS = 4
 
 type SweptDtype = 'f32' | 'f16' | 'bf16'
 
@@ -131,11 +129,12 @@ async function sweepOver(
     }
     use({ rows: count, columns, data: new Float32Array(memory.buffer, delta, count * columns) }, first)
   }
-  const [ofBase, ofTuned, ofDelta, changed] = sums
-  const found = { changed, squares: { base: ofBase, tuned: ofTuned, delta: ofDelta } }
+  const squares = { base: sums[Sum.ofBase], tuned: sums[Sum.ofTuned], delta: sums[Sum.ofDelta] }
+  const changed = sums[Sum.changed]
+  const found = { changed, squares }
   if (!withRounding) return found
   const [inBase, inTuned] = exponents.map((sums, i) => variances(sums, sides[i].dtype))
-  return { ...found, rounding: { base: inBase, tuned: inTuned, changed, energy: ofDelta } }
+  return { ...found, rounding: { base: inBase, tuned: inTuned, changed, energy: squares.delta } }
 }
 
 async function readRows(

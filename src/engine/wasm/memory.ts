@@ -1,6 +1,7 @@
 import { LoraSvdError } from '../../errors.ts'
 import type { HalfMatrix } from '../../linalg/engine.ts'
 import { type FloatType, floatType, type Matrix } from '../../linalg/matrix/matrix.ts'
+import type { TypeCode } from './contract.ts'
 
 /**
  * The memory that the kernels and all their threads share.
@@ -150,8 +151,6 @@ function roundUp(value: number, step: number): number {
 
 /** Matrices on their way into and out of the shared memory. */
 
-/** Storage types as assembly/widen.ts numbers them. */
-export const TypeCode = { f32: 0, f64: 1, bf16: 2, f16: 3 } as const
 export type StorageType = keyof typeof TypeCode
 
 const BYTES = { f32: 4, f64: 8, bf16: 2, f16: 2 } as const

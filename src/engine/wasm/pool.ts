@@ -1,9 +1,10 @@
 import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../../errors.ts'
+import { TASK_WORDS } from './contract.ts'
 import { CONTROL_WORDS, close, FAILED, JOINS, open, ROUND, STOP } from './control.ts'
 import type { Heap } from './memory.ts'
 import { type Kernels, workerProgram } from './module.ts'
-import { TASK_WORDS, type Task, writeTask } from './task.ts'
+import { type Task, writeTask } from './task.ts'
 
 /**
  * The threads of the embedded engine. The calling thread always does its share and never depends on its

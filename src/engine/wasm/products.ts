@@ -1,16 +1,17 @@
 import type { MultiplyOptions } from '../../linalg/engine.ts'
 import { type Float64Matrix, floatType, type Matrix, zeros } from '../../linalg/matrix/matrix.ts'
 import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/js-engine.ts'
-import { bytesPerEntry, copyIn, copyOut, floats, TypeCode, withBlocks } from './memory.ts'
-import { emptyTask, Kind } from './task.ts'
+import { DEPTH_F32, DEPTH_F64, Kind, MAX_TILE_COLUMNS, TypeCode } from './contract.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, withBlocks } from './memory.ts'
+import { emptyTask } from './task.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
 /** multiply and gram: operands are copied into the shared memory, the left one in slabs of bounded size. */
 
 /** Below this many multiplications plain loops win: copying in and out costs more than the kernels save. */
 const PLAIN_LOOPS_BELOW = 12 ** 3
-/** Rows of a slab are a multiple of this, which both kernels' depths divide, so slabs leave the bits alone. */
-const SLAB_ROWS_STEP = 512
+/** Rows of a slab are a multiple of this, which the depth of either type divides, so that slabs leave the bits alone. */
+const SLAB_ROWS_STEP = Math.max(DEPTH_F32, DEPTH_F64)
 /** The left operand's share of the shared memory at a time. */
 const SLAB_BYTES = 64 * 2 ** 20
 
@@ -115,8 +116,8 @@ export function gram(runtime: WasmRuntime, A: Matrix): Float64Matrix {
 
 /** Cutting a product into the tiles that threads take. Results don't depend on it: see assembly/gemm.ts. */
 
-/** Larger tiles repack less; assembly/gemm.ts packs at most this many columns. */
-const LARGEST_TILE = 512
+/** Larger tiles repack less. */
+const LARGEST_TILE = MAX_TILE_COLUMNS
 /** Below this repacking costs a fifth of the time. */
 const SMALLEST_TILE = 64
 /** Enough tiles a thread that the last ones to finish leave little idle time. */

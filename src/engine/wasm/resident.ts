@@ -1,26 +1,25 @@
 import type { HalfMatrix, ResidentMatrix } from '../../linalg/engine.ts'
 import { type FloatType, floatType, type Matrix } from '../../linalg/matrix/matrix.ts'
 import { checkInner, checkResidual } from '../js/js-engine.ts'
-import { bytesPerEntry, copyIn, copyOut, floats, storageType, TypeCode, withBlocks } from './memory.ts'
+import {
+  Kind,
+  MAX_NORMAL_COLUMNS,
+  PACKED_ROWS,
+  PANEL_ROWS,
+  REGISTER_COLUMNS,
+  RESIDUAL_COLUMNS,
+  SUM_ENTRIES,
+  TypeCode,
+} from './contract.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, storageType, withBlocks } from './memory.ts'
 import { tileGrid } from './products.ts'
-import { emptyTask, Kind, type Task } from './task.ts'
+import { emptyTask, type Task } from './task.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
 /** A matrix that stays in the shared memory, in the type it came in, until it is released. */
 
-/** From here on a product in two sweeps is as fast, and assembly/normal.ts keeps room for no more. */
-const ONE_SWEEP_COLUMNS = 128
-/** Rows of a panel in assembly/normal.ts: what a tile's rows must be a multiple of. */
-const PANEL_ROWS = 256
 /** Results that a normal product is summed in: that many threads can help, and that many results take memory. */
 const NORMAL_TILES = 16
-/** Columns X is padded to when packed: a register tile's. */
-const REGISTER_COLUMNS = 8
-/** Entries in a partial sum of squares, in assembly/reduce.ts. */
-const CHUNK = 4096
-/** Tile of a residual, in assembly/reduce.ts. */
-const RESIDUAL_ROWS = 128
-const RESIDUAL_COLUMNS = 256
 
 /** Where a resident matrix is. */
 interface Placed {
@@ -50,7 +49,8 @@ export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): Resident
     multiplyTransposed: (Y) => product(runtime, held(), Y, true),
     multiplyNormal(X) {
       checkInner(columns, X.rows)
-      if (X.columns <= ONE_SWEEP_COLUMNS) return normalProduct(runtime, held(), X)
+      // with more columns a product in two sweeps is as fast
+      if (X.columns <= MAX_NORMAL_COLUMNS) return normalProduct(runtime, held(), X)
       return product(runtime, held(), product(runtime, held(), X, false), true)
     },
     frobeniusSquared: () => frobeniusSquared(runtime, held()),
@@ -129,7 +129,7 @@ function normalProduct(runtime: WasmRuntime, A: Placed, X: Matrix): Matrix {
 
 function frobeniusSquared(runtime: WasmRuntime, A: Placed): number {
   const m = A.rows * A.columns
-  return sumOfTiles(runtime, Math.ceil(m / CHUNK), {
+  return sumOfTiles(runtime, Math.ceil(m / SUM_ENTRIES), {
     ...taskOn(A, 'f64'),
     kind: Kind.frobenius,
     m,
@@ -141,7 +141,7 @@ function frobeniusSquared(runtime: WasmRuntime, A: Placed): number {
 function residualSquared(runtime: WasmRuntime, A: Placed, B: Matrix, C: Matrix): number {
   if (B.columns === 0) return frobeniusSquared(runtime, A)
   const { memory, heap } = runtime
-  const tiles = Math.ceil(A.rows / RESIDUAL_ROWS) * Math.ceil(A.columns / RESIDUAL_COLUMNS)
+  const tiles = Math.ceil(A.rows / PACKED_ROWS) * Math.ceil(A.columns / RESIDUAL_COLUMNS)
   return withBlocks(heap, [B.data.byteLength, C.data.byteLength], (b, c) => {
     copyIn(memory, b, B)
     copyIn(memory, c, C)

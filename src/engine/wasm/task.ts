@@ -1,66 +1,12 @@
-import { TypeCode } from './memory.ts'
+import { Kind, TaskField, TypeCode } from './contract.ts'
 
-/** The work order as the kernels read it: assembly/task.ts has the same fields in the same order. */
+/** The work order that the kernels read from the shared memory, as a program writes it. */
 
-export const Kind = { gemm: 0, normal: 1, frobenius: 2, residual: 3 } as const
+type Flag = 'transposeA' | 'transposeB' | 'accumulate' | 'lowerOnly'
+type Field = Exclude<keyof typeof TaskField, 'next'>
 
-export interface Task {
-  readonly kind: number
-  readonly tiles: number
-  readonly arithmetic: number
-  readonly m: number
-  readonly n: number
-  readonly k: number
-  readonly a: number
-  readonly typeA: number
-  readonly strideA: number
-  readonly transposeA: boolean
-  readonly b: number
-  readonly typeB: number
-  readonly strideB: number
-  readonly transposeB: boolean
-  readonly c: number
-  readonly strideC: number
-  readonly accumulate: boolean
-  readonly lowerOnly: boolean
-  readonly tileRows: number
-  readonly tileColumns: number
-  readonly partials: number
-}
-
-const FIELDS = [
-  'kind',
-  'next',
-  'tiles',
-  'arithmetic',
-  'm',
-  'n',
-  'k',
-  'a',
-  'typeA',
-  'strideA',
-  'transposeA',
-  'b',
-  'typeB',
-  'strideB',
-  'transposeB',
-  'c',
-  'strideC',
-  'accumulate',
-  'lowerOnly',
-  'tileRows',
-  'tileColumns',
-  'partials',
-] as const
-
-export const TASK_WORDS = FIELDS.length
-
-/** Writes the task with no tile taken yet. */
-export function writeTask(words: Uint32Array, task: Task): void {
-  FIELDS.forEach((field, i) => {
-    words[i] = field === 'next' ? 0 : Number(task[field])
-  })
-}
+/** A task: every word of TaskField but `next`, which starts at 0. Flags are written as 1 and 0. */
+export type Task = Readonly<Record<Exclude<Field, Flag>, number> & Record<Flag, boolean>>
 
 /** A task with nothing set, for kinds that need few fields. */
 export const emptyTask: Task = {
@@ -85,4 +31,12 @@ export const emptyTask: Task = {
   tileRows: 1,
   tileColumns: 1,
   partials: 0,
+}
+
+const FIELDS = Object.keys(emptyTask) as Field[]
+
+/** Writes the task with no tile taken yet. */
+export function writeTask(words: Uint32Array, task: Task): void {
+  words[TaskField.next] = 0
+  for (const field of FIELDS) words[TaskField[field]] = Number(task[field])
 }
