@@ -8,8 +8,9 @@
  * matrixRank(fromRows([[1, 2], [2, 4]]))                // 1
  * ```
  */
+
+export { type NamedMatrix, readMatrix } from './checkpoint/read-matrix.ts'
 export { LoraSvdError } from './errors.ts'
-export { type NamedMatrix, readMatrix } from './formats/read-matrix.ts'
 export { readStoredTensor, readTensor } from './formats/safetensors.ts'
 export { readSafetensorsHeader } from './formats/safetensors-header.ts'
 export { openFile } from './io/source.ts'

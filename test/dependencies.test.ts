@@ -94,14 +94,20 @@ test.each([
   expect(importersOf(name, places)).toEqual([])
 })
 
+test('node:fs is known to io/ alone', () => {
+  const ofFiles = imports.filter(({ to }) => /^(node:)?fs(\/promises)?$/.test(to))
+  expect(ofFiles.length).toBeGreaterThan(5)
+  expect(ofFiles.filter(({ from }) => partOf(from) !== 'io')).toEqual([])
+})
+
 test('nothing else is imported but Node’s own modules', () => {
   const known = /^(\.|node:|(mathjs|chalk|cli-table3|commander|seedrandom|koffi)(\/|$))/
   expect(imports.filter(({ to }) => !known.test(to))).toEqual([])
 })
 
 test('the library reads no streams of the process, and ends none', () => {
-  // readMatrix takes standard input where it is given no other; probe.ts holds the program of another process
-  const allowed = ['src/cli.ts', 'src/formats/read-matrix.ts', 'src/engine/lapack/library.ts']
+  // what is opened as - is standard input where no other is given; library.ts holds the program of another process
+  const allowed = ['src/cli.ts', 'src/io/source.ts', 'src/engine/lapack/library.ts']
   const offenders = sources.filter(
     ({ path, text }) =>
       /\bprocess\.(std(in|out|err)|exit|exitCode|argv|on|once|off)\b|\bconsole\./.test(code(text)) &&

@@ -1,24 +1,33 @@
-import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { badInput, LoraSvdError } from '../errors.ts'
+import { basename, dirname, join } from 'node:path'
+import { badInput, type LoraSvdError } from '../errors.ts'
 import { sniff } from '../formats/sniff.ts'
-import { osError } from '../io/os-error.ts'
-import { type FileStamp, openFile, readWhole } from '../io/source.ts'
+import { entriesIfAny } from '../io/files.ts'
+import type { FolderKind } from '../io/place-folder.ts'
 import { counted, quoted } from '../text/quote.ts'
-import { JsonError, jsonReader, parseJson } from '../text/strict-json.ts'
-import type { FileIdentity } from './types.ts'
+import type { ListedFolder } from './hub-cache.ts'
 
-/** The file of a folder that leads to its tensors: they are in it, or it is the index of their shards. */
+/** The file that leads to a checkpoint's tensors: they are in it, or it is the index of their shards. */
 export interface Entrance {
   readonly file: string
-  readonly kind: 'single' | 'index'
+  readonly isIndex: boolean
+  /** The folder that the checkpoint is, where it isn't one file alone. */
+  readonly folder?: string
+  /** The configs that speak of it, whether or not they are there. */
+  readonly configs: readonly string[]
   /** What else lies there that someone might have meant. */
   readonly warnings: readonly string[]
 }
 
 export const ADAPTER_FILE = 'adapter_model.safetensors'
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json'
-export const CONFIG_FILE = 'config.json'
+const CONFIG_FILE = 'config.json'
+
+/** A folder that is an adapter's alone: it may hold what PEFT, the Hub and desktops put there. */
+export const ADAPTER_FOLDER: FolderKind = {
+  noun: 'adapter',
+  mark: ADAPTER_CONFIG_FILE,
+  mayHold: /^(adapter_|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/,
+}
 
 /** The names that transformers, peft and diffusers look for, in the order in which they are looked for here. */
 const KNOWN_FILES = [
@@ -31,7 +40,7 @@ const KNOWN_FILES = [
 ]
 
 /** Whether a file is named as a whole model's weights or their index are, so that config.json is of the same model. */
-export const isModel = (file: string) => /^(diffusion_pytorch_)?model\.safetensors/.test(file)
+const isModel = (file: string) => /^(diffusion_pytorch_)?model\.safetensors/.test(file)
 
 /** Files and folders listed at most: they must fit one line. */
 const LISTED = 6
@@ -39,36 +48,49 @@ const LISTED = 6
 /** Weights that are not read, by their names: `sniff` knows what to do with each. */
 const FOREIGN_WEIGHTS = /\.(bin|pt|pth|ckpt|pkl|gguf|onnx|h5|hdf5)$/i
 
-/** The names of a folder's entries, sorted. Throws `bad-input` or `system` where it can't be listed. */
-export async function entriesOf(folder: string): Promise<string[]> {
-  try {
-    return (await readdir(folder)).sort()
-  } catch (error) {
-    throw osError(error, 'list the folder', folder)
+/** The entrance that is named itself. Configs beside a file of any name may be another's. */
+export function entranceItself(file: string): Entrance {
+  const name = basename(file)
+  const isIndex = isIndexName(name)
+  const folder = dirname(file)
+  const configs = isIndex ? [CONFIG_FILE] : name === ADAPTER_FILE || isModel(name) ? configsOf(name) : []
+  return {
+    file,
+    isIndex,
+    ...(isIndex && { folder }),
+    configs: configs.map((config) => join(folder, config)),
+    warnings: [],
   }
 }
 
-/** The entrance of a folder with these entries. Throws `bad-input`, saying what is there instead, when there is none. */
-export async function entranceOf(folder: string, entries: readonly string[]): Promise<Entrance> {
+/** The entrance of a folder. Throws `bad-input`, saying what is there instead, when there is none. */
+export async function entranceOf({ folder, entries }: ListedFolder): Promise<Entrance> {
   const known = KNOWN_FILES.find((name) => entries.includes(name))
-  if (known !== undefined) {
-    return {
-      file: known,
-      kind: isIndexName(known) ? 'index' : 'single',
-      warnings: otherwise(folder, known, entries),
-    }
-  }
   const indices = entries.filter(isIndexName)
-  if (indices.length === 1) return { file: indices[0], kind: 'index', warnings: [] }
-  const files = indices.length > 1 ? indices : entries.filter((name) => /\.safetensors$/i.test(name))
-  if (files.length === 1) return { file: files[0], kind: 'single', warnings: [] }
-  if (files.length > 1) {
+  const found = indices.length > 0 ? indices : entries.filter((name) => /\.safetensors$/i.test(name))
+  if (known === undefined && found.length > 1) {
     const kind = indices.length > 1 ? 'indices of shards' : 'safetensors files and no index'
-    throw badInput(`${folder}: holds ${files.length} ${kind}; name one of them: ${listed(files)}`, {
+    throw badInput(`${folder}: holds ${found.length} ${kind}; name one of them: ${listed(found)}`, {
       file: folder,
     })
   }
-  throw await nothingThere(folder, entries)
+  const name = known ?? found[0]
+  if (name === undefined) throw await nothingThere(folder, entries)
+  return {
+    file: join(folder, name),
+    isIndex: isIndexName(name),
+    folder,
+    configs: configsOf(name)
+      .filter((config) => entries.includes(config))
+      .map((config) => join(folder, config)),
+    warnings: known === undefined ? [] : otherwise(folder, known, entries),
+  }
+}
+
+/** The configs of a folder that speak of the file which was found in it. */
+function configsOf(file: string): string[] {
+  if (file === ADAPTER_FILE) return [ADAPTER_CONFIG_FILE]
+  return isModel(file) ? [CONFIG_FILE] : [CONFIG_FILE, ADAPTER_CONFIG_FILE]
 }
 
 function otherwise(folder: string, chosen: string, entries: readonly string[]): string[] {
@@ -101,12 +123,7 @@ async function nothingThere(folder: string, entries: readonly string[]): Promise
 async function foldersWithWeights(folder: string, entries: readonly string[]): Promise<string[]> {
   const found: string[] = []
   for (const name of entries) {
-    const path = join(folder, name)
-    const isFolder = await stat(path).then(
-      (stat) => stat.isDirectory(),
-      () => false,
-    )
-    const inner = isFolder ? await readdir(path).catch(() => []) : []
+    const inner = await entriesIfAny(join(folder, name))
     if (inner.some((file) => /\.safetensors$/i.test(file))) found.push(name)
     if (found.length > LISTED) break
   }
@@ -117,76 +134,6 @@ function listed(names: readonly string[]): string {
   const more = names.length > LISTED ? ', …' : ''
   return `${names.slice(0, LISTED).map(quoted).join(', ')}${more}`
 }
-
-/** The text of a UTF-8 file of `limit` bytes at most. Throws `bad-input` for a longer one, and as `openFile` does. */
-export async function readTextFile(
-  file: string,
-  limit: number,
-): Promise<{ text: string; stamp: FileStamp | undefined }> {
-  const source = await openFile(file, { limit })
-  try {
-    const bytes = await readWhole(source)
-    return { text: decodeUtf8(bytes, file), stamp: source.stamp }
-  } finally {
-    await source.close()
-  }
-}
-
-/** A byte-order mark is kept, and so refused by a strict parser. */
-function decodeUtf8(bytes: Uint8Array, file: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch (cause) {
-    throw badInput(`${file}: is not UTF-8 text; write it anew as UTF-8`, { file, cause })
-  }
-}
-
-/** The configs of real models have a few kilobytes; those with label lists or long patterns some hundred. */
-const CONFIG_BYTE_LIMIT = 16 * 2 ** 20
-
-export type Config = Readonly<Record<string, unknown>>
-
-/** An adapter's config, on which the scale of all its factors hangs. Throws `bad-input` for anything but one JSON object. */
-export async function readStrictConfig(file: string): Promise<{ config: Config; identity: FileIdentity[] }> {
-  const { text, stamp } = await readTextFile(file, CONFIG_BYTE_LIMIT)
-  const members = new Map<string, unknown>()
-  const json = jsonReader(text)
-  try {
-    json.object((key) => {
-      if (members.has(key)) json.fail(`the key ${quoted(key)} comes twice`)
-      members.set(key, JSON.parse(json.skip()))
-    })
-    json.end()
-  } catch (error) {
-    if (!(error instanceof JsonError)) throw error
-    throw badInput(`${file}: is no right JSON: ${error.message}; correct it or fetch it again`, { file })
-  }
-  return { config: Object.fromEntries(members), identity: identityOf(file, stamp) }
-}
-
-/** A model's config, of which little is used: one that can't be read is a warning. */
-export async function readLenientConfig(
-  file: string,
-): Promise<{ config?: Config; identity: FileIdentity[]; warnings: string[] }> {
-  try {
-    const { text, stamp } = await readTextFile(file, CONFIG_BYTE_LIMIT)
-    const config = parseJson(text)
-    if (typeof config !== 'object' || config === null || Array.isArray(config)) {
-      throw new JsonError('it holds no object')
-    }
-    return { config: config as Config, identity: identityOf(file, stamp), warnings: [] }
-  } catch (error) {
-    if (error instanceof LoraSvdError)
-      return { identity: [], warnings: [`${error.message}; gone on without it`] }
-    if (!(error instanceof JsonError)) throw error
-    // a piece of the text is in the message
-    const problem = quoted(error.message).slice(1, -1)
-    return { identity: [], warnings: [`${file}: can't be read as JSON (${problem}); gone on without it`] }
-  }
-}
-
-const identityOf = (path: string, stamp: Omit<FileIdentity, 'path'> | undefined): FileIdentity[] =>
-  stamp === undefined ? [] : [{ path, ...stamp }]
 
 /** `model.safetensors.index.json`, or with a variant: `model.safetensors.index.fp16.json`. */
 export const isIndexName = (name: string) => /\.safetensors\.index(\.[^.]+)?\.json$/.test(name)

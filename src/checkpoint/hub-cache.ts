@@ -1,9 +1,8 @@
-import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { badInput } from '../errors.ts'
-import { errnoOf } from '../io/os-error.ts'
+import { entriesOf, kindOf, pathsBelow } from '../io/files.ts'
+import { readTextIfThere } from '../io/source.ts'
 import { counted, quoted } from '../text/quote.ts'
-import { readTextFile } from './folder.ts'
 
 /** Where the process runs, as far as finding the Hugging Face cache needs it. */
 export interface Surroundings {
@@ -14,6 +13,9 @@ export interface Surroundings {
 
 /** A commit hash has 40 characters; a file of this size is none. */
 const REF_BYTE_LIMIT = 1024
+
+/** Snapshots, what is in them, and what is in the folders of a pipeline. */
+const SNAPSHOT_LEVELS = 3
 
 /** Snapshots listed at most: they must fit one line. */
 const LISTED_SNAPSHOTS = 3
@@ -41,72 +43,75 @@ export function hubCacheFolder({ env, home }: Surroundings): string {
 export const repositoryFolder = (cache: string, repository: string) =>
   join(cache, `models--${repository.replace('/', '--')}`)
 
-/** Whether these are the entries of a repository's folder in a cache. */
-export const isRepositoryFolder = (entries: readonly string[]) =>
-  entries.includes('snapshots') && (entries.includes('refs') || entries.includes('blobs'))
+/** A folder, and the names of what is in it, sorted. */
+export interface ListedFolder {
+  readonly folder: string
+  readonly entries: readonly string[]
+}
 
 /**
- * The snapshot of a repository's folder in a cache: what refs/main names, else the only one there is. Throws `bad-input`
- * where that isn't there, or can't be told, and where it has no weights and another has: a newer config or tokenizer was
- * fetched since, and which of the two is meant isn't for us to say.
+ * The folder that a path means: itself, or a snapshot of the repository of the Hugging Face cache that it is, or that it names:
+ * `org/name`, or a bare name that is there. Undefined where it means a file. Throws `bad-input` where that repository isn't in the
+ * cache or not whole.
  */
-export async function snapshotFolder(repository: string): Promise<string> {
-  const folder = join(repository, 'snapshots')
-  const snapshots = (await entriesOf(folder)).sort()
-  const commit = await mainCommit(repository)
+export async function folderMeant(
+  path: string,
+  surroundings: Surroundings,
+): Promise<ListedFolder | undefined> {
+  const cache = hubCacheFolder(surroundings)
+  const inCache = repositoryFolder(cache, path)
+  const isFullName = isRepositoryName(path)
+  const isName = isFullName || isBareName(path)
+  const kind = await kindOf(path)
+  const isCached = isName && kind === 'missing' && (await kindOf(inCache)) === 'folder'
+  if (isFullName && kind === 'missing' && !isCached) {
+    throw badInput(
+      `${path}: no such file or folder, and no such model in the Hugging Face cache (${cache}); check the path, or download it: hf download ${path}`,
+      { file: path },
+    )
+  }
+  if (kind !== 'folder' && !isCached) return undefined
+  let folder = path
+  if (isCached) folder = inCache
+  const entries = await entriesOf(folder)
+  const isRepository =
+    entries.includes('snapshots') && (entries.includes('refs') || entries.includes('blobs'))
+  if (!isCached && !isRepository) return { folder, entries }
+  const below = await pathsBelow(join(folder, 'snapshots'), SNAPSHOT_LEVELS)
+  const main = await readTextIfThere(join(folder, 'refs', 'main'), REF_BYTE_LIMIT)
+  const snapshot = chosenSnapshot(folder, below, main?.text.trim())
+  const names = below.filter((path) => dirname(path) === snapshot).map((path) => basename(path))
+  return { folder: join(folder, 'snapshots', snapshot), entries: names }
+}
+
+/**
+ * The snapshot of a repository: what refs/main names, else the only one there is. Throws `bad-input` where that isn't there, or can't
+ * be told, and where it has no weights and another has: a newer config or tokenizer was fetched since, and which of the two is
+ * meant isn't for us to say.
+ */
+function chosenSnapshot(repository: string, below: readonly string[], commit: string | undefined): string {
+  const snapshots = below.filter((path) => !path.includes('/'))
+  const hasWeights = (snapshot: string) =>
+    below.some((path) => path.startsWith(`${snapshot}/`) && /\.safetensors$/i.test(path))
   if (commit !== undefined) {
     const isThere = snapshots.includes(commit)
-    if (isThere && (await hasWeights(join(folder, commit)))) return join(folder, commit)
-    const whole = await filtered(snapshots, (snapshot) => hasWeights(join(folder, snapshot)))
-    if (isThere && whole.length === 0) return join(folder, commit)
+    if (isThere && hasWeights(commit)) return commit
+    const whole = snapshots.filter(hasWeights)
+    if (isThere && whole.length === 0) return commit
     const others =
-      whole.length === 0
-        ? ''
-        : `, or name a folder in snapshots/ that has weights: ${whole.slice(0, LISTED_SNAPSHOTS).map(quoted).join(', ')}`
+      whole.length === 0 ? '' : `, or name a folder in snapshots/ that has weights: ${listed(whole)}`
     throw badInput(
       `${repository}: refs/main names the snapshot ${quoted(commit)}, which ${isThere ? 'holds no weights' : "isn't there"}: the download is incomplete; fetch it again (hf download)${others}`,
       { file: repository },
     )
   }
-  if (snapshots.length === 1) return join(folder, snapshots[0])
-  const listed = snapshots.slice(0, LISTED_SNAPSHOTS).map(quoted).join(', ')
+  if (snapshots.length === 1) return snapshots[0]
   throw badInput(
     snapshots.length === 0
       ? `${repository}: holds no snapshot: the download is incomplete; fetch it again (hf download)`
-      : `${repository}: holds ${counted(snapshots.length, 'snapshot')} and no refs/main; name one of the folders in snapshots/: ${listed}`,
+      : `${repository}: holds ${counted(snapshots.length, 'snapshot')} and no refs/main; name one of the folders in snapshots/: ${listed(snapshots)}`,
     { file: repository },
   )
 }
 
-/** Whether there are weights in a snapshot, or in one of its folders, as a pipeline has them. */
-async function hasWeights(snapshot: string): Promise<boolean> {
-  const isWeights = (name: string) => /\.safetensors$/i.test(name)
-  const entries = await entriesOf(snapshot)
-  if (entries.some(isWeights)) return true
-  for (const name of entries) if ((await entriesOf(join(snapshot, name))).some(isWeights)) return true
-  return false
-}
-
-async function filtered<T>(all: readonly T[], isKept: (one: T) => Promise<boolean>): Promise<T[]> {
-  const kept: T[] = []
-  for (const one of all) if (await isKept(one)) kept.push(one)
-  return kept
-}
-
-async function mainCommit(repository: string): Promise<string | undefined> {
-  const file = join(repository, 'refs', 'main')
-  try {
-    await stat(file)
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined
-  }
-  return (await readTextFile(file, REF_BYTE_LIMIT)).text.trim()
-}
-
-async function entriesOf(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder)
-  } catch {
-    return []
-  }
-}
+const listed = (snapshots: readonly string[]) => snapshots.slice(0, LISTED_SNAPSHOTS).map(quoted).join(', ')

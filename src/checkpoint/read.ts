@@ -1,21 +1,9 @@
 import { badInput, LoraSvdError } from '../errors.ts'
-import {
-  decodeFloat8,
-  decodeFloats,
-  decodeHalfBits,
-  decodeIntegers,
-  type FloatDtype,
-  isHalf,
-  type StoredDtype,
-} from '../formats/dtype.ts'
-import { readArray } from '../formats/npz.ts'
-import { readMatrixFrom } from '../formats/read-matrix.ts'
-import {
-  bitsPerElement,
-  readableFloatOf,
-  type SafetensorsDtype,
-  storedIntegerOf,
-} from '../formats/safetensors-dtype.ts'
+import { decodeHalfBits, decodeNumbers, isHalf } from '../formats/dtype.ts'
+import { openNpz } from '../formats/npz.ts'
+import { openTensors } from '../formats/open.ts'
+import { bitsPerElement, type SafetensorsDtype, storedDtypeOf } from '../formats/safetensors-dtype.ts'
+import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
 import { openFile } from '../io/source.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
 import { quoted } from '../text/quote.ts'
@@ -40,21 +28,29 @@ export async function readWeight(weight: WeightMatrix): Promise<Matrix | HalfMat
     const stored = await read(0, bytes)
     return isHalf(dtype)
       ? { rows, columns, dtype, data: decodeHalfBits(stored) }
-      : { rows, columns, data: decodeStored(stored, dtype) }
+      : { rows, columns, data: decodeNumbers(stored, dtype) }
   })
 }
 
 /** The matrix of a file, or of one array of it, that can only be read whole. */
-export async function readArrayOfFile({
+async function readArrayOfFile({
   file,
   array,
   header,
 }: Extract<TensorSource, { kind: 'file' }>): Promise<Matrix> {
   const source = await openFile(file)
   try {
-    const { matrix } =
-      array === undefined ? await readMatrixFrom(source, { header }) : await readArray(source, array)
-    return matrix
+    const set =
+      array === undefined
+        ? await openTensors(source, { header })
+        : tensorSet(source, await openNpz(source, array.entry))
+    const [problem] = set.refused.values()
+    if (problem !== undefined) throw problem
+    const [name, ...others] = set.tensors.keys()
+    if (name === undefined || others.length > 0 || set.format === 'safetensors') {
+      throw badInput(`${file}: was changed since it was opened; run the same command again`, { file })
+    }
+    return await readMatrixOf(set, name, { file, ...(array !== undefined && { tensor: name }) })
   } finally {
     await source.close()
   }
@@ -63,13 +59,6 @@ export async function readArrayOfFile({
 /** The bytes of a tensor as stored. Throws as `readWeight` does, and RangeError for arrays that aren't stored as bytes in a row. */
 export function readBytes({ name, source, bytes }: StoredTensor): Promise<Uint8Array> {
   return withBytes(source, name, (read) => read(0, bytes))
-}
-
-/** Floats of any width from their bytes: f64 as float64, the others widened exactly to float32. */
-export function decodeStored(bytes: Uint8Array, dtype: StoredDtype): FloatArray {
-  return dtype === 'f8_e4m3' || dtype === 'f8_e5m2'
-    ? decodeFloat8(bytes, dtype)
-    : decodeFloats(bytes, dtype as FloatDtype)
 }
 
 /** Runs `use` on the bytes of a source while its file is open. */
@@ -112,12 +101,10 @@ export const bytesPerEntry = ({ dtype }: StoredTensor) => bitsPerElement(dtype) 
 
 /** The numbers that bytes stand for; undefined of a dtype that isn't read, and of integers past 2^53. */
 export function numbersOf(bytes: Uint8Array, dtype: SafetensorsDtype): FloatArray | undefined {
-  const float = readableFloatOf(dtype)
-  if (float !== undefined) return decodeStored(bytes, float)
-  const integer = storedIntegerOf(dtype)
-  if (integer === undefined) return undefined
+  const stored = storedDtypeOf(dtype)
+  if (stored === undefined) return undefined
   try {
-    return decodeIntegers(bytes, integer, true, {}, (i) => quoted(String(i)))
+    return decodeNumbers(bytes, stored)
   } catch (error) {
     if (error instanceof LoraSvdError) return undefined
     throw error

@@ -1,144 +1,25 @@
-import { lstat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { badInput } from '../errors.ts'
+import { basename, dirname, join } from 'node:path'
+import { badInput, type LoraSvdError } from '../errors.ts'
 import { HEADER_BYTE_LIMIT } from '../formats/safetensors-header.ts'
+import { type FileIdentity, identityOf, missingOf } from '../io/files.ts'
+import { readTextFile } from '../io/source.ts'
 import { counted, quoted } from '../text/quote.ts'
 import { JsonError, type JsonReader, jsonReader } from '../text/strict-json.ts'
 import { compareUtf8 } from '../text/suggest.ts'
-import { readTextFile } from './folder.ts'
-import { type OpenedFile, openSafetensors } from './stored.ts'
-import type { FileIdentity, StoredTensor } from './types.ts'
-
-/** Headers read at once: enough to hide a network's delay, few enough for the largest headers to fit in memory. */
-const HEADERS_AT_ONCE = 4
-
-/** All headers together: four times the longest single one, some 6 million tensors. */
-const HEADERS_BYTE_LIMIT = 400_000_000
+import type { OpenedFile } from './stored.ts'
+import type { StoredTensor } from './types.ts'
 
 /** Names listed at most: they must fit one line. */
 const LISTED = 3
 
-export interface ShardedTensors {
-  readonly tensors: ReadonlyMap<string, StoredTensor>
-  readonly metadata: ReadonlyMap<string, string>
-  readonly files: readonly FileIdentity[]
-  readonly warnings: readonly string[]
-}
-
-/**
- * The tensors of all shards that an index names, checked against it: each shard is there and holds what the index says it
- * holds, and no tensor is in two. Throws `bad-input` naming index, shard and tensor. Reads headers alone.
- */
-export async function openShards(indexFile: string): Promise<ShardedTensors> {
-  const index = await readShardIndex(indexFile)
-  const folder = dirname(indexFile)
-  const shards = [...new Set(index.shardOf.values())].sort(compareUtf8)
-  if (shards.length === 0)
-    throw badInput(`${indexFile}: names no tensor; fetch it again`, { file: indexFile })
-  await assertThere(indexFile, folder, shards)
-  const opened = await openAll(shards.map((shard) => join(folder, shard)))
-  const tensors = joined(shards, opened, indexFile)
-  assertComplete(index, tensors, indexFile)
-  return {
-    tensors: new Map([...tensors].map(([name, { tensor }]) => [name, tensor])),
-    metadata: opened[0].metadata,
-    files: [...opened.flatMap(({ identity }) => identity), ...index.identity],
-    warnings: warningsOf(index, tensors, indexFile),
-  }
-}
-
-async function assertThere(indexFile: string, folder: string, shards: readonly string[]): Promise<void> {
-  const missing: string[] = []
-  for (const shard of shards) {
-    // a link to nothing is there, and opening it tells more
-    await lstat(join(folder, shard)).catch(() => missing.push(shard))
-  }
-  if (missing.length === 0) return
-  const more = missing.length > LISTED ? ', …' : ''
-  throw badInput(
-    `${indexFile}: names ${counted(shards.length, 'shard')}, of which ${missing.length} ${missing.length === 1 ? 'is' : 'are'} missing: ${missing.slice(0, LISTED).map(quoted).join(', ')}${more}; fetch what is missing`,
-    { file: join(folder, missing[0]) },
-  )
-}
-
-/** The files in their order. The first error ends it, and nothing is left open. */
-async function openAll(files: readonly string[]): Promise<OpenedFile[]> {
-  const opened: OpenedFile[] = new Array(files.length)
-  let [next, headerBytes, failed] = [0, 0, false]
-  const work = async () => {
-    while (next < files.length && !failed) {
-      const i = next++
-      opened[i] = await openSafetensors(files[i])
-      headerBytes += opened[i].headerBytes
-      if (headerBytes > HEADERS_BYTE_LIMIT) {
-        throw badInput(
-          `${files[i]}: the headers up to this shard take ${headerBytes} bytes; at most ${HEADERS_BYTE_LIMIT} are read of one checkpoint`,
-          { file: files[i] },
-        )
-      }
-    }
-  }
-  const workers = Array.from({ length: HEADERS_AT_ONCE }, () =>
-    work().catch((error: unknown) => {
-      failed = true
-      throw error
-    }),
-  )
-  const outcomes = await Promise.allSettled(workers)
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
-  return opened
-}
-
-type Placed = ReadonlyMap<string, { readonly shard: string; readonly tensor: StoredTensor }>
-
-function joined(shards: readonly string[], opened: readonly OpenedFile[], indexFile: string): Placed {
-  const placed = new Map<string, { shard: string; tensor: StoredTensor }>()
-  opened.forEach(({ tensors }, i) => {
-    for (const tensor of tensors) {
-      const before = placed.get(tensor.name)
-      if (before !== undefined) {
-        throw badInput(
-          `${indexFile}: the tensor ${quoted(tensor.name)} is in two shards, ${quoted(before.shard)} and ${quoted(shards[i])}; fetch them again`,
-          { file: indexFile, tensor: tensor.name },
-        )
-      }
-      placed.set(tensor.name, { shard: shards[i], tensor })
-    }
-  })
-  return placed
-}
-
-function assertComplete({ shardOf }: ShardIndex, placed: Placed, indexFile: string): void {
-  for (const [name, shard] of shardOf) {
-    const found = placed.get(name)
-    if (found?.shard === shard) continue
-    const where = found === undefined ? 'no shard holds it' : `it is in ${quoted(found.shard)}`
-    throw badInput(
-      `${indexFile}: says that the tensor ${quoted(name)} is in ${quoted(shard)}, but ${where}; fetch index and shards again`,
-      { file: indexFile, tensor: name },
-    )
-  }
-}
-
-function warningsOf({ shardOf, totalSize }: ShardIndex, placed: Placed, indexFile: string): string[] {
-  const warnings: string[] = []
-  const unnamed = [...placed.keys()].filter((name) => !shardOf.has(name))
-  if (unnamed.length > 0) {
-    const more = unnamed.length > LISTED ? ', …' : ''
-    warnings.push(
-      `${indexFile}: does not name ${counted(unnamed.length, 'tensor')} of its shards, which ${unnamed.length === 1 ? 'is' : 'are'} read too: ${unnamed.slice(0, LISTED).map(quoted).join(', ')}${more}`,
-    )
-  }
-  const bytes = [...placed.values()].reduce((sum, { tensor }) => sum + tensor.bytes, 0)
-  if (totalSize !== undefined && totalSize !== bytes) {
-    warnings.push(`${indexFile}: says that its tensors take ${totalSize} bytes; they take ${bytes}`)
-  }
-  return warnings
-}
-
 /** What `model.safetensors.index.json` says. */
 export interface ShardIndex {
-  /** The shard that holds each tensor. */
+  /** The index itself. */
+  readonly file: string
+  /** The names of the shards, sorted, and in the same order where they are. */
+  readonly shards: readonly string[]
+  readonly paths: readonly string[]
+  /** The name of the shard that holds each tensor. */
   readonly shardOf: ReadonlyMap<string, string>
   /** `metadata.total_size` where it is a number: the bytes of all tensors. */
   readonly totalSize: number | undefined
@@ -149,8 +30,8 @@ export interface ShardIndex {
 const INDEX_BYTE_LIMIT = HEADER_BYTE_LIMIT
 
 /**
- * Reads an index strictly: JSON without duplicate keys, `weight_map` an object of names of files beside the index.
- * Throws `bad-input` for anything else, such as a name that leads out of the folder.
+ * Reads an index strictly: JSON without duplicate keys, `weight_map` an object of names of files beside the index. Throws
+ * `bad-input` for anything else, such as a name that leads out of the folder, and where shards aren't there.
  */
 export async function readShardIndex(file: string): Promise<ShardIndex> {
   const { text, stamp } = await readTextFile(file, INDEX_BYTE_LIMIT)
@@ -160,7 +41,22 @@ export async function readShardIndex(file: string): Promise<ShardIndex> {
       file,
     })
   }
-  return { shardOf, totalSize, identity: stamp === undefined ? [] : [{ path: file, ...stamp }] }
+  const shards = [...new Set(shardOf.values())].sort(compareUtf8)
+  if (shards.length === 0) throw badInput(`${file}: names no tensor; fetch it again`, { file })
+  const paths = shards.map((shard) => join(dirname(file), shard))
+  // a link to nothing is there, and opening it tells more
+  const missing = await missingOf(paths)
+  if (missing.length > 0) throw missingShards(file, shards.length, missing)
+  return { file, shards, paths, shardOf, totalSize, identity: identityOf(file, stamp) }
+}
+
+function missingShards(file: string, count: number, missing: readonly string[]): LoraSvdError {
+  const names = missing.slice(0, LISTED).map((path) => quoted(basename(path)))
+  const more = missing.length > LISTED ? ', …' : ''
+  return badInput(
+    `${file}: names ${counted(count, 'shard')}, of which ${missing.length} ${missing.length === 1 ? 'is' : 'are'} missing: ${names.join(', ')}${more}; fetch what is missing`,
+    { file: missing[0] },
+  )
 }
 
 function parseIndex(text: string, file: string) {
@@ -185,6 +81,72 @@ function parseIndex(text: string, file: string) {
     throw badInput(`${file}: is no right index: ${error.message}; correct it or fetch it again`, { file })
   }
   return { shardOf, totalSize }
+}
+
+/** Tensors by their names, and what a user should know of them. */
+export interface JoinedTensors {
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+  readonly warnings: readonly string[]
+}
+
+/**
+ * The tensors of all shards, checked against their index: each shard holds what the index says it holds, and no tensor is in two.
+ * Throws `bad-input` naming index, shard and tensor.
+ */
+export function joinShards(opened: readonly OpenedFile[], index: ShardIndex): JoinedTensors {
+  const placed = joined(index.shards, opened, index.file)
+  assertComplete(index, placed)
+  return {
+    tensors: new Map([...placed].map(([name, { tensor }]) => [name, tensor])),
+    warnings: warningsOf(index, placed),
+  }
+}
+
+type Placed = ReadonlyMap<string, { readonly shard: string; readonly tensor: StoredTensor }>
+
+function joined(shards: readonly string[], opened: readonly OpenedFile[], indexFile: string): Placed {
+  const placed = new Map<string, { shard: string; tensor: StoredTensor }>()
+  opened.forEach(({ tensors }, i) => {
+    for (const tensor of tensors) {
+      const before = placed.get(tensor.name)
+      if (before !== undefined) {
+        throw badInput(
+          `${indexFile}: the tensor ${quoted(tensor.name)} is in two shards, ${quoted(before.shard)} and ${quoted(shards[i])}; fetch them again`,
+          { file: indexFile, tensor: tensor.name },
+        )
+      }
+      placed.set(tensor.name, { shard: shards[i], tensor })
+    }
+  })
+  return placed
+}
+
+function assertComplete({ file: indexFile, shardOf }: ShardIndex, placed: Placed): void {
+  for (const [name, shard] of shardOf) {
+    const found = placed.get(name)
+    if (found?.shard === shard) continue
+    const where = found === undefined ? 'no shard holds it' : `it is in ${quoted(found.shard)}`
+    throw badInput(
+      `${indexFile}: says that the tensor ${quoted(name)} is in ${quoted(shard)}, but ${where}; fetch index and shards again`,
+      { file: indexFile, tensor: name },
+    )
+  }
+}
+
+function warningsOf({ file: indexFile, shardOf, totalSize }: ShardIndex, placed: Placed): string[] {
+  const warnings: string[] = []
+  const unnamed = [...placed.keys()].filter((name) => !shardOf.has(name))
+  if (unnamed.length > 0) {
+    const more = unnamed.length > LISTED ? ', …' : ''
+    warnings.push(
+      `${indexFile}: does not name ${counted(unnamed.length, 'tensor')} of its shards, which ${unnamed.length === 1 ? 'is' : 'are'} read too: ${unnamed.slice(0, LISTED).map(quoted).join(', ')}${more}`,
+    )
+  }
+  const bytes = [...placed.values()].reduce((sum, { tensor }) => sum + tensor.bytes, 0)
+  if (totalSize !== undefined && totalSize !== bytes) {
+    warnings.push(`${indexFile}: says that its tensors take ${totalSize} bytes; they take ${bytes}`)
+  }
+  return warnings
 }
 
 function readWeightMap(json: JsonReader): Map<string, string> {

@@ -1,131 +1,156 @@
-import { lstat, stat } from 'node:fs/promises'
-import { badInput, badUsage, LoraSvdError } from '../errors.ts'
-import { readSafetensorsHeader, type SafetensorsHeader } from '../formats/safetensors-header.ts'
-import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
-import { errnoOf, osError } from '../io/os-error.ts'
-import { type ByteSource, type OpenFileOptions, openFile, stampOf } from '../io/source.ts'
-import type { Checkpoint, FileIdentity, StoredTensor, TensorSource } from './types.ts'
+import { badInput } from '../errors.ts'
+import { openTensors } from '../formats/open.ts'
+import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
+import { readMatrixOf, type TensorInfo, type TensorSet } from '../formats/tensor-set.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
+import { type FileIdentity, identityOf } from '../io/files.ts'
+import { openSource, STREAM_BYTE_LIMIT } from '../io/source.ts'
+import { counted } from '../text/quote.ts'
+import type { StoredTensor, TensorSource } from './types.ts'
 
-/** A safetensors file of which the header was read. */
+/** A file of tensors of which the headers were read, and which is closed. */
 export interface OpenedFile {
+  /** In the order of their data. */
   readonly tensors: readonly StoredTensor[]
   readonly metadata: ReadonlyMap<string, string>
   readonly identity: readonly FileIdentity[]
-  /** Bytes up to the data. */
+  readonly warnings: readonly string[]
+  /** How many bytes of headers were read. */
   readonly headerBytes: number
 }
 
-/**
- * Opens a file that was found in a folder. Throws as `openFile` does, and says it where the file is a link to something that
- * isn't there, as an interrupted download leaves it.
- */
-export async function openListed(file: string, options?: OpenFileOptions): Promise<ByteSource> {
-  try {
-    return await openFile(file, options)
-  } catch (error) {
-    const isMissing = error instanceof LoraSvdError && errnoOf(error.cause) === 'ENOENT'
-    if (!isMissing) throw error
-    const isLink = await lstat(file).then(
-      (stat) => stat.isSymbolicLink(),
-      () => false,
-    )
-    throw isLink
-      ? badInput(
-          `${file}: is a link to a file that isn't there: the download is incomplete; fetch it again`,
-          {
-            file,
-            cause: error,
-          },
-        )
-      : error
-  }
+export interface OpenFilesOptions {
+  /** What `-` stands for. */
+  readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
+  /** Whether the first row of a text is names. */
+  readonly header?: HeaderChoice | undefined
+  /** The user named the file, and may have named a pipe. */
+  readonly mayBePipe?: boolean | undefined
+  /** The one format that is expected. */
+  readonly only?: 'safetensors' | undefined
 }
 
-/** The header of a safetensors file, whatever its name. Throws `bad-input` for another format, and for a wrong header. */
-export async function openSafetensors(file: string): Promise<OpenedFile> {
-  const source = await openListed(file)
+/** Headers read at once: enough to hide a network's delay, few enough for the largest headers to fit in memory. */
+const HEADERS_AT_ONCE = 4
+
+/** All headers together: four times the longest single one, some 6 million tensors. */
+const HEADERS_BYTE_LIMIT = 400_000_000
+
+/**
+ * Opens files of tensors, reads their headers, and closes them; `-` is standard input. They come in their order. The first error ends
+ * it, and nothing is left open. Throws `bad-input` for what is missing, broken, or of another format.
+ */
+export async function openFiles(files: readonly string[], options: OpenFilesOptions): Promise<OpenedFile[]> {
+  const opened: OpenedFile[] = new Array(files.length)
+  let [next, headerBytes, failed] = [0, 0, false]
+  const work = async () => {
+    while (next < files.length && !failed) {
+      const i = next++
+      opened[i] = await openFile(files[i], options)
+      headerBytes += opened[i].headerBytes
+      if (files.length > 1 && headerBytes > HEADERS_BYTE_LIMIT) {
+        throw badInput(
+          `${files[i]}: the headers up to this shard take ${headerBytes} bytes; at most ${HEADERS_BYTE_LIMIT} are read of one checkpoint`,
+          { file: files[i] },
+        )
+      }
+    }
+  }
+  const workers = Array.from({ length: HEADERS_AT_ONCE }, () =>
+    work().catch((error: unknown) => {
+      failed = true
+      throw error
+    }),
+  )
+  const outcomes = await Promise.allSettled(workers)
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  return opened
+}
+
+async function openFile(
+  file: string,
+  { stdin, header, mayBePipe, only }: OpenFilesOptions,
+): Promise<OpenedFile> {
+  const source = await openSource(file, { stdin, mayBePipe })
   try {
-    const start = await source.read(0, Math.min(SNIFFED_BYTES, source.byteLength))
-    const sniffed = sniff(start, source.byteLength, file)
-    if (sniffed.format === 'foreign') throw badInput(`${file}: ${sniffed.problem}`, { file })
-    if (sniffed.format !== 'safetensors')
-      throw badInput(`${file}: is no safetensors file; fetch it again`, { file })
-    return await openedFile(source)
+    const set = await openTensors(source, { header, only })
+    const { metadata, headerBytes } = set
+    const warnings = [...set.warnings, ...refusals(set)]
+    const identity = identityOf(source.name, source.stamp)
+    return { metadata, headerBytes, warnings, identity, tensors: await storedTensors(set, { header }) }
   } finally {
     await source.close()
   }
 }
 
-/**
- * As `openSafetensors`, of a source that is known to be one. Tensors of what can't be opened again keep their bytes: copies,
- * so that a worker which is sent one isn't sent them all, unless `isShared`.
- */
-export async function openedFile(source: ByteSource, isShared = false): Promise<OpenedFile> {
-  const header = await readSafetensorsHeader(source)
-  const { stamp } = source
-  const identity = stamp === undefined ? [] : [{ path: source.name, ...stamp }]
-  const tensors = await storedTensors(header, async (begin, end) => {
-    if (stamp !== undefined) return { kind: 'range', file: source.name, begin, end }
-    const bytes = await source.read(begin, end)
-    return { kind: 'bytes', bytes: isShared ? bytes : bytes.slice() }
-  })
-  return { tensors, metadata: header.metadata, identity, headerBytes: header.dataStart }
+/** Arrays that aren't matrices listed at most, each a line. */
+const LISTED_PROBLEMS = 8
+
+/** A warning for each of the first arrays that can't be read. */
+function refusals({ source, refused }: TensorSet): string[] {
+  const warnings = [...refused.values()].slice(0, LISTED_PROBLEMS).map(({ message }) => message)
+  const more = refused.size - warnings.length
+  if (more > 0)
+    warnings.push(`${source.name}: ${counted(more, 'more array')} of it can't be read as matrices`)
+  return warnings
 }
 
-/** The tensors in the order of their data. */
-async function storedTensors(
-  { tensors, dataStart }: SafetensorsHeader,
-  sourceOf: (begin: number, end: number) => Promise<TensorSource>,
+/**
+ * The tensors of a set in the order of their data, each with what is needed to read it once the source is closed: its place in the
+ * file, or, of what can't be opened again, its numbers. Those are copies, so that a worker which is sent one isn't sent them all, unless
+ * `isShared`. Throws `bad-input` where none can be read, and where a pipe unpacks to more than is kept.
+ */
+export async function storedTensors(
+  set: TensorSet,
+  {
+    header,
+    isShared = false,
+  }: { readonly header?: HeaderChoice | undefined; readonly isShared?: boolean } = {},
 ): Promise<StoredTensor[]> {
-  const inOrder = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+  const [problem] = set.refused.values()
+  if (set.tensors.size === 0 && problem !== undefined) throw problem
+  const { name: file, stamp } = set.source
+  const begin = ({ range }: TensorInfo) => range ?? { begin: 0, end: 0 }
+  const inOrder = [...set.tensors.values()].sort(
+    (a, b) => begin(a).begin - begin(b).begin || begin(a).end - begin(b).end,
+  )
   const stored: StoredTensor[] = []
-  for (const [name, { dtype, shape, begin, end }] of inOrder) {
-    const source = await sourceOf(dataStart + begin, dataStart + end)
-    stored.push({ name, dtype, shape, bytes: end - begin, source })
+  let inMemory = 0
+  for (const tensor of inOrder) {
+    const { name, dtype, shape, bytes, member } = tensor
+    inMemory += member?.byteLength ?? 0
+    let source: TensorSource
+    if (stamp !== undefined) source = placeIn(file, set.format, tensor, header)
+    else if (set.format === 'safetensors') {
+      const numbers = await set.read(name, 0, bytes)
+      source = { kind: 'bytes', bytes: isShared ? numbers : numbers.slice() }
+    } else if (inMemory > STREAM_BYTE_LIMIT) {
+      throw badInput(
+        `${file}: unpacks to more than ${STREAM_BYTE_LIMIT} bytes, the most kept of a pipe; save it to a file`,
+        { file },
+      )
+    } else {
+      const place = { file, ...(member !== undefined && { tensor: name }) }
+      source = { kind: 'memory', matrix: await readMatrixOf(set, name, place) }
+    }
+    stored.push({ name, dtype, shape, bytes, source })
   }
   return stored
 }
 
-/**
- * Throws `bad-input` naming the first file of the checkpoint that is no longer the one that was opened: another length, time
- * of change or inode.
- */
-export async function assertUnchanged({ files }: Pick<Checkpoint, 'files'>): Promise<void> {
-  for (const { path, bytes, modified, inode } of files) {
-    const now = await stat(path, { bigint: true }).catch((error: unknown) => {
-      throw osError(error, 'look at it again', path, 'it was there when the checkpoint was opened')
-    })
-    const stamp = stampOf(now)
-    if (stamp.bytes !== bytes || stamp.modified !== modified || stamp.inode !== inode) {
-      throw badInput(`${path}: was changed since it was opened; run the same command again`, { file: path })
-    }
+/** Where in a file a tensor lies: floats that stand there as they are by their range, all else by what has to be decoded. */
+function placeIn(
+  file: string,
+  format: TensorSet['format'],
+  { name, dtype, range, member }: TensorInfo,
+  header: HeaderChoice | undefined,
+): TensorSource {
+  const isAsStored = format === 'safetensors' || floatDtypeOf(dtype) !== undefined
+  if (range !== undefined && isAsStored) return { kind: 'range', file, ...range }
+  return {
+    kind: 'file',
+    file,
+    ...(member !== undefined && { array: { name, entry: member } }),
+    ...(format === 'text' && header !== undefined && { header }),
   }
 }
-
-/**
- * Throws `bad-usage` where an output is one of the files that are read, which --force would replace: the same file by device
- * and inode, whatever links or spelling lead to it. `outputs` are paths by their flags.
- */
-export async function assertNotRead(
-  outputs: Readonly<Record<string, string>>,
-  files: readonly { readonly path: string }[],
-): Promise<void> {
-  const read = new Set(await Promise.all(files.map(({ path }) => identityOf(path))))
-  for (const [flag, output] of Object.entries(outputs)) {
-    const identity = await identityOf(output)
-    if (identity !== undefined && read.has(identity)) {
-      throw badUsage(`${flag} ${output}: is what is read; name another file`)
-    }
-  }
-}
-
-/** The name under which a file that was given as standard input can be looked at, where one of the inputs is `-`. */
-export const nameOfStandardInput = (inputs: readonly (string | undefined)[]) =>
-  inputs.includes('-') ? [{ path: '/dev/stdin' }] : []
-
-/** What two names of one file have in common; undefined where there is none. */
-const identityOf = (path: string) =>
-  stat(path, { bigint: true }).then(
-    ({ dev, ino }) => `${dev}/${ino}`,
-    () => undefined,
-  )

@@ -1,7 +1,8 @@
 import type { StoredDtype } from '../formats/dtype.ts'
-import type { NpzArray } from '../formats/npz.ts'
 import type { SafetensorsDtype } from '../formats/safetensors-dtype.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
+import type { ZipEntry } from '../formats/zip.ts'
+import type { FileIdentity } from '../io/files.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 
 /** Where the numbers of a tensor lie. Plain data, so that a worker can be sent it. */
@@ -12,7 +13,8 @@ export type TensorSource =
   | {
       readonly kind: 'file'
       readonly file: string
-      readonly array?: NpzArray
+      /** The array of an .npz, and the member of the archive that it is. */
+      readonly array?: { readonly name: string; readonly entry: ZipEntry }
       readonly header?: HeaderChoice
     }
   /** The bytes as stored, read already, as from standard input. */
@@ -28,14 +30,6 @@ export interface StoredTensor {
   /** Stored bytes. */
   readonly bytes: number
   readonly source: TensorSource
-}
-
-/** What tells that a file is still the one that was opened. */
-export interface FileIdentity {
-  readonly path: string
-  readonly bytes: number
-  readonly modified: string
-  readonly inode: string
 }
 
 /** A set of named tensors, wherever it lies. Only headers have been read. */

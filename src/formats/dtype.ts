@@ -64,21 +64,20 @@ export const bytesPerElement = (dtype: StoredDtype) => BYTES[dtype]
 export const isHalf = (dtype: StoredDtype): dtype is HalfDtype => dtype === 'f16' || dtype === 'bf16'
 
 /**
- * Floats from their bytes, at any byte offset: f64 as float64, the others widened exactly to float32.
+ * Floats from their bytes, little-endian and at any byte offset: f64 as float64, the others widened exactly to float32.
  * The result shares the memory of `bytes` where no conversion or alignment is needed.
  */
-export function decodeFloats(bytes: Uint8Array, dtype: FloatDtype, littleEndian = true): FloatArray {
-  if (isHalf(dtype)) return widenHalf(decodeHalfBits(bytes, littleEndian), dtype)
-  const { buffer, byteOffset } = inHostOrder(bytes, BYTES[dtype], littleEndian)
+export function decodeFloats(bytes: Uint8Array, dtype: FloatDtype): FloatArray {
+  const { buffer, byteOffset } = inHostOrder(bytes, BYTES[dtype])
   const count = bytes.length / BYTES[dtype]
-  return dtype === 'f64'
-    ? new Float64Array(buffer, byteOffset, count)
-    : new Float32Array(buffer, byteOffset, count)
+  if (dtype === 'f64') return new Float64Array(buffer, byteOffset, count)
+  if (dtype === 'f32') return new Float32Array(buffer, byteOffset, count)
+  return widenHalf(new Uint16Array(buffer, byteOffset, count), dtype)
 }
 
-/** The bits of 16-bit floats from their bytes, at any byte offset; shares the memory where it can. */
-export function decodeHalfBits(bytes: Uint8Array, littleEndian = true): Uint16Array {
-  const { buffer, byteOffset } = inHostOrder(bytes, 2, littleEndian)
+/** The bits of 16-bit floats from their bytes, little-endian and at any byte offset; shares the memory where it can. */
+export function decodeHalfBits(bytes: Uint8Array): Uint16Array {
+  const { buffer, byteOffset } = inHostOrder(bytes, 2)
   return new Uint16Array(buffer, byteOffset, bytes.length / 2)
 }
 
@@ -89,7 +88,7 @@ export function decodeHalfBits(bytes: Uint8Array, littleEndian = true): Uint16Ar
 export function encodeFloats(values: FloatArray, dtype: FloatDtype): Uint8Array {
   const typed = isHalf(dtype) ? narrowHalf(values, dtype) : asWide(values, dtype)
   const bytes = new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength)
-  return HOST_IS_LITTLE_ENDIAN ? bytes : swapped(bytes, BYTES[dtype])
+  return HOST_IS_LITTLE_ENDIAN ? bytes : swapBytes(bytes, BYTES[dtype])
 }
 
 /** The index of the first finite value that becomes infinite when stored as `dtype`, or −1. */
@@ -109,17 +108,16 @@ export function vanishes(values: FloatArray, dtype: FloatDtype): boolean {
 }
 
 /**
- * Integers (and booleans as 0 and 1) from their bytes as float64. Throws `bad-input` where a 64-bit one
+ * Integers (and booleans as 0 and 1) from their little-endian bytes as float64. Throws `bad-input` where a 64-bit one
  * is past ±2^53 and so may not be a float64; `describe` names the entry with that index.
  */
 export function decodeIntegers(
   bytes: Uint8Array,
   dtype: IntegerDtype,
-  littleEndian: boolean,
   place: ErrorPlace,
   describe: (index: number) => string,
 ): Float64Array {
-  const { buffer, byteOffset } = inHostOrder(bytes, BYTES[dtype], littleEndian)
+  const { buffer, byteOffset } = inHostOrder(bytes, BYTES[dtype])
   const count = bytes.length / BYTES[dtype]
   switch (dtype) {
     case 'bool':
@@ -142,6 +140,23 @@ export function decodeIntegers(
       return exactIntegers(new BigInt64Array(buffer, byteOffset, count), place, describe)
   }
 }
+
+/**
+ * Numbers of any type that is read from their little-endian bytes: f64 and integers as float64, the others widened to float32,
+ * exactly. Shares the memory of `bytes` where it can. Throws RangeError without a dtype, and as `decodeIntegers` does.
+ */
+export function decodeNumbers(
+  bytes: Uint8Array,
+  dtype: StoredDtype | undefined,
+  place: ErrorPlace = {},
+  describe = (index: number) => `entry ${index + 1}`,
+): FloatArray {
+  if (dtype === undefined) throw new RangeError('numbers of this type are not read')
+  if (dtype === 'f8_e4m3' || dtype === 'f8_e5m2') return decodeFloat8(bytes, dtype)
+  return isInteger(dtype) ? decodeIntegers(bytes, dtype, place, describe) : decodeFloats(bytes, dtype)
+}
+
+const isInteger = (dtype: StoredDtype): dtype is IntegerDtype => /int|bool/.test(dtype)
 
 function exactIntegers(
   integers: BigInt64Array | BigUint64Array,
@@ -171,16 +186,17 @@ const asWide = (values: FloatArray, dtype: 'f64' | 'f32') =>
       ? values
       : Float32Array.from(values)
 
-/** Memory that starts at a multiple of `size` and holds `bytes` in the host's byte order. */
-function inHostOrder(bytes: Uint8Array, size: number, littleEndian: boolean) {
+/** Memory that starts at a multiple of `size` and holds `bytes`, which are little-endian, in the host's byte order. */
+function inHostOrder(bytes: Uint8Array, size: number) {
   if (bytes.length % size !== 0) {
     throw new RangeError(`${bytes.length} bytes are no whole number of ${size}-byte elements`)
   }
-  if (size > 1 && littleEndian !== HOST_IS_LITTLE_ENDIAN) return swapped(bytes, size)
+  if (size > 1 && !HOST_IS_LITTLE_ENDIAN) return swapBytes(bytes, size)
   return bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes)
 }
 
-function swapped(bytes: Uint8Array, size: number): Uint8Array {
+/** The bytes of each element of `size` bytes in the opposite order, in memory of its own. */
+export function swapBytes(bytes: Uint8Array, size: number): Uint8Array {
   const out = new Uint8Array(bytes.length)
   for (let i = 0; i < bytes.length; i += size) {
     for (let k = 0; k < size; k++) out[i + k] = bytes[i + size - 1 - k]

@@ -1,21 +1,16 @@
+import { basename } from 'node:path'
 import { badInput, type ErrorPlace, type LoraSvdError } from '../errors.ts'
-import { type FloatArray, type Matrix, transpose } from '../linalg/matrix/matrix.ts'
+import type { ByteSource } from '../io/source.ts'
+import type { FloatArray, Matrix } from '../linalg/matrix/matrix.ts'
 import { counted, quoted } from '../text/quote.ts'
-import {
-  bytesPerElement,
-  decodeFloats,
-  decodeIntegers,
-  encodeFloats,
-  type FloatDtype,
-  type IntegerDtype,
-  type StoredDtype,
-} from './dtype.ts'
-import { parsePythonDict } from './python-literal.ts'
+import { bytesPerElement, encodeFloats, type FloatDtype, type StoredDtype, swapBytes } from './dtype.ts'
+import { safetensorsDtypeOf } from './safetensors-dtype.ts'
+import type { Contents, TensorInfo } from './tensor-set.ts'
 
 /** The float types that NumPy has. */
 export type NpyFloat = Exclude<FloatDtype, 'bf16'>
 
-export interface NpyHeader {
+interface NpyHeader {
   readonly dtype: StoredDtype
   readonly littleEndian: boolean
   readonly fortranOrder: boolean
@@ -24,10 +19,14 @@ export interface NpyHeader {
   readonly dataStart: number
 }
 
-const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]
+/** The bytes with which every .npy file starts. */
+export const NPY_MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]
 
 /** NumPy refuses longer headers too, as its parser is slow on them (`max_header_size`); ours for a matrix are 118 long. */
 const HEADER_CHARACTER_LIMIT = 10_000
+
+/** Rows and columns that are turned at once. */
+const TILE = 32
 
 /** NumPy pads so that the numbers start at a multiple of this. */
 const ALIGNMENT = 64
@@ -50,33 +49,86 @@ const DTYPES = new Map<string, StoredDtype>([
   ['i8', 'int64'],
 ])
 
-export const isNpy = (bytes: Uint8Array) => MAGIC.every((byte, i) => bytes[i] === byte)
-
-/**
- * The 2-D array of a .npy file (versions 1 to 3): f16 and f32 as float32, f64, integers and booleans as float64.
- * A float array may share the memory of `bytes`. Throws `bad-input` for anything else: other kinds of entries,
- * other than two dimensions, truncated or trailing bytes. Source: numpy/lib/format.py.
- */
-export function readNpy(bytes: Uint8Array, place: ErrorPlace): { matrix: Matrix; dtype: StoredDtype } {
-  const header = readNpyHeader(bytes, place)
-  const { shape, dtype, fortranOrder } = header
-  if (shape.length !== 2) throw notAMatrix(shape, place)
-  const [rows, columns] = fortranOrder ? [shape[1], shape[0]] : shape
-  const data = readNumbers(bytes, header, place, (index) => {
-    const [major, minor] = [Math.floor(index / columns), index % columns]
-    const [row, column] = fortranOrder ? [minor, major] : [major, minor]
-    return `the entry at row ${row + 1}, column ${column + 1}`
-  })
-  const stored = { rows, columns, data }
-  return { matrix: fortranOrder ? transpose(stored) : stored, dtype }
-}
-
 /** Enough of a .npy file's start to hold any header that is read. */
 export const NPY_HEADER_BYTES = 12 + HEADER_CHARACTER_LIMIT
 
+/** The array of a .npy file, which is called as the file is. Reads the header. Throws as `describeNpy` does. */
+export async function openNpy(source: ByteSource): Promise<Contents> {
+  const place = { file: source.name }
+  const start = await source.read(0, Math.min(NPY_HEADER_BYTES, source.byteLength))
+  const array = describeNpy(start, source.byteLength, basename(source.name), place)
+  return {
+    format: 'npy',
+    names: [array.name],
+    tensors: new Map([[array.name, array]]),
+    metadata: new Map(),
+    refused: new Map(),
+    warnings: [],
+    headerBytes: start.length,
+    decode: async () => decodeNpy(await source.read(0, source.byteLength), place),
+  }
+}
+
+/**
+ * What the start of a .npy file (versions 1 to 3) of `byteLength` bytes says of its array, which is called `name`. Its bytes have a
+ * range in the file where they lie there by rows and in little-endian order. Throws `bad-input` for other kinds of entries, other
+ * than two dimensions, and bytes that are missing or left over. Source: numpy/lib/format.py.
+ */
+export function describeNpy(
+  start: Uint8Array,
+  byteLength: number,
+  name: string,
+  place: ErrorPlace,
+): TensorInfo {
+  const { shape, dtype, dataStart, littleEndian, fortranOrder } = readNpyHeader(start, place, byteLength)
+  if (shape.length !== 2) throw notAMatrix(shape, place)
+  const isPlain = !fortranOrder && (littleEndian || bytesPerElement(dtype) === 1)
+  return {
+    name,
+    dtype: safetensorsDtypeOf(dtype),
+    shape,
+    bytes: byteLength - dataStart,
+    ...(isPlain && { range: { begin: dataStart, end: byteLength } }),
+  }
+}
+
+/**
+ * The entries of the array of a whole .npy file, by rows and in little-endian order. Shares the memory of `bytes` where they lie so.
+ * Throws as `describeNpy` does.
+ */
+export function decodeNpy(bytes: Uint8Array, place: ErrorPlace): Uint8Array {
+  const { shape, dtype, dataStart, littleEndian, fortranOrder } = readNpyHeader(bytes, place)
+  if (shape.length !== 2) throw notAMatrix(shape, place)
+  const size = bytesPerElement(dtype)
+  const data = bytes.subarray(dataStart)
+  const ordered = littleEndian || size === 1 ? data : swapBytes(data, size)
+  return fortranOrder ? byRows(ordered, shape[0], shape[1], size) : ordered
+}
+
+/** Entries of `size` bytes that lie by columns, put by rows: in square tiles, so that both sides stay in cache. */
+function byRows(bytes: Uint8Array, rows: number, columns: number, size: number): Uint8Array {
+  const Words = size === 1 ? Uint8Array : size === 2 ? Uint16Array : Uint32Array
+  const words = Math.max(1, size / 4)
+  const aligned = bytes.byteOffset % Words.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice()
+  const from = new Words(aligned.buffer as ArrayBuffer, aligned.byteOffset, rows * columns * words)
+  const to = new Words(from.length)
+  for (let i0 = 0; i0 < rows; i0 += TILE) {
+    const i1 = Math.min(rows, i0 + TILE)
+    for (let j0 = 0; j0 < columns; j0 += TILE) {
+      const j1 = Math.min(columns, j0 + TILE)
+      for (let i = i0; i < i1; i++) {
+        for (let j = j0; j < j1; j++) {
+          for (let k = 0; k < words; k++) to[(i * columns + j) * words + k] = from[(j * rows + i) * words + k]
+        }
+      }
+    }
+  }
+  return new Uint8Array(to.buffer)
+}
+
 /** The header of a .npy file of `byteLength` bytes that starts with `bytes`, checked against its length. Throws `bad-input`. */
-export function readNpyHeader(bytes: Uint8Array, place: ErrorPlace, byteLength = bytes.length): NpyHeader {
-  if (!isNpy(bytes)) {
+function readNpyHeader(bytes: Uint8Array, place: ErrorPlace, byteLength = bytes.length): NpyHeader {
+  if (NPY_MAGIC.some((byte, i) => bytes[i] !== byte)) {
     throw npyError(place, 'does not start as a .npy file does (93 4E 55 4D 50 59); write it with numpy.save')
   }
   const [major, minor] = [bytes[6], bytes[7]]
@@ -114,11 +166,7 @@ function parseHeader(bytes: Uint8Array, major: number, place: ErrorPlace): Omit<
   if (keys !== 'descr, fortran_order, shape') {
     throw npyError(place, `has a header with the keys ${quoted(keys)}; expected descr, fortran_order, shape`)
   }
-  const [descr, fortranOrder, shape] = [
-    entries.get('descr'),
-    entries.get('fortran_order'),
-    entries.get('shape'),
-  ]
+  const [descr, fortranOrder, shape] = ['descr', 'fortran_order', 'shape'].map((key) => entries.get(key))
   if (typeof descr !== 'string') throw npyError(place, 'has a header whose descr is not a string')
   if (typeof fortranOrder !== 'boolean') {
     throw npyError(place, 'has a header whose fortran_order is neither True nor False')
@@ -127,13 +175,85 @@ function parseHeader(bytes: Uint8Array, major: number, place: ErrorPlace): Omit<
   return { ...parseDescr(descr, place), fortranOrder, shape }
 }
 
-function parseEntries(text: string, place: ErrorPlace) {
-  try {
-    return parsePythonDict(text)
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error
-    throw npyError(place, `has a header that can't be read: ${error.message}`)
+/** What a header holds under its keys. */
+type HeaderValue = string | boolean | number | number[]
+
+/** The tokens of a header: quoted strings, integers (`5L` as Python 2 wrote them), True and False, and marks. */
+const TOKEN =
+  /[ \t\n\r\f]*(?:'([^'\\\n]*)'|"([^"\\\n]*)"|(0|[1-9][0-9]*)L?(?![0-9A-Za-z_.])|(True|False)(?![0-9A-Za-z_])|([{}():,])|$)/y
+
+/** The members of a Python dict literal of strings, booleans, integers and tuples of integers; no key twice. Throws `bad-input`. */
+function parseEntries(text: string, place: ErrorPlace): Map<string, HeaderValue> {
+  let at = 0
+  const peek = (): string | number | boolean | { readonly mark: string } | undefined => {
+    TOKEN.lastIndex = at
+    const found = TOKEN.exec(text)
+    if (found === null) return undefined
+    const [, single, double, digits, word, mark = ''] = found
+    if (digits !== undefined) return Number(digits)
+    return single ?? double ?? (word === undefined ? { mark } : word === 'True')
   }
+  const next = () => {
+    const token = peek()
+    at = TOKEN.lastIndex
+    return token
+  }
+  const fail = (expected: string): never => {
+    while (/[ \t\n\r\f]/.test(text.charAt(at))) at++
+    const found = at < text.length ? JSON.stringify(text.slice(at, at + 12)) : 'its end'
+    throw npyError(
+      place,
+      `has a header that can't be read: expected ${expected} at character ${at + 1}, found ${found}`,
+    )
+  }
+  const isNext = (mark: string) => {
+    const token = peek()
+    return typeof token === 'object' && token.mark === mark
+  }
+  const take = (mark: string) => isNext(mark) && next() !== undefined
+  const integer = (): number => {
+    const value = peek()
+    if (typeof value !== 'number') return fail('an integer')
+    if (!Number.isSafeInteger(value)) return fail('an integer below 2^53')
+    next()
+    return value
+  }
+  /** `()`, `(5,)`, `(3, 4)`, `(3, 4,)` after the parenthesis; `(5)` is just the number 5 to Python. */
+  const tuple = (): number | number[] => {
+    const items: number[] = []
+    while (!take(')')) {
+      items.push(integer())
+      if (take(',')) continue
+      if (!take(')')) fail('"," or ")"')
+      return items.length === 1 ? items[0] : items
+    }
+    return items
+  }
+  const value = (): HeaderValue => {
+    if (take('(')) return tuple()
+    const token = peek()
+    if (typeof token === 'number') return integer()
+    if (typeof token === 'object' || token === undefined) {
+      return fail('a string, True, False or a tuple of integers')
+    }
+    next()
+    return token
+  }
+  const entries = new Map<string, HeaderValue>()
+  if (!take('{')) fail('"{"')
+  while (!take('}')) {
+    const key = peek()
+    if (typeof key !== 'string') return fail('a quoted string')
+    if (entries.has(key)) fail(`each key once (${JSON.stringify(key)} comes twice)`)
+    next()
+    if (!take(':')) fail('":"')
+    entries.set(key, value())
+    if (take(',')) continue
+    if (!take('}')) fail('"," or "}"')
+    break
+  }
+  if (!isNext('')) fail('nothing more')
+  return entries
 }
 
 function parseDescr(descr: string, place: ErrorPlace): { dtype: StoredDtype; littleEndian: boolean } {
@@ -177,21 +297,6 @@ function checkLength(byteLength: number, header: NpyHeader, place: ErrorPlace): 
   }
 }
 
-function readNumbers(
-  bytes: Uint8Array,
-  header: NpyHeader,
-  place: ErrorPlace,
-  describe: (index: number) => string,
-): FloatArray {
-  const { dtype, littleEndian, dataStart } = header
-  const data = bytes.subarray(dataStart)
-  return isFloat(dtype)
-    ? decodeFloats(data, dtype, littleEndian)
-    : decodeIntegers(data, dtype as IntegerDtype, littleEndian, place, describe)
-}
-
-const isFloat = (dtype: StoredDtype): dtype is FloatDtype => /^b?f\d/.test(dtype)
-
 /**
  * A matrix (as shape (rows, columns)) or a vector (as shape (n,)) as .npy version 1.0, the bytes that numpy.save writes;
  * rounded to `dtype` where one is given, which doesn't look for overflow: ask `findOverflow` first.
@@ -212,12 +317,12 @@ function headerBytes(dtype: NpyFloat, shape: readonly number[]): Uint8Array {
   const descr = `<f${bytesPerElement(dtype)}`
   const growth = ' '.repeat(GROWTH_DIGITS - String(shape[0]).length)
   const dict = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${tupleText(shape)}, }${growth}`
-  const prefixLength = MAGIC.length + 4
+  const prefixLength = NPY_MAGIC.length + 4
   const unpadded = prefixLength + dict.length + 1
   const text = `${dict}${' '.repeat(ALIGNMENT - (unpadded % ALIGNMENT))}\n`
   const bytes = new Uint8Array(prefixLength + text.length)
-  bytes.set(MAGIC)
-  bytes.set([1, 0, text.length & 255, text.length >>> 8], MAGIC.length)
+  bytes.set(NPY_MAGIC)
+  bytes.set([1, 0, text.length & 255, text.length >>> 8], NPY_MAGIC.length)
   bytes.set(new TextEncoder().encode(text), prefixLength)
   return bytes
 }
@@ -225,7 +330,7 @@ function headerBytes(dtype: NpyFloat, shape: readonly number[]): Uint8Array {
 const tupleText = (shape: readonly number[]) => `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`
 
 /** The refusal of an array that isn't 2-D, with the way to make it so. */
-export function notAMatrix(shape: readonly number[], place: ErrorPlace): LoraSvdError {
+function notAMatrix(shape: readonly number[], place: ErrorPlace): LoraSvdError {
   if (shape.length === 0)
     return npyError(place, 'holds a single number (shape ()); a matrix has 2 dimensions')
   const reshape =

@@ -1,8 +1,10 @@
-import { badInput } from '../errors.ts'
+import { badInput, LoraSvdError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import type { FloatArray, Matrix } from '../linalg/matrix/matrix.ts'
 import { quoted } from '../text/quote.ts'
-import { NPY_HEADER_BYTES, type NpyFloat, type NpyHeader, readNpy, readNpyHeader, writeNpy } from './npy.ts'
+import { decodeNpy, describeNpy, NPY_HEADER_BYTES, type NpyFloat, writeNpy } from './npy.ts'
+import { PICKLE_PROBLEM } from './sniff.ts'
+import type { Contents, TensorInfo } from './tensor-set.ts'
 import {
   CENTRAL_BYTES,
   CENTRAL_HEADER,
@@ -93,12 +95,6 @@ function writeCommonFields(
   view.setUint16(at + 22, m.name.length, true)
 }
 
-/** One array of an .npz: `name` without `.npy`. Plain data, so that a worker can be sent it. */
-export interface NpzArray {
-  readonly name: string
-  readonly entry: ZipEntry
-}
-
 const EXTENSION = '.npy'
 
 /** An array to write under `name`, as `dtype` or else as the float type it has. */
@@ -120,21 +116,42 @@ export function writeNpz(entries: readonly ArrayToWrite[]): Uint8Array {
   )
 }
 
-/** The arrays of an .npz as numpy.savez and savez_compressed write it; members not named .npy are passed over. Throws `bad-input`. */
-export async function readNpzDirectory(source: ByteSource): Promise<NpzArray[]> {
-  const entries = await readZipDirectory(source)
-  return entries
-    .filter(({ name }) => name.endsWith(EXTENSION))
-    .map((entry) => ({ name: entry.name.slice(0, -EXTENSION.length), entry }))
+/**
+ * The matrices of an .npz, as numpy.savez and savez_compressed write it; members not named .npy are passed over, and arrays that are no
+ * matrices refused. Of each array little more than the header is unpacked. With `only`, which another opening
+ * of the same archive has found, the directory isn't read again. Throws `bad-input` for a damaged archive and for one without arrays.
+ */
+export async function openNpz(source: ByteSource, only?: ZipEntry): Promise<Contents> {
+  const file = source.name
+  const members = only === undefined ? await readZipDirectory(source) : [only]
+  const arrays = members.filter(({ name }) => name.endsWith(EXTENSION))
+  if (arrays.length === 0) throw badInput(`${file}: ${zipProblem(members.map(({ name }) => name))}`, { file })
+  const names: string[] = []
+  const tensors = new Map<string, TensorInfo>()
+  const refused = new Map<string, LoraSvdError>()
+  for (const member of arrays) {
+    const name = member.name.slice(0, -EXTENSION.length)
+    names.push(name)
+    try {
+      const start = await readMemberStart(source, member, NPY_HEADER_BYTES)
+      // of the member, not of the archive
+      const { range, ...array } = describeNpy(start, member.byteLength, name, { file, tensor: name })
+      tensors.set(name, { ...array, member })
+    } catch (error) {
+      if (!(error instanceof LoraSvdError && error.code === 'bad-input')) throw error
+      refused.set(name, error)
+    }
+  }
+  const decode = async ({ name, member }: TensorInfo) =>
+    decodeNpy(await readMember(source, member!), { file, tensor: name })
+  return { format: 'npz', names, tensors, metadata: new Map(), refused, warnings: [], headerBytes: 0, decode }
 }
 
-/** The header of an array, of which little more than that is unpacked. Throws `bad-input`. */
-export async function readArrayHeader(source: ByteSource, { name, entry }: NpzArray): Promise<NpyHeader> {
-  const start = await readMemberStart(source, entry, NPY_HEADER_BYTES)
-  return readNpyHeader(start, { file: source.name, tensor: name }, entry.byteLength)
-}
-
-/** A matrix of an archive. Throws `bad-input`. */
-export async function readArray(source: ByteSource, { name, entry }: NpzArray) {
-  return readNpy(await readMember(source, entry), { file: source.name, tensor: name })
+/** What a zip archive without .npy members is, by their names. */
+function zipProblem(names: readonly string[]): string {
+  if (names.some((name) => /(^|\/)data\.pkl$/.test(name))) return PICKLE_PROBLEM
+  if (names.some((name) => name.startsWith('xl/'))) {
+    return 'is an Excel workbook; save the sheet as CSV (UTF-8)'
+  }
+  return 'is a zip archive without .npy arrays; unpack it, or write it with numpy.savez'
 }

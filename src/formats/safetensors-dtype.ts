@@ -72,6 +72,9 @@ export const floatDtypeOf = (dtype: SafetensorsDtype) => FLOATS.get(dtype)
 export const readableFloatOf = (dtype: SafetensorsDtype) => FLOATS.get(dtype) ?? FLOATS_8.get(dtype)
 /** NumPy's name of an integer type, else undefined. */
 export const storedIntegerOf = (dtype: SafetensorsDtype) => INTEGER_OF.get(dtype)
+/** Our name of a type whose numbers are read, floats and integers; undefined for others. */
+export const storedDtypeOf = (dtype: SafetensorsDtype): StoredDtype | undefined =>
+  readableFloatOf(dtype) ?? storedIntegerOf(dtype)
 /** safetensors' name of a type. */
 export const safetensorsDtypeOf = (dtype: StoredDtype): SafetensorsDtype =>
   INTEGERS[dtype as IntegerDtype] ?? (dtype.toUpperCase() as SafetensorsDtype)

@@ -5,10 +5,37 @@ import { quoted, shapeText } from '../text/quote.ts'
 import { didYouMean } from '../text/suggest.ts'
 import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf } from './dtype.ts'
 import { floatDtypeOf } from './safetensors-dtype.ts'
-import type { SafetensorsHeader, TensorEntry } from './safetensors-header.ts'
+import { readSafetensorsHeader, type SafetensorsHeader, type TensorEntry } from './safetensors-header.ts'
+import type { Contents, TensorInfo } from './tensor-set.ts'
+
+/** What is asked of a tensor before its numbers are. */
+type Described = Pick<TensorEntry, 'dtype' | 'shape'>
+
+/** Named tensors, as a header or a set of tensors lists them. */
+interface Listing<T extends Described = Described> {
+  readonly tensors: ReadonlyMap<string, T>
+}
 
 /** Tensors listed at most when one has to be chosen: they must fit one line. */
 const LISTED_TENSORS = 6
+
+/** The tensors of a safetensors file, in the order of its header, which alone is read. Throws as `readSafetensorsHeader` does. */
+export async function openSafetensors(source: ByteSource): Promise<Contents> {
+  const { tensors, metadata, dataStart } = await readSafetensorsHeader(source)
+  const infos = [...tensors].map(([name, { dtype, shape, begin, end }]): [string, TensorInfo] => [
+    name,
+    { name, dtype, shape, bytes: end - begin, range: { begin: dataStart + begin, end: dataStart + end } },
+  ])
+  return {
+    format: 'safetensors',
+    names: [...tensors.keys()],
+    tensors: new Map(infos),
+    metadata,
+    refused: new Map(),
+    warnings: [],
+    headerBytes: dataStart,
+  }
+}
 
 /** The stored bytes of a tensor. Throws `bad-input`, with the names nearest to it, when there is none of that name. */
 export async function readTensorBytes(
@@ -48,7 +75,7 @@ export async function readStoredTensor(
 }
 
 /** The only 2-D float tensor of a file. Throws `bad-input`, listing what there is, when there are none or several. */
-export function onlyMatrix(file: string, header: SafetensorsHeader): string {
+export function onlyMatrix(file: string, header: Listing): string {
   const matrices = [...header.tensors].filter(([, entry]) => isFloatMatrix(entry))
   if (matrices.length === 1) return matrices[0][0]
   if (matrices.length > 1) {
@@ -66,10 +93,13 @@ export function onlyMatrix(file: string, header: SafetensorsHeader): string {
   )
 }
 
-const isFloatMatrix = ({ dtype, shape }: TensorEntry) =>
-  shape.length === 2 && floatDtypeOf(dtype) !== undefined
+const isFloatMatrix = ({ dtype, shape }: Described) => shape.length === 2 && floatDtypeOf(dtype) !== undefined
 
-function matrixEntry(file: string, header: SafetensorsHeader, name: string) {
+/**
+ * What the header says of a 2-D float tensor. Throws `bad-input` for a name that isn't there, with the names nearest to it, for another
+ * dtype, and for other than two dimensions.
+ */
+export function matrixEntry(file: string, header: Listing, name: string) {
   const { dtype: stored, shape } = entryOf(file, header, name)
   if (shape.length !== 2) {
     throw tensorError(
@@ -89,12 +119,12 @@ function matrixEntry(file: string, header: SafetensorsHeader, name: string) {
   return { dtype, rows: shape[0], columns: shape[1] }
 }
 
-function listing(header: SafetensorsHeader): string {
+function listing(header: Listing): string {
   const matrices = [...header.tensors].filter(([, entry]) => isFloatMatrix(entry))
   return matrices.length === 0 ? '' : `, as ${listed(matrices)} have`
 }
 
-function entryOf(file: string, header: SafetensorsHeader, name: string): TensorEntry {
+function entryOf<T extends Described>(file: string, header: Listing<T>, name: string): T {
   const entry = header.tensors.get(name)
   if (entry !== undefined) return entry
   const near = didYouMean(name, header.tensors.keys())
@@ -103,9 +133,7 @@ function entryOf(file: string, header: SafetensorsHeader, name: string): TensorE
 }
 
 /** Names with dtype and shape, as many as fit one line. */
-export function listed(
-  tensors: readonly (readonly [name: string, Pick<TensorEntry, 'dtype' | 'shape'>])[],
-): string {
+export function listed(tensors: readonly (readonly [name: string, Described])[]): string {
   const shown = tensors
     .slice(0, LISTED_TENSORS)
     .map(([name, { dtype, shape }]) => `${quoted(name)} ${dtype} ${shapeText(shape)}`)

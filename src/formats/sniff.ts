@@ -1,4 +1,4 @@
-import { isNpy } from './npy.ts'
+import { NPY_MAGIC } from './npy.ts'
 import { HEADER_BYTE_LIMIT } from './safetensors-header.ts'
 
 /**
@@ -21,7 +21,7 @@ export const PICKLE_PROBLEM = `is a PyTorch file (pickle), which can run code wh
 
 /** What a file is by its first bytes, and only then by its name. `foreign` is a format we know but don't read. */
 export type Sniffed =
-  | { readonly format: 'npy' | 'zip' | 'safetensors' | 'text' }
+  | { readonly format: 'npy' | 'npz' | 'safetensors' | 'text' }
   | { readonly format: 'foreign'; readonly problem: string }
 
 /** Enough to tell text from binary and to see a whole Git LFS pointer. */
@@ -73,7 +73,7 @@ const isPickle = (bytes: Uint8Array) => bytes[0] === 0x80 && bytes[1] >= 2 && by
 
 const BY_EXTENSION = new Map<string, Sniffed>([
   ['.npy', { format: 'npy' }],
-  ['.npz', { format: 'zip' }],
+  ['.npz', { format: 'npz' }],
   ['.safetensors', { format: 'safetensors' }],
   ['.gguf', { format: 'foreign', problem: GGUF }],
   ['.onnx', { format: 'foreign', problem: ONNX }],
@@ -87,8 +87,8 @@ const BY_EXTENSION = new Map<string, Sniffed>([
 
 /** Tells the format from the first `SNIFFED_BYTES` bytes, the whole length, and the name. */
 export function sniff(start: Uint8Array, byteLength: number, name: string): Sniffed {
-  if (isNpy(start)) return { format: 'npy' }
-  if (startsWith(start, 'PK\x03\x04') || startsWith(start, 'PK\x05\x06')) return { format: 'zip' }
+  if (startsWith(start, NPY_MAGIC)) return { format: 'npy' }
+  if (startsWith(start, 'PK\x03\x04') || startsWith(start, 'PK\x05\x06')) return { format: 'npz' }
   if (looksLikeSafetensors(start, byteLength)) return { format: 'safetensors' }
   if (isPickle(start)) return { format: 'foreign', problem: PICKLE_PROBLEM }
   const foreign = FOREIGN.find((f) => startsWith(start, f.start))
@@ -100,15 +100,6 @@ export function sniff(start: Uint8Array, byteLength: number, name: string): Snif
     format: 'foreign',
     problem: 'is binary, of no format known here; .npy, .npz, safetensors and text (csv, tsv) are read',
   }
-}
-
-/** What a zip archive without .npy members is, by their names. */
-export function zipProblem(names: readonly string[]): string {
-  if (names.some((name) => /(^|\/)data\.pkl$/.test(name))) return PICKLE_PROBLEM
-  if (names.some((name) => name.startsWith('xl/'))) {
-    return 'is an Excel workbook; save the sheet as CSV (UTF-8)'
-  }
-  return 'is a zip archive without .npy arrays; unpack it, or write it with numpy.savez'
 }
 
 /** A plausible header length and then the `{` of the header, which writers may pad with JSON space on the left. */

@@ -1,8 +1,12 @@
 import { constants } from 'node:buffer'
+import { basename } from 'node:path'
 import { badInput, type LoraSvdError } from '../errors.ts'
+import type { ByteSource } from '../io/source.ts'
 import type { Float64Matrix } from '../linalg/matrix/matrix.ts'
 import { counted, quoted } from '../text/quote.ts'
+import { encodeFloats } from './dtype.ts'
 import { isMatrixMarket, readMatrixMarket } from './matrix-market.ts'
+import type { Contents } from './tensor-set.ts'
 import {
   bracketedLines,
   cellProblem,
@@ -42,6 +46,29 @@ interface Layout {
   readonly skip: 0 | 1
   /** Nobody said whether the first row is names. */
   readonly isOpen: boolean
+}
+
+/**
+ * The matrix of a text file, which is called as the file is. It is read whole, as only that tells its shape. Throws as
+ * `readTextMatrix` does, before the bytes are read where there are too many.
+ */
+export async function openText(source: ByteSource, header?: HeaderChoice): Promise<Contents> {
+  const { name: file, byteLength } = source
+  assertTextLength(byteLength, file)
+  const { matrix, warnings } = readTextMatrix(await source.read(0, byteLength), file, header)
+  const name = basename(file)
+  const bytes = encodeFloats(matrix.data, 'f64')
+  const shape = [matrix.rows, matrix.columns]
+  return {
+    format: 'text',
+    names: [name],
+    tensors: new Map([[name, { name, dtype: 'F64', shape, bytes: bytes.length }]]),
+    metadata: new Map(),
+    refused: new Map(),
+    warnings,
+    headerBytes: byteLength,
+    decode: async () => bytes,
+  }
 }
 
 /**
@@ -217,8 +244,8 @@ function readRows(
 const withoutLastColumn = (data: Float64Array, columns: number) =>
   data.filter((_, i) => i % columns !== columns - 1)
 
-/** Throws `bad-input` past what can be decoded; asked before the bytes are read, too. */
-export function assertTextLength(byteLength: number, file: string): void {
+/** Throws `bad-input` past what can be decoded. */
+function assertTextLength(byteLength: number, file: string): void {
   if (byteLength <= TEXT_BYTE_LIMIT) return
   throw badInput(
     `${file}: ${byteLength} bytes of text; at most ${TEXT_BYTE_LIMIT} are read; save it with numpy.save instead`,

@@ -1,9 +1,10 @@
 import type { Stats } from 'node:fs'
-import { lstat, mkdir, readdir, rmdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { badInput, type LoraSvdError } from '../errors.ts'
 import { quoted } from '../text/quote.ts'
-import { errnoOf, isMountPoint, osError } from './os-error.ts'
+import { isMountPoint } from './files.ts'
+import { errnoOf, osError } from './os-error.ts'
 import { temporaryName } from './temporary.ts'
 
 /** Nobody else may write in it, whatever the umask. */
@@ -37,7 +38,7 @@ export async function makeOwnFolder(folder: string): Promise<boolean> {
 /** The entries of a folder that `makeOwnFolder` has passed: throws `bad-input` on one that no run left there. */
 export async function assertOnlyOurs(
   folder: string,
-  isOurs: (name: string, entry: Stats) => boolean,
+  isOurs: (name: string, entry: EntryKind) => boolean,
 ): Promise<void> {
   const own = await lstat(folder)
   const names = await readdir(folder).catch((error: unknown) => {
@@ -54,6 +55,47 @@ export async function assertOnlyOurs(
       `${folder}: unfinished runs keep their results in a folder of this name, and it holds ${quoted(name)}, which is none; move it, or write to another --out`,
       { file: folder },
     )
+  }
+}
+
+/** What an entry of a folder is, no link followed. */
+export type EntryKind = Pick<Stats, 'isFile' | 'isDirectory'>
+
+/** Removes a folder that was made and in which nothing is yet; any other stays. */
+export const removeEmpty = (folder: string): Promise<void> => rmdir(folder).catch(() => {})
+
+/**
+ * Removes a folder with all that is in it. It leaves its name in one step, so that nobody finds it half removed and takes it. Gives
+ * where it is, or what is left of it, with the error that stood in the way; undefined where it is gone.
+ */
+export async function removeWhole(folder: string): Promise<{ at: string; error: unknown } | undefined> {
+  const trash = join(dirname(resolve(folder)), temporaryName())
+  let at = folder
+  try {
+    await rename(folder, trash)
+    at = trash
+    await rm(trash, { recursive: true, force: true })
+    return undefined
+  } catch (error) {
+    return { at, error }
+  }
+}
+
+/** Removes the entries of a folder whose names are meant. Throws what the system says. */
+export async function discard(folder: string, isMeant: (name: string) => boolean): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (isMeant(name)) await rm(join(folder, name), { recursive: true, force: true })
+  }
+}
+
+/** Gives the first of the entries whose names are meant the name `to`, if that is free. Throws what the system says. */
+export async function putBack(folder: string, isMeant: (name: string) => boolean, to: string): Promise<void> {
+  for (const name of (await readdir(folder)).filter(isMeant)) {
+    const isFree = await lstat(to).then(
+      () => false,
+      (error: unknown) => errnoOf(error) === 'ENOENT',
+    )
+    if (isFree) await rename(join(folder, name), to)
   }
 }
 

@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer'
 import { type BigIntStats, constants as fsConstants, type StatsBase } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { type FileHandle, lstat, open, stat } from 'node:fs/promises'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { errnoOf, osError, osReason } from './os-error.ts'
 
@@ -32,7 +32,7 @@ const READ_CALL_BYTES = 2 ** 30
 
 export interface OpenFileOptions {
   /** Read pipes too, to their end: for what a user named. A pipe met in a folder would be waited for without end. */
-  readonly mayBePipe?: boolean
+  readonly mayBePipe?: boolean | undefined
   /** The most bytes it may hold; a longer one is refused before it is read. */
   readonly limit?: number
 }
@@ -89,6 +89,76 @@ export async function openFile(
   } catch (error) {
     await handle.close()
     throw error
+  }
+}
+
+/** What messages call standard input. */
+export const STANDARD_INPUT = 'standard input'
+
+export interface OpenSourceOptions extends OpenFileOptions {
+  /** What `-` stands for. */
+  readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
+}
+
+/**
+ * Opens what a path names for reading in ranges: a file, or for `-` standard input, which is read to its end. Says it where the path
+ * is a link to something that isn't there, as an interrupted download leaves it. Throws as `openFile` and `readAll` do.
+ */
+export async function openSource(
+  path: string,
+  { stdin = process.stdin, ...options }: OpenSourceOptions = {},
+): Promise<ByteSource> {
+  if (path === '-') return memorySource(STANDARD_INPUT, await readAll(stdin, STANDARD_INPUT))
+  try {
+    return await openFile(path, options)
+  } catch (error) {
+    const isMissing = error instanceof LoraSvdError && errnoOf(error.cause) === 'ENOENT'
+    if (!isMissing || !(await isLink(path))) throw error
+    const problem = "is a link to a file that isn't there: the download is incomplete; fetch it again"
+    throw badInput(`${path}: ${problem}`, { file: path, cause: error })
+  }
+}
+
+const isLink = (path: string) =>
+  lstat(path).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  )
+
+/** A text, and what tells that its file is still the same. */
+export interface TextFile {
+  readonly text: string
+  readonly stamp: FileStamp | undefined
+}
+
+/**
+ * The text of a UTF-8 file of `limit` bytes at most. A byte-order mark is kept, and so
+ * refused by a strict parser. Throws `bad-input` for a longer one and for other text, and as `openFile` does.
+ */
+export async function readTextFile(path: string, limit: number): Promise<TextFile> {
+  const source = await openFile(path, { limit })
+  try {
+    const bytes = await readWhole(source)
+    return { text: decodeUtf8(bytes, path), stamp: source.stamp }
+  } finally {
+    await source.close()
+  }
+}
+
+/** As `readTextFile`; undefined where there is no such file. */
+export async function readTextIfThere(path: string, limit: number): Promise<TextFile | undefined> {
+  const isMissing = await stat(path).then(
+    () => false,
+    (error: unknown) => errnoOf(error) === 'ENOENT',
+  )
+  return isMissing ? undefined : readTextFile(path, limit)
+}
+
+function decodeUtf8(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch (cause) {
+    throw badInput(`${file}: is not UTF-8 text; write it anew as UTF-8`, { file, cause })
   }
 }
 

@@ -1,7 +1,7 @@
-import { decodeStored, elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
+import { elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
-import { decodeIntegers } from '../formats/dtype.ts'
+import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { type FloatArray, type Matrix, matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
 import { addTo } from '../text/group.ts'
@@ -100,7 +100,7 @@ export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(t
   }
   assertBytes(tensor)
   const size = bitsPerElement(dtype) / 8
-  return withBytes(source, name, async (read) => decodeStored(await read(start * size, end * size), float))
+  return withBytes(source, name, async (read) => decodeNumbers(await read(start * size, end * size), float))
 }
 
 /** The single number of each tensor, float or integer, as `.alpha` is stored; each file is opened once. */
@@ -130,12 +130,12 @@ const INTEGERS = { I64: 'int64', I32: 'int32', I16: 'int16', I8: 'int8', U8: 'ui
 function scalar(tensor: StoredTensor, bytes: Uint8Array): number {
   const { name, dtype } = tensor
   const float = readableFloatOf(dtype)
-  if (float !== undefined) return decodeStored(bytes, float)[0]
+  if (float !== undefined) return decodeNumbers(bytes, float)[0]
   if (!(dtype in INTEGERS)) {
     throw badInput(`tensor ${quoted(name)} is stored as ${dtype}; alpha is a number`, placeOf(tensor))
   }
   const integer = INTEGERS[dtype as keyof typeof INTEGERS]
-  return decodeIntegers(bytes, integer, true, { tensor: name }, () => quoted(name))[0]
+  return decodeIntegers(bytes, integer, { tensor: name }, () => quoted(name))[0]
 }
 
 function assertBytes(tensor: StoredTensor): void {

@@ -1,3 +1,5 @@
+import { quoted } from './quote.ts'
+
 /** Deepest nesting taken; serde_json, which the reference reader uses, stops there too. */
 const DEPTH_LIMIT = 128
 
@@ -37,6 +39,18 @@ export function parseJson(text: string): unknown {
   json.skip()
   json.end()
   return JSON.parse(text)
+}
+
+/** The members of a text that is one JSON object, in which no key comes twice. Throws JsonError. */
+export function parseObject(text: string): Record<string, unknown> {
+  const members = new Map<string, unknown>()
+  const json = jsonReader(text)
+  json.object((key) => {
+    if (members.has(key)) json.fail(`the key ${quoted(key)} comes twice`)
+    members.set(key, JSON.parse(json.skip()))
+  })
+  json.end()
+  return Object.fromEntries(members)
 }
 
 /** Reads JSON (RFC 8259) strictly and once through: no value is built but what the caller builds. */

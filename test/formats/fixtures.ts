@@ -1,6 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { LoraSvdError } from '../../src/errors.ts'
+import { type ErrorPlace, LoraSvdError } from '../../src/errors.ts'
+import { openNpy } from '../../src/formats/npy.ts'
+import { storedDtypeOf } from '../../src/formats/safetensors-dtype.ts'
+import { readMatrixOf, tensorSet } from '../../src/formats/tensor-set.ts'
+import { memorySource } from '../../src/io/source.ts'
 
 /** What the scripts wrote: numbers, with NaN and the infinities as Python's text. */
 type StoredNumber = number | string
@@ -48,6 +52,14 @@ const PYTHON_NUMBERS: Record<string, number> = {
 
 export const numbers = (stored: StoredArray) =>
   stored.values.map((v) => (typeof v === 'number' ? v : PYTHON_NUMBERS[v]))
+
+/** The matrix of a .npy file, by its own reader alone. */
+export async function readNpy(bytes: Uint8Array, place: ErrorPlace & { readonly file: string }) {
+  const source = memorySource(place.file, bytes)
+  const set = tensorSet(source, await openNpy(source))
+  const [{ name, dtype }] = set.tensors.values()
+  return { matrix: await readMatrixOf(set, name, place), dtype: storedDtypeOf(dtype) }
+}
 
 /** The LoraSvdError that an action throws; anything else, or nothing, fails the test. */
 export async function errorOf(action: () => unknown): Promise<LoraSvdError> {

@@ -1,10 +1,13 @@
 import { deflateRawSync } from 'node:zlib'
 import { zipSync } from 'fflate'
 import { describe, expect, test } from 'vitest'
-import { npzArrays } from '../../src/checkpoint/arrays.ts'
+import { readMatrixFrom } from '../../src/checkpoint/read-matrix.ts'
+import { storedTensors } from '../../src/checkpoint/stored.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
-import { readArray, readNpzDirectory, writeNpz } from '../../src/formats/npz.ts'
-import { readMatrixFrom } from '../../src/formats/read-matrix.ts'
+import { openNpz, writeNpz } from '../../src/formats/npz.ts'
+import { openTensors } from '../../src/formats/open.ts'
+import { readMatrixOf, tensorSet } from '../../src/formats/tensor-set.ts'
+import { readMember, readZipDirectory } from '../../src/formats/zip.ts'
 import { type ByteSource, memorySource } from '../../src/io/source.ts'
 import { npyDict, npyFile } from '../cli/files.ts'
 import { errorOf, fixtureBytes } from './fixtures.ts'
@@ -21,21 +24,20 @@ describe('an archive', () => {
   test('that another zip library packs is read, stored and deflated', async () => {
     for (const level of [0, 9] as const) {
       const packed = source(zipSync({ 'W.npy': [writeNpy(W), { level }], 'note.txt': new Uint8Array(3) }))
-      const [array, ...others] = await readNpzDirectory(packed)
-      expect([array.name, others]).toEqual(['W', []])
-      expect((await readArray(packed, array)).matrix).toEqual(W)
+      const set = await openTensors(packed)
+      expect(set.names).toEqual(['W'])
+      expect(await readMatrixOf(set, 'W', {})).toEqual(W)
     }
   })
 
   test('lists the names that were written', async () => {
-    const names = (await readNpzDirectory(source(writeNpz(entries)))).map(({ name }) => name)
-    expect(names).toEqual(['U', 'S/ü'])
+    expect((await openNpz(source(writeNpz(entries)))).names).toEqual(['U', 'S/ü'])
   })
 
   test('with a name twice is refused', async () => {
     const twice = writeNpz([entries[0], { ...entries[0], name: 'V' }])
     const renamed = Uint8Array.from(twice, (byte) => (byte === 0x56 ? 0x55 : byte))
-    expect(await messageOf(() => readNpzDirectory(source(renamed)))).toContain('"U.npy" twice')
+    expect(await messageOf(() => openNpz(source(renamed)))).toContain('"U.npy" twice')
   })
 
   test.each(['stored.npz', 'deflated.npz'])('%s: any changed byte of an array is noticed', async (file) => {
@@ -44,7 +46,7 @@ describe('an archive', () => {
     const at = bytes.findIndex((_, i) => name.every((byte, k) => bytes[i + k] === byte)) + 200
     bytes[at] ^= 1
     await errorOf(async () => {
-      for (const array of await readNpzDirectory(source(bytes))) await readArray(source(bytes), array)
+      for (const member of await readZipDirectory(source(bytes))) await readMember(source(bytes), member)
     })
   })
 
@@ -53,8 +55,8 @@ describe('an archive', () => {
     const view = new DataView(bytes.buffer, bytes.byteOffset)
     const directory = view.getUint32(bytes.length - 6, true)
     view.setUint32(directory + 24, 4_000_000_000, true)
-    const [array] = await readNpzDirectory(source(bytes))
-    expect(await messageOf(() => readArray(source(bytes), array))).toContain("can't hold the 4000000000")
+    const [member] = await readZipDirectory(source(bytes))
+    expect(await messageOf(() => readMember(source(bytes), member))).toContain("can't hold the 4000000000")
   })
 
   test('with one matrix beside strings, complex numbers and vectors needs no name', async () => {
@@ -132,7 +134,7 @@ describe('an archive made to exhaust time or memory', () => {
       names.map((name) => ({ name, at: 0, packed: PACKED.length, size: ZEROS.length })),
     )
     const { counts, counted } = counting(bomb)
-    for (const read of [readNpzDirectory, npzArrays, readMatrixFrom]) {
+    for (const read of [readZipDirectory, openTensors, readMatrixFrom]) {
       expect(await messageOf(() => read(counted))).toContain('"a0.npy", which overlaps "a1.npy"')
     }
     expect(counts.bytes).toBeLessThan(4 * bomb.length)
@@ -153,11 +155,11 @@ describe('an archive made to exhaust time or memory', () => {
       })),
     )
     // the directory of the first two must own up to no data, or they overlap at once
-    const [a, , c] = await readNpzDirectory(source(bomb))
-    expect(await messageOf(() => readArray(source(bomb), a))).toContain("can't hold")
-    const greedy = { ...a, entry: { ...a.entry, packed: PACKED.length } }
-    expect(await messageOf(() => readArray(source(bomb), greedy))).toContain('what follows begins at')
-    expect(c.entry.packed).toBe(PACKED.length)
+    const [a, , c] = await readZipDirectory(source(bomb))
+    expect(await messageOf(() => readMember(source(bomb), a))).toContain("can't hold")
+    const greedy = { ...a, packed: PACKED.length }
+    expect(await messageOf(() => readMember(source(bomb), greedy))).toContain('what follows begins at')
+    expect(c.packed).toBe(PACKED.length)
   })
 
   test('is listed by its headers: what is unpacked does not grow with the arrays', async () => {
@@ -169,7 +171,7 @@ describe('an archive made to exhaust time or memory', () => {
       names.map((name, i) => ({ name, at: at(i), packed: PACKED.length, size: ZEROS.length })),
     )
     const { counts, counted } = counting(file)
-    const { tensors } = await npzArrays(counted)
+    const tensors = await storedTensors(tensorSet(counted, await openNpz(counted)))
     expect(tensors.map(({ shape }) => shape)).toEqual(names.map(() => [1000, 1000]))
     // the end, the directory, and of each array a header and 512 bytes
     expect(counts.bytes).toBeLessThan(66_000 + 30 * 700)
@@ -179,8 +181,8 @@ describe('an archive made to exhaust time or memory', () => {
     const size = 65 * 2 ** 20
     const packed = Buffer.concat([deflateRawSync(Buffer.alloc(100_000)), Buffer.alloc(size / 1000)])
     const bomb = archive([local('W.npy', packed)], [{ name: 'W.npy', at: 0, packed: packed.length, size }])
-    const [array] = await readNpzDirectory(source(bomb))
-    expect(await messageOf(() => readArray(source(bomb), array))).toContain(
+    const [member] = await readZipDirectory(source(bomb))
+    expect(await messageOf(() => readMember(source(bomb), member))).toContain(
       `unpacks to ${size} bytes from ${packed.length}; past 67108864 bytes at most 100 times as many are unpacked`,
     )
   })

@@ -1,11 +1,10 @@
-import { mkdir, readdir, stat } from 'node:fs/promises'
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { readBytes } from '../../checkpoint/read.ts'
 import { digestOf, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
-import { osError } from '../../io/os-error.ts'
+import { makeFolder, sizesIn } from '../../io/files.ts'
 import { writeFileAtomic } from '../../io/write-atomic.ts'
 import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
@@ -41,9 +40,7 @@ export async function writeAdapter(
   facts: ConfigFacts,
   factorsOf: (module: PlannedModule) => Promise<readonly Factors[]>,
 ): Promise<void> {
-  await mkdir(folder).catch((error: unknown) => {
-    throw osError(error, 'make this folder', folder)
-  })
+  await makeFolder(folder)
   const encoded = lastOne(async (planned: PlannedModule) => {
     const { module, rank, storedRank } = planned
     const factors = rank === 0 ? zeroFactors(module) : await factorsOf(planned)
@@ -141,7 +138,7 @@ export async function buildAdapter(
     `${staging}/${CARD_FILE}`,
     modelCard(adapterPlan, cardFigures(plan, options, adapterPlan, result)),
   )
-  const files = await sizesOf(staging)
+  const files = await sizesIn(staging)
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
   return {
     ...result,
@@ -169,17 +166,6 @@ async function factorsOf(
 }
 
 const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
-
-async function sizesOf(folder: string): Promise<{ name: string; bytes: number }[]> {
-  try {
-    const names = (await readdir(folder)).sort()
-    return await Promise.all(
-      names.map(async (name) => ({ name, bytes: (await stat(`${folder}/${name}`)).size })),
-    )
-  } catch (error) {
-    throw osError(error, 'look at what was written', folder)
-  }
-}
 
 function withBudget({ budget, broken, totals }: ExtractResult, bytes: number): Partial<ExtractResult> {
   if (budget === undefined) return {}

@@ -1,10 +1,11 @@
-import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { ADAPTER_FOLDER } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
-import { assertUnchanged } from '../../checkpoint/stored.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import type { EngineRequest } from '../../engine/open.ts'
 import { badInput, ExitCode, LoraSvdError } from '../../errors.ts'
+import { assertRoom, assertUnchanged, existsNow } from '../../io/files.ts'
+import { assertOutputFree, putFolderInPlace } from '../../io/place-folder.ts'
 import { adapterOf } from '../../lora/adapter.ts'
 import { writeJson } from '../../report/json.ts'
 import { noticesTo } from '../../report/watched-jobs.ts'
@@ -13,7 +14,6 @@ import { version } from '../../version.ts'
 import { buildAdapter } from './build.ts'
 import { extractDocument, previewDocument } from './document.ts'
 import type { ExtractOptions } from './options.ts'
-import { assertOutputFree, assertRoom, putFolderInPlace } from './output-folder.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
 import { previewTables } from './preview-text.ts'
@@ -33,7 +33,7 @@ export async function extract(
   const base = await openWeights(options.base, terminal)
   const tuned = await openWeights(options.tuned, terminal)
   const placed = options.restart ? undefined : await placedByRun(options.output)
-  await assertOutputFree(options.output, options.force || placed !== undefined, [base, tuned])
+  await assertOutputFree(options.output, ADAPTER_FOLDER, options.force || placed !== undefined, [base, tuned])
   const plan = await planExtraction(base, tuned, options)
   if (options.dryRun) {
     const shown = await preview(plan, options)
@@ -87,7 +87,7 @@ async function run(
   const { output, force } = options
   const { staging, replaced, placed, found, damaged } = folder
   // while the folder was another's, that may have put its adapter there
-  await assertOutputFree(output, force || placed !== undefined, [base, tuned])
+  await assertOutputFree(output, ADAPTER_FOLDER, force || placed !== undefined, [base, tuned])
   const { kept, adapter } = leastBytes(plan, options)
   await assertRoom(output, Math.max(0, kept - (await bytesDone(output))) + adapter)
   if (found > 0) notice(`going on with an unfinished run: ${found} layers are done`)
@@ -99,7 +99,7 @@ async function run(
   for (const input of [base, tuned]) await assertUnchanged(input)
   await folder.assertHeld()
   await folder.markPlaced()
-  await putFolderInPlace({ staging, output, replaced, force, placed })
+  await putFolderInPlace({ staging, output, replaced, kind: ADAPTER_FOLDER, force, placed })
   return built
 }
 
@@ -123,7 +123,7 @@ const isOfNumbers = (error: unknown): boolean =>
 
 /** What happened to the run folder, or is kept in it, belongs into the error. */
 function explained(error: unknown, { path }: RunFolder): unknown {
-  if (!existsSync(path)) {
+  if (!existsNow(path)) {
     const message = `${path}: was removed while the run worked in it; run the same command again`
     return new LoraSvdError('system', message, { file: path, cause: error })
   }

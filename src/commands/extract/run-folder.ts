@@ -1,13 +1,20 @@
-import { existsSync, type Stats } from 'node:fs'
-import { lstat, readdir, rename, rm, rmdir } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { type LayerAsk, type LayerResult, withoutVectors } from '../../compress/layer-result.ts'
 import { badInput, LoraSvdError } from '../../errors.ts'
+import { entriesOf, existsNow, inodeOf, sizeIfAny } from '../../io/files.ts'
 import { errnoOf, osError, osReason } from '../../io/os-error.ts'
-import { assertOnlyOurs, makeOwnFolder } from '../../io/own-folder.ts'
+import {
+  assertOnlyOurs,
+  discard,
+  type EntryKind,
+  makeOwnFolder,
+  putBack,
+  removeEmpty,
+  removeWhole,
+} from '../../io/own-folder.ts'
 import { LOCK_FILE, lockFolder, type RunLock } from '../../io/run-lock.ts'
 import { digestOfJson, readJsonFile, readSealed, writeJsonFile, writeSealed } from '../../io/sealed-json.ts'
-import { isTemporaryName, removeLeftovers, temporaryName } from '../../io/temporary.ts'
+import { isTemporaryName, removeLeftovers } from '../../io/temporary.ts'
 import { type LayerKey, readLayerFile, writeLayerFile } from './layer-file.ts'
 
 /**
@@ -76,8 +83,8 @@ const MOST_TRIES = 20
 /** The inode of the folder that an earlier run was about to place, where that is what stands at `output` now. */
 export async function placedByRun(output: string): Promise<string | undefined> {
   const note = await readJsonFile(`${runFolderOf(output)}/${PLACED}`).catch(() => undefined)
-  const found = await lstat(output, { bigint: true }).catch(() => undefined)
-  return found !== undefined && note?.inode === String(found.ino) ? note.inode : undefined
+  const inode = await inodeOf(output).catch(() => undefined)
+  return inode !== undefined && note?.inode === inode ? inode : undefined
 }
 
 /**
@@ -97,9 +104,9 @@ export async function openRunFolder(
     // of a rival that was first, all the same: what is its own it has under its own token
     await assertOnlyOurs(folder, isOurs)
     await removeLeftovers(dirname(resolve(output)))
-    await putBack(folder, output)
+    await putBack(folder, (name) => REPLACED.test(name), output)
     const placed = restart ? undefined : await placedByRun(output)
-    await discard(folder, (name) => restart || STAGING.test(name))
+    await discard(folder, (name) => !LOCK_FILE.test(name) && (restart || STAGING.test(name)))
     await identify(folder, identity)
     return await runFolder(folder, lock, layers, digestOfJson(identity), placed)
   } catch (error) {
@@ -120,7 +127,7 @@ async function taken(folder: string): Promise<{ lock: RunLock; isNew: boolean }>
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' && tries < MOST_TRIES) continue
       // only where nothing is in it
-      if (isNew) await rmdir(folder).catch(() => {})
+      if (isNew) await removeEmpty(folder)
       throw inWords(error, 'take it for this run', folder)
     }
   }
@@ -182,10 +189,13 @@ async function runFolder(
       return asks
     },
     markPlaced: async () => {
-      const { ino } = await lstat(staging, { bigint: true }).catch((error: unknown) => {
-        throw osError(error, 'find what was written', staging)
-      })
-      await writeJsonFile(`${folder}/${PLACED}`, { inode: String(ino) })
+      const inode = await inodeOf(staging)
+      if (inode === undefined) {
+        throw badInput(`${staging}: can't find what was written: no such file or folder (ENOENT)`, {
+          file: staging,
+        })
+      }
+      await writeJsonFile(`${folder}/${PLACED}`, { inode })
     },
     assertHeld: lock.assertHeld,
     isEmpty: async () => (await layerFiles(folder).catch(() => undefined))?.length === 0,
@@ -194,20 +204,16 @@ async function runFolder(
   }
 }
 
-/** The folder leaves its name in one step, so that nobody finds it half removed and takes it. */
 async function removed(folder: string, lock: RunLock): Promise<string | undefined> {
-  const trash = join(dirname(resolve(folder)), temporaryName())
-  let at = folder
+  let left: { at: string; error: unknown } | undefined
   try {
     await lock.assertHeld()
     lock.stop()
-    await rename(folder, trash)
-    at = trash
-    await rm(trash, { recursive: true, force: true })
-    return undefined
+    left = await removeWhole(folder)
   } catch (error) {
-    return `${at}: can't be removed: ${osReason(error)}; it is not needed any more, delete it`
+    left = { at: folder, error }
   }
+  return left && `${left.at}: can't be removed: ${osReason(left.error)}; it is not needed any more, delete it`
 }
 
 function inWords(error: unknown, doing: string, folder: string): unknown {
@@ -222,7 +228,7 @@ async function identify(folder: string, identity: RunIdentity): Promise<void> {
   if (earlier === undefined) {
     if ((await layerFiles(folder)).length === 0) return writeJsonFile(path, identity)
     throw badInput(
-      `${folder}: holds an unfinished run, but its ${RUN} is ${existsSync(path) ? 'damaged' : 'missing'}, so it can't be told of what; ${cure}`,
+      `${folder}: holds an unfinished run, but its ${RUN} is ${existsNow(path) ? 'damaged' : 'missing'}, so it can't be told of what; ${cure}`,
       { file: folder },
     )
   }
@@ -239,17 +245,6 @@ async function identify(folder: string, identity: RunIdentity): Promise<void> {
   }
 }
 
-/** What a run with --force had moved away when it was killed has its name again, if that is free. */
-async function putBack(folder: string, output: string): Promise<void> {
-  for (const name of (await readdir(folder)).filter((name) => REPLACED.test(name))) {
-    const isFree = await lstat(output).then(
-      () => false,
-      (error: unknown) => errnoOf(error) === 'ENOENT',
-    )
-    if (isFree) await rename(`${folder}/${name}`, output)
-  }
-}
-
 /** How many layers an unfinished run of `output` has done, as far as their names tell. */
 export const countDone = async (output: string) =>
   (await layerFiles(runFolderOf(output)).catch(() => [])).filter(([, , round]) => round === 1).length
@@ -258,36 +253,25 @@ export const countDone = async (output: string) =>
 export async function bytesDone(output: string): Promise<number> {
   const folder = runFolderOf(output)
   const names = await layerFiles(folder).catch(() => [])
-  const sizes = names.map(([name]) =>
-    lstat(`${folder}/${name}`)
-      .then(({ size }) => size)
-      .catch(() => 0),
-  )
+  const sizes = names.map(([name]) => sizeIfAny(`${folder}/${name}`))
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
 }
 
 async function layerFiles(folder: string): Promise<[name: string, index: number, round: number][]> {
-  return (await readdir(folder)).sort().flatMap((name) => {
+  return (await entriesOf(folder)).flatMap((name) => {
     const [, index, round] = LAYER_FILE.exec(name) ?? []
     return index === undefined ? [] : [[name, Number(index), Number(round)]]
   })
 }
 
 /** Whether a run leaves such a thing in its folder. What was replaced may have been a link, and is never followed. */
-function isOurs(name: string, entry: Stats): boolean {
+function isOurs(name: string, entry: EntryKind): boolean {
   if (REPLACED.test(name)) return true
   if (STAGING.test(name)) return entry.isDirectory()
   // what it is says the one that reads it
   if (LOCK_FILE.test(name)) return true
   const isFile = isTemporaryName(name) || LAYER_FILE.test(name) || ASKS_FILE.test(name)
   return entry.isFile() && (isFile || name === RUN || name === PLACED)
-}
-
-async function discard(folder: string, isMeant: (name: string) => boolean): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (LOCK_FILE.test(name) || !isMeant(name)) continue
-    await rm(`${folder}/${name}`, { recursive: true, force: true })
-  }
 }
 
 /** Two numbers that are equal as JSON are equal here. */

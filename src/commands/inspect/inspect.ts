@@ -1,6 +1,6 @@
-import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../checkpoint/stored.ts'
 import type { EngineRequest } from '../../engine/open.ts'
 import { ExitCode } from '../../errors.ts'
+import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeFileAtomic } from '../../io/write-atomic.ts'
 import { writeJson } from '../../report/json.ts'
 import { wrap } from '../../report/table.ts'

@@ -1,14 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import {
-  assertOutputFree,
-  assertRoom,
-  freeBytes,
-  putFolderInPlace,
-} from '../../../src/commands/extract/output-folder.ts'
-import { folderOf } from '../../checkpoint/support.ts'
-import { errorOf } from '../../formats/fixtures.ts'
+import { ADAPTER_FOLDER } from '../../src/checkpoint/folder.ts'
+import { assertRoom, freeBytes } from '../../src/io/files.ts'
+import { assertOutputFree, putFolderInPlace } from '../../src/io/place-folder.ts'
+import { folderOf } from '../checkpoint/support.ts'
+import { errorOf } from '../formats/fixtures.ts'
 
 describe('the room on the disk', () => {
   test('is asked of the folder that the output will be in', async () => {
@@ -37,7 +34,14 @@ describe('putting a folder in its place', () => {
 
   test('where nothing was', async () => {
     const { output, staging, replaced } = staged()
-    await putFolderInPlace({ staging, output, replaced, force: false, placed: undefined })
+    await putFolderInPlace({
+      staging,
+      output,
+      replaced,
+      kind: ADAPTER_FOLDER,
+      force: false,
+      placed: undefined,
+    })
     expect(textOf(output)).toBe('new')
     expect([existsSync(staging), existsSync(replaced)]).toEqual([false, false])
   })
@@ -46,7 +50,14 @@ describe('putting a folder in its place', () => {
     const { output, staging, replaced } = staged()
     mkdirSync(output)
     writeFileSync(join(output, 'adapter_config.json'), 'old')
-    await putFolderInPlace({ staging, output, replaced, force: true, placed: undefined })
+    await putFolderInPlace({
+      staging,
+      output,
+      replaced,
+      kind: ADAPTER_FOLDER,
+      force: true,
+      placed: undefined,
+    })
     expect([textOf(output), textOf(replaced)]).toEqual(['new', 'old'])
   })
 
@@ -56,7 +67,7 @@ describe('putting a folder in its place', () => {
       mkdirSync(output)
       writeFileSync(join(output, 'work.txt'), 'of someone else')
       const error = await errorOf(() =>
-        putFolderInPlace({ staging, output, replaced, force, placed: undefined }),
+        putFolderInPlace({ staging, output, replaced, kind: ADAPTER_FOLDER, force, placed: undefined }),
       )
       expect(error.code).toBe(force ? 'bad-input' : 'output-exists')
       expect(readdirSync(output)).toEqual(['work.txt'])
@@ -69,7 +80,14 @@ describe('putting a folder in its place', () => {
     mkdirSync(output)
     writeFileSync(join(output, 'adapter_config.json'), 'old')
     const error = await errorOf(() =>
-      putFolderInPlace({ staging: `${staging}-gone`, output, replaced, force: true, placed: undefined }),
+      putFolderInPlace({
+        staging: `${staging}-gone`,
+        output,
+        replaced,
+        kind: ADAPTER_FOLDER,
+        force: true,
+        placed: undefined,
+      }),
     )
     expect(error.message).toContain("can't give it its name")
     expect(textOf(output)).toBe('old')
@@ -78,7 +96,7 @@ describe('putting a folder in its place', () => {
 })
 
 describe('an output that may be replaced', () => {
-  const check = (output: string) => errorOf(() => assertOutputFree(output, true, []))
+  const check = (output: string) => errorOf(() => assertOutputFree(output, ADAPTER_FOLDER, true, []))
 
   test.each([
     ['an adapter', ['adapter_config.json', 'adapter_model.safetensors', 'README.md'], true],
@@ -97,10 +115,12 @@ describe('an output that may be replaced', () => {
     const output = join(folder, 'out')
     mkdirSync(output)
     for (const name of names) writeFileSync(join(output, name), '')
-    if (isReplaceable) await assertOutputFree(output, true, [])
+    if (isReplaceable) await assertOutputFree(output, ADAPTER_FOLDER, true, [])
     else expect((await check(output)).message).toMatch(/is no adapter's folder/)
     expect(readdirSync(output)).toHaveLength(names.length)
-    expect((await errorOf(() => assertOutputFree(output, false, []))).code).toBe('output-exists')
+    expect((await errorOf(() => assertOutputFree(output, ADAPTER_FOLDER, false, []))).code).toBe(
+      'output-exists',
+    )
   })
 
   test('not one that lies in an input, by any path', async () => {
@@ -115,9 +135,9 @@ describe('an output that may be replaced', () => {
       warnings: [],
     }
     for (const output of ['base', 'base/new', 'link/new', 'base/../base/new']) {
-      const error = await errorOf(() => assertOutputFree(join(folder, output), false, [base]))
+      const error = await errorOf(() => assertOutputFree(join(folder, output), ADAPTER_FOLDER, false, [base]))
       expect(error.message, output).toContain('lies in base, an input')
     }
-    await assertOutputFree(join(folder, 'base-2'), false, [base])
+    await assertOutputFree(join(folder, 'base-2'), ADAPTER_FOLDER, false, [base])
   })
 })

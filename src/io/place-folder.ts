@@ -1,24 +1,29 @@
-import { access, constants, lstat, readdir, realpath, rename, stat, statfs } from 'node:fs/promises'
+import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
-import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
-import type { Checkpoint } from '../../checkpoint/types.ts'
-import { badInput, LoraSvdError } from '../../errors.ts'
-import { errnoOf, isMountPoint, osError } from '../../io/os-error.ts'
-import { bytes as byteText } from '../../text/numbers.ts'
+import { badInput, LoraSvdError } from '../errors.ts'
+import { inodeOf, isMountPoint } from './files.ts'
+import { errnoOf, osError } from './os-error.ts'
 
-/** What else lies in a folder that is an adapter's: what PEFT, the Hub and desktops put there. */
-const BESIDE_AN_ADAPTER =
-  /^(adapter_|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/
+/** What makes a folder one that may be replaced. */
+export interface FolderKind {
+  /** What such a folder holds, for messages: adapter. */
+  readonly noun: string
+  /** The file that every one of them has. */
+  readonly mark: string
+  /** The names of what may lie beside it. */
+  readonly mayHold: RegExp
+}
 
 /**
- * Checks that an adapter can be put at `output`, before work is spent on it. Throws `output-exists` without `force`,
- * `bad-input` for a file, for a folder that is no adapter (even with `force`), inside one of the inputs, or where there is no
- * folder to put it in, `system` where the permission is missing.
+ * Checks that a folder can be put at `output`, before work is spent on it. Throws `output-exists` without `force`, `bad-input` for a
+ * file, for a folder of another kind (even with `force`), inside one of the inputs, or where there is no folder to put it in,
+ * `system` where the permission is missing.
  */
 export async function assertOutputFree(
   output: string,
+  kind: FolderKind,
   force: boolean,
-  inputs: readonly Checkpoint[],
+  inputs: readonly { readonly path: string; readonly folder?: string }[],
 ): Promise<void> {
   const file = output
   const parent = dirname(resolve(output))
@@ -30,7 +35,9 @@ export async function assertOutputFree(
     const inside = input.folder
     const target = join(folder, basename(resolve(output)))
     if (inside !== undefined && (target === inside || target.startsWith(inside + sep))) {
-      throw badInput(`${output}: lies in ${input.path}, an input; write the adapter somewhere else`, { file })
+      throw badInput(`${output}: lies in ${input.path}, an input; write the ${kind.noun} somewhere else`, {
+        file,
+      })
     }
   }
   const found = await lstat(output).catch((error: unknown) => {
@@ -38,7 +45,7 @@ export async function assertOutputFree(
     throw osError(error, 'write it', output)
   })
   if (found !== undefined) {
-    await assertReplaceable(output, force)
+    await assertReplaceable(output, kind, force)
     const isElsewhere = found.isDirectory() && found.dev !== (await lstat(folder)).dev
     if (isElsewhere || (await isMountPoint(output))) {
       throw badInput(`${output}: is a mount point, which can't be replaced; name a folder inside it`, {
@@ -51,44 +58,26 @@ export async function assertOutputFree(
   })
 }
 
-async function assertReplaceable(output: string, force: boolean): Promise<void> {
+async function assertReplaceable(output: string, kind: FolderKind, force: boolean): Promise<void> {
   const file = output
   const found = await stat(output).catch((error: unknown) => {
     throw osError(error, 'replace the link', output)
   })
-  if (!found.isDirectory()) throw badInput(`${output}: is a file; name a folder for the adapter`, { file })
+  if (!found.isDirectory())
+    throw badInput(`${output}: is a file; name a folder for the ${kind.noun}`, { file })
   const entries = await readdir(output).catch((error: unknown) => {
     throw osError(error, 'list it', output)
   })
   if (!force) {
     throw outputExists(output)
   }
-  const other = entries.find((entry) => !BESIDE_AN_ADAPTER.test(entry))
-  if (entries.length > 0 && (other !== undefined || !entries.includes(ADAPTER_CONFIG_FILE))) {
+  const other = entries.find((entry) => !kind.mayHold.test(entry))
+  if (entries.length > 0 && (other !== undefined || !entries.includes(kind.mark))) {
     throw badInput(
-      `${output}: is no adapter's folder${other === undefined ? '' : ` (it holds ${other})`}, and --force replaces only those; write to another --out`,
+      `${output}: is no ${kind.noun}'s folder${other === undefined ? '' : ` (it holds ${other})`}, and --force replaces only those; write to another --out`,
       { file },
     )
   }
-}
-
-/** Bytes free for this user on the file system where `output` will be. */
-export async function freeBytes(output: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dirname(resolve(output))).catch((error: unknown) => {
-    throw osError(error, 'ask for the room on its disk', output)
-  })
-  return bavail * bsize
-}
-
-/** Throws `system` where fewer than `needed` bytes are free: at least that much will be written. */
-export async function assertRoom(output: string, needed: number): Promise<void> {
-  const free = await freeBytes(output)
-  if (free >= needed) return
-  throw new LoraSvdError(
-    'system',
-    `${output}: the disk has ${byteText(free)} free, and at least ${byteText(needed)} are needed; free some, or write elsewhere`,
-    { file: output },
-  )
 }
 
 export interface Placing {
@@ -97,7 +86,8 @@ export interface Placing {
   readonly output: string
   /** Where what was at `output` goes: on the same file system, and nothing is there. */
   readonly replaced: string
-  /** Replace an adapter. */
+  readonly kind: FolderKind
+  /** Replace a folder of that kind. */
   readonly force: boolean
   /** The inode of what may be replaced without `force`: an earlier run of the same put it there. */
   readonly placed: string | undefined
@@ -108,16 +98,16 @@ const OCCUPIED = new Set(['EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EISDIR'])
 
 /**
  * Gives the whole folder `staging` the name `output`. Looks again at what stands there, which may have come during the run: throws
- * `output-exists` where it may not be replaced, and `bad-input` where it is no adapter's. What was there with `force` has the name
+ * `output-exists` where it may not be replaced, and `bad-input` where it is of another kind. What was there with `force` has the name
  * `replaced` after it, and keeps its own where that fails. The rename itself fails on whatever appears in between, but for an empty
  * folder, in which nothing is lost.
  */
 export async function putFolderInPlace(placing: Placing): Promise<void> {
-  const { staging, output, replaced, force, placed } = placing
+  const { staging, output, replaced, kind, force, placed } = placing
   const inode = await inodeOf(output)
   const isThere = inode !== undefined
   if (isThere) {
-    await assertReplaceable(output, force || inode === placed)
+    await assertReplaceable(output, kind, force || inode === placed)
     await rename(output, replaced).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw osError(error, 'replace it', output)
     })
@@ -132,10 +122,10 @@ export async function putFolderInPlace(placing: Placing): Promise<void> {
 }
 
 async function assertTaken(placing: Placing): Promise<void> {
-  const { output, replaced, force } = placing
+  const { output, replaced, kind, force } = placing
   if ((await inodeOf(replaced)) === undefined) return
   try {
-    await assertReplaceable(replaced, force)
+    await assertReplaceable(replaced, kind, force)
   } catch {
     await giveBack(placing)
     throw outputExists(output)
@@ -160,15 +150,6 @@ async function giveBack({ output, replaced }: Placing): Promise<void> {
     { file: output },
   )
 }
-
-const inodeOf = (path: string) =>
-  lstat(path, { bigint: true }).then(
-    ({ ino }) => String(ino),
-    (error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return undefined
-      throw osError(error, 'look at it', path)
-    },
-  )
 
 const outputExists = (output: string) =>
   new LoraSvdError('output-exists', `${output}: exists already; add --force to replace it`, { file: output })

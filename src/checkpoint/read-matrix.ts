@@ -1,19 +1,129 @@
 import { basename } from 'node:path'
 import { badInput, type ErrorPlace } from '../errors.ts'
-import { type NamedMatrix, openInput, readMatrixFrom } from '../formats/read-matrix.ts'
-import { listed } from '../formats/safetensors.ts'
-import { readableFloatOf } from '../formats/safetensors-dtype.ts'
-import { SNIFFED_BYTES, sniff } from '../formats/sniff.ts'
+import type { StoredDtype } from '../formats/dtype.ts'
+import { openTensors } from '../formats/open.ts'
+import { listed, matrixEntry, onlyMatrix as onlyTensor } from '../formats/safetensors.ts'
+import { readableFloatOf, storedDtypeOf } from '../formats/safetensors-dtype.ts'
+import { readMatrixOf, type TensorSet } from '../formats/tensor-set.ts'
+import type { HeaderChoice } from '../formats/text-matrix.ts'
+import { kindOf, nameOfStandardInput } from '../io/files.ts'
+import { type ByteSource, openSource } from '../io/source.ts'
 import { widened } from '../linalg/matrix/half.ts'
+import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { didYouMean } from '../text/suggest.ts'
 import { isIndexName } from './folder.ts'
 import { readable } from './matrices.ts'
-import { kindOf, type OpenOptions, openCheckpoint } from './open.ts'
+import { type OpenOptions, openCheckpoint } from './open.ts'
 import { readWeight } from './read.ts'
-import { nameOfStandardInput, openedFile } from './stored.ts'
+import { storedTensors } from './stored.ts'
 import type { Checkpoint, StoredTensor, WeightMatrix } from './types.ts'
 import { matricesOfView, viewOf } from './view.ts'
+
+/** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
+export interface NamedMatrix {
+  readonly matrix: Matrix
+  readonly dtype: StoredDtype
+  readonly name: string
+  /** What a user should know of how it was read. */
+  readonly warnings?: readonly string[]
+}
+
+export interface ReadMatrixOptions {
+  /** Which tensor of a safetensors file or array of an .npz; needed where there are several matrices. */
+  readonly tensor?: string | undefined
+  /** Whether the first row of a text is names; by its looks where it isn't said. */
+  readonly header?: HeaderChoice | undefined
+  /** What `-` stands for. */
+  readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
+}
+
+/** Arrays of an .npz listed at most when one has to be chosen: they must fit one line. */
+const LISTED_ARRAYS = 6
+
+/**
+ * Reads a matrix from .npy, .npz, safetensors or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
+ * format, the file's name only where they don't. It may have no rows or columns, and NaN or infinite entries.
+ * Throws `bad-input` for what can't be read as a matrix, with the way out.
+ */
+export async function readMatrix(
+  path: string,
+  { stdin, ...options }: ReadMatrixOptions = {},
+): Promise<NamedMatrix> {
+  const source = await openSource(path, { stdin, mayBePipe: true })
+  try {
+    return await readMatrixFrom(source, options)
+  } finally {
+    await source.close()
+  }
+}
+
+/** As `readMatrix`, from a source that is open: opens it as tensors, chooses one, reads it. */
+export async function readMatrixFrom(
+  source: ByteSource,
+  { tensor, header }: Omit<ReadMatrixOptions, 'stdin'> = {},
+): Promise<NamedMatrix> {
+  return readChosenOf(await openTensors(source, { header }), tensor)
+}
+
+async function readChosenOf(set: TensorSet, tensor: string | undefined): Promise<NamedMatrix> {
+  const name = nameOfChosen(set, tensor)
+  const place = { file: set.source.name, ...(set.format === 'npz' && { tensor: name }) }
+  const { dtype } = set.tensors.get(name)!
+  return {
+    matrix: await readMatrixOf(set, name, place),
+    dtype: storedDtypeOf(dtype)!,
+    name,
+    ...(set.format === 'text' && { warnings: set.warnings }),
+  }
+}
+
+/** The tensor that is asked for, or the only one that is a matrix. Throws `bad-input`, with what there is. */
+function nameOfChosen(set: TensorSet, tensor: string | undefined): string {
+  const file = set.source.name
+  switch (set.format) {
+    case 'safetensors':
+      if (tensor === undefined) return onlyTensor(file, set)
+      matrixEntry(file, set, tensor)
+      return tensor
+    case 'npz':
+      return tensor === undefined ? onlyArray(set) : namedArray(set, tensor)
+    default:
+      refuseTensor(tensor, file)
+      return [...set.tensors.keys()][0]
+  }
+}
+
+function namedArray({ source, names, tensors, refused }: TensorSet, name: string): string {
+  const file = source.name
+  if (tensors.has(name)) return name
+  const problem = refused.get(name)
+  if (problem !== undefined) throw problem
+  const near = didYouMean(name, names)
+  const advice = near === '' ? `; it holds ${names.slice(0, LISTED_ARRAYS).map(quoted).join(', ')}` : near
+  throw badInput(`${file}: there is no array ${quoted(name)}${advice}`, { file, tensor: name })
+}
+
+/** The one matrix of an archive, whatever else lies beside it: vectors, scalars, arrays of strings. */
+function onlyArray({ source, tensors, refused }: TensorSet): string {
+  const file = source.name
+  const matrices = [...tensors.values()]
+  if (matrices.length === 1) return matrices[0].name
+  if (matrices.length === 0) throw [...refused.values()][0]
+  const shown = matrices
+    .slice(0, LISTED_ARRAYS)
+    .map(({ name, shape }) => `${quoted(name)} ${shapeText(shape)}`)
+  const more = matrices.length > LISTED_ARRAYS ? ` and ${matrices.length - LISTED_ARRAYS} more` : ''
+  throw badInput(
+    `${file}: holds ${matrices.length} matrices; choose one with --tensor: ${shown.join(', ')}${more}`,
+    { file },
+  )
+}
+
+function refuseTensor(tensor: string | undefined, file: string): void {
+  if (tensor === undefined) return
+  throw badInput(`${file}: holds one matrix without a name; leave out --tensor ${quoted(tensor)}`, { file })
+}
 
 type Named = Pick<Checkpoint, 'path' | 'tensors'>
 
@@ -42,15 +152,12 @@ export async function readMatrixFromAny(
     return { ...(await readChosen(checkpoint, tensor)), files: checkpoint.files }
   }
   const files = path === '-' ? nameOfStandardInput([path]) : [{ path }]
-  const source = await openInput(path, options.stdin)
+  const source = await openSource(path, { stdin: options.stdin, mayBePipe: true })
   try {
-    const { name, byteLength } = source
-    const start = await source.read(0, Math.min(SNIFFED_BYTES, byteLength))
-    if (sniff(start, byteLength, name).format !== 'safetensors') {
-      return { ...(await readMatrixFrom(source, { tensor, header: options.header })), files }
-    }
-    const { tensors } = await openedFile(source, true)
-    const named = { path: name, tensors: new Map(tensors.map((t) => [t.name, t])) }
+    const set = await openTensors(source, options)
+    if (set.format !== 'safetensors') return { ...(await readChosenOf(set, tensor)), files }
+    const tensors = await storedTensors(set, { isShared: true })
+    const named = { path: source.name, tensors: new Map(tensors.map((t) => [t.name, t])) }
     return { ...(await readChosen(named, tensor)), files }
   } finally {
     await source.close()

@@ -1,0 +1,48 @@
+import { badInput } from '../errors.ts'
+import type { ByteSource } from '../io/source.ts'
+import { openNpy } from './npy.ts'
+import { openNpz } from './npz.ts'
+import { openSafetensors } from './safetensors.ts'
+import { SNIFFED_BYTES, sniff } from './sniff.ts'
+import { type Contents, type TensorSet, tensorSet } from './tensor-set.ts'
+import { type HeaderChoice, openText } from './text-matrix.ts'
+
+export interface OpenTensorsOptions {
+  /** Whether the first row of a text is names; by its looks where it isn't said. */
+  readonly header?: HeaderChoice | undefined
+  /** The one format that is expected here; another is refused. */
+  readonly only?: 'safetensors' | undefined
+}
+
+/**
+ * The tensors of a source of whatever format is read: safetensors, .npy, .npz, text. The first bytes tell the format, the name only
+ * where they don't. Reads headers alone, of text everything. Throws `bad-input` for another format and for what its own format
+ * calls damaged.
+ */
+export async function openTensors(
+  source: ByteSource,
+  { header, only }: OpenTensorsOptions = {},
+): Promise<TensorSet> {
+  const { name: file, byteLength } = source
+  const found = sniff(await source.read(0, Math.min(SNIFFED_BYTES, byteLength)), byteLength, file)
+  if (found.format === 'foreign') throw badInput(`${file}: ${found.problem}`, { file })
+  if (only !== undefined && found.format !== only) {
+    throw badInput(`${file}: is no ${only} file; fetch it again`, { file })
+  }
+  let contents: Contents
+  switch (found.format) {
+    case 'safetensors':
+      contents = await openSafetensors(source)
+      break
+    case 'npz':
+      contents = await openNpz(source)
+      break
+    case 'npy':
+      contents = await openNpy(source)
+      break
+    case 'text':
+      contents = await openText(source, header)
+      break
+  }
+  return tensorSet(source, contents)
+}
