@@ -1,6 +1,6 @@
 import { bytesPerElement } from '../../formats/dtype.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
-import { elementsPerRank } from '../../lora/write/module.ts'
+import { elementsPerRank } from '../../lora/model.ts'
 import { adapterBytes } from './adapter-size.ts'
 import type { ExtractOptions } from './options.ts'
 import { freeBytes } from './output-folder.ts'
