@@ -1,6 +1,6 @@
 import { badInput } from '../errors.ts'
 import { JsonError, parseJson } from '../text/strict-json.ts'
-import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
+import { type PeftConfig, parsePeftConfig } from './read/peft-config.ts'
 
 type JsonObject = Readonly<Record<string, unknown>>
 

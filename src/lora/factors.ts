@@ -6,7 +6,7 @@ import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts
 import { type FloatArray, type Matrix, matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
 import { addTo } from '../text/group.ts'
 import { quoted } from '../text/quote.ts'
-import type { AdapterModule } from './types.ts'
+import type { AdapterModule } from './model.ts'
 
 /** ΔW = scale·B·A in the base tensor's own two-dimensional view: a kernel's is [out, in·kh·kw]. */
 export interface ModuleFactors {
@@ -24,26 +24,21 @@ export interface ModuleFactors {
  * core is folded. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
  */
 export async function readFactors(module: AdapterModule, expert?: number): Promise<ModuleFactors> {
-  const { scale, layout } = module
+  const { scale, isTransposed } = module
   const [B, A] = sameType(await storedFactors(module, expert))
-  const isTransposed =
-    layout === 'embedding' ||
-    layout === 'fan-in-fan-out' ||
-    layout === 'unknown-transpose' ||
-    (layout === 'experts' && module.experts?.isTransposed === true)
   return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
 }
 
 async function storedFactors(module: AdapterModule, expert?: number): Promise<[B: Matrix, A: Matrix]> {
-  const { A, B, mid, rank, experts } = module
+  const { A, B, mid, rank, kind, experts } = module
   const out = B.shape[0]
-  if (experts !== undefined) {
-    if (expert === undefined || !(expert >= 0 && expert < experts.count)) {
-      throw new RangeError(`${module.label} has the experts 0 to ${experts.count - 1}, not ${expert}`)
+  if (kind === 'experts') {
+    if (expert === undefined || !(expert >= 0 && expert < experts)) {
+      throw new RangeError(`${module.label} has the experts 0 to ${experts - 1}, not ${expert}`)
     }
     const columns = A.shape[1]
     const rows = await readFloats(A, expert * rank * columns, (expert + 1) * rank * columns)
-    const ofExpert = everyNth(await readFloats(B), experts.count, expert)
+    const ofExpert = everyNth(await readFloats(B), experts, expert)
     return [matrix(out, rank, ofExpert), matrix(rank, columns, rows)]
   }
   const up = matrix(out, rank, await readFloats(B))

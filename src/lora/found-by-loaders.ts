@@ -1,12 +1,14 @@
 import { quoted } from '../text/quote.ts'
+import { takingOf } from './kinds.ts'
+import type { Loader } from './loaders.ts'
+import { BODIES, HEADED_TASKS, SKIP_UNKNOWN_NAMES } from './loaders.ts'
 import type { MatchedModule } from './match.ts'
-import { BASE_PREFIX } from './names.ts'
+import type { Adapter, AdapterModule } from './model.ts'
+import { PEFT_PREFIX } from './names.ts'
 import { PatternError } from './pattern/syntax.ts'
-import { takingOf } from './peft-modules.ts'
-import type { Adapter, AdapterModule, Loader } from './types.ts'
-import type { ModelTraits } from './write/model-traits.ts'
-import { pathOf } from './write/module.ts'
-import { targetTest } from './write/target-modules.ts'
+import type { ModelTraits } from './traits.ts'
+import { pathOf } from './traits.ts'
+import { targetTest } from './write/targets.ts'
 
 /** Modules of a PEFT adapter that loaders don't take into the model, though they are measured here. */
 export interface NotLoaded {
@@ -18,9 +20,6 @@ export interface NotLoaded {
 }
 
 type Problem = Omit<NotLoaded, 'modules'>
-
-/** PEFT passes over names that no module of the model has (utils/save_and_load.py, load_state_dict(strict=False)); so does vLLM. */
-const BOTH: readonly Loader[] = ['PEFT', 'vLLM']
 
 /**
  * What PEFT and vLLM make of the names of an adapter's factors, set beside the model. Only of a folder with adapter_config.json: a
@@ -41,7 +40,7 @@ export function notLoaded(
       nameProblem(module) ??
       pathProblem(module, path, adapter, traits) ??
       classProblem(module, base.shape, path, traits) ??
-      (module.layout === 'experts' || isTargeted(module.module) ? undefined : NOT_TARGETED)
+      (module.kind === 'experts' || isTargeted(module.path) ? undefined : NOT_TARGETED)
     if (problem === undefined) continue
     const key = JSON.stringify(problem)
     const group = groups.get(key) ?? { ...problem, modules: [] }
@@ -61,23 +60,23 @@ export function nameProblem({ A, prefix }: AdapterModule): Problem | undefined {
   const key = /\.lora_(?:A|embedding_A)\.(?!weight$)(.+?)(?:\.weight)?$/.exec(A.name)?.[1]
   if (key !== undefined) {
     return {
-      loaders: BOTH,
+      loaders: SKIP_UNKNOWN_NAMES,
       reason: `would load nothing of it: its names hold the adapter's name (${key}), which PEFT takes out when it saves`,
     }
   }
-  return prefix === BASE_PREFIX
+  return prefix === PEFT_PREFIX
     ? undefined
-    : { loaders: ['PEFT'], reason: `would load nothing of it: its names do not begin with ${BASE_PREFIX}` }
+    : { loaders: ['PEFT'], reason: `would load nothing of it: its names do not begin with ${PEFT_PREFIX}` }
 }
 
 function pathProblem(
-  { module, layout }: AdapterModule,
+  { path: module, kind }: AdapterModule,
   stored: string,
   { config }: Adapter,
   traits: ModelTraits,
 ): Problem | undefined {
   const plain = pathOf(stored, { ...traits, prefix: '' })
-  if (layout === 'experts' || module === pathOf(stored, traits) || module === plain) return undefined
+  if (kind === 'experts' || module === pathOf(stored, traits) || module === plain) return undefined
   const [head] = module.split('.', 1)
   const [body] = plain.split('.', 1)
   // transformers puts the name of a model's body before the paths of a model with a head, and leaves it out without
@@ -86,23 +85,10 @@ function pathProblem(
   const isHeaded = module === `${head}.${plain}` && head !== body && BODIES.test(head)
   if (isHeaded) return undefined
   return {
-    loaders: BOTH,
+    loaders: SKIP_UNKNOWN_NAMES,
     reason: `would load nothing of it: the model has no module of its path${isHeadless ? ` (it is a body's, without ${quoted(body)}, and task_type asks for a head)` : ', only one that is called much the same'}`,
   }
 }
-
-/** Tasks of models whose head stands beside the body. */
-const HEADED_TASKS: ReadonlySet<string | undefined> = new Set([
-  'CAUSAL_LM',
-  'SEQ_CLS',
-  'SEQ_2_SEQ_LM',
-  'TOKEN_CLS',
-  'QUESTION_ANS',
-])
-
-/** transformers' names of bodies: base_model_prefix of its classes. */
-const BODIES =
-  /^(?:model|transformer|backbone|encoder|gpt_neox|rwkv|vit|clip|\w*(?:bert|roberta|electra|net|former))$/
 
 function classProblem(
   module: AdapterModule,
@@ -110,8 +96,8 @@ function classProblem(
   path: string,
   traits: ModelTraits,
 ): Problem | undefined {
-  if (module.layout === 'experts') return undefined
-  const taking = takingOf({ path, shape, isKernel: module.layout === 'conv', traits })
+  if (module.kind === 'experts') return undefined
+  const taking = takingOf({ path, shape, isKernel: module.kind === 'convolution', traits })
   if ('reason' in taking) {
     if (!taking.isCertain) return undefined
     return {
@@ -122,11 +108,11 @@ function classProblem(
           : `would load it without effect: it is ${taking.reason}`,
     }
   }
-  if ((taking.takes === 'embedding') === (module.layout === 'embedding')) return undefined
+  if ((taking.takes === 'embedding') === (module.kind === 'embedding')) return undefined
   return {
     loaders: ['PEFT'],
     reason:
-      module.layout === 'embedding'
+      module.kind === 'embedding'
         ? 'would load nothing of it: its names are those of an embedding, which it is none of'
         : 'would load nothing of it: it is an embedding, whose factors are called lora_embedding_A and _B',
   }

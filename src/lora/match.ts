@@ -4,12 +4,12 @@ import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { addTo } from '../text/group.ts'
 import { quoted, shapeText } from '../text/quote.ts'
-import { loraScale } from './peft-config.ts'
-import type { Adapter, AdapterModule, ReplacedTensor } from './types.ts'
-import { type ModelTraits, modelTraits } from './write/model-traits.ts'
+import type { Adapter, AdapterModule, ModuleKind, ReplacedTensor } from './model.ts'
+import { loraScale } from './read/peft-config.ts'
+import { type ModelTraits, modelTraits } from './traits.ts'
 
 export interface MatchedModule {
-  /** With the base tensor's name, and the layout that its shape settles. */
+  /** With the base tensor's name, and the kind and shape that this settles. */
   readonly module: AdapterModule
   readonly base: StoredTensor
 }
@@ -31,7 +31,7 @@ export interface BaseMatch {
 const LISTED_NAMES = 3
 
 /**
- * The base tensor that each module applies to, and what its shape says of the layout. A module whose name fits no
+ * The base tensor that each module applies to, and what its shape says of the module's kind. A module whose name fits no
  * tensor of the base, or several, is listed with the reason. `traits` are those of the base, by its own config.json where
  * nothing better is known. Throws `bad-input` naming both tensors where shapes don't fit.
  */
@@ -42,22 +42,28 @@ export function matchToBase(
 ): BaseMatch {
   const find = unwrapped(baseIndex(base, adapter.format === 'kohya'), base)
   const stacks = stacksByOwner(base)
+  const hasConfig = adapter.config !== undefined
   const matched: MatchedModule[] = []
   const unmatched: UnmatchedModule[] = []
   for (const module of adapter.modules) {
-    const names = find(module.baseTensor, module.prefix)
-    if (names.length === 1) {
-      matched.push(settle(adapter, traits, module, base.tensors.get(names[0])!))
-    } else if (names.length > 1) {
+    const names = find(module.tensor, module.prefix)
+    if (names.length > 1) {
       unmatched.push({ module, reason: ambiguity(names) })
-    } else {
-      const found = matchStack(adapter, module, stacks)
-      if ('base' in found) matched.push(found)
-      else unmatched.push(found)
+      continue
     }
+    const named = base.tensors.get(names[0])
+    const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, hasConfig, traits) !== undefined
+    if (named !== undefined && (module.kind !== 'experts' || isStackOf(named))) {
+      matched.push(settle(adapter, traits, module, named))
+      continue
+    }
+    const found = matchStack(adapter, module, stacks, traits)
+    if ('base' in found) matched.push(found)
+    else if (named !== undefined) throw misfit(adapter, module, named)
+    else unmatched.push(found)
   }
   const [single, shared] = separateShared(matched)
-  const transposed = single.filter(({ module }) => module.layout === 'fan-in-fan-out')
+  const transposed = single.filter(({ module }) => module.kind === 'conv1d')
   const warnings =
     adapter.config?.fanInFanOut === false && transposed.length > 0
       ? [
@@ -109,7 +115,9 @@ function separateShared(matched: readonly MatchedModule[]): [MatchedModule[], Un
 }
 
 function matchReplaced(replaced: ReplacedTensor, base: Checkpoint, find: BaseIndex) {
-  const names = find(replaced.name, replaced.prefix)
+  const ofModule = find(replaced.name, replaced.prefix)
+  // ComfyUI's `X.diff` may be of a parameter X that is no module's (comfy/lora.py)
+  const names = ofModule.length > 0 ? ofModule : find(replaced.name.replace(/\.weight$/, ''), replaced.prefix)
   if (names.length !== 1) return { replaced }
   return { replaced: { ...replaced, name: names[0] }, base: base.tensors.get(names[0])! }
 }
@@ -120,37 +128,46 @@ function settle(
   module: AdapterModule,
   tensor: StoredTensor,
 ): MatchedModule {
-  if (tensor.shape.length === 3 && (module.layout === 'experts' || module.A.shape.length === 2)) {
-    const stack = asStack(module, tensor, adapter.config !== undefined)
+  if (tensor.shape.length === 3 && (module.kind === 'experts' || module.A.shape.length === 2)) {
+    const stack = asStack(module, tensor, adapter.config !== undefined, traits)
     if (stack !== undefined) return stack
   }
-  const layout = settledLayout(adapter, traits, module, tensor)
-  if (layout === undefined) throw misfit(adapter, module, tensor)
-  return { module: { ...module, baseTensor: tensor.name, layout }, base: tensor }
+  const kind = settledKind(adapter, traits, module, tensor)
+  if (kind === undefined) throw misfit(adapter, module, tensor)
+  const { name, shape } = tensor
+  const form = {
+    tensor: name,
+    kind,
+    shape,
+    rows: shape[0],
+    columns: shape.slice(1).reduce((product, n) => product * n, 1),
+    isTransposed: kind === 'embedding' || kind === 'conv1d',
+  }
+  return { module: { ...module, ...form }, base: tensor }
 }
 
-function settledLayout(
+function settledKind(
   adapter: Adapter,
   traits: ModelTraits,
   module: AdapterModule,
   { name, shape }: StoredTensor,
-): AdapterModule['layout'] | undefined {
+): ModuleKind | undefined {
   const [out, columns] = productShape(module)
   const width = shape.slice(1).reduce((product, n) => product * n, 1)
   const isPlain = shape[0] === out && width === columns
   const isTransposed = shape.length === 2 && shape[0] === columns && shape[1] === out
-  switch (module.layout) {
+  switch (module.kind) {
     case 'embedding':
       return isTransposed ? 'embedding' : undefined
-    case 'conv':
-      return isPlain && isSameKernel(module, shape) ? 'conv' : undefined
+    case 'convolution':
+      return isPlain && isSameKernel(module, shape) ? 'convolution' : undefined
     case 'experts':
       return undefined
     default: {
-      if (!isPlain || !isTransposed) return isPlain ? 'linear' : isTransposed ? 'fan-in-fan-out' : undefined
+      if (!isPlain || !isTransposed) return isPlain ? 'linear' : isTransposed ? 'conv1d' : undefined
       // PEFT goes by the class; fan_in_fan_out is one flag for all, which tells where nothing else does
       const isConv1d = traits.isConv1d(name.replace(/\.weight$/, '')) ?? adapter.config?.fanInFanOut
-      return isConv1d ? 'fan-in-fan-out' : 'linear'
+      return isConv1d ? 'conv1d' : 'linear'
     }
   }
 }
@@ -193,12 +210,13 @@ function matchStack(
   adapter: Adapter,
   module: AdapterModule,
   stacks: ReadonlyMap<string, StoredTensor[]>,
+  traits: ModelTraits,
 ): MatchedModule | UnmatchedModule {
-  const owner = withoutModel(module.module.replace(/(?:\.base_layer)+$/, ''))
+  const owner = withoutModel(module.path.replace(/(?:\.base_layer)+$/, ''))
   const targets = adapter.config?.targetParameters.map((name) => name.split('.').at(-1)) ?? []
   const fitting = (module.A.shape.length === 2 ? (stacks.get(owner) ?? []) : [])
     .filter(({ name }) => targets.length === 0 || targets.includes(name.split('.').at(-1)))
-    .flatMap((tensor) => asStack(module, tensor, adapter.config !== undefined) ?? [])
+    .flatMap((tensor) => asStack(module, tensor, adapter.config !== undefined, traits) ?? [])
   if (fitting.length === 1) return fitting[0]
   return {
     module,
@@ -210,26 +228,35 @@ function matchStack(
 }
 
 /**
- * The module as one of a stack [experts, ·, ·], where the shapes allow that. The two orders of a square one can't be
- * told apart: it is taken as [out, in], as PEFT takes all whose module doesn't say `is_transposed`.
+ * The module as one of a stack [experts, ·, ·], where the shapes allow that. Of a square one only the model's type tells whether
+ * it is [in, out], as PEFT takes those whose module says `is_transposed`.
  */
-function asStack(module: AdapterModule, tensor: StoredTensor, hasConfig: boolean): MatchedModule | undefined {
-  const { A, B, alpha, layout } = module
-  const [count, rows, columns] = tensor.shape
-  const rank = A.shape[0] / count
+function asStack(
+  module: AdapterModule,
+  tensor: StoredTensor,
+  hasConfig: boolean,
+  traits: ModelTraits,
+): MatchedModule | undefined {
+  const { A, B, alpha } = module
+  const [experts, rows, columns] = tensor.shape
+  const rank = A.shape[0] / experts
   const isPlain = rows === B.shape[0] && columns === A.shape[1]
   const isTransposed = columns === B.shape[0] && rows === A.shape[1]
-  if (layout === 'embedding' || !Number.isInteger(rank) || !(isPlain || isTransposed)) return undefined
+  if (module.kind === 'embedding' || !Number.isInteger(rank) || !(isPlain || isTransposed)) return undefined
   // with a config the rank is known, and with it the number of experts
   if (hasConfig && rank !== module.rank) return undefined
   return {
     module: {
       ...module,
-      baseTensor: tensor.name,
-      layout: 'experts',
+      tensor: tensor.name,
+      kind: 'experts',
+      shape: tensor.shape,
+      rows,
+      columns,
+      experts,
+      isTransposed: isPlain && isTransposed ? traits.expertsInOut : isTransposed,
       rank,
       scale: hasConfig || alpha === undefined ? module.scale : loraScale(alpha, rank, false),
-      experts: { count, isTransposed: !isPlain },
     },
     base: tensor,
   }

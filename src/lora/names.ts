@@ -1,4 +1,4 @@
-import type { AdapterFormat } from './types.ts'
+import type { AdapterFormat } from './model.ts'
 
 /** What a tensor is to its module. */
 export type Role =
@@ -24,48 +24,73 @@ export interface ParsedName {
   readonly adapterName?: string
 }
 
-/**
- * The spellings of each role: PEFT's, torchtune's, kohya's, and the others that ComfyUI reads
- * (comfy/weight_adapter/lora.py, comfy/lora.py). LyCORIS' w_norm and b_norm are added as diff and diff_b are.
- */
-const ENDINGS: readonly (readonly [ending: string, role: Role])[] = [
-  ['.lora_A.weight', 'A'],
-  ['.lora_B.weight', 'B'],
-  // torchtune's: Linear layers as PEFT's are (torchtune/modules/peft/lora.py)
-  ['.lora_a.weight', 'A'],
-  ['.lora_b.weight', 'B'],
-  ['.lora_A', 'A'],
-  ['.lora_B', 'B'],
-  ['.lora_embedding_A', 'embedding A'],
-  ['.lora_embedding_B', 'embedding B'],
-  ['.lora_B.bias', 'bias'],
-  ['.lora_magnitude_vector', 'magnitude'],
-  ['.lora_magnitude_vector.weight', 'magnitude'],
-  ['.lora_down.weight', 'A'],
-  ['.lora_up.weight', 'B'],
-  ['.lora_mid.weight', 'mid'],
-  ['_lora.down.weight', 'A'],
-  ['_lora.up.weight', 'B'],
-  ['.lora.down.weight', 'A'],
-  ['.lora.up.weight', 'B'],
-  ['.lora_linear_layer.down.weight', 'A'],
-  ['.lora_linear_layer.up.weight', 'B'],
-  ['.alpha', 'alpha'],
-  ['.lora_alpha', 'alpha'],
-  ['.dora_scale', 'magnitude'],
-  ['.diff', 'diff'],
-  ['.diff_b', 'diff_b'],
-  ['.w_norm', 'diff'],
-  ['.b_norm', 'diff_b'],
-  ['.set_weight', 'set_weight'],
-]
+/** PEFT's own wrappers, before the path in the model. */
+export const PEFT_PREFIX = 'base_model.model.'
 
-const OF_OTHERS = ENDINGS.filter(([ending]) => !ending.includes('lora'))
+/** What a format puts before a module's path, where it puts anything. */
+const PREFIXES: Readonly<Record<AdapterFormat, RegExp>> = {
+  peft: new RegExp(`^${PEFT_PREFIX.replaceAll('.', '\\.')}`),
+  kohya: /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/,
+  comfyui: /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/,
+  // language models of the GPT-2 family call their trunk `transformer` too
+  diffusers:
+    /^(?:unet|transformer(?:_2)?|text_encoder(?:_[23])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/,
+}
+
+type Ending = readonly [ending: string, role: Role]
+
+/** How each format ends the names of a module's tensors; a file may mix them, and ComfyUI reads all. */
+const SPELLINGS: Readonly<Record<AdapterFormat, readonly Ending[]>> = {
+  // peft/utils/save_and_load.py
+  peft: [
+    ['.lora_A.weight', 'A'],
+    ['.lora_B.weight', 'B'],
+    // torchtune's: Linear layers as PEFT's are (torchtune/modules/peft/lora.py)
+    ['.lora_a.weight', 'A'],
+    ['.lora_b.weight', 'B'],
+    ['.lora_A', 'A'],
+    ['.lora_B', 'B'],
+    ['.lora_embedding_A', 'embedding A'],
+    ['.lora_embedding_B', 'embedding B'],
+    ['.lora_B.bias', 'bias'],
+    ['.lora_magnitude_vector', 'magnitude'],
+    ['.lora_magnitude_vector.weight', 'magnitude'],
+  ],
+  // kohya-ss/sd-scripts: networks/lora.py; LyCORIS: modules/locon.py
+  kohya: [
+    ['.lora_down.weight', 'A'],
+    ['.lora_up.weight', 'B'],
+    ['.lora_mid.weight', 'mid'],
+    ['.alpha', 'alpha'],
+    ['.lora_alpha', 'alpha'],
+    ['.dora_scale', 'magnitude'],
+  ],
+  // comfy/weight_adapter/lora.py, comfy/lora.py; LyCORIS' w_norm and b_norm are added as diff and diff_b are
+  comfyui: [
+    ['.diff', 'diff'],
+    ['.diff_b', 'diff_b'],
+    ['.w_norm', 'diff'],
+    ['.b_norm', 'diff_b'],
+    ['.set_weight', 'set_weight'],
+  ],
+  // what comfy/weight_adapter/lora.py calls diffusers_lora, diffusers3_lora and transformers_lora
+  diffusers: [
+    ['_lora.down.weight', 'A'],
+    ['_lora.up.weight', 'B'],
+    ['.lora.down.weight', 'A'],
+    ['.lora.up.weight', 'B'],
+    ['.lora_linear_layer.down.weight', 'A'],
+    ['.lora_linear_layer.up.weight', 'B'],
+  ],
+}
+
+const ENDINGS = Object.values(SPELLINGS).flat()
+const WITHOUT_LORA = ENDINGS.filter(([ending]) => !ending.includes('lora'))
 
 /** What a name says of a tensor's part in an adapter; undefined for any other name. */
 export function parseName(name: string): ParsedName | undefined {
   // most names of most checkpoints are passed over by one look
-  for (const [ending, role] of name.includes('lora') ? ENDINGS : OF_OTHERS) {
+  for (const [ending, role] of name.includes('lora') ? ENDINGS : WITHOUT_LORA) {
     if (name.length > ending.length && name.endsWith(ending)) {
       const stem = name.slice(0, -ending.length)
       return { stem, role, isPeftSpelling: /^\.lora_(?:[ABab]\b|embedding)/.test(ending) }
@@ -141,22 +166,6 @@ export function otherKind(
     : undefined
 }
 
-/** PEFT's own wrappers, before the path in the model. */
-export const BASE_PREFIX = 'base_model.model.'
-const PEFT_PREFIX = new RegExp(`^${BASE_PREFIX.replaceAll('.', '\\.')}`)
-const KOHYA_PREFIX = /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/
-const COMFYUI_PREFIX = /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/
-/** Language models of the GPT-2 family call their trunk `transformer` too. */
-const DIFFUSERS_PREFIX =
-  /^(?:unet|transformer(?:_2)?|text_encoder(?:_[23])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/
-
-const PREFIXES: Readonly<Record<AdapterFormat, RegExp>> = {
-  peft: PEFT_PREFIX,
-  kohya: KOHYA_PREFIX,
-  comfyui: COMFYUI_PREFIX,
-  diffusers: DIFFUSERS_PREFIX,
-}
-
 /** The prefix that a format puts before a module's path, '' where it puts none, and the path. */
 export function splitPrefix(name: string, format: AdapterFormat): { prefix: string; path: string } {
   const prefix = PREFIXES[format].exec(name)?.[0] ?? ''
@@ -166,9 +175,7 @@ export function splitPrefix(name: string, format: AdapterFormat): { prefix: stri
 /** Whose names these are, where no adapter_config.json says that they are PEFT's. */
 export function formatOf(names: readonly ParsedName[]): AdapterFormat {
   const anyStem = (pattern: RegExp) => names.some(({ stem }) => pattern.test(stem))
-  if (anyStem(KOHYA_PREFIX)) return 'kohya'
-  if (anyStem(COMFYUI_PREFIX)) return 'comfyui'
-  if (anyStem(PEFT_PREFIX)) return 'peft'
-  if (anyStem(DIFFUSERS_PREFIX)) return 'diffusers'
+  const known = (['kohya', 'comfyui', 'peft', 'diffusers'] as const).find((one) => anyStem(PREFIXES[one]))
+  if (known !== undefined) return known
   return names.some(({ isPeftSpelling }) => isPeftSpelling) ? 'peft' : 'comfyui'
 }

@@ -10,8 +10,8 @@ import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { readFloats } from '../lora/factors.ts'
 import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
-import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/types.ts'
-import { modelTraits } from '../lora/write/model-traits.ts'
+import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/model.ts'
+import { modelTraits } from '../lora/traits.ts'
 import { quoted } from '../text/quote.ts'
 import { changeBetween, type Measured, type MeasureJob } from './measure.ts'
 import { type NotCarried, relative, type VerifiedLayer, type VerifiedTensor } from './result.ts'
@@ -65,7 +65,7 @@ export async function compare(
       { file: adapter.path, tensor: lost.module.A.name },
     )
   }
-  const modules = new Map(match.matched.map(({ module }) => [module.baseTensor, module]))
+  const modules = new Map(match.matched.map(({ module }) => [module.tensor, module]))
   const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
   const unchanged: string[] = []
   const jobs: MeasureJob[] = []
@@ -81,7 +81,7 @@ export async function compare(
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
     else {
-      const matrices = module?.experts === undefined ? pairs : stackOf(inBase, inTuned, pairs[0])
+      const matrices = module?.kind !== 'experts' ? pairs : stackOf(inBase, inTuned, pairs[0])
       const isLeftOut = !pairing.isWanted(t.tensor)
       jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
     }
@@ -131,7 +131,7 @@ const withTensor = (base: Checkpoint, tensor: StoredTensor): Checkpoint => ({
 const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number) => ({
   pair,
   ...(module !== undefined && { module }),
-  ...(module?.experts !== undefined && { expert: index }),
+  ...(module?.kind === 'experts' && { expert: index }),
 })
 
 function refuseOtherSums({ path, config, modules }: Adapter): void {

@@ -10,7 +10,7 @@ import { type FloatArray, type Matrix, rowRange } from '../linalg/matrix/matrix.
 import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
 import type { Difference } from '../linalg/matrix/subtract.ts'
 import { readFactors, readFloats } from '../lora/factors.ts'
-import type { AdapterModule } from '../lora/types.ts'
+import type { AdapterModule } from '../lora/model.ts'
 
 /** What a worker is asked: plain data. */
 export interface MeasureJob {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { readWeight } from '../../src/checkpoint/read.ts'
-import { adapterOf } from '../../src/lora/adapter.ts'
+import { adapterOf } from '../../src/lora/read/adapter.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { folderOf, index, safetensors } from './support.ts'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { adapterOf } from '../../src/lora/adapter.ts'
+import { adapterOf } from '../../src/lora/read/adapter.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { adapterFrom, checkpointOf, LORA, moduleNamed, pair, type TestTensor } from './support.ts'
 import '../property-seed.ts'
@@ -16,14 +16,14 @@ describe('PEFT', () => {
     expect(adapter.warnings).toEqual([])
     expect(adapter.modules).toHaveLength(1)
     expect(adapter.modules[0]).toMatchObject({
-      module: path,
+      path,
       prefix: 'base_model.model.',
       label: path,
-      baseTensor: `${path}.weight`,
+      tensor: `${path}.weight`,
       rank: 2,
       alpha: 4,
       scale: 2,
-      layout: 'linear',
+      kind: 'linear',
     })
     expect(adapter.modules[0].A.shape).toEqual([2, 3])
     expect(adapter.modules[0].B.shape).toEqual([4, 2])
@@ -41,7 +41,7 @@ describe('PEFT', () => {
     ],
   ])('names %s', async (_, tensors) => {
     const adapter = await adapterFrom({ tensors, adapterConfig: LORA })
-    expect(adapter.modules.map(({ module, scale }) => [module, scale])).toEqual([[path, 2]])
+    expect(adapter.modules.map(({ path, scale }) => [path, scale])).toEqual([[path, 2]])
   })
 
   test('ranks and alphas by pattern, and rank-stabilised scales', async () => {
@@ -57,7 +57,7 @@ describe('PEFT', () => {
       alpha_pattern: { k_proj: 6, 'layers.0.self_attn.k_proj': 100 },
     }
     const adapter = await adapterFrom({ tensors, adapterConfig })
-    const scales = adapter.modules.map(({ module, scale }) => [module, scale])
+    const scales = adapter.modules.map(({ path, scale }) => [path, scale])
     expect(Object.fromEntries(scales)).toEqual({
       [path]: 4 / Math.sqrt(4),
       'model.layers.0.self_attn.k_proj': 6 / Math.sqrt(2),
@@ -79,8 +79,8 @@ describe('PEFT', () => {
       },
       adapterConfig: { ...LORA, lora_bias: true, use_dora: true },
     })
-    expect(moduleNamed(adapter, 'embed')).toMatchObject({ layout: 'embedding', baseTensor: 'embed.weight' })
-    expect(moduleNamed(adapter, 'conv')).toMatchObject({ layout: 'conv', rank: 2 })
+    expect(moduleNamed(adapter, 'embed')).toMatchObject({ kind: 'embedding', tensor: 'embed.weight' })
+    expect(moduleNamed(adapter, 'conv')).toMatchObject({ kind: 'convolution', rank: 2 })
     expect(moduleNamed(adapter, 'conv').magnitude?.shape).toEqual([1, 6, 1, 1])
     expect(moduleNamed(adapter, path).bias?.shape).toEqual([4])
     expect(adapter.ignored).toEqual([
@@ -110,9 +110,9 @@ describe('PEFT', () => {
     expect(adapter.ignored.map(({ name }) => name)).toEqual(['base_model.model.score.original_module.weight'])
   })
 
-  test('fan_in_fan_out leaves the transpose open', async () => {
+  test('fan_in_fan_out is believed until a base is matched', async () => {
     const adapter = await adapterFrom({ tensors: pair(q), adapterConfig: { ...LORA, fan_in_fan_out: true } })
-    expect(adapter.modules[0].layout).toBe('unknown-transpose')
+    expect(adapter.modules[0].kind).toBe('conv1d')
   })
 
   test('stacked experts: two parameters of one module', async () => {
@@ -121,9 +121,7 @@ describe('PEFT', () => {
       tensors: { ...pair(experts, { rank: 6 }), ...pair(`${experts}.base_layer`, { rank: 6, out: 8 }) },
       adapterConfig: { ...LORA, target_parameters: ['mlp.experts.gate_up_proj', 'mlp.experts.down_proj'] },
     })
-    expect(
-      adapter.modules.map(({ layout, rank, experts: stack, scale }) => [layout, rank, stack?.count, scale]),
-    ).toEqual([
+    expect(adapter.modules.map(({ kind, rank, experts, scale }) => [kind, rank, experts, scale])).toEqual([
       ['experts', 2, 3, 2],
       ['experts', 2, 3, 2],
     ])
@@ -136,7 +134,7 @@ describe('PEFT', () => {
       },
     })
     expect(single.modules[0]).toMatchObject({
-      baseTensor: 'model.layers.0.mlp.experts.down_proj',
+      tensor: 'model.layers.0.mlp.experts.down_proj',
       scale: 0.5,
     })
   })
@@ -227,7 +225,7 @@ describe('kohya', () => {
         'lora_unet_conv.lora_up.weight': { shape: [4, 2, 1, 1] },
       },
     })
-    expect(adapter.modules.map(({ layout }) => layout)).toEqual(['conv', 'conv'])
+    expect(adapter.modules.map(({ kind }) => kind)).toEqual(['convolution', 'convolution'])
     expect(moduleNamed(adapter, 'input_blocks_1_1_proj_in').mid?.shape).toEqual([2, 2, 3, 3])
     expect(moduleNamed(adapter, 'input_blocks_1_1_proj_in').magnitude).toBeDefined()
   })
@@ -258,7 +256,7 @@ describe('ComfyUI and diffusers', () => {
     })
     expect(adapter.format).toBe('comfyui')
     expect(adapter.modules).toMatchObject([
-      { module: 'blocks.0.attn', prefix: 'diffusion_model.', scale: 0.5, baseTensor: 'blocks.0.attn.weight' },
+      { path: 'blocks.0.attn', prefix: 'diffusion_model.', scale: 0.5, tensor: 'blocks.0.attn.weight' },
     ])
   })
 
@@ -301,7 +299,7 @@ describe('ComfyUI and diffusers', () => {
       'text_encoder.rank_pattern': { fc: 4 },
     }
     const adapter = await adapterFrom({ tensors, metadata: { lora_adapter_metadata: JSON.stringify(json) } })
-    expect(Object.fromEntries(adapter.modules.map(({ module, scale }) => [module, scale]))).toEqual({
+    expect(Object.fromEntries(adapter.modules.map(({ path, scale }) => [path, scale]))).toEqual({
       'mid.to_q': 4,
       'text_model.fc': 0.5,
     })
@@ -311,7 +309,7 @@ describe('ComfyUI and diffusers', () => {
 
   test('GPT-2’s trunk is also called transformer', async () => {
     const adapter = await adapterFrom({ tensors: pair('transformer.h.0.attn.c_attn') }, 2)
-    expect([adapter.format, adapter.modules[0].module]).toEqual(['peft', 'transformer.h.0.attn.c_attn'])
+    expect([adapter.format, adapter.modules[0].path]).toEqual(['peft', 'transformer.h.0.attn.c_attn'])
   })
 })
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { SafetensorsDtype } from '../../src/formats/safetensors-dtype.ts'
 import { readFactors } from '../../src/lora/factors.ts'
 import { matchToBase } from '../../src/lora/match.ts'
-import type { AdapterModule } from '../../src/lora/types.ts'
+import type { AdapterModule } from '../../src/lora/model.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { adapterFrom, checkpointOf, counting, LORA, pair, type TestTensor } from './support.ts'
 import '../property-seed.ts'
@@ -50,7 +50,7 @@ describe('ΔW is scale·B·A in the base tensor’s own view', () => {
     expect(await delta(adapter.modules[0])).toEqual(expected)
     const base = await checkpointOf({ tensors: { 'm.weight': { shape: [columns, out] } } })
     const [{ module }] = matchToBase(adapter, base).matched
-    expect(module.layout).toBe('fan-in-fan-out')
+    expect(module.kind).toBe('conv1d')
     expect(await delta(module)).toEqual(expected)
   })
 
@@ -122,7 +122,7 @@ describe('ΔW is scale·B·A in the base tensor’s own view', () => {
     const { matched, unmatched } = matchToBase(adapter, base)
     expect(unmatched).toEqual([])
     const [{ module }] = matched
-    expect(module.experts).toEqual({ count: experts, isTransposed })
+    expect(module).toMatchObject({ kind: 'experts', experts, isTransposed })
     for (let e = 0; e < experts; e++) {
       // Δ[e, o, i] = 2 Σ_r B[o, (r, e)]·A[(e, r), i]
       const entry = (o: number, i: number) =>

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { loaderScales, loaderWarnings, scaleDisagreements } from '../../src/lora/loaders.ts'
-import { LOADERS } from '../../src/lora/types.ts'
+import { loaderScales, loaderWarnings, scaleDisagreements } from '../../src/lora/loader-scales.ts'
+import { LOADERS } from '../../src/lora/loaders.ts'
 import { adapterFrom, LORA, moduleNamed, pair, type TestTensor } from './support.ts'
 
 const p = 'base_model.model.'

@@ -22,9 +22,9 @@ async function matches(
 ) {
   const adapter = await adapterFrom({ tensors, ...(adapterConfig === undefined ? {} : { adapterConfig }) }, 2)
   const { matched, unmatched } = matchToBase(adapter, await base(shapes))
-  for (const { module, base: tensor } of matched) expect(module.baseTensor).toBe(tensor.name)
+  for (const { module, base: tensor } of matched) expect(module.tensor).toBe(tensor.name)
   return Object.fromEntries([
-    ...matched.map(({ module }) => [module.label, module.baseTensor]),
+    ...matched.map(({ module }) => [module.label, module.tensor]),
     ...unmatched.map(({ module, reason }) => [module.label, reason]),
   ])
 }
@@ -101,8 +101,8 @@ describe('names', () => {
   })
 })
 
-describe('shapes settle the layout', () => {
-  const layoutOf = async (
+describe('shapes settle the kind', () => {
+  const kindOf = async (
     shape: number[],
     out: number,
     extra: Record<string, unknown>,
@@ -111,7 +111,7 @@ describe('shapes settle the layout', () => {
   ) => {
     const adapter = await adapterFrom({ tensors: pair(path, { out }), adapterConfig: { ...LORA, ...extra } })
     const found = matchToBase(adapter, await base({ [`${path}.weight`]: shape }, baseConfig))
-    return [found.matched[0].module.layout, found.warnings.length]
+    return [found.matched[0].module.kind, found.warnings.length]
   }
 
   const PAIR = {
@@ -125,11 +125,11 @@ describe('shapes settle the layout', () => {
   >([
     ['[out, in]', [4, 3], 4, {}, {}, 'linear', 0],
     ['[out, in], whatever the config says', [4, 3], 4, { fan_in_fan_out: true }, {}, 'linear', 0],
-    ['[in, out]', [3, 4], 4, { fan_in_fan_out: true }, {}, 'fan-in-fan-out', 0],
-    ['[in, out], against the config', [3, 4], 4, {}, {}, 'fan-in-fan-out', 1],
-    ['square: the config says', [3, 3], 3, { fan_in_fan_out: true }, {}, 'fan-in-fan-out', 0],
+    ['[in, out]', [3, 4], 4, { fan_in_fan_out: true }, {}, 'conv1d', 0],
+    ['[in, out], against the config', [3, 4], 4, {}, {}, 'conv1d', 1],
+    ['square: the config says', [3, 3], 3, { fan_in_fan_out: true }, {}, 'conv1d', 0],
     ['square', [3, 3], 3, {}, {}, 'linear', 0],
-    ['square in GPT-2', [3, 3], 3, {}, { model_type: 'gpt2' }, 'fan-in-fan-out', 1],
+    ['square in GPT-2', [3, 3], 3, {}, { model_type: 'gpt2' }, 'conv1d', 1],
     [
       'square, and no layer of GPT-2',
       [3, 3],
@@ -140,7 +140,7 @@ describe('shapes settle the layout', () => {
       0,
       'h.0.q',
     ],
-    ['square, nothing known', [3, 3], 3, { fan_in_fan_out: true }, {}, 'fan-in-fan-out', 0, 'h.0.q'],
+    ['square, nothing known', [3, 3], 3, { fan_in_fan_out: true }, {}, 'conv1d', 0, 'h.0.q'],
     [
       'square in GPT-BigCode',
       [3, 3],
@@ -156,7 +156,7 @@ describe('shapes settle the layout', () => {
       3,
       { fan_in_fan_out: true },
       PAIR,
-      'fan-in-fan-out',
+      'conv1d',
       0,
       'decoder.h.0.c_attn',
     ],
@@ -172,8 +172,8 @@ describe('shapes settle the layout', () => {
     ],
     ['of a like name in the ViT of a pair', [3, 3], 3, {}, PAIR, 'linear', 0, 'encoder.h.0.c_proj'],
     ['flat factors of a 1×1 kernel', [4, 3, 1, 1], 4, {}, {}, 'linear', 0],
-  ])('%s', async (_, shape, out, extra, baseConfig, layout, warnings, path) => {
-    expect(await layoutOf(shape, out, extra, baseConfig, path)).toEqual([layout, warnings])
+  ])('%s', async (_, shape, out, extra, baseConfig, kind, warnings, path) => {
+    expect(await kindOf(shape, out, extra, baseConfig, path)).toEqual([kind, warnings])
   })
 
   test('convolutions', async () => {
@@ -185,7 +185,7 @@ describe('shapes settle the layout', () => {
     }
     const adapter = await adapterFrom({ tensors })
     const found = matchToBase(adapter, await base({ 'c.weight': [4, 3, 3, 3], 'l.weight': [4, 3] }))
-    expect(found.matched.map(({ module }) => module.layout)).toEqual(['conv', 'conv'])
+    expect(found.matched.map(({ module }) => module.kind)).toEqual(['convolution', 'convolution'])
   })
 
   test('nested experts are told apart by their shapes', async () => {
@@ -207,7 +207,7 @@ describe('shapes settle the layout', () => {
     expect(await matches(tensors, shapes)).toEqual(expected)
     const bare = await adapterFrom({ tensors }, 4)
     const found = matchToBase(bare, await base(shapes))
-    expect(found.matched.map(({ module }) => [module.rank, module.scale, module.experts?.count])).toEqual([
+    expect(found.matched.map(({ module }) => [module.rank, module.scale, module.experts])).toEqual([
       [2, 2, 3],
       [2, 2, 3],
     ])

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { configAlpha, configRank, loraScale, parsePeftConfig } from '../../src/lora/peft-config.ts'
+import { configAlpha, configRank, loraScale, parsePeftConfig } from '../../src/lora/read/peft-config.ts'
 import { errorOf } from '../formats/fixtures.ts'
 
 const parse = (json: Record<string, unknown>) => parsePeftConfig(json, 'dir/adapter_config.json')

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { ExtractOptions } from '../../src/commands/extract/options.ts'
 import { planExtraction } from '../../src/commands/extract/plan.ts'
-import { planAdapter } from '../../src/lora/write/plan.ts'
-import type { PeftModule } from '../../src/lora/write/types.ts'
+import type { TargetModule } from '../../src/lora/model.ts'
+import { planAdapter } from '../../src/lora/write/peft.ts'
 import { extractOptions } from '../commands/extract/extract-options.ts'
 import { type ModuleClass, mergePeft } from './peft-rules.ts'
 import { checkpointOf } from './support.ts'
@@ -207,7 +207,7 @@ async function adapterOf({ shapes, config }: Family, options: Partial<ExtractOpt
     ),
   )
   const plan = await planExtraction(base, tuned, { ...OPTIONS, ...options })
-  const ranks = new Map<PeftModule, number>(plan.layers.map(({ module }) => [module, 2]))
+  const ranks = new Map<TargetModule, number>(plan.layers.map(({ module }) => [module, 2]))
   const adapterPlan = planAdapter({
     ranks,
     layout: 'portable',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { adapterOf } from '../../src/lora/adapter.ts'
+import { adapterOf } from '../../src/lora/read/adapter.ts'
 import { adapterFrom, checkpointOf, LORA, type TestTensor } from './support.ts'
 
 const PATH = 'model.layers.0.self_attn.q_proj'
@@ -19,7 +19,7 @@ describe('an adapter’s name in the keys is no part of them', () => {
       },
       adapterConfig: { ...LORA, modules_to_save: ['head'] },
     })
-    expect(adapter.modules.map(({ module, rank }) => [module, rank])).toEqual([
+    expect(adapter.modules.map(({ path, rank }) => [path, rank])).toEqual([
       [PATH, 2],
       ['wte', 2],
     ])
@@ -31,7 +31,7 @@ describe('an adapter’s name in the keys is no part of them', () => {
     const { modules, format } = await adapterFrom({
       tensors: { [`${PATH}.lora_A.my.weight`]: A, [`${PATH}.lora_B.my.weight`]: B },
     })
-    expect({ format, paths: modules.map(({ module }) => module) }).toEqual({ format: 'peft', paths: [PATH] })
+    expect({ format, paths: modules.map(({ path }) => path) }).toEqual({ format: 'peft', paths: [PATH] })
   })
 
   test('two names are two adapters', async () => {
@@ -51,7 +51,7 @@ describe('an adapter’s name in the keys is no part of them', () => {
 test('torchtune’s lora_a.weight and lora_b.weight are the same product, of a scale that it keeps elsewhere', async () => {
   const tensors = { 'layers.0.attn.q_proj.lora_a.weight': A, 'layers.0.attn.q_proj.lora_b.weight': B }
   const { modules, warnings } = await adapterFrom({ tensors })
-  expect(modules.map(({ module, rank, scale }) => [module, rank, scale])).toEqual([
+  expect(modules.map(({ path, rank, scale }) => [path, rank, scale])).toEqual([
     ['layers.0.attn.q_proj', 2, 1],
   ])
   expect(warnings.join()).toContain('UNKNOWN')

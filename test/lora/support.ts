@@ -7,8 +7,8 @@ import type { SafetensorsDtype } from '../../src/formats/safetensors-dtype.ts'
 import { readSafetensorsHeader } from '../../src/formats/safetensors-header.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../src/formats/safetensors-writer.ts'
 import { memorySource } from '../../src/io/source.ts'
-import { adapterOf } from '../../src/lora/adapter.ts'
-import type { Adapter, AdapterModule } from '../../src/lora/types.ts'
+import type { Adapter, AdapterModule } from '../../src/lora/model.ts'
+import { adapterOf } from '../../src/lora/read/adapter.ts'
 
 export interface TestTensor {
   readonly shape: readonly number[]

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
-import { completeGroups } from '../../src/lora/write/loader-warnings.ts'
-import { elementsPerRank, factorShapes, peftModule } from '../../src/lora/write/module.ts'
+import { peftModule } from '../../src/lora/kinds.ts'
+import { elementsPerRank } from '../../src/lora/model.ts'
+import { completeGroups, factorShapes } from '../../src/lora/write/peft.ts'
 import { modelOf, moduleOf, traitsOf } from './write-support.ts'
 
 const reasonOf = (...args: Parameters<typeof peftModule>) => {

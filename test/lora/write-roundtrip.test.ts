@@ -3,10 +3,11 @@ import { expect, test } from 'vitest'
 import '../property-seed.ts'
 import type { FloatDtype } from '../../src/formats/dtype.ts'
 import type { Factors } from '../../src/linalg/svd/svd.ts'
+import type { TargetModule } from '../../src/lora/model.ts'
 import { modelCard } from '../../src/lora/write/card.ts'
-import { adapterSize, planAdapter } from '../../src/lora/write/plan.ts'
-import { savedModules } from '../../src/lora/write/saved-modules.ts'
-import type { AdapterLayout, PeftModule } from '../../src/lora/write/types.ts'
+import type { AdapterLayout } from '../../src/lora/write/peft.ts'
+import { adapterSize, planAdapter } from '../../src/lora/write/peft.ts'
+import { savedModules } from '../../src/lora/write/targets.ts'
 import { noFigures } from './card-figures.ts'
 import { LOADER_SCALES, type MergeOptions, mergePeft, type Tensor } from './peft-rules.ts'
 import {
@@ -27,7 +28,7 @@ const TOLERANCE: Record<FloatDtype, number> = { f64: 1e-14, f32: 1e-6, f16: 1e-2
 /** Writes an adapter of the modules, merges it by PEFT's rules, and compares with W + B·A. */
 async function expectMerged(
   base: ReadonlyMap<string, Tensor>,
-  ranks: ReadonlyMap<PeftModule, number>,
+  ranks: ReadonlyMap<TargetModule, number>,
   {
     layout,
     dtype = 'f64' as FloatDtype,
@@ -37,7 +38,7 @@ async function expectMerged(
 ) {
   const traits = traitsOf(base, config as Record<string, unknown>)
   const plan = planAdapter({ ranks, layout, dtype, base: f32Shapes(base), traits })
-  const factors = new Map<PeftModule, Factors[]>(
+  const factors = new Map<TargetModule, Factors[]>(
     [...ranks].map(([module, rank], i) => [module, randomFactors(module, rank, 100 * i)]),
   )
   const adapter = await writtenAdapter(plan, factors, new Map(), traits)

@@ -6,12 +6,13 @@ import { floatDtypeOf } from '../../src/formats/safetensors-dtype.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../src/formats/safetensors-writer.ts'
 import { matrix } from '../../src/linalg/matrix/matrix.ts'
 import type { Factors } from '../../src/linalg/svd/svd.ts'
+import { type ModuleOptions, peftModule, type TensorView } from '../../src/lora/kinds.ts'
+import type { JsonObject, TargetModule } from '../../src/lora/model.ts'
+import { type ModelTraits, modelTraits } from '../../src/lora/traits.ts'
 import { adapterConfig, type ConfigFacts } from '../../src/lora/write/config.ts'
 import { encodeFactors, zeroFactors } from '../../src/lora/write/encode.ts'
-import { type ModelTraits, modelTraits } from '../../src/lora/write/model-traits.ts'
-import { type ModuleOptions, peftModule, type TensorView } from '../../src/lora/write/module.ts'
-import { ADAPTER_METADATA, plannedTensors, type TensorShape } from '../../src/lora/write/plan.ts'
-import type { AdapterPlan, JsonObject, PeftModule } from '../../src/lora/write/types.ts'
+import type { AdapterPlan } from '../../src/lora/write/peft.ts'
+import { ADAPTER_METADATA, plannedTensors, type TensorShape } from '../../src/lora/write/peft.ts'
 import { loadPeftAdapter, type PeftAdapter, type Tensor } from './peft-rules.ts'
 
 /** Numbers in (−1, 1) that differ from each other and are no floats of few bits. */
@@ -56,7 +57,7 @@ export function moduleOf(
     traits = traitsOf(),
     ...options
   }: ModuleOptions & { view?: TensorView; traits?: ModelTraits } = {},
-): PeftModule {
+): TargetModule {
   const module = peftModule(name, view, shape, traits, options)
   if ('reason' in module) throw new Error(`${name}: ${module.reason}`)
   return module
@@ -64,7 +65,7 @@ export function moduleOf(
 
 /** Random factors of a rank for each of a module's matrices. */
 export const randomFactors = (
-  { rows, columns, experts }: PeftModule,
+  { rows, columns, experts }: TargetModule,
   rank: number,
   seed: number,
 ): Factors[] =>
@@ -85,14 +86,14 @@ export function deltaOf(factors: readonly Factors[]): number[] {
   )
 }
 
-/** The two files of an adapter, written and read back by PEFT's rules; with their sizes. */
-export async function writtenAdapter(
+/** The bytes of an adapter's two files. */
+export async function adapterFiles(
   plan: AdapterPlan,
-  factors: ReadonlyMap<PeftModule, readonly Factors[]>,
+  factors: ReadonlyMap<TargetModule, readonly Factors[]>,
   tuned: ReadonlyMap<string, Tensor> = new Map(),
   traits: ModelTraits = traitsOf(),
   facts: ConfigFacts = { baseModel: undefined, taskType: undefined },
-): Promise<PeftAdapter & { bytes: { weights: number; config: number } }> {
+): Promise<{ readonly weights: Buffer; readonly config: string }> {
   const tensors = plannedTensors(plan, f32Shapes(tuned), traits).map(({ content, ...tensor }) => {
     if (content.planned === undefined) {
       return { ...tensor, data: encodeFloats(tuned.get(content.tensor)!.data, floatDtypeOf(tensor.dtype)!) }
@@ -104,17 +105,29 @@ export async function writtenAdapter(
   const chunks: Uint8Array[] = []
   for await (const chunk of safetensorsChunks(layoutSafetensors(tensors, ADAPTER_METADATA)))
     chunks.push(chunk)
-  const weights = Buffer.concat(chunks)
-  const config = adapterConfig(plan, facts)
+  return { weights: Buffer.concat(chunks), config: adapterConfig(plan, facts) }
+}
+
+/** Does something with an adapter's folder, which is gone afterwards. */
+export async function withFolder<T>(
+  { weights, config }: { readonly weights: Buffer; readonly config: string },
+  use: (folder: string) => T | Promise<T>,
+): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-adapter-'))
   try {
     writeFileSync(join(folder, 'adapter_model.safetensors'), weights)
     writeFileSync(join(folder, 'adapter_config.json'), config)
-    return {
-      ...loadPeftAdapter(folder),
-      bytes: { weights: weights.length, config: Buffer.byteLength(config) },
-    }
+    return await use(folder)
   } finally {
     rmSync(folder, { recursive: true })
   }
+}
+
+/** The two files of an adapter, written and read back by PEFT's rules; with their sizes. */
+export async function writtenAdapter(
+  ...adapter: Parameters<typeof adapterFiles>
+): Promise<PeftAdapter & { bytes: { weights: number; config: number } }> {
+  const files = await adapterFiles(...adapter)
+  const bytes = { weights: files.weights.length, config: Buffer.byteLength(files.config) }
+  return { ...(await withFolder(files, loadPeftAdapter)), bytes }
 }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import '../property-seed.ts'
-import { savedModules, withContainers } from '../../src/lora/write/saved-modules.ts'
-import { escapedPattern, targetModules, targetTest } from '../../src/lora/write/target-modules.ts'
+import { withContainers } from '../../src/lora/traits.ts'
+import { escapedPattern, savedModules, targetModules, targetTest } from '../../src/lora/write/targets.ts'
 import { isTarget } from './peft-rules.ts'
 import { traitsOf } from './write-support.ts'
 

@@ -1,9 +1,10 @@
 import { badInput, type LoraSvdError } from '../../errors.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import type { TargetModule } from '../../lora/model.ts'
 import { modelCard } from '../../lora/write/card.ts'
-import { patternWarnings } from '../../lora/write/loader-warnings.ts'
-import { adapterSize, planAdapter } from '../../lora/write/plan.ts'
-import type { AdapterPlan, PeftModule } from '../../lora/write/types.ts'
+import type { AdapterPlan } from '../../lora/write/peft.ts'
+import { adapterSize, planAdapter } from '../../lora/write/peft.ts'
+import { patternWarnings } from '../../lora/write/warnings.ts'
 import { bytes as byteText } from '../../text/numbers.ts'
 import { cardFigures, configFacts } from './card.ts'
 import type { ExtractOptions } from './options.ts'
@@ -41,7 +42,7 @@ export function planOf(
   { layout }: ExtractOptions,
   { ranks, results = [] }: Pick<Chosen, 'ranks'> & Partial<Chosen>,
 ): AdapterPlan {
-  const ofModules = new Map<PeftModule, number>()
+  const ofModules = new Map<TargetModule, number>()
   for (const [i, { module }] of layers.entries()) {
     ofModules.set(module, Math.max(ranks[i], ofModules.get(module) ?? 0))
   }

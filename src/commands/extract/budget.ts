@@ -5,7 +5,7 @@ import { type BudgetedMatrix, splitBudget } from '../../linalg/spectrum/budget.t
 import { numericalRank } from '../../linalg/spectrum/ranks.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { elementsPerRank } from '../../lora/write/module.ts'
+import { elementsPerRank } from '../../lora/model.ts'
 import {
   adapterBytes,
   type BudgetPlan,

@@ -8,15 +8,15 @@ import { makeFolder, sizesIn } from '../../io/files.ts'
 import { writeFileAtomic } from '../../io/write-atomic.ts'
 import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
-import { adapterOf } from '../../lora/adapter.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { matchToBase } from '../../lora/match.ts'
-import type { Adapter } from '../../lora/types.ts'
+import type { Adapter } from '../../lora/model.ts'
+import { adapterOf } from '../../lora/read/adapter.ts'
 import { modelCard } from '../../lora/write/card.ts'
 import { adapterConfig, type ConfigFacts } from '../../lora/write/config.ts'
 import { encodeFactors, zeroFactors } from '../../lora/write/encode.ts'
-import { ADAPTER_METADATA, plannedTensors } from '../../lora/write/plan.ts'
-import type { AdapterPlan, PlannedModule } from '../../lora/write/types.ts'
+import type { AdapterPlan, PlannedModule } from '../../lora/write/peft.ts'
+import { ADAPTER_METADATA, plannedTensors } from '../../lora/write/peft.ts'
 import type { Measured } from '../../measure/measure.ts'
 import type { Watch } from '../../report/watched-jobs.ts'
 import { measureAdapter } from '../verify/verify.ts'
@@ -82,7 +82,7 @@ export async function knownMeasures(
   { ranks, results }: Chosen,
 ): Promise<Map<string, Measured>> {
   const { matched } = matchToBase(adapter, base, traits)
-  const modules = new Map(matched.map(({ module }) => [module.baseTensor, module]))
+  const modules = new Map(matched.map(({ module }) => [module.tensor, module]))
   const known = new Map<string, Measured>()
   for (const [i, { pair, module: planned, expert }] of layers.entries()) {
     const { measured, spectrum, baseFrobenius } = results[i]

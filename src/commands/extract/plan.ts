@@ -6,10 +6,10 @@ import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { readFloats } from '../../lora/factors.ts'
-import { type ModelTraits, modelTraits } from '../../lora/write/model-traits.ts'
-import { peftModule } from '../../lora/write/module.ts'
-import { savedModules } from '../../lora/write/saved-modules.ts'
-import type { PeftModule, SavedModule } from '../../lora/write/types.ts'
+import { peftModule } from '../../lora/kinds.ts'
+import type { SavedModule, TargetModule } from '../../lora/model.ts'
+import { type ModelTraits, modelTraits } from '../../lora/traits.ts'
+import { savedModules } from '../../lora/write/targets.ts'
 import { addTo } from '../../text/group.ts'
 import { quoted } from '../../text/quote.ts'
 import { compareNatural, didYouMean } from '../../text/suggest.ts'
@@ -19,7 +19,7 @@ import type { ExtractOptions } from './options.ts'
 /** One matrix whose change is to be factored. */
 export interface PlannedLayer {
   readonly pair: MatrixPair
-  readonly module: PeftModule
+  readonly module: TargetModule
   /** Which of the module's matrices; 0 but for experts. */
   readonly expert: number
 }
@@ -70,8 +70,8 @@ const IN_WORDS: Record<Exclude<UnmatchedReason, 'shape'>, string> = {
 }
 
 /** The indices of each module's layers, in the order of their first. */
-export function layersByModule({ layers }: Pick<ExtractionPlan, 'layers'>): Map<PeftModule, number[]> {
-  const indices = new Map<PeftModule, number[]>()
+export function layersByModule({ layers }: Pick<ExtractionPlan, 'layers'>): Map<TargetModule, number[]> {
+  const indices = new Map<TargetModule, number[]>()
   for (const [i, { module }] of layers.entries()) addTo(indices, module, i)
   return indices
 }

@@ -1,7 +1,7 @@
 import { bytesPerElement } from '../../formats/dtype.ts'
 import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
-import { elementsPerRank } from '../../lora/write/module.ts'
+import { elementsPerRank } from '../../lora/model.ts'
 import { adapterBytes } from './adapter-size.ts'
 import type { ExtractOptions } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'

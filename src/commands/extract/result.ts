@@ -1,6 +1,6 @@
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
-import type { AdapterLayout } from '../../lora/write/types.ts'
+import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/result.ts'
 
 /** One matrix as it was extracted and measured. */

@@ -1,6 +1,6 @@
 import { errorAt, roundingLevelOf } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../../linalg/spectrum/spectrum.ts'
-import { LOADERS } from '../../lora/types.ts'
+import { LOADERS } from '../../lora/loaders.ts'
 import { printable } from '../../text/quote.ts'
 import {
   ENERGY_SHARES,

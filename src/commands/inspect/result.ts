@@ -1,11 +1,11 @@
 import type { Skipped } from '../../checkpoint/types.ts'
 import type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 import type { IntegerRange, Interval, RankCost, Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import type { LoaderScale } from '../../lora/types.ts'
+import type { LoaderScale } from '../../lora/loader-scales.ts'
 
 export type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 export type { RankCost } from '../../linalg/spectrum/spectrum.ts'
-export type { LoaderScale } from '../../lora/types.ts'
+export type { LoaderScale } from '../../lora/loader-scales.ts'
 
 /** The shares of ‖A‖_F² whose ranks a report gives. */
 export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const

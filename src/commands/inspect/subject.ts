@@ -8,10 +8,10 @@ import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from
 import { badInput, badUsage } from '../../errors.ts'
 import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { firstNonFinite } from '../../linalg/matrix/norms.ts'
-import { adapterOf } from '../../lora/adapter.ts'
-import { loaderWarnings } from '../../lora/loaders.ts'
+import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
-import type { Adapter, AdapterModule } from '../../lora/types.ts'
+import type { Adapter, AdapterModule } from '../../lora/model.ts'
+import { adapterOf } from '../../lora/read/adapter.ts'
 import type { Matching } from '../../report/layer-list.ts'
 import { addTo } from '../../text/group.ts'
 import type { InspectPlan } from './options.ts'
@@ -157,7 +157,7 @@ function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: Inspe
   const matrices = base === undefined ? undefined : baseMatrices(base, match!)
   const subjects = modules
     .filter(({ label }) => isWanted(label))
-    .flatMap((module) => productsOf(module, matrices?.get(module.baseTensor) ?? []))
+    .flatMap((module) => productsOf(module, matrices?.get(module.tensor) ?? []))
   const unmatched = match?.unmatched.map(({ module, reason }) => ({ name: module.label, reason })) ?? []
   const whole = adapter.replaced.map(({ tensor, how }) => ({
     name: tensor.name,
@@ -191,7 +191,7 @@ function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Ma
 
 /** The products of a module: one, but for a stack of experts. */
 function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
-  const { experts, label } = module
+  const { kind, experts, label } = module
   const product = (name: string, base: WeightMatrix | undefined, expert?: number): Subject => ({
     kind: 'adapter',
     name,
@@ -199,8 +199,8 @@ function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subj
     ...(expert !== undefined && { expert }),
     ...(base !== undefined && { base }),
   })
-  if (experts === undefined) return [product(label, bases.length === 1 ? bases[0] : undefined)]
-  return Array.from({ length: experts.count }, (_, e) => product(`${label}[${e}]`, bases[e], e))
+  if (kind !== 'experts') return [product(label, bases.length === 1 ? bases[0] : undefined)]
+  return Array.from({ length: experts }, (_, e) => product(`${label}[${e}]`, bases[e], e))
 }
 
 function nothingToSee({ path, include, exclude }: InspectPlan, skipped: readonly Skipped[]) {

@@ -10,7 +10,7 @@ import {
   stableRankOf,
 } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { loaderScales } from '../../lora/loaders.ts'
+import { loaderScales } from '../../lora/loader-scales.ts'
 import type { InspectPlan, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
@@ -135,7 +135,7 @@ function storedShapeOf(subject: Subject): readonly number[] {
 function storedBytesOf(subject: Subject): number {
   if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
   const { A, B, experts } = subject.module
-  return (A.bytes + B.bytes) / (experts?.count ?? 1)
+  return (A.bytes + B.bytes) / experts
 }
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {

@@ -1,7 +1,7 @@
 import { counted, printable } from '../../text/quote.ts'
+import { VLLM_RANKS } from '../loaders.ts'
 import { HUB_NAME } from './config.ts'
-import { VLLM_RANKS } from './loader-warnings.ts'
-import type { AdapterPlan } from './types.ts'
+import type { AdapterPlan } from './peft.ts'
 
 /** Relative to the Frobenius norm of the layer's delta; undefined as long as it isn't known. */
 export interface LayerFigures {

@@ -1,7 +1,7 @@
 import { compareUtf8 } from '../../text/suggest.ts'
-import { architectureOf, type ModelTraits } from './model-traits.ts'
-import { pathOf } from './module.ts'
-import type { AdapterPlan, JsonObject } from './types.ts'
+import type { JsonObject } from '../model.ts'
+import { architectureOf, type ModelTraits, pathOf } from '../traits.ts'
+import type { AdapterPlan } from './peft.ts'
 
 /** What adapter_config.json says besides the plan. */
 export interface ConfigFacts {

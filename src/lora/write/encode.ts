@@ -3,7 +3,7 @@ import { encodeFloats, type FloatDtype, findOverflow, vanishes } from '../../for
 import { type FloatArray, type Matrix, transpose } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { quoted } from '../../text/quote.ts'
-import type { PeftModule } from './types.ts'
+import type { TargetModule } from '../model.ts'
 
 /** The bytes of a module's two tensors, little-endian, in the shapes of `factorShapes`. */
 export interface EncodedFactors {
@@ -27,7 +27,7 @@ const LEAST_NORMAL: Record<FloatDtype, number> = {
  * Nothing is clamped: throws `bad-input` where an entry is too large for the dtype. Throws RangeError on other shapes.
  */
 export function encodeFactors(
-  module: PeftModule,
+  module: TargetModule,
   factors: readonly Factors[],
   r: number,
   dtype: FloatDtype,
@@ -65,7 +65,7 @@ export function encodeFactors(
 }
 
 /** The tensors of a module that only completes a group. */
-export function zeroFactors(module: PeftModule): Factors[] {
+export function zeroFactors(module: TargetModule): Factors[] {
   const { rows, columns, experts } = module
   const none = new Float64Array(0)
   return Array.from({ length: experts }, () => ({
@@ -105,7 +105,7 @@ const arrayLike = (data: FloatArray, length: number): FloatArray =>
   data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
 
 /** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
-function refuseLoss(module: PeftModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
+function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
   const isTooSmall = vanishes(values, dtype)
   if (!isTooSmall && findOverflow(values, dtype) < 0) return
   const largest = (values as Float64Array)

@@ -1,3 +1,5 @@
+import { splitPrefix } from '../../../lora/names.ts'
+
 /** Where a matrix sits in a model, read from its name. */
 export interface Place {
   /** What repeats: `model.layers`, `double_blocks`, `down_blocks`. */
@@ -18,8 +20,7 @@ const NESTED = new Set([
   'blocks',
   'layers',
 ])
-/** What wrappers of the same model put before or after the names proper. */
-const PREFIX = /^base_model\.model\./
+/** What wrappers of the same model put after the names proper. */
 const SUFFIXES = ['.weight', '.default', '.base_layer']
 
 const isIndex = (part: string | undefined) => part !== undefined && /^\d+$/.test(part)
@@ -44,7 +45,7 @@ const isExpert = (parts: readonly string[], i: number) => isIndex(parts[i]) && p
 
 /** The parts between dots; kohya joins them by underscores, where only the indices tell where a part ends. */
 function partsOf(name: string): string[] {
-  let bare = name.replace(PREFIX, '')
+  let bare = splitPrefix(name, 'peft').path
   for (let suffix: string | undefined = ''; suffix !== undefined; ) {
     bare = bare.slice(0, bare.length - suffix.length)
     suffix = SUFFIXES.find((ending) => bare.endsWith(ending))

@@ -1,5 +1,5 @@
-import { withContainers } from './saved-modules.ts'
-import type { JsonObject } from './types.ts'
+import { plainName } from '../checkpoint/correspondence.ts'
+import type { JsonObject } from './model.ts'
 
 /** What a model's config.json and its tensors' names say of how modules are called and stored. */
 export interface ModelTraits {
@@ -128,4 +128,27 @@ function partsWithWideAttention(
     if (isWide && /(^|\.)c_attn\.weight$/.test(name)) parts.add(firstName(name))
   }
   return parts
+}
+
+/** The paths and all the modules that hold them. */
+export function withContainers(paths: Iterable<string>): Set<string> {
+  const all = new Set<string>()
+  for (const path of paths) {
+    for (let at = path.length; at > 0; at = path.lastIndexOf('.', at - 1)) {
+      const container = path.slice(0, at)
+      if (all.has(container)) break
+      all.add(container)
+    }
+  }
+  return all
+}
+
+/** Heads stand beside the body, whose prefix they don't have. */
+export const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
+
+/** The path in the model of what the checkpoint calls `stored`: a model is loaded without what wrapped it. */
+export function pathOf(stored: string, { prefix }: ModelTraits): string {
+  // plainName leaves a last part alone, which is a parameter's
+  const plain = plainName(`${stored}.`).slice(0, -1)
+  return HEADS.test(plain) || plain.startsWith(prefix) ? plain : `${prefix}${plain}`
 }

@@ -1,15 +1,16 @@
 import { join } from 'node:path'
-import { elementCount } from '../checkpoint/read.ts'
-import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
-import { badInput } from '../errors.ts'
-import { counted, quoted, shapeText } from '../text/quote.ts'
-import { buildModule, type ModuleParts } from './build-module.ts'
-import { metadataConfigs } from './diffusion.ts'
-import { readScalars } from './factors.ts'
-import { formatOf, otherKind, type ParsedName, parseName, type Role, splitPrefix } from './names.ts'
-import { PatternError } from './pattern/syntax.ts'
+import { elementCount } from '../../checkpoint/read.ts'
+import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
+import { badInput } from '../../errors.ts'
+import { counted, quoted, shapeText } from '../../text/quote.ts'
+import { metadataConfigs } from '../diffusion.ts'
+import { readScalars } from '../factors.ts'
+import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from '../model.ts'
+import { formatOf, otherKind, type ParsedName, parseName, type Role, splitPrefix } from '../names.ts'
+import { PatternError } from '../pattern/syntax.ts'
+import { buildModule, type ModuleParts } from './module.ts'
+import { COPY_OF_BASE, isSwitchedOff, otherTensor } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
-import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from './types.ts'
 
 export interface AdapterOptions {
   /** For modules whose alpha neither a config nor the file tells. */
@@ -57,7 +58,7 @@ export async function adapterOf(
 
   const { modules, ignored, replaced } = sort(path, format, named, config)
   for (const tensor of others) {
-    if (format === 'peft') sortOther(tensor, config, replaced, ignored, adapterName)
+    if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
   const built = withReadablePatterns(path, () =>
@@ -134,6 +135,15 @@ function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, 
   return readScalars(alphas)
 }
 
+function put(
+  found: ReplacedTensor | IgnoredTensor,
+  replaced: ReplacedTensor[],
+  ignored: IgnoredTensor[],
+): void {
+  if ('reason' in found) ignored.push(found)
+  else replaced.push(found)
+}
+
 /** Puts the tensors to their modules. Throws where two have the same part in one. */
 function sort(path: string, format: AdapterFormat, named: readonly Named[], config: PeftConfig | undefined) {
   const modules = new Map<string, ModuleParts>()
@@ -157,7 +167,7 @@ function sort(path: string, format: AdapterFormat, named: readonly Named[], conf
       replaced.push(exactPart(tensor, parsed.role, prefix, module))
     } else if (parts === undefined) {
       // a model may well have a parameter named alpha, and train it
-      if (config !== undefined && parsed.role === 'alpha') sortOther(tensor, config, replaced, ignored)
+      if (config !== undefined && parsed.role === 'alpha') put(otherTensor(tensor, config), replaced, ignored)
       else ignored.push({ name: tensor.name, reason: 'its module has no factors' })
     } else if (config !== undefined && isSwitchedOff(parsed.role, config)) {
       ignored.push({ name: tensor.name, reason: 'adapter_config.json does not ask for it' })
@@ -167,9 +177,6 @@ function sort(path: string, format: AdapterFormat, named: readonly Named[], conf
   }
   return { modules, replaced, ignored }
 }
-
-const isSwitchedOff = (role: Role, config: PeftConfig) =>
-  (role === 'bias' && !config.loraBias) || (role === 'magnitude' && !config.useDora)
 
 function splitModule(stem: string, format: AdapterFormat): ModuleParts {
   const { prefix, path } = splitPrefix(stem, format)
@@ -206,35 +213,11 @@ function exactPart(tensor: StoredTensor, role: Role, prefix: string, module: str
   return { name: module + suffix, tensor, how: role === 'set_weight' ? 'replace' : 'add', prefix }
 }
 
-/** Tensors of a PEFT adapter that are no factors: whole ones that replace the base's, or copies of the base. */
-function sortOther(
-  tensor: StoredTensor,
-  config: PeftConfig | undefined,
-  replaced: ReplacedTensor[],
-  ignored: IgnoredTensor[],
-  adapterName = 'default',
-): void {
-  const { prefix, path } = splitPrefix(tensor.name, 'peft')
-  const isTrainedBias = path.endsWith('.base_layer.bias') && config !== undefined && config.bias !== 'none'
-  if ((/\.base_layer\./.test(path) && !isTrainedBias) || /\.original_module\./.test(path)) {
-    ignored.push({ name: tensor.name, reason: 'a copy of the base' })
-  } else if (/\.(?:lora_rank|reshape_weight)$/.test(path)) {
-    ignored.push({ name: tensor.name, reason: 'no weight' })
-  } else if (/\.lora_[^.]*(?:\.[^.]+){0,2}$/.test(path)) {
-    // no model has such weights: it would take the place of nothing
-    ignored.push({ name: tensor.name, reason: 'a part of LoRA in a spelling that is not known' })
-  } else {
-    const bare = path.replace(`.modules_to_save.${adapterName}.`, '.')
-    const name = bare.replace(/\.modules_to_save(?=\.)|\.base_layer(?=\.bias$)/, '')
-    replaced.push({ name, tensor, how: 'replace', prefix })
-  }
-}
-
 function labelled(modules: readonly AdapterModule[]): AdapterModule[] {
   const counts = new Map<string, number>()
-  for (const { module } of modules) counts.set(module, (counts.get(module) ?? 0) + 1)
+  for (const { path } of modules) counts.set(path, (counts.get(path) ?? 0) + 1)
   return modules.map((module) =>
-    counts.get(module.module) === 1 ? module : { ...module, label: module.prefix + module.module },
+    counts.get(module.path) === 1 ? module : { ...module, label: module.prefix + module.path },
   )
 }
 
@@ -268,7 +251,7 @@ function warningsOf({ format, config, built, ignored }: Findings): string[] {
     warnings.push('layer_replication is set: the modules are those of a model with repeated layers')
   }
   if (config?.alora) warnings.push('an activated LoRA (aLoRA): it acts only from its invocation tokens on')
-  const unknown = ignored.filter(({ reason }) => reason !== 'a copy of the base')
+  const unknown = ignored.filter(({ reason }) => reason !== COPY_OF_BASE)
   if (unknown.length > 0) {
     const [{ name, reason }] = unknown
     const more = unknown.length > 1 ? `, and ${unknown.length - 1} more` : ''

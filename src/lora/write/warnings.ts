@@ -1,63 +1,18 @@
 import { counted } from '../../text/quote.ts'
-import type { ModelTraits } from './model-traits.ts'
-import { peftModule } from './module.ts'
-import type { AdapterPlan, PeftModule } from './types.ts'
-
-/** Layers that SGLang stacks into one: a missing member is an error there (sglang #25913, #28199). */
-export const STACKED_GROUPS = [
-  ['q_proj', 'k_proj', 'v_proj'],
-  ['gate_proj', 'up_proj'],
-] as const
-
-/** The modules stacked with this one, itself among them, as paths; nothing where it stands alone. */
-export function stackedWith({ kind, path }: PeftModule): string[] {
-  if (kind !== 'linear') return []
-  const at = path.lastIndexOf('.') + 1
-  const group = STACKED_GROUPS.find((names) => (names as readonly string[]).includes(path.slice(at)))
-  return (group ?? []).map((name) => `${path.slice(0, at)}${name}`)
-}
-
-/**
- * The modules of the base that are missing from the stacked groups of `modules`: to be written with zeros, and zeros on
- * both sides, for nothing that isn't zero belongs there. `taken` are the paths that are written otherwise.
- */
-export function completeGroups(
-  modules: readonly PeftModule[],
-  base: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-  traits: ModelTraits,
-  taken: ReadonlySet<string> = new Set(),
-): PeftModule[] {
-  const paths = new Set([...modules.map(({ path }) => path), ...taken])
-  const missing: PeftModule[] = []
-  for (const module of modules) {
-    for (const path of stackedWith(module)) {
-      if (paths.has(path)) continue
-      const name = path.slice(path.lastIndexOf('.') + 1)
-      const tensor = module.tensor.replace(/[^.]+\.weight$/, `${name}.weight`)
-      const stored = base.get(tensor)
-      if (stored?.shape.length !== 2) continue
-      const sibling = peftModule(tensor, 'matrix', stored.shape, traits)
-      if ('reason' in sibling) continue
-      paths.add(path)
-      missing.push(sibling)
-    }
-  }
-  return missing
-}
-
-/** The ranks that vLLM's --max-lora-rank takes. */
-export const VLLM_RANKS = [1, 8, 16, 32, 64, 128, 256, 320, 512] as const
+import { stackedPaths, VLLM_LARGEST_RANK } from '../loaders.ts'
+import type { TargetModule } from '../model.ts'
+import type { AdapterPlan } from './peft.ts'
 
 /** Which loaders will not take an adapter, or will scale it wrongly: one sentence each. */
-export function loaderWarnings(
+export function planWarnings(
   plan: Omit<AdapterPlan, 'warnings'>,
   base: ReadonlyMap<string, unknown>,
 ): string[] {
   const { r, modules, saved, targetModules, targetParameters } = plan
   const kinds = new Set(modules.map(({ module }) => module.kind))
   const warnings = [...patternWarnings(plan)]
-  if (r > VLLM_RANKS[VLLM_RANKS.length - 1]) {
-    warnings.push(`vLLM takes no adapter of a rank above 512, and this one has ${r}`)
+  if (r > VLLM_LARGEST_RANK) {
+    warnings.push(`vLLM takes no adapter of a rank above ${VLLM_LARGEST_RANK}, and this one has ${r}`)
   }
   if (saved.length > 0) {
     warnings.push(
@@ -101,6 +56,10 @@ export function patternWarnings({ r, modules, rankPattern }: Omit<AdapterPlan, '
   }
   return warnings
 }
+
+/** The paths of the linear modules that are stacked with this one, itself among them. */
+export const stackedWith = ({ kind, path }: Pick<TargetModule, 'kind' | 'path'>): string[] =>
+  kind === 'linear' ? stackedPaths(path) : []
 
 /** A model whose embedding is adapted and that stores no head. */
 function isTied(modules: AdapterPlan['modules'], base: ReadonlyMap<string, unknown>): boolean {

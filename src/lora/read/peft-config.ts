@@ -1,7 +1,7 @@
-import { badInput } from '../errors.ts'
-import { quoted } from '../text/quote.ts'
-import { PatternSet } from './pattern/pattern-set.ts'
-import { PatternError } from './pattern/syntax.ts'
+import { badInput } from '../../errors.ts'
+import { quoted } from '../../text/quote.ts'
+import { PatternSet } from '../pattern/pattern-set.ts'
+import { PatternError } from '../pattern/syntax.ts'
 
 /** A value for the modules that a pattern matches. */
 export interface PatternRule {

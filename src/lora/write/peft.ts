@@ -2,13 +2,14 @@ import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import { type SafetensorsDtype, safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { layoutSafetensors } from '../../formats/safetensors-writer.ts'
+import { EXPERT_PARAMETERS, peftModule } from '../kinds.ts'
+import type { SavedModule, TargetModule } from '../model.ts'
+import { PEFT_PREFIX } from '../names.ts'
+import type { ModelTraits } from '../traits.ts'
+import { pathOf } from '../traits.ts'
 import { adapterConfig, type ConfigFacts } from './config.ts'
-import { completeGroups, loaderWarnings, stackedWith } from './loader-warnings.ts'
-import type { ModelTraits } from './model-traits.ts'
-import { factorNames, factorShapes, pathOf } from './module.ts'
-import { savedTensorName } from './saved-modules.ts'
-import { escapedPattern, targetModules } from './target-modules.ts'
-import type { AdapterLayout, AdapterPlan, PeftModule, PlannedModule, SavedModule } from './types.ts'
+import { escapedPattern, savedTensorName, targetModules } from './targets.ts'
+import { planWarnings, stackedWith } from './warnings.ts'
 
 /** A tensor of the base or tuned model, as far as a plan needs it. */
 export interface TensorShape {
@@ -18,7 +19,7 @@ export interface TensorShape {
 
 export interface AdapterRequest {
   /** The modules to be adapted with the rank of each; those of rank 0 are left out. */
-  readonly ranks: ReadonlyMap<PeftModule, number>
+  readonly ranks: ReadonlyMap<TargetModule, number>
   readonly layout: AdapterLayout
   readonly dtype: FloatDtype
   /** All tensors of the base model. */
@@ -64,7 +65,7 @@ export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: 
     ),
     fanInFanOut: planned.some(({ module }) => module.kind === 'conv1d'),
   }
-  return { ...settled, warnings: loaderWarnings(settled, base) }
+  return { ...settled, warnings: planWarnings(settled, base) }
 }
 
 /** A tensor of adapter_model.safetensors and what its bytes are: a side of a module's factors, or a tensor as stored. */
@@ -150,4 +151,109 @@ export function adapterSize(
     card: readme,
     total: byteLength + config + readme,
   }
+}
+
+/** A module as it will be written. */
+export interface PlannedModule {
+  readonly module: TargetModule
+  /** The rank that was chosen; 0 where the module only completes a group, with factors of zeros. */
+  readonly rank: number
+  /** The rank of the stored factors, padded with zeros. */
+  readonly storedRank: number
+  /** The tensors' names in adapter_model.safetensors. */
+  readonly names: { readonly A: string; readonly B: string }
+}
+
+/**
+ * `portable`: one rank for all, smaller ones padded with zeros; every loader scales it the same way.
+ * `pattern`: each module's own rank, told by `rank_pattern` and `alpha_pattern`, which some loaders don't read.
+ */
+export type AdapterLayout = 'portable' | 'pattern'
+
+/** All that is settled once names, shapes and ranks are. Nothing of it depends on the factors' values. */
+export interface AdapterPlan {
+  readonly layout: AdapterLayout
+  readonly dtype: FloatDtype
+  /** The largest stored rank: PEFT's `r`, and `lora_alpha`. */
+  readonly r: number
+  readonly modules: readonly PlannedModule[]
+  readonly saved: readonly SavedModule[]
+  /** A list of suffixes, or a regular expression where no list matches exactly. */
+  readonly targetModules: readonly string[] | string
+  readonly targetParameters: readonly string[]
+  /** Paths of modules whose rank is not `r`, as PEFT's regular expressions; empty in `portable`. */
+  readonly rankPattern: ReadonlyMap<string, number>
+  readonly fanInFanOut: boolean
+  /** What a user should know of loaders that can't take it, one sentence each. */
+  readonly warnings: readonly string[]
+}
+
+/** PEFT's in and out features. */
+export const inFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? rows : columns)
+
+export const outFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? columns : rows)
+
+/** The shapes of a module's two tensors at rank r. */
+export function factorShapes(
+  module: TargetModule,
+  r: number,
+): { readonly A: number[]; readonly B: number[] } {
+  const { kind, experts, shape } = module
+  if (kind === 'convolution') {
+    return { A: [r, ...shape.slice(1)], B: [shape[0], r, ...shape.slice(2).map(() => 1)] }
+  }
+  return { A: [experts * r, inFeatures(module)], B: [outFeatures(module), r * experts] }
+}
+
+/**
+ * The names of each module's tensors. Two parameters of one experts module are wrapped one inside the other, the first
+ * innermost.
+ */
+export function factorNames(
+  modules: readonly TargetModule[],
+): ReadonlyMap<TargetModule, { A: string; B: string }> {
+  const paths = new Set(modules.map(({ path }) => path))
+  return new Map(
+    modules.map((module) => {
+      const at = `${PEFT_PREFIX}${module.path}`
+      if (module.kind === 'embedding') {
+        return [module, { A: `${at}.lora_embedding_A`, B: `${at}.lora_embedding_B` }]
+      }
+      if (module.kind !== 'experts') return [module, { A: `${at}.lora_A.weight`, B: `${at}.lora_B.weight` }]
+      const owner = at.slice(0, at.lastIndexOf('.'))
+      const [first, second] = EXPERT_PARAMETERS
+      const isInner =
+        module.path.endsWith(`.${first}`) && paths.has(`${module.path.slice(0, -first.length)}${second}`)
+      const wrapper = isInner ? `${owner}.base_layer` : owner
+      return [module, { A: `${wrapper}.lora_A.weight`, B: `${wrapper}.lora_B.weight` }]
+    }),
+  )
+}
+
+/**
+ * The modules of the base that are missing from the stacked groups of `modules`: to be written with zeros, and zeros on
+ * both sides, for nothing that isn't zero belongs there. `taken` are the paths that are written otherwise.
+ */
+export function completeGroups(
+  modules: readonly TargetModule[],
+  base: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+  traits: ModelTraits,
+  taken: ReadonlySet<string> = new Set(),
+): TargetModule[] {
+  const paths = new Set([...modules.map(({ path }) => path), ...taken])
+  const missing: TargetModule[] = []
+  for (const module of modules) {
+    for (const path of stackedWith(module)) {
+      if (paths.has(path)) continue
+      const name = path.slice(path.lastIndexOf('.') + 1)
+      const tensor = module.tensor.replace(/[^.]+\.weight$/, `${name}.weight`)
+      const stored = base.get(tensor)
+      if (stored?.shape.length !== 2) continue
+      const sibling = peftModule(tensor, 'matrix', stored.shape, traits)
+      if ('reason' in sibling) continue
+      paths.add(path)
+      missing.push(sibling)
+    }
+  }
+  return missing
 }

@@ -1,4 +1,7 @@
-import type { ModelTraits } from './write/model-traits.ts'
+import { counted, shapeText } from '../text/quote.ts'
+import type { TargetModule } from './model.ts'
+import type { ModelTraits } from './traits.ts'
+import { pathOf } from './traits.ts'
 
 /** A weight of a model, as far as it tells the class of its module. */
 export interface ModuleFacts {
@@ -163,3 +166,73 @@ const RULES: readonly Rule[] = [
 ]
 
 export const takingOf = (facts: ModuleFacts): Taking => RULES.find(({ applies }) => applies(facts))!.taking
+
+/** How a tensor is seen as matrices, as in `WeightMatrix`. */
+export type TensorView = 'matrix' | 'conv' | 'expert'
+
+/** What may be carried besides linear layers and convolutions. */
+export interface ModuleOptions {
+  readonly embeddings?: boolean
+  /** Stacked experts as PEFT's `target_parameters`, which loaders read in different ways. */
+  readonly experts?: boolean
+}
+
+/** The parameters of an experts module in the order in which models register them, which is how PEFT nests them. */
+export const EXPERT_PARAMETERS = ['gate_up_proj', 'down_proj'] as const
+
+export const isExpertParameter = (name: string) => (EXPERT_PARAMETERS as readonly string[]).includes(name)
+
+export function expertsModule(
+  tensor: string,
+  shape: readonly number[],
+  traits: ModelTraits,
+  options: ModuleOptions,
+): TargetModule | { readonly reason: string } {
+  if (options.experts !== true) return { reason: '3-D experts' }
+  const leaf = tensor.slice(tensor.lastIndexOf('.') + 1)
+  if (shape.length !== 3 || !tensor.includes('.') || !isExpertParameter(leaf)) {
+    return { reason: `3-D experts other than ${EXPERT_PARAMETERS.join(' and ')}` }
+  }
+  return {
+    tensor,
+    path: pathOf(tensor, traits),
+    kind: 'experts',
+    shape,
+    rows: shape[1],
+    columns: shape[2],
+    experts: shape[0],
+    isTransposed: traits.expertsInOut,
+  }
+}
+
+/** The module of a base tensor, or the reason why PEFT's LoRA can't adapt it. */
+export function peftModule(
+  tensor: string,
+  view: TensorView,
+  shape: readonly number[],
+  traits: ModelTraits,
+  options: ModuleOptions = {},
+): TargetModule | { readonly reason: string } {
+  if (shape.length < 2) return { reason: 'not a matrix (a norm, a bias or a scalar)' }
+  if (shape.includes(0)) return { reason: `empty: its shape is ${shapeText(shape)}` }
+  if (view === 'expert') return expertsModule(tensor, shape, traits, options)
+  if (!/[^.]\.weight$/.test(tensor))
+    return { reason: 'not the weight of a module: its name does not end in .weight' }
+  if (shape.length > 5 || (view !== 'conv' && shape.length > 2))
+    return { reason: `a tensor of ${counted(shape.length, 'dimension')}` }
+  const stored = tensor.slice(0, -'.weight'.length)
+  const taking = takingOf({ path: stored, shape, isKernel: view === 'conv', traits })
+  if ('reason' in taking) return { reason: taking.reason }
+  if (taking.takes === 'embedding' && options.embeddings !== true)
+    return { reason: 'an embedding (--embeddings carries it)' }
+  return {
+    tensor,
+    path: pathOf(stored, traits),
+    kind: taking.takes,
+    shape,
+    rows: shape[0],
+    columns: shape.slice(1).reduce((product, n) => product * n, 1),
+    experts: 1,
+    isTransposed: taking.takes === 'embedding' || taking.takes === 'conv1d',
+  }
+}

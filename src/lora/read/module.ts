@@ -1,10 +1,11 @@
-import { elementCount } from '../checkpoint/read.ts'
-import type { StoredTensor } from '../checkpoint/types.ts'
-import { badInput } from '../errors.ts'
-import { readableFloatOf } from '../formats/safetensors-dtype.ts'
-import { quoted, shapeText } from '../text/quote.ts'
-import { configAlpha, configRank, loraScale, type PeftConfig } from './peft-config.ts'
-import type { AdapterFormat, AdapterModule, ModuleLayout } from './types.ts'
+import { elementCount } from '../../checkpoint/read.ts'
+import type { StoredTensor } from '../../checkpoint/types.ts'
+import { badInput } from '../../errors.ts'
+import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
+import { quoted, shapeText } from '../../text/quote.ts'
+import type { AdapterFormat, AdapterModule, TargetModule } from '../model.ts'
+import { moduleRule, parameterStack } from './peft.ts'
+import { loraScale, type PeftConfig } from './peft-config.ts'
 
 /** The tensors of one module, as found. */
 export interface ModuleParts {
@@ -45,7 +46,8 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
   const B = isEmbedding ? parts.embeddingB : parts.B
   if (A === undefined || B === undefined) throw halfPair(context, module, (A ?? B)!, A === undefined)
   const rows = checkedRows(context, A, B, mid, isEmbedding)
-  const stack = config === undefined ? undefined : parameterStack(context, module, config, A, rows)
+  const stack = config === undefined || isEmbedding ? undefined : parameterStack(config, module, rows)
+  if (stack !== undefined && 'problem' in stack) throw refusal(context, [A], stack.problem)
   const configured = config === undefined ? undefined : (stack ?? moduleRule(config, module))
   const rank = configured?.rank ?? rows
   const count = stack === undefined ? 1 : rows / rank
@@ -57,18 +59,16 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
     )
   }
   const alpha = configured?.alpha ?? storedAlpha ?? context.alpha
-  const layout = layoutOf(isEmbedding, count, A, mid, config)
   return {
-    module,
+    ...formOf(isEmbedding, count, A, B, mid, config),
+    path: module,
     prefix,
     label: module,
-    baseTensor: stack?.tensor ?? `${module}.weight`,
+    tensor: stack?.tensor ?? `${module}.weight`,
     A,
     B,
     rank,
     scale: alpha === undefined ? 1 : loraScale(alpha, rank, config?.useRslora ?? false),
-    layout,
-    ...(count === 1 ? {} : { experts: { count, isTransposed: false } }),
     ...(mid === undefined ? {} : { mid }),
     ...(alpha === undefined ? {} : { alpha }),
     ...(storedAlpha === undefined ? {} : { storedAlpha }),
@@ -77,65 +77,34 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
   }
 }
 
-function layoutOf(
+/**
+ * What the factors alone tell of the weight. Of a linear module under a config with fan_in_fan_out only the base's weight, once
+ * matched, tells whether it is one: it is taken for a Conv1D until then, as the config says.
+ */
+function formOf(
   isEmbedding: boolean,
-  count: number,
+  experts: number,
   A: StoredTensor,
+  B: StoredTensor,
   mid: StoredTensor | undefined,
   config: PeftConfig | undefined,
-): ModuleLayout {
-  if (isEmbedding) return 'embedding'
-  if (count > 1) return 'experts'
-  if (A.shape.length > 2 || mid !== undefined) return 'conv'
-  return config?.fanInFanOut ? 'unknown-transpose' : 'linear'
-}
-
-interface Rule {
-  readonly rank: number
-  readonly alpha: number
-}
-
-const moduleRule = (config: PeftConfig, path: string): Rule => ({
-  rank: configRank(config, path),
-  alpha: configAlpha(config, path),
-})
-
-/**
- * Rank and alpha of factors that target_parameters calls for: those of one parameter of the module, often a stack of
- * experts (peft/tuners/lora/layer.py, ParamWrapper). PEFT matches patterns against `module.parameter`, and wraps the
- * module once a parameter, so that names tell which parameter is meant only where there is one.
- */
-function parameterStack(
-  context: ModuleContext,
-  module: string,
-  config: PeftConfig,
-  A: StoredTensor,
-  rows: number,
-): (Rule & { readonly tensor?: string }) | undefined {
-  const owner = module.replace(/(?:\.base_layer)+$/, '')
-  const parameters = config.targetParameters.flatMap((target) => {
-    const dot = target.lastIndexOf('.')
-    const path = target.slice(0, Math.max(0, dot))
-    return path === '' || owner === path || owner.endsWith(`.${path}`) ? [target.slice(dot + 1)] : []
-  })
-  if (parameters.length === 0) return undefined
-  const rules = parameters.map((name) => moduleRule(config, `${owner}.${name}`))
-  const [rule] = rules
-  if (rules.some(({ rank, alpha }) => rank !== rule.rank || alpha !== rule.alpha)) {
-    throw refusal(
-      context,
-      [A],
-      `is of one of the parameters ${parameters.join(', ')}, for which rank_pattern and alpha_pattern differ; the names don't tell which`,
-    )
+): Omit<TargetModule, 'tensor' | 'path'> {
+  const [out] = B.shape
+  const [, features] = A.shape
+  const kernel = (mid ?? A).shape.slice(2)
+  if (experts > 1) {
+    const shape = [experts, out, features]
+    return { kind: 'experts', shape, rows: out, columns: features, experts, isTransposed: false }
   }
-  if (rows % rule.rank !== 0) {
-    throw refusal(
-      context,
-      [A],
-      `has ${rows} rows, no multiple of the config's rank ${rule.rank}; PEFT stores rank rows an expert`,
-    )
+  if (!isEmbedding && (A.shape.length > 2 || mid !== undefined)) {
+    const columns = kernel.reduce((product, n) => product * n, features)
+    const shape = [out, features, ...kernel]
+    return { kind: 'convolution', shape, rows: out, columns, experts: 1, isTransposed: false }
   }
-  return { ...rule, ...(parameters.length === 1 ? { tensor: `${owner}.${parameters[0]}` } : {}) }
+  const isTransposed = isEmbedding || config?.fanInFanOut === true
+  const kind = isEmbedding ? 'embedding' : isTransposed ? 'conv1d' : 'linear'
+  const [rows, columns] = isTransposed ? [features, out] : [out, features]
+  return { kind, shape: [rows, columns], rows, columns, experts: 1, isTransposed }
 }
 
 /** The rows of A, once everything about the shapes and dtypes is found in order. */

@@ -1,0 +1,105 @@
+import type { StoredTensor } from '../checkpoint/types.ts'
+import type { PeftConfig } from './read/peft-config.ts'
+
+export type JsonObject = Readonly<Record<string, unknown>>
+
+/** Whose names the tensors have. */
+export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers'
+
+/**
+ * How a weight W lies to the product B·A of the factors that formats store.
+ * `linear`: W is [out, in] as B·A is. `conv1d`: transformers' Conv1D, a linear layer stored [in, out], so that W is (B·A)ᵀ.
+ * `embedding`: a table of rows, of which W is (B·A)ᵀ too. `convolution`: W is [out, in, …kernel], and B·A its [out, in·kernel]
+ * view. `experts`: W is a stack of matrices, each with factors of its own.
+ */
+export type ModuleKind = 'linear' | 'conv1d' | 'embedding' | 'convolution' | 'experts'
+
+/** A weight of a model that an adapter changes, and the matrices that it is seen as. Readers and writers of all formats share it. */
+export interface TargetModule {
+  /** The name of the base checkpoint's tensor; of an adapter that no base has been matched to, as its names suggest. */
+  readonly tensor: string
+  /**
+   * The module's path in the model, without what a format puts before it; of experts that are written the parameter's path. As
+   * read it is spelled as in the file: kohya's names have underscores for dots.
+   */
+  readonly path: string
+  readonly kind: ModuleKind
+  /** The shape of W as stored. */
+  readonly shape: readonly number[]
+  /** W, or one expert's, as a matrix [rows, columns]: its change is scale·B·A with B [rows, rank] and A [rank, columns]. */
+  readonly rows: number
+  readonly columns: number
+  /** How many matrices W holds: 1 but for experts. */
+  readonly experts: number
+  /** W is [in, out], where formats store factors of [out, in]: theirs are A = Bᵀ and B = Aᵀ of the change of W. */
+  readonly isTransposed: boolean
+}
+
+/** The entries that a module's tensors gain with each rank. */
+export const elementsPerRank = ({ rows, columns, experts }: TargetModule) => (rows + columns) * experts
+
+/**
+ * A weight that an adapter changes, with the factors as they lie in its file: ΔW = scale·B·A, transposed where the module is.
+ * `readFactors` gives them as W lies. Plain data, so that a worker can be sent it.
+ */
+export interface AdapterModule extends TargetModule {
+  /** What stood before `path` in the names, such as `base_model.model.` or `lora_te1_`. */
+  readonly prefix: string
+  /** Unique in the adapter: `path`, with its prefix before it where two prefixes share it. */
+  readonly label: string
+  /** [rank, in], [rank, in, …kernel]; [experts·rank, in] of experts. */
+  readonly A: StoredTensor
+  /** [out, rank], [out, rank, 1…]; [out, rank·experts] of experts. */
+  readonly B: StoredTensor
+  /** LoCon's Tucker core [rank, rank, …kernel]; A is then [rank, in, 1…]. */
+  readonly mid?: StoredTensor
+  /** Rows of A; of experts those of one expert. */
+  readonly rank: number
+  readonly alpha?: number
+  /** What an `.alpha` tensor of the file says, whether or not the format heeds it. */
+  readonly storedAlpha?: number
+  /** By which B·A is multiplied, as the adapter's own format says. */
+  readonly scale: number
+  /** lora_B.bias [out]: the base's bias changes by scale·bias. */
+  readonly bias?: StoredTensor
+  /** DoRA's magnitudes: the change is then not scale·B·A alone. */
+  readonly magnitude?: StoredTensor
+}
+
+/** A whole tensor that the adapter brings: it takes the base tensor's place, or is added to it. */
+export interface ReplacedTensor {
+  /** The base checkpoint's tensor: its name where matched, before that as the names suggest. */
+  readonly name: string
+  readonly tensor: StoredTensor
+  readonly how: 'replace' | 'add'
+  /** What stood before the name in the file. */
+  readonly prefix: string
+}
+
+/** A module of a model whose parameters an adapter is to store whole (PEFT's `modules_to_save`). */
+export interface SavedModule {
+  readonly path: string
+  /** All its parameters, by their stored names in the tuned model. */
+  readonly tensors: readonly string[]
+}
+
+export interface IgnoredTensor {
+  readonly name: string
+  readonly reason: string
+}
+
+/** An adapter of any format, as far as headers and its config tell. */
+export interface Adapter {
+  readonly format: AdapterFormat
+  /** As the user named it. */
+  readonly path: string
+  /** adapter_config.json, or what stands for it in a file's metadata. */
+  readonly config?: PeftConfig
+  /** In the order of the file. */
+  readonly modules: readonly AdapterModule[]
+  /** modules_to_save, biases, and the exact parts of ComfyUI and LyCORIS (.diff, .diff_b, .set_weight, w_norm, b_norm). */
+  readonly replaced: readonly ReplacedTensor[]
+  readonly ignored: readonly IgnoredTensor[]
+  /** What a user should know and what stops nothing. */
+  readonly warnings: readonly string[]
+}
