@@ -3,7 +3,8 @@ import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { logBar, rowsAroundCut, spectrumTable } from '../../src/report/spectrum.ts'
-import { table, tableWidth, wrap } from '../../src/report/table.ts'
+import { table, tableWidth } from '../../src/report/table.ts'
+import { wrap } from '../../src/text/width.ts'
 
 const plain = new Chalk({ level: 0 })
 const painted = new Chalk({ level: 1 })
