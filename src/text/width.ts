@@ -50,7 +50,7 @@ function fitting(characters: readonly string[], columns: number): string[] {
 
 /**
  * Breaks a line of words so that no line is wider than `width` columns, each line beginning with `indent`. A word that is wider
- * by itself, such as a path, is broken anywhere.
+ * by itself, such as a path, is broken between any two characters, and its accents join their letters in Unicode's NFC form.
  */
 export function wrap(text: string, width: number, indent = ''): string {
   const room = Math.max(1, width - indent.length)
