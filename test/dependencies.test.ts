@@ -90,6 +90,8 @@ test.each([
   ['commander', ['commands/', 'report/error.ts']],
   ['seedrandom', ['random/']],
   ['koffi', ['engine/lapack/']],
+  ['string-width', ['text/width.ts']],
+  ['wrap-ansi', ['text/width.ts']],
 ])('%s is known to %j alone', (name, places) => {
   expect(importersOf(name, places)).toEqual([])
 })
@@ -101,7 +103,8 @@ test('node:fs is known to io/ alone', () => {
 })
 
 test('nothing else is imported but Node’s own modules', () => {
-  const known = /^(\.|node:|(mathjs|chalk|cli-table3|commander|seedrandom|koffi)(\/|$))/
+  const known =
+    /^(\.|node:|(mathjs|chalk|cli-table3|commander|seedrandom|koffi|string-width|wrap-ansi)(\/|$))/
   expect(imports.filter(({ to }) => !known.test(to))).toEqual([])
 })
 

@@ -1,7 +1,7 @@
 import type { Terminal } from '../terminal/terminal.ts'
 import { namePattern } from '../text/names.ts'
 import { grouped, percentDown } from '../text/numbers.ts'
-import { type NamedColumn, namedGrid } from './grid.ts'
+import { type NamedColumn, namedGrid } from './table.ts'
 
 interface Layer {
   readonly name: string

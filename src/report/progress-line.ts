@@ -1,5 +1,6 @@
 import { duration, short } from '../text/numbers.ts'
 import { printable } from '../text/quote.ts'
+import { widthOf, withoutMiddle } from '../text/width.ts'
 
 /** What a progress line shows. */
 export interface ProgressState {
@@ -61,34 +62,6 @@ function rateOf({ itemsPerSecond, bytesPerSecond, noun }: ProgressState, isWide:
     : `${short(itemsPerSecond * 60, 2)}${what}/min`
 }
 
-/** East Asian letters and pictures, which terminals show two columns wide, begin here; signs in between are narrow. */
-const WIDE_FROM = 0x1100
-const NARROW_SIGNS = { from: 0x2000, to: 0x2e7f }
-
-function widthOfCharacter(character: string): number {
-  const code = character.codePointAt(0)!
-  return code < WIDE_FROM || (code >= NARROW_SIGNS.from && code <= NARROW_SIGNS.to) ? 1 : 2
-}
-
-/** At most as many columns as the text takes on a terminal. */
-export const widthOf = (text: string): number =>
-  [...text].reduce((sum, character) => sum + widthOfCharacter(character), 0)
-
 /** The text where it fits in `columns`, else its beginning and end around an ellipsis. */
-export function cutMiddle(text: string, columns: number): string {
-  if (widthOf(text) <= columns) return text
-  const characters = [...text]
-  const start = fitting(characters, Math.ceil((columns - 1) / 2))
-  const end = fitting(characters.toReversed(), columns - 1 - widthOf(start.join(''))).reverse()
-  return `${start.join('')}…${end.join('')}`
-}
-
-/** As many of the first characters as fit. */
-function fitting(characters: readonly string[], columns: number): string[] {
-  let used = 0
-  const end = characters.findIndex((character) => {
-    used += widthOfCharacter(character)
-    return used > columns
-  })
-  return characters.slice(0, end)
-}
+export const cutMiddle = (text: string, columns: number): string =>
+  withoutMiddle(text, columns, Math.ceil((columns - 1) / 2))

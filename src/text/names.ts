@@ -1,5 +1,6 @@
 import { grouped } from './numbers.ts'
 import { counted, printable } from './quote.ts'
+import { withoutMiddle } from './width.ts'
 
 /** A name that is shown by itself is shortened to this: three lines of an ordinary terminal. JSON and CSV have all of it. */
 const MOST_SHOWN = 240
@@ -42,12 +43,9 @@ export function withoutPattern(name: string, { prefix, suffix }: NamePattern): s
 /** Of what is kept of a long name, its beginning gets 1 / this: what tells tensors of a layer apart is at the end. */
 const BEGINNING = 3
 
-/** A name in `width` characters, its middle left out where it is longer. */
-export function fittedName(name: string, width: number): string {
-  if (name.length <= width) return name
-  const begin = Math.floor((width - 1) / BEGINNING)
-  return `${name.slice(0, begin)}…${name.slice(name.length - (width - 1 - begin))}`
-}
+/** A name in `width` columns, its middle left out where it is wider. */
+export const fittedName = (name: string, width: number): string =>
+  withoutMiddle(name, width, Math.floor((width - 1) / BEGINNING))
 
 /** A name, or another text from a file, as a sentence or a framed table shows it: on one line, of a length that can be read. */
 export const shownName = (name: string) => fittedName(printable(name), MOST_SHOWN)

@@ -2,8 +2,9 @@ import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createPace, progressOn, type Task } from '../../src/report/progress.ts'
-import { cutMiddle, progressLine, widthOf } from '../../src/report/progress-line.ts'
+import { cutMiddle, progressLine } from '../../src/report/progress-line.ts'
 import { duration } from '../../src/text/numbers.ts'
+import { widthOf } from '../../src/text/width.ts'
 
 const NAME = 'model.layers.11.self_attn.q_proj.weight'
 

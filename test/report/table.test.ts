@@ -3,7 +3,9 @@ import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { logBar, rowsAroundCut, spectrumTable } from '../../src/report/spectrum.ts'
-import { table, tableWidth, wrap } from '../../src/report/table.ts'
+import { grid, namedGrid, table, tableWidth } from '../../src/report/table.ts'
+import { wrap } from '../../src/text/width.ts'
+import { knownColumns, knownText } from '../text/wide-text.ts'
 
 const plain = new Chalk({ level: 0 })
 const painted = new Chalk({ level: 1 })
@@ -42,6 +44,52 @@ describe('table', () => {
     const rows = [[painted.green('left'), painted.red('right')]]
     expect(tableWidth(rows)).toBe(16)
     expect(widthOf(table(rows, 80))).toBe(16)
+  })
+})
+
+describe('cells of wide letters, emoji and accents', () => {
+  const columnsOf = (text: string) =>
+    text.split('\n').map((line) => knownColumns(stripVTControlCharacters(line)))
+  const rows = fc.array(fc.tuple(knownText(4), knownText(6)), { minLength: 1, maxLength: 8 })
+  const texts = (pairs: readonly (readonly { text: string }[])[]) =>
+    pairs.map((row) => row.map(({ text }) => painted.cyan(text)))
+
+  test('leave every line of a framed table equally wide', () => {
+    fc.assert(
+      fc.property(rows, fc.integer({ min: 40, max: 120 }), fc.boolean(), (pairs, width, hasHead) => {
+        const text = table(texts(pairs), width, hasHead ? ['層注', 'x'] : undefined, [0])
+        expect(new Set(columnsOf(text)).size).toBe(1)
+        if (columnsOf(text)[0] > width) expect(columnsOf(text)[0]).toBe(tableWidth(texts(pairs)))
+      }),
+    )
+  })
+
+  test('leave the columns of a grid where they are', () => {
+    fc.assert(
+      fc.property(rows, (pairs) => {
+        const cells = texts(pairs).map((row) => [...row, '|'])
+        const lines = grid(['層', 'kind', '|'], cells, ['left', 'right', 'left'], plain).split('\n')
+        expect(new Set(columnsOf(lines.join('\n'))).size).toBe(1)
+      }),
+    )
+  })
+
+  test('are cut to the width of the terminal where they are names', () => {
+    const named = fc.array(
+      // what joins pictures is shown as an escape in names
+      knownText(12)
+        .filter(({ text }) => !text.includes('\u200d'))
+        .map(({ text }) => ({ name: text })),
+      { minLength: 1, maxLength: 8 },
+    )
+    const end = { title: '|', align: 'left', worth: Number.POSITIVE_INFINITY, cell: () => '|' } as const
+    fc.assert(
+      fc.property(named, fc.integer({ min: 30, max: 90 }), (list, width) => {
+        const text = namedGrid(list, [end], { paint: plain, columns: width }, { bare: true })
+        expect(new Set(columnsOf(text)).size).toBe(1)
+        expect(columnsOf(text)[0]).toBeLessThanOrEqual(width)
+      }),
+    )
   })
 })
 

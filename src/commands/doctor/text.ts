@@ -1,5 +1,6 @@
-import { table, wrap } from '../../report/table.ts'
+import { table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
+import { wrap } from '../../text/width.ts'
 import type { EngineReport, Machine } from './doctor.ts'
 
 /** The report of `doctor`: one row an engine, then what is missing and how to get it. */

@@ -1,8 +1,8 @@
 import { ROUNDING_ERROR } from '../../linalg/spectrum/measures.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import { errorPaint, figure, UNKNOWN } from '../../report/cells.ts'
-import type { NamedColumn } from '../../report/grid.ts'
 import { type Projection, spanText } from '../../report/layer-list.ts'
+import type { NamedColumn } from '../../report/table.ts'
 import { grouped, shape } from '../../text/numbers.ts'
 import type { ExtractedLayer } from './result.ts'
 

@@ -1,10 +1,11 @@
 import { allowedTail, chooseRank, type RankRule } from '../../linalg/spectrum/rules.ts'
 import { spectrumTable } from '../../report/spectrum.ts'
-import { table, wrap } from '../../report/table.ts'
+import { table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { shownName } from '../../text/names.ts'
 import { bytes, grouped, percent, shape, short } from '../../text/numbers.ts'
 import { printable } from '../../text/quote.ts'
+import { wrap } from '../../text/width.ts'
 import { elementCounts, wholeSpectrum } from './document.ts'
 import type { FactorResult } from './factor.ts'
 

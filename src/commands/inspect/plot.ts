@@ -2,12 +2,12 @@ import { badUsage } from '../../errors.ts'
 import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange } from '../../linalg/spectrum/spectrum.ts'
 import { figure, paintWords, rangeText } from '../../report/cells.ts'
-import { wrap } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { shownName } from '../../text/names.ts'
 import { grouped, percentUp, shape } from '../../text/numbers.ts'
 import { printable, quoted } from '../../text/quote.ts'
 import { didYouMean } from '../../text/suggest.ts'
+import { wrap } from '../../text/width.ts'
 import {
   type Canvas,
   createCanvas,

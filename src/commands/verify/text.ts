@@ -1,13 +1,13 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/result.ts'
 import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
-import { type NamedColumn, namedGrid } from '../../report/grid.ts'
 import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
-import { table, wrap } from '../../report/table.ts'
+import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName, someTensors } from '../../text/names.ts'
 import { grouped, percent, shape, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
+import { wrap } from '../../text/width.ts'
 import type { VerifyResult } from './result.ts'
 
 /**

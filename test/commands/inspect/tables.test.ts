@@ -8,6 +8,7 @@ import type { InspectResult } from '../../../src/commands/inspect/result.ts'
 import { spectrumSvg } from '../../../src/commands/inspect/svg.ts'
 import { inspectTables } from '../../../src/commands/inspect/text/text.ts'
 import { fittedName, namePattern, withoutPattern } from '../../../src/text/names.ts'
+import { knownColumns } from '../../text/wide-text.ts'
 import { anyResult } from './any-result.ts'
 import {
   adapterResult,
@@ -61,6 +62,23 @@ describe('no line is wider than the terminal', () => {
       { numRuns: 50 },
     )
   })
+})
+
+test('names of wide letters and emoji leave the columns where they are', () => {
+  const names = ['層.注', 'プ.layer', '🇨🇭.한', 'e\u0301.0', 'Ａ.'.repeat(30)]
+  const spectrum = wholeSpectrum(30, 20, powerLaw(20, 1))
+  const result = resultOf(
+    'weights',
+    names.map((name) => reportOf(name, spectrum)),
+  )
+  for (let columns = 60; columns <= 200; columns += 20) {
+    const lines = plain(result, columns).split('\n')
+    const head = lines.findIndex((line) => line.startsWith('name'))
+    const at = (line: string) => knownColumns(line.slice(0, line.indexOf('30 × 20')))
+    const rows = lines.slice(head + 2, head + 2 + names.length)
+    expect(new Set(rows.map(at)).size).toBe(1)
+    for (const row of rows) expect(knownColumns(row)).toBeLessThanOrEqual(columns)
+  }
 })
 
 describe('a name of 100,000 characters', () => {

@@ -21,7 +21,7 @@ export const kernelSets: readonly (readonly [string, Kernels])[] = [
 
 export const EPS = 2 ** -52
 
-/** Uniform numbers in [−1/2, 1/2): multiples of 2⁻³², the same in scripts/make_svd_goldens.py. */
+/** Uniform numbers in [−1/2, 1/2): multiples of 2⁻³², the same in scripts/golden-svd.py. */
 export function uniform(seed: number): () => number {
   let state = seed >>> 0
   return () => {

@@ -1,7 +1,7 @@
 import { orderOf } from '../../../linalg/spectrum/measures.ts'
 import { figure, intervalCell, rangeCell, realRank, realRankRange, setting } from '../../../report/cells.ts'
-import type { Align } from '../../../report/grid.ts'
 import { sparkline } from '../../../report/spectrum.ts'
+import type { Align } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
 import { fittedName, type NamePattern, withoutPattern } from '../../../text/names.ts'
 import { shape } from '../../../text/numbers.ts'

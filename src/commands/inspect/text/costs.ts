@@ -1,10 +1,10 @@
 import { ROUNDING_ERROR } from '../../../linalg/spectrum/measures.ts'
 import { figure, intervalCell, setting } from '../../../report/cells.ts'
-import { type Align, columnWidths, GAP, grid, gridWidth } from '../../../report/grid.ts'
-import { wrap } from '../../../report/table.ts'
+import { type Align, columnWidths, GAP, grid, gridWidth } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
 import { bytes, grouped } from '../../../text/numbers.ts'
 import { printable } from '../../../text/quote.ts'
+import { wrap } from '../../../text/width.ts'
 import type { InspectResult, LoaderScale, MatrixReport, RankCost } from '../result.ts'
 
 const BAR_TITLE = 'share of ‖·‖_F² kept'

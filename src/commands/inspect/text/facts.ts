@@ -10,12 +10,13 @@ import {
   setting,
 } from '../../../report/cells.ts'
 import { spectrumTable } from '../../../report/spectrum.ts'
-import { table, wrap } from '../../../report/table.ts'
+import { table } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
 import { addTo } from '../../../text/group.ts'
 import { shownName, someTensors } from '../../../text/names.ts'
 import { bytes, grouped, percent, shape, short } from '../../../text/numbers.ts'
 import { paintLines, printable } from '../../../text/quote.ts'
+import { wrap } from '../../../text/width.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from '../result.ts'
 import { verdictPaint } from '../verdict.ts'
 

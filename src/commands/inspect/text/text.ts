@@ -1,11 +1,11 @@
 import { figure } from '../../../report/cells.ts'
-import { columnWidths, fittingColumns, GOOD_NAME_WIDTH, grid, gridWidth } from '../../../report/grid.ts'
 import { sparklineDecades } from '../../../report/spectrum.ts'
-import { wrap } from '../../../report/table.ts'
+import { columnWidths, fittingColumns, GOOD_NAME_WIDTH, grid, gridWidth } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
 import { namePattern, withoutPattern } from '../../../text/names.ts'
 import { bytes, grouped, short } from '../../../text/numbers.ts'
 import { counted, printable } from '../../../text/quote.ts'
+import { widthOf, wrap } from '../../../text/width.ts'
 import type { InspectResult, MatrixReport } from '../result.ts'
 import { countedSubjects, modelVerdict } from '../verdict.ts'
 import { type CellStyle, COLUMNS, type Column } from './columns.ts'
@@ -23,7 +23,7 @@ export function matricesTable(
 ): string {
   const pattern = namePattern(matrices.map(({ name }) => name))
   const longest = matrices.reduce(
-    (most, { name }) => Math.max(most, printable(withoutPattern(name, pattern)).length),
+    (most, { name }) => Math.max(most, widthOf(printable(withoutPattern(name, pattern)))),
     4,
   )
   const narrow: CellStyle = {

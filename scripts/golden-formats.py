@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes test/fixtures/formats: small files as NumPy writes them, and expected.json with what NumPy reads back. Run from the repository root: /usr/bin/python3 scripts/make-format-fixtures.py (NumPy 1.24, torch 1.13).
+"""Writes test/fixtures/formats: small files as NumPy writes them, and expected.json with what NumPy reads back. Run from the repository root: /usr/bin/python3 scripts/golden-formats.py (NumPy 1.24, torch 1.13).
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 """Writes test/fixtures/peft/: adapters saved by PEFT itself, and the weights that PEFT merges of them, in float64.
 
 The reader in test/lora/peft-rules.ts is held against these. Made with peft 0.21.0, torch 2.13.0, transformers 5.18.0.
-Run from the repository root: python3 scripts/make_peft_goldens.py
+Run from the repository root: python3 scripts/golden-peft.py
 """
 import json
 import shutil

@@ -1,5 +1,5 @@
 """Writes into test/fixtures/formats what the safetensors and pandas packages write, with peers.json: what they hold, and
-which headers the reference reader takes. Run from the repository root, after make-format-fixtures.py, in an environment with
+which headers the reference reader takes. Run from the repository root, after golden-formats.py, in an environment with
 `pip install numpy safetensors==0.8.0 pandas==3.0.6`.
 """
 

@@ -1,5 +1,5 @@
 """Writes test/fixtures/svd-goldens.json: NumPy's singular values and first vectors of matrices that a test can
-make again exactly, from a linear congruential generator and exact operations. Run: python3 scripts/make_svd_goldens.py"""
+make again exactly, from a linear congruential generator and exact operations. Run: python3 scripts/golden-svd.py"""
 import json
 import os
 
