@@ -1,4 +1,4 @@
-import { addTo } from '../text/group.ts'
+import { addTo } from '../text/order.ts'
 import { counted, quoted } from '../text/quote.ts'
 import { type Candidate, type Rule, renaming } from './renaming.ts'
 import type { Checkpoint, StoredTensor } from './types.ts'

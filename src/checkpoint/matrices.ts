@@ -55,7 +55,7 @@ export function readable(tensors: Tensors, tensor: StoredTensor, as = tensor.nam
   if (dtype === undefined) return { reason: unreadable(tensors, tensor) }
   const view = viewOf(as, tensor.shape)
   if (view.kind === 'none') return { reason: view.reason }
-  const [scales] = isWide(tensor) ? [] : companionsOf(tensor.name, tensors)
+  const [scales] = isWide(tensor) ? [] : scaleTensorsOf(tensor.name, tensors)
   if (scales === undefined) return { dtype }
   const reason = `stored as ${tensor.dtype}, which means nothing without its scales in ${quoted(scales)}`
   return { reason, scales }
@@ -88,7 +88,7 @@ export function scalesOf(tensors: Tensors): ReadonlyMap<string, string> {
   const scaleOf = new Map<string, string>()
   for (const tensor of tensors.values()) {
     if (isWide(tensor) || isArray(tensor)) continue
-    for (const companion of companionsOf(tensor.name, tensors)) scaleOf.set(companion, tensor.name)
+    for (const scales of scaleTensorsOf(tensor.name, tensors)) scaleOf.set(scales, tensor.name)
   }
   return scaleOf
 }
@@ -100,9 +100,9 @@ const isWide = ({ dtype }: StoredTensor) => floatDtypeOf(dtype) !== undefined
 const isArray = ({ source }: StoredTensor) => source.kind === 'file' || source.kind === 'memory'
 
 function unreadable(tensors: Tensors, { name, dtype }: StoredTensor): string {
-  const [companion] = companionsOf(name, tensors)
-  if (companion !== undefined) {
-    return `quantised: stored as ${dtype}, with ${quoted(companion)} beside it; dequantise it first`
+  const [scales] = scaleTensorsOf(name, tensors)
+  if (scales !== undefined) {
+    return `quantised: stored as ${dtype}, with ${quoted(scales)} beside it; dequantise it first`
   }
   if (/^F[468]/.test(dtype)) return `stored as ${dtype}, which is not read; convert it to F16 or BF16`
   return `stored as ${dtype}, which is no float type`
@@ -157,7 +157,7 @@ const WEIGHT_OF_MODULE = /\.(weight|qweight|weight_packed)$/
  * The names of the tensors that hold the scales (and zero points, maps, shapes) of a weight stored in few bits; none where it
  * stands for itself. Scales of a layer's input, which `input_scale` and `scale_input` hold, don't change the weight.
  */
-export function companionsOf(name: string, tensors: ReadonlyMap<string, StoredTensor>): string[] {
+export function scaleTensorsOf(name: string, tensors: ReadonlyMap<string, StoredTensor>): string[] {
   const module = WEIGHT_OF_MODULE.test(name) ? name.replace(WEIGHT_OF_MODULE, '') : undefined
   const candidates = new Set([
     ...APPENDED.map((end) => `${name}${end}`),

@@ -1,6 +1,6 @@
 import { badInput, type LoraSvdError } from '../errors.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
-import { addTo } from '../text/group.ts'
+import { addTo } from '../text/order.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { isHead } from './correspondence.ts'
 import type { NameFilter } from './filter.ts'

@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { badInput } from '../errors.ts'
-import { addTo } from '../text/group.ts'
+import { addTo } from '../text/order.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { asTied, type Correspondence, correspondence, isComputed, tiedHead } from './correspondence.ts'
 import { type NameFilter, nameFilter } from './filter.ts'

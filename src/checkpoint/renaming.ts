@@ -1,4 +1,4 @@
-import { addTo } from '../text/group.ts'
+import { addTo } from '../text/order.ts'
 import type { StoredTensor } from './types.ts'
 import { formOf } from './view.ts'
 

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LoraSvdError } from '../errors.ts'
 import { parseSeed } from '../random/seedrandom.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { parseBytes } from '../text/bytes.ts'
+import { parseBytes } from '../text/numbers.ts'
 
 /** Parsers of option values for commander: each throws InvalidArgumentError with what it expected, as half a sentence. */
 

@@ -1,6 +1,6 @@
+import { refuseNonFinite } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
-import { refuseNonFinite } from '../delta/non-finite.ts'
 import type { JobContext } from '../jobs/serve.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { assertInRange } from '../linalg/matrix/finite.ts'

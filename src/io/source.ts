@@ -257,6 +257,16 @@ export async function readAll(
   return all
 }
 
+/** All bytes of a file. Throws as `openFile` does. */
+export async function readWholeFile(path: string): Promise<Uint8Array> {
+  const source = await openFile(path)
+  try {
+    return await readWhole(source)
+  } finally {
+    await source.close()
+  }
+}
+
 /** All bytes of a source. */
 export const readWhole = (source: ByteSource) => source.read(0, source.byteLength)
 

@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto'
 import type { LayerResult } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { decodeFloats } from '../../formats/dtype.ts'
-import { readTensorBytes } from '../../formats/safetensors.ts'
-import { readSafetensorsHeader } from '../../formats/safetensors-header.ts'
+import { openTensors } from '../../formats/open.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
-import { memorySource, openFile } from '../../io/source.ts'
+import { memorySource, readWholeFile } from '../../io/source.ts'
 import { writeFileAtomic } from '../../io/write-atomic.ts'
 import type { FloatArray } from '../../linalg/matrix/matrix.ts'
 
@@ -55,13 +54,15 @@ export async function readLayerFile(path: string, key: LayerKey): Promise<LayerR
 
 async function readChecked(path: string, key: LayerKey): Promise<LayerResult | undefined> {
   const { rows, columns } = key
-  const source = memorySource(path, await readWhole(path))
-  const header = await readSafetensorsHeader(source)
-  const floats = async (name: string) =>
-    decodeFloats(await readTensorBytes(source, header, name), 'f64') as Float64Array
+  const set = await openTensors(memorySource(path, await readWholeFile(path)), { only: 'safetensors' })
+  const floats = async (name: string) => {
+    const bytes = await set.read(name, 0, set.tensors.get(name)!.bytes)
+    return decodeFloats(bytes, 'f64') as Float64Array
+  }
+  if (!['U', 'S', 'V'].every((name) => set.tensors.has(name))) return undefined
   const [U, S, V] = [await floats('U'), await floats('S'), await floats('V')]
-  const figures = header.metadata.get(FIGURES) ?? ''
-  if (header.metadata.get(CHECKSUM) !== checksumOf(key, figures, [U, S, V])) return undefined
+  const figures = set.metadata.get(FIGURES) ?? ''
+  if (set.metadata.get(CHECKSUM) !== checksumOf(key, figures, [U, S, V])) return undefined
   const { spectrum, ...rest } = JSON.parse(figures)
   const rank = S.length
   if (rest.name !== key.name || spectrum.rows !== rows || spectrum.columns !== columns) return undefined
@@ -71,15 +72,6 @@ async function readChecked(path: string, key: LayerKey): Promise<LayerResult | u
     spectrum: { ...spectrum, singularValues: S },
     U: { rows, columns: rank, data: U },
     V: { rows: columns, columns: rank, data: V },
-  }
-}
-
-async function readWhole(path: string): Promise<Uint8Array> {
-  const source = await openFile(path)
-  try {
-    return await source.read(0, source.byteLength)
-  } finally {
-    await source.close()
   }
 }
 

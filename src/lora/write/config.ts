@@ -1,4 +1,4 @@
-import { compareUtf8 } from '../../text/suggest.ts'
+import { compareUtf8 } from '../../text/order.ts'
 import type { JsonObject } from '../model.ts'
 import { architectureOf, type ModelTraits, pathOf } from '../traits.ts'
 import type { AdapterPlan } from './peft.ts'

@@ -1,6 +1,6 @@
 import type { Skipped } from '../../checkpoint/types.ts'
+import { compareUtf8 } from '../../text/order.ts'
 import { quoted } from '../../text/quote.ts'
-import { compareUtf8 } from '../../text/suggest.ts'
 import type { SavedModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import { PatternSet } from '../pattern/pattern-set.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseBytes } from '../../src/text/bytes.ts'
+import { parseBytes } from '../../src/text/numbers.ts'
 
 describe('a number of bytes', () => {
   test.each([
