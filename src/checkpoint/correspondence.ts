@@ -1,8 +1,8 @@
-import { addTo } from '../text/order.ts'
+import { addTo } from '../text/compare.ts'
 import { counted, quoted } from '../text/quote.ts'
+import { isSameForm } from './matrices.ts'
 import { type Candidate, type Rule, renaming } from './renaming.ts'
 import type { Checkpoint, StoredTensor } from './types.ts'
-import { isSameForm } from './view.ts'
 
 /**
  * Parts that wrappers put into the names of a module's parameters, and that no model calls its own modules: activation

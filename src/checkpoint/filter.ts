@@ -1,6 +1,6 @@
 import { badInput } from '../errors.ts'
+import { didYouMean } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
-import { didYouMean } from '../text/suggest.ts'
 
 /** Which tensors are looked at: those that match a pattern of `include` (all, if there is none), less those of `exclude`. */
 export interface NameFilter {

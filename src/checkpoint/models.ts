@@ -1,13 +1,13 @@
 import { badInput, type LoraSvdError } from '../errors.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
-import { addTo } from '../text/order.ts'
+import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { isHead } from './correspondence.ts'
 import type { NameFilter } from './filter.ts'
+import { formOf, isSameForm, viewOf } from './matrices.ts'
 import { isVocabulary, type Pairing, pairMatrices, pairsByTensor, type Unmatched } from './pair.ts'
 import { arrayOf, bytesPerEntry, isStoredInBytes, numbersOf, readBytes, withBytes } from './read.ts'
 import type { Checkpoint, StoredTensor } from './types.ts'
-import { formOf, isSameForm, viewOf } from './view.ts'
 
 type Named = Pick<Checkpoint, 'path' | 'tensors' | 'config'>
 

@@ -1,12 +1,19 @@
 import { basename } from 'node:path'
 import { badInput } from '../errors.ts'
-import { addTo } from '../text/order.ts'
+import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { asTied, type Correspondence, correspondence, isComputed, tiedHead } from './correspondence.ts'
 import { type NameFilter, nameFilter } from './filter.ts'
-import { readable, refuseEmpty, scaledError, scalesOf } from './matrices.ts'
+import {
+  isSameForm,
+  matricesOfView,
+  readable,
+  refuseEmpty,
+  scaledError,
+  scalesOf,
+  viewOf,
+} from './matrices.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from './types.ts'
-import { isSameForm, matricesOfView, viewOf } from './view.ts'
 
 export type UnmatchedReason =
   | 'missing-in-base'

@@ -10,15 +10,14 @@ import { kindOf, nameOfStandardInput } from '../io/files.ts'
 import { type ByteSource, openSource } from '../io/source.ts'
 import { widened } from '../linalg/matrix/half.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
+import { didYouMean } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
-import { didYouMean } from '../text/suggest.ts'
 import { isIndexName } from './folder.ts'
-import { readable } from './matrices.ts'
+import { matricesOfView, readable, viewOf } from './matrices.ts'
 import { type OpenOptions, openCheckpoint } from './open.ts'
 import { readWeight } from './read.ts'
 import { storedTensors } from './stored.ts'
 import type { Checkpoint, StoredTensor, WeightMatrix } from './types.ts'
-import { matricesOfView, viewOf } from './view.ts'
 
 /** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
 export interface NamedMatrix {

@@ -1,6 +1,6 @@
-import { addTo } from '../text/order.ts'
+import { addTo } from '../text/compare.ts'
+import { formOf } from './matrices.ts'
 import type { StoredTensor } from './types.ts'
-import { formOf } from './view.ts'
 
 /** A tensor under the name that wrappers leave it. */
 export interface Candidate {

@@ -1,6 +1,6 @@
 import { badInput } from '../errors.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
-import { compareUtf8 } from '../text/order.ts'
+import { compareUtf8 } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from './dtype.ts'
 import { bitsPerElement, floatDtypeOf, layoutRank, type SafetensorsDtype } from './safetensors-dtype.ts'

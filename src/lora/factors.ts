@@ -4,7 +4,7 @@ import { badInput } from '../errors.ts'
 import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import { type FloatArray, type Matrix, matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
-import { addTo } from '../text/order.ts'
+import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import type { AdapterModule } from './model.ts'
 

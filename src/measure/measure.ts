@@ -1,6 +1,6 @@
+import { isSameForm } from '../checkpoint/matrices.ts'
 import { arrayOf, elementCount, isStoredInBytes, refuseNonFinite } from '../checkpoint/read.ts'
 import type { MatrixPair, StoredTensor } from '../checkpoint/types.ts'
-import { isSameForm } from '../checkpoint/view.ts'
 import { forEachPanel, nonFiniteOf, panelBytes } from '../delta/difference.ts'
 import { floatDtypeOf, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import type { JobContext } from '../jobs/serve.ts'

@@ -1,9 +1,8 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { matricesOf } from '../../src/checkpoint/matrices.ts'
+import { matricesOf, viewOf } from '../../src/checkpoint/matrices.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { readBytes, readWeight } from '../../src/checkpoint/read.ts'
-import { viewOf } from '../../src/checkpoint/view.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { checkpoint, fixture, folderOf, safetensors } from './support.ts'
 

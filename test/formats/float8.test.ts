@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Float8Dtype } from '../../src/formats/dtype.ts'
-import { decodeFloat8 } from '../../src/formats/dtype.ts'
+import { decodeFloat8, type Float8Dtype } from '../../src/formats/dtype.ts'
 import { widenHalf } from '../../src/linalg/matrix/half.ts'
 
 const CODES = Uint8Array.from({ length: 256 }, (_, code) => code)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import '../property-seed.ts'
-import { compareNatural } from '../../src/text/order.ts'
+import { compareNatural } from '../../src/text/compare.ts'
 
 test('numbers by size, the rest by bytes', () => {
   const sorted = ['a', 'a2', 'a02b', 'a10', 'a.2.b', 'a.2.c', 'a.10.b', 'a.10.b.1', 'b', 'é']

@@ -5,15 +5,19 @@ import { entriesOf, existsNow, inodeOf, sizeIfAny } from '../../io/files.ts'
 import { errnoOf, osError, osReason } from '../../io/os-error.ts'
 import {
   assertOnlyOurs,
+  digestOfJson,
   discard,
   type EntryKind,
   makeOwnFolder,
   putBack,
+  readJsonFile,
+  readSealed,
   removeEmpty,
   removeWhole,
+  writeJsonFile,
+  writeSealed,
 } from '../../io/own-folder.ts'
 import { LOCK_FILE, lockFolder, type RunLock } from '../../io/run-lock.ts'
-import { digestOfJson, readJsonFile, readSealed, writeJsonFile, writeSealed } from '../../io/sealed-json.ts'
 import { isTemporaryName, removeLeftovers } from '../../io/temporary.ts'
 import { type LayerKey, readLayerFile, writeLayerFile } from './layer-file.ts'
 

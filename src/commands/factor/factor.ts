@@ -1,5 +1,4 @@
-import type { NamedMatrix } from '../../checkpoint/read-matrix.ts'
-import { readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
+import { type NamedMatrix, readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
 import { decompositionFlops, type EngineRequest, openEngine } from '../../engine/open.ts'
 import { badInput, badUsage, ExitCode } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'

@@ -3,10 +3,10 @@ import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measure
 import type { IntegerRange } from '../../linalg/spectrum/spectrum.ts'
 import { figure, paintWords, rangeText } from '../../report/cells.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
+import { didYouMean } from '../../text/compare.ts'
 import { shownName } from '../../text/names.ts'
 import { grouped, percentUp, shape } from '../../text/numbers.ts'
 import { printable, quoted } from '../../text/quote.ts'
-import { didYouMean } from '../../text/suggest.ts'
 import { wrap } from '../../text/width.ts'
 import {
   type Canvas,

@@ -13,7 +13,7 @@ import { type BaseMatch, matchToBase } from '../../lora/match.ts'
 import type { Adapter, AdapterModule } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import type { Matching } from '../../report/layer-list.ts'
-import { addTo } from '../../text/order.ts'
+import { addTo } from '../../text/compare.ts'
 import type { InspectPlan } from './options.ts'
 import type { NonFinite } from './result.ts'
 

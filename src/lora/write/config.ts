@@ -1,4 +1,4 @@
-import { compareUtf8 } from '../../text/order.ts'
+import { compareUtf8 } from '../../text/compare.ts'
 import type { JsonObject } from '../model.ts'
 import { architectureOf, type ModelTraits, pathOf } from '../traits.ts'
 import type { AdapterPlan } from './peft.ts'

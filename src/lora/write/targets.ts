@@ -1,12 +1,11 @@
 import type { Skipped } from '../../checkpoint/types.ts'
-import { compareUtf8 } from '../../text/order.ts'
+import { compareUtf8 } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
 import type { SavedModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import { PatternSet } from '../pattern/pattern-set.ts'
 import { PatternError } from '../pattern/syntax.ts'
-import type { ModelTraits } from '../traits.ts'
-import { pathOf, withContainers } from '../traits.ts'
+import { type ModelTraits, pathOf, withContainers } from '../traits.ts'
 
 interface Node {
   readonly next: Map<string, Node>
