@@ -1,8 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import type { SafetensorsDtype } from '../../src/formats/safetensors-dtype.ts'
 import {
@@ -10,18 +8,13 @@ import {
   safetensorsChunks,
   type TensorData,
 } from '../../src/formats/safetensors-writer.ts'
+import { temporaryFolder } from '../temporary.ts'
 
 export const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
 
-const folders: string[] = []
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
-})
-
 /** A new folder with these files in it, gone after the tests of this file. Names may have folders of their own. */
 export function folderOf(files: Readonly<Record<string, Uint8Array | string>> = {}): string {
-  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-checkpoint-'))
-  folders.push(folder)
+  const folder = temporaryFolder('checkpoint')
   for (const [name, content] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, name)), { recursive: true })
     writeFileSync(join(folder, name), content)

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { runCli } from './run.ts'
+import { runCli, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url), 'utf8')
 
 /** The document of `demo --json` with these arguments, which must end with `code`. */
 async function demo(args: readonly string[], code = 0) {
-  const result = await runCli(['demo', '--json', ...args])
+  const result = await runInProcess(['demo', '--json', ...args])
   expect(result.stderr).toBe('')
   expect(result.code).toBe(code)
   expect(result.stdout).toMatch(/^\{.*\}\n$/)
@@ -90,7 +90,7 @@ describe.concurrent('the document', () => {
 
   test('is the same, byte for byte, for the same seed, and another for another', async () => {
     const args = ['demo', '--json', '--matrices', '--d', '90', '--k', '70', '--rank', '9', '--engine', 'wasm']
-    const runs = await Promise.all([runCli(args), runCli(args), runCli([...args, '--seed', '1'])])
+    const runs = await Promise.all([runCli(args), runInProcess(args), runInProcess([...args, '--seed', '1'])])
     const [first, second, other] = runs.map(({ stdout }) => stdout)
     expect(second).toBe(first)
     expect(documentOf(other, 'demo-1').W).not.toEqual(documentOf(first, 'demo-1').W)
@@ -159,7 +159,7 @@ describe.concurrent('the notebook in PyTorch', () => {
     const { d, k, rank, seed, draw, dtype } = golden
     const sizes = ['--d', d, '--k', k, '--rank', rank, '--seed', seed, '--draw', draw].map(String)
     const args = ['demo', '--rng', 'torch', '--matrices', '--json', '--dtype', dtype, ...sizes]
-    const { code, stdout } = await runCli(args)
+    const { code, stdout } = await runInProcess(args)
     const document = documentOf(stdout, 'demo-1')
     expect(code).toBe(document.allclose ? 0 : 1)
     // float64 arithmetic leaves no doubt; PyTorch's own check in float32 says False for half of these cases
@@ -177,7 +177,7 @@ describe.concurrent('the notebook in PyTorch', () => {
   })
 
   test('--rng torch --draw 2 --show prints the very W of the notebook', async () => {
-    const { stdout, code } = await runCli(['demo', '--rng', 'torch', '--draw', '2', '--show'])
+    const { stdout, code } = await runInProcess(['demo', '--rng', 'torch', '--draw', '2', '--show'])
     expect(code).toBe(0)
     // the page breaks off inside the last row
     expect(stdout).toContain(`\nW\n${fixture('notebook-W.txt').trimEnd()}`)
@@ -204,30 +204,30 @@ describe.concurrent('float32 near 0', () => {
       '--atol',
       '0',
     ]
-    const { code, stdout, stderr } = await runCli(args)
+    const { code, stdout, stderr } = await runInProcess(args)
     expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
     expect(stdout).toContain('The vectors agree to rounding')
   })
 
   test('the report names the entry and an --atol that lets it pass', async () => {
-    const { code, stdout } = await runCli(UNLUCKY)
+    const { code, stdout } = await runInProcess(UNLUCKY)
     expect(code).toBe(1)
     const text = stdout.replace(/\s+/g, ' ')
     const sentence =
       /The vectors agree to rounding \(normwise error \S+\), but yRef\[(\d+)\] = (\S+) is near 0, where the relative tolerance allows only (\S+) and the difference is (\S+)\. --atol (\S+) lets it pass\./
     const [, index, value, allowed, difference, atol] = sentence.exec(text) ?? []
-    const document = documentOf((await runCli([...UNLUCKY, '--json'])).stdout, 'demo-1')
+    const document = documentOf((await runInProcess([...UNLUCKY, '--json'])).stdout, 'demo-1')
     expect(document.normwiseError).toBeLessThan(1e-6)
     expect(document.worst.index).toBe(Number(index))
     expect(document.worst.yRef).toBeCloseTo(Number(value), 4)
     expect(Number(difference)).toBeGreaterThan(Number(allowed))
-    expect((await runCli([...UNLUCKY, '--quiet', '--atol', atol])).code).toBe(0)
+    expect((await runInProcess([...UNLUCKY, '--quiet', '--atol', atol])).code).toBe(0)
   })
 })
 
 describe.concurrent('what is printed', () => {
   test('tells the story in the order of the notebook', async () => {
-    const { code, stdout, stderr } = await runCli(['demo'])
+    const { code, stdout, stderr } = await runInProcess(['demo'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const inOrder = [
       /10 × 10 matrix of rank 2/,
@@ -252,8 +252,8 @@ describe.concurrent('what is printed', () => {
   })
 
   test('is nothing with --quiet, whatever the exit code', async () => {
-    expect(await runCli(['demo', '-q'])).toMatchObject({ code: 0, stdout: '', stderr: '' })
-    expect(await runCli(['demo', '--quiet', '--truncate', '1'])).toMatchObject({
+    expect(await runInProcess(['demo', '-q'])).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect(await runInProcess(['demo', '--quiet', '--truncate', '1'])).toMatchObject({
       code: 1,
       stdout: '',
       stderr: '',
@@ -271,7 +271,7 @@ describe.concurrent('what is printed', () => {
     [['--no-color'], { FORCE_COLOR: '3' }, false],
     [['--json', '--color'], {}, false],
   ] as const)('is coloured with %j %j: %s', async ([args, env, isColoured]) => {
-    const { stdout } = await runCli(['demo', ...args], { env })
+    const { stdout } = await runInProcess(['demo', ...args], { env })
     expect(stdout.includes('\u001b[')).toBe(isColoured)
   })
 
@@ -279,7 +279,7 @@ describe.concurrent('what is printed', () => {
     [{}, false],
     [{ FORCE_COLOR: '1' }, true],
   ] as const)('of an error is coloured with %j: %s', async ([env, isColoured]) => {
-    const { stderr } = await runCli(['demo', '--bogus'], { env })
+    const { stderr } = await runInProcess(['demo', '--bogus'], { env })
     expect(stderr.includes('\u001b[31m')).toBe(isColoured)
   })
 })

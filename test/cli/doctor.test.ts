@@ -2,9 +2,10 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { runCli, temporaryFolder } from './run.ts'
+import { runCli, runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
+/** A library is looked for once in a process: what names another one is for a process of its own. */
 const WITHOUT_LAPACK = { LORA_SVD_LAPACK: '/no/such/library.so' }
 
 describe.concurrent('doctor', () => {
@@ -21,7 +22,7 @@ describe.concurrent('doctor', () => {
   })
 
   test('is readable, and within 80 columns', async () => {
-    const { code, stdout, stderr } = await runCli(['doctor'])
+    const { code, stdout, stderr } = await runInProcess(['doctor'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toMatch(/│ wasm +│ passed /)
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80)
@@ -58,7 +59,7 @@ describe.runIf(spawnSync('cc', ['--version']).status === 0)('a library that ends
 
 describe.concurrent('--engine', () => {
   test('a variable that is set to nothing is not set', async () => {
-    const { code, stderr } = await runCli(['demo', '-q'], {
+    const { code, stderr } = await runInProcess(['demo', '-q'], {
       env: { LORA_SVD_ENGINE: '', LORA_SVD_THREADS: '' },
     })
     expect([code, stderr]).toEqual([0, ''])
@@ -92,12 +93,12 @@ describe.concurrent('--engine', () => {
       "option '--threads <n>' value '0' from env 'LORA_SVD_THREADS' is invalid: expected an integer from 1 to 256; see lora-svd demo --help",
     ],
   ] as const)('is checked where it comes from the environment: %j', async ([env, says]) => {
-    const { code, stderr } = await runCli(['demo'], { env })
+    const { code, stderr } = await runInProcess(['demo'], { env })
     expect({ code, stderr }).toEqual({ code: 2, stderr: `lora-svd: ${says}\n` })
   })
 
   test('on the command line comes before the environment', async () => {
     const args = ['demo', '--engine', 'wasm', '--quiet']
-    expect((await runCli(args, { env: { ...WITHOUT_LAPACK, LORA_SVD_ENGINE: 'lapack' } })).code).toBe(0)
+    expect((await runInProcess(args, { env: { ...WITHOUT_LAPACK, LORA_SVD_ENGINE: 'lapack' } })).code).toBe(0)
   })
 })

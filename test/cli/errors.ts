@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { type RunOptions, runCli } from './run.ts'
+import { type InProcessOptions, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 /** A command line that must fail, and how. */
-export interface ErrorRow extends Pick<RunOptions, 'input'> {
+export interface ErrorRow extends Pick<InProcessOptions, 'input'> {
   readonly args: readonly string[]
   /** The line on stderr after `lora-svd: `. */
   readonly says: string
@@ -24,7 +24,7 @@ export function testErrors(name: string, cwd: string, table: readonly ErrorRow[]
     test.for(table.map((row) => [row.args.join(' ').slice(0, SHOWN_CHARACTERS), row] as const))(
       '%s',
       async ([, { args, says, kind = 'bad-usage', code = 2, file, tensor, input = '' }]) => {
-        const result = await runCli([...args, '--json'], { cwd, input })
+        const result = await runInProcess([...args, '--json'], { cwd, input })
         expect(result.stderr).toBe(`lora-svd: ${says}\n`)
         expect(result.code).toBe(code)
         expect(documentOf(result.stdout, 'error-1').error).toEqual({

@@ -21,7 +21,7 @@ import {
   weight,
   writeModel,
 } from './extract-support.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runCli, runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
@@ -263,7 +263,7 @@ describe.concurrent('inputs that are understood', () => {
   test('an existing adapter, with --force: replaced as a whole; a slash at its end is nothing', async () => {
     await document('base', 'tuned', 'again')
     writeFileSync(at('again/tokenizer.json'), 'put there by PEFT')
-    const { code } = await runCli(
+    const { code } = await runInProcess(
       ['extract', 'base', 'tuned', '-o', 'again/', '--rank=2', '--force', '-q', '--exclude=*.0.*'],
       { cwd: folder },
     )
@@ -280,8 +280,10 @@ describe.concurrent('inputs that are understood', () => {
   test('an output in the working folder itself', async () => {
     cpSync(at('adapter'), at('here'), { recursive: true })
     const args = ['extract', '../base', '../tuned', '-o', '.', '--rank=2', '-q']
-    expect((await runCli(args, { cwd: at('here') })).stderr).toMatch(/here: exists already; add --force/)
-    expect((await runCli([...args, '--force'], { cwd: at('here') })).code).toBe(0)
+    expect((await runInProcess(args, { cwd: at('here') })).stderr).toMatch(
+      /here: exists already; add --force/,
+    )
+    expect((await runInProcess([...args, '--force'], { cwd: at('here') })).code).toBe(0)
     expect(readdirSync(at('here'))).toHaveLength(3)
     expect(existsSync(at('here.partial'))).toBe(false)
   })
@@ -378,8 +380,8 @@ describe.concurrent('inputs that are understood', () => {
 
   test('after a refusal the mended command is no other run', async () => {
     const args = ['extract', 'base', 'not-a-number', '-o', 'mended', '--rank=3', '-q']
-    expect((await runCli(args, { cwd: folder })).code).toBe(2)
-    expect((await runCli([...args, `--exclude=${Q1}`], { cwd: folder })).code).toBe(0)
+    expect((await runInProcess(args, { cwd: folder })).code).toBe(2)
+    expect((await runInProcess([...args, `--exclude=${Q1}`], { cwd: folder })).code).toBe(0)
   })
 })
 
@@ -391,10 +393,10 @@ describe.concurrent('--dry-run', () => {
   ])('%s: writes nothing, and says the exact bytes', async (args) => {
     const out = at(`dry${args.join('')}`)
     const command = ['extract', at('base'), at('tuned'), '-o', out, ...args]
-    const dry = documentOf((await runCli([...command, '--dry-run', '--json'])).stdout, 'extract-plan-1')
+    const dry = documentOf((await runInProcess([...command, '--dry-run', '--json'])).stdout, 'extract-plan-1')
     expect(readdirSync(folder).filter((name) => name.startsWith('dry'))).not.toContain(out)
     expect(existsSync(out) || existsSync(`${out}.partial`)).toBe(false)
-    const real = documentOf((await runCli([...command, '--json'])).stdout, 'extract-1')
+    const real = documentOf((await runInProcess([...command, '--json'])).stdout, 'extract-1')
     expect(dry.output.bytes).toBe(real.output.bytes)
     expect(dry.layers.map(({ name, rank }: Record<string, unknown>) => [name, rank])).toEqual(
       real.layers.map(({ name, rank }: Record<string, unknown>) => [name, rank]),
@@ -405,7 +407,7 @@ describe.concurrent('--dry-run', () => {
   })
 
   test('as a table', async () => {
-    const { stdout, code } = await runCli(
+    const { stdout, code } = await runInProcess(
       ['extract', 'base', 'tuned', '-o', 'dry', '--rank=3', '--dry-run'],
       {
         cwd: folder,

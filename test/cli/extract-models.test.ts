@@ -12,7 +12,7 @@ import {
   weightsOf,
   writeModel,
 } from './extract-support.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
@@ -50,7 +50,7 @@ async function carried(
   options: MergeOptions = {},
 ) {
   const document = await extracted(base, tuned, out, args)
-  const { stdout } = await runCli(['verify', out, base, tuned, '--json'])
+  const { stdout } = await runInProcess(['verify', out, base, tuned, '--json'])
   const verified = documentOf(stdout, 'verify-1')
   const errors = new Map(verified.layers.map(({ name, relativeError }: Layer) => [name, relativeError]))
   expect([...errors.keys()].sort()).toEqual(document.layers.map(({ name }: Layer) => name).sort())
@@ -238,7 +238,7 @@ describe.concurrent('models', () => {
     ])
     for (const { relativeError } of layers) expect(relativeError).toBeLessThan(1e-4)
     // the embedding itself stays, whether or not it may be factored
-    const both = await runCli(['verify', pair.out, pair.base, pair.tuned, '--json', '--max-error=1e-4'])
+    const both = await runInProcess(['verify', pair.out, pair.base, pair.tuned, '--json', '--max-error=1e-4'])
     expect(both.code).toBe(0)
     expect(documentOf(both.stdout, 'verify-1').layers).toHaveLength(2)
     expect(unchanged).toEqual(['model.embed_tokens.weight'])

@@ -14,7 +14,7 @@ import {
   TUNED_BF16,
   tail,
 } from './extract-support.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
@@ -111,7 +111,7 @@ const bytesOnDisk = (out: string) => [...filesOf(out).values()].reduce((sum, { l
 /** The bytes of an adapter for a budget with all ranks equal: what a dry run says of the rank, whose card tells another rule. */
 async function sizeAt(rank: number, layout: string, budget: number): Promise<number> {
   const args = ['--dtype=f32', '--dry-run', '--json', `--rank=${rank}`, `--layout=${layout}`]
-  const { stdout } = await runCli(['extract', BASE, TUNED, '-o', join(folder, 'dry'), ...args])
+  const { stdout } = await runInProcess(['extract', BASE, TUNED, '-o', join(folder, 'dry'), ...args])
   const { bytes } = documentOf(stdout, 'extract-plan-1').output
   return bytes + `--budget ${budget}`.length - `--rank ${rank}`.length
 }
@@ -186,7 +186,7 @@ describe.concurrent('--budget', () => {
       const least = await sizeAt(1, layout, 33_000)
       const out = join(folder, `least-${layout}`)
       const args = ['extract', BASE, TUNED, '-o', out, '--dtype=f32', `--layout=${layout}`]
-      const refused = await runCli([...args, `--budget=${least - 1}`])
+      const refused = await runInProcess([...args, `--budget=${least - 1}`])
       expect(refused.code).toBe(2)
       expect(refused.stderr).toMatch(
         /^lora-svd: --budget .*: at the least ranks the adapter takes .* already; /,

@@ -25,7 +25,7 @@ import {
   weight,
   writeModel,
 } from './extract-support.ts'
-import { runCli, runShell, temporaryFolder } from './run.ts'
+import { runInProcess, runShell, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const repository = fileURLToPath(new URL('../..', import.meta.url))
@@ -87,9 +87,17 @@ describe.concurrent('an unfinished run', () => {
   test('goes on with what is done, and says so', async () => {
     const out = at('go-on')
     unfinished(out)
-    const dry = await runCli(['extract', base, tuned, '-o', out, '--json', '--dry-run', ...RULE])
+    const dry = await runInProcess(['extract', base, tuned, '-o', out, '--json', '--dry-run', ...RULE])
     expect(documentOf(dry.stdout, 'extract-plan-1').resumable).toBe(4)
-    const { code, stdout, stderr } = await runCli(['extract', base, tuned, '-o', out, '--json', ...RULE])
+    const { code, stdout, stderr } = await runInProcess([
+      'extract',
+      base,
+      tuned,
+      '-o',
+      out,
+      '--json',
+      ...RULE,
+    ])
     expect(stderr).toBe('lora-svd: going on with an unfinished run: 4 layers are done\n')
     expect(code).toBe(0)
     expect(documentOf(stdout, 'extract-1').resumed).toBe(4)
@@ -102,7 +110,7 @@ describe.concurrent('an unfinished run', () => {
     const [first, second] = layersIn(out).map((name) => join(`${out}.partial`, name))
     rmSync(first)
     renameSync(second, join(`${out}.partial`, `.lora-svd-${'0'.repeat(12)}-1234-5-0.tmp`))
-    const { stdout } = await runCli(['extract', base, tuned, '-o', out, '--json', ...RULE])
+    const { stdout } = await runInProcess(['extract', base, tuned, '-o', out, '--json', ...RULE])
     expect(documentOf(stdout, 'extract-1').resumed).toBe(2)
     expectDone(out)
   })
@@ -111,7 +119,7 @@ describe.concurrent('an unfinished run', () => {
     const out = at('other')
     const copy = at('tuned-copy')
     cpSync(tuned, copy, { recursive: true })
-    const run = (...args: string[]) => runCli(['extract', base, copy, '-o', out, ...args])
+    const run = (...args: string[]) => runInProcess(['extract', base, copy, '-o', out, ...args])
     expect(
       (await runShell(`ulimit -f 9; lora-svd extract ${base} ${copy} -o ${out} -q ${RULE.join(' ')}`)).code,
     ).toBe(3)
@@ -144,20 +152,22 @@ describe.concurrent('an unfinished run', () => {
       const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
       const owner = { ...thisProcess(), pid: other.pid, started, token: 'abcdef0123456789', released: false }
       writeFileSync(join(`${out}.partial`, 'lock'), JSON.stringify(owner))
-      const result = await runCli(['extract', base, tuned, '-o', out, '-q', ...RULE])
+      const result = await runInProcess(['extract', base, tuned, '-o', out, '-q', ...RULE])
       expect(result.code).toBe(2)
       expect(result.stderr).toBe(
         `lora-svd: ${out}.partial: process ${other.pid} is at work here; wait for it, or write to another --out (if that is no lora-svd, delete ${out}.partial/lock)\n`,
       )
       // even where it is asked to start anew
-      expect((await runCli(['extract', base, tuned, '-o', out, '-q', '--restart', ...RULE])).code).toBe(2)
+      expect((await runInProcess(['extract', base, tuned, '-o', out, '-q', '--restart', ...RULE])).code).toBe(
+        2,
+      )
       expect(layersIn(out)).toHaveLength(4)
     } finally {
       const gone = new Promise((done) => other.once('exit', done))
       other.kill('SIGKILL')
       await gone
     }
-    expect((await runCli(['extract', base, tuned, '-o', out, '-q', ...RULE])).code).toBe(0)
+    expect((await runInProcess(['extract', base, tuned, '-o', out, '-q', ...RULE])).code).toBe(0)
     expectDone(out)
   })
 
@@ -170,7 +180,7 @@ describe.concurrent('an unfinished run', () => {
     cpSync(reference, out, { recursive: true })
     const inode = String(statSync(out, { bigint: true }).ino)
     writeFileSync(join(`${out}.partial`, 'placed.json'), JSON.stringify({ inode }))
-    const result = await runCli(['extract', base, tuned, '-o', out, '-q', ...RULE])
+    const result = await runInProcess(['extract', base, tuned, '-o', out, '-q', ...RULE])
     expect([result.code, result.stderr]).toEqual([0, ''])
     expectDone(out)
   })
@@ -179,7 +189,7 @@ describe.concurrent('an unfinished run', () => {
     const out = at('replaced')
     unfinished(out)
     cpSync(reference, join(`${out}.partial`, 'replaced-abcdef0123456789'), { recursive: true })
-    const result = await runCli(['extract', base, tuned, '-o', out, '-q', '--force', ...RULE])
+    const result = await runInProcess(['extract', base, tuned, '-o', out, '-q', '--force', ...RULE])
     expect([result.code, result.stderr]).toEqual([0, ''])
     expectDone(out)
   })
@@ -189,7 +199,7 @@ describe.concurrent('an unfinished run', () => {
     unfinished(out)
     mkdirSync(out)
     writeFileSync(join(out, 'notes.txt'), 'mine')
-    const result = await runCli(['extract', base, tuned, '-o', out, '-q', ...RULE])
+    const result = await runInProcess(['extract', base, tuned, '-o', out, '-q', ...RULE])
     expect([result.code, result.stderr]).toEqual([
       2,
       `lora-svd: ${out}: exists already; add --force to replace it\n`,
@@ -234,7 +244,7 @@ describe.concurrent('interrupted', () => {
     expect(documentOf(stdout, 'error-1').error).toEqual({ code: 'interrupted', message })
     expect(existsSync(out)).toBe(false)
     expectReleased(out)
-    const result = await runCli([...args, '--json'])
+    const result = await runInProcess([...args, '--json'])
     expect(result.code).toBe(0)
     expect(documentOf(result.stdout, 'extract-1').resumed).toBeGreaterThan(0)
     expect(existsSync(`${out}.partial`)).toBe(false)

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
 import { readSafetensorsFile, type Tensor } from '../lora/peft-rules.ts'
 import { safetensorsFile } from './files.ts'
-import { type RunOptions, runCli } from './run.ts'
+import { type InProcessOptions, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const digits = (name: string) => fileURLToPath(new URL(`../fixtures/digits-llama/${name}`, import.meta.url))
@@ -63,9 +63,9 @@ export async function extracted(
   tuned: string,
   out: string,
   args: readonly string[],
-  { code = 0, ...options }: RunOptions & { readonly code?: 0 | 1 } = {},
+  { code = 0, ...options }: InProcessOptions & { readonly code?: 0 | 1 } = {},
 ) {
-  const result = await runCli(['extract', base, tuned, '-o', out, '--json', ...args], options)
+  const result = await runInProcess(['extract', base, tuned, '-o', out, '--json', ...args], options)
   expect(result.stderr).toBe('')
   expect(result.code).toBe(code)
   return documentOf(result.stdout, 'extract-1')

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { f64, fileOf, type Tensors } from './checkpoints.ts'
 import { float64s, npyDict, npyFile } from './files.ts'
-import { runCli, runShell, temporaryFolder } from './run.ts'
+import { runInProcess, runShell, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
 const at = (...names: string[]) => join(folder, ...names)
-const run = (...args: string[]) => runCli(args, { cwd: folder })
+const run = (...args: string[]) => runInProcess(args, { cwd: folder })
 
 const writeSafetensors = (path: string, tensors: Tensors) => writeFileSync(path, fileOf(tensors))
 

@@ -6,7 +6,7 @@ import { PICKLE_PROBLEM } from '../../src/formats/sniff.ts'
 import { type ErrorRow, factor, testErrors } from './errors.ts'
 import { safetensorsFile, tensor } from './files.ts'
 import { errorOf, readSafetensors } from './read-factors.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/digits-llama/${name}`, import.meta.url))
@@ -17,7 +17,7 @@ let outputs = 0
 /** The document of `factor` and the error of what it wrote. */
 async function factored(matrix: string, args: readonly string[], env = {}) {
   const out = join(folder, `${outputs++}.safetensors`)
-  const result = await runCli(['factor', matrix, '-o', out, '--json', ...args], { cwd: folder, env })
+  const result = await runInProcess(['factor', matrix, '-o', out, '--json', ...args], { cwd: folder, env })
   expect(result.stderr).toBe('')
   const { lora_A: A, lora_B: B } = readSafetensors(readFileSync(out))
   return { document: documentOf(result.stdout, 'factor-1'), A, B }

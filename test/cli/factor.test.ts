@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { errorOf, readNpz, readSafetensors } from './read-factors.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runCli, runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
@@ -17,7 +17,7 @@ const newFile = (extension: string) => join(folder, `${outputs++}.${extension}`)
 /** The document of `factor --json` and the factors as they lie on disk. */
 async function factor(matrix: string, args: readonly string[], { code = 0, extension = 'safetensors' } = {}) {
   const out = newFile(extension)
-  const result = await runCli(['factor', matrix, '-o', out, '--json', ...args])
+  const result = await runInProcess(['factor', matrix, '-o', out, '--json', ...args])
   expect(result.stderr).toBe('')
   expect(result.code).toBe(code)
   const document = documentOf(result.stdout, 'factor-1')
@@ -160,7 +160,7 @@ describe.concurrent('what is written', () => {
   test('replaces an existing file with --force', async () => {
     const out = newFile('npz')
     writeFileSync(out, 'old')
-    const { code } = await runCli(['factor', TALL, '-o', out, '--rank', '3', '--force', '--quiet'])
+    const { code } = await runInProcess(['factor', TALL, '-o', out, '--rank', '3', '--force', '--quiet'])
     expect(code).toBe(0)
     expect(readNpz(readFileSync(out)).lora_B.shape).toEqual([12, 3])
   })
@@ -199,14 +199,14 @@ describe.concurrent('the limits of the rank', () => {
     [['--multiple-of', '2', '--max-rank', '3'], 'that takes rank 3, and --multiple-of 2 allows 2.'],
   ] as const)('the report names the one that is in the way: %j', async ([limits, says]) => {
     const args = ['factor', TALL, '-o', newFile('npz'), '--error', '0.2', ...limits]
-    const { code, stdout } = await runCli(args)
+    const { code, stdout } = await runInProcess(args)
     expect(code).toBe(1)
     expect(stdout.replace(/\s+/g, ' ')).toContain(says)
   })
 
   test('an --error below the rounding of the dtype is not reached: exit code 1, and the report says why', async () => {
     const args = ['factor', TALL, '-o', newFile('safetensors'), '--error', '1e-3', '--dtype', 'bf16']
-    const { code, stdout, stderr } = await runCli(args)
+    const { code, stdout, stderr } = await runInProcess(args)
     expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
     expect(stdout).toMatch(
       /Not reached: an error of 0\.001 was asked for, what is on disk has an error of\s+\S+;\s+the rounding of bf16 is\s+larger: use a wider --dtype\.\n$/,
@@ -217,7 +217,7 @@ describe.concurrent('the limits of the rank', () => {
 describe.concurrent('the report', () => {
   test('shows the spectrum with the cut, what is kept, lost and written', async () => {
     const out = newFile('npz')
-    const { code, stdout, stderr } = await runCli(['factor', TALL, '-o', out, '--rank', '2'])
+    const { code, stdout, stderr } = await runInProcess(['factor', TALL, '-o', out, '--rank', '2'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     for (const part of [
       /│ 1 │ +1 │ +75 % │/,
@@ -235,6 +235,6 @@ describe.concurrent('the report', () => {
 
   test('is nothing with --quiet', async () => {
     const args = ['factor', TALL, '-o', newFile('npz'), '--rank', '2', '-q']
-    expect(await runCli(args)).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
+    expect(await runInProcess(args)).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
   })
 })

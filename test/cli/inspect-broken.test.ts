@@ -6,7 +6,7 @@ import { PICKLE_PROBLEM } from '../../src/formats/sniff.ts'
 import { f32, fileOf, folderOf, indexOf, noise } from './checkpoints.ts'
 import { testErrors } from './errors.ts'
 import { safetensorsFile, tensor } from './files.ts'
-import { runCli } from './run.ts'
+import { runCli, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const fixture = (name: string) =>
@@ -151,13 +151,13 @@ testErrors('a broken checkpoint', cwd, [
 
 test('a folder with nothing in it', async () => {
   const empty = folderOf({})
-  const { code, stdout, stderr } = await runCli(['inspect', empty])
+  const { code, stdout, stderr } = await runInProcess(['inspect', empty])
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   expect(stderr).toBe(`lora-svd: ${empty}: is an empty folder; name a checkpoint\n`)
 })
 
 test('a repository that is in no cache', async () => {
-  const { code, stderr } = await runCli(['inspect', 'org/name'], { cwd, env: { HF_HOME: '/nowhere' } })
+  const { code, stderr } = await runInProcess(['inspect', 'org/name'], { cwd, env: { HF_HOME: '/nowhere' } })
   expect(code).toBe(2)
   expect(stderr).toBe(
     'lora-svd: org/name: no such file or folder, and no such model in the Hugging Face cache (/nowhere/hub); check the path, or download it: hf download org/name\n',

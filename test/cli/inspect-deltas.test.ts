@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { bf16, f32, fileOf, folderOf, noise, plusLowRank, rounded, type Tensors } from './checkpoints.ts'
 import { float64s, npyDict, npyFile } from './files.ts'
-import { type Result, runCli } from './run.ts'
+import { type Result, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const SHAPE = [64, 48] as const
@@ -70,7 +70,7 @@ const cwd = folderOf(
 )
 
 const run = (tuned: string, from: string, ...args: string[]) =>
-  runCli(['inspect', tuned, '--base', from, ...args], { cwd })
+  runInProcess(['inspect', tuned, '--base', from, ...args], { cwd })
 
 async function delta(tuned: string, from: string, code = 0) {
   const result = await run(tuned, from, '--json')
@@ -181,10 +181,10 @@ describe.concurrent('what is not finite', () => {
   })
 
   test('everything', async () => {
-    const result = await runCli(['inspect', 'all-not-finite'], { cwd })
+    const result = await runInProcess(['inspect', 'all-not-finite'], { cwd })
     expect(result.code).toBe(1)
     expect(flowing(result)).toContain('No matrix with finite entries.')
-    const quiet = await runCli(['inspect', 'all-not-finite', '-q'], { cwd })
+    const quiet = await runInProcess(['inspect', 'all-not-finite', '-q'], { cwd })
     expect(quiet).toEqual({ code: 1, signal: null, stdout: '', stderr: '' })
   })
 })
@@ -230,13 +230,18 @@ describe.concurrent('checkpoints that differ', () => {
       'other.csv': '1,0\n0,1\n',
     })
     const args = ['inspect', 'after.npy', '--base', 'before.csv', '--json']
-    const { stdout } = await runCli(args, { cwd: files })
+    const { stdout } = await runInProcess(args, { cwd: files })
     const { matrices } = documentOf(stdout, 'inspect-1')
     expect(matrices).toMatchObject([{ name: 'after.npy', rank: 1, singularValues: [3, expect.closeTo(0)] }])
     const input = '1 0 4\n0 1 0\n'
-    const piped = await runCli(['inspect', '-', '--base', 'before.csv', '--json'], { cwd: files, input })
+    const piped = await runInProcess(['inspect', '-', '--base', 'before.csv', '--json'], {
+      cwd: files,
+      input,
+    })
     expect(documentOf(piped.stdout, 'inspect-1').matrices[0].spectral).toBeCloseTo(4, 12)
-    const { code, stderr } = await runCli(['inspect', 'after.npy', '--base', 'other.csv'], { cwd: files })
+    const { code, stderr } = await runInProcess(['inspect', 'after.npy', '--base', 'other.csv'], {
+      cwd: files,
+    })
     expect(code).toBe(2)
     expect(stderr).toBe(
       'lora-svd: after.npy: holds no matrix to look at: after.npy: [2, 2] in other.csv, [2, 3] in after.npy\n',

@@ -17,7 +17,7 @@ import {
   withSpectrum,
 } from './checkpoints.ts'
 import { float64s, npyDict, npyFile } from './files.ts'
-import { type RunOptions, runCli } from './run.ts'
+import { type InProcessOptions, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
 /** Singular values of which each form has to tell, and whose powers are exact in every format. */
@@ -86,8 +86,11 @@ for (const [repository, files] of [
   for (const [name, at] of Object.entries(files)) symlinkSync(join(folder, at), join(snapshot, name))
 }
 
-async function inspected(args: readonly string[], options: RunOptions = {}) {
-  const { code, stdout, stderr } = await runCli(['inspect', ...args, '--json'], { cwd: folder, ...options })
+async function inspected(args: readonly string[], options: InProcessOptions = {}) {
+  const { code, stdout, stderr } = await runInProcess(['inspect', ...args, '--json'], {
+    cwd: folder,
+    ...options,
+  })
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   return documentOf(stdout, 'inspect-1')
 }
@@ -101,7 +104,7 @@ function expectSpectrum(matrix: any, expected: readonly number[]): void {
 }
 
 describe.concurrent('a matrix of singular values 8, 4, 2, 1', () => {
-  test.for<[name: string, args: string[], dtype: string, matrix: string, options?: RunOptions]>([
+  test.for<[name: string, args: string[], dtype: string, matrix: string, options?: InProcessOptions]>([
     ['a safetensors file', ['one.safetensors'], 'f32', NAME],
     ['a folder of a model', ['model'], 'f32', NAME],
     ['a folder of diffusers', ['diffusion/'], 'f32', NAME],
@@ -134,7 +137,7 @@ describe.concurrent('a matrix of singular values 8, 4, 2, 1', () => {
     expect(totals).toMatchObject({ matrices: 1, elements: 64 })
   })
 
-  test.for<[name: string, args: string[], options?: RunOptions]>([
+  test.for<[name: string, args: string[], options?: InProcessOptions]>([
     ['a folder of shards', ['sharded']],
     ['their index', ['sharded/model.safetensors.index.json']],
     ['org/name in shards', ['org/parts'], { env: { HF_HOME: CACHE } }],
@@ -186,7 +189,7 @@ describe.concurrent('a matrix of singular values 8, 4, 2, 1', () => {
 
   test('F8 with scales beside it is refused, and may be left out', async () => {
     const args = ['inspect', 'f8-scaled.safetensors']
-    const { code, stdout, stderr } = await runCli(args, { cwd: folder })
+    const { code, stdout, stderr } = await runInProcess(args, { cwd: folder })
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toBe(
       `lora-svd: f8-scaled.safetensors: tensor "${NAME}" is stored as F8_E4M3, which means nothing without its scales in "${NAME}_scale_inv"; dequantise the checkpoint first, or leave the tensor out with --exclude "${NAME}"\n`,
@@ -286,7 +289,7 @@ describe.concurrent('an adapter', () => {
     expect(matrices[0]).toMatchObject({ rank: 3, adapter: { nominalRank: 16, wasted: 13 } })
     expect(matrices[0].verdict.text).toBe('rank 3 of its nominal 16: 13 directions wasted')
     expect(recommended.rank).toBe(3)
-    const { stdout } = await runCli(['inspect', 'wasted'], at)
+    const { stdout } = await runInProcess(['inspect', 'wasted'], at)
     expect(stdout).toMatch(/│ wasted directions +│ 13 /)
     expect(stdout).toMatch(/│ shape +│ 16 × 16 +│/)
   })
@@ -324,7 +327,7 @@ describe.concurrent('an adapter', () => {
     expect(scales(matrices[1])).toMatchObject({ PEFT: 2, vLLM: 2, 'llama.cpp': 2 })
     const warning = 'vLLM scales 1 of 2 modules by 2 where PEFT scales it by 4'
     expect(warnings).toContain(warning)
-    const { code, stdout, stderr } = await runCli(['inspect', 'patterns'], at)
+    const { code, stdout, stderr } = await runInProcess(['inspect', 'patterns'], at)
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toContain(`Warning: ${warning}`)
     expect(stdout).toMatch(/\nvLLM +1 +2 instead of 4\n +1 +2\n/)
@@ -342,7 +345,7 @@ describe.concurrent('an adapter', () => {
   })
 
   test('as --base is refused', async () => {
-    const { code, stderr } = await runCli(['inspect', 'base', '--base', 'same'], at)
+    const { code, stderr } = await runInProcess(['inspect', 'base', '--base', 'same'], at)
     expect(code).toBe(2)
     expect(stderr).toBe('lora-svd: --base same is an adapter; name the weights that it was trained on\n')
   })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { bf16, f32, fileOf, folderOf, noise, type Tensors, withSpectrum } from './checkpoints.ts'
 import { testErrors } from './errors.ts'
-import { runCli, runShell } from './run.ts'
+import { runInProcess, runShell } from './run.ts'
 import { documentOf } from './schema.ts'
 
 /** Figures in a different order each: by name, stored bytes, norms, ranks and changes. */
@@ -32,7 +32,7 @@ const small = {
 const cwd = folderOf(small)
 
 async function document(args: readonly string[], from = cwd) {
-  const { code, stdout, stderr } = await runCli(['inspect', ...args, '--json'], { cwd: from })
+  const { code, stdout, stderr } = await runInProcess(['inspect', ...args, '--json'], { cwd: from })
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   return documentOf(stdout, 'inspect-1')
 }
@@ -106,7 +106,7 @@ describe.concurrent('which matrices, and in which order', () => {
   })
 
   test('--top leaves matrices out of the table, not out of the totals', async () => {
-    const { stdout } = await runCli(['inspect', 'base', '--top', '2'], { cwd })
+    const { stdout } = await runInProcess(['inspect', 'base', '--top', '2'], { cwd })
     expect(stdout).toContain('4 matrices · ')
     expect(stdout).toContain('2 matrices shown: ')
     expect(stdout).not.toContain('\nhead')
@@ -123,7 +123,7 @@ const large = folderOf({
 
 /** The document as it came but for what took time. */
 async function timeless(...args: string[]) {
-  const { code, stdout, stderr } = await runCli(
+  const { code, stdout, stderr } = await runInProcess(
     ['inspect', 'large.safetensors', '--engine', 'wasm', '--json', ...args],
     { cwd: large },
   )
@@ -193,9 +193,9 @@ describe.concurrent('--plot', () => {
     ['as the table prints it', '2.b', 'h.2.b.weight'],
     ['a part', 'head', 'head.weight'],
   ])('%s', async ([, asked, name]) => {
-    const { code, stdout, stderr } = await runCli(['inspect', 'base', '--plot', asked], { cwd })
+    const { code, stdout, stderr } = await runInProcess(['inspect', 'base', '--plot', asked], { cwd })
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    const { stdout: table } = await runCli(['inspect', 'base'], { cwd })
+    const { stdout: table } = await runInProcess(['inspect', 'base'], { cwd })
     const plot = stdout.split(`\n\n${name}  `)
     expect(plot).toHaveLength(2)
     expect(plot[1]).toMatch(/[⠁-⣿]/)
@@ -210,12 +210,14 @@ describe.concurrent('--plot', () => {
   })
 
   test('of a matrix that --top leaves out', async () => {
-    const { stdout } = await runCli(['inspect', 'base', '--top', '1', '--plot', 'head'], { cwd })
+    const { stdout } = await runInProcess(['inspect', 'base', '--top', '1', '--plot', 'head'], { cwd })
     expect(stdout).toContain('\n\nhead.weight  4 × 4')
   })
 
   test('of one without a spectrum: why there is none', async () => {
-    const { code, stdout } = await runCli(['inspect', 'base', '--base', 'base', '--plot', 'head'], { cwd })
+    const { code, stdout } = await runInProcess(['inspect', 'base', '--base', 'base', '--plot', 'head'], {
+      cwd,
+    })
     expect(code).toBe(0)
     expect(stdout).toMatch(/\n\nNo plot: head\.weight is equal in both\.\n$/)
   })
@@ -227,7 +229,7 @@ describe.concurrent('files', () => {
   test('are written, and named in the report', async () => {
     const folder = folderOf(small)
     const args = ['inspect', 'tuned', '--base', 'base', ...OUTPUTS]
-    const { code, stdout, stderr } = await runCli(args, { cwd: folder })
+    const { code, stdout, stderr } = await runInProcess(args, { cwd: folder })
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toMatch(/\n\nWrote r\.html, r\.svg, r\.csv\.\n$/)
     expect(readdirSync(folder).sort()).toEqual(['base', 'r.csv', 'r.html', 'r.svg', 'tuned'])
@@ -240,7 +242,7 @@ describe.concurrent('files', () => {
 
   test('with --json and --quiet the same, without a word', async () => {
     const folder = folderOf(small)
-    const quiet = await runCli(['inspect', 'base', '--quiet', '--csv', 'a.csv'], { cwd: folder })
+    const quiet = await runInProcess(['inspect', 'base', '--quiet', '--csv', 'a.csv'], { cwd: folder })
     expect(quiet).toEqual({ code: 0, signal: null, stdout: '', stderr: '' })
     await document(['base', '--csv', 'b.csv'], folder)
     expect(readFileSync(join(folder, 'a.csv'))).toEqual(readFileSync(join(folder, 'b.csv')))
@@ -248,12 +250,12 @@ describe.concurrent('files', () => {
 
   test('that exist are kept without --force, and nothing else is written', async () => {
     const folder = folderOf({ ...small, 'r.svg': 'old' })
-    const refused = await runCli(['inspect', 'base', ...OUTPUTS], { cwd: folder })
+    const refused = await runInProcess(['inspect', 'base', ...OUTPUTS], { cwd: folder })
     expect(refused).toMatchObject({ code: 2, stdout: '' })
     expect(refused.stderr).toBe('lora-svd: r.svg: exists already; add --force to replace it\n')
     expect(readdirSync(folder).sort()).toEqual(['base', 'r.svg', 'tuned'])
     expect(readFileSync(join(folder, 'r.svg'), 'utf8')).toBe('old')
-    const { code } = await runCli(['inspect', 'base', '-q', '-f', ...OUTPUTS], { cwd: folder })
+    const { code } = await runInProcess(['inspect', 'base', '-q', '-f', ...OUTPUTS], { cwd: folder })
     expect(code).toBe(0)
     expect(readFileSync(join(folder, 'r.svg'), 'utf8')).toMatch(/^<\?xml [^>]+>\n<svg /)
   })
@@ -265,7 +267,7 @@ describe.concurrent('files', () => {
       [['W.csv', '--csv', './W.csv'], '--csv ./W.csv'],
       [['tuned', '--base', 'base', '--svg', 'link.svg'], '--svg link.svg'],
     ] as const) {
-      const { code, stderr } = await runCli(['inspect', ...args, '--force'], { cwd: folder })
+      const { code, stderr } = await runInProcess(['inspect', ...args, '--force'], { cwd: folder })
       expect(stderr).toBe(`lora-svd: ${says}: is what is read; name another file\n`)
       expect(code).toBe(2)
     }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readSafetensorsFile } from '../lora/peft-rules.ts'
 import { extracted, type NewModel, type NewTensor, tunedBy, weight, writeModel } from './extract-support.ts'
-import { runCli, temporaryFolder } from './run.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder()
@@ -35,9 +35,9 @@ const inLanguageModel = (name: string) => name.replace(/^model\./, 'model.langua
 const withQuery = (name: string) => name.replace('q_proj', 'query')
 const names = (rows: readonly { readonly name: string }[]) => rows.map(({ name }) => name)
 const inspected = (name: string, ...args: string[]) =>
-  runCli(['inspect', name, '--base', 'base', '--json', ...args], { cwd: folder })
+  runInProcess(['inspect', name, '--base', 'base', '--json', ...args], { cwd: folder })
 const verified = (adapter: string, name: string, ...args: string[]) =>
-  runCli(['verify', adapter, 'base', name, '--json', ...args], { cwd: folder })
+  runInProcess(['verify', adapter, 'base', name, '--json', ...args], { cwd: folder })
 
 model('base', base)
 model('tuned', tuned)
@@ -91,7 +91,7 @@ describe.concurrent('a model under other names', () => {
       ['inspect', 'query', '--base', 'base'],
       ['verify', 'right', 'base', 'query'],
     ]) {
-      const { code, stderr } = await runCli(args, { cwd: folder })
+      const { code, stderr } = await runInProcess(args, { cwd: folder })
       expect(code).toBe(2)
       expect(stderr).toMatch(
         /^lora-svd: query: 2 matrices with no counterpart by name in base, .* "model\.layers\.0\.self_attn\.query\.weight" here .*--allow-unpaired\n$/,
@@ -113,14 +113,17 @@ describe.concurrent('a model under other names', () => {
     const check = await verified('right', 'query', '--allow-unpaired', '--max-error=0.01')
     expect(check.code).toBe(1)
     expect(documentOf(check.stdout, 'verify-1')).toMatchObject({ totals: part, holds: false })
-    const plan = await runCli(
+    const plan = await runInProcess(
       ['extract', 'base', 'query', '-o', 'x', '--rank=2', '--dry-run', '--allow-unpaired', '--json'],
       { cwd: folder },
     )
     expect([plan.code, documentOf(plan.stdout, 'extract-plan-1').totals]).toMatchObject([1, part])
-    const shown = await runCli(['verify', 'right', 'base', 'query', '--allow-unpaired', '--max-error=0.01'], {
-      cwd: folder,
-    })
+    const shown = await runInProcess(
+      ['verify', 'right', 'base', 'query', '--allow-unpaired', '--max-error=0.01'],
+      {
+        cwd: folder,
+      },
+    )
     expect(shown.stdout).toMatch(/Does not hold for the whole model: only 7 of 11 tensors/)
     expect(shown.stdout).not.toMatch(/Holds/)
   })
@@ -178,7 +181,7 @@ test('--include chooses what is factored, and hides nothing', async () => {
 test('NaN in a norm: inspect names it and ends with 1, of weights, of a delta and of a base', async () => {
   const bad = { name: 'model.norm.weight', file: 'nan', count: 2, first: { row: 1, column: 5, value: 'NaN' } }
   for (const args of [['nan'], ['nan', '--base', 'base'], ['tuned', '--base', 'nan']]) {
-    const { code, stdout } = await runCli(['inspect', ...args, '--json'], { cwd: folder })
+    const { code, stdout } = await runInProcess(['inspect', ...args, '--json'], { cwd: folder })
     expect([args, code, documentOf(stdout, 'inspect-1').nonFinite]).toEqual([args, 1, [bad]])
   }
 })
@@ -190,7 +193,7 @@ test('weights that ZeRO-3 has left empty are refused', async () => {
     ['inspect', 'zero3'],
     ['inspect', 'tuned', '--base', 'zero3'],
   ]) {
-    const { code, stderr } = await runCli(args, { cwd: folder })
+    const { code, stderr } = await runInProcess(args, { cwd: folder })
     expect([args, code]).toEqual([args, 2])
     expect(stderr).toMatch(
       /^lora-svd: zero3: tensor "model\.layers\.\d\.mlp\.up_proj\.weight" is empty, of shape \[0\], as DeepSpeed ZeRO-3/,

@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
 import { run as runCommandLine } from '../../src/commands/run.ts'
+
+export { temporaryFolder } from '../temporary.ts'
 
 const ENTRY = fileURLToPath(new URL('../../bin/lora-svd.js', import.meta.url))
 /** More processes at once than cores only wait for each other. */
@@ -91,18 +89,6 @@ async function runHere(
 export const runShell = (script: string, options: RunOptions = {}): Promise<Result> =>
   // bash reads its start-up file when standard input is a socket, as Node's pipes are.
   run('bash', ['--norc', '-c', `lora-svd() { '${process.execPath}' '${ENTRY}' "$@"; }; ${script}`], options)
-
-const folders: string[] = []
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
-})
-
-/** A new folder that is gone after the tests of this file. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-test-'))
-  folders.push(folder)
-  return folder
-}
 
 let running = 0
 const waiting: (() => void)[] = []

@@ -1,7 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll } from 'vitest'
 import type { Checkpoint, StoredTensor } from '../../src/checkpoint/types.ts'
 import type { SafetensorsDtype } from '../../src/formats/safetensors-dtype.ts'
 import { readSafetensorsHeader } from '../../src/formats/safetensors-header.ts'
@@ -9,6 +7,7 @@ import { layoutSafetensors, safetensorsChunks } from '../../src/formats/safetens
 import { memorySource } from '../../src/io/source.ts'
 import type { Adapter, AdapterModule } from '../../src/lora/model.ts'
 import { adapterOf } from '../../src/lora/read/adapter.ts'
+import { temporaryFolder } from '../temporary.ts'
 
 export interface TestTensor {
   readonly shape: readonly number[]
@@ -23,9 +22,7 @@ export interface TestCheckpoint {
   readonly metadata?: Record<string, string>
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'lora-svd-adapter-'))
 let written = 0
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 export const elements = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1)
 
@@ -47,7 +44,7 @@ export async function checkpointOf({ tensors, metadata, ...rest }: TestCheckpoin
   const chunks: Uint8Array[] = []
   for await (const chunk of safetensorsChunks(layout)) chunks.push(chunk)
   const bytes = Buffer.concat(chunks)
-  const path = join(folder, `${written++}.safetensors`)
+  const path = join(temporaryFolder('adapter'), `${written++}.safetensors`)
   writeFileSync(path, bytes)
   const header = await readSafetensorsHeader(memorySource(path, bytes))
   const stored = [...header.tensors].map(([name, { dtype, shape, begin, end }]): [string, StoredTensor] => [
