@@ -8,7 +8,7 @@ import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName, someTensors } from '../../text/names.ts'
 import { grouped, percent, shape, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
-import type { VerifyResult } from './result.ts'
+import type { VerifyResult } from './verify.ts'
 
 /**
  * What changed and isn't carried, by reason and in each by the size of the change, the largest first. `advice` says what
@@ -67,7 +67,10 @@ export function verifyTables(result: VerifyResult, screen: Screen): string {
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
-function title({ adapter, base, tuned, layers, seconds }: VerifyResult, { paint, columns }: Screen): string {
+function title(
+  { source: { adapter, base, tuned }, layers, seconds }: VerifyResult,
+  { paint, columns }: Screen,
+): string {
   const head = `lora-svd verify: ${printable(adapter)} against ${printable(tuned)} − ${printable(base)}`
   const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s`
   return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import type { ExtractedLayer, ExtractPreview, ExtractResult } from '../../../src/commands/extract/result.ts'
-import type { VerifyResult } from '../../../src/commands/verify/result.ts'
+import type { VerifyResult } from '../../../src/commands/verify/verify.ts'
 import type { NotCarried, VerifiedTensor } from '../../../src/measure/result.ts'
 import { layerOf, previewOf, resultOf } from './sample-results.ts'
 
@@ -140,9 +140,7 @@ export const anyVerifyResult: fc.Arbitrary<VerifyResult> = fc
     const most = Math.max(...carried.map(({ relativeError }) => relativeError))
     const worst = carried.find(({ relativeError }) => relativeError === most)
     return {
-      adapter: 'adapters/tuned-r16',
-      base: 'models/base',
-      tuned: 'models/tuned',
+      source: { adapter: 'adapters/tuned-r16', base: 'models/base', tuned: 'models/tuned' },
       layers: layers.map(({ name, shape, storedRank, frobenius, relativeError }) => ({
         name,
         shape,
