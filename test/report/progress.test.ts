@@ -129,7 +129,10 @@ describe('on a terminal', () => {
       },
     })
     let event: ProgressEvent = { ...task, kind: 'start', done: 0, work: 0 }
-    const tell = (next: Partial<ProgressEvent>) => listener((event = { ...event, ...next }))
+    const tell = (next: Partial<ProgressEvent>) => {
+      event = { ...event, ...next }
+      listener(event)
+    }
     const progress = {
       start: (task: Task) => tell({ ...task, kind: 'start', done: 0, work: 0 }),
       begin: (name: string) => tell({ kind: 'begin', name }),

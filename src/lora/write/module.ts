@@ -17,6 +17,13 @@ export interface ModuleOptions {
 /** The parameters of an experts module in the order in which models register them, which is how PEFT nests them. */
 const EXPERT_PARAMETERS = ['gate_up_proj', 'down_proj'] as const
 
+/** Why PEFT's LoRA can't adapt a tensor. */
+export interface NoModule {
+  readonly reason: string
+  /** It is one of stacked experts, which are adapted only where that is asked for. */
+  readonly isOfExperts?: true
+}
+
 /** The module of a base tensor, or the reason why PEFT's LoRA can't adapt it. */
 export function peftModule(
   tensor: string,
@@ -24,7 +31,7 @@ export function peftModule(
   shape: readonly number[],
   traits: ModelTraits,
   options: ModuleOptions = {},
-): PeftModule | { readonly reason: string } {
+): PeftModule | NoModule {
   if (shape.length < 2) return { reason: 'not a matrix (a norm, a bias or a scalar)' }
   if (shape.includes(0)) return { reason: `empty: its shape is ${shapeText(shape)}` }
   if (view === 'expert') return expertsModule(tensor, shape, traits, options)
@@ -64,11 +71,11 @@ function expertsModule(
   shape: readonly number[],
   traits: ModelTraits,
   options: ModuleOptions,
-): PeftModule | { readonly reason: string } {
-  if (options.experts !== true) return { reason: '3-D experts' }
+): PeftModule | NoModule {
+  if (options.experts !== true) return { reason: '3-D experts', isOfExperts: true }
   const leaf = tensor.slice(tensor.lastIndexOf('.') + 1)
   if (shape.length !== 3 || !tensor.includes('.') || !isExpertParameter(leaf)) {
-    return { reason: `3-D experts other than ${EXPERT_PARAMETERS.join(' and ')}` }
+    return { reason: `3-D experts other than ${EXPERT_PARAMETERS.join(' and ')}`, isOfExperts: true }
   }
   return {
     tensor,
