@@ -68,8 +68,9 @@ const ownBundles = {
   setup({ onResolve }) {
     onResolve({ filter: /\.ts$/ }, ({ path, kind, resolveDir }) => {
       if (kind !== 'dynamic-import') return undefined
-      const name = basename(path, '.ts')
       const entry = relative('.', join(resolveDir, path))
+      // what a command does and prints, by the command's name
+      const [, name = basename(path, '.ts')] = /commands\/(\w+)\/document\.ts$/.exec(entry) ?? []
       const other = lazyBundles.get(name) ?? entry
       if (other !== entry) throw new Error(`${other} and ${entry} would both become dist/${name}.js`)
       lazyBundles.set(name, entry)

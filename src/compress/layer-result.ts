@@ -10,7 +10,7 @@ import { balancedFactors, type Factors, factorsOf, type Svd } from '../linalg/sv
 import type { TruncatedSvd } from '../linalg/truncation/types.ts'
 
 /** How many singular triplets of a layer are asked for. */
-export interface LayerAsk {
+export interface RankRequest {
   readonly rule: MatrixRule | { readonly kind: 'noise-floor' }
   readonly limits: RankLimits
 }
@@ -27,7 +27,7 @@ export interface MeasuredLayer {
 /** The leading singular triplets of a layer's delta, and what is known of the rest. */
 export interface LayerResult {
   readonly name: string
-  readonly asked: LayerAsk
+  readonly asked: RankRequest
   /** Of the delta; its `singularValues` are those of the triplets. Frobenius norm 0 where base and tuned are equal in number. */
   readonly spectrum: Spectrum
   /** [rows, r] and [columns, r]. */
@@ -145,4 +145,4 @@ export function ownRank(
 }
 
 /** Asks for this many triplets, or as many as there are. */
-export const rankAsk = (rank: number): LayerAsk => ({ rule: { kind: 'rank', rank }, limits: {} })
+export const rankRequest = (rank: number): RankRequest => ({ rule: { kind: 'rank', rank }, limits: {} })

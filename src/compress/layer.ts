@@ -16,16 +16,16 @@ import {
   digestOf,
   type FactorForm,
   factorsAsStored,
-  type LayerAsk,
   type LayerResult,
   type MeasuredLayer,
   ownRank,
+  type RankRequest,
 } from './layer-result.ts'
 
 /** What a worker is asked: plain data. */
 export interface LayerJob {
   readonly pair: MatrixPair
-  readonly ask: LayerAsk
+  readonly ask: RankRequest
   readonly certify: NonNullable<TruncationOptions['certify']>
   readonly seed: bigint
   /** Of the factors that will be written. */
@@ -177,7 +177,7 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
 }
 
 /** The relative error that a rule allows. */
-export const errorAllowed = (rule: LayerAsk['rule']): number => Math.sqrt(allowedTail(rule))
+export const errorAllowed = (rule: RankRequest['rule']): number => Math.sqrt(allowedTail(rule))
 
 function tripletsOf(delta: Matrix, { found, measured }: Decomposed) {
   const { U, V, certificate } = found

@@ -182,16 +182,23 @@ export const EXPERT_PARAMETERS = ['gate_up_proj', 'down_proj'] as const
 
 export const isExpertParameter = (name: string) => (EXPERT_PARAMETERS as readonly string[]).includes(name)
 
+/** Why PEFT's LoRA can't adapt a tensor. */
+export interface NoModule {
+  readonly reason: string
+  /** It is one of stacked experts, which are adapted only where that is asked for. */
+  readonly isOfExperts?: true
+}
+
 export function expertsModule(
   tensor: string,
   shape: readonly number[],
   traits: ModelTraits,
   options: ModuleOptions,
-): TargetModule | { readonly reason: string } {
-  if (options.experts !== true) return { reason: '3-D experts' }
+): TargetModule | NoModule {
+  if (options.experts !== true) return { reason: '3-D experts', isOfExperts: true }
   const leaf = tensor.slice(tensor.lastIndexOf('.') + 1)
   if (shape.length !== 3 || !tensor.includes('.') || !isExpertParameter(leaf)) {
-    return { reason: `3-D experts other than ${EXPERT_PARAMETERS.join(' and ')}` }
+    return { reason: `3-D experts other than ${EXPERT_PARAMETERS.join(' and ')}`, isOfExperts: true }
   }
   return {
     tensor,
@@ -212,7 +219,7 @@ export function peftModule(
   shape: readonly number[],
   traits: ModelTraits,
   options: ModuleOptions = {},
-): TargetModule | { readonly reason: string } {
+): TargetModule | NoModule {
   if (shape.length < 2) return { reason: 'not a matrix (a norm, a bias or a scalar)' }
   if (shape.includes(0)) return { reason: `empty: its shape is ${shapeText(shape)}` }
   if (view === 'expert') return expertsModule(tensor, shape, traits, options)

@@ -1,3 +1,5 @@
+import type { ProgressEvent } from '../jobs/context.ts'
+import { CLEAR_LINE } from '../terminal/status-line.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { progressLine } from './progress-line.ts'
 
@@ -50,30 +52,6 @@ export function createPace(start: number): Pace {
   }
 }
 
-/** Work whose progress is shown. */
-export interface Task {
-  /** What is being done: `inspecting`. */
-  readonly label: string
-  readonly items: number
-  /** What the items are, in the plural: `matrices`. */
-  readonly noun: string
-  /** All work, in a unit that takes about the same time wherever it is spent. */
-  readonly total: number
-  /** Bytes are shown as a rate; of flops only the number of items is. */
-  readonly unit: 'flops' | 'bytes'
-}
-
-/** A line on standard error that says how far work is. */
-export interface Progress {
-  start(task: Task): void
-  /** An item is now in hand. */
-  begin(name: string): void
-  /** So much work of one more item is done. */
-  step(work: number): void
-  /** The line goes. */
-  end(): void
-}
-
 /** Seconds that pass, and what happens every so many milliseconds until it is stopped: for tests to stand in. */
 export interface Clock {
   now(): number
@@ -91,30 +69,32 @@ const clock: Clock = {
 /** Often enough to look alive. */
 const REFRESH_MILLISECONDS = 125
 
-/** Progress on a terminal; none in a pipe, and none when `quiet`. Text written meanwhile stands above the line. */
+/** Who is told how far work is. */
+type Listener = (event: ProgressEvent) => void
+
+/** A line on a terminal that says how far work is; none in a pipe, and none when `quiet`. Text written meanwhile stands above it. */
 export function progressOn(
   terminal: Pick<Terminal, 'status' | 'errColumns' | 'isErrTerminal' | 'paintErr'>,
   quiet: boolean,
   { now, every }: Clock = clock,
-): Progress {
-  if (quiet || !terminal.isErrTerminal) return { start() {}, begin() {}, step() {}, end() {} }
-  let task: Task
+): Listener {
+  if (quiet || !terminal.isErrTerminal) return () => {}
+  let last: ProgressEvent
   let pace: Pace
-  let [begun, done, work, name] = [0, 0, 0, '']
+  let [begun, name] = [0, '']
   let stop = () => {}
 
   function draw(): void {
     const time = now()
+    const { phase, noun, done, items, work, total, unit } = last
     // the first of several that run at once says little about their pace
     const isKnown = done > 0 && done >= begun - done
     const state = {
-      ...task,
-      done,
-      share: task.total > 0 ? Math.min(1, work / task.total) : done / task.items,
-      name,
+      ...{ label: phase, noun, done, items, name },
+      share: total > 0 ? Math.min(1, work / total) : done / items,
       ...(isKnown && {
-        secondsLeft: pace.secondsLeft(task.total - work, time),
-        ...(task.unit === 'bytes'
+        secondsLeft: pace.secondsLeft(total - work, time),
+        ...(unit === 'bytes'
           ? { bytesPerSecond: pace.workRate(time) }
           : { itemsPerSecond: pace.itemRate(time) }),
       }),
@@ -123,27 +103,49 @@ export function progressOn(
     terminal.status(terminal.paintErr.dim(progressLine(state, terminal.errColumns - 1)))
   }
 
-  return {
-    start(next) {
-      stop()
-      task = next
-      pace = createPace(now())
-      ;[begun, done, work, name] = [0, 0, 0, '']
-      draw()
-      stop = every(REFRESH_MILLISECONDS, draw)
-    },
-    begin(item) {
-      begun++
-      name = item
-    },
-    step(part) {
-      done++
-      work += part
-      pace.step(part, now())
-    },
-    end() {
-      stop()
-      terminal.status('')
-    },
+  return (event) => {
+    const before = last
+    last = event
+    switch (event.kind) {
+      case 'start':
+        stop()
+        pace = createPace(now())
+        ;[begun, name] = [0, '']
+        draw()
+        stop = every(REFRESH_MILLISECONDS, draw)
+        break
+      case 'begin':
+        begun++
+        name = event.name ?? ''
+        break
+      case 'done':
+        pace.step(event.work - before.work, now())
+        break
+      case 'end':
+        stop()
+        terminal.status('')
+    }
+  }
+}
+
+/**
+ * A line on standard error that stands as long as one piece of work goes on. Only on a terminal, and not when `quiet`. It stands
+ * still, because computations don't return to the event loop.
+ */
+export function statusOn(
+  terminal: Pick<Terminal, 'err' | 'isErrTerminal' | 'paintErr'>,
+  quiet: boolean,
+): Listener {
+  if (quiet || !terminal.isErrTerminal) return () => {}
+  return ({ kind, phase, name }) => {
+    if (kind === 'start') terminal.err(terminal.paintErr.dim(`${phase} ${name} …`))
+    else if (kind === 'end') terminal.err(CLEAR_LINE)
+  }
+}
+
+/** Writes lines that a user should know of, and that stop nothing, to standard error; nothing when `quiet`. */
+export function noticesTo(terminal: Terminal, quiet: boolean): (line: string) => void {
+  return (line) => {
+    if (!quiet) terminal.err(`${terminal.paintErr.yellow('lora-svd:')} ${line}\n`)
   }
 }

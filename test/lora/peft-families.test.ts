@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import type { ExtractOptions } from '../../src/commands/extract/options.ts'
+import type { ExtractSettings } from '../../src/commands/extract/options.ts'
 import { planExtraction } from '../../src/commands/extract/plan.ts'
+import { leftText } from '../../src/commands/extract/reasons.ts'
 import type { TargetModule } from '../../src/lora/model.ts'
 import { planAdapter } from '../../src/lora/write/peft.ts'
 import { extractOptions } from '../commands/extract/extract-options.ts'
@@ -186,7 +187,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 const OPTIONS = extractOptions({ embeddings: true })
 
 /** Everything that can be carried, planned as extract plans it, and written with random factors. */
-async function adapterOf({ shapes, config }: Family, options: Partial<ExtractOptions> = {}) {
+async function adapterOf({ shapes, config }: Family, options: Partial<ExtractSettings> = {}) {
   const [base, tuned] = await Promise.all(
     [1, 1000].map((seed) =>
       checkpointOf({
@@ -242,12 +243,12 @@ describe('PEFT takes all of an adapter, by its own rules on the true classes', (
     }
     // what PEFT can't take is left with a reason, and nothing else is
     const left = plan.notCarried.filter(
-      ({ name, reason }) => name.endsWith('.weight') && !reason.startsWith('not a matrix'),
+      (one) => one.name.endsWith('.weight') && !leftText(one).startsWith('not a matrix'),
     )
     expect(left.map(({ name }) => family.left.find((ending) => ends(name, ending)) ?? name).sort()).toEqual(
       [...family.left].sort(),
     )
-    for (const { reason } of left) expect(reason.length).toBeGreaterThan(20)
+    for (const one of left) expect(leftText(one).length).toBeGreaterThan(20)
   })
 })
 

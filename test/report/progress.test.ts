@@ -1,7 +1,8 @@
 import { Chalk } from 'chalk'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createPace, progressOn, type Task } from '../../src/report/progress.ts'
+import type { ProgressEvent } from '../../src/jobs/context.ts'
+import { createPace, progressOn } from '../../src/report/progress.ts'
 import { cutMiddle, progressLine } from '../../src/report/progress-line.ts'
 import { duration } from '../../src/text/numbers.ts'
 import { widthOf } from '../../src/text/width.ts'
@@ -120,7 +121,7 @@ describe('on a terminal', () => {
     }
     let [time, running] = [0, 0]
     let tick = () => {}
-    const progress = progressOn(terminal, quiet, {
+    const listener = progressOn(terminal, quiet, {
       now: () => time,
       every: (_, action) => {
         running++
@@ -128,6 +129,17 @@ describe('on a terminal', () => {
         return () => running--
       },
     })
+    let event: ProgressEvent = { ...task, kind: 'start', done: 0, work: 0 }
+    const tell = (next: Partial<ProgressEvent>) => {
+      event = { ...event, ...next }
+      listener(event)
+    }
+    const progress = {
+      start: (task: Task) => tell({ ...task, kind: 'start', done: 0, work: 0 }),
+      begin: (name: string) => tell({ kind: 'begin', name }),
+      step: (work: number) => tell({ kind: 'done', done: event.done + 1, work: event.work + work }),
+      end: () => tell({ kind: 'end' }),
+    }
     const wait = (seconds: number) => {
       time += seconds
       tick()
@@ -136,7 +148,8 @@ describe('on a terminal', () => {
     return { progress, lines, wait, running: () => running }
   }
 
-  const task: Task = { label: 'inspecting', items: 4, noun: 'matrices', total: 400, unit: 'flops' }
+  type Task = Omit<ProgressEvent, 'kind' | 'done' | 'work'>
+  const task: Task = { phase: 'inspecting', items: 4, noun: 'matrices', total: 400, unit: 'flops' }
 
   test('says what is in hand, how much is done, and when it will be', () => {
     const { progress, wait } = fake()
@@ -164,17 +177,17 @@ describe('on a terminal', () => {
 
   test('gives the rate of bytes', () => {
     const { progress, wait } = fake()
-    progress.start({ ...task, label: 'comparing', total: 400e6, unit: 'bytes' })
+    progress.start({ ...task, phase: 'measuring', total: 400e6, unit: 'bytes' })
     wait(2)
     progress.step(100e6)
-    expect(wait(0)).toBe('comparing 1/4  25 %  50 MB/s  6 s left')
+    expect(wait(0)).toBe('measuring 1/4  25 %  50 MB/s  6 s left')
   })
 
   test('goes at the end, and the clock stands', () => {
     const { progress, lines, running } = fake()
     progress.start(task)
     expect(running()).toBe(1)
-    progress.start({ ...task, label: 'checking' })
+    progress.start({ ...task, phase: 'measuring' })
     expect(running()).toBe(1)
     progress.end()
     expect(running()).toBe(0)

@@ -1,17 +1,8 @@
 import { type Command, Option } from 'commander'
-import { badUsage } from '../../errors.ts'
 import { parseSeed } from '../../random/seedrandom.ts'
-import { integer, nonNegative, number, parsedBy, type Run } from '../flags.ts'
-import type { DemoOptions, DemoOutput } from './demo.ts'
-
-/** W and a few matrices of its size are in memory at once: at 2^27 float64 entries each is 1 GiB. */
-const MAX_ELEMENTS = 2 ** 27
-/** Far beyond any weight, and W·x stays finite in float32 too. */
-const MAX_NOISE = 1e20
-/** Each draw repeats the whole product; more than this is surely a slip. */
-const MAX_DRAW = 10_000
-
-type Flags = Omit<DemoOptions, 'truncate'> & DemoOutput & { truncate?: number }
+import { integerOf, numberOf, parsedBy, type Run } from '../flags.ts'
+import type { DemoFlags } from './document.ts'
+import { DEFAULTS, DEMO } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -32,67 +23,59 @@ export function addDemo(program: Command, run: Run): void {
         'as two factors B and A, and checks that (B·A)·x + bias equals W·x + bias.',
     )
     .optionsGroup('The matrix:')
-    .addOption(new Option('--d <rows>', 'rows of W: output features').default(10).argParser(integer(1)))
-    .addOption(new Option('--k <columns>', 'columns of W: input features').default(10).argParser(integer(1)))
-    .addOption(new Option('--rank <r>', 'rank of W').default(2).argParser(integer(1)))
+    .addOption(
+      new Option('--d <rows>', 'rows of W: output features').default(DEFAULTS.d).argParser(integerOf(DEMO.d)),
+    )
+    .addOption(
+      new Option('--k <columns>', 'columns of W: input features')
+        .default(DEFAULTS.k)
+        .argParser(integerOf(DEMO.k)),
+    )
+    .addOption(new Option('--rank <r>', 'rank of W').default(DEFAULTS.rank).argParser(integerOf(DEMO.rank)))
     .addOption(
       new Option('--noise <sigma>', 'add sigma · randn(d, k) to W')
-        .default(0)
-        .argParser(number('a number from 0 to 1e20', (x) => x >= 0 && x <= MAX_NOISE)),
+        .default(DEFAULTS.noise)
+        .argParser(numberOf(DEMO.noise)),
     )
     .optionsGroup('The random numbers:')
-    .addOption(new Option('--seed <n>', 'seed').default(0n, '0').argParser(parsedBy(parseSeed)))
+    .addOption(new Option('--seed <n>', 'seed').default(DEFAULTS.seed, '0').argParser(parsedBy(parseSeed)))
     .addOption(
       new Option('--rng <name>', "whose numbers: seedrandom's, or PyTorch's CPU randn")
-        .choices(['seedrandom', 'torch'])
-        .default('seedrandom'),
+        .choices(DEMO.rng.choices)
+        .default(DEFAULTS.rng),
     )
     .addOption(
-      new Option('--draw <n>', 'draw W n times and keep the last').default(1).argParser(integer(1, MAX_DRAW)),
+      new Option('--draw <n>', 'draw W n times and keep the last')
+        .default(DEFAULTS.draw)
+        .argParser(integerOf(DEMO.draw)),
     )
     .optionsGroup('The arithmetic:')
-    .addOption(new Option('--truncate <r>', 'directions to keep (default: rank)').argParser(integer(1)))
     .addOption(
-      new Option('--dtype <float>', 'float type of the arithmetic').choices(['f64', 'f32']).default('f64'),
+      new Option('--truncate <r>', 'directions to keep (default: rank)').argParser(integerOf(DEMO.truncate)),
     )
     .addOption(
-      new Option('--rtol <x>', 'relative tolerance of allclose').default(1e-5, '1e-5').argParser(nonNegative),
+      new Option('--dtype <float>', 'float type of the arithmetic')
+        .choices(DEMO.dtype.choices)
+        .default(DEFAULTS.dtype),
     )
     .addOption(
-      new Option('--atol <x>', 'absolute tolerance of allclose').default(1e-8).argParser(nonNegative),
+      new Option('--rtol <x>', 'relative tolerance of allclose')
+        .default(DEFAULTS.rtol, '1e-5')
+        .argParser(numberOf(DEMO.rtol)),
+    )
+    .addOption(
+      new Option('--atol <x>', 'absolute tolerance of allclose')
+        .default(DEFAULTS.atol)
+        .argParser(numberOf(DEMO.atol)),
     )
     .optionsGroup('The report:')
     .addOption(new Option('--show', 'print the matrices too').default(false))
     .addOption(new Option('--matrices', 'put the matrices into the JSON document').default(false))
     .addHelpText('after', EXAMPLES)
-    .action((flags: Flags) =>
+    .action((flags: DemoFlags) =>
       run(async (terminal) => {
-        const { json, quiet, show, matrices, truncate = flags.rank, ...rest } = flags
-        const options = checked({ ...rest, truncate })
-        const { demo } = await import('./demo.ts')
-        return demo(options, { json, quiet, show, matrices }, terminal)
+        const { printDemo } = await import('./document.ts')
+        return printDemo(flags, terminal)
       }),
     )
-}
-
-/** What no single option can know. */
-function checked(options: DemoOptions): DemoOptions {
-  const { d, k, rank, truncate } = options
-  const most = Math.min(d, k)
-  if (rank > most) {
-    throw badUsage(
-      `--rank ${rank}: a ${d} × ${k} matrix has rank ${most} at most; use --rank ${most} or larger --d, --k`,
-    )
-  }
-  if (truncate > most) {
-    throw badUsage(
-      `--truncate ${truncate}: a ${d} × ${k} matrix has ${most} directions; use --truncate ${most} or less`,
-    )
-  }
-  if (d * k > MAX_ELEMENTS) {
-    throw badUsage(
-      `--d ${d} --k ${k}: W would have ${d * k} elements, the demo takes ${MAX_ELEMENTS} at most; use smaller --d, --k`,
-    )
-  }
-  return options
 }

@@ -1,49 +1,66 @@
-import type { Matrix } from '../../linalg/matrix/matrix.ts'
+import { ExitCode } from '../../errors.ts'
 import { jsonDocument, jsonNumber } from '../../report/json.ts'
-import type { DemoOptions } from './demo.ts'
-import type { DemoFigures, Notebook } from './notebook.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { type OutputFlags, print, toldOn, withoutHow } from '../print.ts'
+import { type DemoResult, demo, type WorstEntry } from './demo.ts'
+import type { DemoOptions, DemoSettings } from './options.ts'
+import { demoTables } from './text.ts'
+
+export interface DemoFlags extends DemoOptions, OutputFlags {
+  /** Print the matrices in the report, as the notebook does. */
+  readonly show: boolean
+  /** Put the matrices into the JSON document. */
+  readonly matrices: boolean
+}
+
+/** Runs the experiment and prints what it found. Gives the exit code: whether y is allclose to yRef. */
+export async function printDemo(
+  { show, matrices, ...flags }: DemoFlags,
+  terminal: Terminal,
+): Promise<number> {
+  const result = await demo({ ...withoutHow(flags), ...toldOn(terminal, flags) })
+  await print(
+    terminal,
+    flags,
+    () => demoDocument(result, matrices),
+    () => demoTables(result, show, terminal),
+  )
+  return result.allclose ? ExitCode.ok : ExitCode.checkFailed
+}
 
 /** The JSON document of `demo`; its fields are those of schemas/demo-1.json. */
-export function demoDocument(
-  options: DemoOptions,
-  notebook: Notebook,
-  figures: DemoFigures,
-  withMatrices: boolean,
-) {
-  const { W, S, B, A, bias, x, yRef, y } = notebook
-  const [d, r, k] = [B.flat.rows, B.flat.columns, A.flat.columns]
-  const { allclose } = figures.allclose
+export function demoDocument(result: DemoResult, withMatrices: boolean) {
+  const { options, rank, singularValues, allclose, worst, W, B, A, bias, x, yRef, y } = result
+  const [d, r, k] = [B.rows, B.columns, A.columns]
   return jsonDocument('demo', 1, {
     options: echo(options),
-    rank: figures.rank,
+    rank,
     shapes: { W: [d, k], B: [d, r], A: [r, k], S: [r, r] },
-    singularValues: S,
+    singularValues,
     allclose,
-    ...(!allclose && { worst: worstEntry(notebook, figures) }),
-    maxAbsError: jsonNumber(figures.maxAbsError),
-    normwiseError: jsonNumber(figures.normwiseError),
-    relativeError: figures.relativeError,
-    optimalError: figures.optimalError,
-    elements: figures.elements,
+    ...(!allclose && { worst: worst && entryFields(worst) }),
+    maxAbsError: jsonNumber(result.maxAbsError),
+    normwiseError: jsonNumber(result.normwiseError),
+    relativeError: result.relativeError,
+    optimalError: result.optimalError,
+    elements: result.elements,
     ...(withMatrices && {
-      ...{ W: W.flat, B: B.flat, A: A.flat },
-      ...{ bias: vector(bias.flat), x: vector(x.flat), yRef: vector(yRef.flat), y: vector(y.flat) },
+      ...{ W, B, A },
+      ...{ bias: Array.from(bias), x: Array.from(x), yRef: Array.from(yRef), y: Array.from(y) },
     }),
   })
 }
 
-function echo({ d, k, rank, seed, rng, draw, dtype, rtol, atol, noise, truncate }: DemoOptions) {
+function echo({ d, k, rank, seed, rng, draw, dtype, rtol, atol, noise, truncate }: DemoSettings) {
   // A seed past 2^53 doesn't fit a JSON number and is written as a string.
   const exactSeed = Number.isSafeInteger(Number(seed)) ? Number(seed) : String(seed)
   return { d, k, rank, seed: exactSeed, rng, draw, dtype, rtol, atol, noise, truncate }
 }
 
-const vector = (column: Matrix) => Array.from(column.data)
-
-/** The entry that is farthest from being close, as the report names it. */
-export function worstEntry(notebook: Notebook, { allclose: { worst } }: DemoFigures) {
-  if (worst === null) return null
-  const { index, difference, allowed } = worst
-  const [y, yRef] = [notebook.y.flat.data[index], notebook.yRef.flat.data[index]]
-  return { index, y: jsonNumber(y), yRef: jsonNumber(yRef), difference: jsonNumber(difference), allowed }
-}
+const entryFields = ({ index, y, yRef, difference, allowed }: WorstEntry) => ({
+  index,
+  y: jsonNumber(y),
+  yRef: jsonNumber(yRef),
+  difference: jsonNumber(difference),
+  allowed,
+})

@@ -1,15 +1,13 @@
 import type { ChalkInstance } from 'chalk'
+import { type FloatArray, type Matrix, matrix } from '../../linalg/matrix/matrix.ts'
 import { largestAbs } from '../../linalg/matrix/norms.ts'
-import type { FloatMatrix } from '../../mathjs/float-matrix.ts'
 import { spectrumTable } from '../../report/spectrum.ts'
 import { table } from '../../report/table.ts'
 import { tensorText } from '../../report/tensor-text.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped, percent, shape, short } from '../../text/numbers.ts'
 import { wrap } from '../../text/width.ts'
-import type { DemoOptions } from './demo.ts'
-import { worstEntry } from './document.ts'
-import type { DemoFigures, Notebook } from './notebook.ts'
+import type { DemoResult } from './demo.ts'
 
 /**
  * Below this a normwise error is what rounding alone gives: over 2,000 seeds of the notebook in float32 it stays under 5e-7.
@@ -25,22 +23,19 @@ const INDENT = '   '
 
 /** The notebook's story in its order: W, its rank, its spectrum, the two factors, the comparison, the count. */
 export function demoTables(
-  options: DemoOptions,
-  notebook: Notebook,
-  figures: DemoFigures,
+  result: DemoResult,
   show: boolean,
   terminal: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
   const { paint, columns } = terminal
-  const story = { options, notebook, figures, show, paint, columns }
+  const story = { result, options: result.options, show, paint, columns }
   const sections = [title, lowRankMatrix, spectrum, factors, comparison, count]
   return `${sections.map((section) => section(story)).join('\n\n')}\n`
 }
 
 interface Story {
-  readonly options: DemoOptions
-  readonly notebook: Notebook
-  readonly figures: DemoFigures
+  readonly result: DemoResult
+  readonly options: DemoResult['options']
   readonly show: boolean
   readonly paint: ChalkInstance
   readonly columns: number
@@ -66,16 +61,15 @@ function lowRankMatrix(story: Story): string {
       : `The product alone has rank ${rank}; the noise fills every direction a little.`
   const facts = [
     ['shape of W', shape(d, k)],
-    ['rank of W', story.paint.cyan(grouped(story.figures.rank))],
+    ['rank of W', story.paint.cyan(grouped(story.result.rank))],
   ]
   const formula = `W = randn(${d}, ${rank}) · randn(${rank}, ${k})${noiseTerm}`
-  return section(story, 1, formula, why, table(facts, story.columns), { W: story.notebook.W })
+  return section(story, 1, formula, why, table(facts, story.columns), { W: story.result.W })
 }
 
 function spectrum(story: Story): string {
-  const { notebook, figures, options } = story
-  const { S } = notebook
-  const { rank } = figures
+  const { result, options } = story
+  const { rank, singularValues: S } = result
   const stand = `${rank === 1 ? '1 singular value stands' : `${rank} singular values stand`} above rounding`
   const isNoisy = options.noise > 0 && options.rank < rank
   const why =
@@ -86,59 +80,64 @@ function spectrum(story: Story): string {
 }
 
 function factors(story: Story): string {
-  const { options, notebook, figures, paint } = story
+  const { options, result, paint } = story
   const { truncate: r, d, k } = options
   const facts = [
     ['shape of B', shape(d, r)],
     ['shape of A', shape(r, k)],
-    ['‖W − B·A‖ / ‖W‖', paint.cyan(short(figures.relativeError, 3))],
-    [`the best of rank ${r}`, short(figures.optimalError, 3)],
+    ['‖W − B·A‖ / ‖W‖', paint.cyan(short(result.relativeError, 3))],
+    [`the best of rank ${r}`, short(result.optimalError, 3)],
   ]
   const formula = `B = U[:, :${r}] · diag(S[:${r}])   A = V[:, :${r}]ᵀ`
   const why = `The leading ${r === 1 ? 'direction' : `${r} directions`} of W: no other matrix of rank ${r} is nearer to it.`
-  return section(story, 3, formula, why, table(facts, story.columns), { B: notebook.B, A: notebook.A })
+  return section(story, 3, formula, why, table(facts, story.columns), { B: result.B, A: result.A })
 }
 
 function comparison(story: Story): string {
-  const { notebook, figures, options, paint, columns } = story
-  const { allclose } = figures.allclose
+  const { result, options, paint, columns } = story
+  const { allclose, bias, x, yRef, y } = result
   const verdict = allclose ? paint.green('true') : paint.red('false')
   const facts = [
     ['allclose(yRef, y)', verdict],
-    ['max |yRef − y|', short(figures.maxAbsError, 3)],
-    ['normwise error', short(figures.normwiseError, 3)],
+    ['max |yRef − y|', short(result.maxAbsError, 3)],
+    ['normwise error', short(result.normwiseError, 3)],
   ]
   const why = `The same input through W and through B·A; allclose is |yRef − y| ≤ ${short(options.atol)} + ${short(options.rtol)}·|yRef|, entry by entry.`
-  const { bias, x, yRef, y } = notebook
   const body = allclose
     ? table(facts, story.columns)
     : `${table(facts, story.columns)}\n${paint.yellow(wrap(reason(story), columns, INDENT))}`
-  return section(story, 4, 'yRef = W·x + bias   y = (B·A)·x + bias', why, body, { bias, x, y_ref: yRef, y })
+  return section(story, 4, 'yRef = W·x + bias   y = (B·A)·x + bias', why, body, {
+    bias: column(bias),
+    x: column(x),
+    y_ref: column(yRef),
+    y: column(y),
+  })
 }
 
 /** Why allclose is false: directions left out, or an entry near 0 that rounding alone pushes over the limit. */
-function reason({ options, notebook, figures }: Story): string {
+function reason({ options, result }: Story): string {
   const { rank, truncate, dtype } = options
-  if (figures.normwiseError > ROUNDING_LEVEL[dtype]) {
+  if (result.normwiseError > ROUNDING_LEVEL[dtype]) {
     return truncate < rank
       ? `${truncate} of ${rank} directions are kept: what is missing shows in y. Keep ${rank} with --truncate ${rank}.`
       : 'The noise that was left out shows in y: keep more directions with --truncate, or allow more with --atol.'
   }
-  const worst = worstEntry(notebook, figures)
-  const yRef = Math.abs(worst?.yRef ?? 0)
-  const excess = (worst?.difference ?? 0) - options.rtol * yRef
-  const isNearZero = yRef < NEAR_ZERO * largestAbs(notebook.yRef.flat.data)
+  const worst = result.worst
+  const [signed, difference] = [finite(worst?.yRef), finite(worst?.difference)]
+  const yRef = Math.abs(signed)
+  const excess = difference - options.rtol * yRef
+  const isNearZero = yRef < NEAR_ZERO * largestAbs(result.yRef)
   return (
-    `The vectors agree to rounding (normwise error ${short(figures.normwiseError, 3)}), but yRef[${worst?.index}] = ${short(worst?.yRef ?? 0, 3)} ` +
+    `The vectors agree to rounding (normwise error ${short(result.normwiseError, 3)}), but yRef[${worst?.index}] = ${short(signed, 3)} ` +
     `${isNearZero ? 'is near 0, where the relative tolerance allows' : 'is allowed'} only ${short(worst?.allowed ?? 0, 2)} ` +
-    `and the difference is ${short(worst?.difference ?? 0, 2)}. ` +
+    `and the difference is ${short(difference, 2)}. ` +
     `--atol ${Number((excess * 2).toPrecision(1))} lets it pass.`
   )
 }
 
 function count(story: Story): string {
-  const { figures, paint } = story
-  const { W, B, A, factors, ratio } = figures.elements
+  const { result, paint } = story
+  const { W, B, A, factors, ratio } = result.elements
   const facts = [
     ['elements of W', grouped(W)],
     ['elements of B + A', `${grouped(B)} + ${grouped(A)} = ${paint.cyan(grouped(factors))}`],
@@ -157,7 +156,7 @@ function section(
   formula: string,
   why: string,
   body: string,
-  matrices: Record<string, FloatMatrix> = {},
+  matrices: Record<string, Matrix> = {},
 ): string {
   const shown = show ? Object.entries(matrices).map(([name, M]) => `${name}\n${matrixText(M)}\n`) : []
   return [
@@ -168,4 +167,9 @@ function section(
   ].join('\n')
 }
 
-const matrixText = ({ flat }: FloatMatrix) => tensorText(flat, flat.columns === 1 ? 1 : 2)
+const matrixText = (M: Matrix) => tensorText(M, M.columns === 1 ? 1 : 2)
+
+const column = (vector: FloatArray) => matrix(vector.length, 1, vector)
+
+/** 0 in place of what is no number. */
+const finite = (x: number | undefined) => (x !== undefined && Number.isFinite(x) ? x : 0)

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { Run } from '../flags.ts'
+import type { DoctorFlags } from './doctor.ts'
 
 const EXAMPLES = `
 Examples:
@@ -8,12 +9,6 @@ Examples:
   lora-svd doctor --json | jq '.engines[] | select(.available) | .gflops'
 
 Exit codes: 0 every engine that is here is right · 1 one fails its self-test`
-
-interface Flags {
-  readonly threads?: number
-  readonly json: boolean
-  readonly quiet: boolean
-}
 
 /** `doctor`: which engines work on this machine, and how fast. */
 export function addDoctor(program: Command, run: Run): void {
@@ -25,10 +20,10 @@ export function addDoctor(program: Command, run: Run): void {
         'whose singular values are known, and is timed on a matrix product.',
     )
     .addHelpText('after', EXAMPLES)
-    .action((flags: Flags) =>
+    .action((flags: DoctorFlags) =>
       run(async (terminal) => {
-        const { doctor } = await import('./doctor.ts')
-        return doctor(flags, flags, terminal)
+        const { printDoctor } = await import('./doctor.ts')
+        return printDoctor(flags, terminal)
       }),
     )
 }

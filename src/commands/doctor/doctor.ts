@@ -3,10 +3,12 @@ import type { LapackLibrary } from '../../engine/lapack/lapack-engine.ts'
 import { createWasmEngine } from '../../engine/wasm/wasm-engine.ts'
 import { ExitCode } from '../../errors.ts'
 import type { Engine } from '../../linalg/engine.ts'
-import { jsonDocument, writeJson } from '../../report/json.ts'
+import { jsonDocument } from '../../report/json.ts'
+import { table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
+import { wrap } from '../../text/width.ts'
+import { type OutputFlags, print } from '../print.ts'
 import { type SelfTest, type Speed, selfTest, speedOf } from './self-test.ts'
-import { doctorTables } from './text.ts'
 
 export interface Machine {
   readonly node: string
@@ -26,21 +28,25 @@ export type EngineReport =
     }
   | { readonly name: 'wasm' | 'lapack'; readonly available: false; readonly reason: string }
 
-/** Looks at every engine and reports. The exit code is 1 where an engine that is here fails its self-test. */
-export async function doctor(
-  request: { readonly threads?: number | undefined },
-  output: { json: boolean; quiet: boolean },
-  terminal: Terminal,
-): Promise<number> {
-  const threads = request.threads ?? availableParallelism()
+export interface DoctorFlags extends OutputFlags {
+  readonly threads?: number
+}
+
+/** Looks at every engine and prints what it found. The exit code is 1 where an engine that is here fails its self-test. */
+export async function printDoctor(flags: DoctorFlags, terminal: Terminal): Promise<number> {
+  const { threads = availableParallelism() } = flags
   const machine: Machine = {
     node: process.versions.node,
     platform: `${process.platform} ${process.arch}`,
     threads: availableParallelism(),
   }
   const engines = [examineWasm(threads), await examineLapack(threads)]
-  if (output.json) await writeJson(terminal, jsonDocument('doctor', 1, { machine, engines }))
-  else if (!output.quiet) await terminal.out(doctorTables(machine, engines, terminal))
+  await print(
+    terminal,
+    flags,
+    () => jsonDocument('doctor', 1, { machine, engines }),
+    () => doctorTables(machine, engines, terminal),
+  )
   const holds = engines.every((engine) => !engine.available || engine.selfTest.passed)
   return holds ? ExitCode.ok : ExitCode.checkFailed
 }
@@ -64,3 +70,35 @@ async function examineLapack(threads: number): Promise<EngineReport> {
 }
 
 const examined = (engine: Engine) => ({ selfTest: selfTest(engine), gflops: speedOf(engine) })
+
+/** The report of `doctor`: one row an engine, then what is missing and how to get it. */
+function doctorTables(
+  machine: Machine,
+  engines: readonly EngineReport[],
+  { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const rows = engines.map((engine) =>
+    engine.available
+      ? [
+          engine.name,
+          engine.selfTest.passed ? paint.green('passed') : paint.red('failed'),
+          String(engine.threads),
+          engine.gflops.f32.toFixed(0),
+          engine.gflops.f64.toFixed(0),
+        ]
+      : [engine.name, paint.yellow('not here'), '', '', ''],
+  )
+  const head = ['engine', 'self-test', 'threads', 'GF/s f32', 'GF/s f64'].map((text) => paint.bold(text))
+  const notes = engines.flatMap((engine) => {
+    if (!engine.available) return [`${engine.name}: ${engine.reason}`]
+    if (engine.library === undefined) return []
+    const { path, version, integers } = engine.library
+    return [`${engine.name}: ${path} (${version}, ${integers})`]
+  })
+  return [
+    `node ${machine.node} · ${machine.platform} · ${machine.threads} threads`,
+    table(rows, columns, head, [2, 3, 4]),
+    ...notes.map((note) => wrap(note, columns)),
+    '',
+  ].join('\n')
+}

@@ -7,9 +7,9 @@ import { adapterSize, planAdapter } from '../../lora/write/peft.ts'
 import { patternWarnings } from '../../lora/write/warnings.ts'
 import { bytes as byteText } from '../../text/numbers.ts'
 import { cardFigures, configFacts } from './card.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
-import type { Chosen, Decision } from './ranks.ts'
+import type { Decision, RankChoice } from './ranks.ts'
 import { nothingToCarry } from './reasons.ts'
 import type { BudgetSpent } from './result.ts'
 
@@ -39,8 +39,8 @@ export const leftBy = ({ singularValues, frobenius }: Spectrum, rank: number): n
 /** The adapter's plan for the ranks that were chosen: of a stack of experts the largest. */
 export function planOf(
   { layers, base, traits, saved, dtype }: ExtractionPlan,
-  { layout }: ExtractOptions,
-  { ranks, results = [] }: Pick<Chosen, 'ranks'> & Partial<Chosen>,
+  { layout }: ExtractSettings,
+  { ranks, results = [] }: Pick<RankChoice, 'ranks'> & Partial<RankChoice>,
 ): AdapterPlan {
   const ofModules = new Map<TargetModule, number>()
   for (const [i, { module }] of layers.entries()) {
@@ -53,7 +53,7 @@ export function planOf(
 /** The exact size of the adapter that these ranks make. */
 export const adapterBytes = (
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  options: ExtractSettings,
   ranks: readonly number[],
 ): number => bytesOf(planOf(plan, options, { ranks }), plan, options)
 
@@ -66,7 +66,7 @@ export const CARD_LINES_THAT_GO = 160
 /** At least what the adapter takes at these or any higher ranks, were its factors no larger: no patterns, and no word of them. */
 export function leastOverhead(
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  options: ExtractSettings,
   ranks: readonly number[],
 ): number {
   const planned = planOf(plan, options, { ranks })
@@ -79,7 +79,7 @@ export function leastOverhead(
   return bytesOf(plain, plan, options) - CARD_LINES_THAT_GO
 }
 
-function bytesOf(adapterPlan: AdapterPlan, plan: ExtractionPlan, options: ExtractOptions): number {
+function bytesOf(adapterPlan: AdapterPlan, plan: ExtractionPlan, options: ExtractSettings): number {
   const facts = configFacts(plan, options, adapterPlan)
   const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
   return adapterSize(adapterPlan, plan.inModel, plan.traits, facts, card).total

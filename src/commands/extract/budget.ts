@@ -1,5 +1,5 @@
-import type { LayerAsk } from '../../compress/layer-result.ts'
-import { ownRank, rankAsk } from '../../compress/layer-result.ts'
+import type { RankRequest } from '../../compress/layer-result.ts'
+import { ownRank, rankRequest } from '../../compress/layer-result.ts'
 import { bytesPerElement } from '../../formats/dtype.ts'
 import { type BudgetedMatrix, splitBudget } from '../../linalg/spectrum/budget.ts'
 import { numericalRank } from '../../linalg/spectrum/ranks.ts'
@@ -15,7 +15,7 @@ import {
   leftBy,
   tooSmall,
 } from './adapter-size.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import { type ExtractionPlan, layersByModule } from './plan.ts'
 
 /** One module of the adapter: a matrix, or the experts of one tensor, which are stored at one rank. */
@@ -28,7 +28,7 @@ interface BudgetedModule {
 }
 
 /** Spread so that the summed squared error is least. A layer whose known triplets are all wanted is asked for twice as many. */
-function patternBudget(plan: ExtractionPlan, options: ExtractOptions, budget: number): BudgetPlan {
+function patternBudget(plan: ExtractionPlan, options: ExtractSettings, budget: number): BudgetPlan {
   const { limits } = options
   const { multipleOf = 1 } = limits
   const modules = modulesOf(plan)
@@ -64,13 +64,13 @@ function patternBudget(plan: ExtractionPlan, options: ExtractOptions, budget: nu
     decide(spectra) {
       if (spectra.every(({ frobenius }) => frobenius === 0)) return { ranks: spectra.map(() => 0) }
       const split = splitOf(spectra)
-      const asks: (LayerAsk | null)[] = spectra.map(() => null)
+      const asks: (RankRequest | null)[] = spectra.map(() => null)
       for (const [i, { layers }] of modules.entries()) {
         for (const layer of layers) {
           const { length } = spectra[layer].singularValues
           const isNext = split.ofModules[i] + multipleOf > length && length < most[i]
           if (isNext && isKnownAboveRounding(spectra[layer])) {
-            asks[layer] = rankAsk(Math.min(most[i], 2 * length))
+            asks[layer] = rankRequest(Math.min(most[i], 2 * length))
           }
         }
       }
@@ -136,14 +136,14 @@ function matrixOf(
 }
 
 /** The plan for spending `budget` bytes on the whole output. Throws `bad-input` where the least ranks take more. */
-export function budgetPlan(plan: ExtractionPlan, options: ExtractOptions, budget: number): BudgetPlan {
+export function budgetPlan(plan: ExtractionPlan, options: ExtractSettings, budget: number): BudgetPlan {
   return options.layout === 'portable'
     ? portableBudget(plan, options, budget)
     : patternBudget(plan, options, budget)
 }
 
 /** Padding makes all ranks cost as much as the largest, so that the best is the largest rank of all that fits. */
-function portableBudget(plan: ExtractionPlan, options: ExtractOptions, budget: number): BudgetPlan {
+function portableBudget(plan: ExtractionPlan, options: ExtractSettings, budget: number): BudgetPlan {
   const orders = plan.layers.map(({ pair: { tuned } }) => Math.min(tuned.rows, tuned.columns))
   const ranksAt = (r: number) => orders.map((order) => withinLimits(r, order, options.limits))
   const sizeAt = (r: number) => adapterBytes(plan, options, ranksAt(r))

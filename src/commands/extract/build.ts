@@ -6,6 +6,7 @@ import { LoraSvdError } from '../../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { makeFolder, sizesIn } from '../../io/files.ts'
 import { writeFileAtomic } from '../../io/write-atomic.ts'
+import type { RunContext } from '../../jobs/context.ts'
 import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { readFactors } from '../../lora/factors.ts'
@@ -18,16 +19,15 @@ import { encodeFactors, zeroFactors } from '../../lora/write/encode.ts'
 import type { AdapterPlan, PlannedModule } from '../../lora/write/peft.ts'
 import { ADAPTER_METADATA, plannedTensors } from '../../lora/write/peft.ts'
 import type { Measured } from '../../measure/measure.ts'
-import type { Watch } from '../../report/watched-jobs.ts'
 import { measureAdapter } from '../verify/verify.ts'
 import { planOf } from './adapter-size.ts'
 import { CARD_FILE, cardFigures, configFacts } from './card.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import { type ExtractionPlan, layersByModule } from './plan.ts'
-import { type Chosen, chooseRanks } from './ranks.ts'
+import { chooseRanks, type RankChoice } from './ranks.ts'
 import type { ExtractResult } from './result.ts'
 import type { RunFolder } from './run-folder.ts'
-import { resultOf } from './summary.ts'
+import { errorsOf, layersOf, notCarriedOf, resultOf } from './summary.ts'
 
 /**
  * Writes adapter_model.safetensors and adapter_config.json into a new `folder`. `factorsOf` gives the factors of a
@@ -79,7 +79,7 @@ function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> 
 export async function knownMeasures(
   adapter: Adapter,
   { layers, base, traits }: ExtractionPlan,
-  { ranks, results }: Chosen,
+  { ranks, results }: RankChoice,
 ): Promise<Map<string, Measured>> {
   const { matched } = matchToBase(adapter, base, traits)
   const modules = new Map(matched.map(({ module }) => [module.tensor, module]))
@@ -110,52 +110,51 @@ function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
 /** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */
 export async function buildAdapter(
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  settings: ExtractSettings,
   folder: RunFolder,
-  watch: Watch,
+  context: RunContext,
   start: number,
 ): Promise<ExtractResult> {
-  const chosen = await chooseRanks(plan, options, folder, watch)
-  const adapterPlan = planOf(plan, options, chosen)
+  const choice = await chooseRanks(plan, settings, folder, context)
+  const adapterPlan = planOf(plan, settings, choice)
   const { staging } = folder
   const matricesOf = layersByModule(plan)
-  await writeAdapter(staging, adapterPlan, plan, configFacts(plan, options, adapterPlan), (planned) =>
-    factorsOf(matricesOf.get(planned.module) ?? [], chosen, folder, options),
+  await writeAdapter(staging, adapterPlan, plan, configFacts(plan, settings, adapterPlan), (planned) =>
+    factorsOf(matricesOf.get(planned.module) ?? [], choice, folder, settings),
   )
 
-  const written = await openCheckpoint(staging)
-  const adapter = await adapterOf(written)
+  const adapter = await adapterOf(await openCheckpoint(staging))
   if (adapter === undefined) {
     const message = `${staging}: was changed while it was written; run the same command again`
     throw new LoraSvdError('system', message, { file: staging })
   }
   // what can't be paired was refused by the plan, or allowed
-  const pairing = { include: options.include, exclude: options.exclude, allowUnpaired: true, keepsAll: true }
-  const known = await knownMeasures(adapter, plan, chosen)
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, watch, known)
-  const result = resultOf(plan, options, chosen, adapterPlan, measures)
-  await writeText(
-    `${staging}/${CARD_FILE}`,
-    modelCard(adapterPlan, cardFigures(plan, options, adapterPlan, result)),
-  )
-  const files = await sizesIn(staging)
-  const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-  return {
-    ...result,
-    totals: { ...result.totals, bytesWritten: bytes },
-    ...withBudget(result, bytes),
-    output: { path: options.output, format: 'peft', bytes, files: files.map(({ name }) => name) },
+  const pairing = {
+    include: settings.include,
+    exclude: settings.exclude,
+    allowUnpaired: true,
+    keepsAll: true,
+  }
+  const known = await knownMeasures(adapter, plan, choice)
+  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
+  const built = { choice, adapterPlan, measures }
+  const layers = layersOf(plan, built)
+  const { relativeError } = errorsOf(measures)
+  const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
+  const card = modelCard(adapterPlan, cardFigures(plan, settings, adapterPlan, figures))
+  await writeText(`${staging}/${CARD_FILE}`, card)
+  return resultOf(plan, settings, built, layers, await sizesIn(staging), {
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,
-  }
+  })
 }
 
 /** The factors of a module, one pair for each of its matrices, each cut to its own rank. */
 async function factorsOf(
   indices: readonly number[],
-  { ranks, rounds, results }: Chosen,
+  { ranks, rounds, results }: RankChoice,
   folder: RunFolder,
-  { distributeScale }: ExtractOptions,
+  { distributeScale }: ExtractSettings,
 ): Promise<Factors[]> {
   const factors: Factors[] = []
   for (const i of indices) {
@@ -166,15 +165,3 @@ async function factorsOf(
 }
 
 const hasVectors = ({ U, spectrum }: LayerResult) => U.columns === spectrum.singularValues.length
-
-function withBudget({ budget, broken, totals }: ExtractResult, bytes: number): Partial<ExtractResult> {
-  if (budget === undefined) return {}
-  const isKept = bytes <= budget.bytes
-  const promise = { name: 'budget', text: `${bytes} bytes were written, and ${budget.bytes} asked for` }
-  const all = isKept ? broken : [...broken, promise]
-  return {
-    budget: { ...budget, used: bytes },
-    broken: all,
-    holds: all.length === 0 && totals.unmatched === 0,
-  }
-}

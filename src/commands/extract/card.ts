@@ -5,8 +5,9 @@ import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../../l
 import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { leftText } from './reasons.ts'
 import type { ExtractResult } from './result.ts'
 
 export const CARD_FILE = 'README.md'
@@ -14,7 +15,7 @@ export const CARD_FILE = 'README.md'
 /** What adapter_config.json says of the base. */
 export function configFacts(
   plan: ExtractionPlan,
-  { baseName }: ExtractOptions,
+  { baseName }: ExtractSettings,
   adapterPlan: Pick<AdapterPlan, 'saved'>,
 ): ConfigFacts {
   const { base, tuned, traits } = plan
@@ -37,9 +38,9 @@ export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>
 /** What the model card tells; `result` is left out where only its length is wanted. */
 export function cardFigures(
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  options: ExtractSettings,
   adapterPlan: AdapterPlan,
-  result?: Pick<ExtractResult, 'layers' | 'notCarried' | 'totals'>,
+  result?: Pick<ExtractResult, 'layers' | 'notCarried'> & { readonly relativeError: number },
 ): CardFigures {
   const changes = new Map(result?.notCarried.map(({ name, relativeChange }) => [name, relativeChange]))
   // by what the adapter's plan calls the tensor of a layer
@@ -57,12 +58,12 @@ export function cardFigures(
         { relativeError, optimalError: optimalError.atLeast },
       ]),
     ),
-    relativeError: result?.totals.relativeError,
+    relativeError: result?.relativeError,
     unchanged: plan.unchanged.length,
-    notCarried: plan.notCarried.map(({ name, reason }) => ({
-      name,
-      reason,
-      relativeChange: changes.get(name),
+    notCarried: plan.notCarried.map((left) => ({
+      name: left.name,
+      reason: leftText(left),
+      relativeChange: changes.get(left.name),
     })),
   }
 }
@@ -81,7 +82,7 @@ export function commandOf({
   dtype,
   certify,
   ...rest
-}: ExtractOptions) {
+}: ExtractSettings) {
   const flag = (name: string, value: string | number | boolean | undefined) => {
     if (value === undefined || value === false) return []
     if (value === true) return [`--${name}`]

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
-import type { EngineRequest } from '../../engine/open.ts'
 import { addLimits, addRules, byteSize, common, patterns, type Run } from '../flags.ts'
-import { type ExtractFlags, extractOptions } from './options.ts'
+import type { ExtractFlags } from './document.ts'
+import { EXTRACT } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -60,20 +60,18 @@ export function addExtract(program: Command, run: Run): void {
         '--layout <how>',
         'portable: one rank, zero-padded, every loader scales alike; pattern: true ranks',
       )
-        .choices(['portable', 'pattern'])
+        .choices(EXTRACT.layout.choices)
         .default('portable'),
     )
     .addOption(
-      new Option('--format <name>', 'peft, also for a diffusion model, whose tools do not read it').choices([
-        'peft',
-      ]),
+      new Option('--format <name>', 'peft, also for a diffusion model, whose tools do not read it').choices(
+        EXTRACT.format.choices,
+      ),
     )
     .addOption(
-      new Option('--dtype <float>', "float type of the factors (default: the tuned weights' own)").choices([
-        'f32',
-        'f16',
-        'bf16',
-      ]),
+      new Option('--dtype <float>', "float type of the factors (default: the tuned weights' own)").choices(
+        EXTRACT.dtype.choices,
+      ),
     )
     .addOption(new Option('--no-distribute-scale', 'B = U·S and A = Vᵀ instead of √S on both'))
     .addOption(new Option('--base-name <name>', 'what the adapter calls its base'))
@@ -86,16 +84,10 @@ export function addExtract(program: Command, run: Run): void {
       new Option('--restart', 'discard what an unfinished run with other options has left').default(false),
     )
     .addHelpText('after', EXAMPLES)
-    .action(
-      (
-        base: string,
-        tuned: string,
-        flags: ExtractFlags & EngineRequest & { json: boolean; quiet: boolean },
-      ) =>
-        run(async (terminal) => {
-          const options = extractOptions(base, tuned, flags)
-          const { extract } = await import('./extract.ts')
-          return extract(options, flags, flags, terminal)
-        }),
+    .action((base: string, tuned: string, flags: Omit<ExtractFlags, 'base' | 'tuned'>) =>
+      run(async (terminal) => {
+        const { printExtract } = await import('./document.ts')
+        return printExtract({ ...flags, base, tuned }, terminal)
+      }),
     )
 }

@@ -1,5 +1,8 @@
+import { ExitCode } from '../../errors.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
 import {
   notCarriedFields,
   relativeChangeFields,
@@ -7,7 +10,30 @@ import {
   totalErrorFields,
   wholeTensorFields,
 } from '../verify/document.ts'
+import { extract } from './extract.ts'
+import type { ExtractOptions } from './options.ts'
+import { previewTables } from './preview-text.ts'
+import { brokenName, brokenText, leftText } from './reasons.ts'
 import type { ExtractedLayer, ExtractPreview, ExtractResult } from './result.ts'
+import { extractTables } from './text.ts'
+import { extractVerdict } from './verdict.ts'
+
+export type ExtractFlags = ExtractOptions & OutputFlags
+
+/** Extracts and prints what came of it, or what would. Gives the exit code: whether what was asked holds, of the whole fine-tune. */
+export async function printExtract(flags: ExtractFlags, terminal: Terminal): Promise<number> {
+  const result = await terminal.interruptible((signal) =>
+    extract({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
+  )
+  const isDone = 'holds' in result
+  await print(
+    terminal,
+    flags,
+    () => (isDone ? extractDocument(result) : previewDocument(result)),
+    () => (isDone ? extractTables(result, terminal) : previewTables(result, terminal)),
+  )
+  return (isDone ? result.holds : result.totals.unmatched === 0) ? ExitCode.ok : ExitCode.checkFailed
+}
 
 /** The JSON document of `extract`; its fields are those of schemas/extract-1.json. */
 export function extractDocument(result: ExtractResult) {
@@ -19,15 +45,15 @@ export function extractDocument(result: ExtractResult) {
     layers: layers.map(layerFields),
     saved: saved.map(wholeTensorFields),
     unchanged,
-    notCarried: notCarried.map(notCarriedFields),
+    notCarried: notCarried.map((left) => notCarriedFields({ ...left, reason: leftText(left) })),
     totals: {
       ...totals,
       ...totalErrorFields(totals),
       optimalError: interval(totals.optimalError),
     },
     ...(budget !== undefined && { budget }),
-    verdict: result.verdict,
-    broken: result.broken,
+    verdict: extractVerdict(result),
+    broken: result.broken.map((broken) => ({ name: brokenName(broken), text: brokenText(broken) })),
     holds: result.holds,
     output: result.output,
     resumed: result.resumed,
@@ -62,7 +88,7 @@ export function previewDocument(preview: ExtractPreview) {
     layers,
     saved,
     unchanged,
-    notCarried,
+    notCarried: notCarried.map((left) => ({ name: left.name, reason: leftText(left) })),
     totals,
     output,
     resumable,

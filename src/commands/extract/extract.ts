@@ -2,93 +2,86 @@ import { resolve } from 'node:path'
 import { ADAPTER_FOLDER } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
-import type { EngineRequest } from '../../engine/open.ts'
-import { badInput, ExitCode, LoraSvdError } from '../../errors.ts'
+import { badInput, LoraSvdError } from '../../errors.ts'
 import { assertRoom, assertUnchanged, existsNow } from '../../io/files.ts'
 import { assertOutputFree, putFolderInPlace } from '../../io/place-folder.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
-import { writeJson } from '../../report/json.ts'
-import { noticesTo } from '../../report/watched-jobs.ts'
-import type { Terminal } from '../../terminal/terminal.ts'
 import { version } from '../../version.ts'
 import { buildAdapter } from './build.ts'
-import { extractDocument, previewDocument } from './document.ts'
-import type { ExtractOptions } from './options.ts'
+import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
-import { previewTables } from './preview-text.ts'
-import type { ExtractResult } from './result.ts'
+import type { ExtractPreview, ExtractResult } from './result.ts'
 import { bytesDone, openRunFolder, placedByRun, type RunFolder, type RunIdentity } from './run-folder.ts'
-import { extractTables } from './text.ts'
 
-/** Plans, decomposes, chooses ranks, writes, measures what was written, and reports. Gives the exit code. */
-export async function extract(
-  asked: ExtractOptions,
-  request: EngineRequest,
-  output: { json: boolean; quiet: boolean },
-  terminal: Terminal,
-): Promise<number> {
+/**
+ * Makes a LoRA adapter from a base and its fine-tune: plans, decomposes, chooses ranks, writes, and measures what was written. What is
+ * done is kept in `<out>.partial`, from which the same call goes on after it was interrupted or killed. Throws LoraSvdError:
+ * `bad-usage` and `bad-input` for what can't be done, `output-exists`, `not-finite` on NaN and infinity, `system` where the machine
+ * fails, `interrupted`.
+ */
+export function extract(options: ExtractOptions & { readonly dryRun: true }): Promise<ExtractPreview>
+export function extract(
+  options: ExtractOptions & { readonly dryRun?: false | undefined },
+): Promise<ExtractResult>
+export function extract(options: ExtractOptions): Promise<ExtractResult | ExtractPreview>
+export async function extract(options: ExtractOptions): Promise<ExtractResult | ExtractPreview> {
+  const settings = extractSettings(options)
+  return inContext({ ...options, memory: settings.memory }, (context) =>
+    extracted({ ...settings, output: namedOutput(settings.output) }, context),
+  )
+}
+
+async function extracted(
+  settings: ExtractSettings,
+  context: RunContext,
+): Promise<ExtractResult | ExtractPreview> {
   const start = performance.now()
-  const options = { ...asked, output: namedOutput(asked.output) }
-  const base = await openWeights(options.base, terminal)
-  const tuned = await openWeights(options.tuned, terminal)
-  const placed = options.restart ? undefined : await placedByRun(options.output)
-  await assertOutputFree(options.output, ADAPTER_FOLDER, options.force || placed !== undefined, [base, tuned])
-  const plan = await planExtraction(base, tuned, options)
-  if (options.dryRun) {
-    const shown = await preview(plan, options)
-    if (output.json) await writeJson(terminal, previewDocument(shown))
-    else if (!output.quiet) await terminal.out(previewTables(shown, terminal))
-    return shown.totals.unmatched === 0 ? ExitCode.ok : ExitCode.checkFailed
-  }
+  const { output, force, restart } = settings
+  const base = await openWeights(settings.base, context)
+  const tuned = await openWeights(settings.tuned, context)
+  const placed = restart ? undefined : await placedByRun(output)
+  await assertOutputFree(output, ADAPTER_FOLDER, force || placed !== undefined, [base, tuned])
+  const plan = await planExtraction(base, tuned, settings, context.signal)
+  if (settings.dryRun) return preview(plan, settings)
 
-  const notice = noticesTo(terminal, output.quiet)
-  const result = await terminal.interruptible(async (signal) => {
-    const folder = await openRunFolder(
-      options.output,
-      identityOf(plan, options, request),
-      plan.layers.map(({ pair }) => ({
-        name: pair.name,
-        rows: pair.tuned.rows,
-        columns: pair.tuned.columns,
-      })),
-      options,
+  const shapes = plan.layers.map(({ pair: { name, tuned } }) => ({
+    name,
+    rows: tuned.rows,
+    columns: tuned.columns,
+  }))
+  const folder = await openRunFolder(output, identityOf(plan, settings, context), shapes, settings)
+  try {
+    const built = await run(plan, settings, folder, context, () =>
+      buildAdapter(plan, settings, folder, context, start),
     )
-    try {
-      const watch = { request, memory: options.memory, quiet: output.quiet, terminal, signal }
-      const built = await run(plan, options, folder, notice, () =>
-        buildAdapter(plan, options, folder, watch, start),
-      )
-      const left = await folder.remove()
-      if (left !== undefined) notice(left)
-      return built
-    } catch (error) {
-      if (!(await isUseless(error, plan, folder))) throw explained(error, folder)
-      await folder.remove()
-      throw error
-    } finally {
-      folder.release()
-    }
-  })
-  if (output.json) await writeJson(terminal, extractDocument(result))
-  else if (!output.quiet) await terminal.out(extractTables(result, terminal))
-  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+    const left = await folder.remove()
+    if (left !== undefined) context.notice(left)
+    return built
+  } catch (error) {
+    if (!(await isUseless(error, plan, folder))) throw explained(error, folder)
+    await folder.remove()
+    throw error
+  } finally {
+    folder.release()
+  }
 }
 
 /** Builds the adapter in the run folder and gives it its final name. */
 async function run(
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  settings: ExtractSettings,
   folder: RunFolder,
-  notice: (line: string) => void,
+  { notice }: RunContext,
   build: () => Promise<ExtractResult>,
 ): Promise<ExtractResult> {
   const { base, tuned } = plan
-  const { output, force } = options
+  const { output, force } = settings
   const { staging, replaced, placed, found, damaged } = folder
   // while the folder was another's, that may have put its adapter there
   await assertOutputFree(output, ADAPTER_FOLDER, force || placed !== undefined, [base, tuned])
-  const { kept, adapter } = leastBytes(plan, options)
+  const { kept, adapter } = leastBytes(plan, settings)
   await assertRoom(output, Math.max(0, kept - (await bytesDone(output))) + adapter)
   if (found > 0) notice(`going on with an unfinished run: ${found} layers are done`)
   if (damaged.length > 0) {
@@ -141,8 +134,8 @@ function explained(error: unknown, { path }: RunFolder): unknown {
 const namedOutput = (output: string) =>
   /(^|[/\\])\.{1,2}[/\\]*$/.test(output) ? resolve(output) : output.replace(/(?<=.)[/\\]+$/, '')
 
-async function openWeights(path: string, { env }: Pick<Terminal, 'env'>): Promise<Checkpoint> {
-  const checkpoint = await openCheckpoint(path, { env })
+async function openWeights(path: string, { opening }: RunContext): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(path, opening)
   if ((await adapterOf(checkpoint)) === undefined) return checkpoint
   throw badInput(`${path}: is an adapter; name the weights that it was put into, or those it came from`, {
     file: path,
@@ -152,10 +145,10 @@ async function openWeights(path: string, { env }: Pick<Terminal, 'env'>): Promis
 /** All that the adapter's bytes depend on. */
 function identityOf(
   { base, tuned, layers }: ExtractionPlan,
-  options: ExtractOptions,
-  { engine }: EngineRequest,
+  settings: ExtractSettings,
+  { request: { engine } }: RunContext,
 ): RunIdentity {
-  const { seed, memory, dryRun, restart, force, output, base: basePath, tuned: tunedPath, ...rest } = options
+  const { seed, memory, dryRun, restart, force, output, base: basePath, tuned: tunedPath, ...rest } = settings
   return {
     inputs: [base.files, tuned.files],
     options: {

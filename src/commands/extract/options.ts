@@ -1,22 +1,99 @@
 import { badUsage } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
+import type { ReadingOptions } from '../../jobs/context.ts'
+import { type AskedRule, askedLimits, askedRule, type RankLimits } from '../../linalg/spectrum/rules.ts'
+import type { AdapterLayout } from '../../lora/write/peft.ts'
+import { seedInteger } from '../../random/seedrandom.ts'
 import {
-  type AskedRule,
-  askedLimits,
-  askedRule,
-  type LimitFlags,
-  type RankLimits,
-  type RuleFlags,
-} from '../../linalg/spectrum/rules.ts'
-
-/** `portable`: one rank for all, so that every loader scales alike; `pattern`: each module's own. */
-export type AdapterLayout = 'portable' | 'pattern'
+  bytes,
+  bytesOf,
+  CERTIFY,
+  checkOptions,
+  flag,
+  LIMITS,
+  needed,
+  oneOf,
+  PAIRING,
+  path,
+  READING,
+  RULES,
+  seed,
+  text,
+  texts,
+} from '../options.ts'
 
 /** Whose names the adapter has. */
 export type AdapterFormat = 'peft'
 
-/** What `extract` is asked to do, all of it known before a byte is read. */
-export interface ExtractOptions {
+/**
+ * What `extract` takes: two checkpoints, where the adapter goes, and one rank rule of `rank`, `energy`, `error`, `budget` and
+ * `noiseFloor`.
+ */
+export interface ExtractOptions extends ReadingOptions {
+  /** The weights before: a folder, a file, an index of shards, or `org/name` in the Hugging Face cache. */
+  readonly base: string
+  /** The weights after. */
+  readonly tuned: string
+  /** The folder that becomes the adapter. Beside it lies `<out>.partial` until all is done. */
+  readonly out: string
+  /** Say what would be done, from the headers alone: the result is then an `ExtractPreview`. */
+  readonly dryRun?: boolean | undefined
+  /** Replace an existing adapter. */
+  readonly force?: boolean | undefined
+  /** This rank in each layer. */
+  readonly rank?: number | undefined
+  /** The least rank that keeps this share of ‖Δ‖_F², above 0 and below 1. */
+  readonly energy?: number | undefined
+  /** The least rank with ‖Δ − B·A‖_F ≤ error·‖Δ‖_F, above 0 and below 1. */
+  readonly error?: number | undefined
+  /** The whole adapter in so many bytes, spread for the least error; a number, or as in '40MiB'. */
+  readonly budget?: number | string | undefined
+  /** As many directions as stand above the rounding of the stored dtypes. */
+  readonly noiseFloor?: boolean | undefined
+  /** No rank below this. */
+  readonly minRank?: number | undefined
+  /** No rank above this. */
+  readonly maxRank?: number | undefined
+  /** Ranks are rounded up to a multiple of this. */
+  readonly multipleOf?: number | undefined
+  /** All layers get the largest rank chosen. */
+  readonly uniform?: boolean | undefined
+  /** Factor only tensors with such a name, as glob patterns; `*` crosses dots. */
+  readonly include?: readonly string[] | undefined
+  /** Factor no tensors with such a name. */
+  readonly exclude?: readonly string[] | undefined
+  /** Modules that are stored whole, by their names or their last parts. */
+  readonly saveFull?: readonly string[] | undefined
+  /** Store whole whatever changed and can't be carried by factors. */
+  readonly carryRest?: boolean | undefined
+  /** Factor embeddings too. */
+  readonly embeddings?: boolean | undefined
+  /** Factor stacked experts too, which few loaders read. */
+  readonly experts?: boolean | undefined
+  /** `portable`, the default: one rank, padded with zeros, so that every loader scales alike; `pattern`: true ranks. */
+  readonly layout?: AdapterLayout | undefined
+  /** Whose names the adapter has; by default `peft`, which a diffusion model gets only where it is asked for by name. */
+  readonly format?: AdapterFormat | undefined
+  /** dtype of the written factors; by default the tuned matrices' own where they agree on bf16 or f16, else f32. */
+  readonly dtype?: Exclude<FloatDtype, 'f64'> | undefined
+  /** √S on both factors, the default; otherwise B = U·S and A = Vᵀ, as the notebook has it. */
+  readonly distributeScale?: boolean | undefined
+  /** What adapter_config.json calls the base; by default the name by which it was given, or its config's own. */
+  readonly baseName?: string | undefined
+  /** How the best error is bounded: but for a chance of 1e-9 a matrix, strictly, or from above only. */
+  readonly certify?: 'default' | 'strict' | 'none' | undefined
+  /** Seed of the random start of the iteration; 0 by default. */
+  readonly seed?: bigint | number | undefined
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired?: boolean | undefined
+  /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
+  readonly memory?: number | string | undefined
+  /** Discard what an unfinished run with other options or inputs has left. */
+  readonly restart?: boolean | undefined
+}
+
+/** The extraction that is made: the options checked, with defaults where they were left out. */
+export interface ExtractSettings {
   readonly base: string
   readonly tuned: string
   /** The folder that becomes the adapter. */
@@ -28,9 +105,9 @@ export interface ExtractOptions {
   /** All matrices get the largest rank that the rule chose. */
   readonly uniform: boolean
   readonly layout: AdapterLayout
-  /** Asked for by name; undefined: whatever suits the model. */
+  /** The format asked for by name; undefined: whatever suits the model. */
   readonly format?: AdapterFormat | undefined
-  /** Of the factors; undefined: that of each tuned matrix where factors can have it. */
+  /** dtype of the written factors; undefined: that of the tuned matrices where they all have one that factors can have. */
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   /** √S on both factors; otherwise B = U·S, as the notebook has it. */
   readonly distributeScale: boolean
@@ -53,63 +130,69 @@ export interface ExtractOptions {
   readonly force: boolean
 }
 
-export interface ExtractFlags extends RuleFlags, LimitFlags {
-  readonly out: string
-  readonly include: readonly string[]
-  readonly exclude: readonly string[]
-  readonly uniform: boolean
-  readonly layout: AdapterLayout
-  readonly format?: AdapterFormat
-  readonly dtype?: Exclude<FloatDtype, 'f64'>
-  readonly distributeScale: boolean
-  readonly saveFull: readonly string[]
-  readonly carryRest: boolean
-  readonly embeddings: boolean
-  readonly experts: boolean
-  readonly baseName?: string
-  readonly certify: ExtractOptions['certify']
-  readonly seed: bigint
-  readonly allowUnpaired: boolean
-  readonly memory?: number
-  readonly dryRun: boolean
-  readonly restart: boolean
-  readonly force: boolean
+export const EXTRACT = {
+  ...READING,
+  ...PAIRING,
+  ...RULES,
+  ...LIMITS,
+  base: needed(path),
+  tuned: needed(path),
+  out: needed(path),
+  dryRun: flag,
+  force: flag,
+  budget: bytes,
+  noiseFloor: flag,
+  uniform: flag,
+  saveFull: texts,
+  carryRest: flag,
+  embeddings: flag,
+  experts: flag,
+  layout: oneOf(['portable', 'pattern']),
+  format: oneOf(['peft']),
+  dtype: oneOf(['f32', 'f16', 'bf16']),
+  distributeScale: flag,
+  baseName: text,
+  certify: CERTIFY,
+  seed,
+  memory: bytes,
+  restart: flag,
 }
 
 /** The flags that choose the rank, as a message lists them. */
-const RULES = '--rank 16, --energy 0.99, --error 0.05, --budget 40MiB, --noise-floor'
+const RULE_FLAGS = '--rank 16, --energy 0.99, --error 0.05, --budget 40MiB, --noise-floor'
 
-/** What the command line asks for. Throws `bad-usage` where its parts don't go together. */
-export function extractOptions(base: string, tuned: string, flags: ExtractFlags): ExtractOptions {
-  for (const [name, path] of Object.entries({ '<base>': base, '<tuned>': tuned, '--out': flags.out })) {
+/** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
+export function extractSettings(given: ExtractOptions): ExtractSettings {
+  checkOptions('extract', given, EXTRACT)
+  const { base, tuned, out } = given
+  for (const [name, path] of Object.entries({ '<base>': base, '<tuned>': tuned, '--out': out })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder`)
     if (path === '-') throw badUsage(`${name}: standard input and output can't be read back; name a folder`)
   }
-  const { dtype, baseName, memory, out: output } = flags
   return {
     base,
     tuned,
-    output,
-    include: flags.include,
-    exclude: flags.exclude,
-    rule: askedRule(flags, RULES),
-    limits: askedLimits(flags),
-    uniform: flags.uniform,
-    layout: flags.layout,
-    format: flags.format,
-    dtype,
-    distributeScale: flags.distributeScale,
-    saveFull: flags.saveFull,
-    carryRest: flags.carryRest,
-    embeddings: flags.embeddings,
-    experts: flags.experts,
-    baseName,
-    certify: flags.certify,
-    seed: flags.seed,
-    allowUnpaired: flags.allowUnpaired,
-    memory,
-    dryRun: flags.dryRun,
-    restart: flags.restart,
-    force: flags.force,
+    output: out,
+    include: given.include ?? [],
+    exclude: given.exclude ?? [],
+    rule: askedRule({ ...given, budget: bytesOf(given.budget) }, RULE_FLAGS),
+    limits: askedLimits(given),
+    uniform: given.uniform ?? false,
+    layout: given.layout ?? 'portable',
+    format: given.format,
+    dtype: given.dtype,
+    distributeScale: given.distributeScale ?? true,
+    saveFull: given.saveFull ?? [],
+    carryRest: given.carryRest ?? false,
+    embeddings: given.embeddings ?? false,
+    experts: given.experts ?? false,
+    baseName: given.baseName,
+    certify: given.certify ?? 'default',
+    seed: seedInteger(given.seed ?? 0n),
+    allowUnpaired: given.allowUnpaired ?? false,
+    memory: bytesOf(given.memory),
+    dryRun: given.dryRun ?? false,
+    restart: given.restart ?? false,
+    force: given.force ?? false,
   }
 }

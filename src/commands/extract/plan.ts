@@ -1,11 +1,12 @@
 import { type ModelPairing, pairModels, sameNumbers } from '../../checkpoint/models.ts'
-import { pairsByTensor, type Unmatched, type UnmatchedReason } from '../../checkpoint/pair.ts'
+import { pairsByTensor, type Unmatched } from '../../checkpoint/pair.ts'
 import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { readFloats } from '../../lora/factors.ts'
+import type { NoModule } from '../../lora/kinds.ts'
 import { peftModule } from '../../lora/kinds.ts'
 import type { SavedModule, TargetModule } from '../../lora/model.ts'
 import { type ModelTraits, modelTraits } from '../../lora/traits.ts'
@@ -13,7 +14,9 @@ import { savedModules } from '../../lora/write/targets.ts'
 import { addTo, compareNatural, didYouMean } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
 import { familyOf } from './card.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
+import { leftText } from './reasons.ts'
+import type { LeftReason } from './result.ts'
 
 /** One matrix whose change is to be factored. */
 export interface PlannedLayer {
@@ -27,7 +30,9 @@ export interface PlannedLayer {
 export interface LeftOut {
   /** As the tuned checkpoint calls it, or the base where that alone has it. */
   readonly name: string
-  readonly reason: string
+  readonly because: LeftReason
+  /** Why it can't be written whole either, where that was asked for. */
+  readonly notWhole?: string
   readonly base?: StoredTensor
   readonly tuned?: StoredTensor
   /** It has no counterpart to compare it with, and no one asked to leave it out. */
@@ -58,16 +63,6 @@ export interface ExtractionPlan {
   readonly warnings: readonly string[]
 }
 
-const IN_WORDS: Record<Exclude<UnmatchedReason, 'shape'>, string> = {
-  'missing-in-base': 'only in the tuned model',
-  'missing-in-tuned': 'only in the base',
-  'grown-vocabulary': 'the vocabulary has grown',
-  'shrunk-vocabulary': 'the vocabulary has shrunk',
-  'not-a-matrix': 'not a matrix: a norm, a bias or a number',
-  dtype: 'stored in a dtype that is not read',
-  computed: 'a buffer that the model computes itself',
-}
-
 /** The indices of each module's layers, in the order of their first. */
 export function layersByModule({ layers }: Pick<ExtractionPlan, 'layers'>): Map<TargetModule, number[]> {
   const indices = new Map<TargetModule, number[]>()
@@ -76,7 +71,10 @@ export function layersByModule({ layers }: Pick<ExtractionPlan, 'layers'>): Map<
 }
 
 /** Why a tensor that changed is not factored, where the user chose so. */
-export const LEFT_OUT = 'left out by --include/--exclude'
+const LEFT_OUT = { kind: 'left-out' } as const
+
+const moduleOrNone = (found: TargetModule | NoModule) =>
+  'reason' in found ? ({ kind: 'no-module', ...found } as const) : found
 
 /**
  * Decides what becomes of every tensor. Reads the data only to compare it, up to the first difference. Throws `bad-input`
@@ -86,7 +84,8 @@ export const LEFT_OUT = 'left out by --include/--exclude'
 export async function planExtraction(
   base: Checkpoint,
   tunedAsStored: Checkpoint,
-  options: ExtractOptions,
+  options: ExtractSettings,
+  signal?: AbortSignal,
 ): Promise<ExtractionPlan> {
   refuseDiffusion(base, tunedAsStored, options)
   const pairing = await pairModels(base, tunedAsStored, { ...options, keepsAll: true })
@@ -102,6 +101,7 @@ export async function planExtraction(
   const left: LeftOut[] = []
   const layers: PlannedLayer[] = []
   for (const one of byName(pairing.unmatched)) {
+    signal?.throwIfAborted()
     const { name, reason, base: inBase, tuned: inTuned } = one
     const isSame = inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))
     if (isSame) unchanged.push(name)
@@ -111,14 +111,15 @@ export async function planExtraction(
         await refuseNonFiniteTensor(base.path, inBase)
       }
       // of another shape is refused above, but for what is left out
-      const words = !isWanted(name) || reason === 'shape' ? LEFT_OUT : IN_WORDS[reason]
+      const because = !isWanted(name) || reason === 'shape' ? LEFT_OUT : { kind: reason }
       const sides = { ...(inBase && { base: inBase }), ...(inTuned && { tuned: inTuned }) }
-      left.push({ name, reason: words, ...sides, isLost: lost.has(one) })
+      left.push({ name, because, ...sides, isLost: lost.has(one) })
     }
   }
   const isAskedWhole = wholeTest(options.saveFull, pairing)
   // experts of one tensor stay in their order
   for (const pairs of pairsByTensor(byName(pairing.pairs))) {
+    signal?.throwIfAborted()
     const [{ base: first, tuned: weight }] = pairs
     const inBase = base.tensors.get(first.tensor)!
     const inTuned = tuned.tensors.get(weight.tensor)!
@@ -128,12 +129,12 @@ export async function planExtraction(
     }
     const name = pairing.nameInBase(inTuned.name)
     const module = isAskedWhole(inTuned.name)
-      ? { reason: 'asked to be written whole' }
+      ? ({ kind: 'asked-whole' } as const)
       : isWanted(inTuned.name)
-        ? peftModule(name, first.view, first.storedShape, traits, options)
-        : { reason: LEFT_OUT }
-    if ('reason' in module) {
-      left.push({ name: inTuned.name, reason: module.reason, base: inBase, tuned: inTuned, isLost: false })
+        ? moduleOrNone(peftModule(name, first.view, first.storedShape, traits, options))
+        : LEFT_OUT
+    if (!('rows' in module)) {
+      left.push({ name: inTuned.name, because: module, base: inBase, tuned: inTuned, isLost: false })
     } else layers.push(...pairs.map((pair, expert) => ({ pair, module, expert })))
   }
 
@@ -162,7 +163,7 @@ export async function planExtraction(
 }
 
 /** Tools for diffusion models read none of PEFT's folders, so that one is made only where it is asked for by name. */
-function refuseDiffusion(base: Checkpoint, tuned: Checkpoint, { format }: ExtractOptions): void {
+function refuseDiffusion(base: Checkpoint, tuned: Checkpoint, { format }: ExtractSettings): void {
   const family = format === undefined ? familyOf({ base, tuned }) : undefined
   if (family === undefined) return
   throw badInput(
@@ -193,9 +194,9 @@ function nothingToDo(base: Checkpoint, tuned: Checkpoint, left: readonly LeftOut
       { file },
     )
   }
-  const [{ name, reason }] = left
+  const [first] = left
   return badInput(
-    `${tuned.path}: nothing that changed can be factored: ${quoted(name)}: ${reason}${left.length > 1 ? `, and ${left.length - 1} more` : ''}; --carry-rest stores it whole, --embeddings factors embeddings`,
+    `${tuned.path}: nothing that changed can be factored: ${quoted(first.name)}: ${leftText(first)}${left.length > 1 ? `, and ${left.length - 1} more` : ''}; --carry-rest stores it whole, --embeddings factors embeddings`,
     { file },
   )
 }
@@ -244,7 +245,7 @@ interface Carrying {
 function chooseSaved(
   left: readonly LeftOut[],
   { layers, isAskedWhole, pairing: { nameInBase }, inModel, traits }: Carrying,
-  { carryRest }: ExtractOptions,
+  { carryRest }: ExtractSettings,
 ) {
   const wanted = left.filter(
     ({ name, tuned: inTuned }) => inTuned !== undefined && (carryRest || isAskedWhole(name)),
@@ -262,9 +263,7 @@ function chooseSaved(
     saved,
     notCarried: left
       .filter(({ name, tuned: inTuned }) => inTuned === undefined || !carried.has(name))
-      .map((one) =>
-        refused.has(one.name) ? { ...one, reason: `${one.reason}; ${refused.get(one.name)}` } : one,
-      ),
+      .map((one) => (refused.has(one.name) ? { ...one, notWhole: refused.get(one.name)! } : one)),
   }
 }
 

@@ -7,9 +7,9 @@ import { bytes, grouped, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import { notCarriedLines } from '../verify/text.ts'
-import { carriedBy, promiseText } from './reasons.ts'
+import { guaranteeText } from './reasons.ts'
 import type { ExtractPreview } from './result.ts'
-import { wholeLines } from './text.ts'
+import { inWords, wholeLines } from './text.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
 type Layer = ExtractPreview['layers'][number]
@@ -25,7 +25,7 @@ export function previewTables(preview: ExtractPreview, screen: Screen): string {
       ? [`${paint.bold('To be stored whole')}\n${namedGrid(saved, [savedBytes], screen)}`]
       : []),
     table(facts(preview, screen), columns),
-    [...notCarriedLines(preview.notCarried, screen, carriedBy), ...notes(preview, screen)].join('\n'),
+    [...notCarriedLines(preview.notCarried.map(inWords), screen), ...notes(preview, screen)].join('\n'),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
@@ -113,7 +113,7 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
   const enough = output.bytes === undefined || output.bytes <= output.free
   return [
     ['to be factored', `${counted(totals.layers, 'layer')}, ${grouped(totals.parameters)} parameters`],
-    ['asked for', promiseText(rule)],
+    ['asked for', guaranteeText(rule)],
     ['output', `${printable(output.path)} (${layout}, factors in ${output.dtype})`],
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
     ['free there', enough ? bytes(output.free) : paintWords(`${bytes(output.free)}: not enough`, paint.red)],

@@ -3,7 +3,7 @@ import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import { elementsPerRank } from '../../lora/model.ts'
 import { adapterBytes } from './adapter-size.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractPreview } from './result.ts'
 import { countDone } from './run-folder.ts'
@@ -14,7 +14,7 @@ const KEPT_BYTES = 8
 /** The rank of each layer where the rule tells it before anything is computed: at most, for a delta of lower rank. */
 export function knownRanks(
   { layers }: ExtractionPlan,
-  { rule, limits }: ExtractOptions,
+  { rule, limits }: ExtractSettings,
 ): number[] | undefined {
   if (rule.kind !== 'rank') return undefined
   return layers.map(({ pair: { tuned } }) =>
@@ -25,7 +25,7 @@ export function knownRanks(
 /** At least so many bytes are written: `kept` until the adapter is whole, and `adapter`. */
 export function leastBytes(
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  options: ExtractSettings,
 ): { readonly kept: number; readonly adapter: number } {
   const ranks = knownRanks(plan, options) ?? plan.layers.map(() => options.limits.minRank ?? 1)
   const entries = plan.layers.reduce(
@@ -40,7 +40,7 @@ const wholeBytes = ({ saved, inModel }: ExtractionPlan) =>
   saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes }))
 
 /** All that can be said before anything is computed. */
-export async function preview(plan: ExtractionPlan, options: ExtractOptions): Promise<ExtractPreview> {
+export async function preview(plan: ExtractionPlan, options: ExtractSettings): Promise<ExtractPreview> {
   const ranks = knownRanks(plan, options)
   const entry = bytesPerElement(plan.dtype)
   return {
@@ -58,7 +58,11 @@ export async function preview(plan: ExtractionPlan, options: ExtractOptions): Pr
     })),
     saved: wholeBytes(plan),
     unchanged: plan.unchanged,
-    notCarried: plan.notCarried.map(({ name, reason }) => ({ name, reason })),
+    notCarried: plan.notCarried.map(({ name, because, notWhole }) => ({
+      name,
+      because,
+      ...(notWhole !== undefined && { notWhole }),
+    })),
     totals: {
       layers: plan.layers.length,
       parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),

@@ -1,28 +1,30 @@
 import { bytesOf, extractLayer, flopsOf, type LayerJob } from '../../compress/layer.ts'
 import {
-  type LayerAsk,
   type LayerResult,
   ownRank,
-  rankAsk,
+  type RankRequest,
+  rankRequest,
   withoutVectors,
 } from '../../compress/layer-result.ts'
+import { doJobsAsDone, type RunContext } from '../../jobs/context.ts'
 import { orderOf } from '../../linalg/spectrum/measures.ts'
 import { type AskedRule, type RankLimits, withinLimits } from '../../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { type Watch, watchedJobsAsDone } from '../../report/watched-jobs.ts'
 import type { BudgetPlan } from './adapter-size.ts'
 import { budgetPlan } from './budget.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { BudgetSpent } from './result.ts'
 import type { RunFolder } from './run-folder.ts'
 
 /** How many ranks a layer gets, or what still has to be known of which layers to tell. */
-export type Decision = { readonly ranks: readonly number[] } | { readonly asks: readonly (LayerAsk | null)[] }
+export type Decision =
+  | { readonly ranks: readonly number[] }
+  | { readonly asks: readonly (RankRequest | null)[] }
 
 /** What the first round asks of every layer. `budgetRank` is what a byte budget begins with. */
-export function firstAsk(rule: AskedRule, limits: RankLimits, budgetRank: number): LayerAsk {
-  return rule.kind === 'budget' ? rankAsk(budgetRank) : { rule, limits }
+export function firstRequest(rule: AskedRule, limits: RankLimits, budgetRank: number): RankRequest {
+  return rule.kind === 'budget' ? rankRequest(budgetRank) : { rule, limits }
 }
 
 /** Every layer gets the largest rank of any; the layers of which too little is known are asked again. */
@@ -38,7 +40,7 @@ export function uniformRanks(
       : withinLimits(most, orderOf(spectrum), { ...limits, minRank: 1 }),
   )
   const asks = spectra.map(({ singularValues }, i) =>
-    singularValues.length < wanted[i] ? rankAsk(wanted[i]) : null,
+    singularValues.length < wanted[i] ? rankRequest(wanted[i]) : null,
   )
   return asks.some((ask) => ask !== null) ? { asks } : { ranks: wanted }
 }
@@ -52,13 +54,13 @@ const KEPT_BYTES = 128 * 2 ** 20
  */
 export async function decompose(
   { layers, base, tuned, dtype }: ExtractionPlan,
-  options: ExtractOptions,
+  options: ExtractSettings,
   folder: RunFolder,
   round: number,
-  asks: readonly (LayerAsk | null)[],
-  watch: Watch,
+  asks: readonly (RankRequest | null)[],
+  context: RunContext,
 ): Promise<Map<number, LayerResult>> {
-  const jobOf = (index: number, ask: LayerAsk): LayerJob => ({
+  const jobOf = (index: number, ask: RankRequest): LayerJob => ({
     pair: layers[index].pair,
     ask,
     certify: options.certify,
@@ -75,7 +77,7 @@ export async function decompose(
     if (found !== undefined) done.set(index, found)
   }
   const missing = all.filter(({ index }) => !done.has(index))
-  const results = watchedJobsAsDone(
+  const results = doJobsAsDone(
     missing.map(({ job }) => job),
     {
       kind: 'extract',
@@ -83,10 +85,10 @@ export async function decompose(
       flopsOf,
       bytesOf,
       nameOf: ({ pair }) => pair.name,
-      task: { label: round === 1 ? 'extracting' : 'extending', noun: 'layers', unit: 'flops' },
+      task: { phase: round === 1 ? 'extracting' : 'extending', noun: 'layers', unit: 'flops' },
       planFor: all.map(({ job }) => job),
     },
-    watch,
+    context,
   )
   let kept = 0
   // written as they come, so that a kill loses only what is in work
@@ -100,7 +102,7 @@ export async function decompose(
 }
 
 /** The rank of every layer, with what is known of it. */
-export interface Chosen {
+export interface RankChoice {
   readonly ranks: readonly number[]
   /** With or without their vectors. */
   readonly results: readonly LayerResult[]
@@ -112,14 +114,14 @@ export interface Chosen {
 /** Decomposes the layers in as many rounds as the rule needs to tell every rank. */
 export async function chooseRanks(
   plan: ExtractionPlan,
-  options: ExtractOptions,
+  options: ExtractSettings,
   folder: RunFolder,
-  watch: Watch,
-): Promise<Chosen> {
+  context: RunContext,
+): Promise<RankChoice> {
   const { rule, limits } = options
   const budget = rule.kind === 'budget' ? budgetPlan(plan, options, rule.bytes) : undefined
-  const first = plan.layers.map((_, i) => firstAsk(rule, limits, budget?.firstRanks[i] ?? 1))
-  const found = await decompose(plan, options, folder, 1, first, watch)
+  const first = plan.layers.map((_, i) => firstRequest(rule, limits, budget?.firstRanks[i] ?? 1))
+  const found = await decompose(plan, options, folder, 1, first, context)
   const rounds = plan.layers.map(() => 1)
   const results = plan.layers.map((_, index) => found.get(index)!)
   for (let round = 2; ; round++) {
@@ -137,7 +139,7 @@ export async function chooseRanks(
     }
     // what an earlier run decided is what it has begun to compute
     const asks = await folder.asksOf(round, () => decision.asks)
-    for (const [index, result] of await decompose(plan, options, folder, round, asks, watch)) {
+    for (const [index, result] of await decompose(plan, options, folder, round, asks, context)) {
       rounds[index] = round
       results[index] = result
     }
@@ -146,7 +148,7 @@ export async function chooseRanks(
 
 function decide(
   spectra: readonly Spectrum[],
-  { rule, limits, uniform }: ExtractOptions,
+  { rule, limits, uniform }: ExtractSettings,
   budget: BudgetPlan | undefined,
 ): Decision {
   if (budget !== undefined) return budget.decide(spectra)

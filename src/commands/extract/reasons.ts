@@ -1,20 +1,58 @@
 import type { LayerResult } from '../../compress/layer-result.ts'
 import { badInput, type LoraSvdError } from '../../errors.ts'
 import { type AskedRule, allowedTail } from '../../linalg/spectrum/rules.ts'
+import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import { bytes, grouped, percent, short } from '../../text/numbers.ts'
+import type { BrokenGuarantee, LeftBecause, LeftReason } from './result.ts'
 
-/** What would carry tensors that were left for a reason, as a sentence; undefined where nothing would. */
-export function carriedBy(reason: string): string | undefined {
-  // The base alone has it, it is as asked, or --carry-rest was given and the second reason is why it could not.
-  const isFinal = ['only in the base', 'left out', 'a buffer'].some((start) => reason.startsWith(start))
-  if (isFinal || reason.includes(';')) return undefined
-  return reason.startsWith('3-D experts')
-    ? '--experts factors these, --carry-rest stores them whole'
-    : '--carry-rest stores these whole'
+/** The words for what the results of `extract` say by tags. */
+
+const LEFT: Record<Exclude<LeftReason['kind'], 'no-module'>, string> = {
+  'missing-in-base': 'only in the tuned model',
+  'missing-in-tuned': 'only in the base',
+  'grown-vocabulary': 'the vocabulary has grown',
+  'shrunk-vocabulary': 'the vocabulary has shrunk',
+  'not-a-matrix': 'not a matrix: a norm, a bias or a number',
+  dtype: 'stored in a dtype that is not read',
+  computed: 'a buffer that the model computes itself',
+  'left-out': 'left out by --include/--exclude',
+  'asked-whole': 'asked to be written whole',
+  'equal-numbers': 'the same numbers in both',
+  'not-understood':
+    'most of its entries did not move, and no direction stands out of what is left of the change',
+  'below-noise': 'nothing of it stands above the rounding of the stored dtypes',
+  'no-rank': 'the rule chose no rank for it',
 }
 
-/** What a rule promises, as a person says it. */
-export function promiseText(rule: AskedRule): string {
+/** Why a tensor is not carried. */
+export function leftText({ because, notWhole }: LeftReasons): string {
+  const text = because.kind === 'no-module' ? because.reason : LEFT[because.kind]
+  return notWhole === undefined ? text : `${text}; ${notWhole}`
+}
+
+type LeftReasons = Pick<LeftBecause, 'because' | 'notWhole'>
+
+/** What would carry a tensor that was left out, as a sentence; undefined where nothing would. */
+export function carriedBy({ because, notWhole }: LeftReasons): string | undefined {
+  // --carry-rest was given, and the second reason is why it could not
+  if (notWhole !== undefined) return undefined
+  switch (because.kind) {
+    // the base alone has it, or it is as asked, or as it should be
+    case 'missing-in-tuned':
+    case 'left-out':
+    case 'computed':
+      return undefined
+    case 'no-module':
+      return because.isOfExperts
+        ? '--experts factors these, --carry-rest stores them whole'
+        : '--carry-rest stores these whole'
+    default:
+      return '--carry-rest stores these whole'
+  }
+}
+
+/** What a rule guarantees, as a person says it. */
+export function guaranteeText(rule: AskedRule): string {
   switch (rule.kind) {
     case 'rank':
       return `rank ${grouped(rule.rank)} for each layer, as far as its delta goes`
@@ -30,13 +68,13 @@ export function promiseText(rule: AskedRule): string {
 }
 
 /** The error that a rule allows in all layers together, where it does. */
-export function promisedError(rule: AskedRule): number | undefined {
+export function guaranteedError(rule: AskedRule): number | undefined {
   const error = Math.sqrt(allowedTail(rule))
   return Number.isFinite(error) ? error : undefined
 }
 
-/** How a promise that was missed could be kept. */
-export function promiseAdvice(rule: AskedRule, dtypes: readonly string[]): string {
+/** How a guarantee that was missed could be kept. */
+export function guaranteeAdvice(rule: AskedRule, dtypes: readonly string[]): string {
   const rounded = dtypes.filter((dtype) => dtype !== 'f32')
   const wider = rounded.length === 0 ? [] : [`--dtype f32 instead of ${rounded.join(' and ')}`]
   const other = {
@@ -50,17 +88,29 @@ export function promiseAdvice(rule: AskedRule, dtypes: readonly string[]): strin
   return cures.length === 0 ? 'Run it again with --restart.' : `What may help: ${cures.join(', or ')}.`
 }
 
+/** Of what it does not hold. */
+export const brokenName = (broken: BrokenGuarantee): string =>
+  broken.kind === 'error' ? broken.name : broken.kind === 'budget' ? 'budget' : broken.modules[0]
+
+/** What does not hold of an adapter. */
+export function brokenText(broken: BrokenGuarantee): string {
+  switch (broken.kind) {
+    case 'error':
+      return `an error of ${broken.found.toPrecision(4)} where ${broken.allowed.toPrecision(4)} was asked for`
+    case 'budget':
+      return `${broken.written} bytes were written, and ${broken.asked} asked for`
+    case 'not-loaded':
+      return notLoadedText(broken)
+  }
+}
+
 type Known = Pick<LayerResult, 'spectrum' | 'asked' | 'isNotUnderstood'>
 
 /** Why nothing of a layer is carried. */
-export function whyNothing({ spectrum, asked, isNotUnderstood }: Known): string {
-  if (spectrum.frobenius === 0) return 'the same numbers in both'
-  if (isNotUnderstood) {
-    return 'most of its entries did not move, and no direction stands out of what is left of the change'
-  }
-  return asked.rule.kind === 'noise-floor'
-    ? 'nothing of it stands above the rounding of the stored dtypes'
-    : 'the rule chose no rank for it'
+export function whyNothing({ spectrum, asked, isNotUnderstood }: Known): LeftReason {
+  if (spectrum.frobenius === 0) return { kind: 'equal-numbers' }
+  if (isNotUnderstood) return { kind: 'not-understood' }
+  return { kind: asked.rule.kind === 'noise-floor' ? 'below-noise' : 'no-rank' }
 }
 
 /** That an adapter would carry nothing. */
@@ -70,7 +120,7 @@ export function nothingToCarry(results: readonly Known[]): LoraSvdError {
       'nothing is left to factor, and an adapter needs a matrix that is: what changed could only be stored whole',
     )
   }
-  const reasons = new Set(results.map(whyNothing))
+  const reasons = new Set(results.map((result) => leftText({ because: whyNothing(result) })))
   const reason = reasons.size === 1 ? `: ${[...reasons][0]}` : ''
   const hint = results.some(({ isNotUnderstood }) => isNotUnderstood)
     ? '--rank N takes what there is'

@@ -1,5 +1,8 @@
+import type { UnmatchedReason } from '../../checkpoint/pair.ts'
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
+import type { NotLoaded } from '../../lora/found-by-loaders.ts'
+import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/result.ts'
 
@@ -8,7 +11,7 @@ export interface ExtractedLayer {
   /** The tensor's name in the tuned checkpoint. */
   readonly name: string
   readonly shape: readonly [rows: number, columns: number]
-  /** Of the factors. */
+  /** dtype of the factors. */
   readonly dtype: string
   /** Directions that the factors carry; what is stored may be padded with zeros. */
   readonly rank: number
@@ -29,11 +32,32 @@ export interface ExtractedLayer {
   readonly seconds: number
 }
 
-/** What was promised of an adapter and does not hold. */
-export interface BrokenPromise {
-  readonly name: string
-  readonly text: string
+/** Why a tensor that changed, or may have, is not carried. */
+export type LeftReason =
+  /** The two models don't both have it, or not in a form that can be factored. */
+  | { readonly kind: Exclude<UnmatchedReason, 'shape'> }
+  /** Left out by `include` or `exclude`. */
+  | { readonly kind: 'left-out' }
+  /** It was asked to be stored whole. */
+  | { readonly kind: 'asked-whole' }
+  /** PEFT's LoRA can't adapt it. */
+  | ({ readonly kind: 'no-module' } & NoModule)
+  /** No rank was chosen for it: as nothing changed, nothing stands out, nothing stands above rounding, or the rule took none. */
+  | { readonly kind: 'equal-numbers' | 'not-understood' | 'below-noise' | 'no-rank' }
+
+/** A tensor that changed, or may have, and that the adapter leaves as it was. */
+export interface LeftBecause extends Omit<NotCarried, 'reason'> {
+  readonly because: LeftReason
+  /** Why it could not be stored whole either, where that was asked for. */
+  readonly notWhole?: string
 }
+
+/** What was guaranteed of an adapter and does not hold. */
+export type BrokenGuarantee =
+  /** The error that was found on disk, and the one that was allowed. */
+  | { readonly kind: 'error'; readonly name: string; readonly found: number; readonly allowed: number }
+  | { readonly kind: 'budget'; readonly written: number; readonly asked: number }
+  | ({ readonly kind: 'not-loaded' } & NotLoaded)
 
 /** What a byte budget was spent on. */
 export interface BudgetSpent {
@@ -43,6 +67,7 @@ export interface BudgetSpent {
   readonly couldGain: number
 }
 
+/** What was extracted, written, and measured on disk. */
 export interface ExtractResult {
   readonly source: { readonly base: string; readonly tuned: string }
   readonly rule: AskedRule
@@ -51,7 +76,7 @@ export interface ExtractResult {
   /** Written whole. */
   readonly saved: readonly VerifiedTensor[]
   readonly unchanged: readonly string[]
-  readonly notCarried: readonly NotCarried[]
+  readonly notCarried: readonly LeftBecause[]
   readonly totals: {
     readonly layers: number
     /** Entries of the matrices that are carried. */
@@ -75,9 +100,7 @@ export interface ExtractResult {
     readonly bytesWritten: number
   }
   readonly budget?: BudgetSpent
-  /** One sentence about the change as a whole. */
-  readonly verdict: string
-  readonly broken: readonly BrokenPromise[]
+  readonly broken: readonly BrokenGuarantee[]
   readonly holds: boolean
   readonly output: {
     readonly path: string
@@ -109,7 +132,7 @@ export interface ExtractPreview {
   }[]
   readonly saved: readonly { readonly name: string; readonly bytes: number }[]
   readonly unchanged: readonly string[]
-  readonly notCarried: readonly { readonly name: string; readonly reason: string }[]
+  readonly notCarried: readonly Pick<LeftBecause, 'name' | 'because' | 'notWhole'>[]
   readonly totals: {
     readonly layers: number
     readonly parameters: number

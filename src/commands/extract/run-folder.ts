@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path'
-import { type LayerAsk, type LayerResult, withoutVectors } from '../../compress/layer-result.ts'
+import { type LayerResult, type RankRequest, withoutVectors } from '../../compress/layer-result.ts'
 import { badInput, LoraSvdError } from '../../errors.ts'
 import { entriesOf, existsNow, inodeOf, sizeIfAny } from '../../io/files.ts'
 import { errnoOf, osError, osReason } from '../../io/os-error.ts'
@@ -46,12 +46,15 @@ export interface RunFolder {
   /** The inode of what an earlier run, killed right after, put at the output. */
   readonly placed: string | undefined
   /** The result of a layer without its vectors, if it is there and is the answer to this. */
-  find(round: number, index: number, ask: LayerAsk): LayerResult | undefined
+  find(round: number, index: number, ask: RankRequest): LayerResult | undefined
   /** The result of a layer, with its vectors. Throws `system` where it is no longer what was found or written. */
   read(round: number, index: number): Promise<LayerResult>
   write(round: number, index: number, result: LayerResult): Promise<void>
   /** What round n asks of the layers: what an earlier run decided, else `decide()`, which is then kept. */
-  asksOf(round: number, decide: () => readonly (LayerAsk | null)[]): Promise<readonly (LayerAsk | null)[]>
+  asksOf(
+    round: number,
+    decide: () => readonly (RankRequest | null)[],
+  ): Promise<readonly (RankRequest | null)[]>
   /** Notes that the adapter in `staging` is whole and about to get its final name. */
   markPlaced(): Promise<void>
   /** Throws `system` where the folder is another process's by now. */

@@ -2,42 +2,106 @@ import { errorAllowed } from '../../compress/layer.ts'
 import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { certifiedField, errorAt } from '../../linalg/spectrum/measures.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
-import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import { elementsPerRank } from '../../lora/model.ts'
 import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { relative } from '../../measure/result.ts'
-import { partText } from '../../report/layer-list.ts'
 import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
 import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
-import type { ExtractOptions } from './options.ts'
+import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
-import type { Chosen } from './ranks.ts'
+import type { RankChoice } from './ranks.ts'
 import { whyNothing } from './reasons.ts'
-import type { BrokenPromise, ExtractedLayer, ExtractResult } from './result.ts'
-import { deltaVerdict } from './verdict.ts'
+import type { BrokenGuarantee, ExtractedLayer, ExtractResult, LeftBecause } from './result.ts'
 
-/** What was extracted, set beside what was measured; all but what only the finished folder tells. */
+/** An adapter that lies on disk: how its ranks were chosen, what it is made of, and what was measured of it. */
+export interface Built {
+  readonly choice: RankChoice
+  readonly adapterPlan: AdapterPlan
+  readonly measures: AdapterMeasures
+}
+
+/** The whole result: what was extracted, set beside what was measured, and what the finished folder tells. */
 export function resultOf(
   plan: ExtractionPlan,
-  options: ExtractOptions,
-  chosen: Chosen,
-  adapterPlan: AdapterPlan,
-  measures: AdapterMeasures,
+  settings: ExtractSettings,
+  built: Built,
+  layers: readonly ExtractedLayer[],
+  files: readonly { readonly name: string; readonly bytes: number }[],
+  { resumed, seconds }: Pick<ExtractResult, 'resumed' | 'seconds'>,
 ): ExtractResult {
+  const { choice, adapterPlan, measures } = built
+  const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
+  const adapterParameters = adapterPlan.modules.reduce(
+    (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
+    0,
+  )
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+  const budget = choice.budget && { ...choice.budget, used: bytes }
+  const broken = [
+    ...brokenErrors(layers, settings),
+    ...measures.notLoaded.map((one) => ({ kind: 'not-loaded' as const, ...one })),
+    ...(budget !== undefined && bytes > budget.bytes
+      ? [{ kind: 'budget' as const, written: bytes, asked: budget.bytes }]
+      : []),
+  ]
+  return {
+    source: { base: settings.base, tuned: settings.tuned },
+    rule: settings.rule,
+    layout: settings.layout,
+    layers,
+    saved: measures.replaced,
+    unchanged: plan.unchanged,
+    notCarried: notCarriedOf(plan, built),
+    totals: {
+      layers: layers.length,
+      parameters,
+      adapterParameters,
+      ratio: adapterParameters / parameters,
+      ...errorsOf(measures),
+      optimalError: optimumOf(layers),
+      ...certifiedField(choice.results.map(({ spectrum }) => spectrum)),
+      matched: plan.matched,
+      unmatched: plan.unmatched,
+      bytesRead: plan.layers.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),
+      bytesWritten: bytes,
+    },
+    ...(budget !== undefined && { budget }),
+    broken,
+    holds: broken.length === 0 && plan.unmatched === 0,
+    output: { path: settings.output, format: 'peft', bytes, files: files.map(({ name }) => name) },
+    resumed,
+    warnings: [
+      ...new Set([
+        ...plan.warnings,
+        ...adapterPlan.warnings,
+        ...sizeWarnings(layers, adapterParameters),
+        ...noiseWarnings(choice),
+      ]),
+    ],
+    seconds,
+    engine: [...new Set(choice.results.map(({ engine }) => engine))].sort().join(' + '),
+  }
+}
+
+/** The layers that factors carry, with the errors that were measured. */
+export function layersOf(
+  plan: ExtractionPlan,
+  { choice: { ranks, results }, adapterPlan, measures }: Built,
+): ExtractedLayer[] {
   const measured = new Map(measures.layers.map((layer) => [layer.name, layer]))
   const storedRanks = new Map(adapterPlan.modules.map(({ module, storedRank }) => [module, storedRank]))
-  const carried = plan.layers.flatMap((layer, i) => (chosen.ranks[i] > 0 ? [{ layer, i }] : []))
-  const layers = carried.map(({ layer: { pair, module }, i }): ExtractedLayer => {
-    const { spectrum, baseFrobenius, noiseFloor, openBecause, engine, seconds } = chosen.results[i]
+  const carried = plan.layers.flatMap((layer, i) => (ranks[i] > 0 ? [{ layer, i }] : []))
+  return carried.map(({ layer: { pair, module }, i }): ExtractedLayer => {
+    const { spectrum, baseFrobenius, noiseFloor, openBecause, engine, seconds } = results[i]
     return {
       name: pair.name,
       shape: [spectrum.rows, spectrum.columns],
       dtype: adapterPlan.dtype,
-      rank: chosen.ranks[i],
+      rank: ranks[i],
       storedRank: storedRanks.get(module)!,
       relativeError: measured.get(pair.name)!.relativeError,
-      optimalError: errorAt(spectrum, chosen.ranks[i]),
+      optimalError: errorAt(spectrum, ranks[i]),
       frobenius: spectrum.frobenius,
       relativeChange: relative(spectrum.frobenius, baseFrobenius),
       ...(noiseFloor !== undefined && { noiseFloor }),
@@ -46,57 +110,13 @@ export function resultOf(
       seconds,
     }
   })
-  const errors = {
-    // what is written whole would make the layers look better than they can be
-    relativeError: totalErrors({ ...measures, replaced: [] }).relativeError,
-    wholeRelativeError: totalErrors(measures).wholeRelativeError,
-  }
-  const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
-  const adapterParameters = adapterPlan.modules.reduce(
-    (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
-    0,
-  )
-  const broken = [...brokenPromises(layers, options), ...notLoadedPromises(measures)]
-  const part = partText(plan)
-  return {
-    source: { base: options.base, tuned: options.tuned },
-    rule: options.rule,
-    layout: options.layout,
-    layers,
-    saved: measures.replaced,
-    unchanged: plan.unchanged,
-    notCarried: notCarriedOf(plan, chosen, measures),
-    totals: {
-      layers: layers.length,
-      parameters,
-      adapterParameters,
-      ratio: adapterParameters / parameters,
-      ...errors,
-      optimalError: optimumOf(layers),
-      ...certifiedField(chosen.results.map(({ spectrum }) => spectrum)),
-      matched: plan.matched,
-      unmatched: plan.unmatched,
-      bytesRead: plan.layers.reduce((sum, { pair }) => sum + pair.base.bytes + pair.tuned.bytes, 0),
-      bytesWritten: 0,
-    },
-    ...(chosen.budget !== undefined && { budget: chosen.budget }),
-    verdict: [deltaVerdict(layers), ...(part === undefined ? [] : [part])].join('; '),
-    broken,
-    holds: broken.length === 0 && plan.unmatched === 0,
-    output: { path: options.output, format: 'peft', bytes: 0, files: [] },
-    resumed: 0,
-    warnings: [
-      ...new Set([
-        ...plan.warnings,
-        ...adapterPlan.warnings,
-        ...sizeWarnings(layers, adapterParameters),
-        ...noiseWarnings(chosen),
-      ]),
-    ],
-    seconds: 0,
-    engine: [...new Set(chosen.results.map(({ engine }) => engine))].sort().join(' + '),
-  }
 }
+
+/** The errors over the layers, and over all that changed. What is written whole would make the layers look better than they can be. */
+export const errorsOf = (measures: AdapterMeasures) => ({
+  relativeError: totalErrors({ ...measures, replaced: [] }).relativeError,
+  wholeRelativeError: totalErrors(measures).wholeRelativeError,
+})
 
 /** Padding that takes a good part of the adapter, and an adapter that takes more than what it stands for. */
 function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string[] {
@@ -118,7 +138,7 @@ function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string
 }
 
 /** Layers of which a direction is carried though none is known to be more than rounding. */
-function noiseWarnings({ results, ranks }: Chosen): string[] {
+function noiseWarnings({ results, ranks }: RankChoice): string[] {
   const count = results.filter(({ isNotUnderstood }, i) => isNotUnderstood && ranks[i] > 0).length
   if (count === 0) return []
   return [
@@ -140,27 +160,28 @@ function optimumOf(layers: readonly ExtractedLayer[]): Interval {
   return { atLeast: share('atLeast'), atMost: share('atMost') }
 }
 
-function brokenPromises(layers: readonly ExtractedLayer[], { rule }: ExtractOptions): BrokenPromise[] {
+function brokenErrors(layers: readonly ExtractedLayer[], { rule }: ExtractSettings): BrokenGuarantee[] {
   if (rule.kind === 'budget') return []
   const allowed = errorAllowed(rule)
   return layers
     .filter(({ relativeError }) => relativeError > allowed)
-    .map(({ name, relativeError }) => ({
-      name,
-      text: `an error of ${relativeError.toPrecision(4)} where ${allowed.toPrecision(4)} was asked for`,
-    }))
+    .map(({ name, relativeError: found }) => ({ kind: 'error', name, found, allowed }))
 }
 
-/** An adapter that loaders would take for nothing keeps none. */
-const notLoadedPromises = ({ notLoaded }: AdapterMeasures): BrokenPromise[] =>
-  notLoaded.map((one) => ({ name: one.modules[0], text: notLoadedText(one) }))
-
 /** What the plan left out, with the reason it gave and the change that was measured; layers of which nothing was kept too. */
-function notCarriedOf(plan: ExtractionPlan, { ranks, results }: Chosen, { notCarried }: AdapterMeasures) {
-  const measured = new Map(notCarried.map((one) => [one.name, one]))
-  const withChange = (name: string, reason: string) => ({ ...measured.get(name), name, reason })
-  const ofRankZero = plan.layers.flatMap(({ pair }, i) =>
-    ranks[i] === 0 ? [withChange(pair.name, whyNothing(results[i]))] : [],
+export function notCarriedOf(
+  plan: ExtractionPlan,
+  { choice: { ranks, results }, measures }: Built,
+): LeftBecause[] {
+  const changes = new Map(measures.notCarried.map(({ reason, ...change }) => [change.name, change]))
+  const ofRankZero = plan.layers.flatMap(({ pair: { name } }, i) =>
+    ranks[i] === 0 ? [{ ...changes.get(name), name, because: whyNothing(results[i]) }] : [],
   )
-  return [...plan.notCarried.map(({ name, reason }) => withChange(name, reason)), ...ofRankZero]
+  const left = plan.notCarried.map(({ name, because, notWhole }) => ({
+    ...changes.get(name),
+    name,
+    because,
+    ...(notWhole !== undefined && { notWhole }),
+  }))
+  return [...left, ...ofRankZero]
 }

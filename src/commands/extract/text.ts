@@ -8,10 +8,19 @@ import { shownName, someTensors } from '../../text/names.ts'
 import { bytes, grouped, percent, percentUp, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
-import { infiniteErrors, notCarriedLines } from '../verify/text.ts'
+import { infiniteErrors, type NotCarriedInWords, notCarriedLines } from '../verify/text.ts'
 import { excessOver, excessPhrase, kindColumns, layerColumns } from './layer-columns.ts'
-import { carriedBy, promiseAdvice, promisedError, promiseText } from './reasons.ts'
+import {
+  brokenName,
+  brokenText,
+  carriedBy,
+  guaranteeAdvice,
+  guaranteedError,
+  guaranteeText,
+  leftText,
+} from './reasons.ts'
 import type { BudgetSpent, ExtractPreview, ExtractResult } from './result.ts'
+import { extractVerdict } from './verdict.ts'
 
 /** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
 export function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
@@ -28,11 +37,11 @@ export function totalsRows(result: ExtractResult, paint: Terminal['paint']): str
       : [
           [
             'error on disk',
-            `${colour(totals.relativeError, promisedError(rule))} over all layers${keptText(totals.relativeError)}`,
+            `${colour(totals.relativeError, guaranteedError(rule))} over all layers${keptText(totals.relativeError)}`,
           ],
           ['best possible', `${bestText(best)}${above}`],
         ]),
-    ['promised', promiseText(rule)],
+    ['promised', guaranteeText(rule)],
     ...(saved.length + notCarried.length > 0
       ? [['over all that changed', colour(totals.wholeRelativeError)]]
       : []),
@@ -76,8 +85,11 @@ export function extractTables(result: ExtractResult, screen: Screen): string {
     ...(layers.length > 0 ? layerList(layers, layerColumns, kindColumns, screen) : []),
     ...(saved.length > 0 ? [`${paint.bold('Stored whole')}\n${namedGrid(saved, wholeColumns, screen)}`] : []),
     table(totalsRows(result, paint), columns),
-    [paintLines(wrap(sentence(result.verdict), columns), paint.bold), ...promises(result, screen)].join('\n'),
-    [...notCarriedLines(notCarried, screen, carriedBy), ...notes(result, screen)].join('\n'),
+    [
+      paintLines(wrap(sentence(extractVerdict(result)), columns), paint.bold),
+      ...guarantees(result, screen),
+    ].join('\n'),
+    [...notCarriedLines(notCarried.map(inWords), screen), ...notes(result, screen)].join('\n'),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
@@ -100,10 +112,10 @@ const wholeColumns: readonly NamedColumn<VerifiedTensor>[] = [
   { title: '‖Δ‖_F', align: 'right', worth: 9, cell: ({ deltaFrobenius }) => figure(deltaFrobenius) },
 ]
 
-/** Broken promises told one by one. */
+/** Broken guarantees told one by one. */
 const BROKEN_SHOWN = 10
 
-function promises(
+function guarantees(
   { broken, holds, rule, layers, totals }: ExtractResult,
   { paint, columns }: Screen,
 ): string[] {
@@ -114,12 +126,21 @@ function promises(
   return [
     ...broken
       .slice(0, BROKEN_SHOWN)
-      .map(({ name, text }) => say(`Not kept: ${shownName(name)}: ${printable(text)}.`, paint.red)),
+      .map((one) =>
+        say(`Not kept: ${shownName(brokenName(one))}: ${printable(brokenText(one))}.`, paint.red),
+      ),
     ...(others > 0 ? [say(`Not kept: ${others} more, all with --json.`, paint.red)] : []),
-    ...(broken.length > 0 ? [say(promiseAdvice(rule, dtypes), paint.yellow)] : []),
+    ...(broken.length > 0 ? [say(guaranteeAdvice(rule, dtypes), paint.yellow)] : []),
     ...wholeLines(totals).map((text) => say(text, paint.red)),
   ]
 }
+
+/** A tensor that is not carried, why, and what would carry it. */
+export const inWords = (left: ExtractPreview['notCarried'][number]): NotCarriedInWords => ({
+  ...left,
+  reason: leftText(left),
+  cure: carriedBy(left),
+})
 
 /** That the adapter is not all of the fine-tune, and what to do. */
 export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['totals']): string[] {

@@ -5,13 +5,17 @@ import {
   ROUNDING_ERROR,
   UNRELATED_CHANGE,
 } from '../../linalg/spectrum/measures.ts'
-import { spanText } from '../../report/layer-list.ts'
+import { partText, spanText } from '../../report/layer-list.ts'
 import { grouped, percent, percentUp, short } from '../../text/numbers.ts'
-import type { ExtractedLayer } from './result.ts'
+import type { ExtractedLayer, ExtractResult } from './result.ts'
 
 /** The shares of ‖Δ‖_F² that a low-rank change keeps at low ranks, and a partly low-rank one. */
 const LOW_RANK_SHARE = 0.99
 const PARTLY_SHARE = 0.9
+
+/** What the change is as a whole, and that it isn't the whole fine-tune where that is so. */
+export const extractVerdict = ({ layers, totals }: Pick<ExtractResult, 'layers' | 'totals'>): string =>
+  [deltaVerdict(layers), partText(totals)].filter((text) => text !== undefined).join('; ')
 
 type Layer = Pick<
   ExtractedLayer,

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
-import type { EngineRequest } from '../../engine/open.ts'
 import { addLimits, addRules, common, type Run } from '../flags.ts'
-import { type FactorFlags, planFactor } from './options.ts'
+import type { FactorFlags } from './document.ts'
+import { FACTOR } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -36,19 +36,15 @@ export function addFactor(program: Command, run: Run): void {
     .addOption(common.seed())
     .optionsGroup('What is written:')
     .addOption(
-      new Option('--dtype <float>', "float type of the factors (default: the input's own)").choices([
-        'f32',
-        'f16',
-        'bf16',
-        'f64',
-      ]),
+      new Option('--dtype <float>', "float type of the factors (default: the input's own)").choices(
+        FACTOR.dtype.choices,
+      ),
     )
     .addHelpText('after', EXAMPLES)
-    .action((input: string, flags: FactorFlags & EngineRequest & { json: boolean; quiet: boolean }) =>
+    .action((matrix: string, flags: Omit<FactorFlags, 'matrix'>) =>
       run(async (terminal) => {
-        const plan = planFactor(input, flags)
-        const { factor } = await import('./factor.ts')
-        return factor(plan, flags, flags, terminal)
+        const { printFactor } = await import('./document.ts')
+        return printFactor({ ...flags, matrix }, terminal)
       }),
     )
 }

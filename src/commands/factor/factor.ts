@@ -1,112 +1,159 @@
 import { type NamedMatrix, readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
-import { decompositionFlops, type EngineRequest, openEngine } from '../../engine/open.ts'
-import { badInput, badUsage, ExitCode } from '../../errors.ts'
-import type { FloatDtype } from '../../formats/dtype.ts'
+import { decompositionFlops, openEngine } from '../../engine/open.ts'
+import { badInput, badUsage } from '../../errors.ts'
+import type { FloatDtype, StoredDtype } from '../../formats/dtype.ts'
 import { assertNotRead } from '../../io/files.ts'
 import { STANDARD_INPUT } from '../../io/source.ts'
 import { assertWritable, writeFileAtomic } from '../../io/write-atomic.ts'
+import type { RunContext } from '../../jobs/context.ts'
+import { doOne, inContext } from '../../jobs/context.ts'
 import type { Engine, EngineName } from '../../linalg/engine.ts'
 import { assertFinite, assertInRange } from '../../linalg/matrix/finite.ts'
 import type { Matrix } from '../../linalg/matrix/matrix.ts'
+import { floatType } from '../../linalg/matrix/matrix.ts'
 import { isSquarable, relativeResidual } from '../../linalg/matrix/norms.ts'
+import { epsilonOf, numericalRank } from '../../linalg/spectrum/ranks.ts'
+import type { RankLimits } from '../../linalg/spectrum/rules.ts'
 import { allowedTail, type RankRule } from '../../linalg/spectrum/rules.ts'
 import { type Factors, factorsOf } from '../../linalg/svd/svd.ts'
 import { truncatedSvd } from '../../linalg/truncation/truncated-svd.ts'
-import type { TruncatedSvd } from '../../linalg/truncation/types.ts'
-import { writeJson } from '../../report/json.ts'
-import { noticesTo, withStatus } from '../../report/watched-jobs.ts'
-import type { Terminal } from '../../terminal/terminal.ts'
+import type { Certificate, Interval, TruncatedSvd } from '../../linalg/truncation/types.ts'
 import { shape } from '../../text/numbers.ts'
-import { factorDocument } from './document.ts'
 import { factorsChunks, readFactors } from './factors-file.ts'
-import { type FactorPlan, outputDtype } from './options.ts'
-import { factorTables } from './text.ts'
+import {
+  type FactorOptions,
+  type FactorSettings,
+  type FactorsFormat,
+  factorSettings,
+  outputDtype,
+} from './options.ts'
 
 /** What `factor` found and wrote. */
 export interface FactorResult {
-  readonly plan: FactorPlan
-  readonly source: NamedMatrix
-  readonly engine: EngineName
-  readonly truncation: TruncatedSvd
+  readonly source: {
+    /** As it was given. */
+    readonly path: string
+    /** The tensor's or array's name, or the file's. */
+    readonly name: string
+    readonly dtype: StoredDtype
+  }
+  readonly rule: RankRule
+  readonly limits: RankLimits
+  readonly shape: readonly [rows: number, columns: number]
+  readonly rank: number
+  /** As NumPy's matrix_rank counts; where all singular values are known. */
+  readonly numericalRank?: number
+  /** All singular values where `complete`, else the leading ones, non-increasing. */
+  readonly singularValues: Float64Array
+  readonly complete: boolean
+  /** ‖W‖_F */
+  readonly frobenius: number
+  /** Of the factors. */
   readonly dtype: FloatDtype
   /** ‖W − B·A‖_F / ‖W‖_F of the factors as they lie on disk. */
   readonly relativeError: number
+  /** The same of the best approximation of that rank. */
+  readonly optimalError: Interval
+  readonly certificate: Certificate
+  readonly method: TruncatedSvd['method']
+  readonly engine: EngineName
   /** Whether what is on disk does what the rule asked. */
   readonly holds: boolean
-  readonly bytes: number
+  readonly elements: {
+    readonly W: number
+    readonly B: number
+    readonly A: number
+    readonly factors: number
+    readonly ratio: number
+  }
+  readonly output: { readonly path: string; readonly format: FactorsFormat; readonly bytes: number }
 }
 
 /** Up to this short side the whole spectrum is computed, in a fraction of a second, to be shown around the cut. */
 const WHOLE_SPECTRUM_UP_TO = 512
 
-/** Reads a matrix, factors it, writes the factors, measures what was written, and reports. Gives the exit code. */
-export async function factor(
-  plan: FactorPlan,
-  request: EngineRequest,
-  output: { json: boolean; quiet: boolean },
-  terminal: Terminal,
-): Promise<number> {
-  const outputs = { '--out': plan.output }
-  await assertNotRead(outputs, [{ path: plan.input }])
-  await assertWritable(plan.output, { force: plan.force, onlyFile: true })
-  const source = await readMatrixFromAny(plan.input, {
-    tensor: plan.tensor,
-    header: plan.header,
-    stdin: terminal.stdin,
-    env: terminal.env,
-  })
+/**
+ * Reads a matrix W [d, k], factors it into lora_B = U_r·diag(S_r) [d, r] and lora_A = V_rᵀ [r, k], writes these to a file, reads them
+ * back, and measures what they leave. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done, `output-exists`,
+ * `not-finite` on NaN and infinity, `system` where the machine fails, `interrupted`.
+ */
+export async function factor(options: FactorOptions): Promise<FactorResult> {
+  const settings = factorSettings(options)
+  return inContext(options, (context) => factored(settings, context))
+}
+
+async function factored(settings: FactorSettings, context: RunContext): Promise<FactorResult> {
+  const { input, output, format, rule, limits } = settings
+  const outputs = { '--out': output }
+  await assertNotRead(outputs, [{ path: input }])
+  await assertWritable(output, { force: settings.force, onlyFile: true })
+  const { tensor, header } = settings
+  const source = await readMatrixFromAny(input, { tensor, header, ...context.opening })
   // of a folder or an index only now is known what is read
   await assertNotRead(outputs, source.files)
-  assertFactorable(plan, source)
-  const notice = noticesTo(terminal, output.quiet)
-  for (const warning of source.warnings ?? []) notice(warning)
+  assertFactorable(settings, source)
+  for (const warning of source.warnings ?? []) context.notice(warning)
 
   const W = source.matrix
-  const engine = await openEngine(request, decompositionFlops(W.rows, W.columns), notice)
-  const status = `factoring ${shape(W.rows, W.columns)}`
-  const truncation = await withStatus(terminal, output.quiet, status, () =>
-    truncate(W, source.name, plan, engine),
+  const flops = decompositionFlops(W.rows, W.columns)
+  const engine = await openEngine(context.request, flops, context.notice)
+  const truncation = await doOne('factoring', shape(W.rows, W.columns), flops, context, () =>
+    truncate(W, source.name, settings, engine),
   )
-  assertInRange([truncation.S, truncation.spectrum, [truncation.frobenius]], placeOf(plan, source))
-  const dtype = outputDtype(plan, source.dtype)
-  const chunks = factorsChunks(factorsOf(truncation, truncation.rank), dtype, plan.format)
-  const bytes = await writeFileAtomic(plan.output, chunks, plan)
+  assertInRange([truncation.S, truncation.spectrum, [truncation.frobenius]], placeOf(settings, source))
+  const { rank, spectrum, frobenius } = truncation
+  const dtype = outputDtype(settings, source.dtype)
+  const chunks = factorsChunks(factorsOf(truncation, rank), dtype, format)
+  const bytes = await writeFileAtomic(output, chunks, settings)
 
-  const written = await readFactors(plan.output)
-  const relativeError = measureError(engine, W, written, truncation.frobenius)
-  const result: FactorResult = {
-    plan,
-    source,
-    engine: engine.name,
-    truncation,
+  const relativeError = measureError(engine, W, await readFactors(output), frobenius)
+  return {
+    source: { path: input, name: source.name, dtype: source.dtype },
+    rule,
+    limits,
+    shape: [W.rows, W.columns],
+    rank,
+    ...(spectrum !== undefined && {
+      numericalRank: numericalRank(spectrum, W.rows, W.columns, epsilonOf[floatType(W)]),
+    }),
+    singularValues: spectrum ?? truncation.S,
+    complete: spectrum !== undefined,
+    frobenius,
     dtype,
     relativeError,
-    holds: holds(plan.rule, relativeError),
-    bytes,
+    optimalError: truncation.optimalError,
+    certificate: truncation.certificate,
+    method: truncation.method,
+    engine: engine.name,
+    holds: relativeError ** 2 <= allowedTail(rule),
+    elements: elementCounts(W, rank),
+    output: { path: output, format, bytes },
   }
-  if (output.json) await writeJson(terminal, factorDocument(result))
-  else if (!output.quiet) await terminal.out(factorTables(result, terminal))
-  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
+
+function elementCounts({ rows, columns }: Matrix, rank: number): FactorResult['elements'] {
+  const [W, B, A] = [rows * columns, rows * rank, rank * columns]
+  return { W, B, A, factors: B + A, ratio: (B + A) / W }
 }
 
 function truncate(
   W: Matrix,
   name: string,
-  { rule, limits, seed, certify }: FactorPlan,
+  { rule, limits, seed, certify }: FactorSettings,
   engine: Engine,
 ): TruncatedSvd {
   const isSmall = Math.min(W.rows, W.columns) <= WHOLE_SPECTRUM_UP_TO
   return truncatedSvd(W, rule, { engine, limits, name, seed, certify, ...(isSmall && { largestShare: 0 }) })
 }
 
-function placeOf({ input, tensor }: FactorPlan, { name }: NamedMatrix) {
+function placeOf({ input, tensor }: FactorSettings, { name }: NamedMatrix) {
   const file = input === '-' ? STANDARD_INPUT : input
   return tensor === undefined ? { file } : { file, tensor: name }
 }
 
-function assertFactorable(plan: FactorPlan, source: NamedMatrix): void {
+function assertFactorable(settings: FactorSettings, source: NamedMatrix): void {
   const W = source.matrix
-  const place = placeOf(plan, source)
+  const place = placeOf(settings, source)
   const { file } = place
   const most = Math.min(W.rows, W.columns)
   if (most === 0) {
@@ -117,8 +164,8 @@ function assertFactorable(plan: FactorPlan, source: NamedMatrix): void {
   }
   assertFinite(W, place)
   const asked = {
-    '--rank': plan.rule.kind === 'rank' ? plan.rule.rank : 0,
-    '--min-rank': plan.limits.minRank ?? 0,
+    '--rank': settings.rule.kind === 'rank' ? settings.rule.rank : 0,
+    '--min-rank': settings.limits.minRank ?? 0,
   }
   for (const [flag, rank] of Object.entries(asked)) {
     if (rank > most) {
@@ -128,8 +175,6 @@ function assertFactorable(plan: FactorPlan, source: NamedMatrix): void {
     }
   }
 }
-
-const holds = (rule: RankRule, relativeError: number): boolean => relativeError ** 2 <= allowedTail(rule)
 
 /**
  * ‖W − B·A‖_F / ‖W‖_F in float64: swept by the engine, or by plain loops that also scale where squares would leave the

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
-import type { EngineRequest } from '../../engine/open.ts'
-import { common, integer, number, patterns, type Run } from '../flags.ts'
-import { type InspectFlags, planInspect, SORT_KEYS } from './options.ts'
+import { common, integerOf, numberOf, patterns, type Run } from '../flags.ts'
+import type { InspectFlags } from './document.ts'
+import { INSPECT } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -32,20 +32,24 @@ export function addInspect(program: Command, run: Run): void {
     .optionsGroup('Which matrices:')
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
-    .addOption(new Option('--sort <key>', 'order, the largest first').choices(SORT_KEYS).default('model'))
+    .addOption(
+      new Option('--sort <key>', 'order, the largest first').choices(INSPECT.sort.choices).default('model'),
+    )
     .addOption(new Option('--reverse', 'the other way round').default(false))
-    .addOption(new Option('--top <n>', 'show only the first n').argParser(integer(1)))
+    .addOption(new Option('--top <n>', 'show only the first n').argParser(integerOf(INSPECT.top)))
     .optionsGroup('How much is computed:')
     .addOption(new Option('--full', 'all singular values of every matrix').default(false))
     .addOption(
-      new Option('--leading <n>', 'at least so many of large matrices (default: 64)').argParser(integer(1)),
+      new Option('--leading <n>', 'at least so many of large matrices (default: 64)').argParser(
+        integerOf(INSPECT.leading),
+      ),
     )
     .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(common.seed())
     .addOption(
       new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(
-        number('a number above 0', (x) => x > 0),
+        numberOf(INSPECT.alpha),
       ),
     )
     .optionsGroup('Pictures and files:')
@@ -55,11 +59,10 @@ export function addInspect(program: Command, run: Run): void {
     .addOption(new Option('--csv <path>', 'the table, a row a matrix'))
     .addOption(new Option('-f, --force', 'replace existing outputs').default(false))
     .addHelpText('after', EXAMPLES)
-    .action((path: string, flags: InspectFlags & EngineRequest & { json: boolean; quiet: boolean }) =>
+    .action((path: string, flags: Omit<InspectFlags, 'path'>) =>
       run(async (terminal) => {
-        const plan = planInspect(path, flags)
-        const { inspect } = await import('./inspect.ts')
-        return inspect(plan, flags, flags, terminal)
+        const { printInspect } = await import('./document.ts')
+        return printInspect({ ...flags, path }, terminal)
       }),
     )
 }

@@ -1,9 +1,32 @@
+import { ExitCode } from '../../errors.ts'
 import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange, Interval, Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped } from '../../text/numbers.ts'
+import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
+import { inspect } from './inspect.ts'
+import type { InspectOptions } from './options.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
+import { inspectReport } from './text/text.ts'
 import { modelVerdict } from './verdict.ts'
+
+export type InspectFlags = InspectOptions & OutputFlags
+
+/** Inspects and prints what was found. Gives the exit code: whether all entries are finite and all has its counterpart. */
+export async function printInspect(flags: InspectFlags, terminal: Terminal): Promise<number> {
+  const result = await terminal.interruptible((signal) =>
+    inspect({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
+  )
+  await print(
+    terminal,
+    flags,
+    () => inspectDocument(result),
+    () => inspectReport(result, terminal),
+  )
+  const isWhole = result.nonFinite.length === 0 && !result.totals.unmatched
+  return isWhole ? ExitCode.ok : ExitCode.checkFailed
+}
 
 /** The JSON document of `inspect`; its fields are those of schemas/inspect-1.json. */
 export function inspectDocument(result: InspectResult) {

@@ -1,37 +1,47 @@
-import type { EngineRequest } from '../../engine/open.ts'
-import { ExitCode } from '../../errors.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeFileAtomic } from '../../io/write-atomic.ts'
-import { writeJson } from '../../report/json.ts'
-import { type Watch, watchedJobs } from '../../report/watched-jobs.ts'
-import type { Terminal } from '../../terminal/terminal.ts'
-import { shownName } from '../../text/names.ts'
-import { printable } from '../../text/quote.ts'
-import { wrap } from '../../text/width.ts'
+import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
 import { csvOf } from './csv.ts'
-import { inspectDocument } from './document.ts'
 import { htmlReport } from './html/report.ts'
-import type { InspectPlan } from './options.ts'
-import { plotText, plottedMatrix } from './plot.ts'
+import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
+import { plottedMatrix } from './plot.ts'
+import type { InspectResult } from './result.ts'
 import { nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
-import { type Summary, summary } from './summary.ts'
+import { inspectResult, type WholeResult } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
-import { inspectTables } from './text/text.ts'
 import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
 
-type Outputs = Pick<InspectPlan, 'outputs' | 'force'>
+/**
+ * Tells how low the rank of each matrix is: of a checkpoint, of what a fine-tune changed (`base`), or of an adapter. Writes the files
+ * that are asked for, each whole or not at all. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done,
+ * `output-exists`, `system` where the machine fails, `interrupted`.
+ */
+export async function inspect(options: InspectOptions): Promise<InspectResult> {
+  const settings = inspectSettings(options)
+  return inContext({ ...options, memory: settings.memory }, (context) => inspected(settings, context))
+}
 
-/** What a report says of the files beside it. */
-export function writtenText(
-  { outputs }: Pick<InspectPlan, 'outputs'>,
-  { columns }: Pick<Terminal, 'columns'>,
-): string {
-  const paths = Object.values(outputs).map(printable)
-  return paths.length === 0 ? '' : `\n${wrap(`Wrote ${paths.join(', ')}.`, columns)}\n`
+async function inspected(settings: InspectSettings, context: RunContext): Promise<InspectResult> {
+  const start = performance.now()
+  const { outputs, plot, path, base } = settings
+  for (const output of Object.values(outputs)) await assertWritable(output, settings)
+  const opened = await openSubjects(settings, context.opening)
+  const plotted = plot === undefined ? undefined : plottedMatrix(plot, opened.subjects, path)
+  const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
+  const named = nameOfStandardInput([path, base])
+  await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
+  const findings = await lookAtAll(settings, opened, context)
+  const nonFinite = await nonFiniteOthers(opened.others)
+  for (const input of opened.inputs) await assertUnchanged(input)
+  const seconds = (performance.now() - start) / 1000
+  const result = inspectResult(settings, opened, findings, seconds, nonFinite)
+  await writeOutputs(settings, result)
+  const { all, ...shown } = result
+  return plotted === undefined ? shown : { ...shown, plotted: plottedOf(plotted, result) }
 }
 
 /** Writes the files that were asked for, each whole or not at all. */
-export async function writeOutputs({ outputs, force }: Outputs, result: Summary): Promise<void> {
+async function writeOutputs({ outputs, force }: InspectSettings, result: WholeResult): Promise<void> {
   const texts = [
     // its slider sums over the model, and its table sorts and filters by itself
     [outputs.html, () => htmlReport({ ...result, matrices: result.all })],
@@ -45,49 +55,19 @@ export async function writeOutputs({ outputs, force }: Outputs, result: Summary)
   }
 }
 
-/** Opens the weights, looks at every matrix, and reports. Gives the exit code. */
-export async function inspect(
-  plan: InspectPlan,
-  request: EngineRequest,
-  output: { json: boolean; quiet: boolean },
-  terminal: Terminal,
-): Promise<number> {
-  const start = performance.now()
-  for (const path of Object.values(plan.outputs)) await assertWritable(path, plan)
-  const opened = await openSubjects(plan, { stdin: terminal.stdin, env: terminal.env })
-  const shown = plan.plot === undefined ? undefined : plottedMatrix(plan.plot, opened.subjects, plan.path)
-  const flags = Object.fromEntries(Object.entries(plan.outputs).map(([kind, path]) => [`--${kind}`, path]))
-  const named = nameOfStandardInput([plan.path, plan.base])
-  await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  const findings = await terminal.interruptible((signal) =>
-    lookAtAll(plan, opened, { request, memory: plan.memory, quiet: output.quiet, terminal, signal }),
-  )
-  const nonFinite = await nonFiniteOthers(opened.others)
-  for (const input of opened.inputs) await assertUnchanged(input)
-  const seconds = (performance.now() - start) / 1000
-  const result = summary(plan, opened, findings, seconds, nonFinite)
-
-  await writeOutputs(plan, result)
-  if (output.json) await writeJson(terminal, inspectDocument(result))
-  else if (!output.quiet) {
-    await terminal.out(inspectTables(result, terminal))
-    if (shown !== undefined) await terminal.out(`\n${plotOf(shown, result, terminal)}`)
-    await terminal.out(writtenText(plan, terminal))
-  }
-  const isWhole = result.nonFinite.length === 0 && !result.totals.unmatched
-  return isWhole ? ExitCode.ok : ExitCode.checkFailed
+/** The matrix of this name, or why there is nothing to plot. */
+function plottedOf(name: string, { all, unchanged }: WholeResult): NonNullable<InspectResult['plotted']> {
+  const matrix = all.find((matrix) => matrix.name === name)
+  if (matrix !== undefined) return { name, matrix }
+  return { name, nothing: unchanged.includes(name) ? 'equal' : 'not-finite' }
 }
 
-/** The plot of a matrix, or why there is none. */
-function plotOf(name: string, { all, unchanged }: Summary, terminal: Terminal): string {
-  const plotted = all.find((matrix) => matrix.name === name)
-  if (plotted !== undefined) return plotText(plotted, terminal)
-  const why = unchanged.includes(name) ? 'is equal in both' : 'has entries that are NaN or infinite'
-  return `${wrap(`No plot: ${shownName(name)} ${why}.`, terminal.columns)}\n`
-}
-
-async function lookAtAll(plan: InspectPlan, { subjects }: Subjects, watch: Watch): Promise<Finding[]> {
-  const { extent, seed, path, base = '' } = plan
+async function lookAtAll(
+  settings: InspectSettings,
+  { subjects }: Subjects,
+  context: RunContext,
+): Promise<Finding[]> {
+  const { extent, seed, path, base = '' } = settings
   const jobs = subjects.map((subject): InspectJob => ({ subject, extent, seed, path, basePath: base }))
   const how = {
     kind: 'inspect',
@@ -95,9 +75,9 @@ async function lookAtAll(plan: InspectPlan, { subjects }: Subjects, watch: Watch
     flopsOf,
     bytesOf,
     nameOf: ({ subject }: InspectJob) => subject.name,
-    task: { label: 'inspecting', noun: 'matrices', unit: 'flops' },
+    task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
   } as const
   const findings: Finding[] = []
-  for await (const finding of watchedJobs(jobs, how, watch)) findings.push(finding)
+  for await (const finding of doJobs(jobs, how, context)) findings.push(finding)
   return findings
 }

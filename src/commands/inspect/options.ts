@@ -1,6 +1,24 @@
 import { resolve } from 'node:path'
 import { badUsage } from '../../errors.ts'
 import type { HeaderChoice } from '../../formats/text-matrix.ts'
+import type { ReadingOptions } from '../../jobs/context.ts'
+import { seedInteger } from '../../random/seedrandom.ts'
+import {
+  bytes,
+  bytesOf,
+  checkOptions,
+  flag,
+  HEADER,
+  integer,
+  needed,
+  oneOf,
+  PAIRING,
+  path,
+  positive,
+  READING,
+  seed,
+  text,
+} from '../options.ts'
 
 /** By what the matrices are ordered; figures the largest first. `model` is the order of the file. */
 export const SORT_KEYS = [
@@ -20,8 +38,50 @@ export type SortKey = (typeof SORT_KEYS)[number]
 /** How much of each spectrum is computed: all of it, or at least its leading `count` values. */
 export type Extent = { readonly kind: 'full' } | { readonly kind: 'leading'; readonly count: number }
 
-/** What `inspect` is asked to do, all of it known before a byte is read. */
-export interface InspectPlan {
+/** What `inspect` takes: weights, or two whose difference is looked at, or an adapter. */
+export interface InspectOptions extends ReadingOptions {
+  /** A model or adapter folder, a file, an index of shards, `org/name` in the Hugging Face cache, or `-` for standard input. */
+  readonly path: string
+  /** The weights before: then the change from these is looked at. */
+  readonly base?: string | undefined
+  /** Whether the first row of a text file is names; by default where none of its cells is like a number. */
+  readonly header?: HeaderChoice | undefined
+  /** Only tensors with such a name, as glob patterns; `*` crosses dots. */
+  readonly include?: readonly string[] | undefined
+  /** No tensors with such a name. */
+  readonly exclude?: readonly string[] | undefined
+  /** By what the matrices are ordered, the largest first; by default as the file has them. */
+  readonly sort?: SortKey | undefined
+  /** The other way round. */
+  readonly reverse?: boolean | undefined
+  /** Give only the first so many in `matrices`. */
+  readonly top?: number | undefined
+  /** Compute all singular values of every matrix. */
+  readonly full?: boolean | undefined
+  /** Compute at least so many of large matrices; 64 by default. */
+  readonly leading?: number | undefined
+  /** The alpha of an adapter that doesn't say it. */
+  readonly alpha?: number | undefined
+  /** The matrix to be plotted, by its name or a part of it; the result then has it as `plotted`. */
+  readonly plot?: string | undefined
+  /** A file for an interactive report. */
+  readonly html?: string | undefined
+  /** A file for the spectra as a picture. */
+  readonly svg?: string | undefined
+  /** A file for the table, a row a matrix. */
+  readonly csv?: string | undefined
+  /** Replace existing files. */
+  readonly force?: boolean | undefined
+  /** Seed of the random start of the iteration; 0 by default. */
+  readonly seed?: bigint | number | undefined
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired?: boolean | undefined
+  /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
+  readonly memory?: number | string | undefined
+}
+
+/** The inspection that is made: the options checked, with defaults where they were left out. */
+export interface InspectSettings {
   readonly path: string
   readonly base: string | undefined
   /** Whether the first row of a text is names; undefined: by its looks. */
@@ -46,36 +106,37 @@ export interface InspectPlan {
   readonly memory: number | undefined
 }
 
-export interface InspectFlags {
-  readonly base?: string
-  readonly header?: HeaderChoice
-  readonly include: readonly string[]
-  readonly exclude: readonly string[]
-  readonly sort: SortKey
-  readonly reverse: boolean
-  readonly top?: number
-  readonly full: boolean
-  readonly leading?: number
-  readonly alpha?: number
-  readonly plot?: string
-  readonly html?: string
-  readonly svg?: string
-  readonly csv?: string
-  readonly force: boolean
-  readonly seed: bigint
-  readonly allowUnpaired: boolean
-  readonly memory?: number
-}
-
 /**
  * Singular values computed at least where not all are: enough for the ranks that adapters have, at a few per cent of the
  * work of all of them.
  */
 const LEADING = 64
 
-/** The plan that the command line asks for. Throws `bad-usage` where its parts don't go together. */
-export function planInspect(path: string, flags: InspectFlags): InspectPlan {
-  const { base, html, svg, csv, full, leading, plot, sort } = flags
+export const INSPECT = {
+  ...READING,
+  ...PAIRING,
+  path: needed(path),
+  base: path,
+  header: HEADER,
+  sort: oneOf(SORT_KEYS),
+  reverse: flag,
+  top: integer(1),
+  full: flag,
+  leading: integer(1),
+  alpha: positive,
+  plot: text,
+  html: path,
+  svg: path,
+  csv: path,
+  force: flag,
+  seed,
+  memory: bytes,
+}
+
+/** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
+export function inspectSettings(given: InspectOptions): InspectSettings {
+  checkOptions('inspect', given, INSPECT)
+  const { path, base, html, svg, csv, full = false, leading, plot, sort = 'model' } = given
   if (path === '') throw badUsage('<path> is empty: name a file, a folder, org/name, or - for standard input')
   if (base === '') throw badUsage('--base is empty: name a file, a folder or org/name')
   if (path === '-' && base === '-')
@@ -98,19 +159,19 @@ export function planInspect(path: string, flags: InspectFlags): InspectPlan {
   return {
     path,
     base,
-    header: flags.header,
-    include: flags.include,
-    exclude: flags.exclude,
+    header: given.header,
+    include: given.include ?? [],
+    exclude: given.exclude ?? [],
     sort,
-    reverse: flags.reverse,
-    top: flags.top,
+    reverse: given.reverse ?? false,
+    top: given.top,
     extent: full ? { kind: 'full' } : { kind: 'leading', count: leading ?? LEADING },
-    alpha: flags.alpha,
+    alpha: given.alpha,
     plot,
     outputs: Object.fromEntries(named),
-    force: flags.force,
-    seed: flags.seed,
-    allowUnpaired: flags.allowUnpaired,
-    memory: flags.memory,
+    force: given.force ?? false,
+    seed: seedInteger(given.seed ?? 0n),
+    allowUnpaired: given.allowUnpaired ?? false,
+    memory: bytesOf(given.memory),
   }
 }

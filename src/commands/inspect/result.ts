@@ -89,6 +89,7 @@ export interface NonFinite {
   readonly first: { readonly row: number; readonly column: number; readonly value: string }
 }
 
+/** What was found out about weights, a change, or an adapter. */
 export interface InspectResult {
   readonly source: { readonly path: string; readonly base?: string }
   readonly subject: 'weights' | 'delta' | 'adapter'
@@ -98,6 +99,12 @@ export interface InspectResult {
   readonly unchanged: readonly string[]
   readonly nonFinite: readonly NonFinite[]
   readonly skipped: readonly Skipped[]
+  /** The files that were written. */
+  readonly outputs: { readonly html?: string; readonly svg?: string; readonly csv?: string }
+  /** The matrix that was asked for by `plot`, or why there is nothing to plot. */
+  readonly plotted?:
+    | { readonly name: string; readonly matrix: MatrixReport }
+    | { readonly name: string; readonly nothing: 'equal' | 'not-finite' }
   /** Over all matrices, also those that --top leaves out of `matrices`. */
   readonly totals: {
     readonly matrices: number

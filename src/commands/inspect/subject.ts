@@ -14,7 +14,7 @@ import type { Adapter, AdapterModule } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import type { Matching } from '../../report/layer-list.ts'
 import { addTo } from '../../text/compare.ts'
-import type { InspectPlan } from './options.ts'
+import type { InspectSettings } from './options.ts'
 import type { NonFinite } from './result.ts'
 
 /** The NaN and infinite entries of what is no matrix: of norms and biases, for example. */
@@ -80,33 +80,33 @@ export interface Other {
   readonly tensor: StoredTensor
 }
 
-/** Opens what the plan names. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
-export async function openSubjects(plan: InspectPlan, surroundings: OpenOptions): Promise<Subjects> {
-  const opening = { ...surroundings, header: plan.header }
-  const checkpoint = await openCheckpoint(plan.path, opening)
-  const adapter = await adapterOf(checkpoint, plan.alpha === undefined ? {} : { alpha: plan.alpha })
-  const base = plan.base === undefined ? undefined : await openCheckpoint(plan.base, opening)
+/** Opens what the settings name. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
+export async function openSubjects(settings: InspectSettings, surroundings: OpenOptions): Promise<Subjects> {
+  const opening = { ...surroundings, header: settings.header }
+  const checkpoint = await openCheckpoint(settings.path, opening)
+  const adapter = await adapterOf(checkpoint, settings.alpha === undefined ? {} : { alpha: settings.alpha })
+  const base = settings.base === undefined ? undefined : await openCheckpoint(settings.base, opening)
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
-    throw badUsage(`--base ${plan.base} is an adapter; name the weights that it was trained on`)
+    throw badUsage(`--base ${settings.base} is an adapter; name the weights that it was trained on`)
   }
   const found =
     adapter !== undefined
-      ? ofAdapter(adapter, base, plan)
+      ? ofAdapter(adapter, base, settings)
       : base === undefined
-        ? ofWeights(checkpoint, plan)
-        : await ofDelta(base, checkpoint, plan)
-  if (found.subjects.length === 0) throw nothingToSee(plan, found.skipped)
+        ? ofWeights(checkpoint, settings)
+        : await ofDelta(base, checkpoint, settings)
+  if (found.subjects.length === 0) throw nothingToSee(settings, found.skipped)
   const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
   const warnings = [
     ...inputs.flatMap((input) => input.warnings),
     ...found.warnings,
-    ...unusedAlpha(plan, adapter),
+    ...unusedAlpha(settings, adapter),
   ]
   return { ...found, inputs, warnings }
 }
 
 /** An --alpha that was of no use. */
-function unusedAlpha({ path, alpha }: InspectPlan, adapter: Adapter | undefined): string[] {
+function unusedAlpha({ path, alpha }: InspectSettings, adapter: Adapter | undefined): string[] {
   if (alpha === undefined || adapter?.modules.some((module) => module.alpha === alpha)) return []
   const why = adapter === undefined ? `${path} is no adapter` : `${path} says its own`
   return [`--alpha ${alpha} is left aside: ${why}`]
@@ -114,7 +114,7 @@ function unusedAlpha({ path, alpha }: InspectPlan, adapter: Adapter | undefined)
 
 type Found = Omit<Subjects, 'inputs'>
 
-function ofWeights(checkpoint: Checkpoint, filter: InspectPlan): Found {
+function ofWeights(checkpoint: Checkpoint, filter: InspectSettings): Found {
   const { matrices, skipped, warnings } = matricesOf(checkpoint, filter)
   const subjects = matrices.map((weight) => ({ kind: 'weights' as const, name: weight.name, weight }))
   const names = new Set(skipped.map(({ name }) => name))
@@ -122,8 +122,8 @@ function ofWeights(checkpoint: Checkpoint, filter: InspectPlan): Found {
   return { kind: 'weights', subjects, skipped, warnings, others: othersOf(checkpoint.path, tensors) }
 }
 
-async function ofDelta(base: Checkpoint, tuned: Checkpoint, plan: InspectPlan): Promise<Found> {
-  const { pairs, unmatched, warnings, matched, lost } = await pairModels(base, tuned, plan)
+async function ofDelta(base: Checkpoint, tuned: Checkpoint, settings: InspectSettings): Promise<Found> {
+  const { pairs, unmatched, warnings, matched, lost } = await pairModels(base, tuned, settings)
   return {
     kind: 'delta',
     subjects: pairs.map((pair) => ({ kind: 'delta', ...pair })),
@@ -149,7 +149,7 @@ const othersOf = (path: string, tensors: readonly StoredTensor[]): Other[] =>
     .filter((tensor) => floatDtypeOf(tensor.dtype) !== undefined && !isComputed(tensor))
     .map((tensor) => ({ path, tensor }))
 
-function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: InspectPlan): Found {
+function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: InspectSettings): Found {
   const match = base === undefined ? undefined : matchToBase(adapter, base)
   const modules = match === undefined ? adapter.modules : match.matched.map(({ module }) => module)
   const names = modules.map(({ label }) => label)
@@ -203,7 +203,7 @@ function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subj
   return Array.from({ length: experts }, (_, e) => product(`${label}[${e}]`, bases[e], e))
 }
 
-function nothingToSee({ path, include, exclude }: InspectPlan, skipped: readonly Skipped[]) {
+function nothingToSee({ path, include, exclude }: InspectSettings, skipped: readonly Skipped[]) {
   const isFiltered = include.length > 0 || exclude.length > 0
   const [first] = skipped
   const why = first === undefined ? '' : `: ${first.name}: ${first.reason}`

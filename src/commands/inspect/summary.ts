@@ -11,7 +11,7 @@ import {
 } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
-import type { InspectPlan, SortKey } from './options.ts'
+import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
   type InspectResult,
@@ -24,18 +24,18 @@ import { type MatrixFindings, verdictOf } from './verdict.ts'
 import { type Finding, noiseFindings, ranksAboveNoise } from './work.ts'
 
 /** What the report shows, and all matrices whether it shows them or not. */
-export type Summary = InspectResult & { readonly all: readonly MatrixReport[] }
+export type WholeResult = InspectResult & { readonly all: readonly MatrixReport[] }
 
 type Seen = Extract<Finding, { kind: 'spectrum' }>
 
 /** Makes the findings of all matrices, in the order of `opened.subjects`, into the report of the model. */
-export function summary(
-  plan: InspectPlan,
+export function inspectResult(
+  settings: InspectSettings,
   opened: Subjects,
   findings: readonly Finding[],
   seconds: number,
   nonFinite: readonly NonFinite[] = [],
-): Summary {
+): WholeResult {
   const seen = opened.subjects.flatMap((subject, i) => {
     const finding = findings[i]
     return finding.kind === 'spectrum'
@@ -43,16 +43,16 @@ export function summary(
       : []
   })
   const all = seen.map(({ report }) => report)
-  const inOrder = ordered(all, plan.sort, plan.reverse)
+  const inOrder = ordered(all, settings.sort, settings.reverse)
   const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
     spectrum,
     bytesPerEntry: bytesPerElement(dtypeOf(subject)),
     ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {
-    source: { path: plan.path, ...(plan.base !== undefined && { base: plan.base }) },
+    source: { path: settings.path, ...(settings.base !== undefined && { base: settings.base }) },
     subject: opened.kind,
-    matrices: plan.top === undefined ? inOrder : inOrder.slice(0, plan.top),
+    matrices: settings.top === undefined ? inOrder : inOrder.slice(0, settings.top),
     all: inOrder,
     unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
     nonFinite: [
@@ -60,6 +60,7 @@ export function summary(
       ...nonFinite,
     ],
     skipped: opened.skipped,
+    outputs: settings.outputs,
     totals: { ...totalsOf(all), ...opened.matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),

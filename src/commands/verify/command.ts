@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
-import type { EngineRequest } from '../../engine/open.ts'
-import { common, number, patterns, type Run } from '../flags.ts'
-import { type VerifyFlags, verifyOptions } from './options.ts'
+import { common, numberOf, patterns, type Run } from '../flags.ts'
+import type { VerifyFlags } from './document.ts'
+import { VERIFY } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -24,13 +24,11 @@ export function addVerify(program: Command, run: Run): void {
     .argument('<tuned>', 'the weights after')
     .addOption(
       new Option('--max-error <e>', "the most that a layer's relative error may be").argParser(
-        number('a number of at least 0', (x) => x >= 0),
+        numberOf(VERIFY.maxError),
       ),
     )
     .addOption(
-      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(
-        number('a number above 0', (x) => x > 0),
-      ),
+      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(numberOf(VERIFY.alpha)),
     )
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
@@ -42,12 +40,11 @@ export function addVerify(program: Command, run: Run): void {
         adapter: string,
         base: string,
         tuned: string,
-        flags: VerifyFlags & EngineRequest & { json: boolean; quiet: boolean },
+        flags: Omit<VerifyFlags, 'adapter' | 'base' | 'tuned'>,
       ) =>
         run(async (terminal) => {
-          const options = verifyOptions(adapter, base, tuned, flags)
-          const { verify } = await import('./verify.ts')
-          return verify(options, flags, flags, terminal)
+          const { printVerify } = await import('./document.ts')
+          return printVerify({ ...flags, adapter, base, tuned }, terminal)
         }),
     )
 }

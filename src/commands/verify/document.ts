@@ -1,12 +1,33 @@
+import { ExitCode } from '../../errors.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/result.ts'
 import { jsonDocument, jsonNumber } from '../../report/json.ts'
-import type { VerifyResult } from './result.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
+import type { VerifyOptions } from './options.ts'
+import { verifyTables } from './text.ts'
+import { type VerifyResult, verify } from './verify.ts'
+
+export type VerifyFlags = VerifyOptions & OutputFlags
+
+/** Verifies and prints what was found. Gives the exit code: whether what was asked holds. */
+export async function printVerify(flags: VerifyFlags, terminal: Terminal): Promise<number> {
+  const result = await terminal.interruptible((signal) =>
+    verify({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
+  )
+  await print(
+    terminal,
+    flags,
+    () => verifyDocument(result),
+    () => verifyTables(result, terminal),
+  )
+  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
 
 /** The JSON document of `verify`; its fields are those of schemas/verify-1.json. */
 export function verifyDocument(result: VerifyResult) {
-  const { adapter, base, tuned, layers, replaced, notCarried, unchanged, worst, totals, maxError } = result
+  const { source, layers, replaced, notCarried, unchanged, worst, totals, maxError } = result
   return jsonDocument('verify', 1, {
-    source: { adapter, base, tuned },
+    source,
     layers: layers.map((layer) => ({ ...layer, ...relativeErrorFields(layer.relativeError) })),
     replaced: replaced.map(wholeTensorFields),
     notCarried: notCarried.map(notCarriedFields),

@@ -1,42 +1,73 @@
 import { badUsage } from '../../errors.ts'
+import type { ReadingOptions } from '../../jobs/context.ts'
+import {
+  bytes,
+  bytesOf,
+  checkOptions,
+  needed,
+  nonNegative,
+  PAIRING,
+  path,
+  positive,
+  READING,
+} from '../options.ts'
 
-/** What `verify` is asked to do. */
-export interface VerifyOptions {
+/** What `verify` takes: an adapter, and the two checkpoints whose difference it stands for. */
+export interface VerifyOptions extends ReadingOptions {
+  /** An adapter folder or file, in any format that is read; `-` for standard input. */
+  readonly adapter: string
+  /** The weights before: a folder, a file, an index of shards, `org/name` in the Hugging Face cache, or `-`. */
+  readonly base: string
+  /** The weights after. */
+  readonly tuned: string
+  /** Only tensors with such a name, as glob patterns; `*` crosses dots. */
+  readonly include?: readonly string[] | undefined
+  /** No tensors with such a name. */
+  readonly exclude?: readonly string[] | undefined
+  /** The most that a layer's relative error may be; by default whatever it is. */
+  readonly maxError?: number | undefined
+  /** The alpha of an adapter that doesn't say it. */
+  readonly alpha?: number | undefined
+  /** Go on where the two look like one model under two sets of names. */
+  readonly allowUnpaired?: boolean | undefined
+  /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
+  readonly memory?: number | string | undefined
+}
+
+/** What is verified: the options checked, with defaults where they were left out. */
+export interface VerifySettings {
   readonly adapter: string
   readonly base: string
   readonly tuned: string
   readonly include: readonly string[]
   readonly exclude: readonly string[]
-  /** The most that a layer's relative error may be; undefined: whatever it is. */
   readonly maxError: number | undefined
-  /** Of an adapter that doesn't say it. */
   readonly alpha: number | undefined
   readonly memory: number | undefined
-  /** Go on where the two look like one model under two sets of names. */
   readonly allowUnpaired: boolean
 }
 
-export interface VerifyFlags {
-  readonly include: readonly string[]
-  readonly exclude: readonly string[]
-  readonly maxError?: number
-  readonly alpha?: number
-  readonly memory?: number
-  readonly allowUnpaired: boolean
+export const VERIFY = {
+  ...READING,
+  ...PAIRING,
+  adapter: needed(path),
+  base: needed(path),
+  tuned: needed(path),
+  maxError: nonNegative,
+  alpha: positive,
+  memory: bytes,
 }
 
-/** What the command line asks for. Throws `bad-usage` where its parts don't go together. */
-export function verifyOptions(
-  adapter: string,
-  base: string,
-  tuned: string,
-  { include, exclude, maxError, alpha, memory, allowUnpaired }: VerifyFlags,
-): VerifyOptions {
+/** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
+export function verifySettings(given: VerifyOptions): VerifySettings {
+  checkOptions('verify', given, VERIFY)
+  const { adapter, base, tuned, include = [], exclude = [], maxError, alpha, allowUnpaired = false } = given
   for (const [name, path] of Object.entries({ '<adapter>': adapter, '<base>': base, '<tuned>': tuned })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
   }
   if ([adapter, base, tuned].filter((path) => path === '-').length > 1) {
     throw badUsage('standard input is one file: name the others')
   }
+  const memory = bytesOf(given.memory)
   return { adapter, base, tuned, include, exclude, maxError, alpha, memory, allowUnpaired }
 }

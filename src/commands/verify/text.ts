@@ -4,32 +4,30 @@ import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
 import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
+import { addTo } from '../../text/compare.ts'
 import { firstOf, shownName, someTensors } from '../../text/names.ts'
 import { grouped, percent, shape, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
-import type { VerifyResult } from './result.ts'
+import type { VerifyResult } from './verify.ts'
 
-/**
- * What changed and isn't carried, by reason and in each by the size of the change, the largest first. `advice` says what
- * would carry tensors that were left for a reason, as a sentence.
- */
+/** A tensor that isn't carried, with what would carry it, as a sentence. */
+export interface NotCarriedInWords extends NotCarried {
+  readonly cure?: string | undefined
+}
+
+/** What changed and isn't carried, by reason and in each by the size of the change, the largest first. */
 export function notCarriedLines(
-  notCarried: readonly NotCarried[],
+  notCarried: readonly NotCarriedInWords[],
   { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
-  advice: (reason: string) => string | undefined = () => undefined,
 ): string[] {
-  const groups = new Map<string, NotCarried[]>()
-  for (const one of [...notCarried].sort(byChange)) {
-    const group = groups.get(one.reason)
-    if (group === undefined) groups.set(one.reason, [one])
-    else group.push(one)
-  }
+  const groups = new Map<string, NotCarriedInWords[]>()
+  for (const one of [...notCarried].sort(byChange)) addTo(groups, one.reason, one)
   return [...groups].map(([reason, group]) => {
     const tensors = firstOf(
       group.map(({ name, relativeChange }) => shownName(name) + changeText(relativeChange)),
     )
-    const cure = advice(reason)
+    const [{ cure }] = group
     const text = `Not carried: ${counted(group.length, 'tensor')}, ${printable(reason)}: ${tensors}.${cure === undefined ? '' : ` ${cure}.`}`
     return paintLines(wrap(text, columns), paint.yellow)
   })
@@ -67,7 +65,10 @@ export function verifyTables(result: VerifyResult, screen: Screen): string {
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
-function title({ adapter, base, tuned, layers, seconds }: VerifyResult, { paint, columns }: Screen): string {
+function title(
+  { source: { adapter, base, tuned }, layers, seconds }: VerifyResult,
+  { paint, columns }: Screen,
+): string {
   const head = `lora-svd verify: ${printable(adapter)} against ${printable(tuned)} − ${printable(base)}`
   const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s`
   return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`

@@ -1,9 +1,9 @@
 import type { PairingOptions } from '../../checkpoint/models.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
-import type { EngineRequest } from '../../engine/open.ts'
-import { badInput, ExitCode } from '../../errors.ts'
+import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
+import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
 import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import type { Adapter } from '../../lora/model.ts'
@@ -11,51 +11,69 @@ import { adapterOf } from '../../lora/read/adapter.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from '../../measure/compare.ts'
 import { bytesOf, flopsOf, type Measured, type MeasureJob, measureMatrix } from '../../measure/measure.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/result.ts'
-import { writeJson } from '../../report/json.ts'
-import { type Watch, watchedJobs } from '../../report/watched-jobs.ts'
-import type { Terminal } from '../../terminal/terminal.ts'
 import { short } from '../../text/numbers.ts'
-import { verifyDocument } from './document.ts'
-import type { VerifyOptions } from './options.ts'
-import type { VerifyResult } from './result.ts'
-import { verifyTables } from './text.ts'
+import { type VerifyOptions, type VerifySettings, verifySettings } from './options.ts'
 
-/** Measures an adapter as it lies on disk against base and tuned, and reports. Gives the exit code. */
-export async function verify(
-  options: VerifyOptions,
-  request: EngineRequest,
-  output: { json: boolean; quiet: boolean },
-  terminal: Terminal,
-): Promise<number> {
+/** What an adapter as it lies on disk really reproduces of a fine-tune. */
+export interface VerifyResult {
+  /** The paths as they were given. */
+  readonly source: { readonly adapter: string; readonly base: string; readonly tuned: string }
+  /** Each matrix that the adapter has factors for. */
+  readonly layers: readonly VerifiedLayer[]
+  /** Tensors that the adapter stores whole. */
+  readonly replaced: readonly VerifiedTensor[]
+  /** What changed and the adapter leaves as it was. */
+  readonly notCarried: readonly NotCarried[]
+  /** Equal in both. */
+  readonly unchanged: readonly string[]
+  /** Modules that a loader of such adapters would take for nothing. */
+  readonly notLoaded: readonly NotLoaded[]
+  readonly worst?: { readonly name: string; readonly relativeError: number }
+  readonly totals: {
+    /** Over what the adapter carries. */
+    readonly relativeError: number
+    /** Over all that changed; what one of the two lacks counts as zero. */
+    readonly wholeRelativeError: number
+    /** Tensors that both have, or that the adapter stores whole. */
+    readonly matched: number
+    /** Tensors that one of the two alone has, or that can't be compared. */
+    readonly unmatched: number
+  }
+  readonly maxError?: number
+  /** Whether no error is above `maxError`, all has its counterpart, and loaders load all of it. */
+  readonly holds: boolean
+  readonly warnings: readonly string[]
+  readonly seconds: number
+}
+
+/**
+ * Measures how far base + adapter is from the fine-tune, for any adapter, from what lies on disk: layer by layer, and over all. Throws
+ * LoraSvdError: `bad-usage` and `bad-input` for what can't be compared, `not-finite` on NaN and infinity, `interrupted`.
+ */
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const settings = verifySettings(options)
+  return inContext({ ...options, memory: settings.memory }, (context) => verified(settings, context))
+}
+
+async function verified(settings: VerifySettings, context: RunContext): Promise<VerifyResult> {
   const start = performance.now()
-  const { stdin, env } = terminal
-  const files = await openCheckpoint(options.adapter, { stdin, env })
-  const adapter = await adapterOf(files, options.alpha === undefined ? {} : { alpha: options.alpha })
+  const { opening } = context
+  const files = await openCheckpoint(settings.adapter, opening)
+  const adapter = await adapterOf(files, settings.alpha === undefined ? {} : { alpha: settings.alpha })
   if (adapter === undefined) {
-    throw badInput(`${options.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
-      file: options.adapter,
+    throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
+      file: settings.adapter,
     })
   }
-  const base = await openCheckpoint(options.base, { stdin, env })
-  const tuned = await openCheckpoint(options.tuned, { stdin, env })
-  const measured = await terminal.interruptible((signal) =>
-    measureAdapter(adapter, base, tuned, options, {
-      request,
-      memory: options.memory,
-      quiet: output.quiet,
-      terminal,
-      signal,
-    }),
-  )
+  const base = await openCheckpoint(settings.base, opening)
+  const tuned = await openCheckpoint(settings.tuned, opening)
+  const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
   const warnings = [
     ...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings, ...worseThanNone(measured)]),
   ]
-  const result = resultOf(options, { ...measured, warnings }, seconds)
-  if (output.json) await writeJson(terminal, verifyDocument(result))
-  else if (!output.quiet) await terminal.out(verifyTables(result, terminal))
-  return result.holds ? ExitCode.ok : ExitCode.checkFailed
+  return resultOf(settings, { ...measured, warnings }, seconds)
 }
 
 /** What an adapter reproduces, matrix by matrix. */
@@ -81,12 +99,12 @@ export async function measureAdapter(
   base: Checkpoint,
   tuned: Checkpoint,
   pairing: PairingOptions,
-  watch: Watch,
+  context: RunContext,
   known: ReadonlyMap<string, Measured> = new Map(),
 ): Promise<AdapterMeasures> {
   const comparison = await compare(adapter, base, tuned, pairing)
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
-  const results = watchedJobs(jobs, MEASURING, watch)
+  const results = doJobs(jobs, MEASURING, context)
   const outcomes: (VerifiedLayer | NotCarried)[] = []
   for (const job of comparison.jobs) {
     const measured = known.get(job.pair.name) ?? (await results.next()).value
@@ -103,7 +121,7 @@ const MEASURING = {
   bytesOf,
   nameOf: ({ pair }: MeasureJob) => pair.name,
   sizeOf: ({ pair }: MeasureJob) => pair.base.bytes + pair.tuned.bytes,
-  task: { label: 'measuring', noun: 'matrices', unit: 'bytes' },
+  task: { phase: 'measuring', noun: 'matrices', unit: 'bytes' },
 } as const
 
 async function withTheRest(
@@ -129,7 +147,7 @@ async function withTheRest(
 }
 
 function resultOf(
-  { adapter, base, tuned, maxError }: VerifyOptions,
+  { adapter, base, tuned, maxError }: VerifySettings,
   { matched, unmatched, ...measures }: AdapterMeasures,
   seconds: number,
 ): VerifyResult {
@@ -139,14 +157,12 @@ function resultOf(
     undefined,
   )
   return {
-    adapter,
-    base,
-    tuned,
+    source: { adapter, base, tuned },
     ...measures,
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },
     ...(maxError !== undefined && { maxError }),
-    // no promise is kept by an adapter that carries nothing, or that its own loader takes for nothing, nor by a part of the models
+    // nothing is guaranteed by an adapter that carries nothing, or that its own loader takes for nothing, nor by a part of the models
     holds:
       unmatched === 0 &&
       measures.notLoaded.length === 0 &&

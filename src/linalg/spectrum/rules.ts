@@ -69,17 +69,17 @@ export type AskedRule =
   | { readonly kind: 'noise-floor' }
 
 export interface RuleFlags {
-  readonly rank?: number
-  readonly energy?: number
-  readonly error?: number
-  readonly budget?: number
-  readonly noiseFloor?: boolean
+  readonly rank?: number | undefined
+  readonly energy?: number | undefined
+  readonly error?: number | undefined
+  readonly budget?: number | undefined
+  readonly noiseFloor?: boolean | undefined
 }
 
 export interface LimitFlags {
-  readonly minRank?: number
-  readonly maxRank?: number
-  readonly multipleOf?: number
+  readonly minRank?: number | undefined
+  readonly maxRank?: number | undefined
+  readonly multipleOf?: number | undefined
 }
 
 /** The one rule among the flags. Throws `bad-usage` for none or several; `examples` are the flags that the command has. */

@@ -1,36 +1,12 @@
 import { stripVTControlCharacters } from 'node:util'
 import { Chalk } from 'chalk'
 import { describe, expect, test } from 'vitest'
-import type { DemoOptions } from '../../../src/commands/demo/demo.ts'
-import { createNotebookMath } from '../../../src/commands/demo/math.ts'
-import { measure, runNotebook } from '../../../src/commands/demo/notebook.ts'
+import { demo } from '../../../src/commands/demo/demo.ts'
+import type { DemoOptions } from '../../../src/commands/demo/options.ts'
 import { demoTables } from '../../../src/commands/demo/text.ts'
-import { jsEngine } from '../../../src/engine/js/js-engine.ts'
-import { seedrandomNormals } from '../../../src/random/seedrandom.ts'
 
-const DEFAULTS: DemoOptions = {
-  d: 10,
-  k: 10,
-  rank: 2,
-  truncate: 2,
-  noise: 0,
-  draw: 1,
-  seed: 0n,
-  rng: 'seedrandom',
-  dtype: 'f64',
-  rtol: 1e-5,
-  atol: 1e-8,
-  engine: 'auto',
-}
-
-function report(changed: Partial<DemoOptions>, columns = 80): string {
-  const options = { ...DEFAULTS, truncate: changed.rank ?? DEFAULTS.rank, ...changed }
-  const stream = seedrandomNormals(options.seed)
-  const math = createNotebookMath((count) => stream.normals(count, options.dtype), options.dtype, jsEngine)
-  const notebook = runNotebook(math, options)
-  const figures = measure(notebook, options.dtype, options)
-  return demoTables(options, notebook, figures, false, { paint: new Chalk({ level: 1 }), columns })
-}
+const report = async (options: DemoOptions, columns = 80) =>
+  demoTables(await demo(options), false, { paint: new Chalk({ level: 1 }), columns })
 
 const plain = (text: string) => stripVTControlCharacters(text).replace(/\s+/g, ' ')
 
@@ -41,9 +17,9 @@ describe('no line is wider than the terminal', () => {
     ['a wide matrix', { d: 3, k: 4_321, rank: 3, truncate: 1 }],
     ['a long seed', { seed: 123456789012345678901234567890n, draw: 12 }],
     ['no tolerance', { rtol: 0, atol: 0 }],
-  ] satisfies [string, Partial<DemoOptions>][])('%s', (_, options) => {
+  ] satisfies [string, DemoOptions][])('%s', async (_, options) => {
     for (const columns of [40, 60, 80, 200]) {
-      const widths = report(options, columns)
+      const widths = (await report(options, columns))
         .split('\n')
         .map((line) => stripVTControlCharacters(line).length)
       expect(Math.max(...widths)).toBeLessThanOrEqual(columns)
@@ -70,7 +46,7 @@ describe('what it says', () => {
       '3 of 4 directions are kept: what is missing shows in y. Keep 4 with --truncate 4.',
     ],
     [{ rtol: 0, atol: 0 }, 'The vectors agree to rounding (normwise error'],
-  ] satisfies [Partial<DemoOptions>, string][])('of %j: %s', (options, sentence) => {
-    expect(plain(report(options))).toContain(sentence.replaceAll('’', "'"))
+  ] satisfies [DemoOptions, string][])('of %j: %s', async (options, sentence) => {
+    expect(plain(await report(options))).toContain(sentence.replaceAll('’', "'"))
   })
 })

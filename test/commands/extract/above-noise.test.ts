@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { nothingToCarry, whyNothing } from '../../../src/commands/extract/reasons.ts'
+import { leftText, nothingToCarry, whyNothing } from '../../../src/commands/extract/reasons.ts'
 import { aboveNoise } from '../../../src/compress/layer-result.ts'
 import { type Matrix, matrix } from '../../../src/linalg/matrix/matrix.ts'
 import { addMultiple } from '../../../src/linalg/matrix/norms.ts'
@@ -68,11 +68,10 @@ const layer = (frobenius: number, kind: 'noise-floor' | 'rank', isNotUnderstood 
 })
 
 test('why nothing of a layer is carried is said by its cause', () => {
-  expect(whyNothing(layer(0, 'rank'))).toBe('the same numbers in both')
-  expect(whyNothing(layer(1, 'noise-floor'))).toBe(
-    'nothing of it stands above the rounding of the stored dtypes',
-  )
-  expect(whyNothing(layer(1, 'noise-floor', true))).toMatch(/^most of its entries did not move/)
+  const why = (...given: Parameters<typeof layer>) => leftText({ because: whyNothing(layer(...given)) })
+  expect(why(0, 'rank')).toBe('the same numbers in both')
+  expect(why(1, 'noise-floor')).toBe('nothing of it stands above the rounding of the stored dtypes')
+  expect(why(1, 'noise-floor', true)).toMatch(/^most of its entries did not move/)
   expect(nothingToCarry([]).message).toMatch(/^nothing is left to factor/)
   expect(nothingToCarry([layer(0, 'rank')]).message).toContain(
     'no layer has a rank above 0: the same numbers in both',

@@ -1,7 +1,14 @@
 import fc from 'fast-check'
-import type { ExtractedLayer, ExtractPreview, ExtractResult } from '../../../src/commands/extract/result.ts'
-import type { VerifyResult } from '../../../src/commands/verify/result.ts'
-import type { NotCarried, VerifiedTensor } from '../../../src/measure/result.ts'
+import { leftText } from '../../../src/commands/extract/reasons.ts'
+import type {
+  ExtractedLayer,
+  ExtractPreview,
+  ExtractResult,
+  LeftBecause,
+  LeftReason,
+} from '../../../src/commands/extract/result.ts'
+import type { VerifyResult } from '../../../src/commands/verify/verify.ts'
+import type { VerifiedTensor } from '../../../src/measure/result.ts'
 import { layerOf, previewOf, resultOf } from './sample-results.ts'
 
 /** Names as checkpoints have them, and as nobody should: long, short, with digits, brackets and controls in them. */
@@ -50,13 +57,18 @@ const anyWhole: fc.Arbitrary<VerifiedTensor> = fc.record({
   residualFrobenius: fc.constantFrom(0, 0.1, Number.POSITIVE_INFINITY),
 })
 
-export const anyNotCarried: fc.Arbitrary<NotCarried> = fc.record(
-  {
-    name: anyName,
-    reason: fc.oneof(fc.constantFrom('3-D experts', 'only in the base'), anyText),
-    relativeChange: anyError,
-  },
-  { requiredKeys: ['name', 'reason'] },
+const anyReason: fc.Arbitrary<LeftReason> = fc.oneof(
+  fc.constantFrom<LeftReason>(
+    { kind: 'no-module', reason: '3-D experts', isOfExperts: true },
+    { kind: 'missing-in-tuned' },
+    { kind: 'not-understood' },
+  ),
+  anyText.map((reason) => ({ kind: 'no-module' as const, reason })),
+)
+
+export const anyNotCarried: fc.Arbitrary<LeftBecause> = fc.record(
+  { name: anyName, because: anyReason, notWhole: anyText, relativeChange: anyError },
+  { requiredKeys: ['name', 'because'] },
 )
 
 const anyRule: fc.Arbitrary<ExtractResult['rule']> = fc.constantFrom(
@@ -88,7 +100,15 @@ export const anyExtractResult: fc.Arbitrary<ExtractResult> = fc
     saved: someOf(anyWhole),
     notCarried: someOf(anyNotCarried),
     texts: someOf(anyText),
-    broken: someOf(fc.record({ name: anyName, text: anyText }), 14),
+    broken: someOf(
+      fc.record({
+        kind: fc.constant('not-loaded' as const),
+        loaders: fc.constant(['PEFT'] as const),
+        reason: anyText,
+        modules: fc.array(anyName, { minLength: 1, maxLength: 2 }),
+      }),
+      14,
+    ),
     budget: fc.option(
       fc.record({
         bytes: fc.constant(4e7),
@@ -123,7 +143,7 @@ export const anyPreview: fc.Arbitrary<ExtractPreview> = fc
   .map(({ layers, isKnown, notCarried, texts, free, ...rest }) => {
     const preview = previewOf(layers, {
       ...rest,
-      notCarried: notCarried.map(({ name, reason }) => ({ name, reason })),
+      notCarried,
       unchanged: texts,
       warnings: texts,
     })
@@ -140,9 +160,7 @@ export const anyVerifyResult: fc.Arbitrary<VerifyResult> = fc
     const most = Math.max(...carried.map(({ relativeError }) => relativeError))
     const worst = carried.find(({ relativeError }) => relativeError === most)
     return {
-      adapter: 'adapters/tuned-r16',
-      base: 'models/base',
-      tuned: 'models/tuned',
+      source: { adapter: 'adapters/tuned-r16', base: 'models/base', tuned: 'models/tuned' },
       layers: layers.map(({ name, shape, storedRank, frobenius, relativeError }) => ({
         name,
         shape,
@@ -154,7 +172,7 @@ export const anyVerifyResult: fc.Arbitrary<VerifyResult> = fc
         relativeError,
       })),
       replaced: saved,
-      notCarried,
+      notCarried: notCarried.map((left) => ({ ...left, reason: leftText(left) })),
       unchanged,
       notLoaded: warnings.map((reason) => ({
         loaders: ['PEFT', 'vLLM'] as const,

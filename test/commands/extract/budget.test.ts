@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { adapterBytes } from '../../../src/commands/extract/adapter-size.ts'
 import { budgetPlan } from '../../../src/commands/extract/budget.ts'
-import type { ExtractOptions } from '../../../src/commands/extract/options.ts'
+import type { ExtractSettings } from '../../../src/commands/extract/options.ts'
 import { type ExtractionPlan, planExtraction } from '../../../src/commands/extract/plan.ts'
 import { type RankLimits, withinLimits } from '../../../src/linalg/spectrum/rules.ts'
 import type { Spectrum } from '../../../src/linalg/spectrum/spectrum.ts'
@@ -55,7 +55,7 @@ const squares = (values: readonly number[], rank: number) =>
   values.slice(0, rank).reduce((sum, s) => sum + s * s, 0)
 
 /** Runs the rounds as extract does, with spectra that are known in advance. */
-function spend(plan: ExtractionPlan, options: ExtractOptions, bytes: number, all: readonly number[][]) {
+function spend(plan: ExtractionPlan, options: ExtractSettings, bytes: number, all: readonly number[][]) {
   const rule = { kind: 'budget', bytes } as const
   const how = { ...options, rule }
   const budget = budgetPlan(plan, how, bytes)
@@ -77,7 +77,7 @@ function spend(plan: ExtractionPlan, options: ExtractOptions, bytes: number, all
 }
 
 /** Every choice of ranks, one for all layers of a module, with its true bytes for budgets of so many digits. */
-function everyChoice(plan: ExtractionPlan, options: ExtractOptions, digits: number) {
+function everyChoice(plan: ExtractionPlan, options: ExtractSettings, digits: number) {
   const modules = [...new Set(plan.layers.map(({ module }) => module))]
   const how = { ...options, rule: { kind: 'budget', bytes: 10 ** (digits - 1) } as const }
   const choices: { ranks: number[]; bytes: number }[] = []

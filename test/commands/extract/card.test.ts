@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { cardFigures, commandOf } from '../../../src/commands/extract/card.ts'
-import type { ExtractOptions } from '../../../src/commands/extract/options.ts'
+import type { ExtractSettings } from '../../../src/commands/extract/options.ts'
 import { planExtraction } from '../../../src/commands/extract/plan.ts'
 import { modelCard } from '../../../src/lora/write/card.ts'
 import { planAdapter } from '../../../src/lora/write/peft.ts'
@@ -15,7 +15,7 @@ const tensors = (seed: number, names: readonly string[]): Record<string, TestTen
 
 /** The card of an extraction of two models, before anything is measured. */
 async function cardOf(
-  options: Partial<ExtractOptions>,
+  options: Partial<ExtractSettings>,
   names: readonly string[],
   config?: Record<string, unknown>,
 ) {

@@ -1,7 +1,7 @@
-import type { ExtractOptions } from '../../../src/commands/extract/options.ts'
+import type { ExtractSettings } from '../../../src/commands/extract/options.ts'
 
 /** Options as the command line gives them for rank 2, in the portable layout. */
-export const extractOptions = (given: Partial<ExtractOptions> = {}): ExtractOptions => ({
+export const extractOptions = (given: Partial<ExtractSettings> = {}): ExtractSettings => ({
   base: 'base',
   tuned: 'tuned',
   output: 'out',

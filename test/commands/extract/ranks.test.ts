@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { firstAsk, uniformRanks } from '../../../src/commands/extract/ranks.ts'
-import { ownRank, rankAsk } from '../../../src/compress/layer-result.ts'
+import { firstRequest, uniformRanks } from '../../../src/commands/extract/ranks.ts'
+import { ownRank, rankRequest } from '../../../src/compress/layer-result.ts'
 import type { Spectrum } from '../../../src/linalg/spectrum/spectrum.ts'
 
 /** A spectrum whose leading values are known, of a matrix [rows, columns]. */
@@ -34,7 +34,7 @@ describe('the ranks that rules of one matrix give', () => {
 describe('one rank for all', () => {
   test('the largest, as far as each has so many; layers of which too little is known are asked again', () => {
     const spectra = [spectrum([3, 2, 1, 1]), spectrum([3, 2]), spectrum([2, 1, 1], 3, 9), spectrum([])]
-    expect(uniformRanks(spectra, [4, 1, 3, 0], {})).toEqual({ asks: [null, rankAsk(4), null, null] })
+    expect(uniformRanks(spectra, [4, 1, 3, 0], {})).toEqual({ asks: [null, rankRequest(4), null, null] })
     const known = spectra.with(1, spectrum([3, 2, 1, 1]))
     expect(uniformRanks(known, [4, 1, 3, 0], {})).toEqual({ ranks: [4, 4, 3, 0] })
   })
@@ -51,7 +51,7 @@ describe('one rank for all', () => {
 })
 
 test('a budget begins with a rank, other rules with themselves', () => {
-  expect(firstAsk({ kind: 'budget', bytes: 9 }, { maxRank: 4 }, 7)).toEqual(rankAsk(7))
+  expect(firstRequest({ kind: 'budget', bytes: 9 }, { maxRank: 4 }, 7)).toEqual(rankRequest(7))
   const rule = { kind: 'energy', energy: 0.9 } as const
-  expect(firstAsk(rule, { maxRank: 4 }, 7)).toEqual({ rule, limits: { maxRank: 4 } })
+  expect(firstRequest(rule, { maxRank: 4 }, 7)).toEqual({ rule, limits: { maxRank: 4 } })
 })

@@ -1,6 +1,9 @@
-import type { ExtractedLayer, ExtractPreview, ExtractResult } from '../../../src/commands/extract/result.ts'
-import { deltaVerdict } from '../../../src/commands/extract/verdict.ts'
-import type { NotCarried } from '../../../src/measure/result.ts'
+import type {
+  ExtractedLayer,
+  ExtractPreview,
+  ExtractResult,
+  LeftBecause,
+} from '../../../src/commands/extract/result.ts'
 import { digitsLlama } from '../inspect/sample-results.ts'
 
 /** Results as `extract` gives them, for the tests of what is printed of them. */
@@ -73,7 +76,6 @@ export function resultOf(
       bytesRead: 8 * parameters,
       bytesWritten: 4 * adapterParameters + 4096,
     },
-    verdict: deltaVerdict(layers),
     broken: [],
     holds: true,
     output: {
@@ -125,24 +127,25 @@ export function bigLayers(depth: number, rank = 16): ExtractedLayer[] {
   ).flat()
 }
 
-export const normsLeft: readonly NotCarried[] = [
+export const normsLeft: readonly LeftBecause[] = [
   ...Array.from({ length: 24 }, (_, i) => ({
     name: `model.layers.${i}.input_layernorm.weight`,
-    reason: 'not a matrix: a norm, a bias or a number',
+    because: { kind: 'not-a-matrix' } as const,
     relativeChange: 0.001 * (i + 1),
     deltaFrobenius: 0.01 * (i + 1),
   })),
-  { name: 'lm_head.weight', reason: 'the vocabulary has grown' },
-  { name: 'value_head.weight', reason: 'only in the tuned model' },
+  { name: 'lm_head.weight', because: { kind: 'grown-vocabulary' } },
+  { name: 'value_head.weight', because: { kind: 'missing-in-base' } },
   {
     name: 'model.embed_tokens.weight',
-    reason: 'an embedding (--embeddings carries it)',
+    because: { kind: 'no-module', reason: 'an embedding (--embeddings carries it)' },
     relativeChange: 0.2,
     deltaFrobenius: 1,
   },
   {
     name: 'model.layers.0.bias',
-    reason: 'not a matrix: a norm, a bias or a number; its module gets LoRA factors',
+    because: { kind: 'not-a-matrix' },
+    notWhole: 'its module gets LoRA factors',
     relativeChange: Number.POSITIVE_INFINITY,
     deltaFrobenius: 0.5,
   },
@@ -197,7 +200,9 @@ export function mixedResult(): ExtractResult {
     broken: [
       {
         name: 'model.layers.0.mlp.experts.gate_up_proj[3]',
-        text: 'an error of 0.1 was asked for, what is on disk has 0.1021',
+        kind: 'error',
+        found: 0.1021,
+        allowed: 0.1,
       },
     ],
     holds: false,

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { excessText } from '../../../src/commands/extract/layer-columns.ts'
-import { carriedBy } from '../../../src/commands/extract/reasons.ts'
+import { carriedBy, leftText } from '../../../src/commands/extract/reasons.ts'
 import { extractTables } from '../../../src/commands/extract/text.ts'
 import { peftModule } from '../../../src/lora/kinds.ts'
 import { modelTraits } from '../../../src/lora/traits.ts'
@@ -119,7 +119,7 @@ describe('around them', () => {
 
   test('a missed promise in red with what may help, the budget, and what was taken over', () => {
     const text = flowing(mixedResult())
-    expect(text).toContain('gate_up_proj[3]: an error of 0.1 was asked for, what is on disk has 0.1021.')
+    expect(text).toContain('gate_up_proj[3]: an error of 0.1021 where 0.1000 was asked for.')
     expect(text).toContain('What may help: --dtype f32 instead of bf16, or a higher --max-rank.')
     expect(text).not.toContain('What was promised holds')
     expect(text).toContain(
@@ -140,7 +140,7 @@ describe('around them', () => {
   })
 
   test('where no option would help, none is named', () => {
-    const broken = [{ name: 'a', text: 'b' }]
+    const broken = [{ kind: 'error', name: 'a', found: 0.5, allowed: 0.1 } as const]
     const result = resultOf([layerOf('a', [8, 8], 2, 0.5)], { broken, holds: false })
     expect(flowing(result)).toContain('Run it again with --restart.')
   })
@@ -150,13 +150,18 @@ test('advice follows the reasons that are really given', () => {
   const traits = modelTraits(undefined, new Map([['model.norm.weight', { shape: [8] }]]))
   const reasonOf = (name: string, view: 'matrix' | 'expert', shape: number[]) => {
     const module = peftModule(name, view, shape, traits)
-    return 'reason' in module ? module.reason : ''
+    if (!('reason' in module)) throw new Error(`${name} has a module`)
+    return { because: { kind: 'no-module', ...module } as const }
   }
   expect(carriedBy(reasonOf('model.layers.0.mlp.experts.down_proj', 'expert', [4, 8, 8]))).toContain(
     '--experts',
   )
-  expect(reasonOf('model.embed_tokens.weight', 'matrix', [8, 8])).toContain('--embeddings')
+  expect(leftText(reasonOf('model.embed_tokens.weight', 'matrix', [8, 8]))).toContain('--embeddings')
   expect(carriedBy(reasonOf('model.embed_tokens.weight', 'matrix', [8, 8]))).toContain('--carry-rest')
-  expect(carriedBy('only in the base')).toBeUndefined()
-  expect(carriedBy('not a matrix; its module gets LoRA factors')).toBeUndefined()
+  expect(carriedBy({ because: { kind: 'missing-in-tuned' } })).toBeUndefined()
+  const notWhole = 'its module gets LoRA factors'
+  expect(carriedBy({ because: { kind: 'not-a-matrix' }, notWhole })).toBeUndefined()
+  expect(leftText({ because: { kind: 'not-a-matrix' }, notWhole })).toMatch(
+    /^not a matrix: .*; its module gets/,
+  )
 })

@@ -112,6 +112,7 @@ export function resultOf(
     unchanged: [],
     nonFinite: [],
     skipped: [],
+    outputs: {},
     totals: {
       matrices: matrices.length,
       elements: sum(({ shape }) => shape[0] * shape[1]),

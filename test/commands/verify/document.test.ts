@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { verifyDocument } from '../../../src/commands/verify/document.ts'
-import type { VerifyResult } from '../../../src/commands/verify/result.ts'
+import type { VerifyResult } from '../../../src/commands/verify/verify.ts'
 import { documentOf } from '../../cli/schema.ts'
 import { anyVerifyResult } from '../extract/any-result.ts'
 import { verifyResult } from './sample-results.ts'

@@ -1,4 +1,4 @@
-import type { VerifyResult } from '../../../src/commands/verify/result.ts'
+import type { VerifyResult } from '../../../src/commands/verify/verify.ts'
 import type { VerifiedLayer } from '../../../src/measure/result.ts'
 
 /** Results as `verify` gives them, for the tests of what is printed of them. */
@@ -15,9 +15,7 @@ const layerOf = (index: number, relativeError: number): VerifiedLayer => ({
 })
 
 export const verifyResult = (changed: Partial<VerifyResult> = {}): VerifyResult => ({
-  adapter: 'adapter',
-  base: 'base',
-  tuned: 'tuned',
+  source: { adapter: 'adapter', base: 'base', tuned: 'tuned' },
   layers: [layerOf(0, 0.25), layerOf(1, 0.05)],
   replaced: [],
   notCarried: [],

@@ -2,10 +2,11 @@ import { figure } from '../../../report/cells.ts'
 import { sparklineDecades } from '../../../report/spectrum.ts'
 import { columnWidths, fittingColumns, GOOD_NAME_WIDTH, grid, gridWidth } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
-import { namePattern, withoutPattern } from '../../../text/names.ts'
+import { namePattern, shownName, withoutPattern } from '../../../text/names.ts'
 import { bytes, grouped, short } from '../../../text/numbers.ts'
 import { counted, printable } from '../../../text/quote.ts'
 import { widthOf, wrap } from '../../../text/width.ts'
+import { plotText } from '../plot.ts'
 import type { InspectResult, MatrixReport } from '../result.ts'
 import { countedSubjects, modelVerdict } from '../verdict.ts'
 import { type CellStyle, COLUMNS, type Column } from './columns.ts'
@@ -101,6 +102,25 @@ function notesOn(
 }
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
+
+/** All that `inspect` prints: its report, the plot of a matrix where one was asked for, and which files it wrote. */
+export function inspectReport(result: InspectResult, screen: Screen): string {
+  const { plotted, outputs } = result
+  const paths = Object.values(outputs).map(printable)
+  return [
+    inspectTables(result, screen),
+    plotted === undefined ? '' : `\n${plotOf(plotted, screen)}`,
+    paths.length === 0 ? '' : `\n${wrap(`Wrote ${paths.join(', ')}.`, screen.columns)}\n`,
+  ].join('')
+}
+
+function plotOf(plotted: NonNullable<InspectResult['plotted']>, screen: Screen): string {
+  if ('matrix' in plotted) return plotText(plotted.matrix, screen)
+  const why = { equal: 'is equal in both', 'not-finite': 'has entries that are NaN or infinite' }[
+    plotted.nothing
+  ]
+  return `${wrap(`No plot: ${shownName(plotted.name)} ${why}.`, screen.columns)}\n`
+}
 
 /** The report of `inspect`: each matrix, what a rank costs over all, what it comes to, and what to know besides. */
 export function inspectTables(result: InspectResult, screen: Screen): string {

@@ -1,0 +1,193 @@
+import { availableParallelism } from 'node:os'
+import { setImmediate } from 'node:timers/promises'
+import type { EngineChoice, EngineRequest } from '../engine/open.ts'
+import { LoraSvdError } from '../errors.ts'
+import { runJobs, runJobsAsDone } from './run-jobs.ts'
+import { defaultMemory } from './schedule.ts'
+import type { JobOptions, Work } from './serve.ts'
+
+/** How far a piece of work is, as plain data: a piece starts, its items begin and are done, and it ends. */
+export interface ProgressEvent {
+  readonly kind: 'start' | 'begin' | 'done' | 'end'
+  /** What is being done. */
+  readonly phase: 'inspecting' | 'extracting' | 'extending' | 'measuring' | 'factoring' | 'decomposing'
+  /** What the items are. */
+  readonly noun: 'matrices' | 'layers'
+  /** Items that are done, of so many. */
+  readonly done: number
+  readonly items: number
+  /** Work that is done, of so much in all, in a unit that takes about the same time wherever it is spent. */
+  readonly work: number
+  readonly total: number
+  readonly unit: 'flops' | 'bytes'
+  /** The item that begins or is done. */
+  readonly name?: string
+}
+
+/** What every function takes beside what it is about. */
+export interface CommonOptions {
+  /** What computes: the embedded engine, the system's LAPACK, or what suits the work, which is the default. */
+  readonly engine?: EngineChoice | undefined
+  /** Threads that compute, 1 to 256; by default as many as the machine has. */
+  readonly threads?: number | undefined
+  /** Gets told how far the work is. It is called in the middle of the work, so it should be quick, and not throw. */
+  readonly onProgress?: ((event: ProgressEvent) => void) | undefined
+  /** Gets lines that a user should know of and that stop nothing, such as that a LAPACK was found that can't be trusted. */
+  readonly onNotice?: ((line: string) => void) | undefined
+  /** Its abort ends the work: the function then throws LoraSvdError 'interrupted'. Files appear whole or not at all. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What a function takes that reads weights. */
+export interface ReadingOptions extends CommonOptions {
+  /** What the path `-` stands for; by default the standard input of the process. */
+  readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
+  /** The variables that say where the Hugging Face cache is; by default those of the process. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined
+}
+
+/** Where work runs, what it may use, and who is told of it. */
+export interface RunContext {
+  readonly request: EngineRequest
+  /** Bytes for all that is in work; a share of the machine's when undefined. */
+  readonly memory?: number | undefined
+  readonly progress: (event: ProgressEvent) => void
+  readonly notice: (line: string) => void
+  readonly signal?: AbortSignal
+  readonly opening: {
+    readonly stdin?: AsyncIterable<Uint8Array | string>
+    readonly env?: Readonly<Record<string, string | undefined>>
+  }
+}
+
+/** Does work in the context that the options of a caller make. An abort of the caller's signal has one reason in it: `interrupted`. */
+export async function inContext<T>(
+  options: ReadingOptions & { readonly memory?: number | undefined },
+  work: (context: RunContext) => Promise<T>,
+): Promise<T> {
+  const { engine = 'auto', threads, memory, onProgress = () => {}, onNotice = () => {}, signal } = options
+  const { stdin, env } = options
+  const controller = new AbortController()
+  const stop = () => controller.abort(interruption(signal?.reason))
+  if (signal?.aborted) stop()
+  else signal?.addEventListener('abort', stop, { once: true })
+  try {
+    controller.signal.throwIfAborted()
+    return await work({
+      request: { engine, threads },
+      memory,
+      progress: onProgress,
+      notice: onNotice,
+      signal: controller.signal,
+      opening: {
+        ...(stdin !== undefined && { stdin: untilAborted(stdin, controller.signal) }),
+        ...(env !== undefined && { env }),
+      },
+    })
+  } finally {
+    signal?.removeEventListener('abort', stop)
+  }
+}
+
+const interruption = (reason: unknown) =>
+  reason instanceof LoraSvdError && reason.code === 'interrupted'
+    ? reason
+    : new LoraSvdError('interrupted', 'interrupted', { cause: reason })
+
+/** The same bytes, but that waiting for them ends with the abort. */
+async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T, void> {
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+  // nobody may be waiting when it comes
+  aborted.catch(() => {})
+  const iterator = source[Symbol.asyncIterator]()
+  for (;;) {
+    const next = await Promise.race([iterator.next(), aborted])
+    if (next.done) return
+    yield next.value
+  }
+}
+
+/** Jobs of one kind, and what is told of them. */
+export interface JobKind<J, R> {
+  /** By which a worker finds `work`. */
+  readonly kind: string
+  readonly work: Work<J, R>
+  flopsOf(job: J): number
+  bytesOf(job: J): number
+  /** What is in hand. */
+  nameOf(job: J): string
+  /** How much of the whole a job is, in `task.unit`; its flops when left out. */
+  sizeOf?(job: J): number
+  readonly task: Pick<ProgressEvent, 'phase' | 'noun' | 'unit'>
+  /** All jobs of a run of which these are the rest. */
+  readonly planFor?: readonly J[]
+}
+
+/** Does the jobs as `runJobs` does, and tells of them. */
+export const doJobs = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, context: RunContext) =>
+  told(jobs, kind, context, (options) => runJobs(jobs, options))
+
+/** The same, each result as soon as it is there. */
+export const doJobsAsDone = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, context: RunContext) =>
+  told(jobs, kind, context, (options) => runJobsAsDone(jobs, options))
+
+async function* told<J, R, T>(
+  jobs: readonly J[],
+  { nameOf, sizeOf, task, ...kind }: JobKind<J, R>,
+  { request, memory = defaultMemory(), progress, notice, signal }: RunContext,
+  run: (options: JobOptions<J, R>) => AsyncGenerator<T, void>,
+): AsyncGenerator<T, void> {
+  if (jobs.length === 0) return
+  const { engine, threads = availableParallelism() } = request
+  const size = sizeOf ?? kind.flopsOf
+  const total = jobs.reduce((sum, job) => sum + size(job), 0)
+  let [done, work] = [0, 0]
+  const tell = (event: Pick<ProgressEvent, 'kind' | 'name'>) =>
+    progress({ ...event, ...task, done, items: jobs.length, work, total })
+  tell({ kind: 'start' })
+  try {
+    yield* run({
+      ...kind,
+      threads,
+      engine,
+      memory,
+      notice,
+      onStart: (index) => tell({ kind: 'begin', name: nameOf(jobs[index]) }),
+      onDone: (index) => {
+        done++
+        work += size(jobs[index])
+        tell({ kind: 'done', name: nameOf(jobs[index]) })
+      },
+      ...(signal !== undefined && { signal }),
+    })
+  } finally {
+    tell({ kind: 'end' })
+  }
+}
+
+/** One piece of work that doesn't return to the event loop; `name` says what it is about. An abort counts before and after it. */
+export async function doOne<T>(
+  phase: ProgressEvent['phase'],
+  name: string,
+  total: number,
+  { progress, signal }: RunContext,
+  work: () => T,
+): Promise<T> {
+  signal?.throwIfAborted()
+  const event = { phase, noun: 'matrices', items: 1, total, unit: 'flops', name } as const
+  progress({ ...event, kind: 'start', done: 0, work: 0 })
+  let done = 0
+  try {
+    const result = work()
+    done = 1
+    progress({ ...event, kind: 'done', done, work: total })
+    // signals and timers get their turn
+    await setImmediate()
+    signal?.throwIfAborted()
+    return result
+  } finally {
+    progress({ ...event, kind: 'end', done, work: done * total })
+  }
+}
