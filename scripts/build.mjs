@@ -106,6 +106,8 @@ const library = {
   entryPoints: ['src/index.ts', 'src/mathjs.ts'],
   external: ['mathjs'],
   plugins: [standIns],
+  // whoever meets a defect of it reads its names in the stack; bundlers make it small
+  minify: false,
   define: {
     EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
     EMBEDDED_WORKER: JSON.stringify(readFileSync('dist/worker.js', 'base64')),

@@ -1,3 +1,5 @@
+import type { DemoResult } from './commands/demo/demo.ts'
+import type { DemoOptions } from './commands/demo/options.ts'
 import { decompositionFlops, engineFor } from './engine/open.ts'
 import type { MultiplyOptions } from './linalg/engine.ts'
 import { floatType, type HalfMatrix, type Matrix } from './linalg/matrix/matrix.ts'
@@ -39,4 +41,13 @@ export function truncatedSvd(
 export function matrixRank(A: Matrix): number {
   const { S } = svd(awayFromExtremes(A).A, { vectors: 'none' })
   return numericalRank(S, A.rows, A.columns, epsilonOf[floatType(A)])
+}
+
+/**
+ * The notebook's experiment: W = randn(d, rank)·randn(rank, k), its rank, its SVD, B and A in its place, and whether
+ * (B·A)·x + bias is allclose to W·x + bias. Loads mathjs when it is called. Throws LoraSvdError 'bad-usage'.
+ */
+export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
+  const { demo: run } = await import('./commands/demo/demo.ts')
+  return run(options)
 }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -51,7 +51,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 beforeAll(() => {
   const root = fileURLToPath(new URL('..', import.meta.url))
   mkdirSync(join(folder, 'source/node_modules'), { recursive: true })
-  symlinkSync(root, join(folder, 'source/node_modules/lora-svd'))
+  // copied, as npm installs it: bundlers look at what lies in node_modules with other eyes
+  const installed = join(folder, 'source/node_modules/lora-svd')
+  for (const part of ['package.json', 'dist'])
+    cpSync(join(root, part), join(installed, part), { recursive: true })
   symlinkSync(join(root, 'node_modules/mathjs'), join(folder, 'source/node_modules/mathjs'))
   writeFileSync(join(folder, 'source/program.mjs'), PROGRAM)
 })

@@ -17,8 +17,9 @@ const LAYERS = [
   ['lora', 'jobs'],
   ['delta'],
   ['compress', 'measure'],
-  ['mathjs', 'report', 'library.ts'],
+  ['mathjs', 'report'],
   ['commands'],
+  ['library.ts'],
   ['index.ts', 'mathjs.ts', 'job-worker.ts'],
   ['cli.ts'],
 ]

@@ -8,9 +8,19 @@ export type BuiltName = 'engine.wasm' | 'worker.js' | 'job-worker.js' | 'report-
 /** Where built files may be, seen from here: beside the bundle, beside its chunks, or in dist/ before bundling. */
 const PLACES = ['./', '../', '../../dist/']
 
-/** The address of a built file. Where there is none, the place where a bundle has it, for the error to name. */
+/**
+ * The address of a built file. Where there is none, the place where a bundle has it, for the error to name. Throws LoraSvdError `system`
+ * in a CommonJS bundle, which doesn't know where it is.
+ */
 export function builtFile(name: BuiltName): URL {
-  const urls = PLACES.map((place) => new URL(place + name, import.meta.url))
+  const here: string | undefined = import.meta.url
+  if (here === undefined) {
+    throw new LoraSvdError(
+      'system',
+      `${name}: this program was bundled with lora-svd in it, but without that part of it; leave lora-svd out of the bundle (esbuild: --external:lora-svd)`,
+    )
+  }
+  const urls = PLACES.map((place) => new URL(place + name, here))
   return urls.find((url) => existsSync(url)) ?? urls[0]
 }
 

@@ -193,12 +193,28 @@ describe.concurrent('models', () => {
     ])
   })
 
-  test('--experts: each of its own error, all in one parameter', async () => {
-    const { document, weights, before, after, config } = await carried(pairOf('experts', MOE_SHAPES, MOE), [
-      '--rank=2',
-      '--experts',
-    ])
+  // down_proj of gpt-oss is square in the smaller of its two models
+  const GPT_OSS_SHAPES = {
+    'model.layers.0.mlp.experts.gate_up_proj': [3, 20, 40],
+    'model.layers.0.mlp.experts.down_proj': [3, 20, 20],
+    'model.layers.0.self_attn.o_proj.weight': [20, 20],
+  }
+  const GPT_OSS = { architectures: ['GptOssForCausalLM'], model_type: 'gpt_oss' }
+
+  test.each([
+    ['of one rank', 'experts', MOE_SHAPES, MOE, ['--rank=2']],
+    ['of ranks of their own', 'experts-apart', MOE_SHAPES, MOE, ['--error=0.02', '--layout=pattern']],
+    ['stored [in, out], one of them square', 'gpt-oss', GPT_OSS_SHAPES, GPT_OSS, ['--rank=2']],
+  ])('--experts: each of its own error, all in one parameter, %s', async (_, name, shapes, model, rule) => {
+    const expertsAreTransposed = model.model_type === 'gpt_oss'
+    const { document, weights, before, after, config } = await carried(
+      pairOf(name, shapes, model),
+      [...rule, '--experts'],
+      { expertsAreTransposed },
+    )
     expect(document.layers).toHaveLength(7)
+    for (const { relativeError, optimalError } of document.layers)
+      expect(relativeError).toBeCloseTo(optimalError.atMost, 5)
     expect(config.target_parameters.sort()).toEqual([
       'model.layers.0.mlp.experts.down_proj',
       'model.layers.0.mlp.experts.gate_up_proj',

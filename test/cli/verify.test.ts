@@ -54,6 +54,7 @@ describe.concurrent('anyone’s adapters', () => {
     ['conv1d', 2],
     ['convolutions', 3],
     ['embedding', 3],
+    ['experts', 8],
     ['experts-transposed', 3],
     ['patterns', 6],
     ['plain', 4],
@@ -236,11 +237,6 @@ testErrors('adapters that are refused', folder, [
     { file: at('other-method/adapter_config.json') },
   ),
   refused(['gone', 'base', 'tuned'], 'gone: no such file; check the path'),
-  refused(
-    [join(peft, 'experts'), join(peft, 'experts/base.safetensors'), join(peft, 'experts/merged.safetensors')],
-    `${join(peft, 'experts')}: tensor "base_model.model.experts.base_layer.lora_A.weight" is of one of the parameters gate_up_proj, down_proj, for which rank_pattern and alpha_pattern differ; the names don't tell which`,
-    { tensor: 'base_model.model.experts.base_layer.lora_A.weight' },
-  ),
   { args: ['verify', '', 'base', 'tuned'], says: '<adapter> is empty: name a folder or a file' },
   { args: ['verify', '-', '-', 'tuned'], says: 'standard input is one file: name the others' },
 ])
