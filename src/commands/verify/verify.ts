@@ -104,12 +104,10 @@ export async function measureAdapter(
 ): Promise<AdapterMeasures> {
   const comparison = await compare(adapter, base, tuned, pairing)
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
-  const results = doJobs(jobs, MEASURING, context)
-  const outcomes: (VerifiedLayer | NotCarried)[] = []
-  for (const job of comparison.jobs) {
-    const measured = known.get(job.pair.name) ?? (await results.next()).value
-    outcomes.push(outcomeOf(job, measured as Measured))
-  }
+  const measured = new Map(known)
+  let at = 0
+  for await (const one of doJobs(jobs, MEASURING, context)) measured.set(jobs[at++].pair.name, one)
+  const outcomes = comparison.jobs.map((job) => outcomeOf(job, measured.get(job.pair.name)!))
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
   return withTheRest(comparison, outcomes, paths)
 }
