@@ -62,3 +62,51 @@ export function exitCodeOf(error: unknown): number {
   if (error.code === 'interrupted') return ExitCode.interrupted
   return error.code === 'system' ? ExitCode.systemFailed : ExitCode.badInput
 }
+
+/** What the errno names of everyday failures mean. */
+const MEANING = new Map([
+  ['ENOSPC', 'the disk is full'],
+  ['EDQUOT', 'the disk quota is used up'],
+  ['EFBIG', 'the file is larger than this file system or the process limit allows'],
+  ['EACCES', 'permission denied'],
+  ['EPERM', 'the operating system does not permit it'],
+  ['EROFS', 'the file system is read-only'],
+  ['EIO', 'the device reports an input/output error'],
+  ['EMFILE', 'this process has too many files open'],
+  ['ENFILE', 'the system has too many files open'],
+  ['EBUSY', 'the file is in use'],
+  ['ETXTBSY', 'the file is in use'],
+  ['EPIPE', 'the reader closed the pipe'],
+  ['ENOENT', 'no such file or folder'],
+  ['ENOTDIR', 'a part of the path is a file, not a folder'],
+  ['EISDIR', 'it is a folder'],
+  ['ENAMETOOLONG', 'the name is too long for this file system'],
+  ['ELOOP', 'its symbolic links go in a circle'],
+  ['ENXIO', 'it is a socket or a device that is not there'],
+  ['ERR_INVALID_ARG_VALUE', 'the path holds a NUL character'],
+])
+
+/** The errnos that speak of the path given, not of the machine. */
+const WRONG_PATH = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'ERR_INVALID_ARG_VALUE'])
+
+/** The errno name of an error that Node's file system threw, else undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined
+  return typeof code === 'string' ? code : undefined
+}
+
+/** What went wrong, in words, with the errno name. */
+export function osReason(error: unknown): string {
+  const errno = errnoOf(error) ?? ''
+  const meaning = MEANING.get(errno)
+  if (meaning !== undefined) return `${meaning} (${errno})`
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** A failed file operation as one line: `system` where the machine failed us, `bad-input` where the path is wrong. */
+export function osError(error: unknown, doing: string, file: string, whatToDo = ''): LoraSvdError {
+  const message = `${file}: can't ${doing}: ${osReason(error)}${whatToDo === '' ? '' : `; ${whatToDo}`}`
+  return WRONG_PATH.has(errnoOf(error) ?? '')
+    ? badInput(message, { file, cause: error })
+    : new LoraSvdError('system', message, { file, cause: error })
+}

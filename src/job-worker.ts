@@ -1,4 +1,4 @@
-import { type JobLoaders, serveJobs } from './jobs/serve.ts'
+import { type JobLoaders, serveJobs } from './jobs/worker.ts'
 
 /** The program of the worker threads in which commands do their jobs: one line for each kind of job. */
 

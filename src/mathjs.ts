@@ -1,10 +1,17 @@
 import { docs, type MathArray, type Matrix as MathMatrix } from 'mathjs'
 import { engineFor } from './engine/open.ts'
-import { embeddedDocs } from './mathjs/docs.ts'
+import { embeddedDocs } from './mathjs/factory.ts'
 import { type FloatMatrix, floatMatrixFactory } from './mathjs/float-matrix.ts'
-import { type LowRankOptions, type LowRankResult, lowRankFactory } from './mathjs/low-rank.ts'
 import { floatAdd, floatMultiply, floatSubtract, floatTranspose, numericPinv } from './mathjs/operations.ts'
-import { rankFactory, type SvdOptions, type SvdResult, svdFactory } from './mathjs/svd.ts'
+import {
+  type LowRankOptions,
+  type LowRankResult,
+  lowRankFactory,
+  rankFactory,
+  type SvdOptions,
+  type SvdResult,
+  svdFactory,
+} from './mathjs/svd.ts'
 
 /**
  * Singular values for mathjs.

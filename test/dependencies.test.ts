@@ -19,7 +19,6 @@ const LAYERS = [
   ['compress', 'measure'],
   ['mathjs', 'report'],
   ['commands'],
-  ['library.ts'],
   ['index.ts', 'mathjs.ts', 'job-worker.ts'],
   ['cli.ts'],
 ]

@@ -7,7 +7,7 @@ import type { AskedRule, MatrixRule, RankLimits, RankRule } from '../linalg/spec
 import { type KnownDelta, leadingValues, settledFloor } from '../linalg/spectrum/settled-floor.ts'
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
 import { balancedFactors, type Factors, factorsOf, type Svd } from '../linalg/svd/svd.ts'
-import type { TruncatedSvd } from '../linalg/truncation/types.ts'
+import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 
 /** How many singular triplets of a layer are asked for. */
 export interface RankRequest {

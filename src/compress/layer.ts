@@ -1,16 +1,16 @@
 import { refuseNonFinite } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
 import { differenceBytes, type StoredDifference, withDifference } from '../delta/difference.ts'
-import type { JobContext } from '../jobs/serve.ts'
+import type { JobContext } from '../jobs/worker.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { assertInRange } from '../linalg/matrix/finite.ts'
-import { type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { epsilonOf, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
 import { isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
-import { epsilonOf } from '../linalg/spectrum/ranks.ts'
-import { allowedTail, type MatrixRule, type RankLimits, type RankRule } from '../linalg/spectrum/rules.ts'
+import type { MatrixRule, RankLimits, RankRule } from '../linalg/spectrum/rules.ts'
+import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
+import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/truncated-svd.ts'
 import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
-import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/types.ts'
 import {
   aboveNoise,
   digestOf,
@@ -175,9 +175,6 @@ function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, en
     resident.release()
   }
 }
-
-/** The relative error that a rule allows. */
-export const errorAllowed = (rule: RankRequest['rule']): number => Math.sqrt(allowedTail(rule))
 
 function tripletsOf(delta: Matrix, { found, measured }: Decomposed) {
   const { U, V, certificate } = found

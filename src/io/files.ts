@@ -1,9 +1,8 @@
 import { existsSync } from 'node:fs'
 import { lstat, mkdir, readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { badInput, badUsage, LoraSvdError } from '../errors.ts'
+import { badInput, badUsage, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { bytes as byteText } from '../text/numbers.ts'
-import { errnoOf, osError } from './os-error.ts'
 import { type FileStamp, stampOf } from './source.ts'
 
 /** What a path names, links followed; 'file' also where it can't be told, so that opening it says why. */

@@ -1,8 +1,7 @@
 import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
-import { badInput, LoraSvdError } from '../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { inodeOf, isMountPoint } from './files.ts'
-import { errnoOf, osError } from './os-error.ts'
 
 /** What makes a folder one that may be replaced. */
 export interface FolderKind {

@@ -12,8 +12,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { link, lstat, unlink } from 'node:fs/promises'
-import { badInput, LoraSvdError } from '../errors.ts'
-import { errnoOf, osError } from './os-error.ts'
+import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { beforeEnd, isSamePlace, livenessOf, type ProcessIdentity, thisProcess } from './temporary.ts'
 
 /**

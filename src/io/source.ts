@@ -1,8 +1,7 @@
 import { constants } from 'node:buffer'
 import { type BigIntStats, constants as fsConstants, type StatsBase } from 'node:fs'
 import { type FileHandle, lstat, open, stat } from 'node:fs/promises'
-import { badInput, LoraSvdError } from '../errors.ts'
-import { errnoOf, osError, osReason } from './os-error.ts'
+import { badInput, errnoOf, LoraSvdError, osError, osReason } from '../errors.ts'
 
 /** Bytes that can be read in ranges: a file, or memory. `name` is what messages call it. */
 export interface ByteSource {

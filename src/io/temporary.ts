@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { errnoOf } from './os-error.ts'
+import { errnoOf } from '../errors.ts'
 
 /**
  * A process as others can recognise it who share a folder with it and perhaps nothing else: neither the machine nor, on the

@@ -12,8 +12,7 @@ import {
   unlink,
 } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'
-import { badInput, LoraSvdError } from '../errors.ts'
-import { errnoOf, osError } from './os-error.ts'
+import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
 
 export interface WriteOptions {

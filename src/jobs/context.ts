@@ -4,7 +4,7 @@ import type { EngineChoice, EngineRequest } from '../engine/open.ts'
 import { LoraSvdError } from '../errors.ts'
 import { runJobs, runJobsAsDone } from './run-jobs.ts'
 import { defaultMemory } from './schedule.ts'
-import type { JobOptions, Work } from './serve.ts'
+import type { JobOptions, Work } from './worker.ts'
 
 /** How far a piece of work is, as plain data: a piece starts, its items begin and are done, and it ends. */
 export interface ProgressEvent {

@@ -1,8 +1,7 @@
 import { Worker } from 'node:worker_threads'
-import { LoraSvdError } from '../errors.ts'
-import { errnoOf, osReason } from '../io/os-error.ts'
-import { type Order, type Report, revivedError, type WorkerStart } from './messages.ts'
+import { errnoOf, LoraSvdError, osReason } from '../errors.ts'
 import type { Allotment } from './schedule.ts'
+import { type Order, type Report, revivedError, type WorkerStart } from './worker.ts'
 
 /** The worker threads of one `runJobs`: started when there is a job for them, ended when they hold memory others need. */
 

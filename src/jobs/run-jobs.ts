@@ -2,9 +2,8 @@ import { setImmediate } from 'node:timers/promises'
 import { openLapack, preferredEngine } from '../engine/open.ts'
 import { assertBuilt, builtFile } from '../io/built-file.ts'
 import { createCrew } from './crew.ts'
-import { bufferBytes } from './messages.ts'
 import { type Allotment, allot, createSchedule, type JobSize } from './schedule.ts'
-import { type JobContext, type JobOptions, keptEngines } from './serve.ts'
+import { bufferBytes, type JobContext, type JobOptions, keptEngines } from './worker.ts'
 
 /** Many jobs of one kind, done by worker threads, with their results in order. */
 

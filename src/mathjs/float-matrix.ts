@@ -3,11 +3,13 @@ import {
   defineFactory,
   type Extension,
   extend,
+  flatten,
+  type Nested,
   oncePerInstance,
+  type Rows,
   type TypedFunctions,
   type WithMath,
 } from './factory.ts'
-import { flatten, type Nested, type Rows } from './input.ts'
 
 /** A mathjs matrix over one typed array; everything a DenseMatrix can do, it can. */
 export interface FloatMatrix {

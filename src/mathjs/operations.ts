@@ -1,11 +1,19 @@
 import { decompositionFlops, type EngineFor } from '../engine/open.ts'
-import { floatType, type Matrix, matrix, toFloat32, toRows, transpose } from '../linalg/matrix/matrix.ts'
+import {
+  epsilonOf,
+  floatType,
+  type Matrix,
+  matrix,
+  toFloat32,
+  toRows,
+  transpose,
+} from '../linalg/matrix/matrix.ts'
 import { addMultiple } from '../linalg/matrix/norms.ts'
-import { epsilonOf, rankTolerance } from '../linalg/spectrum/ranks.ts'
+import { rankTolerance } from '../linalg/spectrum/ranks.ts'
 import { awayFromExtremes, scaleByPowerOfTwo } from '../linalg/svd/scaling.ts'
 import type { Extension, TypedFunctions } from './factory.ts'
+import { flatten, type Nested, type Rows, requireFiniteEntries, requireFiniteResult } from './factory.ts'
 import { type FloatMatrix, floatMatrixClass, isFloatMatrix } from './float-matrix.ts'
-import { flatten, type Nested, type Rows, requireFiniteEntries, requireFiniteResult } from './input.ts'
 
 type Operation = (...args: Matrix[]) => Matrix
 

@@ -12,8 +12,15 @@ import { matchToBase } from '../lora/match.ts'
 import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/model.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { quoted } from '../text/quote.ts'
-import { changeBetween, type Measured, type MeasureJob } from './measure.ts'
-import { type NotCarried, relative, type VerifiedLayer, type VerifiedTensor } from './result.ts'
+import {
+  changeBetween,
+  type Measured,
+  type MeasureJob,
+  type NotCarried,
+  relative,
+  type VerifiedLayer,
+  type VerifiedTensor,
+} from './measure.ts'
 
 /** What is to be measured of an adapter, from headers and equal bytes. */
 export interface Comparison {

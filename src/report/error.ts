@@ -1,6 +1,5 @@
 import { CommanderError } from 'commander'
-import { ExitCode, exitCodeOf, LoraSvdError } from '../errors.ts'
-import { osReason } from '../io/os-error.ts'
+import { ExitCode, exitCodeOf, LoraSvdError, osReason } from '../errors.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { printable } from '../text/quote.ts'
 import { jsonDocument, writeJson } from './json.ts'

@@ -1,9 +1,16 @@
 import type { Matrix } from '../linalg/matrix/matrix.ts'
+import type { Interval } from '../linalg/truncation/truncated-svd.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { version } from '../version.ts'
 
 /** A number for JSON: what can't be written as one is null. */
 export const jsonNumber = (x: number): number | null => (Number.isFinite(x) ? x : null)
+
+/** The two ends of an interval for JSON. */
+export const intervalFields = ({ atLeast, atMost }: Interval) => ({
+  atLeast: jsonNumber(atLeast),
+  atMost: jsonNumber(atMost),
+})
 
 /** A document of a command: its schema and the package's version come first. */
 export function jsonDocument<T extends object>(command: string, schemaNumber: number, fields: T) {

@@ -1,3 +1,4 @@
+import { epsilonOf } from '../linalg/matrix/matrix.ts'
 import type { Interval } from '../linalg/spectrum/spectrum.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { percent, percentDown, short } from '../text/numbers.ts'
@@ -55,7 +56,7 @@ const MAX_BAR_WIDTH = 40
 const MIN_BAR_WIDTH = 3
 
 /** Singular values below S[0] · n · this are the rounding of float32 at best, and no reason to stretch the scale. */
-const ROUNDING = 2 ** -23
+const ROUNDING = epsilonOf.f32
 const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉']
 
 /** A bar of up to `width` cells, to an eighth of a cell, for s / largest on a logarithmic scale of so many decades. */

@@ -1,7 +1,35 @@
 import { Chalk, type ChalkInstance } from 'chalk'
-import { errnoOf, osError } from '../io/os-error.ts'
+import { errnoOf, osError } from '../errors.ts'
 import type { Interruptible } from './interrupt.ts'
-import { statusLine } from './status-line.ts'
+
+/** Back to the start of the line, and clear it. */
+export const CLEAR_LINE = '\r\u001b[K'
+
+/** A line that stands below all that is written to a terminal, until it is taken away. */
+export interface StatusLine {
+  /** What to write to show this line, in place of the one that stands there; '' takes it away. */
+  show(line: string): string
+  /** What to write for `text` to stand above the line. Text that doesn't end its own line hides it until it is shown again. */
+  above(text: string): string
+}
+
+export function statusLine(): StatusLine {
+  let shown = ''
+  return {
+    show(line) {
+      if (line === shown) return ''
+      const written = (shown === '' ? '' : CLEAR_LINE) + line
+      shown = line
+      return written
+    },
+    above(text) {
+      if (shown === '') return text
+      const line = text.endsWith('\n') ? shown : ''
+      shown = line
+      return CLEAR_LINE + text + line
+    },
+  }
+}
 
 /** Chalk's levels: 0 none, 1 basic, 2 of 256 colours, 3 true colour. */
 export type ColourLevel = 0 | 1 | 2 | 3

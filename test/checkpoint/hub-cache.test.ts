@@ -1,7 +1,7 @@
 import { mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { hubCacheFolder, isRepositoryName } from '../../src/checkpoint/hub-cache.ts'
+import { hubCacheFolder, isRepositoryName } from '../../src/checkpoint/folder.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { folderOf, index, safetensors } from './support.ts'

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import * as contract from '../../src/engine/wasm/contract.ts'
 import { createSharedMemory } from '../../src/engine/wasm/memory.ts'
 import { compileKernels, instantiateKernels } from '../../src/engine/wasm/module.ts'
-import { emptyTask, writeTask } from '../../src/engine/wasm/task.ts'
+import { emptyTask, writeTask } from '../../src/engine/wasm/pool.ts'
 
 const CONTRACT = 'src/engine/wasm/contract.ts'
 const read = (path: string) => readFileSync(path, 'utf8')

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { bufferBytes, buffersOf, withOwnBuffers } from '../../src/jobs/messages.ts'
+import { bufferBytes, buffersOf, withOwnBuffers } from '../../src/jobs/worker.ts'
 
 const whole = new Float64Array([1, 2])
 const part = new Float32Array([1, 2, 3, 4]).subarray(1, 3)

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, threadId } from 'node:worker_threads'
 import type { WasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { badInput } from '../../src/errors.ts'
-import type { JobContext } from '../../src/jobs/serve.ts'
-import { serveJobs } from '../../src/jobs/serve.ts'
+import type { JobContext } from '../../src/jobs/worker.ts'
+import { serveJobs } from '../../src/jobs/worker.ts'
 import { generator, randomMatrix } from '../engine/support.ts'
 
 export interface Decompose {

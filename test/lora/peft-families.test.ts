@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { ExtractSettings } from '../../src/commands/extract/options.ts'
 import { planExtraction } from '../../src/commands/extract/plan.ts'
-import { leftText } from '../../src/commands/extract/reasons.ts'
+import { leftText } from '../../src/commands/extract/sentences.ts'
 import type { TargetModule } from '../../src/lora/model.ts'
 import { planAdapter } from '../../src/lora/write/peft.ts'
 import { extractOptions } from '../commands/extract/extract-options.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { mt19937 } from '../../src/random/mt19937.ts'
+import { mt19937 } from '../../src/random/torch.ts'
 
 test('the 10000th word of seed 5489 is the one the C++ standard names ([rand.predef])', () => {
   const word = mt19937(5489)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { mt19937 } from '../../src/random/mt19937.ts'
 import { naturalLog, sinCos } from '../../src/random/portable-math.ts'
+import { mt19937 } from '../../src/random/torch.ts'
 
 /** Rows of x, then for each function its value by mpmath as a float64 and what that rounding left over. */
 const goldens: { ln: number[][]; sinCos: number[][] } = JSON.parse(

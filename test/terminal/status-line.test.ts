@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest'
-import { statusLine } from '../../src/terminal/status-line.ts'
-import { terminalOf } from '../../src/terminal/terminal.ts'
+import { statusLine, terminalOf } from '../../src/terminal/terminal.ts'
 
 /** What a terminal shows after it was sent these texts, by the rules of \r, \n and ESC [K. */
 function screen(sent: string): string[] {

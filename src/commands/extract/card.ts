@@ -1,4 +1,4 @@
-import { isRepositoryName } from '../../checkpoint/hub-cache.ts'
+import { isRepositoryName } from '../../checkpoint/folder.ts'
 import { diffusionFamily } from '../../lora/diffusion.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
 import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../../lora/write/config.ts'
@@ -7,8 +7,8 @@ import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
-import { leftText } from './reasons.ts'
 import type { ExtractResult } from './result.ts'
+import { leftText } from './sentences.ts'
 
 export const CARD_FILE = 'README.md'
 

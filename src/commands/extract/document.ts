@@ -1,6 +1,5 @@
 import { ExitCode } from '../../errors.ts'
-import type { Interval } from '../../linalg/spectrum/spectrum.ts'
-import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import { intervalFields, jsonDocument } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
 import {
@@ -13,10 +12,9 @@ import {
 import { extract } from './extract.ts'
 import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
-import { brokenName, brokenText, leftText } from './reasons.ts'
 import type { ExtractedLayer, ExtractPreview, ExtractResult } from './result.ts'
+import { brokenName, brokenText, extractVerdict, leftText } from './sentences.ts'
 import { extractTables } from './text.ts'
-import { extractVerdict } from './verdict.ts'
 
 export type ExtractFlags = ExtractOptions & OutputFlags
 
@@ -49,7 +47,7 @@ export function extractDocument(result: ExtractResult) {
     totals: {
       ...totals,
       ...totalErrorFields(totals),
-      optimalError: interval(totals.optimalError),
+      optimalError: intervalFields(totals.optimalError),
     },
     ...(budget !== undefined && { budget }),
     verdict: extractVerdict(result),
@@ -67,15 +65,10 @@ function layerFields({ relativeError, optimalError, relativeChange, ...layer }: 
   return {
     ...layer,
     ...relativeErrorFields(relativeError),
-    optimalError: interval(optimalError),
+    optimalError: intervalFields(optimalError),
     ...relativeChangeFields(relativeChange),
   }
 }
-
-const interval = ({ atLeast, atMost }: Interval) => ({
-  atLeast: jsonNumber(atLeast),
-  atMost: jsonNumber(atMost),
-})
 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {

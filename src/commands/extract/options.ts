@@ -2,6 +2,7 @@ import { badUsage } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { type AskedRule, askedLimits, askedRule, type RankLimits } from '../../linalg/spectrum/rules.ts'
+import type { Certify } from '../../linalg/truncation/truncated-svd.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
 import {
@@ -81,7 +82,7 @@ export interface ExtractOptions extends ReadingOptions {
   /** What adapter_config.json calls the base; by default the name by which it was given, or its config's own. */
   readonly baseName?: string | undefined
   /** How the best error is bounded: but for a chance of 1e-9 a matrix, strictly, or from above only. */
-  readonly certify?: 'default' | 'strict' | 'none' | undefined
+  readonly certify?: Certify | undefined
   /** Seed of the random start of the iteration; 0 by default. */
   readonly seed?: bigint | number | undefined
   /** Go on where the two look like one model under two sets of names. */
@@ -119,7 +120,7 @@ export interface ExtractSettings {
   readonly experts: boolean
   /** What adapter_config.json calls the base; undefined: the name by which it was given, or its config's own. */
   readonly baseName: string | undefined
-  readonly certify: 'default' | 'strict' | 'none'
+  readonly certify: Certify
   readonly seed: bigint
   /** Go on where the two look like one model under two sets of names. */
   readonly allowUnpaired: boolean

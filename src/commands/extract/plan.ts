@@ -15,8 +15,8 @@ import { addTo, compareNatural, didYouMean } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
 import { familyOf } from './card.ts'
 import type { ExtractSettings } from './options.ts'
-import { leftText } from './reasons.ts'
 import type { LeftReason } from './result.ts'
+import { leftText } from './sentences.ts'
 
 /** One matrix whose change is to be factored. */
 export interface PlannedLayer {

@@ -7,8 +7,8 @@ import { bytes, grouped, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import { notCarriedLines } from '../verify/text.ts'
-import { guaranteeText } from './reasons.ts'
 import type { ExtractPreview } from './result.ts'
+import { guaranteeText } from './sentences.ts'
 import { inWords, wholeLines } from './text.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>

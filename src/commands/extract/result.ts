@@ -4,7 +4,7 @@ import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
-import type { NotCarried, VerifiedTensor } from '../../measure/result.ts'
+import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
 
 /** One matrix as it was extracted and measured. */
 export interface ExtractedLayer {

@@ -1,8 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import { type LayerResult, type RankRequest, withoutVectors } from '../../compress/layer-result.ts'
-import { badInput, LoraSvdError } from '../../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError, osReason } from '../../errors.ts'
 import { entriesOf, existsNow, inodeOf, sizeIfAny } from '../../io/files.ts'
-import { errnoOf, osError, osReason } from '../../io/os-error.ts'
 import {
   assertOnlyOurs,
   digestOfJson,

@@ -4,15 +4,15 @@ import { certifiedField, errorAt } from '../../linalg/spectrum/measures.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import { elementsPerRank } from '../../lora/model.ts'
 import type { AdapterPlan } from '../../lora/write/peft.ts'
-import { relative } from '../../measure/result.ts'
+import { relative } from '../../measure/measure.ts'
 import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
 import { type AdapterMeasures, totalErrors } from '../verify/verify.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { RankChoice } from './ranks.ts'
-import { whyNothing } from './reasons.ts'
 import type { BrokenGuarantee, ExtractedLayer, ExtractResult, LeftBecause } from './result.ts'
+import { whyNothing } from './sentences.ts'
 
 /** An adapter that lies on disk: how its ranks were chosen, what it is made of, and what was measured of it. */
 export interface Built {

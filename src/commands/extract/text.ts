@@ -1,4 +1,4 @@
-import type { VerifiedTensor } from '../../measure/result.ts'
+import type { VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords } from '../../report/cells.ts'
 import { layerList, partText } from '../../report/layer-list.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
@@ -10,17 +10,17 @@ import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import { infiniteErrors, type NotCarriedInWords, notCarriedLines } from '../verify/text.ts'
 import { excessOver, excessPhrase, kindColumns, layerColumns } from './layer-columns.ts'
+import type { BudgetSpent, ExtractPreview, ExtractResult } from './result.ts'
 import {
   brokenName,
   brokenText,
   carriedBy,
+  extractVerdict,
   guaranteeAdvice,
   guaranteedError,
   guaranteeText,
   leftText,
-} from './reasons.ts'
-import type { BudgetSpent, ExtractPreview, ExtractResult } from './result.ts'
-import { extractVerdict } from './verdict.ts'
+} from './sentences.ts'
 
 /** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
 export function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {

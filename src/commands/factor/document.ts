@@ -1,5 +1,5 @@
 import { ExitCode } from '../../errors.ts'
-import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import { intervalFields, jsonDocument } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, toldOn, withoutHow } from '../print.ts'
 import { type FactorResult, factor } from './factor.ts'
@@ -49,7 +49,11 @@ function certificateFields({
   spectral,
   reason,
 }: FactorResult['certificate']) {
-  const { atLeast, atMost } = spectral
-  const bounds = { atLeast: jsonNumber(atLeast), atMost: jsonNumber(atMost) }
-  return { kind, failureProbability, closed, spectral: bounds, ...(reason !== undefined && { reason }) }
+  return {
+    kind,
+    failureProbability,
+    closed,
+    spectral: intervalFields(spectral),
+    ...(reason !== undefined && { reason }),
+  }
 }

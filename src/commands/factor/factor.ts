@@ -1,25 +1,29 @@
-import { type NamedMatrix, readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
+import { type NamedMatrix, readMatrixFrom, readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
 import { decompositionFlops, openEngine } from '../../engine/open.ts'
 import { badInput, badUsage } from '../../errors.ts'
-import type { FloatDtype, StoredDtype } from '../../formats/dtype.ts'
+import { type FloatDtype, findOverflow, type StoredDtype, vanishes } from '../../formats/dtype.ts'
+import type { NpyFloat } from '../../formats/npy.ts'
+import { writeNpz } from '../../formats/npz.ts'
+import { safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
+import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { assertNotRead } from '../../io/files.ts'
-import { STANDARD_INPUT } from '../../io/source.ts'
-import { assertWritable, writeFileAtomic } from '../../io/write-atomic.ts'
-import type { RunContext } from '../../jobs/context.ts'
-import { doOne, inContext } from '../../jobs/context.ts'
+import { openFile, STANDARD_INPUT } from '../../io/source.ts'
+import { assertWritable, type Chunks, writeFileAtomic } from '../../io/write-atomic.ts'
+import { doOne, inContext, type RunContext } from '../../jobs/context.ts'
 import type { Engine, EngineName } from '../../linalg/engine.ts'
 import { assertFinite, assertInRange } from '../../linalg/matrix/finite.ts'
-import type { Matrix } from '../../linalg/matrix/matrix.ts'
-import { floatType } from '../../linalg/matrix/matrix.ts'
-import { isSquarable, relativeResidual } from '../../linalg/matrix/norms.ts'
-import { epsilonOf, numericalRank } from '../../linalg/spectrum/ranks.ts'
-import type { RankLimits } from '../../linalg/spectrum/rules.ts'
-import { allowedTail, type RankRule } from '../../linalg/spectrum/rules.ts'
+import { epsilonOf, floatType, type Matrix } from '../../linalg/matrix/matrix.ts'
+import { isSquarable, largestAbs, relativeResidual } from '../../linalg/matrix/norms.ts'
+import { numericalRank } from '../../linalg/spectrum/ranks.ts'
+import { allowedTail, type RankLimits, type RankRule } from '../../linalg/spectrum/rules.ts'
 import { type Factors, factorsOf } from '../../linalg/svd/svd.ts'
-import { truncatedSvd } from '../../linalg/truncation/truncated-svd.ts'
-import type { Certificate, Interval, TruncatedSvd } from '../../linalg/truncation/types.ts'
+import {
+  type Certificate,
+  type Interval,
+  type TruncatedSvd,
+  truncatedSvd,
+} from '../../linalg/truncation/truncated-svd.ts'
 import { shape } from '../../text/numbers.ts'
-import { factorsChunks, readFactors } from './factors-file.ts'
 import {
   type FactorOptions,
   type FactorSettings,
@@ -188,4 +192,59 @@ export function measureError(engine: Engine, W: Matrix, { B, A }: Factors, frobe
   } finally {
     resident.release()
   }
+}
+
+/** The names of the two factors in the file. */
+const NAMES = { A: 'lora_A', B: 'lora_B' } as const
+
+/** The bytes of a file with `lora_A` and `lora_B`. Throws `bad-input` where an entry is too large for the dtype. */
+export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: FactorsFormat): Chunks {
+  refuseLoss(NAMES.A, A, dtype)
+  refuseLoss(NAMES.B, B, dtype)
+  if (format === 'npz') {
+    // the plan has refused bf16, which NumPy doesn't have
+    const stored = dtype as NpyFloat
+    return [
+      writeNpz([
+        { name: NAMES.A, array: A, dtype: stored },
+        { name: NAMES.B, array: B, dtype: stored },
+      ]),
+    ]
+  }
+  const tensor = (name: string, M: Matrix) => ({
+    name,
+    dtype: safetensorsDtypeOf(dtype),
+    shape: [M.rows, M.columns],
+    data: M.data,
+  })
+  return safetensorsChunks(layoutSafetensors([tensor(NAMES.A, A), tensor(NAMES.B, B)], { format: 'pt' }))
+}
+
+/** The factors as they lie on disk. */
+export async function readFactors(path: string): Promise<Factors> {
+  const source = await openFile(path)
+  try {
+    const A = await readMatrixFrom(source, { tensor: NAMES.A })
+    const B = await readMatrixFrom(source, { tensor: NAMES.B })
+    return { A: A.matrix, B: B.matrix }
+  } finally {
+    await source.close()
+  }
+}
+
+/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
+function refuseLoss(tensor: string, M: Matrix, dtype: FloatDtype): void {
+  const wider = dtype === 'f16' ? '--dtype bf16 or f32' : '--dtype f64'
+  const at = findOverflow(M.data, dtype)
+  if (at >= 0) {
+    throw badInput(
+      `${tensor} has an entry of ${M.data[at].toPrecision(3)}, too large for ${dtype}; use ${wider}`,
+      { tensor },
+    )
+  }
+  if (!vanishes(M.data, dtype)) return
+  throw badInput(
+    `${tensor} has no entry beyond ${largestAbs(M.data).toPrecision(3)}, and all are zero in ${dtype}; use ${wider}`,
+    { tensor },
+  )
 }

@@ -4,6 +4,7 @@ import type { FloatDtype, StoredDtype } from '../../formats/dtype.ts'
 import type { HeaderChoice } from '../../formats/text-matrix.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { askedLimits, askedMatrixRule, type RankLimits, type RankRule } from '../../linalg/spectrum/rules.ts'
+import type { Certify } from '../../linalg/truncation/truncated-svd.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
 import {
   CERTIFY,
@@ -19,9 +20,6 @@ import {
   seed,
   text,
 } from '../options.ts'
-
-/** How the error of the best factors is bounded: 'strict' leaves nothing to the seed, 'none' saves the time. */
-export type Certify = 'default' | 'strict' | 'none'
 
 export type FactorsFormat = 'safetensors' | 'npz'
 

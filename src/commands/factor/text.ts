@@ -1,4 +1,4 @@
-import { allowedTail, chooseRank, type RankRule } from '../../linalg/spectrum/rules.ts'
+import { chooseRank, errorAllowed, type RankRule } from '../../linalg/spectrum/rules.ts'
 import { spectrumTable } from '../../report/spectrum.ts'
 import { table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -53,7 +53,7 @@ function brokenGuarantee(result: FactorResult): string {
   const { rule, limits, rank, optimalError, dtype, relativeError } = result
   const asked =
     rule.kind === 'rank' ? '' : `${rule.kind === 'error' ? 'an error' : 'an energy'} of ${askedFor(rule)}`
-  const isOutOfReach = optimalError.atLeast > errorAsked(rule)
+  const isOutOfReach = optimalError.atLeast > errorAllowed(rule)
   const limit = rank === limits.maxRank ? `--max-rank ${rank}` : `--multiple-of ${limits.multipleOf}`
   const needed = result.complete ? `rank ${chooseRank(result.singularValues, rule)}` : 'more'
   const cure = isOutOfReach
@@ -66,4 +66,3 @@ const askedFor = (rule: RankRule) =>
   rule.kind === 'error' ? rule.error : rule.kind === 'energy' ? rule.energy : 0
 
 /** The relative error that a rule allows. */
-const errorAsked = (rule: RankRule): number => Math.sqrt(allowedTail(rule))

@@ -1,7 +1,7 @@
 import { ExitCode } from '../../errors.ts'
 import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measures.ts'
-import type { IntegerRange, Interval, Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import type { IntegerRange, Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { intervalFields, jsonDocument, jsonNumber } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped } from '../../text/numbers.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
@@ -43,7 +43,7 @@ export function inspectDocument(result: InspectResult) {
       rank,
       parameters,
       bytes,
-      relativeError: interval(relativeError),
+      relativeError: intervalFields(relativeError),
     })),
     ...(recommended && { recommended: { ...recommended, rank: recommended.rank ?? null } }),
     verdict: modelVerdict(result),
@@ -66,13 +66,13 @@ function matrixFields(matrix: MatrixReport) {
     bytes,
     frobenius,
     spectral: singularValues[0] ?? 0,
-    spectralInterval: interval(matrix.spectral),
+    spectralInterval: intervalFields(matrix.spectral),
     ...rankFields(matrix),
     singularValues: Array.from(singularValues),
     ...(!complete && { upper: upperBounds(spectrum) }),
     rounding: roundingLevelOf(spectrum),
     complete,
-    ...(!complete && { excess: jsonNumber(excess), next: interval(next) }),
+    ...(!complete && { excess: jsonNumber(excess), next: intervalFields(next) }),
     method,
     failureProbability,
     ...(base && {
@@ -100,7 +100,7 @@ function rankFields(matrix: MatrixReport) {
     rank: known(rank),
     ...(!isKnown(rank) && { rankRange: rank }),
     stableRank: stableRank.atMost,
-    stableRankInterval: interval(stableRank),
+    stableRankInterval: intervalFields(stableRank),
     effectiveRank: effectiveRank ?? null,
     energyRanks: Object.fromEntries(ENERGY_SHARES.map((share) => [share, known(energyRanks[`${share}`])])),
     ...(uncertain.length > 0 && {
@@ -127,11 +127,6 @@ function noiseFields({ floor, rankAbove, changedShare, isSubUlp }: NonNullable<M
     isSubUlp,
   }
 }
-
-const interval = ({ atLeast, atMost }: Interval) => ({
-  atLeast: jsonNumber(atLeast),
-  atMost: jsonNumber(atMost),
-})
 
 /** A field that may be missing, and is null with its reason where it can't be written. */
 function numberOr(field: 'relativeChange', value: number | undefined, reason: string) {

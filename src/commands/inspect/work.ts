@@ -1,14 +1,14 @@
 import { readWeight } from '../../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../../checkpoint/types.ts'
 import { differenceBytes, withDifference } from '../../delta/difference.ts'
-import type { JobContext } from '../../jobs/serve.ts'
+import type { JobContext } from '../../jobs/worker.ts'
 import { assertInRange, type NonFiniteEntries, nonFiniteEntries } from '../../linalg/matrix/finite.ts'
 import { widened } from '../../linalg/matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../../linalg/matrix/matrix.ts'
+import { epsilonOf } from '../../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../../linalg/matrix/norms.ts'
 import { errorAt, rankAbove } from '../../linalg/spectrum/measures.ts'
 import { isRounded, type NoiseFloor } from '../../linalg/spectrum/noise-floor.ts'
-import { epsilonOf } from '../../linalg/spectrum/ranks.ts'
 import { settledFloor } from '../../linalg/spectrum/settled-floor.ts'
 import {
   type IntegerRange,

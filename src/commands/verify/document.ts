@@ -1,5 +1,5 @@
 import { ExitCode } from '../../errors.ts'
-import type { NotCarried, VerifiedTensor } from '../../measure/result.ts'
+import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
 import { jsonDocument, jsonNumber } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'

@@ -1,5 +1,5 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
-import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/result.ts'
+import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
 import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'

@@ -3,7 +3,7 @@ import { basename, posix, win32 } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isMainThread } from 'node:worker_threads'
 import type { LibraryHandle } from 'koffi'
-import { errnoOf } from '../../io/os-error.ts'
+import { errnoOf } from '../../errors.ts'
 
 /** The environment variable that names the library to use, instead of those that are looked for. */
 export const LIBRARY_VARIABLE = 'LORA_SVD_LAPACK'

@@ -3,7 +3,7 @@ import { type Float64Matrix, floatType, type Matrix, zeros } from '../../linalg/
 import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/js-engine.ts'
 import { DEPTH_F32, DEPTH_F64, Kind, MAX_TILE_COLUMNS, TypeCode } from './contract.ts'
 import { bytesPerEntry, copyIn, copyOut, floats, withBlocks } from './memory.ts'
-import { emptyTask } from './task.ts'
+import { emptyTask } from './pool.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
 /** multiply and gram: operands are copied into the shared memory, the left one in slabs of bounded size. */

@@ -12,8 +12,8 @@ import {
   TypeCode,
 } from './contract.ts'
 import { bytesPerEntry, copyIn, copyOut, floats, storageType, withBlocks } from './memory.ts'
+import { emptyTask, type Task } from './pool.ts'
 import { tileGrid } from './products.ts'
-import { emptyTask, type Task } from './task.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
 /** A matrix that stays in the shared memory, in the type it came in, until it is released. */

@@ -1,7 +1,7 @@
 import { type Block, type Kernels, type Operation, rowOf } from '../../linalg/svd/kernels.ts'
 import { Kind, TypeCode } from './contract.ts'
+import { emptyTask } from './pool.ts'
 import { tileGrid } from './products.ts'
-import { emptyTask } from './task.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
 /** The kernels of src/svd on the shared memory: its arrays are views of that memory, so nothing is copied. */

@@ -101,3 +101,6 @@ export function toFloat32(A: Matrix): Matrix<Float32Array> {
     ? (A as Matrix<Float32Array>)
     : { rows: A.rows, columns: A.columns, data: new Float32Array(A.data) }
 }
+
+/** The difference between 1 and the next number of the float type: NumPy's finfo(dtype).eps. */
+export const epsilonOf = { f64: 2 ** -52, f32: 2 ** -23 } as const

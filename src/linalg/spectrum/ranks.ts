@@ -3,9 +3,6 @@
  * matrix gives 0 everywhere. Squares are taken of S / S[0], so that no size of entries over- or underflows.
  */
 
-/** The difference between 1 and the next number of the float type: NumPy's finfo(dtype).eps. */
-export const epsilonOf = { f64: 2 ** -52, f32: 2 ** -23 } as const
-
 /** The largest singular value that still counts as zero: S_max · max(d, k) · eps, as NumPy's matrix_rank has it. */
 export function rankTolerance(S: Float64Array, rows: number, columns: number, epsilon: number): number {
   return (S[0] ?? 0) * Math.max(rows, columns) * epsilon

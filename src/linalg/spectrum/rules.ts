@@ -57,6 +57,10 @@ export function allowedTail(rule: { readonly kind: string } | RankRule): number 
   return 'error' in rule ? tailOfError(rule.error) : Number.POSITIVE_INFINITY
 }
 
+/** The relative error that a rule allows a matrix: Infinity where it bounds none. */
+export const errorAllowed = (rule: { readonly kind: string } | RankRule): number =>
+  Math.sqrt(allowedTail(rule))
+
 /** A rule that one spectrum answers. */
 export type MatrixRule = Extract<RankRule, { kind: 'rank' | 'energy' | 'error' }>
 

@@ -1,12 +1,12 @@
 import type { Engine } from '../engine.ts'
 import { widened } from '../matrix/half.ts'
-import { type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
+import { epsilonOf, type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { basisFor, leadingValues } from '../truncation/leading-values.ts'
 import { streamKeys } from '../truncation/streams.ts'
-import type { Interval } from '../truncation/types.ts'
-import { epsilonOf, stableRank } from './ranks.ts'
+import type { Interval } from '../truncation/truncated-svd.ts'
+import { stableRank } from './ranks.ts'
 
-export type { Interval } from '../truncation/types.ts'
+export type { Interval } from '../truncation/truncated-svd.ts'
 
 /** A closed range of integers; a known one has atLeast = atMost. */
 export interface IntegerRange {

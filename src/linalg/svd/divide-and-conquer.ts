@@ -1,6 +1,7 @@
+import { epsilonOf } from '../matrix/matrix.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf } from './kernels.ts'
 import { type RankOneUpdate, secularRoot } from './secular.ts'
-import { EPSILON, tridiagonalQl } from './tridiagonal-ql.ts'
+import { tridiagonalQl } from './tridiagonal-ql.ts'
 
 /** Order at and below which QL with vectors is as fast as merging (LAPACK's SMLSIZ is 25). */
 const BASE_ORDER = 32
@@ -174,7 +175,7 @@ function deflate(state: State, range: Range, z: Float64Array, rho: number): Defl
   support.fill(Support.bottom, middle - low)
   let largest = 0
   for (let r = 0; r < n; r++) largest = Math.max(largest, Math.abs(values[low + r]), Math.abs(z[r]))
-  const tolerance = 8 * EPSILON * largest
+  const tolerance = 8 * epsilonOf.f64 * largest
   const kept: number[] = []
   const deflated: number[] = []
   let previous = -1

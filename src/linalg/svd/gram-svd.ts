@@ -1,9 +1,9 @@
+import { epsilonOf } from '../matrix/matrix.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { orthonormalRows, rowQr } from './qr.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import { reducedEigen, reducedValues, reduceSymmetric } from './symmetric-eigen.ts'
-import { EPSILON } from './tridiagonal-ql.ts'
 
 /** X = Σ S(j)·u(j)·v(j)ᵀ with the vectors in rows: Ut [n, m], S [n] non-increasing, Vt [n, n]. */
 export interface RowSvd {
@@ -100,7 +100,7 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
 
 /** Singular values below this are rounding errors of X·V: no pass through the Gram matrix makes them better. */
 function noiseFloor(n: number, S: Float64Array): number {
-  return Math.sqrt(n) * EPSILON * (S[0] ?? 0)
+  return Math.sqrt(n) * epsilonOf.f64 * (S[0] ?? 0)
 }
 
 /** Vt ← eigenvectors of XᵀX, Wt ← (X·V)ᵀ, both by falling norm of the rows of Wt, which are returned. */

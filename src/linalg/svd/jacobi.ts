@@ -1,7 +1,7 @@
 import { LoraSvdError } from '../../errors.ts'
 import { type Float64Matrix, identity, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
-import { completeBasis } from './pivoted-qr.ts'
+import { completeBasis } from './qr.ts'
 import { fixSigns, scaleByPowerOfTwo, scalingExponent, timesPowerOfTwo } from './scaling.ts'
 import type { Svd, Vectors } from './svd.ts'
 

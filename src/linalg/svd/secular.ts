@@ -1,5 +1,5 @@
 import { LoraSvdError } from '../../errors.ts'
-import { EPSILON } from './tridiagonal-ql.ts'
+import { epsilonOf } from '../matrix/matrix.ts'
 
 /** Steps allowed for one root; four to seven are usual, bisection between them bounds the rest. */
 const MAX_STEPS = 120
@@ -41,7 +41,7 @@ export function secularRoot(problem: RankOneUpdate, j: number, delta: Float64Arr
   for (let step = 0; step < MAX_STEPS; step++) {
     evaluate(problem, left, base, tau, value)
     const f = value[0]
-    if (Math.abs(f) <= EPSILON * value[3]) return finish(d, base, tau, delta)
+    if (Math.abs(f) <= epsilonOf.f64 * value[3]) return finish(d, base, tau, delta)
     if (f < 0) low = tau
     else high = tau
     slow = Math.abs(f) > SUFFICIENT_DECREASE * previous ? slow + 1 : 0
@@ -80,7 +80,7 @@ function finish(d: Float64Array, base: number, tau: number, delta: Float64Array)
 
 /**
  * At x = base + tau: value[0] = f, value[1] = Σ of z²/δ² over i ≤ left, value[2] = the same over i > left,
- * value[3] = a bound, in units of EPSILON, of the rounding error of f. Sums run towards the root, small terms first.
+ * value[3] = a bound, in units of epsilonOf.f64, of the rounding error of f. Sums run towards the root, small terms first.
  */
 function evaluate(
   problem: RankOneUpdate,

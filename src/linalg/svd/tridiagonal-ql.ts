@@ -1,8 +1,6 @@
 import { LoraSvdError } from '../../errors.ts'
+import { epsilonOf } from '../matrix/matrix.ts'
 import { type Block, rowOf } from './kernels.ts'
-
-/** Relative spacing of float64 numbers at 1. */
-export const EPSILON = 2 ** -52
 
 /** QL steps allowed for one eigenvalue; two or three are usual (EISPACK and LAPACK stop at 30 as well). */
 const MAX_STEPS = 30
@@ -11,7 +9,7 @@ const MAX_STEPS = 30
  * Off-diagonals below this fraction of the norm count as zero even beside smaller diagonals: without it the rounding
  * errors that a matrix of low rank consists of would be iterated upon, at no gain beyond eps·‖T‖.
  */
-const VANISHING = EPSILON / 4
+const VANISHING = epsilonOf.f64 / 4
 /** So do those of a part whose entries are all this small: its products are subnormal numbers, which never settle. */
 const SMALLEST = 2 ** -480
 
@@ -64,7 +62,7 @@ function endOfBlock(d: Float64Array, e: Float64Array, l: number, vanishing: numb
   let m = l
   while (m < d.length - 1) {
     const size = Math.abs(e[m])
-    if (size <= EPSILON * (Math.abs(d[m]) + Math.abs(d[m + 1])) || size <= vanishing) break
+    if (size <= epsilonOf.f64 * (Math.abs(d[m]) + Math.abs(d[m + 1])) || size <= vanishing) break
     m++
   }
   return m

@@ -1,4 +1,5 @@
 import type { Matrix } from '../matrix/matrix.ts'
+import { epsilonOf } from '../matrix/matrix.ts'
 import { rankRange, withinLimits } from '../spectrum/rules.ts'
 import { excessBound, type Rounding, residualNorms, shiftOf } from './certificate.ts'
 import {
@@ -10,6 +11,7 @@ import {
   type View,
 } from './certified-truncation.ts'
 import type { Arithmetic } from './columns.ts'
+import type { Operator } from './krylov.ts'
 import {
   extendBasis,
   type KrylovBasis,
@@ -20,9 +22,8 @@ import {
   startBasis,
   startBlock,
 } from './krylov.ts'
-import type { Operator } from './operator.ts'
 import { type Draw, uniformColumns } from './streams.ts'
-import type { TruncatedSvd, TruncationPlan } from './types.ts'
+import type { TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
 
 /** Widest block: narrow blocks need fewer products to converge, but below this a product's cost hardly falls. */
 export const WIDEST_BLOCK = 32
@@ -39,7 +40,7 @@ const RETRY_GROWTH = 1.3
 /** The basis grows by this factor before its Ritz pairs are computed again. */
 const LOOK_GROWTH = 1.12
 /** Units of round-off: half the distance of 1 to the next number. */
-const UNIT: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -24, f64: 2 ** -53 }
+const UNIT: Readonly<Record<Arithmetic, number>> = { f32: epsilonOf.f32 / 2, f64: epsilonOf.f64 / 2 }
 /** Units by which eigenvalues of float64 Gram matrices are off, with a margin. */
 const SUM_UNITS = 16
 /** Of the width of the interval, what rounding may take without being the reason that it stays open. */

@@ -1,4 +1,4 @@
-import { leadingColumns, type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { epsilonOf, leadingColumns, type Matrix, toFloat64 } from '../matrix/matrix.ts'
 import { rankRange } from '../spectrum/rules.ts'
 import { fixSigns, scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
 import {
@@ -11,11 +11,17 @@ import {
 import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
 import { type Arithmetic, inArithmetic, scaleColumns } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
-import { type KrylovBasis, leadingRitzVectors, type RitzPairs } from './krylov.ts'
-import { type Operator, scaledBy, type Triplets, tripletsOn } from './operator.ts'
-import { EPSILON } from './orthonormalize.ts'
+import {
+  type KrylovBasis,
+  leadingRitzVectors,
+  type Operator,
+  type RitzPairs,
+  scaledBy,
+  type Triplets,
+  tripletsOn,
+} from './krylov.ts'
 import { type Draw, normalColumns, uniformColumns } from './streams.ts'
-import type { Certificate, Interval, TruncatedSvd, TruncationPlan } from './types.ts'
+import type { Certificate, Interval, TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
 
 /** A basis with its Ritz pairs and how far they are from singular triplets. */
 export interface View {
@@ -164,7 +170,7 @@ function drawFor(rows: number, { keys }: TruncationPlan): Draw {
 
 /** ‖A − L·diag(S)·Rᵀ‖_F² for the leading `rank` triplets, as an interval that holds it whatever was rounded. */
 function tailMeasure(A: Operator, { left, S, right }: Triplets): (rank: number) => Interval {
-  const root = Math.sqrt(A.long) * EPSILON.f64
+  const root = Math.sqrt(A.long) * epsilonOf.f64
   const total = A.frobenius * A.frobenius
   return (rank) => {
     const rest = S.subarray(0, rank).reduce((left, s) => left - s * s, total)
@@ -187,7 +193,7 @@ function conclude(
   proof: Proof,
 ): Conclusion | undefined {
   const total = A.frobenius * A.frobenius
-  const rounding = SUM_EPSILONS * EPSILON.f64 * Math.sqrt(A.long) * total
+  const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * total
   const theta = S.map((s) => s * s)
   const { excess, beyond } = proof.bound
   const known = { order: A.short, total, theta, excess, beyond, rounding }
@@ -198,7 +204,7 @@ function conclude(
     atLeast: Math.sqrt(Math.max(0, tail.atLeast - excess(rank))) / A.frobenius,
     atMost: Math.sqrt(tail.atMost) / A.frobenius,
   }
-  const belowRounding = optimalError.atMost <= FLOOR_EPSILONS * EPSILON[A.precision]
+  const belowRounding = optimalError.atMost <= FLOOR_EPSILONS * epsilonOf[A.precision]
   const isNarrow = optimalError.atMost <= (1 + plan.goal) * optimalError.atLeast
   return { ...proof, rank, optimalError, belowRounding, closed: belowRounding || isNarrow }
 }
@@ -265,7 +271,7 @@ function* strictProofs(
 ): Generator<Proof, void, void> {
   const G = shortGram(engine, scaledBy(widened(), -A.exponent))
   const projected = projectedGram(engine, G, toFloat64(V))
-  const rounding = SUM_EPSILONS * EPSILON.f64 * Math.sqrt(A.long) * A.frobenius * A.frobenius
+  const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * A.frobenius * A.frobenius
   for (const ratio of STRICT_RATIOS) {
     const mu = choleskyBound(engine, projected, ratio * xi + rounding)
     if (mu === undefined) continue

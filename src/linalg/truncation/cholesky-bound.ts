@@ -1,9 +1,16 @@
 import type { Engine } from '../engine.ts'
-import { type Float64Matrix, type Matrix, matrix, toFloat64, transpose, zeros } from '../matrix/matrix.ts'
+import {
+  epsilonOf,
+  type Float64Matrix,
+  type Matrix,
+  matrix,
+  toFloat64,
+  transpose,
+  zeros,
+} from '../matrix/matrix.ts'
 
 /** Order of the diagonal blocks: products do most of the work, plain loops the blocks. */
 const BLOCK = 128
-const EPSILON = 2 ** -52
 
 /**
  * An upper bound, without any probability, on the largest eigenvalue of AᵀA on the complement of V: where
@@ -30,7 +37,7 @@ export function choleskyBound(
   // tr(L·Lᵀ) bounds what rounding may have left out of the sums of either side.
   let trace = 0
   for (let i = 0; i < n; i++) trace += product.data[i * n + i] + Math.abs(projected.data[i * n + i])
-  return tau + Math.sqrt(squares) + n * EPSILON * trace
+  return tau + Math.sqrt(squares) + n * epsilonOf.f64 * trace
 }
 
 /** P·G·P for P = I − V·Vᵀ, V orthonormal [n, r], in float64, exactly symmetric. */

@@ -1,7 +1,7 @@
 import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../matrix/matrix.ts'
 import { largestEigenvalue } from './certificate.ts'
+import type { Operator } from './krylov.ts'
 import { extendBasis, type KrylovBasis, type KrylovEngine, nextBlock, startBasis } from './krylov.ts'
-import type { Operator } from './operator.ts'
 import { orthonormalize } from './orthonormalize.ts'
 
 /**

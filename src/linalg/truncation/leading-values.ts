@@ -11,10 +11,17 @@ import {
 } from './certified-truncation.ts'
 import { inArithmetic } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
-import { extendBasis, leadingRitzVectors, nextBlock, startBasis, startBlock } from './krylov.ts'
-import { type Operator, shortSideOperator } from './operator.ts'
+import {
+  extendBasis,
+  leadingRitzVectors,
+  nextBlock,
+  type Operator,
+  shortSideOperator,
+  startBasis,
+  startBlock,
+} from './krylov.ts'
 import { normalColumns, type StreamKeys, uniformColumns } from './streams.ts'
-import type { Interval, TruncationEngine } from './types.ts'
+import type { Interval, TruncationEngine } from './truncated-svd.ts'
 
 /** With a basis of this many times count + oversampling the values above the bulk of a spectrum have converged. */
 const GROWTH = 1.7

@@ -1,18 +1,9 @@
 import type { Engine } from '../engine.ts'
-import { type Float64Matrix, floatType, type Matrix, zeros } from '../matrix/matrix.ts'
-import {
-  type Arithmetic,
-  besideColumns,
-  columnSquares,
-  columnsAt,
-  difference,
-  inArithmetic,
-} from './columns.ts'
+import { epsilonOf, type Float64Matrix, floatType, type Matrix, zeros } from '../matrix/matrix.ts'
+import { besideColumns, columnSquares, columnsAt, difference, inArithmetic } from './columns.ts'
 
 export type BlockEngine = Pick<Engine, 'multiply' | 'gram'>
 
-/** The distance of 1 to the next number of a float type. */
-export const EPSILON: Readonly<Record<Arithmetic, number>> = { f32: 2 ** -23, f64: 2 ** -52 }
 /** A column that projection shrinks below this many epsilons of itself is rounding error. */
 const NOISE_EPSILONS = 10
 /** Squared sine of the angle to the other columns below which a column counts as dependent: what a float64 Gram matrix still resolves. */
@@ -46,7 +37,7 @@ export function orthonormalize(
   const room = X.rows - against.reduce((sum, V) => sum + V.columns, 0)
   const wanted = Math.max(0, Math.min(X.columns, room))
   const arithmetic = floatType(X)
-  const noise = (NOISE_EPSILONS * EPSILON[arithmetic]) ** 2
+  const noise = (NOISE_EPSILONS * epsilonOf[arithmetic]) ** 2
   let basis = inArithmetic(zeros(X.rows, 0), arithmetic)
   let rest = X
   let floors = columnSquares(X).map((square) => square * noise)

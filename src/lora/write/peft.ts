@@ -3,13 +3,13 @@ import type { FloatDtype } from '../../formats/dtype.ts'
 import { type SafetensorsDtype, safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { layoutSafetensors } from '../../formats/safetensors-writer.ts'
 import { EXPERT_PARAMETERS, peftModule } from '../kinds.ts'
+import { planWarnings, stackedWith } from '../loaders.ts'
 import type { SavedModule, TargetModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import type { ModelTraits } from '../traits.ts'
 import { pathOf } from '../traits.ts'
 import { adapterConfig, type ConfigFacts } from './config.ts'
 import { escapedPattern, savedTensorName, targetModules } from './targets.ts'
-import { planWarnings, stackedWith } from './warnings.ts'
 
 /** A tensor of the base or tuned model, as far as a plan needs it. */
 export interface TensorShape {

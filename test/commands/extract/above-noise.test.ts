@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { leftText, nothingToCarry, whyNothing } from '../../../src/commands/extract/reasons.ts'
+import { leftText, nothingToCarry, whyNothing } from '../../../src/commands/extract/sentences.ts'
 import { aboveNoise } from '../../../src/compress/layer-result.ts'
 import { type Matrix, matrix } from '../../../src/linalg/matrix/matrix.ts'
 import { addMultiple } from '../../../src/linalg/matrix/norms.ts'

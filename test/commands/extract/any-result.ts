@@ -1,5 +1,4 @@
 import fc from 'fast-check'
-import { leftText } from '../../../src/commands/extract/reasons.ts'
 import type {
   ExtractedLayer,
   ExtractPreview,
@@ -7,8 +6,9 @@ import type {
   LeftBecause,
   LeftReason,
 } from '../../../src/commands/extract/result.ts'
+import { leftText } from '../../../src/commands/extract/sentences.ts'
 import type { VerifyResult } from '../../../src/commands/verify/verify.ts'
-import type { VerifiedTensor } from '../../../src/measure/result.ts'
+import type { VerifiedTensor } from '../../../src/measure/measure.ts'
 import { layerOf, previewOf, resultOf } from './sample-results.ts'
 
 /** Names as checkpoints have them, and as nobody should: long, short, with digits, brackets and controls in them. */

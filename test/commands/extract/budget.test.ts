@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { adapterBytes } from '../../../src/commands/extract/adapter-size.ts'
-import { budgetPlan } from '../../../src/commands/extract/budget.ts'
+import { adapterBytes, budgetPlan } from '../../../src/commands/extract/budget.ts'
 import type { ExtractSettings } from '../../../src/commands/extract/options.ts'
 import { type ExtractionPlan, planExtraction } from '../../../src/commands/extract/plan.ts'
 import { type RankLimits, withinLimits } from '../../../src/linalg/spectrum/rules.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { deltaVerdict } from '../../../src/commands/extract/verdict.ts'
+import { deltaVerdict } from '../../../src/commands/extract/sentences.ts'
 import { digitsLlama } from '../inspect/sample-results.ts'
 import { anyLayer } from './any-result.ts'
 import { digitsLayers, layerOf } from './sample-results.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { compareLayers, placeOf } from '../../../src/commands/inspect/html/names.ts'
+import { compareLayers, placeOf } from '../../../src/commands/inspect/html/format.ts'
 
 test.each([
   ['model.layers.12.self_attn.q_proj.weight', 'model.layers', '12', 'self_attn.q_proj'],

@@ -9,13 +9,8 @@ import {
   TABULATED_RANKS,
   type VerdictKind,
 } from '../../../src/commands/inspect/result.ts'
-import {
-  effectiveRank,
-  energyRank,
-  epsilonOf,
-  numericalRank,
-  stableRank,
-} from '../../../src/linalg/spectrum/ranks.ts'
+import { epsilonOf } from '../../../src/linalg/matrix/matrix.ts'
+import { effectiveRank, energyRank, numericalRank, stableRank } from '../../../src/linalg/spectrum/ranks.ts'
 import type { IntegerRange } from '../../../src/linalg/spectrum/spectrum.ts'
 
 /** Results of `inspect` as it gives them, for tests of what is made from them. */

@@ -1,5 +1,5 @@
 import type { VerifyResult } from '../../../src/commands/verify/verify.ts'
-import type { VerifiedLayer } from '../../../src/measure/result.ts'
+import type { VerifiedLayer } from '../../../src/measure/measure.ts'
 
 /** Results as `verify` gives them, for the tests of what is printed of them. */
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { epsilonOf } from '../../../src/linalg/matrix/matrix.ts'
 import {
   effectiveRank,
   energyRank,
-  epsilonOf,
   errorRank,
   numericalRank,
   optimalError,

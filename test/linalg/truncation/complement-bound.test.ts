@@ -5,7 +5,7 @@ import {
   complementBounds,
   smallChiSquare,
 } from '../../../src/linalg/truncation/complement-bound.ts'
-import type { Operator } from '../../../src/linalg/truncation/operator.ts'
+import type { Operator } from '../../../src/linalg/truncation/krylov.ts'
 import { torchNormals } from '../../../src/random/torch.ts'
 import { jsEngine } from './engines.ts'
 

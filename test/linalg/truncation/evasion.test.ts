@@ -7,11 +7,10 @@ import { type Float64Matrix, matrix, zeros } from '../../../src/linalg/matrix/ma
 import { jacobiSvd } from '../../../src/linalg/svd/jacobi.ts'
 import { certifiedKrylov } from '../../../src/linalg/truncation/certified-krylov.ts'
 import { PROBES } from '../../../src/linalg/truncation/complement-bound.ts'
-import { shortSideOperator } from '../../../src/linalg/truncation/operator.ts'
+import { shortSideOperator } from '../../../src/linalg/truncation/krylov.ts'
 import { normalColumns, streamKeys, uniformColumns } from '../../../src/linalg/truncation/streams.ts'
 import { truncatedSvd } from '../../../src/linalg/truncation/truncated-svd.ts'
-import { mt19937 } from '../../../src/random/mt19937.ts'
-import { torchNormals } from '../../../src/random/torch.ts'
+import { mt19937, torchNormals } from '../../../src/random/torch.ts'
 import { wasmEngine } from './engines.ts'
 import { gaussian, optimum, withSpectrum } from './support.ts'
 

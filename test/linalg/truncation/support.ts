@@ -8,7 +8,7 @@ import {
   transpose,
 } from '../../../src/linalg/matrix/matrix.ts'
 import { scaleColumns } from '../../../src/linalg/truncation/columns.ts'
-import type { TruncatedSvd } from '../../../src/linalg/truncation/types.ts'
+import type { TruncatedSvd } from '../../../src/linalg/truncation/truncated-svd.ts'
 import { torchNormals } from '../../../src/random/torch.ts'
 import { orthogonalityError } from '../svd/support.ts'
 import { wasmEngine } from './engines.ts'

@@ -11,8 +11,8 @@ import {
 } from '../../../src/linalg/matrix/matrix.ts'
 import { chooseRank, type RankLimits, type RankRule } from '../../../src/linalg/spectrum/rules.ts'
 import { jacobiSvd } from '../../../src/linalg/svd/jacobi.ts'
+import type { TruncationOptions } from '../../../src/linalg/truncation/truncated-svd.ts'
 import { truncatedSvd } from '../../../src/linalg/truncation/truncated-svd.ts'
-import type { TruncationOptions } from '../../../src/linalg/truncation/types.ts'
 import { engines, jsEngine, wasmEngine } from './engines.ts'
 import { asBfloat16, expectSound, gaussian, optimum, withSpectrum } from './support.ts'
 

@@ -3,7 +3,7 @@ import type { IntegerRange, Interval, Spectrum } from '../../../linalg/spectrum/
 import { raised } from '../../../text/numbers.ts'
 import { printable } from '../../../text/quote.ts'
 import type { InspectResult, MatrixReport } from '../result.ts'
-import { type Place, placeOf } from './names.ts'
+import { type Place, placeOf } from './format.ts'
 
 /**
  * A spectrum as a report carries it: thinned to some ranks. `sigma[i]` is the singular value at rank `ranks[i]`; `tail[i]`

@@ -1,7 +1,6 @@
 import type { IntegerRange } from '../../../../linalg/spectrum/spectrum.ts'
 import { ERROR_TARGETS, type MatrixData } from '../data.ts'
-import { rangeCell, rangeText } from '../format.ts'
-import { compareLayers } from '../names.ts'
+import { compareLayers, rangeCell, rangeText } from '../format.ts'
 import { breakable, button, byId, html } from './dom.ts'
 import type { Item, Model, Store } from './model.ts'
 

@@ -1,3 +1,10 @@
+/** What packages and platforms have and their own types leave out. */
+
+/** The package's types name only its index; this file of it is the ARC4 generator alone. */
+declare module 'seedrandom/seedrandom.js' {
+  export default function arc4(seed: string): () => number
+}
+
 /** The part of the WebAssembly JavaScript interface used here: TypeScript has it only in its browser library. */
 declare namespace WebAssembly {
   class Memory {
