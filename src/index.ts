@@ -61,6 +61,7 @@ export { openFile } from './io/source.ts'
 export type { CommonOptions, ProgressEvent, ReadingOptions } from './jobs/context.ts'
 export { allclose } from './linalg/matrix/allclose.ts'
 export {
+  epsilonOf,
   type FloatArray,
   fromRows,
   type HalfMatrix,
@@ -74,7 +75,6 @@ export { addMultiple, frobeniusNorm, relativeResidual } from './linalg/matrix/no
 export {
   effectiveRank,
   energyRank,
-  epsilonOf,
   errorRank,
   numericalRank,
   optimalError,

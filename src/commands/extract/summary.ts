@@ -1,6 +1,6 @@
-import { errorAllowed } from '../../compress/layer.ts'
 import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { certifiedField, errorAt } from '../../linalg/spectrum/measures.ts'
+import { errorAllowed } from '../../linalg/spectrum/rules.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import { elementsPerRank } from '../../lora/model.ts'
 import type { AdapterPlan } from '../../lora/write/peft.ts'
