@@ -81,14 +81,15 @@ export async function compare(
     const [{ base: b, tuned: t }] = pairs
     const [inBase, inTuned] = [base.tensors.get(b.tensor)!, tuned.tensors.get(t.tensor)!]
     const name = t.tensor === tiedHead?.name ? t.tensor : b.tensor
-    const module = modules.get(name)
+    const isLeftOut = !pairing.isWanted(t.tensor)
+    // of what the user leaves out the adapter has zeros at most, which complete a group
+    const module = isLeftOut ? undefined : modules.get(name)
     const whole = wholes.get(name)
     if (whole !== undefined) {
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
     else {
       const matrices = module?.kind !== 'experts' ? pairs : stackOf(inBase, inTuned, pairs[0])
-      const isLeftOut = !pairing.isWanted(t.tensor)
       jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
     }
   }

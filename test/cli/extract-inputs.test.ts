@@ -78,6 +78,20 @@ model('huge', {
   [Q0]: { shape: [24, 24], data: Float32Array.from(before[Q0].data, (x) => x * 1e12) },
 })
 
+/** One layer's q, k and v, which loaders load together. */
+const attention = ['q', 'k', 'v'].map((part) => `model.layers.0.self_attn.${part}_proj.weight`)
+const untuned = Object.fromEntries(attention.map((name, i) => [name, weight([24, 24], 900 + i)]))
+const wholeGroup = Object.fromEntries(
+  attention.map((name, i) => [name, tunedBy(untuned[name], 5, 910 + i)] as const),
+)
+model('untuned-group', untuned)
+model('tuned-group', wholeGroup)
+const [Q, K, V] = attention
+model('torn-group', {
+  ...wholeGroup,
+  [V]: { shape: [24, 24], data: new Float32Array(24 * 24).fill(Number.NaN) },
+})
+
 mkdirSync(at('a-folder'))
 writeFileSync(at('a-folder/thesis.tex'), 'important')
 writeFileSync(at('a-file'), 'important')
@@ -376,6 +390,32 @@ describe.concurrent('inputs that are understood', () => {
   test('a tensor of NaN can be left out', async () => {
     const { layers } = await document('base', 'not-a-number', 'left-out', `--exclude=${Q1}`)
     expect(layers.map(({ name }: { name: string }) => name)).toEqual([Q0])
+  })
+
+  test('the zeros that complete a group count in no error of the layers, and what is left out has its change', async () => {
+    const { layers, totals, notCarried } = await document(
+      'untuned-group',
+      'tuned-group',
+      'one-of-group',
+      '--include=*q_proj*',
+    )
+    expect(layers.map(({ name }: { name: string }) => name)).toEqual([Q])
+    expect(totals.relativeError).toBeCloseTo(layers[0].relativeError, 12)
+    expect(totals.relativeError).toBeLessThan(0.9)
+    for (const name of [K, V]) {
+      const [before, after] = [untuned[name].data, wholeGroup[name].data]
+      const change =
+        norm(Array.from(after, (x, i) => Math.fround(x) - Math.fround(before[i]))) /
+        norm(Array.from(before, Math.fround))
+      const { reason, relativeChange } = notCarried.find((one: { name: string }) => one.name === name)
+      expect(reason).toBe('left out by --include/--exclude')
+      expect(relativeChange).toBeCloseTo(change, 6)
+    }
+  })
+
+  test('one of a group with NaN can be left out', async () => {
+    const { layers } = await document('untuned-group', 'torn-group', 'torn', `--exclude=${V}`)
+    expect(layers.map(({ name }: { name: string }) => name).sort()).toEqual([K, Q])
   })
 
   test('after a refusal the mended command is no other run', async () => {

@@ -139,7 +139,7 @@ export async function buildAdapter(
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
   const built = { choice, adapterPlan, measures }
   const layers = layersOf(plan, built)
-  const { relativeError } = errorsOf(measures)
+  const { relativeError } = errorsOf(measures, layers)
   const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
   const card = modelCard(adapterPlan, cardFigures(plan, settings, adapterPlan, figures))
   await writeText(`${staging}/${CARD_FILE}`, card)

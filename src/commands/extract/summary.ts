@@ -58,7 +58,7 @@ export function resultOf(
       parameters,
       adapterParameters,
       ratio: adapterParameters / parameters,
-      ...errorsOf(measures),
+      ...errorsOf(measures, layers),
       optimalError: optimumOf(layers),
       ...certifiedField(choice.results.map(({ spectrum }) => spectrum)),
       matched: plan.matched,
@@ -112,11 +112,18 @@ export function layersOf(
   })
 }
 
-/** The errors over the layers, and over all that changed. What is written whole would make the layers look better than they can be. */
-export const errorsOf = (measures: AdapterMeasures) => ({
-  relativeError: totalErrors({ ...measures, replaced: [] }).relativeError,
-  wholeRelativeError: totalErrors(measures).wholeRelativeError,
-})
+/**
+ * The errors over the layers, and over all that changed. What is written whole would make the layers look better than they can be, and
+ * the zeros that complete a group worse.
+ */
+export function errorsOf(measures: AdapterMeasures, layers: readonly ExtractedLayer[]) {
+  const names = new Set(layers.map(({ name }) => name))
+  const carried = measures.layers.filter(({ name }) => names.has(name))
+  return {
+    relativeError: totalErrors({ layers: carried, replaced: [], notCarried: [] }).relativeError,
+    wholeRelativeError: totalErrors(measures).wholeRelativeError,
+  }
+}
 
 /** Padding that takes a good part of the adapter, and an adapter that takes more than what it stands for. */
 function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string[] {
@@ -173,15 +180,21 @@ export function notCarriedOf(
   plan: ExtractionPlan,
   { choice: { ranks, results }, measures }: Built,
 ): LeftBecause[] {
-  const changes = new Map(measures.notCarried.map(({ reason, ...change }) => [change.name, change]))
+  const filled = measures.layers.map(({ name, deltaFrobenius, baseFrobenius }) => ({
+    name,
+    deltaFrobenius,
+    relativeChange: relative(deltaFrobenius, baseFrobenius),
+  }))
+  const left = measures.notCarried.map(({ reason, ...change }) => change)
+  const changes = new Map([...filled, ...left].map((change) => [change.name, change]))
   const ofRankZero = plan.layers.flatMap(({ pair: { name } }, i) =>
     ranks[i] === 0 ? [{ ...changes.get(name), name, because: whyNothing(results[i]) }] : [],
   )
-  const left = plan.notCarried.map(({ name, because, notWhole }) => ({
+  const byPlan = plan.notCarried.map(({ name, because, notWhole }) => ({
     ...changes.get(name),
     name,
     because,
     ...(notWhole !== undefined && { notWhole }),
   }))
-  return [...left, ...ofRankZero]
+  return [...byPlan, ...ofRankZero]
 }
