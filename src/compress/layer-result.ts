@@ -28,12 +28,12 @@ export interface MeasuredLayer {
 export interface LayerResult {
   readonly name: string
   readonly asked: RankRequest
-  /** Of the delta; its `singularValues` are those of the triplets. Frobenius norm 0 where base and tuned are equal in number. */
+  /** The spectrum of the delta; its `singularValues` are those of the triplets. Frobenius norm 0 where base and tuned are equal in number. */
   readonly spectrum: Spectrum
   /** [rows, r] and [columns, r]. */
   readonly U: Float64Matrix
   readonly V: Float64Matrix
-  /** Of the factors that these triplets will be, where their rank was known at once. */
+  /** What the factors that these triplets will be leave of the delta, where their rank was known at once. */
   readonly measured?: MeasuredLayer
   /** ‖base‖_F. */
   readonly baseFrobenius: number

@@ -4,6 +4,8 @@ import { type AllcloseResult, allclose } from '../../linalg/matrix/allclose.ts'
 import { epsilonOf, type FloatArray, type Matrix, toFloat64 } from '../../linalg/matrix/matrix.ts'
 import { addMultiple, frobeniusNorm, largestAbs, relativeResidual } from '../../linalg/matrix/norms.ts'
 import { numericalRank, optimalError } from '../../linalg/spectrum/ranks.ts'
+import type { ElementCounts } from '../../linalg/svd/svd.ts'
+import { elementCounts } from '../../linalg/svd/svd.ts'
 import type { FloatMatrix } from '../../mathjs/float-matrix.ts'
 import { seedrandomNormals } from '../../random/seedrandom.ts'
 import { torchNormals } from '../../random/torch.ts'
@@ -40,13 +42,7 @@ export interface DemoResult {
   readonly relativeError: number
   /** The same for the best matrix of that rank. */
   readonly optimalError: number
-  readonly elements: {
-    readonly W: number
-    readonly B: number
-    readonly A: number
-    readonly factors: number
-    readonly ratio: number
-  }
+  readonly elements: ElementCounts
   /** [d, k] */
   readonly W: Matrix
   /** U_r·diag(S_r) [d, r] */
@@ -142,7 +138,7 @@ function measured(options: DemoSettings, notebook: Notebook): DemoResult {
   const spectrum = Float64Array.from(S)
   const difference = addMultiple(toFloat64(notebook.y.flat), toFloat64(notebook.yRef.flat), -1)
   const size = frobeniusNorm(W.data) * frobeniusNorm(x) + frobeniusNorm(bias)
-  const factors = B.data.length + A.data.length
+  const _factors = B.data.length + A.data.length
   const compared = allclose(y, yRef, options)
   return {
     options,
@@ -154,13 +150,7 @@ function measured(options: DemoSettings, notebook: Notebook): DemoResult {
     normwiseError: size === 0 ? 0 : frobeniusNorm(difference.data) / size,
     relativeError: relativeResidual(W, B, A),
     optimalError: optimalError(spectrum, B.columns),
-    elements: {
-      W: W.data.length,
-      B: B.data.length,
-      A: A.data.length,
-      factors,
-      ratio: factors / W.data.length,
-    },
+    elements: elementCounts(W, B.columns),
     ...{ W, B, A, bias, x, yRef, y },
   }
 }

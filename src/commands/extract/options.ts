@@ -106,9 +106,9 @@ export interface ExtractSettings {
   /** All matrices get the largest rank that the rule chose. */
   readonly uniform: boolean
   readonly layout: AdapterLayout
-  /** The format asked for by name; undefined: whatever suits the model. */
+  /** The format asked for by name; without one, whatever suits the model. */
   readonly format?: AdapterFormat | undefined
-  /** dtype of the written factors; undefined: that of the tuned matrices where they all have one that factors can have. */
+  /** dtype of the written factors; by default that of the tuned matrices where they all have one that factors can have. */
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   /** √S on both factors; otherwise B = U·S, as the notebook has it. */
   readonly distributeScale: boolean
@@ -118,7 +118,7 @@ export interface ExtractSettings {
   readonly carryRest: boolean
   readonly embeddings: boolean
   readonly experts: boolean
-  /** What adapter_config.json calls the base; undefined: the name by which it was given, or its config's own. */
+  /** What adapter_config.json calls the base; by default the name by which it was given, or its config's own. */
   readonly baseName: string | undefined
   readonly certify: Certify
   readonly seed: bigint

@@ -58,7 +58,7 @@ export interface ExtractionPlan {
   /** Tensors that both models have, or that are written whole; the others of those that were asked for. */
   readonly matched: number
   readonly unmatched: number
-  /** Of the factors. */
+  /** dtype of the factors. */
   readonly dtype: Exclude<FloatDtype, 'f64'>
   readonly warnings: readonly string[]
 }

@@ -142,7 +142,7 @@ export interface ExtractPreview {
   readonly output: {
     readonly path: string
     readonly dtype: string
-    /** Of the whole adapter, exactly, where the ranks are known. */
+    /** Bytes of the whole adapter, exactly, where the ranks are known. */
     readonly bytes?: number
     /** On the file system of the output. */
     readonly free: number

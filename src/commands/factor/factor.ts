@@ -16,7 +16,8 @@ import { epsilonOf, floatType, type Matrix } from '../../linalg/matrix/matrix.ts
 import { isSquarable, largestAbs, relativeResidual } from '../../linalg/matrix/norms.ts'
 import { numericalRank } from '../../linalg/spectrum/ranks.ts'
 import { allowedTail, type RankLimits, type RankRule } from '../../linalg/spectrum/rules.ts'
-import { type Factors, factorsOf } from '../../linalg/svd/svd.ts'
+import type { ElementCounts } from '../../linalg/svd/svd.ts'
+import { elementCounts, type Factors, factorsOf } from '../../linalg/svd/svd.ts'
 import {
   type Certificate,
   type Interval,
@@ -52,7 +53,7 @@ export interface FactorResult {
   readonly complete: boolean
   /** ‖W‖_F */
   readonly frobenius: number
-  /** Of the factors. */
+  /** Float type of the factors. */
   readonly dtype: FloatDtype
   /** ‖W − B·A‖_F / ‖W‖_F of the factors as they lie on disk. */
   readonly relativeError: number
@@ -63,13 +64,7 @@ export interface FactorResult {
   readonly engine: EngineName
   /** Whether what is on disk does what the rule asked. */
   readonly holds: boolean
-  readonly elements: {
-    readonly W: number
-    readonly B: number
-    readonly A: number
-    readonly factors: number
-    readonly ratio: number
-  }
+  readonly elements: ElementCounts
   readonly output: { readonly path: string; readonly format: FactorsFormat; readonly bytes: number }
 }
 
@@ -133,11 +128,6 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
     elements: elementCounts(W, rank),
     output: { path: output, format, bytes },
   }
-}
-
-function elementCounts({ rows, columns }: Matrix, rank: number): FactorResult['elements'] {
-  const [W, B, A] = [rows * columns, rows * rank, rank * columns]
-  return { W, B, A, factors: B + A, ratio: (B + A) / W }
 }
 
 function truncate(

@@ -63,7 +63,7 @@ export interface FactorSettings {
   readonly header: HeaderChoice | undefined
   readonly output: string
   readonly format: FactorsFormat
-  /** Of what is written; undefined: that of the input. */
+  /** Float type of what is written; by default the input's own. */
   readonly dtype: FloatDtype | undefined
   readonly rule: RankRule
   readonly limits: RankLimits

@@ -108,7 +108,7 @@ function scaleRows(work: Float64Matrix, exponent: number): Int32Array {
 const rowAt = ({ columns, data }: Float64Matrix, j: number) => data.subarray(j * columns, (j + 1) * columns)
 
 interface Rotation {
-  /** Of the angle. */
+  /** Tangent of the angle of rotation. */
   readonly tangent: number
   /** What row q takes of row p as they are stored, and p of q: the tangent times the power of two between them. */
   readonly fromP: number

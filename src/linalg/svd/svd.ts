@@ -187,3 +187,21 @@ function columnsOf(X: Block): Float64Matrix {
   transposeBlock(X, block(out.data, X.columns, X.rows))
   return out
 }
+
+/** How many numbers a matrix W [d, k] has, and how many the factors B [d, r] and A [r, k] in its place; `ratio` is theirs to its. */
+export interface ElementCounts {
+  readonly W: number
+  readonly B: number
+  readonly A: number
+  readonly factors: number
+  readonly ratio: number
+}
+
+/** The counts for W of this shape and factors of this rank. */
+export function elementCounts(
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+  rank: number,
+): ElementCounts {
+  const [W, B, A] = [rows * columns, rows * rank, rank * columns]
+  return { W, B, A, factors: B + A, ratio: (B + A) / W }
+}

@@ -56,7 +56,7 @@ export interface LeadingValues {
 
 export interface LeadingValuesOptions {
   readonly engine: TruncationEngine
-  /** Of the random streams. */
+  /** Keys of the random streams that this matrix draws from. */
   readonly keys: StreamKeys
   /** Width of the interval of the error at rank `count` that is narrow enough: atMost / atLeast − 1. */
   readonly goal: number

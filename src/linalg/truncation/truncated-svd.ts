@@ -80,7 +80,7 @@ export interface TruncationPlan {
   readonly engine: TruncationEngine
   readonly rule: RankRule
   readonly limits: RankLimits
-  /** Of the random streams. */
+  /** Keys of the random streams that this matrix draws from. */
   readonly keys: StreamKeys
   readonly certify: NonNullable<TruncationOptions['certify']>
   readonly goal: number
