@@ -138,7 +138,6 @@ function measured(options: DemoSettings, notebook: Notebook): DemoResult {
   const spectrum = Float64Array.from(S)
   const difference = addMultiple(toFloat64(notebook.y.flat), toFloat64(notebook.yRef.flat), -1)
   const size = frobeniusNorm(W.data) * frobeniusNorm(x) + frobeniusNorm(bias)
-  const _factors = B.data.length + A.data.length
   const compared = allclose(y, yRef, options)
   return {
     options,
