@@ -5,12 +5,15 @@ import { tidyBeforeSignals, whileInterruptible } from './terminal/interrupt.ts'
 export async function main(argv: readonly string[]): Promise<void> {
   tidyBeforeSignals()
   const { stdout, stderr, env } = process
-  process.exitCode = await run(argv, {
-    stdout,
-    stderr,
-    // looking at process.stdin opens it, which only a command that reads it may do
-    stdin: { [Symbol.asyncIterator]: () => process.stdin[Symbol.asyncIterator]() },
-    env,
-    interruptible: whileInterruptible,
-  })
+  let isStdinOpen = false
+  // looking at process.stdin opens it, which only a command that reads it may do
+  const stdin = {
+    [Symbol.asyncIterator]() {
+      isStdinOpen = true
+      return process.stdin[Symbol.asyncIterator]()
+    },
+  }
+  process.exitCode = await run(argv, { stdout, stderr, stdin, env, interruptible: whileInterruptible })
+  // after an interruption nobody waits for it any more, but an open pipe would keep the process
+  if (isStdinOpen) process.stdin.destroy()
 }

@@ -152,4 +152,13 @@ describe.concurrent('an interruption', () => {
     expect(result).toEqual({ code: null, signal: 'SIGINT', stdout: '', stderr: '' })
     expect(readdirSync(folder)).toEqual([])
   })
+
+  test('while inspect awaits its input ends it, though the pipe stays open', async () => {
+    const kill = { signal: 'SIGINT', after: 1000 } as const
+    const result = await runCli(['inspect', '-'], { cwd: temporaryFolder(), input: null, kill })
+    // before it has begun to wait the signal itself ends it: shells call that 130 too
+    const ended =
+      result.signal === null ? { code: 130, stderr: 'lora-svd: interrupted\n' } : { code: null, stderr: '' }
+    expect(result).toMatchObject({ ...ended, stdout: '' })
+  }, 20_000)
 })
