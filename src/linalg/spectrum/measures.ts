@@ -1,3 +1,4 @@
+import { epsilonOf } from '../matrix/matrix.ts'
 import {
   effectiveRank,
   energyRank,
@@ -159,7 +160,7 @@ function tailsOf(s: Spectrum): (r: number) => Interval {
 }
 
 function roundingOf({ rows, columns, rounding }: Spectrum): Rounding {
-  const squares = SUM_EPSILONS * 2 ** -52 * Math.sqrt(Math.max(rows, columns))
+  const squares = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(Math.max(rows, columns))
   return rounding ?? { value: Math.sqrt(squares), squares }
 }
 

@@ -1,5 +1,6 @@
 import { badUsage } from '../../errors.ts'
 import { energyRank, errorRank, rankAboveFloor, tailOfEnergy, tailOfError } from './ranks.ts'
+import type { IntegerRange } from './spectrum.ts'
 
 /**
  * How a rank is chosen from a spectrum. `energy` and `error` are shares in (0, 1] and [0, 1) of one matrix; `floor` is a
@@ -144,22 +145,17 @@ export interface PartialSpectrum {
   readonly rounding: number
 }
 
-/** The ranks that a rule may choose, given what is known; `least` = `most` where it is decided. */
-export interface RankRange {
-  readonly least: number
-  readonly most: number
+/** The range of what `chooseRank` would choose if all singular values were known: both ends are equal where it is decided. */
+export function rankRange(rule: RankRule, limits: RankLimits, known: PartialSpectrum): IntegerRange {
+  const { atLeast, atMost } = ruleRange(rule, known)
+  const allowed = (rank: number) => withinLimits(rank, known.order, limits)
+  return { atLeast: allowed(atLeast), atMost: allowed(atMost) }
 }
 
-/** The range of what `chooseRank` would choose if all singular values were known. */
-export function rankRange(rule: RankRule, limits: RankLimits, known: PartialSpectrum): RankRange {
-  const [least, most] = ruleRange(rule, known)
-  return { least: withinLimits(least, known.order, limits), most: withinLimits(most, known.order, limits) }
-}
-
-function ruleRange(rule: RankRule, known: PartialSpectrum): [least: number, most: number] {
+function ruleRange(rule: RankRule, known: PartialSpectrum): IntegerRange {
   switch (rule.kind) {
     case 'rank':
-      return [rule.rank, rule.rank]
+      return { atLeast: rule.rank, atMost: rule.rank }
     case 'energy':
     case 'error':
       return tailRange(known, allowedTail(rule))
@@ -172,7 +168,7 @@ function ruleRange(rule: RankRule, known: PartialSpectrum): [least: number, most
  * The least r with Σ_{i>r} σ_i² ≤ share·‖A‖_F² lies from the first r where the tail may be as small to the first where it
  * certainly is.
  */
-function tailRange(known: PartialSpectrum, share: number): [least: number, most: number] {
+function tailRange(known: PartialSpectrum, share: number): IntegerRange {
   const { order, total, theta, rounding } = known
   const target = share * total
   const tails = [total]
@@ -182,16 +178,17 @@ function tailRange(known: PartialSpectrum, share: number): [least: number, most:
   // From below the least r the excess only makes the tail smaller still, so the search may start at the certain end.
   let least = certain < 0 ? last + 1 : last
   while (least > 0 && tails[least - 1] - rounding - known.excess(least - 1) <= target) least--
-  return [Math.min(least, order), certain < 0 ? order : certain]
+  return { atLeast: Math.min(least, order), atMost: certain < 0 ? order : certain }
 }
 
 /** Values whose lower bound exceeds the floor are above it; the first that certainly doesn't ends them. */
-function floorRange(known: PartialSpectrum, square: number): [least: number, most: number] {
+function floorRange(known: PartialSpectrum, square: number): IntegerRange {
   const { order, theta, rounding } = known
-  const least = theta.findIndex((value) => value - rounding <= square)
-  const shown = least < 0 ? theta.length : least
-  for (let r = shown; r <= theta.length; r++) {
-    if (r === order || (known.beyond !== undefined && known.beyond(r) <= square)) return [shown, r]
+  const first = theta.findIndex((value) => value - rounding <= square)
+  const atLeast = first < 0 ? theta.length : first
+  for (let r = atLeast; r <= theta.length; r++) {
+    if (r === order || (known.beyond !== undefined && known.beyond(r) <= square))
+      return { atLeast, atMost: r }
   }
-  return [shown, order]
+  return { atLeast, atMost: order }
 }

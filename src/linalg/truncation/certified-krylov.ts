@@ -217,11 +217,11 @@ function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: Vi
   // The complement of the basis reaches about as far up as the half of its Ritz values that has not converged.
   const { excess, next } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.rounding)
   const known = { order: A.short, total, theta, excess, beyond: next, rounding: 0 }
-  const { least, most: rank } = rankRange(rule, limits, known)
+  const { atLeast, atMost: rank } = rankRange(rule, limits, known)
   const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
   const isShown = rank + OVERSAMPLING <= theta.length
   const isTiny = view.arithmetic === 'f64' && tail < DIRECT_BELOW * total
-  const decided = isShown && (isTiny || least === rank)
+  const decided = isShown && (isTiny || atLeast === rank)
   const unknown = rank <= theta.length ? excess(rank) : Number.POSITIVE_INFINITY
   const ready = decided && (isTiny || intervalWidth(tail, unknown) <= HOPE * goal)
   return { rank, tail, decided, ready, excess: unknown }
@@ -242,7 +242,7 @@ function isHopeless(A: Operator, { rule, limits, cap }: TruncationPlan, { pairs 
       : Float64Array.from({ length: reach }, (_, i) => theta[Math.min(i, theta.length >> 2)])
   const total = A.frobenius * A.frobenius
   const known = { order: A.short, total, theta: hopeful, excess: () => 0, rounding: 0 }
-  return rankRange(rule, limits, known).least > reach
+  return rankRange(rule, limits, known).atLeast > reach
 }
 
 /** The iteration in float64, from what float32 has found. */

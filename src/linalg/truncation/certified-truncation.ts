@@ -136,13 +136,13 @@ export function plainTruncation(
     beyond: (r: number) => theta[r] ?? 0,
     rounding: 0,
   }
-  const { most } = rankRange(plan.rule, plan.limits, known)
-  if (most > count) return undefined
-  const left = Math.sqrt(tailMeasure(A, triplets)(most).atMost)
+  const { atMost } = rankRange(plan.rule, plan.limits, known)
+  if (atMost > count) return undefined
+  const left = Math.sqrt(tailMeasure(A, triplets)(atMost).atMost)
   return truncation(
     A,
     triplets,
-    most,
+    atMost,
     { atLeast: 0, atMost: left / A.frobenius },
     {
       kind: 'none',
@@ -197,8 +197,8 @@ function conclude(
   const theta = S.map((s) => s * s)
   const { excess, beyond } = proof.bound
   const known = { order: A.short, total, theta, excess, beyond, rounding }
-  const { least, most: rank } = rankRange(plan.rule, plan.limits, known)
-  if (least !== rank || rank > S.length) return undefined
+  const { atLeast, atMost: rank } = rankRange(plan.rule, plan.limits, known)
+  if (atLeast !== rank || rank > S.length) return undefined
   const tail = tailOf(rank)
   const optimalError = {
     atLeast: Math.sqrt(Math.max(0, tail.atLeast - excess(rank))) / A.frobenius,

@@ -52,8 +52,8 @@ test('the range holds what all singular values would choose, however little is k
           rounding: 1e-13 * total,
         })
         const chosen = chooseRank(S, rule, limits)
-        expect(range.least).toBeLessThanOrEqual(chosen)
-        expect(range.most).toBeGreaterThanOrEqual(chosen)
+        expect(range.atLeast).toBeLessThanOrEqual(chosen)
+        expect(range.atMost).toBeGreaterThanOrEqual(chosen)
       },
     ),
     { numRuns: 3000 },
@@ -72,7 +72,7 @@ test('the range is a point where the leading values are exact and enough', () =>
       // Within rounding of the threshold the range is right to stay open.
       const tail = (count: number) => S.slice(count).reduce((sum, s) => sum + s * s, 0)
       fc.pre([r - 1, r].every((count) => Math.abs(tail(count) - (1 - energy) * total) > 1e-12 * total))
-      expect(rankRange(rule, limits, known)).toEqual({ least: rank, most: rank })
+      expect(rankRange(rule, limits, known)).toEqual({ atLeast: rank, atMost: rank })
     }),
   )
 })
@@ -87,9 +87,9 @@ test('a floor between values is decided by a bound that lies below it, and open 
   }
   const beyond = (r: number) => [9, 5, 1.5, 1.2][r]
   const rule = { kind: 'noise-floor', floor: 1.5 } as const
-  expect(rankRange(rule, {}, { ...known, beyond })).toEqual({ least: 2, most: 2 })
-  expect(rankRange(rule, {}, known)).toEqual({ least: 2, most: 100 })
-  expect(rankRange({ ...rule, floor: 0.5 }, {}, { ...known, beyond })).toEqual({ least: 3, most: 100 })
+  expect(rankRange(rule, {}, { ...known, beyond })).toEqual({ atLeast: 2, atMost: 2 })
+  expect(rankRange(rule, {}, known)).toEqual({ atLeast: 2, atMost: 100 })
+  expect(rankRange({ ...rule, floor: 0.5 }, {}, { ...known, beyond })).toEqual({ atLeast: 3, atMost: 100 })
 })
 
 test('a highest rank below what the rule needs decides it early', () => {
@@ -101,6 +101,6 @@ test('a highest rank below what the rule needs decides it early', () => {
     rounding: 1e-12,
   }
   const rule = { kind: 'energy', energy: 0.9 } as const
-  expect(rankRange(rule, {}, known)).toEqual({ least: 21, most: 100 })
-  expect(rankRange(rule, { maxRank: 16 }, known)).toEqual({ least: 16, most: 16 })
+  expect(rankRange(rule, {}, known)).toEqual({ atLeast: 21, atMost: 100 })
+  expect(rankRange(rule, { maxRank: 16 }, known)).toEqual({ atLeast: 16, atMost: 16 })
 })
