@@ -23,30 +23,19 @@ const STAND_INS = [
   // chalk: importing node:process opens all three standard streams; the global doesn't
   { module: /^node:process$/, of: 'chalk', contents: 'export default process' },
 ]
-// What string-width and wrap-ansi make of Unicode's tables when they start, for texts that most commands never print: tens of
-// milliseconds, spent when the first such text is measured.
-const SEGMENTER = { value: 'new Intl.Segmenter()', method: 'segment' }
-const ALL_EMOJI = {
-  value: '/^\\p{RGI_Emoji}$/v',
-  method: 'test',
-  made: `new RegExp('^\\\\p{RGI_Emoji}$', 'v')`,
-}
-const MADE_WHEN_USED = {
-  'node_modules/string-width/index.js': [SEGMENTER, ALL_EMOJI],
-  'node_modules/wrap-ansi/index.js': [SEGMENTER],
-}
-const madeWhenUsed = (code, { value, method, made = value }) => {
-  if (!code.includes(`= ${value};`)) throw new Error(`no ${value} in what scripts/build.mjs bundles`)
-  const later = `(() => { let made; return { ${method}: (text) => (made ??= ${made}).${method}(text) } })()`
-  return code.replace(`= ${value};`, () => `= ${later};`)
-}
+// Packages of ours that make much of Unicode's tables when they start, for texts that most commands never print: started when
+// the first such text is measured.
+const STARTED_WHEN_USED = /^(string-width|wrap-ansi)$/
 const standIns = {
   name: 'stand-ins',
   setup({ onResolve, onLoad }) {
-    onLoad({ filter: /(string-width|wrap-ansi)\/index\.js$/ }, ({ path }) => {
-      const made = MADE_WHEN_USED[relative('.', path)]
-      return made && { contents: made.reduce(madeWhenUsed, readFileSync(path, 'utf8')) }
-    })
+    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer }) =>
+      importer.includes('node_modules') || importer === path ? undefined : { path, namespace: 'when-used' },
+    )
+    onLoad({ filter: /.*/, namespace: 'when-used' }, ({ path }) => ({
+      contents: `export default (...inputs) => require('${path}').default(...inputs)`,
+      resolveDir: '.',
+    }))
     STAND_INS.forEach(({ module, of, contents }, i) => {
       const namespace = `stand-in-${i}`
       onResolve({ filter: module }, ({ path, importer }) =>
