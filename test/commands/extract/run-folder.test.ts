@@ -375,12 +375,17 @@ describe('its lock', () => {
   })
 
   test.runIf(process.platform === 'linux')('of a zombie is nobody’s', async () => {
-    // the shell's child ends, and what the shell becomes never asks after it
-    const shell = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 20'])
+    // the shell's child ends only once the shell has become what never asks after it: a shell itself might
+    const shell = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 20'], {
+      stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
+    })
+    const ofProcess = (pid: number | undefined, file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8')
     try {
-      const [said] = await once(shell.stdout, 'data')
+      const [said] = await once(shell.stdout!, 'data')
       const pid = Number(String(said))
-      while (!readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ')) await new Promise(setImmediate)
+      while (ofProcess(shell.pid, 'comm') !== 'sleep\n') await new Promise(setImmediate)
+      shell.stdio[3]!.destroy()
+      while (!ofProcess(pid, 'stat').includes(') Z ')) await new Promise(setImmediate)
       ;(await open(lockedBy(ownerAt({ pid })))).release()
     } finally {
       shell.kill()
