@@ -90,14 +90,14 @@ async function factor(
   const common = { name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name }
   const { rule, limits } = ask
   if (rule.kind !== 'noise-floor') {
-    if (frobenius.delta === 0) return { ...common, ...nothing(delta) }
+    if (frobenius.delta === 0) return { ...common, ...zeroLayer(delta) }
     return {
       ...common,
       ...tripletsOf(delta, decompose(delta, frobenius.delta, { rule, limits }, job, engine)),
     }
   }
   // integers aren't rounded, so that nothing of their change is noise
-  if (frobenius.delta === 0) return { ...common, ...nothing(delta), noiseFloor: noise?.floor ?? 0 }
+  if (frobenius.delta === 0) return { ...common, ...zeroLayer(delta), noiseFloor: noise?.floor ?? 0 }
   const truncate = (rule: RankRule, limits: RankLimits) =>
     truncation(delta, frobenius.delta, rule, limits, job, engine)
   const { found, floor, isNotUnderstood } = aboveNoise(truncate, noise, delta, frobenius.delta, limits)
@@ -205,7 +205,7 @@ function spectrumOf(delta: Matrix, found: TruncatedSvd): Spectrum {
 }
 
 /** Of matrices that are equal in number, though not in bytes. */
-function nothing({ rows, columns }: Matrix) {
+function zeroLayer({ rows, columns }: Matrix) {
   const none = new Float64Array(0)
   const spectrum: Spectrum = {
     rows,

@@ -5,6 +5,7 @@ import { badInput } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import type { Adapter, AdapterModule, ModuleKind, ReplacedTensor } from './model.ts'
+import { PEFT_PREFIX } from './names.ts'
 import { loraScale } from './read/peft-config.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
 
@@ -270,7 +271,7 @@ const TRUNK = [
   'unet.',
   'transformer.',
   'model.',
-  'base_model.model.',
+  PEFT_PREFIX,
 ]
 
 /** The same for the text encoders, in folders of diffusers and in single files. */

@@ -1,16 +1,17 @@
-import type { PairingOptions } from '../../checkpoint/models.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
-import type { Checkpoint } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
-import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
-import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
-import type { Adapter } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
-import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from '../../measure/compare.ts'
+import {
+  type AdapterMeasures,
+  type Carried,
+  measureAdapter,
+  type TotalErrors,
+  totalErrors,
+} from '../../measure/adapter.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
-import { bytesOf, flopsOf, type Measured, type MeasureJob, measureMatrix } from '../../measure/measure.ts'
 import { short } from '../../text/numbers.ts'
 import { type VerifyOptions, type VerifySettings, verifySettings } from './options.ts'
 
@@ -29,11 +30,7 @@ export interface VerifyResult {
   /** Modules that a loader of such adapters would take for nothing. */
   readonly notLoaded: readonly NotLoaded[]
   readonly worst?: { readonly name: string; readonly relativeError: number }
-  readonly totals: {
-    /** Over what the adapter carries. */
-    readonly relativeError: number
-    /** Over all that changed; what one of the two lacks counts as zero. */
-    readonly wholeRelativeError: number
+  readonly totals: TotalErrors & {
     /** Tensors that both have, or that the adapter stores whole. */
     readonly matched: number
     /** Tensors that one of the two alone has, or that can't be compared. */
@@ -76,74 +73,6 @@ async function verified(settings: VerifySettings, context: RunContext): Promise<
   return resultOf(settings, { ...measured, warnings }, seconds)
 }
 
-/** What an adapter reproduces, matrix by matrix. */
-export interface AdapterMeasures {
-  readonly layers: readonly VerifiedLayer[]
-  readonly replaced: readonly VerifiedTensor[]
-  readonly notCarried: readonly NotCarried[]
-  readonly unchanged: readonly string[]
-  readonly notLoaded: readonly NotLoaded[]
-  readonly matched: number
-  readonly unmatched: number
-  readonly warnings: readonly string[]
-}
-
-type Carried = Pick<AdapterMeasures, 'layers' | 'replaced' | 'notCarried'>
-
-/**
- * Measures every layer that an adapter has factors for, the tensors that it replaces, and what changed besides. What is
- * `known` of a matrix, by its name, isn't measured again.
- */
-export async function measureAdapter(
-  adapter: Adapter,
-  base: Checkpoint,
-  tuned: Checkpoint,
-  pairing: PairingOptions,
-  context: RunContext,
-  known: ReadonlyMap<string, Measured> = new Map(),
-): Promise<AdapterMeasures> {
-  const comparison = await compare(adapter, base, tuned, pairing)
-  const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
-  const measured = new Map(known)
-  let at = 0
-  for await (const one of doJobs(jobs, MEASURING, context)) measured.set(jobs[at++].pair.name, one)
-  const outcomes = comparison.jobs.map((job) => outcomeOf(job, measured.get(job.pair.name)!))
-  const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
-  return withTheRest(comparison, outcomes, paths)
-}
-
-const MEASURING = {
-  kind: 'measure',
-  work: measureMatrix,
-  flopsOf,
-  bytesOf,
-  nameOf: ({ pair }: MeasureJob) => pair.name,
-  sizeOf: ({ pair }: MeasureJob) => pair.base.bytes + pair.tuned.bytes,
-  task: { phase: 'measuring', noun: 'matrices', unit: 'bytes' },
-} as const
-
-async function withTheRest(
-  { replaced, others, unchanged, notLoaded, matched, unmatched, warnings }: Comparison,
-  outcomes: readonly (VerifiedLayer | NotCarried)[],
-  paths: MeasureJob['paths'],
-): Promise<AdapterMeasures> {
-  const isLayer = (outcome: VerifiedLayer | NotCarried): outcome is VerifiedLayer => 'rank' in outcome
-  const wholes: VerifiedTensor[] = []
-  for (const one of replaced) wholes.push(await measureWhole(one, paths))
-  const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
-  for (const one of others) notCarried.push(await measureOther(one, one.detail, paths))
-  return {
-    layers: outcomes.filter(isLayer),
-    replaced: wholes,
-    notCarried,
-    unchanged,
-    notLoaded,
-    matched,
-    unmatched,
-    warnings,
-  }
-}
-
 function resultOf(
   { adapter, base, tuned, maxError }: VerifySettings,
   { matched, unmatched, ...measures }: AdapterMeasures,
@@ -176,20 +105,4 @@ function worseThanNone(measures: Carried): string[] {
   return [
     `with the adapter the base is farther from the fine-tune than without (error ${short(relativeError, 3)}): are <base> and <tuned> swapped, or is it another's adapter?`,
   ]
-}
-
-/** √(Σ squared residuals / Σ ‖Δ‖_F²) over what is carried, and over all that changed. */
-export function totalErrors({
-  layers,
-  replaced,
-  notCarried,
-}: Carried): Pick<VerifyResult['totals'], 'relativeError' | 'wholeRelativeError'> {
-  const carried = [...layers, ...replaced]
-  const residuals = carried.map(({ residualFrobenius }) => residualFrobenius)
-  const deltas = carried.map(({ deltaFrobenius }) => deltaFrobenius)
-  const left = notCarried.map(({ deltaFrobenius = 0 }) => deltaFrobenius)
-  return {
-    relativeError: ratioOfNorms(residuals, deltas),
-    wholeRelativeError: ratioOfNorms([...residuals, ...left], [...deltas, ...left]),
-  }
 }
