@@ -10,9 +10,18 @@ import type { JobOptions, Work } from './worker.ts'
 export interface ProgressEvent {
   readonly kind: 'start' | 'begin' | 'done' | 'end'
   /** What is being done. */
-  readonly phase: 'inspecting' | 'extracting' | 'extending' | 'measuring' | 'factoring' | 'decomposing'
+  readonly phase:
+    | 'inspecting'
+    | 'extracting'
+    | 'extending'
+    | 'measuring'
+    | 'factoring'
+    | 'decomposing'
+    | 'sampling'
+    | 'applying'
+    | 'checking'
   /** What the items are. */
-  readonly noun: 'matrices' | 'layers'
+  readonly noun: 'matrices' | 'layers' | 'tensors' | 'pieces'
   /** Items that are done, of so many. */
   readonly done: number
   readonly items: number

@@ -10,6 +10,7 @@ const NAMES = [
   'extract-1',
   'extract-plan-1',
   'verify-1',
+  'apply-1',
   'error-1',
 ] as const
 const ajv = new Ajv2020({ allErrors: true })
