@@ -52,7 +52,8 @@ export function leastNormalOf<T>(): v128 {
 
 /**
  * Two float64 rounded to the half type T, as float64, by the three vectors above. Right where they are finite and T has such
- * numbers; a bfloat16 below the least normal keeps bits that T hasn't, which `isBelowNormal` tells. x isn't −0.
+ * numbers; a bfloat16 below the least normal keeps bits that T hasn't, which `isBelowNormal` tells. x isn't −0: W + Δ is that
+ * only where Δ is, and sums that begin with 0 never are.
  */
 export function roundVector<T>(x: v128, exponent: v128, rounder: v128, leastNormal: v128): v128 {
   const power = v128.and(x, exponent)
@@ -72,7 +73,7 @@ export function magnitudes(v: v128): v128 {
 }
 
 /** Whether a finite number became infinite, by the `largest` of the magnitudes of what `roundVector` left, as float32. */
-export function isPast<T>(largest: v128): bool {
+export function hasOverflowed<T>(largest: v128): bool {
   const limit = isSigned<T>() ? PAST_F16 : Infinity
   return v128.any_true(i32x4.ge_u(largest, magnitudes(f32x4.splat(limit as f32))))
 }
@@ -81,7 +82,7 @@ export function isPast<T>(largest: v128): bool {
  * Whether a number of T plus Δ may be infinite, by ΣΔ²: not where no Δ is half a unit in the last place of T's largest number. The
  * limit is a quarter's square, past all rounding.
  */
-export function mayPass<T>(deltaSquared: f64): bool {
+export function mayOverflow<T>(deltaSquared: f64): bool {
   return deltaSquared >= (isSigned<T>() ? F16_QUARTER_SQUARED : BF16_QUARTER_SQUARED)
 }
 
