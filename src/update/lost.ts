@@ -7,6 +7,9 @@ import type { RoundingAccount } from './account.ts'
 import { keptFactors } from './factors.ts'
 import type { ChangeWork } from './panels.ts'
 
+/** What to do about NaN: no merge without it would be whole. */
+const CURE = 'mend it, or fetch it again'
+
 /** Throws where an entry is no number any more, saying whose fault that is. */
 export async function refuseLost(
   account: RoundingAccount,
@@ -14,15 +17,15 @@ export async function refuseLost(
   { run, base }: { readonly run: string; readonly base: string },
 ): Promise<void> {
   if (account.nonFinite > 0) {
-    await refuseNonFiniteTensor(base, change.base)
+    await refuseNonFiniteTensor(base, change.base, CURE)
     for (const { tensor, path } of [...change.dense, ...(change.replacement ? [change.replacement] : [])]) {
-      await refuseNonFiniteTensor(path, tensor)
+      await refuseNonFiniteTensor(path, tensor, CURE)
     }
     if (change.factors.length > 0) {
       const [{ path, module }] = change.factors
       const { B, A } = await keptFactors(run, change, range.matrix)
-      refuseNonFinite(path, module.B?.name ?? module.label, nonFiniteEntries(B))
-      refuseNonFinite(path, module.A?.name ?? module.label, nonFiniteEntries(A))
+      refuseNonFinite(path, module.B?.name ?? module.label, nonFiniteEntries(B), CURE)
+      refuseNonFinite(path, module.A?.name ?? module.label, nonFiniteEntries(A), CURE)
     }
     throw new LoraSvdError(
       'not-finite',
