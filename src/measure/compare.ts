@@ -5,11 +5,12 @@ import { numbersOf, readBytes, refuseNonFiniteNumbers, refuseNonFiniteTensor } f
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
+import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { readFloats } from '../lora/factors.ts'
 import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
-import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/model.ts'
+import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../lora/model.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { quoted } from '../text/quote.ts'
 import {
@@ -68,7 +69,7 @@ export async function compare(
   if (lost !== undefined) {
     throw badInput(
       `${adapter.path}: the module ${quoted(lost.module.label)} can't be applied to ${base.path}: ${lost.reason}`,
-      { file: adapter.path, tensor: lost.module.A.name },
+      { file: adapter.path, tensor: blamed(lost.module, 'A').name },
     )
   }
   const modules = new Map(match.matched.map(({ module }) => [module.tensor, module]))
@@ -86,6 +87,7 @@ export async function compare(
     const module = isLeftOut ? undefined : modules.get(name)
     const whole = wholes.get(name)
     if (whole !== undefined) {
+      if (module !== undefined) throw bothWays(adapter, module, whole.replaced)
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
     else {
@@ -116,6 +118,12 @@ export async function compare(
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
 }
+
+const bothWays = ({ path }: Adapter, { label, tensor }: AdapterModule, replaced: ReplacedTensor) =>
+  badInput(
+    `${path}: ${quoted(tensor)} gets the factors of ${quoted(label)} and ${quoted(replaced.tensor.name)} too: which of them holds depends on who loads it`,
+    { file: path, tensor: replaced.tensor.name },
+  )
 
 /** A tensor that the adapter takes for a stack of experts, which by its shape alone may look like a kernel. */
 function stackOf(base: StoredTensor, tuned: StoredTensor, { base: b, tuned: t }: MatrixPair): MatrixPair[] {
@@ -200,8 +208,7 @@ export async function measureWhole(
   refuseNonFiniteNumbers(paths.tuned, tuned.name, after)
   const stored = await readFloats(replaced.tensor)
   refuseNonFiniteNumbers(paths.adapter, replaced.tensor.name, stored)
-  const isAdded = replaced.how === 'add' && before !== undefined
-  const reached = isAdded ? Float64Array.from(stored, (x, i) => x + before[i]) : stored
+  const reached = reachedBy(replaced, before, stored)
   const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
   const residualFrobenius =
     reached.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
@@ -211,6 +218,21 @@ export async function measureWhole(
     residualFrobenius,
     relativeError: relative(residualFrobenius, deltaFrobenius),
   }
+}
+
+/** The base's values with a tensor of the adapter added to them, put in their place, or put in the place of some of their rows. */
+function reachedBy(
+  { how, rows, tensor }: ReplacedTensor,
+  before: ArrayLike<number> | undefined,
+  stored: FloatArray,
+): ArrayLike<number> {
+  if (before === undefined) return stored
+  if (how === 'add') return Float64Array.from(stored, (x, i) => x + before[i])
+  if (rows === undefined) return stored
+  const [, width] = tensor.shape
+  const reached = Float64Array.from(before)
+  for (const [i, row] of rows.entries()) reached.set(stored.subarray(i * width, (i + 1) * width), row * width)
+  return reached
 }
 
 /** Of counters and the like, which have no norm to add to the others: right or wrong. */

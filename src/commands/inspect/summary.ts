@@ -11,6 +11,7 @@ import {
 } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
+import { blamed, tensorsOf } from '../../lora/model.ts'
 import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
@@ -124,7 +125,7 @@ function dtypeOf(subject: Subject): StoredDtype {
     case 'delta':
       return subject.tuned.dtype
     case 'adapter':
-      return subject.module.A.dtype.toLowerCase() as StoredDtype
+      return blamed(subject.module, 'A').dtype.toLowerCase() as StoredDtype
   }
 }
 
@@ -135,8 +136,8 @@ function storedShapeOf(subject: Subject): readonly number[] {
 
 function storedBytesOf(subject: Subject): number {
   if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
-  const { A, B, experts } = subject.module
-  return (A.bytes + B.bytes) / experts
+  const { product, experts } = subject.module
+  return tensorsOf(product).reduce((sum, { bytes }) => sum + bytes, 0) / experts
 }
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
