@@ -159,7 +159,7 @@ export const isRepositoryName = (text: string) =>
   /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(text) && !/--|\.\./.test(text)
 
 /** A name without an organisation, as the hub's oldest models have: gpt2. */
-export const isBareName = (text: string) => isRepositoryName(`org/${text}`)
+const isBareName = (text: string) => isRepositoryName(`org/${text}`)
 
 /**
  * The folder in which Hugging Face's tools keep what they download, by their own rules (huggingface_hub/constants.py).
@@ -174,7 +174,7 @@ export function hubCacheFolder({ env, home }: Surroundings): string {
 }
 
 /** The folder of a repository in the cache, whether or not it is there. */
-export const repositoryFolder = (cache: string, repository: string) =>
+const repositoryFolder = (cache: string, repository: string) =>
   join(cache, `models--${repository.replace('/', '--')}`)
 
 /** A folder, and the names of what is in it, sorted. */

@@ -144,7 +144,7 @@ export function withContainers(paths: Iterable<string>): Set<string> {
 }
 
 /** Heads stand beside the body, whose prefix they don't have. */
-export const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
+const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
 
 /** The path in the model of what the checkpoint calls `stored`: a model is loaded without what wrapped it. */
 export function pathOf(stored: string, { prefix }: ModelTraits): string {

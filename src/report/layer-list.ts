@@ -60,7 +60,7 @@ export interface Excerpt<Row> {
 }
 
 /** All rows of a list, or of a long one those with the largest and the smallest errors. */
-export function excerpt<Row extends { readonly relativeError: number }>(rows: readonly Row[]): Excerpt<Row> {
+function excerpt<Row extends { readonly relativeError: number }>(rows: readonly Row[]): Excerpt<Row> {
   if (rows.length <= LONG_LIST) return { worst: rows }
   const falling = [...rows].sort((a, b) =>
     a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,

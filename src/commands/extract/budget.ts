@@ -26,15 +26,15 @@ export interface BudgetPlan {
 }
 
 /** Singular triplets that a layer is asked for before it is known how many the budget pays for. */
-export const FIRST_RANK = 32
+const FIRST_RANK = 32
 
-export const tooSmall = (budget: number, needed: number): LoraSvdError =>
+const tooSmall = (budget: number, needed: number): LoraSvdError =>
   badInput(
     `--budget ${byteText(budget)}: at the least ranks the adapter takes ${byteText(needed)} already; give that much, or leave tensors out with --exclude`,
   )
 
 /** What a rank leaves of ‖Δ‖_F², by the values that are known. */
-export const leftBy = ({ singularValues, frobenius }: Spectrum, rank: number): number =>
+const leftBy = ({ singularValues, frobenius }: Spectrum, rank: number): number =>
   Math.max(
     0,
     singularValues.subarray(0, rank).reduce((left, s) => left - s * s, frobenius ** 2),
@@ -65,14 +65,10 @@ export const adapterBytes = (
  * Lines of the model card that higher ranks may make go: vLLM's --max-lora-rank, which ends at 512, and that every loader scales
  * alike, which patterns end.
  */
-export const CARD_LINES_THAT_GO = 160
+const CARD_LINES_THAT_GO = 160
 
 /** At least what the adapter takes at these or any higher ranks, were its factors no larger: no patterns, and no word of them. */
-export function leastOverhead(
-  plan: ExtractionPlan,
-  options: ExtractSettings,
-  ranks: readonly number[],
-): number {
+function leastOverhead(plan: ExtractionPlan, options: ExtractSettings, ranks: readonly number[]): number {
   const planned = planOf(plan, options, { ranks })
   const ofPatterns = patternWarnings(planned)
   const plain = {

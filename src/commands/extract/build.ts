@@ -33,7 +33,7 @@ import { errorsOf, layersOf, notCarriedOf, resultOf } from './summary.ts'
  * Writes adapter_model.safetensors and adapter_config.json into a new `folder`. `factorsOf` gives the factors of a
  * module, one pair for each of its matrices, when their turn comes: those of one module are held at a time.
  */
-export async function writeAdapter(
+async function writeAdapter(
   folder: string,
   plan: AdapterPlan,
   { inModel, traits }: ExtractionPlan,
@@ -59,7 +59,7 @@ export async function writeAdapter(
   await writeText(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts))
 }
 
-export async function writeText(path: string, text: string): Promise<void> {
+async function writeText(path: string, text: string): Promise<void> {
   await writeFileAtomic(path, [new TextEncoder().encode(text)], { force: true })
 }
 
@@ -76,7 +76,7 @@ function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> 
  * What is known of the layers' errors: of those whose factors were measured when they were made, and that lie on disk with
  * these very numbers. The adapter is read as anyone would read it. By the layers' names.
  */
-export async function knownMeasures(
+async function knownMeasures(
   adapter: Adapter,
   { layers, base, traits }: ExtractionPlan,
   { ranks, results }: RankChoice,

@@ -52,7 +52,7 @@ const KEPT_BYTES = 128 * 2 ** 20
  * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
  * of all that the round asked, by their index; with their vectors as far as `KEPT_BYTES` goes.
  */
-export async function decompose(
+async function decompose(
   { layers, base, tuned, dtype }: ExtractionPlan,
   options: ExtractSettings,
   folder: RunFolder,

@@ -23,7 +23,7 @@ import {
 } from './sentences.ts'
 
 /** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
-export function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
+function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
   const { totals, rule, saved, notCarried, budget, output, resumed, layers } = result
   const colour = (error: number, allowed?: number) =>
     paintWords(Number.isFinite(error) ? short(error) : 'infinite', errorPaint(error, paint, allowed))
@@ -67,7 +67,7 @@ function bestText({ atLeast, atMost }: ExtractResult['totals']['optimalError']):
   return low === high ? low : `${low} … ${high}`
 }
 
-export function budgetText({ bytes: asked, used, couldGain }: BudgetSpent): string {
+function budgetText({ bytes: asked, used, couldGain }: BudgetSpent): string {
   const left = asked - used
   if (left <= 0) return `${bytes(used)} of ${bytes(asked)} used`
   const gain = couldGain > 0 ? `at most ${percentUp(couldGain)} of ‖Δ‖_F²` : 'nothing'

@@ -172,7 +172,7 @@ const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport)
 }
 
 /** The reports by `key`, the largest figure first, equal ones as they came; `reverse` turns the order round. */
-export function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
+function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
   const sorted = [...reports]
   if (key === 'name') sorted.sort((a, b) => NATURAL.compare(a.name, b.name))
   else if (key !== 'model') sorted.sort((a, b) => FIGURES[key](b) - FIGURES[key](a) || 0)

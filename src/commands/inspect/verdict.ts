@@ -128,7 +128,7 @@ export const VERDICT_NAMES: Record<VerdictKind, string> = {
 }
 
 /** What the matrices are called. */
-export const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
+const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
 
 /** `count` and the noun of the subject. */
 export function countedSubjects(count: number, subject: InspectResult['subject']): string {

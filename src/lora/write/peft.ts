@@ -189,9 +189,9 @@ export interface AdapterPlan {
 }
 
 /** PEFT's in and out features. */
-export const inFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? rows : columns)
+const inFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? rows : columns)
 
-export const outFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? columns : rows)
+const outFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? columns : rows)
 
 /** The shapes of a module's two tensors at rank r. */
 export function factorShapes(
@@ -209,9 +209,7 @@ export function factorShapes(
  * The names of each module's tensors. Two parameters of one experts module are wrapped one inside the other, the first
  * innermost.
  */
-export function factorNames(
-  modules: readonly TargetModule[],
-): ReadonlyMap<TargetModule, { A: string; B: string }> {
+function factorNames(modules: readonly TargetModule[]): ReadonlyMap<TargetModule, { A: string; B: string }> {
   const paths = new Set(modules.map(({ path }) => path))
   return new Map(
     modules.map((module) => {
