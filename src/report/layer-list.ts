@@ -1,4 +1,5 @@
 import type { Terminal } from '../terminal/terminal.ts'
+import { addTo } from '../text/compare.ts'
 import { namePattern } from '../text/names.ts'
 import { grouped, percentDown } from '../text/numbers.ts'
 import { type NamedColumn, namedGrid } from './table.ts'
@@ -82,9 +83,7 @@ export function byProjection<Row extends { readonly name: string }>(rows: readon
   const groups = new Map<string, Row[]>()
   for (const row of rows) {
     const name = row.name.replace(/(?<=^|[.[])\d+(?=$|[.\]])/g, '*')
-    const known = groups.get(name)
-    if (known === undefined) groups.set(name, [row])
-    else known.push(row)
+    addTo(groups, name, row)
   }
   return [...groups].map(([name, rows]) => ({ name, rows }))
 }

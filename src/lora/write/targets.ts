@@ -1,5 +1,5 @@
 import type { Skipped } from '../../checkpoint/types.ts'
-import { compareUtf8 } from '../../text/compare.ts'
+import { addTo, compareUtf8 } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
 import type { SavedModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
@@ -141,12 +141,7 @@ export function savedModules(
   traits: ModelTraits,
 ): { readonly saved: SavedModule[]; readonly notCarried: Skipped[] } {
   const parameters = new Map<string, string[]>()
-  for (const tensor of tuned) {
-    const owner = ownerOf(tensor, traits)
-    const known = parameters.get(owner)
-    if (known === undefined) parameters.set(owner, [tensor])
-    else known.push(tensor)
-  }
+  for (const tensor of tuned) addTo(parameters, ownerOf(tensor, traits), tensor)
   if (wanted.length === 0) return { saved: [], notCarried: [] }
   const everything = withContainers([...parameters.keys(), ...factored])
   const containers = new Set([...everything].map(ownerOfPath))
