@@ -5,7 +5,7 @@ import type { SavedModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import { PatternSet } from '../pattern/pattern-set.ts'
 import { PatternError } from '../pattern/syntax.ts'
-import { type ModelTraits, pathOf, withContainers } from '../traits.ts'
+import { type ModelTraits, ownerOfPath, pathOf, withContainers } from '../traits.ts'
 
 interface Node {
   readonly next: Map<string, Node>
@@ -179,8 +179,6 @@ export function savedModules(
 }
 
 const ownerOf = (tensor: string, traits: ModelTraits) => ownerOfPath(pathOf(tensor, traits))
-
-const ownerOfPath = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
 
 /** PEFT replaces every module whose path ends so, be it amid a name: of each item those of `paths`, itself among them. */
 function othersEndingIn(items: readonly string[], paths: Iterable<string>): string[][] {
