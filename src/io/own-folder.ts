@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { badInput, errnoOf, type LoraSvdError, osError } from '../errors.ts'
 import { quoted } from '../text/quote.ts'
 import { isMountPoint } from './files.ts'
-import { temporaryName } from './temporary.ts'
+import { isForeign, temporaryName } from './temporary.ts'
 import { writeFileAtomic } from './write-atomic.ts'
 
 /** Nobody else may write in it, whatever the umask. */
@@ -99,8 +99,6 @@ export async function putBack(folder: string, isMeant: (name: string) => boolean
     if (isFree) await rename(join(folder, name), to)
   }
 }
-
-const isForeign = ({ uid }: Stats) => process.geteuid !== undefined && uid !== process.geteuid()
 
 const isOpenToOthers = (found: Stats) =>
   process.geteuid !== undefined && (isForeign(found) || (found.mode & OTHERS_WRITE) !== 0)
