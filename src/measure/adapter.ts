@@ -72,7 +72,7 @@ async function withTheRest(
   const wholes: VerifiedTensor[] = []
   for (const one of replaced) wholes.push(await measureWhole(one, paths))
   const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
-  for (const one of others) notCarried.push(await measureOther(one, one.detail, paths))
+  for (const one of others) notCarried.push(await measureOther(one, paths))
   return {
     layers: outcomes.filter(isLayer),
     replaced: wholes,

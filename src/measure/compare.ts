@@ -224,8 +224,7 @@ async function sameOrNot(name: string, stored: StoredTensor, tuned: StoredTensor
  * Throws LoraSvdError `not-finite` on NaN and infinity in either.
  */
 export async function measureOther(
-  { name, base, tuned, reason: kind, isLeftOut }: Omit<Other, 'detail'>,
-  reason: string,
+  { name, base, tuned, reason: kind, detail: reason, isLeftOut }: Other,
   paths: Pick<MeasureJob['paths'], 'base' | 'tuned'>,
 ): Promise<NotCarried> {
   if (kind === 'computed') return { name, reason }
