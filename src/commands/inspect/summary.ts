@@ -11,6 +11,7 @@ import {
 } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
+import { relative } from '../../measure/measure.ts'
 import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
@@ -112,7 +113,7 @@ function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number
   return {
     dtype: subject.base.dtype,
     frobenius: baseFrobenius,
-    relativeChange: frobenius === 0 ? 0 : frobenius / baseFrobenius,
+    relativeChange: relative(frobenius, baseFrobenius),
   }
 }
 
