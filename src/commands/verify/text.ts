@@ -1,7 +1,7 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
-import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
+import { byError, layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { addTo } from '../../text/compare.ts'
@@ -223,11 +223,6 @@ export function infiniteErrors(
     ...named('Stored in another shape than the tuned one has', infinite.filter(isShape)),
   ]
 }
-
-const byError = (rows: readonly Carried[]) =>
-  [...rows].sort((a, b) =>
-    a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,
-  )
 
 function notes({ warnings, unchanged }: VerifyResult, { paint, columns }: Screen): string[] {
   return [
