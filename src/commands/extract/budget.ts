@@ -126,11 +126,17 @@ function patternBudget(plan: ExtractionPlan, options: ExtractSettings, budget: n
     if ('needed' in split) throw tooSmall(budget, split.needed)
     return { ofModules: split.ranks, ofLayers: known(split.ranks), bound: split.bound }
   }
+  // asked of the same spectra twice: to decide, and to tell what was spent
+  let last: { readonly spectra: readonly Spectrum[]; readonly split: ReturnType<typeof splitOf> } | undefined
+  const lastSplit = (spectra: readonly Spectrum[]) => {
+    if (last?.spectra !== spectra) last = { spectra, split: splitOf(spectra) }
+    return last.split
+  }
   return {
     firstRanks: ofLayers(least.map((rank, i) => Math.min(modules[i].order, Math.max(FIRST_RANK, rank)))),
     decide(spectra) {
       if (spectra.every(({ frobenius }) => frobenius === 0)) return { ranks: spectra.map(() => 0) }
-      const split = splitOf(spectra)
+      const split = lastSplit(spectra)
       const asks: (RankRequest | null)[] = spectra.map(() => null)
       for (const [i, { layers }] of modules.entries()) {
         for (const layer of layers) {
@@ -150,7 +156,7 @@ function patternBudget(plan: ExtractionPlan, options: ExtractSettings, budget: n
       return {
         bytes: budget,
         used: adapterBytes(plan, options, ranks),
-        couldGain: Math.min(splitOf(spectra).bound, left) / total,
+        couldGain: Math.min(lastSplit(spectra).bound, left) / total,
       }
     },
   }

@@ -125,16 +125,10 @@ export async function chooseRanks(
   const rounds = plan.layers.map(() => 1)
   const results = plan.layers.map((_, index) => found.get(index)!)
   for (let round = 2; ; round++) {
-    const decision = decide(
-      results.map(({ spectrum }) => spectrum),
-      options,
-      budget,
-    )
+    const spectra = results.map(({ spectrum }) => spectrum)
+    const decision = decide(spectra, options, budget)
     if ('ranks' in decision) {
-      const spent = budget?.spent(
-        decision.ranks,
-        results.map(({ spectrum }) => spectrum),
-      )
+      const spent = budget?.spent(decision.ranks, spectra)
       return { ranks: decision.ranks, results, rounds, ...(spent !== undefined && { budget: spent }) }
     }
     // what an earlier run decided is what it has begun to compute
