@@ -135,7 +135,7 @@ export async function buildAdapter(
     allowUnpaired: true,
     keepsAll: true,
   }
-  const known = await knownMeasures(adapter, plan, choice)
+  const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
   const built = { choice, adapterPlan, measures }
   const layers = layersOf(plan, built)
