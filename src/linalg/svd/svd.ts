@@ -72,8 +72,9 @@ export function factorsOf({ U, S, V }: Svd, r: number): Factors {
 export function balancedFactors({ U, S, V }: Svd, r: number): Factors {
   const B = leadingColumns(U, r)
   const right = leadingColumns(V, r)
+  const roots = S.map(Math.sqrt)
   for (const { rows, data } of [B, right]) {
-    for (let at = 0, i = 0; i < rows; i++) for (let j = 0; j < r; j++, at++) data[at] *= Math.sqrt(S[j])
+    for (let at = 0, i = 0; i < rows; i++) for (let j = 0; j < r; j++, at++) data[at] *= roots[j]
   }
   return { B, A: transpose(right) }
 }
