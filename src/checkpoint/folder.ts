@@ -173,9 +173,8 @@ export function hubCacheFolder({ env, home }: Surroundings): string {
   return join(caches, 'huggingface', 'hub')
 }
 
-/** The folder of a repository in the cache, whether or not it is there. */
-const repositoryFolder = (cache: string, repository: string) =>
-  join(cache, `models--${repository.replace('/', '--')}`)
+/** What the folder of a repository is called in the cache. */
+export const cachedName = (repository: string) => `models--${repository.replace('/', '--')}`
 
 /** A folder, and the names of what is in it, sorted. */
 export interface ListedFolder {
@@ -193,7 +192,8 @@ export async function folderMeant(
   surroundings: Surroundings,
 ): Promise<ListedFolder | undefined> {
   const cache = hubCacheFolder(surroundings)
-  const inCache = repositoryFolder(cache, path)
+  // whether or not it is there
+  const inCache = join(cache, cachedName(path))
   const isFullName = isRepositoryName(path)
   const isName = isFullName || isBareName(path)
   const kind = await kindOf(path)
