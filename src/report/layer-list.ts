@@ -1,7 +1,6 @@
 import type { Terminal } from '../terminal/terminal.ts'
 import { addTo } from '../text/compare.ts'
 import { namePattern } from '../text/names.ts'
-import { grouped, percentDown } from '../text/numbers.ts'
 import { type NamedColumn, namedGrid } from './table.ts'
 
 interface Layer {
@@ -42,19 +41,6 @@ export function kindGrid<Row extends { readonly name: string }>(
   const { prefix, suffix } = namePattern(layers.map(({ name }) => name))
   const pattern = { prefix: prefix === '' ? '' : `${prefix}*.`, suffix }
   return namedGrid(byProjection(layers), columns, screen, { pattern, title: 'layers' })
-}
-
-/** How many tensors of two models found their counterpart. */
-export interface Matching {
-  readonly matched: number
-  readonly unmatched: number
-}
-
-/** That a comparison is of a part of the models, as a sentence's middle; undefined where it is of all. */
-export function partText({ matched, unmatched }: Matching): string | undefined {
-  if (unmatched === 0) return undefined
-  const all = matched + unmatched
-  return `only ${grouped(matched)} of ${grouped(all)} tensors (${percentDown(matched / all)}) have their counterpart in the other model`
 }
 
 /** Lists up to this long are shown in full. */

@@ -1,8 +1,8 @@
 import { paintWords, UNKNOWN } from '../../report/cells.ts'
 import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-list.ts'
+import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
-import { someTensors } from '../../text/names.ts'
 import { bytes, grouped, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
@@ -126,11 +126,8 @@ function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPart
   return isPartlyKnown ? 'not known yet' : 'not known before the ranks are'
 }
 
-function notes({ warnings, unchanged, totals }: ExtractPreview, { paint, columns }: Screen): string[] {
-  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
-  return [
-    ...wholeLines(totals).map((text) => say(text, paint.red)),
-    ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
-    ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
-  ]
-}
+const notes = ({ warnings, unchanged, totals }: ExtractPreview, screen: Screen): string[] => [
+  ...wholeLines(totals).map((text) => note(text, screen.paint.red, screen)),
+  ...warningNotes(warnings, screen),
+  ...equalNotes(unchanged, screen),
+]

@@ -1,6 +1,7 @@
 import type { VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords } from '../../report/cells.ts'
-import { layerList, partText } from '../../report/layer-list.ts'
+import { layerList } from '../../report/layer-list.ts'
+import { equalNotes, note, partText, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { addTo } from '../../text/compare.ts'
@@ -115,11 +116,9 @@ const wholeColumns: readonly NamedColumn<VerifiedTensor>[] = [
 /** Broken guarantees told one by one. */
 const BROKEN_SHOWN = 10
 
-function guarantees(
-  { broken, holds, rule, layers, totals }: ExtractResult,
-  { paint, columns }: Screen,
-): string[] {
-  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+function guarantees({ broken, holds, rule, layers, totals }: ExtractResult, screen: Screen): string[] {
+  const { paint } = screen
+  const say = (text: string, colour: (text: string) => string) => note(text, colour, screen)
   if (holds && broken.length === 0) return [say('What was promised holds.', paint.green)]
   const others = broken.length - BROKEN_SHOWN
   const dtypes = [...new Set(layers.map(({ dtype }) => dtype))]
@@ -151,19 +150,20 @@ export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['tot
   ]
 }
 
-function notes({ warnings, layers, saved, unchanged }: ExtractResult, { paint, columns }: Screen): string[] {
-  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+function notes({ warnings, layers, saved, unchanged }: ExtractResult, screen: Screen): string[] {
+  const { paint } = screen
   const open = new Map<string, string[]>()
   for (const { name, openBecause } of layers) if (openBecause !== undefined) addTo(open, openBecause, name)
   return [
-    ...infiniteErrors([...layers, ...saved]).map((text) => say(text, paint.red)),
-    ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
+    ...infiniteErrors([...layers, ...saved]).map((text) => note(text, paint.red, screen)),
+    ...warningNotes(warnings, screen),
     ...[...open].map(([reason, names]) =>
-      say(
+      note(
         `The best error is known less closely than it should be: ${printable(reason)}: ${someTensors(names)}.`,
         paint.dim,
+        screen,
       ),
     ),
-    ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
+    ...equalNotes(unchanged, screen),
   ]
 }
