@@ -93,6 +93,10 @@ export async function writeFileAtomic(
   }
 }
 
+/** The same of a text, as UTF-8. */
+export const writeTextAtomic = (path: string, text: string, options: WriteOptions): Promise<number> =>
+  writeFileAtomic(path, [new TextEncoder().encode(text)], options)
+
 interface Target {
   /** Where the bytes go once links are followed. */
   readonly target: string

@@ -5,7 +5,7 @@ import { digestOf, factorsFor, type LayerResult } from '../../compress/layer-res
 import { LoraSvdError } from '../../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { makeFolder, sizesIn } from '../../io/files.ts'
-import { writeFileAtomic } from '../../io/write-atomic.ts'
+import { writeFileAtomic, writeTextAtomic } from '../../io/write-atomic.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
@@ -56,11 +56,7 @@ async function writeAdapter(
   const layout = layoutSafetensors(tensors, ADAPTER_METADATA)
   // by a rename alone: after a link the temporary name would stay in the adapter where it can't be removed
   await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout), { force: true })
-  await writeText(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts))
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  await writeFileAtomic(path, [new TextEncoder().encode(text)], { force: true })
+  await writeTextAtomic(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts), { force: true })
 }
 
 /** Remembers the last result: the two tensors of a module follow each other in the file. */
@@ -142,7 +138,7 @@ export async function buildAdapter(
   const { relativeError } = errorsOf(measures, layers)
   const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
   const card = modelCard(adapterPlan, cardFigures(plan, settings, adapterPlan, figures))
-  await writeText(`${staging}/${CARD_FILE}`, card)
+  await writeTextAtomic(`${staging}/${CARD_FILE}`, card, { force: true })
   return resultOf(plan, settings, built, layers, await sizesIn(staging), {
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,
