@@ -13,7 +13,7 @@ import { addInspect } from './inspect/command.ts'
 import { addVerify } from './verify/command.ts'
 
 /** Texts of `lora-svd help <topic>`. */
-export const helpTopics: Record<string, string> = {
+const helpTopics: Record<string, string> = {
   'exit-codes': `Exit codes of every command:
     0  all done, and every check holds
     1  a check does not hold: not allclose, or an error above what was asked

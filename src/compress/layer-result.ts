@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { decodeFloats, encodeFloats, type FloatDtype } from '../formats/dtype.ts'
-import { type Float64Matrix, leadingColumns, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
 import type { NoiseFloor } from '../linalg/spectrum/noise-floor.ts'
 import { numericalRank } from '../linalg/spectrum/ranks.ts'
 import type { AskedRule, MatrixRule, RankLimits, RankRule } from '../linalg/spectrum/rules.ts'
@@ -108,10 +108,8 @@ export interface FactorForm {
 }
 
 /** The factors of the leading `rank` triplets, before they are rounded. */
-export function factorsFor({ U, S, V }: Svd, rank: number, distributeScale: boolean): Factors {
-  const leading = { U: leadingColumns(U, rank), S: S.subarray(0, rank), V: leadingColumns(V, rank) }
-  return distributeScale ? balancedFactors(leading, rank) : factorsOf(leading, rank)
-}
+export const factorsFor = (svd: Svd, rank: number, distributeScale: boolean): Factors =>
+  distributeScale ? balancedFactors(svd, rank) : factorsOf(svd, rank)
 
 /** The same as they will be read back: rounded once. */
 export function factorsAsStored(svd: Svd, rank: number, { distributeScale, dtype }: FactorForm): Factors {

@@ -27,7 +27,7 @@ interface Kept {
 const idle: Kept[] = []
 
 /** Runs `work` with memory that nobody else uses meanwhile. What `work` leaves there is overwritten later. */
-export async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T>): Promise<T> {
+async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T>): Promise<T> {
   const kept = idle.pop() ?? create()
   const { kernels, memory, heap } = kept
   const blocks: number[] = []

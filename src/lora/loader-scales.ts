@@ -11,6 +11,7 @@ import {
 } from './loaders.ts'
 import { type Adapter, type AdapterFormat, type AdapterModule, blamed } from './model.ts'
 import { loraScale, type PeftConfig } from './read/peft-config.ts'
+import { leafOfPath } from './traits.ts'
 
 /** The scale by which a loader multiplies B·A, or why it does not load the adapter. */
 export interface LoaderScale {
@@ -155,7 +156,7 @@ function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterMo
     .map((path) => byPath.get(path))
     .find((sibling) => sibling !== undefined && sibling.rank !== module.rank)
   if (other === undefined) return undefined
-  const names = stacked.map((path) => path.slice(path.lastIndexOf('.') + 1))
+  const names = stacked.map(leafOfPath)
   return `it needs equal ranks in ${names.join(', ')}: ${module.path} has ${module.rank}, ${other.path} ${other.rank}`
 }
 

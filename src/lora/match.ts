@@ -304,7 +304,7 @@ export type BaseIndex = (name: string, prefix: string) => readonly string[]
  * among the base's names with the same done to them. Last, for dotted names, without the first part on either side: a
  * model and its trunk (`bert.encoder…`, `encoder…`).
  */
-export function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
+function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
   const names = [...base.tensors.keys()]
   const form = (name: string) => (isUnderscored ? name.replaceAll('.', '_') : name)
   const byPrefixes = new Map<readonly string[], Map<string, string[]>>()

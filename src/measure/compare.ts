@@ -52,13 +52,14 @@ export interface WholeTensor {
 
 /**
  * Sets each module of an adapter beside the change that it stands for. Throws `bad-input` where modules have no tensor of the base
- * to apply to, or the adapter is one whose change is not scale·B·A alone.
+ * to apply to, or the adapter is one whose change is not scale·B·A alone. Tensors that are known to be equal in both aren't read.
  */
 export async function compare(
   adapter: Adapter,
   base: Checkpoint,
   tunedAsStored: Checkpoint,
   options: PairingOptions,
+  knownEqual: ReadonlySet<string>,
 ): Promise<Comparison> {
   refuseOtherSums(adapter)
   const pairing = await pairModels(base, tunedAsStored, options)
@@ -72,6 +73,8 @@ export async function compare(
       { file: adapter.path, tensor: blamed(lost.module, 'A').name },
     )
   }
+  const isEqual = async (name: string, inBase: StoredTensor, inTuned: StoredTensor) =>
+    knownEqual.has(name) || (await sameNumbers(inBase, inTuned))
   const modules = new Map(match.matched.map(({ module }) => [module.tensor, module]))
   const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
   const unchanged: string[] = []
@@ -89,7 +92,7 @@ export async function compare(
     if (whole !== undefined) {
       if (module !== undefined) throw bothWays(adapter, module, whole.replaced)
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
-    } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
+    } else if (module === undefined && (await isEqual(t.tensor, inBase, inTuned))) unchanged.push(t.tensor)
     else {
       const matrices = module?.kind !== 'experts' ? pairs : stackOf(inBase, inTuned, pairs[0])
       jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
@@ -103,7 +106,7 @@ export async function compare(
     if (whole !== undefined && inTuned !== undefined) {
       replaced.push({ name, replaced: whole.replaced, base: inBase, tuned: inTuned })
       if (pairing.lost.has(one)) carried++
-    } else if (inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))) {
+    } else if (inBase !== undefined && inTuned !== undefined && (await isEqual(name, inBase, inTuned))) {
       unchanged.push(name)
     } else others.push({ ...one, isLeftOut: !pairing.isWanted(name) })
   }
@@ -246,8 +249,7 @@ async function sameOrNot(name: string, stored: StoredTensor, tuned: StoredTensor
  * Throws LoraSvdError `not-finite` on NaN and infinity in either.
  */
 export async function measureOther(
-  { name, base, tuned, reason: kind, isLeftOut }: Omit<Other, 'detail'>,
-  reason: string,
+  { name, base, tuned, reason: kind, detail: reason, isLeftOut }: Other,
   paths: Pick<MeasureJob['paths'], 'base' | 'tuned'>,
 ): Promise<NotCarried> {
   if (kind === 'computed') return { name, reason }

@@ -74,7 +74,7 @@ export interface RunIdentity {
 
 export type LayerShape = Pick<LayerKey, 'name' | 'rows' | 'columns'>
 
-export const runFolderOf = (output: string) => `${output}.partial`
+const runFolderOf = (output: string) => `${output}.partial`
 
 const RUN = 'run.json'
 const PLACED = 'placed.json'

@@ -12,6 +12,7 @@ import {
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
 import { blamed, tensorsOf } from '../../lora/model.ts'
+import { relative } from '../../measure/measure.ts'
 import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
@@ -113,7 +114,7 @@ function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number
   return {
     dtype: subject.base.dtype,
     frobenius: baseFrobenius,
-    relativeChange: frobenius === 0 ? 0 : frobenius / baseFrobenius,
+    relativeChange: relative(frobenius, baseFrobenius),
   }
 }
 
@@ -173,7 +174,7 @@ const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport)
 }
 
 /** The reports by `key`, the largest figure first, equal ones as they came; `reverse` turns the order round. */
-export function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
+function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
   const sorted = [...reports]
   if (key === 'name') sorted.sort((a, b) => NATURAL.compare(a.name, b.name))
   else if (key !== 'model') sorted.sort((a, b) => FIGURES[key](b) - FIGURES[key](a) || 0)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
@@ -111,7 +112,7 @@ const isExactPart = (role: Role) => role === 'diff' || role === 'diff_b' || role
 const componentOf = (prefix: string) => prefix.replace(/\.$/, '')
 
 const configPath = ({ folder, path }: Checkpoint) =>
-  folder === undefined ? `${path} (adapter_config.json)` : join(folder, 'adapter_config.json')
+  folder === undefined ? `${path} (${ADAPTER_CONFIG_FILE})` : join(folder, ADAPTER_CONFIG_FILE)
 
 const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
   badInput(
