@@ -10,6 +10,7 @@ export { mirrorLower } from './gemm'
 export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
 export { packRight } from './normal'
 export { sumMatrices, sumTree } from './reduce'
+export { addRounded } from './update'
 export { rotate } from './vector'
 
 /** The first byte the host may hand out. */

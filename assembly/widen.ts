@@ -4,6 +4,7 @@
  * Storage types are named by an AssemblyScript type each: f32, f64, and the two half formats by the integer
  * type that holds their bits. All widenings are exact; f64 read as f32 is rounded to nearest.
  */
+import { TypeCode } from '../src/engine/wasm/contract'
 
 /** The bits of a bfloat16: the upper half of a float32. */
 export type Bf16 = u16
@@ -39,6 +40,13 @@ export function loadScalar<S, D>(address: usize): D {
   if (isFloat<S>()) return <D>load<S>(address)
   if (isSigned<S>()) return <D>f16ToF32(<i32>load<u16>(address))
   return <D>reinterpret<f32>((<u32>load<u16>(address)) << 16)
+}
+
+/** The entry at `address`, stored as float32, bfloat16 or binary16. */
+export function loadSingle(address: usize, type: u32): f32 {
+  if (type === TypeCode.bf16) return loadScalar<Bf16, f32>(address)
+  if (type === TypeCode.f16) return loadScalar<F16, f32>(address)
+  return load<f32>(address)
 }
 
 /** The vector of 4 (D = f32) or 2 (D = f64) entries stored as S from `address` on. */

@@ -15,7 +15,7 @@ const LAYERS = [
   ['formats', 'terminal'],
   ['checkpoint', 'engine'],
   ['lora', 'jobs'],
-  ['delta'],
+  ['delta', 'update'],
   ['compress', 'measure'],
   ['mathjs', 'report'],
   ['commands'],

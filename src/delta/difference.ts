@@ -1,54 +1,12 @@
 import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair } from '../checkpoint/types.ts'
-import { createHeap, createSharedMemory, type Heap } from '../engine/wasm/memory.ts'
-import { compileKernels, instantiateKernels, type Kernels } from '../engine/wasm/module.ts'
+import { withWorkspace } from '../engine/wasm/workspace.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { squareSums } from '../linalg/matrix/norms.ts'
 import { type Difference, subtract } from '../linalg/matrix/subtract.ts'
 import { floorOfSums, isRounded, type NoiseFloor, noiseFloor } from '../linalg/spectrum/noise-floor.ts'
 import { isSwept, panelRows, type Swept, sweep, sweepBytes } from './sweep.ts'
-
-/** Memory with the kernels that sweep over stored matrices; kept by each thread, as pages that are new are slow. */
-
-export interface Workspace {
-  readonly kernels: Kernels
-  readonly memory: WebAssembly.Memory
-  /** The address of a block that is freed when the work is done. */
-  allocate(bytes: number): number
-}
-
-interface Kept {
-  readonly kernels: Kernels
-  readonly memory: WebAssembly.Memory
-  readonly heap: Heap
-}
-
-const idle: Kept[] = []
-
-/** Runs `work` with memory that nobody else uses meanwhile. What `work` leaves there is overwritten later. */
-async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T>): Promise<T> {
-  const kept = idle.pop() ?? create()
-  const { kernels, memory, heap } = kept
-  const blocks: number[] = []
-  const allocate = (bytes: number) => {
-    const address = heap.allocate(bytes)
-    blocks.push(address)
-    return address
-  }
-  try {
-    return await work({ kernels, memory, allocate })
-  } finally {
-    for (const address of blocks) heap.free(address)
-    idle.push(kept)
-  }
-}
-
-function create(): Kept {
-  const memory = createSharedMemory()
-  const kernels = instantiateKernels(compileKernels(), memory)
-  return { kernels, memory, heap: createHeap(memory, kernels.heapBase()) }
-}
 
 /** What a fine-tune changed in one matrix, as it is stored. */
 export interface StoredDifference extends Difference {

@@ -1,10 +1,10 @@
 import { withBytes } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { SUMS, Sum, TypeCode } from '../engine/wasm/contract.ts'
+import type { Workspace } from '../engine/wasm/workspace.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { type RoundingSums, roundingVariance, type VarianceSums } from '../linalg/spectrum/noise-floor.ts'
-import type { Workspace } from './difference.ts'
 
 /** Base and tuned are read panel by panel into one small piece of memory, and subtracted there by kernels. */
 

@@ -71,6 +71,25 @@ export enum Sum {
 export const SUMS = Sum.changed + 1
 
 /**
+ * The float64 numbers that `addRounded` adds to, Δ being B·A: ΣΔ², Σ(stored − W)·Δ and Σ(stored − W − Δ)² over the entries that
+ * are finite and stay so; how many are stored as another number; how many that were finite are stored as infinity; and how
+ * many W + Δ aren't finite.
+ */
+export enum UpdateSum {
+  deltaSquared,
+  kept,
+  residualSquared,
+  changed,
+  overflowed,
+  nonFinite,
+}
+export const UPDATE_SUMS = UpdateSum.nonFinite + 1
+/** `addRounded`: rows of B that are packed, and multiplied, together. */
+export const UPDATE_ROWS = 4
+/** `addRounded`: columns at a time. At rank 16 their part of A fills half of a 32 KiB first-level cache. */
+export const UPDATE_COLUMNS = 128
+
+/**
  * Inner indices that a product sums at a time. Float32: a panel of B (8 columns) fills half of a 32 KiB first-level cache.
  * The bits of a product depend on these, so a left operand is cut into slabs at multiples of both.
  */

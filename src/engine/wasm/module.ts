@@ -26,6 +26,19 @@ export interface Kernels {
     byRow: number,
     byColumn: number,
   ): void
+  addRounded(
+    rows: number,
+    columns: number,
+    rank: number,
+    w: number,
+    typeW: number,
+    b: number,
+    a: number,
+    out: number,
+    typeOut: number,
+    product: number,
+    sums: number,
+  ): void
   mirrorLower(c: number, n: number): void
   symvUpper(n: number, a: number, stride: number, x: number, y: number): void
   gemv(alpha: number, rows: number, columns: number, a: number, stride: number, x: number, y: number): void
