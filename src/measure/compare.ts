@@ -11,6 +11,7 @@ import { readFloats } from '../lora/factors.ts'
 import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../lora/model.ts'
+import { refuseOtherSums } from '../lora/other-sums.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { quoted } from '../text/quote.ts'
 import {
@@ -151,30 +152,6 @@ const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: numbe
   ...(module !== undefined && { module }),
   ...(module?.kind === 'experts' && { expert: index }),
 })
-
-function refuseOtherSums({ path, config, modules }: Adapter): void {
-  const dora = modules.find(({ magnitude }) => magnitude !== undefined)
-  if (dora !== undefined) {
-    throw badInput(
-      `${path}: the module ${quoted(dora.label)} is DoRA, whose change is more than scale·B·A; merge it into the base and inspect that`,
-      { file: path },
-    )
-  }
-  if (config?.mutatesBase !== undefined) {
-    throw badInput(
-      `${path}: ${config.mutatesBase}, so that its training began from another base; convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first`,
-      { file: path },
-    )
-  }
-  if (config?.layerReplication) {
-    throw badInput(
-      `${path}: layer_replication is set: it is for a model with repeated layers, not for this base`,
-      {
-        file: path,
-      },
-    )
-  }
-}
 
 /** Of a matrix, once it is measured: a layer of the adapter, or a change that nothing carries. */
 export function outcomeOf(

@@ -1,10 +1,10 @@
-import { resolve } from 'node:path'
 import { ADAPTER_FOLDER } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import { badInput, LoraSvdError } from '../../errors.ts'
-import { assertRoom, assertUnchanged, existsNow } from '../../io/files.ts'
+import { assertRoom, assertUnchanged } from '../../io/files.ts'
 import { assertOutputFree, putFolderInPlace } from '../../io/place-folder.ts'
+import { namedOutput, placedByRun, type RunIdentity, withRunFolder } from '../../io/run-folder.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { version } from '../../version.ts'
@@ -13,7 +13,7 @@ import { type ExtractOptions, type ExtractSettings, extractSettings } from './op
 import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
 import type { ExtractPreview, ExtractResult } from './result.ts'
-import { bytesDone, openRunFolder, placedByRun, type RunFolder, type RunIdentity } from './run-folder.ts'
+import { bytesDone, openRunFolder, type RunFolder } from './run-folder.ts'
 
 /**
  * Makes a LoRA adapter from a base and its fine-tune: plans, decomposes, chooses ranks, writes, and measures what was written. What is
@@ -60,7 +60,7 @@ async function extracted(
     if (left !== undefined) context.notice(left)
     return built
   } catch (error) {
-    if (!(await isUseless(error, plan, folder))) throw explained(error, folder)
+    if (!(await isUseless(error, plan, folder))) throw withRunFolder(error, folder.path)
     await folder.remove()
     throw error
   } finally {
@@ -113,26 +113,6 @@ async function isUseless(error: unknown, { base, tuned }: ExtractionPlan, folder
 const isOfNumbers = (error: unknown): boolean =>
   error instanceof LoraSvdError &&
   (error.code === 'not-finite' || (error.code === 'bad-input' && error.tensor !== undefined))
-
-/** What happened to the run folder, or is kept in it, belongs into the error. */
-function explained(error: unknown, { path }: RunFolder): unknown {
-  if (!existsNow(path)) {
-    const message = `${path}: was removed while the run worked in it; run the same command again`
-    return new LoraSvdError('system', message, { file: path, cause: error })
-  }
-  if (!(error instanceof LoraSvdError)) return error
-  if (error.code === 'interrupted') {
-    const message = `interrupted; what is done is kept in ${path}: the same command goes on from there`
-    return new LoraSvdError('interrupted', message, { cause: error.cause })
-  }
-  if (error.code !== 'output-exists') return error
-  const message = `${error.message}, or move it away: what is done is kept in ${path}, and the same command goes on from there`
-  return new LoraSvdError(error.code, message, { ...(error.file !== undefined && { file: error.file }) })
-}
-
-/** A path that ends in the output's own name, beside which the run folder can be. */
-const namedOutput = (output: string) =>
-  /(^|[/\\])\.{1,2}[/\\]*$/.test(output) ? resolve(output) : output.replace(/(?<=.)[/\\]+$/, '')
 
 async function openWeights(path: string, { opening }: RunContext): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path, opening)
