@@ -10,6 +10,8 @@ import { addExtract } from './extract/command.ts'
 import { addFactor } from './factor/command.ts'
 import { common, type Run } from './flags.ts'
 import { addInspect } from './inspect/command.ts'
+import { addMerge } from './merge/command.ts'
+import { addResize } from './resize/command.ts'
 import { addVerify } from './verify/command.ts'
 
 /** Texts of `lora-svd help <topic>`. */
@@ -139,6 +141,8 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   addInspect(program, run)
   addExtract(program, run)
   addVerify(program, run)
+  addResize(program, run)
+  addMerge(program, run)
   addFactor(program, run)
   addDoctor(program, run)
   for (const command of program.commands) addCommonOptions(command)

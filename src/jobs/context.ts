@@ -10,7 +10,14 @@ import type { JobOptions, Work } from './worker.ts'
 export interface ProgressEvent {
   readonly kind: 'start' | 'begin' | 'done' | 'end'
   /** What is being done. */
-  readonly phase: 'inspecting' | 'extracting' | 'extending' | 'measuring' | 'factoring' | 'decomposing'
+  readonly phase:
+    | 'inspecting'
+    | 'extracting'
+    | 'extending'
+    | 'summing'
+    | 'measuring'
+    | 'factoring'
+    | 'decomposing'
   /** What the items are. */
   readonly noun: 'matrices' | 'layers'
   /** Items that are done, of so many. */

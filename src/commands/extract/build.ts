@@ -1,13 +1,12 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { readBytes } from '../../checkpoint/read.ts'
-import { digestOf, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
+import { areFactors, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { makeFolder, sizesIn } from '../../io/files.ts'
 import { writeFileAtomic, writeTextAtomic } from '../../io/write-atomic.ts'
 import type { RunContext } from '../../jobs/context.ts'
-import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { matchToBase } from '../../lora/match.ts'
@@ -86,21 +85,10 @@ async function knownMeasures(
     const module = modules.get(pair.base.tensor)
     if (module === undefined || measured === undefined || measured.rank !== rank) continue
     const { B, A, scale } = await readFactors(module, planned.experts > 1 ? expert : undefined)
-    const leading = { B: leadingColumns(B, rank), A: rowRange(A, 0, rank) }
-    const isSame = scale === 1 && isZeroBeyond(B, A, rank) && digestOf(leading) === measured.digest
-    if (!isSame) continue
+    if (scale !== 1 || !areFactors({ B, A }, rank, measured.digest)) continue
     known.set(pair.name, { delta: spectrum.frobenius, residual: measured.residual, base: baseFrobenius })
   }
   return known
-}
-
-/** Whether the factors are padded with zeros beyond this rank. */
-function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
-  if (B.columns < rank || A.data.subarray(rank * A.columns).some((x) => x !== 0)) return false
-  for (let i = 0; i < B.rows; i++) {
-    for (let j = rank; j < B.columns; j++) if (B.data[i * B.columns + j] !== 0) return false
-  }
-  return true
 }
 
 /** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */

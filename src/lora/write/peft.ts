@@ -207,7 +207,9 @@ export function factorShapes(
  * The names of each module's tensors. Two parameters of one experts module are wrapped one inside the other, the first
  * innermost.
  */
-function factorNames(modules: readonly TargetModule[]): ReadonlyMap<TargetModule, { A: string; B: string }> {
+export function factorNames(
+  modules: readonly TargetModule[],
+): ReadonlyMap<TargetModule, { A: string; B: string }> {
   const paths = new Set(modules.map(({ path }) => path))
   return new Map(
     modules.map((module) => {
