@@ -1,9 +1,10 @@
+import type { CombinePreview } from '../combine/preview.ts'
 import type { Combined, CombinedLayer } from '../combine/result.ts'
 import { errorAllowed } from '../linalg/spectrum/rules.ts'
-import { errorPaint, figure, paintWords } from '../report/cells.ts'
-import { byError, layerList, type Projection, spanText } from '../report/layer-list.ts'
+import { errorPaint, figure, paintWords, UNKNOWN } from '../report/cells.ts'
+import { byError, isLong, kindGrid, layerList, type Projection, spanText } from '../report/layer-list.ts'
 import { note, warningNotes } from '../report/notes.ts'
-import { type NamedColumn, table } from '../report/table.ts'
+import { type NamedColumn, namedGrid, table } from '../report/table.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { someTensors } from '../text/names.ts'
 import { bytes, grouped, percent, percentUp, shape, short } from '../text/numbers.ts'
@@ -176,16 +177,73 @@ export function combinedNotes(result: Combined, screen: Screen): string {
           ),
         ]),
     ...(over ? [note(`Not kept: ${bytes(totals.bytes)} are more than the budget.`, paint.red, screen)] : []),
-    ...(lost.length === 0
-      ? []
-      : [
-          note(
-            `Not in the result: ${counted(lost.length, 'tensor')} that nobody reads, such as ${printable(lost[0].name)}: ${printable(lost[0].reason)}.`,
-            paint.red,
-            screen,
-          ),
-        ]),
+    ...lostNotes(lost, screen),
     ...(holds ? [note('What was asked holds.', paint.green, screen)] : []),
     ...warningNotes(result.warnings, screen),
   ].join('\n')
 }
+
+/** The whole report of a dry run: each layer's ranks, what it would take, and what would not be in the result. */
+export function combinedPlan(head: string, preview: CombinePreview, screen: Screen): string {
+  const { layers, output, kept, lost, warnings } = preview
+  const { paint, columns } = screen
+  const isLongList = isLong(layers)
+  const sections = [
+    `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(counted(layers.length, 'layer'))}`,
+    isLongList ? kindGrid(layers, planKindColumns, screen) : namedGrid(layers, planColumns, screen),
+    table(
+      [
+        ...(output.bytes === undefined ? [] : [['would take', `${bytes(output.bytes)} at most`]]),
+        ['free', bytes(output.free)],
+        ...(kept.length === 0 ? [] : [['kept as it is', counted(kept.length, 'tensor')]]),
+        ['would go to', `${printable(output.path)} (${output.format}, ${preview.layout}, ${preview.dtype})`],
+      ],
+      columns,
+    ),
+    [
+      ...lostNotes(lost, screen),
+      ...warningNotes(warnings, screen),
+      note('Nothing was written.', paint.dim, screen),
+    ].join('\n'),
+  ]
+  return `${sections.join('\n\n')}\n`
+}
+
+type PlannedLayer = CombinePreview['layers'][number]
+
+const planColumns: readonly NamedColumn<PlannedLayer>[] = [
+  { title: 'shape', align: 'right', worth: 6, cell: ({ shape: [rows, columns] }) => shape(rows, columns) },
+  { title: 'from', align: 'right', worth: 10, cell: ({ rankBefore }) => grouped(rankBefore) },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    cell: ({ rank }, paint) => paint.cyan(rank === undefined ? UNKNOWN : `≤ ${grouped(rank)}`),
+  },
+]
+
+const planKindColumns: readonly NamedColumn<Projection<PlannedLayer>>[] = [
+  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  {
+    title: 'from',
+    align: 'right',
+    worth: 10,
+    cell: ({ rows }) =>
+      spanText(
+        rows.map(({ rankBefore }) => rankBefore),
+        grouped,
+      ),
+  },
+]
+
+/** Tensors that nobody reads. */
+const lostNotes = (lost: Combined['lost'], screen: Screen): string[] =>
+  lost.length === 0
+    ? []
+    : [
+        note(
+          `Not in the result: ${counted(lost.length, 'tensor')} that nobody reads, such as ${printable(lost[0].name)}: ${printable(lost[0].reason)}.`,
+          screen.paint.red,
+          screen,
+        ),
+      ]

@@ -39,6 +39,7 @@ export function addMerge(program: Command, run: Run): void {
     )
     .argument('<adapters...>', 'PEFT folders or adapter files; the result is of the kind of the first')
     .addOption(new Option('-o, --out <path>', 'the folder or file to write').makeOptionMandatory())
+    .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
     .addOption(new Option('-f, --force', 'replace an existing one').default(false))
     .addOption(
       new Option('--weights <list>', 'how much of each, such as 0.7,0.3; negative ones subtract').argParser(

@@ -1,11 +1,17 @@
 import { combine } from '../../combine/combine.ts'
 import { openSummands, refuseWhatAddsNothingUp } from '../../combine/open.ts'
 import { planSum } from '../../combine/plan.ts'
+import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import type { Combined } from '../../combine/result.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumCommand } from '../combined.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
 import { type Overlap, overlapOf } from './overlap.ts'
+
+/** What a dry run says. */
+export interface MergePreview extends CombinePreview {
+  readonly source: MergeResult['source']
+}
 
 /** The sum of adapters, as it lies on disk. */
 export interface MergeResult extends Combined {
@@ -20,12 +26,15 @@ export interface MergeResult extends Combined {
  * may differ in rank, alpha, format and in the modules they have. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be
  * done, `output-exists`, `not-finite` on NaN and infinity, `system` where the machine fails, `interrupted`.
  */
-export async function merge(options: MergeOptions): Promise<MergeResult> {
+export function merge(options: MergeOptions & { readonly dryRun: true }): Promise<MergePreview>
+export function merge(options: MergeOptions & { readonly dryRun?: false | undefined }): Promise<MergeResult>
+export function merge(options: MergeOptions): Promise<MergeResult | MergePreview>
+export async function merge(options: MergeOptions): Promise<MergeResult | MergePreview> {
   const settings = mergeSettings(options)
   return inContext({ ...options, memory: settings.memory }, (context) => merged(settings, context))
 }
 
-async function merged(settings: MergeSettings, context: RunContext): Promise<MergeResult> {
+async function merged(settings: MergeSettings, context: RunContext): Promise<MergeResult | MergePreview> {
   const start = performance.now()
   const { adapters, weights, dtype, prefer } = settings
   const requests = adapters.map((path, i) => ({ path, weight: weights[i] }))
@@ -33,6 +42,9 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   refuseWhatAddsNothingUp(summands)
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
+  if (settings.dryRun) {
+    return { source: { adapters: requests }, ...(await previewSum(plan, { ...settings, command })) }
+  }
   const combined = await combine(plan, { ...settings, command }, context)
   return {
     source: { adapters: requests },

@@ -6,8 +6,14 @@ import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName } from '../../text/names.ts'
 import { percent, short } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
-import { combinedLayers, combinedNotes, combinedTitle, combinedTotals } from '../combined-text.ts'
-import type { MergeResult } from './merge.ts'
+import {
+  combinedLayers,
+  combinedNotes,
+  combinedPlan,
+  combinedTitle,
+  combinedTotals,
+} from '../combined-text.ts'
+import type { MergePreview, MergeResult } from './merge.ts'
 import { overlapOf } from './overlap.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -19,11 +25,8 @@ const FIGHTING = 0.5
 export function mergeTables(result: MergeResult, screen: Screen): string {
   const { source, overlap, layers } = result
   const count = source.adapters.length
-  const head = source.adapters.map(
-    ({ path, weight }) => `${weight === 1 ? '' : `${short(weight)} × `}${printable(path)}`,
-  )
   const sections = [
-    combinedTitle(`lora-svd merge: ${head.join(' + ')}`, result, result.seconds, screen),
+    combinedTitle(`lora-svd merge: ${sumText(source)}`, result, result.seconds, screen),
     ...combinedLayers(result, screen, { layer: count > 1 ? [lossColumn(count)] : [] }),
     ...(count > 1 ? [adaptersTable(result, screen)] : []),
     combinedTotals(result, count > 1 ? [['together', togetherText(overlap.interference)]] : [], screen),
@@ -80,3 +83,13 @@ function fights(layers: readonly CombinedLayer[], count: number, screen: Screen)
     screen,
   )
 }
+
+/** 0.7 × a + 0.3 × b. */
+const sumText = ({ adapters }: MergeResult['source']): string =>
+  adapters
+    .map(({ path, weight }) => `${weight === 1 ? '' : `${short(weight)} × `}${printable(path)}`)
+    .join(' + ')
+
+/** What `merge --dry-run` says. */
+export const mergePlanTables = (preview: MergePreview, screen: Screen): string =>
+  combinedPlan(`lora-svd merge --dry-run: ${sumText(preview.source)}`, preview, screen)

@@ -69,6 +69,7 @@ export function addResize(program: Command, run: Run): void {
     )
     .argument('<adapter>', 'a PEFT folder or an adapter file')
     .addOption(new Option('-o, --out <path>', 'the folder or file to write').makeOptionMandatory())
+    .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
     .addOption(new Option('-f, --force', 'replace an existing one').default(false))
   addRules(command, { energy: '‖Δ‖_F² of each module', error: 'the least rank with ‖Δ − B·A‖_F ≤ e·‖Δ‖_F' })
   addSumOptions(command)

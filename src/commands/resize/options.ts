@@ -47,6 +47,8 @@ export interface ResizeOptions extends ReadingOptions {
   readonly init?: string | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
+  /** Say what would be done, from the headers alone. */
+  readonly dryRun?: boolean | undefined
   /** Replace what is at `out`. */
   readonly force?: boolean | undefined
   /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
@@ -64,6 +66,7 @@ export interface ResizeSettings {
   readonly base: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
+  readonly dryRun: boolean
   readonly force: boolean
   readonly memory: number | undefined
 }
@@ -81,6 +84,7 @@ export const SUM = {
   base: path,
   init: path,
   alpha: positive,
+  dryRun: flag,
   force: flag,
   memory: bytes,
 }
@@ -110,6 +114,7 @@ export const sumSettings = (
   base: given.base,
   init: given.init,
   alpha: given.alpha,
+  dryRun: given.dryRun ?? false,
   force: given.force ?? false,
   memory: bytesOf(given.memory),
 })

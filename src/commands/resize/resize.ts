@@ -1,10 +1,16 @@
 import { combine } from '../../combine/combine.ts'
 import { openSummands } from '../../combine/open.ts'
 import { planSum } from '../../combine/plan.ts'
+import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import type { Combined } from '../../combine/result.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumCommand } from '../combined.ts'
 import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
+
+/** What a dry run says. */
+export interface ResizePreview extends CombinePreview {
+  readonly source: { readonly adapter: string }
+}
 
 /** An adapter at another rank, as it lies on disk. */
 export interface ResizeResult extends Combined {
@@ -19,17 +25,23 @@ export interface ResizeResult extends Combined {
  * of a weight's size is formed. What is stored whole is kept. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done,
  * `output-exists`, `not-finite` on NaN and infinity, `system` where the machine fails, `interrupted`.
  */
-export async function resize(options: ResizeOptions): Promise<ResizeResult> {
+export function resize(options: ResizeOptions & { readonly dryRun: true }): Promise<ResizePreview>
+export function resize(
+  options: ResizeOptions & { readonly dryRun?: false | undefined },
+): Promise<ResizeResult>
+export function resize(options: ResizeOptions): Promise<ResizeResult | ResizePreview>
+export async function resize(options: ResizeOptions): Promise<ResizeResult | ResizePreview> {
   const settings = resizeSettings(options)
   return inContext({ ...options, memory: settings.memory }, (context) => resized(settings, context))
 }
 
-async function resized(settings: ResizeSettings, context: RunContext): Promise<ResizeResult> {
+async function resized(settings: ResizeSettings, context: RunContext): Promise<ResizeResult | ResizePreview> {
   const start = performance.now()
   const { adapter, dtype } = settings
   const { summands, base } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
+  if (settings.dryRun) return { source: { adapter }, ...(await previewSum(plan, { ...settings, command })) }
   const combined = await combine(plan, { ...settings, command }, context)
   return {
     source: { adapter },

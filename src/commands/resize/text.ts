@@ -1,8 +1,14 @@
 import { note } from '../../report/notes.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { printable } from '../../text/quote.ts'
-import { combinedLayers, combinedNotes, combinedTitle, combinedTotals } from '../combined-text.ts'
-import type { ResizeResult } from './resize.ts'
+import {
+  combinedLayers,
+  combinedNotes,
+  combinedPlan,
+  combinedTitle,
+  combinedTotals,
+} from '../combined-text.ts'
+import type { ResizePreview, ResizeResult } from './resize.ts'
 
 /** The report of `resize`: each layer, the totals, and whether what was asked holds. */
 export function resizeTables(result: ResizeResult, screen: Pick<Terminal, 'paint' | 'columns'>): string {
@@ -23,3 +29,9 @@ export function resizeTables(result: ResizeResult, screen: Pick<Terminal, 'paint
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
+
+/** What `resize --dry-run` says. */
+export const resizePlanTables = (
+  preview: ResizePreview,
+  screen: Pick<Terminal, 'paint' | 'columns'>,
+): string => combinedPlan(`lora-svd resize --dry-run: ${printable(preview.source.adapter)}`, preview, screen)
