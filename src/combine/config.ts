@@ -1,7 +1,7 @@
 import type { JsonObject } from '../lora/model.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
 import { compareUtf8 } from '../text/compare.ts'
-import { type OutputPlan, patternPath, type WrittenModule } from './output.ts'
+import type { OutputPlan, WrittenModule } from './output.ts'
 
 /** Fields of PEFT's LoHa and LoKr configs that LoRA's has not (tuners/loha/config.py, tuners/lokr/config.py). */
 const OF_OTHER_METHODS = new Set([
@@ -83,3 +83,7 @@ function union(lists: readonly unknown[]): string[] {
   )
   return [...new Set(entries)].sort(compareUtf8)
 }
+
+/** A module's path as PEFT's patterns match it. */
+const patternPath = ({ summed: { module } }: WrittenModule): string =>
+  module.kind === 'experts' ? module.tensor : module.path

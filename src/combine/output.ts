@@ -139,7 +139,3 @@ export const outputParameters = ({ modules }: OutputPlan): number =>
 
 /** The name of the file that holds the tensors, within a folder; the result itself where it is one file. */
 export const TENSOR_FILE = ADAPTER_FILE
-
-/** A module's path as PEFT's patterns match it. */
-export const patternPath = ({ summed: { module } }: WrittenModule): string =>
-  module.kind === 'experts' ? module.tensor : module.path

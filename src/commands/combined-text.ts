@@ -54,7 +54,7 @@ const layerColumns = (allowed: number | undefined): NamedColumn<CombinedLayer>[]
     title: 'true',
     align: 'right',
     worth: 8,
-    legend: 'rank of the change, counted as matrix_rank counts it',
+    legend: 'directions of the change above the rounding of float64',
     cell: ({ numericalRank }) => grouped(numericalRank),
   },
   { title: 'rank', align: 'right', worth: 13, cell: (layer, paint) => paint.cyan(rankText(layer)) },

@@ -33,7 +33,9 @@ export function overlapOf(all: readonly Inner[], count: number): Overlap {
   return {
     norms,
     shares: norms.map((one) => (squares === 0 ? 0 : one ** 2 / squares)),
-    cosines: gram.map((row, i) => row.map((x, j) => cosine(x, norms[i] * norms[j]))),
+    cosines: gram.map((row, i) =>
+      row.map((x, j) => (i === j && norms[i] > 0 ? 1 : cosine(x, norms[i] * norms[j]))),
+    ),
     norm,
     interference: squares === 0 ? 0 : 1 - norm / Math.sqrt(squares),
   }
