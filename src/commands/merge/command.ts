@@ -11,11 +11,14 @@ Examples:
   lora-svd merge tuned/ unwanted/ -o without/ --weights=1,-1
   lora-svd merge strong/ -o weaker/ --weights 0.5
 
-The sum is exact: the products are added, not the factors. PEFT's "linear" and kohya's merge without --concat average the
-factors, which adds what was never trained (73 to 140 % of error for two unlike adapters); TIES and DARE drop entries of the change.
-kohya's --ratios are --weights here. Without a rank rule the sum keeps the rank that it has; with one it is the best of that rank.
+The sum is exact: products are added, not factors. PEFT's "linear" and kohya's
+merge without --concat average the factors, which adds what nobody trained: 73
+to 140 % of error for two unlike adapters. TIES and DARE drop entries of the
+change. kohya's --ratios are --weights here. Without a rank rule the sum keeps
+the rank that it has; with one it is the best of that rank.
 
-Exit codes: 0 done · 1 what was written misses what was asked for, or tensors that nobody reads are not in it
+Exit codes: 0 done
+1 what was written misses what was asked for, or lacks what nobody reads
 2 bad options or input, nothing written · 3 disk full, no permission`
 
 /** Numbers with commas between them. */

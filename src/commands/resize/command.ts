@@ -10,11 +10,13 @@ Examples:
   lora-svd resize sdxl-lora.safetensors -o small.safetensors --budget 40MiB
 
 In the words of kohya's resize_lora.py:
-  --new_rank N                             --rank N, or --max-rank N beside another rule
-  --dynamic_method sv_fro --dynamic_param p   the same as --energy p²: it keeps Σσ² ≥ p²·Σσ²
-  sv_cumulative and sv_ratio sum or compare σ itself, which bounds no error: --energy or --error does
+  --new_rank N      --rank N, or --max-rank N beside another rule
+  sv_fro p          the same as --energy p²: it keeps Σσ² ≥ p²·Σσ²
+  sv_cumulative p, sv_ratio p   sums and ratios of σ, which bound no error;
+                                --energy and --error do
 
-Exit codes: 0 done · 1 what was written misses what was asked for, or tensors that nobody reads are not in it
+Exit codes: 0 done
+1 what was written misses what was asked for, or lacks what nobody reads
 2 bad options or input, nothing written · 3 disk full, no permission`
 
 /** Options of what is written, which `resize` and `merge` share. */
