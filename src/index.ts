@@ -36,6 +36,18 @@ import {
 export { type NamedMatrix, readMatrix } from './checkpoint/read-matrix.ts'
 export type { CombinePreview } from './combine/preview.ts'
 export type { Combined, CombinedLayer } from './combine/result.ts'
+export { apply } from './commands/apply/apply.ts'
+export type { ApplyOptions, WrittenDtype } from './commands/apply/options.ts'
+export type {
+  Advice,
+  AppliedTensor,
+  ApplyPreview,
+  ApplyResult,
+  ApplyTotals,
+  ExpectedRounding,
+  PlannedTensor,
+  Rounding,
+} from './commands/apply/result.ts'
 export type { DemoResult, WorstEntry } from './commands/demo/demo.ts'
 export type { DemoOptions } from './commands/demo/options.ts'
 export { extract } from './commands/extract/extract.ts'

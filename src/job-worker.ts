@@ -6,6 +6,7 @@ const loaders: JobLoaders = {
   inspect: async () => (await import('./commands/inspect/work.ts')).inspectMatrix,
   extract: async () => (await import('./compress/layer.ts')).extractLayer,
   sum: async () => (await import('./compress/sum.ts')).sumModules,
+  apply: async () => (await import('./commands/apply/apply-jobs.ts')).applyWork,
   measure: async () => (await import('./measure/measure.ts')).measureMatrix,
 }
 

@@ -8,6 +8,7 @@ test('lora-svd exports', () => {
       "LoraSvdError",
       "addMultiple",
       "allclose",
+      "apply",
       "chooseRank",
       "demo",
       "effectiveRank",

@@ -51,6 +51,9 @@ const INPUT_EMBEDDING = /(^|\.)(embed_tokens|wte|word_embeddings)\.weight$/
 /** Whether a tensor is the head over the vocabulary, by its name. */
 export const isHead = (name: string) => HEAD.test(name)
 
+/** Whether a tensor is the embedding of a model's input, by its name. */
+export const isInputEmbedding = (name: string) => INPUT_EMBEDDING.test(name)
+
 const headOf = ({ tensors }: Model) => [...tensors.values()].find(({ name }) => HEAD.test(name))
 
 /** The only input embedding of the shape of a head. */
@@ -73,6 +76,51 @@ export function tiedHead(base: Model, tuned: Model, inBase: ReadonlyMap<string, 
   const warning = `${base.path}: has no ${quoted(tensor.name)}, as its head is tied to its embedding: ${quoted(embedding.name)} is taken for it`
   return { name: tensor.name, embedding, warning }
 }
+
+/** A head that is the embedding under another name. */
+export interface TiedHead {
+  /** The head's name in a checkpoint that has it. */
+  readonly head: string
+  readonly embedding: StoredTensor
+  /** Whether the checkpoint stores the head all the same. */
+  readonly isStored: boolean
+  /** Whether that is known, and not only likely: by config.json. */
+  readonly isCertain: boolean
+}
+
+/**
+ * The head that a model ties to its embedding; undefined where it ties none, or has none. Of a checkpoint that stores both, only its
+ * config.json tells.
+ */
+export function tiedPair(model: Model): TiedHead | undefined {
+  const { tensors, config } = model
+  const embeddings = [...tensors.values()].filter(({ name }) => INPUT_EMBEDDING.test(name))
+  const [embedding] = embeddings
+  const says = config === undefined ? undefined : tieOf(config)
+  if (embeddings.length !== 1 || says === false) return undefined
+  const stored = headOf(model)
+  if (stored !== undefined) {
+    if (says !== true || !isSameForm(stored.shape, embedding.shape)) return undefined
+    return { head: stored.name, embedding, isStored: true, isCertain: true }
+  }
+  if (!mayHaveHead(model)) return undefined
+  const isCertain = says === true || Array.isArray(config?.architectures)
+  return { head: headNameFor(embedding.name), embedding, isStored: false, isCertain }
+}
+
+/** What config.json says of tied embeddings, itself or in the part that speaks of the text. */
+function tieOf(config: NonNullable<Model['config']>): boolean | undefined {
+  const parts = [config, ...TEXT_PARTS.map((part) => config[part] as Model['config'] | null)]
+  const said = parts.map((part) => part?.tie_word_embeddings).filter((value) => typeof value === 'boolean')
+  return said.length === 0 ? undefined : said.some((value) => value === true)
+}
+
+/** Where the config of a model of several kinds of input speaks of its text. */
+export const TEXT_PARTS = ['text_config', 'llm_config', 'language_config'] as const
+
+/** Before transformers 5 a model of images and text had its language model, with the head, in one part. */
+const headNameFor = (embedding: string) =>
+  embedding.startsWith('language_model.model.') ? 'language_model.lm_head.weight' : 'lm_head.weight'
 
 /** Models with a head over their vocabulary, by their class; others, as a classifier, leave it out for good. */
 const WITH_HEAD =

@@ -4,6 +4,7 @@ import { badUsage, ExitCode } from '../errors.ts'
 import { reportError } from '../report/error.ts'
 import { type ProcessIo, type Terminal, terminalOf } from '../terminal/terminal.ts'
 import { version } from '../version.ts'
+import { addApply } from './apply/command.ts'
 import { addDemo } from './demo/command.ts'
 import { addDoctor } from './doctor/command.ts'
 import { addExtract } from './extract/command.ts'
@@ -145,6 +146,7 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   addVerify(program, run)
   addResize(program, run)
   addMerge(program, run)
+  addApply(program, run)
   addFactor(program, run)
   addDoctor(program, run)
   for (const command of program.commands) addCommonOptions(command)

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { lstat, mkdir, readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import { badInput, badUsage, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { bytes as byteText } from '../text/numbers.ts'
 import { type FileStamp, stampOf } from './source.ts'
@@ -132,6 +132,18 @@ export async function assertNotRead(
     if (place !== undefined && read.has(place)) {
       throw badUsage(`${flag} ${output}: is what is read; name another file`)
     }
+  }
+}
+
+/** Throws `bad-input` where a folder holds one of the files that are read: with --force it would be replaced with them. */
+export async function assertHoldsNone(
+  folder: string,
+  files: readonly { readonly path: string }[],
+): Promise<void> {
+  const within = (await withoutLinks(resolve(folder))) + sep
+  for (const { path } of files) {
+    if (!(await withoutLinks(resolve(path))).startsWith(within)) continue
+    throw badInput(`${folder}: holds ${path}, which is read; write to another --out`, { file: folder })
   }
 }
 

@@ -7,8 +7,8 @@ import { inodeOf, isMountPoint } from './files.ts'
 export interface FolderKind {
   /** What such a folder holds, for messages: adapter. */
   readonly noun: string
-  /** The file that every one of them has. */
-  readonly mark: string
+  /** The file that every one of them has, by its name or a pattern of it. */
+  readonly mark: string | RegExp
   /** The names of what may lie beside it. */
   readonly mayHold: RegExp
 }
@@ -71,13 +71,18 @@ async function assertReplaceable(output: string, kind: FolderKind, force: boolea
     throw outputExists(output)
   }
   const other = entries.find((entry) => !kind.mayHold.test(entry))
-  if (entries.length > 0 && (other !== undefined || !entries.includes(kind.mark))) {
+  if (entries.length > 0 && (other !== undefined || !entries.some(isMark(kind)))) {
     throw badInput(
       `${output}: is no ${kind.noun}'s folder${other === undefined ? '' : ` (it holds ${other})`}, and --force replaces only those; write to another --out`,
       { file },
     )
   }
 }
+
+const isMark =
+  ({ mark }: FolderKind) =>
+  (entry: string) =>
+    typeof mark === 'string' ? entry === mark : mark.test(entry)
 
 export interface Placing {
   /** The whole folder, which nobody else writes in. */

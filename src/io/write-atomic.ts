@@ -13,6 +13,7 @@ import {
 } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
+import { syncFolder } from './sized-file.ts'
 import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
 
 export interface WriteOptions {
@@ -203,13 +204,6 @@ async function putInPlace(temporary: string, target: string, path: string, force
     if ((await statOrUndefined(target, path)) !== undefined) throw outputExists(path)
     await rename(temporary, target)
   }
-}
-
-/** Flushes the folder's own entry where the system can: Windows can't open a folder, some file systems can't sync one. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => undefined)
-  await handle?.sync().catch(() => {})
-  await handle?.close().catch(() => {})
 }
 
 async function whileWriting<T>(path: string, action: () => Promise<T>): Promise<T> {

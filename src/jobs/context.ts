@@ -18,8 +18,11 @@ export interface ProgressEvent {
     | 'measuring'
     | 'factoring'
     | 'decomposing'
+    | 'sampling'
+    | 'applying'
+    | 'checking'
   /** What the items are. */
-  readonly noun: 'matrices' | 'layers'
+  readonly noun: 'matrices' | 'layers' | 'tensors' | 'pieces'
   /** Items that are done, of so many. */
   readonly done: number
   readonly items: number

@@ -150,7 +150,7 @@ export const ownerOfPath = (path: string) => path.slice(0, Math.max(0, path.last
 export const leafOfPath = (path: string) => path.slice(path.lastIndexOf('.') + 1)
 
 /** Heads stand beside the body, whose prefix they don't have. */
-const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
+export const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
 
 /** The path in the model of what the checkpoint calls `stored`: a model is loaded without what wrapped it. */
 export function pathOf(stored: string, { prefix }: ModelTraits): string {

@@ -57,7 +57,8 @@ export function checkShapes({ bytes, dtype, rows, columns }: StoredRows, B: Matr
   }
 }
 
-function product(B: Matrix, A: Matrix): Float64Array {
+/** B·A in float64: each entry a sum in the order of the ranks. */
+export function product(B: Matrix, A: Matrix): Float64Array {
   const { columns } = A
   const out = new Float64Array(B.rows * columns)
   for (let i = 0; i < B.rows; i++) {
@@ -82,7 +83,8 @@ function storeNaNs(bytes: Uint8Array, after: FloatArray, W: StoredRows, out: Flo
   }
 }
 
-function accountOf(before: FloatArray, delta: Float64Array, after: FloatArray): RoundingAccount {
+/** What became of W + Δ. */
+export function accountOf(before: FloatArray, delta: Float64Array, after: FloatArray): RoundingAccount {
   const sums: Sums = {
     deltaSquared: 0,
     kept: 0,

@@ -12,6 +12,7 @@ const NAMES = [
   'verify-1',
   'resize-plan-1',
   'merge-plan-1',
+  'apply-1',
   'error-1',
 ] as const
 const ajv = new Ajv2020({ allErrors: true })

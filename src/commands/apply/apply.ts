@@ -1,0 +1,259 @@
+import { join } from 'node:path'
+import type { Checkpoint } from '../../checkpoint/types.ts'
+import { LoraSvdError } from '../../errors.ts'
+import { copyInto, moveTo, putFileInPlace } from '../../io/copy-files.ts'
+import {
+  assertHoldsNone,
+  assertNotRead,
+  assertRoom,
+  assertUnchanged,
+  kindOf,
+  sizeIfAny,
+} from '../../io/files.ts'
+import { digestOfJson } from '../../io/own-folder.ts'
+import { assertOutputFree, type FolderKind, putFolderInPlace } from '../../io/place-folder.ts'
+import {
+  namedOutput,
+  placedByRun,
+  type RunIdentity,
+  runFolderOf,
+  withRunFolder,
+} from '../../io/run-folder.ts'
+import { syncFolder } from '../../io/sized-file.ts'
+import { assertWritable } from '../../io/write-atomic.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
+import { version } from '../../version.ts'
+import { CARD_FILE, mergedCard } from './card.ts'
+import { type Companions, companionsOf } from './companions.ts'
+import { CONFIG_FILE } from './config.ts'
+import { isSingleFile, type OutputFiles, outputFiles } from './files.ts'
+import { type ApplyOptions, type ApplySettings, applySettings } from './options.ts'
+import { piecesOf } from './pieces.ts'
+import { type ApplyPlan, planApply } from './plan.ts'
+import type { ApplyPreview, ApplyResult } from './result.ts'
+import { type ColumnFactors, columnFactorsOf, sampled } from './rounding.ts'
+import { type ApplyRun, openApplyRun } from './run-folder.ts'
+import { previewOf, resultOf, type Sampled, totalsOf } from './summary.ts'
+import {
+  accountsOf,
+  configText,
+  finishFolder,
+  prepareFiles,
+  readBack,
+  soundPieces,
+  writePieces,
+} from './write.ts'
+
+/** A folder that is a model's: its weights, and what model hubs put beside them. */
+const MODEL_FOLDER: FolderKind = {
+  noun: 'model',
+  mark: /\.safetensors(\.index\.json)?$/,
+  mayHold:
+    /^(\.|README|LICENSE|LICENCE|NOTICE|USE_POLICY)|\.(safetensors|json|jinja|txt|md|model|tiktoken|py)$|^[^.]+$/,
+}
+
+/**
+ * Writes the merged checkpoint of a base and adapters: W + Σ weight·scale·B·A, summed in float64 and rounded once, with all that lies
+ * beside the base's weights. What is done is kept in `<out>.partial`, from which the same call goes on after it was interrupted or
+ * killed. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done, `output-exists`, `not-finite` on NaN and infinity,
+ * `system` where the machine fails, `interrupted`.
+ */
+export function apply(options: ApplyOptions & { readonly dryRun: true }): Promise<ApplyPreview>
+export function apply(options: ApplyOptions & { readonly dryRun?: false | undefined }): Promise<ApplyResult>
+export function apply(options: ApplyOptions): Promise<ApplyResult | ApplyPreview>
+export async function apply(options: ApplyOptions): Promise<ApplyResult | ApplyPreview> {
+  const settings = applySettings(options)
+  return inContext({ ...options, memory: settings.memory }, (context) =>
+    applied({ ...settings, output: namedOutput(settings.output) }, context),
+  )
+}
+
+async function applied(settings: ApplySettings, context: RunContext): Promise<ApplyResult | ApplyPreview> {
+  const start = performance.now()
+  const { output, restart } = settings
+  const plan = await planApply(settings, context)
+  const placed = restart ? undefined : await placedByRun(output)
+  await assertFree(plan, settings, placed)
+  const files = outputFiles(plan, settings.maxShardSize, output)
+  const identity = identityOf(plan, settings)
+  const columnFactors = await columnFactorsOf(plan.changes, context)
+  const samples: Sampled = await sampled(plan, digestOfJson(identity), columnFactors, context)
+  const companions = await companionsOf(plan)
+  if (settings.dryRun) {
+    const resumable = !restart && (await kindOf(runFolderOf(output))) === 'folder'
+    return previewOf(plan, settings, files, companions, samples, resumable)
+  }
+  const pieces = piecesOf(files.files, `${runFolderOf(output)}/whole`)
+  const run = await openApplyRun(output, identity, pieces.length, settings)
+  try {
+    const result = await written(
+      plan,
+      settings,
+      { files, pieces, companions, samples, columnFactors, start },
+      run,
+      context,
+    )
+    await run.close()
+    const left = await run.remove()
+    if (left !== undefined) context.notice(left)
+    return result
+  } catch (error) {
+    await run.close()
+    if (!(await isUseless(error, plan, run))) throw withRunFolder(error, run.path)
+    await run.remove()
+    throw error
+  } finally {
+    run.release()
+  }
+}
+
+interface Work {
+  readonly files: OutputFiles
+  readonly pieces: ReturnType<typeof piecesOf>
+  readonly companions: Companions
+  readonly samples: Sampled
+  readonly columnFactors: ColumnFactors
+  readonly start: number
+}
+
+/** Fills the run folder and gives what is whole its final name. */
+async function written(
+  plan: ApplyPlan,
+  settings: ApplySettings,
+  { files, pieces, companions, samples, columnFactors, start }: Work,
+  run: ApplyRun,
+  context: RunContext,
+): Promise<ApplyResult> {
+  const { output } = settings
+  const { staging, placed } = run
+  // while the folder was another's, that may have put its checkpoint there
+  await assertFree(plan, settings, placed)
+  await takeBack(plan, run, output)
+  await assertRoom(output, await bytesToCome(files, companions, staging))
+  await prepareFiles(staging, files.files)
+  const sound = await soundPieces(pieces, run, context)
+  if (run.noted.size > 0) {
+    context.notice(`going on with an unfinished run: ${sound.size} of ${pieces.length} pieces are done`)
+  }
+  if (sound.size < run.noted.size) {
+    context.notice(
+      `${run.path}: ${run.noted.size - sound.size} pieces are not what a run of this wrote, computed again`,
+    )
+  }
+  const done = await writePieces(pieces, sound, plan, run, columnFactors, context)
+  await readBack(pieces, done, context)
+  const accounts = accountsOf(pieces, done)
+  const totals = totalsOf(plan, samples, accounts)
+  const config = await configText(plan, settings, companions.copied)
+  const isFile = isSingleFile(plan.base)
+  await finishFolder(
+    staging,
+    files.files,
+    {
+      companions: companions.copied,
+      texts: isFile
+        ? []
+        : [
+            ...(files.index === undefined ? [] : [files.index]),
+            ...(config === undefined ? [] : [{ name: CONFIG_FILE, text: config }]),
+            { name: CARD_FILE, text: mergedCard(plan, settings, { totals }) },
+          ],
+    },
+    context,
+  )
+  const result = await resultOf(plan, settings, {
+    ...{ samples, accounts, companions, totals, staging, resumed: sound.size },
+    seconds: () => (performance.now() - start) / 1000,
+  })
+  for (const input of inputsOf(plan)) await assertUnchanged(input)
+  await run.assertHeld()
+  await place(plan, settings, run, files)
+  return result
+}
+
+async function place(
+  plan: ApplyPlan,
+  { output, force }: ApplySettings,
+  run: ApplyRun,
+  { files }: OutputFiles,
+): Promise<void> {
+  const { staging, replaced } = run
+  if (isSingleFile(plan.base)) {
+    const path = join(staging, files[0].name)
+    await run.markPlaced(path)
+    await putFileInPlace(path, output, { force, placed: undefined })
+  } else {
+    await run.markPlaced()
+    await putFolderInPlace({ staging, output, replaced, kind: MODEL_FOLDER, force, placed: undefined })
+  }
+  await syncFolder(join(output, '..'))
+}
+
+/** What an earlier run of this placed before it was killed goes back to where it was made: it is checked as all else is. */
+async function takeBack({ base }: ApplyPlan, { staging, placed }: ApplyRun, output: string): Promise<void> {
+  if (placed === undefined) return
+  if (!isSingleFile(base)) return moveTo(output, staging)
+  await copyInto(output, staging, output.split(/[/\\]/).at(-1)!)
+}
+
+/** Throws where the output can't be written, or is, holds or lies in one of the inputs. */
+async function assertFree(
+  plan: ApplyPlan,
+  { output, force }: ApplySettings,
+  placed: string | undefined,
+): Promise<void> {
+  const inputs = inputsOf(plan)
+  const files = inputs.flatMap((input) => input.files)
+  const mayReplace = force || placed !== undefined
+  if (isSingleFile(plan.base)) {
+    await assertNotRead({ '--out': output }, files)
+    await assertWritable(output, { force: mayReplace, onlyFile: true })
+    return
+  }
+  await assertHoldsNone(output, files)
+  await assertOutputFree(output, MODEL_FOLDER, mayReplace, inputs)
+}
+
+const inputsOf = ({ base, adapters }: ApplyPlan): Checkpoint[] => [
+  base,
+  ...adapters.map(({ checkpoint }) => checkpoint),
+]
+
+/** Bytes that are still to be written, as far as files that are there tell. */
+async function bytesToCome({ files }: OutputFiles, { copied }: Companions, staging: string): Promise<number> {
+  let bytes = copied.reduce((sum, one) => sum + one.bytes, 0)
+  for (const { name, byteLength } of files) {
+    bytes += (await sizeIfAny(join(staging, name))) === byteLength ? 0 : byteLength
+  }
+  return bytes
+}
+
+/** Whether nothing can go on from here: no piece is done, or the numbers of the inputs themselves are refused. */
+async function isUseless(error: unknown, plan: ApplyPlan, run: ApplyRun): Promise<boolean> {
+  if (error instanceof LoraSvdError && error.code === 'interrupted') return false
+  if (await run.isEmpty()) return true
+  if (!isOfNumbers(error)) return false
+  const areSame = Promise.all(inputsOf(plan).map((input) => assertUnchanged(input)))
+  return areSame.then(
+    () =>
+      run.assertHeld().then(
+        () => true,
+        () => false,
+      ),
+    () => false,
+  )
+}
+
+/** NaN in a tensor, or an entry that the type can't hold: the same inputs and options end so each time. */
+const isOfNumbers = (error: unknown): boolean =>
+  error instanceof LoraSvdError &&
+  (error.code === 'not-finite' || (error.code === 'bad-input' && error.tensor !== undefined))
+
+/** All that the output's bytes depend on. */
+function identityOf(plan: ApplyPlan, settings: ApplySettings): RunIdentity {
+  const { memory, dryRun, restart, force, output, ...options } = settings
+  return {
+    inputs: inputsOf(plan).map(({ files }) => files),
+    options: { version, ...options },
+  }
+}

@@ -1,0 +1,48 @@
+import { baseModelName, HUB_NAME, publicName } from '../../lora/write/config.ts'
+import { percent, short } from '../../text/numbers.ts'
+import { counted, printable } from '../../text/quote.ts'
+import { version } from '../../version.ts'
+import type { ApplySettings } from './options.ts'
+import type { ApplyPlan } from './plan.ts'
+import type { ApplyResult } from './result.ts'
+
+export const CARD_FILE = 'README.md'
+
+/** README.md of a merged checkpoint: of what it is made, and what rounding left. No dates: the same input gives the same card. */
+export function mergedCard(
+  { base, adapters, untied }: ApplyPlan,
+  { dtype }: ApplySettings,
+  { totals }: Pick<ApplyResult, 'totals'>,
+): string {
+  const name = publicName(baseModelName(isPath(base.path) ? undefined : base.path, base.config) ?? base.path)
+  const isOfHub = HUB_NAME.test(name) && name.includes('/')
+  const lines = adapters.map(
+    ({ adapter, weight }) =>
+      `- \`${printable(publicName(adapter.path))}\` (${adapter.format}), weight ${short(weight)}`,
+  )
+  return [
+    [
+      '---',
+      ...(isOfHub ? [`base_model: "${name}"`] : []),
+      'base_model_relation: merge',
+      'tags:',
+      '- merge',
+      '- lora-svd',
+      '---',
+    ].join('\n'),
+    '# Merged checkpoint',
+    `\`${printable(name)}\` with ${counted(adapters.length, 'adapter')} added to its weights:`,
+    lines.join('\n'),
+    `Each weight was summed in float64 and rounded once${dtype === 'as-base' ? ', to the type that the base stores it in' : `, to ${dtype}`}. ${counted(totals.changed, 'tensor')} changed; of the change ${percent(totals.gain)} is kept, and rounding leaves an error of ${short(totals.roundingError, 3)} of its size.`,
+    ...(untied === undefined
+      ? []
+      : [
+          `The head \`${untied.head}\` was tied to the embedding \`${untied.embedding}\`, and is a tensor of its own here.`,
+        ]),
+    `Made by lora-svd ${version}: \`lora-svd apply\`.`,
+  ]
+    .join('\n\n')
+    .concat('\n')
+}
+
+const isPath = (path: string) => /^[./\\~]|[/\\].*[/\\]/.test(path)

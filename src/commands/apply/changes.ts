@@ -1,0 +1,261 @@
+import { sameNumbers } from '../../checkpoint/models.ts'
+import { elementCount } from '../../checkpoint/read.ts'
+import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
+import { badInput, type LoraSvdError } from '../../errors.ts'
+import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
+import { matchToBase } from '../../lora/match.ts'
+import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../../lora/model.ts'
+import { HEADS, type ModelTraits } from '../../lora/traits.ts'
+import { quoted, shapeText } from '../../text/quote.ts'
+import type { Change, DenseTerm, FactorTerm, Replacement } from '../../update/change.ts'
+import { rescaleOf } from './dora.ts'
+
+/** An adapter and by what its change is multiplied. */
+export interface WeightedAdapter {
+  readonly adapter: Adapter
+  readonly weight: number
+}
+
+/** What the adapters ask of one tensor, before it is known whether that can be. */
+interface Asked {
+  readonly name: string
+  readonly base: StoredTensor | undefined
+  readonly factors: FactorTerm[]
+  readonly dense: (DenseTerm & { readonly isExact: boolean })[]
+  readonly replacements: Replacement[]
+}
+
+export interface Changes {
+  readonly changes: readonly Change[]
+  readonly warnings: readonly string[]
+}
+
+/**
+ * What becomes of each tensor that the adapters change; `base` has the head too where it is tied. Throws `bad-input` where a module
+ * matches no tensor, where what is asked of one tensor can't be told from one another, and where shapes don't fit.
+ */
+export async function changesOf(
+  adapters: readonly WeightedAdapter[],
+  base: Checkpoint,
+  traits: ModelTraits,
+  prefer: 'first' | 'last' | undefined,
+): Promise<Changes> {
+  const asked = new Map<string, Asked>()
+  const warnings: string[] = []
+  const of = (name: string): Asked => {
+    const known = asked.get(name) ?? {
+      ...{ name, base: base.tensors.get(name) },
+      ...{ factors: [], dense: [], replacements: [] },
+    }
+    asked.set(name, known)
+    return known
+  }
+  for (const { adapter, weight } of adapters) {
+    const { path } = adapter
+    const match = matchToBase(adapter, base, traits)
+    warnings.push(...match.warnings)
+    const [lost] = match.unmatched
+    if (lost !== undefined) {
+      const { module, reason } = lost
+      throw refusal(
+        path,
+        `the module ${quoted(module.label)} can't be applied to ${base.path}: ${reason}`,
+        module,
+      )
+    }
+    for (const { module, base: tensor } of match.matched) {
+      of(tensor.name).factors.push({ module, weight, path })
+      addBias(module, tensor, { base, path, weight, of })
+    }
+    for (const { replaced, base: tensor } of match.replaced) {
+      ask(of, replaced, tensor, { path, weight, base })
+    }
+  }
+  const changes: Change[] = []
+  for (const one of asked.values()) {
+    const change = await settled(one, base, prefer, warnings)
+    if (change !== undefined) changes.push(change)
+  }
+  return { changes, warnings }
+}
+
+interface Asking {
+  readonly path: string
+  readonly weight: number
+  readonly base: Checkpoint
+}
+
+/** lora_B.bias changes the base's bias by scale·bias (PEFT, tuners/lora/layer.py, merge). */
+function addBias(
+  { bias, scale, label }: AdapterModule,
+  weight: StoredTensor,
+  { base, path, weight: by, of }: Asking & { readonly of: (name: string) => Asked },
+): void {
+  if (bias === undefined) return
+  const name = weight.name.replace(/weight$/, 'bias')
+  if (name === weight.name || !base.tensors.has(name)) {
+    throw badInput(
+      `${path}: the module ${quoted(label)} has a bias of its own, and ${base.path} has none that it could be added to`,
+      { file: path, tensor: bias.name },
+    )
+  }
+  of(name).dense.push({ tensor: bias, factor: by * scale, path, isExact: false })
+}
+
+function ask(
+  of: (name: string) => Asked,
+  { name, tensor, how }: ReplacedTensor,
+  base: StoredTensor | undefined,
+  { path, weight, base: checkpoint }: Asking,
+): void {
+  if (readableFloatOf(tensor.dtype) === undefined && base?.dtype !== tensor.dtype) {
+    throw badInput(
+      `${path}: tensor ${quoted(tensor.name)} is stored as ${tensor.dtype}; weights are floats`,
+      {
+        ...{ file: path, tensor: tensor.name },
+      },
+    )
+  }
+  if (how === 'add') {
+    if (base === undefined) throw nowhere(path, tensor, checkpoint)
+    of(base.name).dense.push({ tensor, factor: weight, path, isExact: true })
+    return
+  }
+  if (base === undefined && !HEADS.test(name)) throw nowhere(path, tensor, checkpoint)
+  if (weight !== 1) {
+    throw badInput(
+      `${path}: tensor ${quoted(tensor.name)} takes the place of the base's, which has no share of ${weight}; give this adapter the weight 1`,
+      { file: path, tensor: tensor.name },
+    )
+  }
+  of(base?.name ?? name).replacements.push({ tensor, path })
+}
+
+const nowhere = (path: string, tensor: StoredTensor, base: Checkpoint) =>
+  badInput(
+    `${path}: the tensor ${quoted(tensor.name)} can't be applied to ${base.path}: no tensor of the base has this name, or several may be meant`,
+    { file: path, tensor: tensor.name },
+  )
+
+async function settled(
+  { name, base, factors, dense, replacements }: Asked,
+  checkpoint: Checkpoint,
+  prefer: 'first' | 'last' | undefined,
+  warnings: string[],
+): Promise<Change | undefined> {
+  refuseMixed(name, factors, dense, replacements)
+  const replacement = await oneOf(name, replacements, prefer)
+  if (replacement !== undefined) return replacing(name, base, replacement, checkpoint)
+  const tensor = base!
+  const form = formOf(tensor, factors)
+  const rescale = rescaleOf(name, factors, dense.length, warnings)
+  for (const { tensor: added, path } of dense) {
+    if (!isSameLength(added, tensor)) throw misfit(path, added, tensor)
+  }
+  const terms = rescale?.factors ?? factors
+  return {
+    ...{ name, base: tensor, shape: tensor.shape, ...form },
+    factors: terms.filter(({ weight }) => weight !== 0),
+    dense: dense.filter(({ factor }) => factor !== 0).map(({ isExact, ...term }) => term),
+    ...(rescale !== undefined && { rescale: rescale.rescale }),
+  }
+}
+
+/** What can be asked of one tensor only one at a time. */
+function refuseMixed(
+  name: string,
+  factors: readonly FactorTerm[],
+  dense: Asked['dense'],
+  replacements: readonly Replacement[],
+): void {
+  const [replacement] = replacements
+  const [first] = [...factors, ...dense]
+  if (replacement !== undefined && first !== undefined) {
+    throw badInput(
+      `${replacement.path}: ${quoted(replacement.tensor.name)} takes the place of ${quoted(name)}, which ${first.path === replacement.path ? 'it' : first.path} changes too: only one of the two can be meant`,
+      { file: replacement.path, tensor: replacement.tensor.name },
+    )
+  }
+  const both = dense.find(({ isExact, path }) => isExact && factors.some((factor) => factor.path === path))
+  if (both !== undefined) {
+    throw badInput(
+      `${both.path}: has factors and ${quoted(both.tensor.name)} for one weight, ${quoted(name)}: ComfyUI takes the latter alone, others add them; leave one out`,
+      { file: both.path, tensor: both.tensor.name },
+    )
+  }
+}
+
+/** The replacement that is meant: those of two adapters may be the same numbers. */
+async function oneOf(
+  name: string,
+  replacements: readonly Replacement[],
+  prefer: 'first' | 'last' | undefined,
+): Promise<Replacement | undefined> {
+  if (replacements.length < 2 || prefer === 'first') return replacements[0]
+  if (prefer === 'last') return replacements.at(-1)
+  const [first, ...others] = replacements
+  for (const other of others) {
+    if (await sameNumbers(first.tensor, other.tensor)) continue
+    throw badInput(
+      `${other.path}: puts another tensor in the place of ${quoted(name)} than ${first.path} does; say which one counts with --prefer first or --prefer last`,
+      { file: other.path, tensor: other.tensor.name },
+    )
+  }
+  return first
+}
+
+/** Of a vocabulary that grew or shrank the rows may be others; all else has the base's shape. */
+function replacing(
+  name: string,
+  base: StoredTensor | undefined,
+  replacement: Replacement,
+  checkpoint: Checkpoint,
+): Change {
+  const { tensor, path } = replacement
+  const isSame = base === undefined || isSameLength(tensor, base)
+  const isLonger =
+    base !== undefined && isWords(base) && tensor.shape.slice(1).join() === base.shape.slice(1).join()
+  if (!isSame && !isLonger) throw misfit(path, tensor, base ?? tensor, checkpoint.path)
+  const shape = isSame && base !== undefined ? base.shape : tensor.shape
+  return {
+    ...{ name, shape, ...matrixOf(shape), factors: [], dense: [], replacement },
+    ...(base !== undefined && { base }),
+  }
+}
+
+/** Of one row for each word: an embedding, a head, or a head's bias. */
+const isWords = ({ name, shape }: StoredTensor) =>
+  shape.length <= 2 &&
+  /(^|\.)(embed_tokens|wte|word_embeddings|shared|lm_head|embed_out)\.(weight|bias)$/.test(name)
+
+const isSameLength = (a: StoredTensor, b: StoredTensor) =>
+  elementCount(a) === elementCount(b) &&
+  a.shape.filter((n) => n !== 1).join() === b.shape.filter((n) => n !== 1).join()
+
+function matrixOf(shape: readonly number[]) {
+  if (shape.length < 2) return { matrices: 1, rows: 1, columns: shape[0] ?? 1 }
+  const [rows, ...rest] = shape
+  return { matrices: 1, rows, columns: rest.reduce((product, n) => product * n, 1) }
+}
+
+/** How the factors see the tensor. Throws where two adapters' see it differently. */
+function formOf(tensor: StoredTensor, factors: readonly FactorTerm[]) {
+  const [first, ...others] = factors
+  if (first === undefined) return matrixOf(tensor.shape)
+  const form = ({ module: { experts, rows, columns } }: FactorTerm) => ({ matrices: experts, rows, columns })
+  const other = others.find((one) => JSON.stringify(form(one)) !== JSON.stringify(form(first)))
+  if (other === undefined) return form(first)
+  throw badInput(
+    `${other.path}: takes ${quoted(tensor.name)} ${shapeText(tensor.shape)} for other matrices than ${first.path} does; apply them one after the other`,
+    { file: other.path, tensor: tensor.name },
+  )
+}
+
+const misfit = (path: string, tensor: StoredTensor, base: StoredTensor, where = 'the base'): LoraSvdError =>
+  badInput(
+    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} doesn't fit ${quoted(base.name)} ${shapeText(base.shape)} of ${where}`,
+    { file: path, tensor: tensor.name },
+  )
+
+const refusal = (path: string, problem: string, module: AdapterModule) =>
+  badInput(`${path}: ${problem}`, { file: path, tensor: blamed(module, 'A').name })

@@ -1,0 +1,79 @@
+import { doJobs, type RunContext } from '../../jobs/context.ts'
+import { joinAccounts, type RoundingAccount } from '../../update/account.ts'
+import type { Change, Rescale } from '../../update/change.ts'
+import { factorsOf, magnitudeOf } from '../../update/dense.ts'
+import type { RowSample } from '../../update/sample.ts'
+import { jobKind, NORM_ROWS } from './apply-jobs.ts'
+import type { ApplyPlan } from './plan.ts'
+
+/** What the columns of changes are multiplied by, by the changes' names. */
+export type ColumnFactors = ReadonlyMap<string, Float64Array>
+
+const isOfColumns = (change: Change): change is Change & { readonly rescale: Rescale } =>
+  change.rescale?.axis === 'columns'
+
+/** DoRA along columns needs the norms of whole columns before the first row can be written: reads those tensors once. */
+export async function columnFactorsOf(
+  changes: readonly Change[],
+  context: RunContext,
+): Promise<ColumnFactors> {
+  const jobs = changes.filter(isOfColumns).flatMap((change) =>
+    Array.from({ length: Math.ceil(change.rows / NORM_ROWS) }, (_, i) => {
+      const first = i * NORM_ROWS
+      const range = { matrix: 0, first, count: Math.min(NORM_ROWS, change.rows - first) }
+      return { job: 'norms' as const, change, range }
+    }),
+  )
+  const squares = new Map<string, Float64Array>()
+  let at = 0
+  for await (const part of doJobs(jobs, jobKind('norms'), context)) {
+    const { name } = jobs[at++].change
+    const sum = squares.get(name)
+    if (sum === undefined) squares.set(name, part)
+    else for (let i = 0; i < sum.length; i++) sum[i] += part[i]
+  }
+  const factors = new Map<string, Float64Array>()
+  for (const { name, rescale } of changes.filter(isOfColumns)) {
+    factors.set(name, factorsOf(rescale, await magnitudeOf(rescale), squares.get(name)!))
+  }
+  return factors
+}
+
+/** What rounding will do to each change, from some of its rows. */
+export async function sampled(
+  { base, tensors }: ApplyPlan,
+  run: string,
+  columnFactors: ColumnFactors,
+  context: RunContext,
+): Promise<Map<string, RowSample>> {
+  const jobs = tensors.flatMap(({ content }) => {
+    if (content.kind !== 'change') return []
+    const { change, dtype } = content
+    const factors = columnFactors.get(change.name)
+    return [
+      {
+        job: 'sample' as const,
+        change,
+        dtype,
+        run,
+        base: base.path,
+        ...(factors && { columnFactors: factors }),
+      },
+    ]
+  })
+  const samples = new Map<string, RowSample>()
+  let at = 0
+  for await (const sample of doJobs(jobs, jobKind('sample'), context))
+    samples.set(jobs[at++].change.name, sample)
+  return samples
+}
+
+/** The account of all rows, if they are as those of the sample. */
+export function extrapolated({ account, rows, of }: RowSample): RoundingAccount {
+  const factor = rows === 0 ? 0 : of / rows
+  const scaled = Object.entries(account).map(([key, value]) => [key, value * factor])
+  return Object.fromEntries(scaled) as unknown as RoundingAccount
+}
+
+export const expectedOver = (samples: Iterable<RowSample>): RoundingAccount =>
+  joinAccounts([...samples].map(extrapolated))

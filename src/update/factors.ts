@@ -1,0 +1,48 @@
+import { type Matrix, matrix } from '../linalg/matrix/matrix.ts'
+import { readFactors } from '../lora/factors.ts'
+import type { Change } from './change.ts'
+
+/** Δ = B·A of one matrix: all adapters' factors beside each other, weights and scales in B. */
+export interface StackedFactors {
+  /** [rows, rank], float64. */
+  readonly B: Matrix
+  /** [rank, columns]. */
+  readonly A: Matrix
+}
+
+/** Reads the factors of the matrix of this index. */
+export async function stackedFactors(change: Change, index: number): Promise<StackedFactors> {
+  const { rows, columns } = change
+  const read = []
+  for (const { module, weight } of change.factors) {
+    const { B, A, scale } = await readFactors(module, module.kind === 'experts' ? index : undefined)
+    read.push({ B, A, scale: weight * scale })
+  }
+  const rank = read.reduce((sum, { A }) => sum + A.rows, 0)
+  const B = new Float64Array(rows * rank)
+  let first = 0
+  for (const { B: own, scale } of read) {
+    for (let i = 0; i < rows; i++) {
+      for (let k = 0; k < own.columns; k++) B[i * rank + first + k] = own.data[i * own.columns + k] * scale
+    }
+    first += own.columns
+  }
+  if (read.length === 1) return { B: matrix(rows, rank, B), A: read[0].A }
+  const A = new Float64Array(rank * columns)
+  let at = 0
+  for (const { A: own } of read) {
+    A.set(own.data, at)
+    at += own.data.length
+  }
+  return { B: matrix(rows, rank, B), A: matrix(rank, columns, A) }
+}
+
+/** The last factors that this thread has read: the pieces of one matrix come after each other. */
+let last: { readonly key: string; readonly factors: Promise<StackedFactors> } | undefined
+
+/** The same, kept until others are asked for; `run` tells one state of the files from another. */
+export function keptFactors(run: string, change: Change, index: number): Promise<StackedFactors> {
+  const key = JSON.stringify([run, index, change.name, change.factors])
+  if (last?.key !== key) last = { key, factors: stackedFactors(change, index) }
+  return last.factors
+}

@@ -1,0 +1,169 @@
+import { numbersOf, withBytes } from '../checkpoint/read.ts'
+import type { StoredTensor, TensorSource } from '../checkpoint/types.ts'
+import { bytesPerElement, encodeFloats, type FloatDtype, findOverflow } from '../formats/dtype.ts'
+import { bitsPerElement } from '../formats/safetensors-dtype.ts'
+import { createChecksum } from '../io/checksum.ts'
+import { type SizedFile, withSizedFile } from '../io/sized-file.ts'
+import { NOTHING_ROUNDED, type RoundingAccount } from './account.ts'
+import { rankOf } from './change.ts'
+import { overflow, refuseLost } from './lost.ts'
+import { type ChangeContext, type ChangeWork, forEachPanel, panelBytes } from './panels.ts'
+
+/** A piece of a file that is written: bytes whose place is known, made from what is stored elsewhere. Plain data. */
+export interface Piece {
+  /** The tensor that it is of, or the first of several. */
+  readonly name: string
+  readonly to: Place
+  readonly work: CopyWork | ConvertWork | ChangeWork
+}
+
+/** The bytes [begin, begin + bytes) of a file. */
+export interface Place {
+  readonly file: string
+  readonly begin: number
+  readonly bytes: number
+}
+
+/** The bytes of a file from `begin` on, as they are. */
+export interface CopyWork {
+  readonly kind: 'copy'
+  readonly source: TensorSource
+  readonly begin: number
+}
+
+/** Entries of a tensor from `first` on, each rounded to another type. */
+export interface ConvertWork {
+  readonly kind: 'convert'
+  readonly tensor: StoredTensor
+  readonly first: number
+  readonly dtype: FloatDtype
+}
+
+export interface PieceJob extends ChangeContext {
+  readonly piece: Piece
+  /** As messages call the base. */
+  readonly base: string
+}
+
+export interface WrittenPiece {
+  /** Of the bytes as they were computed. */
+  readonly checksum: number
+  /** Of a change. */
+  readonly account?: RoundingAccount
+}
+
+/** Bytes that are copied, converted or read back at a time: few calls, and little memory. */
+const CHUNK_BYTES = 4 * 2 ** 20
+
+/**
+ * Makes a piece and writes it to its place. Throws LoraSvdError `not-finite` on NaN and infinity in what is changed, `bad-input`
+ * where an entry is past what the type can hold, `system` where the machine fails.
+ */
+export function writePiece(job: PieceJob): Promise<WrittenPiece> {
+  const { to, work } = job.piece
+  return withSizedFile(to.file, async (file) => {
+    const out = writerAt(file, to)
+    if (work.kind === 'copy') await copy(work, job.piece, out.write)
+    else if (work.kind === 'convert') await convert(work, job, out.write)
+    else {
+      const account = await change(work, job, out.write)
+      await refuseLost(account, work, job)
+      return { checksum: out.checksum(), account }
+    }
+    return { checksum: out.checksum() }
+  })
+}
+
+type Write = (bytes: Uint8Array) => Promise<void>
+
+function writerAt(file: SizedFile, { begin, bytes: length }: Place) {
+  const checksum = createChecksum()
+  let at = 0
+  return {
+    write: async (bytes: Uint8Array) => {
+      if (at + bytes.length > length)
+        throw new RangeError(`a piece of ${length} bytes gets ${at + bytes.length}`)
+      checksum.add(bytes)
+      await file.write(bytes, begin + at)
+      at += bytes.length
+    },
+    checksum: () => {
+      if (at !== length) throw new RangeError(`a piece of ${length} bytes got ${at}`)
+      return checksum.value()
+    },
+  }
+}
+
+async function copy({ source, begin }: CopyWork, { name, to }: Piece, write: Write): Promise<void> {
+  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, to.bytes))
+  await withBytes(source, name, async (_, fill) => {
+    for (let at = 0; at < to.bytes; at += chunk.length) {
+      const part = chunk.subarray(0, Math.min(chunk.length, to.bytes - at))
+      await fill(part, begin + at)
+      await write(part)
+    }
+  })
+}
+
+async function convert(
+  { tensor, first, dtype }: ConvertWork,
+  { piece, base }: PieceJob,
+  write: Write,
+): Promise<void> {
+  const [size, outSize] = [bitsPerElement(tensor.dtype) / 8, bytesPerElement(dtype)]
+  const count = piece.to.bytes / outSize
+  const step = CHUNK_BYTES / 8
+  await withBytes(tensor.source, tensor.name, async (read) => {
+    for (let start = first; start < first + count; start += step) {
+      const end = Math.min(first + count, start + step)
+      const numbers = numbersOf(await read(start * size, end * size), tensor.dtype)
+      if (numbers === undefined) throw new RangeError(`${tensor.name}: ${tensor.dtype} is no float`)
+      if (findOverflow(numbers, dtype) >= 0) throw overflow(base, tensor.name, dtype)
+      await write(encodeFloats(numbers, dtype))
+    }
+  })
+}
+
+type Sums = { -readonly [key in keyof RoundingAccount]: RoundingAccount[key] }
+
+async function change(work: ChangeWork, job: PieceJob, write: Write): Promise<RoundingAccount> {
+  const sums: Sums = { ...NOTHING_ROUNDED }
+  const keep = async (bytes: Uint8Array, account: RoundingAccount) => {
+    for (const key of Object.keys(sums) as (keyof Sums)[]) sums[key] += account[key]
+    await write(bytes)
+  }
+  await forEachPanel(work, job, keep)
+  return sums
+}
+
+/** The most memory that a piece takes at one time. */
+export const pieceBytes = ({ piece: { work } }: PieceJob): number =>
+  work.kind === 'change' ? panelBytes(work) : 4 * CHUNK_BYTES
+
+/** In a unit that takes about as long wherever it is spent: bytes written, and products of factors. */
+export function pieceFlops({ piece: { to, work } }: PieceJob): number {
+  if (work.kind !== 'change') return to.bytes
+  const { change, range } = work
+  return to.bytes + 2 * range.count * change.columns * rankOf(change)
+}
+
+/** What a piece that lies on the disk should be. */
+export interface CheckJob {
+  readonly name: string
+  readonly to: Place
+  readonly checksum: number
+}
+
+/** Reads a piece back from its file, and says whether it is what was computed. */
+export async function isAsWritten({ to, checksum }: CheckJob): Promise<boolean> {
+  const found = createChecksum()
+  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, to.bytes))
+  await withSizedFile(to.file, async (file) => {
+    for (let at = 0; at < to.bytes; at += chunk.length) {
+      const part = chunk.subarray(0, Math.min(chunk.length, to.bytes - at))
+      await file.readInto(part, to.begin + at)
+      found.add(part)
+    }
+  })
+  return found.value() === checksum
+}
