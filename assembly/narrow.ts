@@ -18,6 +18,9 @@ const F16_LEAST_NORMAL: f64 = reinterpret<f64>(((1023 - 14) as u64) << 52)
 /** The least magnitudes that round to infinity: half a unit past the largest finite number. */
 const BF16_OVERFLOW: f64 = reinterpret<f64>(0x47eff00000000000)
 const F16_OVERFLOW: f64 = 65520
+/** The square of a quarter of the unit in the last place of the largest numbers, whose units are 2¹²⁰ and 32. */
+const BF16_QUARTER_SQUARED: f64 = reinterpret<f64>(((1023 + 2 * 118) as u64) << 52)
+const F16_QUARTER_SQUARED: f64 = 64
 /** Past all finite binary16 numbers. */
 const PAST_F16: f32 = 65536
 /** Moves an exponent of bias 127 to bias 15; a multiplication, so that subnormals come out as they are stored. */
@@ -29,18 +32,37 @@ const F16_INFINITY: u32 = 0x7c00
 const QUIET_NAN: u32 = 0x7fc00000
 const F16_QUIET_NAN: u16 = 0x7e00
 
+/** What `roundVector` takes: in memory, as V8 makes constants of code anew in each turn of a loop. */
+const CONSTANTS = memory.data<f64>([Infinity, BF16_ROUNDER, F16_ROUNDER, F16_LEAST_NORMAL])
+
+/** A vector of the bits of a float64's exponent. */
+export function exponentBits(): v128 {
+  return v128.load64_splat(CONSTANTS)
+}
+
+/** A vector of what an exponent is multiplied by to round to T. */
+export function rounderOf<T>(): v128 {
+  return v128.load64_splat(CONSTANTS, isSigned<T>() ? 16 : 8)
+}
+
+/** A vector of the least normal number of T. */
+export function leastNormalOf<T>(): v128 {
+  return isSigned<T>() ? v128.load64_splat(CONSTANTS, 24) : f64x2.splat(0)
+}
+
 /**
- * Two float64 rounded to the half type T, as float64. Right where they are finite and T has such numbers; a bfloat16 below the
- * least normal keeps bits that T hasn't, which `isExceptional` tells. x isn't −0.
+ * Two float64 rounded to the half type T, as float64, by the three vectors above. Right where they are finite and T has such
+ * numbers; a bfloat16 below the least normal keeps bits that T hasn't, which `isBelowNormal` tells. x isn't −0: W + Δ is that
+ * only where Δ is, and sums that begin with 0 never are.
  */
-export function roundVector<T>(x: v128): v128 {
-  const power = v128.and(x, i64x2.splat(F64_EXPONENT))
+export function roundVector<T>(x: v128, exponent: v128, rounder: v128, leastNormal: v128): v128 {
+  const power = v128.and(x, exponent)
   if (!isSigned<T>()) {
-    const rounder = f64x2.mul(power, f64x2.splat(BF16_ROUNDER))
-    return f64x2.sub(f64x2.add(x, rounder), rounder)
+    const shift = f64x2.mul(power, rounder)
+    return f64x2.sub(f64x2.add(x, shift), shift)
   }
-  const rounder = f64x2.mul(f64x2.pmax(power, f64x2.splat(F16_LEAST_NORMAL)), f64x2.splat(F16_ROUNDER))
-  const rounded = f64x2.sub(f64x2.add(x, rounder), rounder)
+  const shift = f64x2.mul(f64x2.pmax(power, leastNormal), rounder)
+  const rounded = f64x2.sub(f64x2.add(x, shift), shift)
   // what rounds to zero keeps its sign
   return v128.or(rounded, v128.and(x, i64x2.splat(F64_SIGN)))
 }
@@ -50,14 +72,23 @@ export function magnitudes(v: v128): v128 {
   return i32x4.shl(v, 1)
 }
 
-/**
- * Whether some of the numbers that `roundVector` left, as float32, aren't of type T, so that their bits are wrong or they overflowed:
- * `largest` of their magnitudes, and `all` of their bits, or-ed.
- */
-export function isExceptional<T>(largest: v128, all: v128): bool {
+/** Whether a finite number became infinite, by the `largest` of the magnitudes of what `roundVector` left, as float32. */
+export function hasOverflowed<T>(largest: v128): bool {
   const limit = isSigned<T>() ? PAST_F16 : Infinity
-  if (v128.any_true(i32x4.ge_u(largest, magnitudes(f32x4.splat(limit as f32))))) return true
-  return !isSigned<T>() && v128.any_true(v128.and(all, i32x4.splat(BELOW_BF16)))
+  return v128.any_true(i32x4.ge_u(largest, magnitudes(f32x4.splat(limit as f32))))
+}
+
+/**
+ * Whether a number of T plus Δ may be infinite, by ΣΔ²: not where no Δ is half a unit in the last place of T's largest number. The
+ * limit is a quarter's square, past all rounding.
+ */
+export function mayOverflow<T>(deltaSquared: f64): bool {
+  return deltaSquared >= (isSigned<T>() ? F16_QUARTER_SQUARED : BF16_QUARTER_SQUARED)
+}
+
+/** Whether some bfloat16 has bits that bfloat16 hasn't, by all that `roundVector` left, as float32, or-ed. */
+export function isBelowNormal(all: v128): bool {
+  return v128.any_true(v128.and(all, i32x4.splat(BELOW_BF16)))
 }
 
 /** Stores four float32 that are numbers of type T. */
