@@ -40,9 +40,12 @@ export interface Update {
   add(B: Matrix): Rounded
 }
 
-/** How many rows are in a panel of a matrix. Bytes don't depend on it. */
-export const updatePanelRows = (rows: number, columns: number): number =>
-  Math.max(1, Math.min(rows, Math.floor(PANEL_ENTRIES / Math.max(1, columns))))
+/** How many rows are in a panel of a matrix: whole groups of what the kernel multiplies together. Bytes don't depend on it. */
+export function updatePanelRows(rows: number, columns: number): number {
+  const fitting = Math.floor(PANEL_ENTRIES / Math.max(1, columns))
+  const grouped = fitting < UPDATE_ROWS ? fitting : fitting - (fitting % UPDATE_ROWS)
+  return Math.max(1, Math.min(rows, grouped))
+}
 
 /** The memory that an update takes, of a matrix with so many columns. */
 export function updateBytes(rank: number, columns: number, options: Omit<UpdateOptions, 'A'>): number {
