@@ -148,34 +148,48 @@ export async function forEachChunk(
 /** How many entries a tensor has. */
 export const elementCount = ({ shape }: StoredTensor) => shape.reduce((product, n) => product * n, 1)
 
-/** Throws LoraSvdError `not-finite` where a matrix of the checkpoint at `path` has NaN or infinite entries. */
-export function refuseNonFinite(path: string, name: string, found: NonFiniteEntries | undefined): void {
+/** What to do about a checkpoint with NaN in it, where tensors can be left out. */
+const MEND_OR_EXCLUDE = 'mend the checkpoint, or leave the tensor out with --exclude'
+
+/** Throws LoraSvdError `not-finite` where a matrix of the checkpoint at `path` has NaN or infinite entries; `cure` says what to do. */
+export function refuseNonFinite(
+  path: string,
+  name: string,
+  found: NonFiniteEntries | undefined,
+  cure = MEND_OR_EXCLUDE,
+): void {
   if (found === undefined) return
   const { count, first } = found
   const others = count === 1 ? '' : `, the first of ${count}`
-  throw notFinite(path, name, `${first.value} at row ${first.row + 1}, column ${first.column + 1}${others}`)
+  const entry = `${first.value} at row ${first.row + 1}, column ${first.column + 1}${others}`
+  throw notFinite(path, name, entry, cure)
 }
 
 /** The same of a tensor that is stored whole, whatever its shape. */
 export function refuseNonFiniteNumbers(path: string, name: string, numbers: FloatArray): void {
   const at = firstNonFinite(numbers)
-  if (at >= 0) throw notFinite(path, name, `${numbers[at]} at place ${at + 1} of ${numbers.length}`)
+  if (at >= 0)
+    throw notFinite(path, name, `${numbers[at]} at place ${at + 1} of ${numbers.length}`, MEND_OR_EXCLUDE)
 }
 
 /** The same of a tensor as it is stored, of any size; one that isn't of numbers passes. */
-export async function refuseNonFiniteTensor(path: string, tensor: StoredTensor | undefined): Promise<void> {
+export async function refuseNonFiniteTensor(
+  path: string,
+  tensor: StoredTensor | undefined,
+  cure = MEND_OR_EXCLUDE,
+): Promise<void> {
   if (tensor === undefined) return
   const count = elementCount(tensor)
   await forEachChunk(tensor, (numbers, start) => {
     const at = firstNonFinite(numbers)
-    if (at >= 0) throw notFinite(path, tensor.name, `${numbers[at]} at place ${start + at + 1} of ${count}`)
+    if (at < 0) return
+    throw notFinite(path, tensor.name, `${numbers[at]} at place ${start + at + 1} of ${count}`, cure)
   })
 }
 
-function notFinite(path: string, name: string, entry: string): LoraSvdError {
-  return new LoraSvdError(
-    'not-finite',
-    `${path}: tensor ${quoted(name)} has the entry ${entry}; mend the checkpoint, or leave the tensor out with --exclude`,
-    { file: path, tensor: name },
-  )
+function notFinite(path: string, name: string, entry: string, cure: string): LoraSvdError {
+  return new LoraSvdError('not-finite', `${path}: tensor ${quoted(name)} has the entry ${entry}; ${cure}`, {
+    file: path,
+    tensor: name,
+  })
 }

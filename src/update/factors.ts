@@ -37,6 +37,28 @@ export async function stackedFactors(change: Change, index: number): Promise<Sta
   return { B: matrix(rows, rank, B), A: matrix(rank, columns, A) }
 }
 
+/** ‖B·A‖_F² = tr((BᵀB)(AAᵀ)), without the product. */
+export function productSquared({ B, A }: StackedFactors): number {
+  const rank = A.rows
+  const [left, right] = [new Float64Array(rank * rank), new Float64Array(rank * rank)]
+  for (let i = 0; i < B.rows; i++) {
+    const row = B.data.subarray(i * rank, (i + 1) * rank)
+    for (let k = 0; k < rank; k++) for (let l = 0; l <= k; l++) left[k * rank + l] += row[k] * row[l]
+  }
+  for (let k = 0; k < rank; k++) {
+    const row = A.data.subarray(k * A.columns, (k + 1) * A.columns)
+    for (let l = 0; l <= k; l++) {
+      const other = A.data.subarray(l * A.columns, (l + 1) * A.columns)
+      for (let j = 0; j < row.length; j++) right[k * rank + l] += row[j] * other[j]
+    }
+  }
+  let sum = 0
+  for (let k = 0; k < rank; k++) {
+    for (let l = 0; l <= k; l++) sum += (k === l ? 1 : 2) * left[k * rank + l] * right[k * rank + l]
+  }
+  return Math.max(0, sum)
+}
+
 /** The last factors that this thread has read: the pieces of one matrix come after each other. */
 let last: { readonly key: string; readonly factors: Promise<StackedFactors> } | undefined
 

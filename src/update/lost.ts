@@ -8,6 +8,9 @@ import type { RoundingAccount } from './account.ts'
 import { keptFactors } from './factors.ts'
 import type { ChangeWork } from './panels.ts'
 
+/** What to do about NaN: no merge without it would be whole. */
+const CURE = 'mend it, or fetch it again'
+
 /** Throws where an entry is no number any more, saying whose fault that is. */
 export async function refuseLost(
   account: RoundingAccount,
@@ -15,15 +18,15 @@ export async function refuseLost(
   { run, base }: { readonly run: string; readonly base: string },
 ): Promise<void> {
   if (account.nonFinite > 0) {
-    await refuseNonFiniteTensor(base, change.base)
+    await refuseNonFiniteTensor(base, change.base, CURE)
     for (const { tensor, path } of [...change.dense, ...(change.replacement ? [change.replacement] : [])]) {
-      await refuseNonFiniteTensor(path, tensor)
+      await refuseNonFiniteTensor(path, tensor, CURE)
     }
     if (change.factors.length > 0) {
       const [{ path, module }] = change.factors
       const { B, A } = await keptFactors(run, change, range.matrix)
-      refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
-      refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
+      refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B), CURE)
+      refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A), CURE)
     }
     throw new LoraSvdError(
       'not-finite',

@@ -2,11 +2,12 @@ import { withBytes } from '../checkpoint/read.ts'
 import { withWorkspace } from '../engine/wasm/workspace.ts'
 import { bytesPerElement, type FloatDtype } from '../formats/dtype.ts'
 import { matrix } from '../linalg/matrix/matrix.ts'
-import { gain, joinAccounts, type RoundingAccount, roundingError } from './account.ts'
+import { joinAccounts, type RoundingAccount } from './account.ts'
 import { openUpdate } from './add-rounded.ts'
 import type { Change } from './change.ts'
 import { panelSum, stored } from './dense.ts'
-import { keptFactors, type StackedFactors } from './factors.ts'
+import { estimated, isSure } from './estimate.ts'
+import { keptFactors, productSquared, type StackedFactors } from './factors.ts'
 import { refuseLost } from './lost.ts'
 import { type ChangeContext, kernelDtype } from './panels.ts'
 
@@ -20,22 +21,17 @@ export interface SampleJob extends ChangeContext {
 }
 
 export interface RowSample {
-  /** Of the rows that were looked at. */
+  /** Of all rows, as far as those that were looked at tell. */
   readonly account: RoundingAccount
+  /** How many were looked at, of so many. */
   readonly rows: number
-  /** Of so many. */
   readonly of: number
 }
 
 /** Rows that are looked at together; the figures of each such batch say how sure those of all are. */
 const BATCH_ROWS = 8
-/** With fewer batches their spread says little. */
-const LEAST_BATCHES = 8
-/** The standard error that is aimed at, relative to each figure: half of what is promised. */
-const STANDARD_ERROR = 0.005
-/** Where next to nothing is kept, its share is known well enough to so much. */
-const LEAST_GAIN_ERROR = 0.0005
-
+/** The first look: with fewer batches their spread says little. */
+const FIRST_BATCHES = 8
 /** A stride of this share of the rows spreads any number of them evenly: the golden section. */
 const STRIDE = (Math.sqrt(5) - 1) / 2
 
@@ -43,26 +39,30 @@ const STRIDE = (Math.sqrt(5) - 1) / 2
  * Rounds some rows as `writePiece` will, and as many more as it takes until the standard errors of gain and rounding error are small, up
  * to all. Throws as `writePiece` does on what can't be written.
  */
-export async function sampleChange(job: SampleJob): Promise<RowSample> {
-  const { change } = job
-  const all = change.matrices * change.rows
-  const rowOf = spread(change.matrices, change.rows)
-  const batches: RoundingAccount[] = []
-  let done = 0
-  while (done < all && !isSure(batches, done / all)) {
-    const wanted = Math.min(all, Math.max(BATCH_ROWS * LEAST_BATCHES, 2 * done))
-    while (done < wanted) {
-      const count = Math.min(BATCH_ROWS, wanted - done)
-      batches.push(
-        ...(await accountsOf(
-          job,
-          Array.from({ length: count }, (_, i) => rowOf(done + i)),
-        )),
-      )
-      done += count
+export const sampleChange = (job: SampleJob): Promise<RowSample> =>
+  withRounding(job, async (round) => {
+    const { change } = job
+    const all = change.matrices * change.rows
+    const rowOf = spread(change.matrices, change.rows)
+    const deltaSquared = await wholeDelta(job)
+    const batches: RoundingAccount[] = []
+    let done = 0
+    while (done < all && !isSure(batches, done / all, deltaSquared)) {
+      const wanted = Math.min(all, Math.max(BATCH_ROWS * FIRST_BATCHES, 2 * done))
+      while (done < wanted) {
+        const count = Math.min(BATCH_ROWS, wanted - done)
+        const rows = Array.from({ length: count }, (_, i) => rowOf(done + i))
+        batches.push(joinAccounts(await roundEach(rows, round)))
+        done += count
+      }
     }
-  }
-  return { account: joinAccounts(batches), rows: done, of: all }
+    return { account: estimated(batches, done / all, deltaSquared), rows: done, of: all }
+  })
+
+/** ‖Δ‖² of all rows, where that follows from the factors alone. */
+async function wholeDelta({ change, run }: SampleJob): Promise<number | undefined> {
+  if (kernelDtype(change) === undefined || change.matrices > 1) return undefined
+  return productSquared(await keptFactors(run, change, 0))
 }
 
 interface Row {
@@ -93,33 +93,12 @@ function permutation(count: number): (index: number) => number {
 
 const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b))
 
-/** Whether the spread of the batches says that more of them would change little. */
-export function isSure(batches: readonly RoundingAccount[], share: number): boolean {
-  if (batches.length < LEAST_BATCHES) return false
-  const all = joinAccounts(batches)
-  if (all.deltaSquared === 0) return false
-  const kept = gain(all)
-  const error = roundingError(all)
-  const errorOf = (part: 'kept' | 'residualSquared', ratio: number) => {
-    const squares = batches.reduce((sum, one) => sum + (one[part] - ratio * one.deltaSquared) ** 2, 0)
-    const n = batches.length
-    return Math.sqrt((squares / (n - 1) / n) * (1 - share)) / (all.deltaSquared / n)
-  }
-  const ofGain = errorOf('kept', kept)
-  // the error is a root: half the relative error of what is under it
-  const ofError = error === 0 ? 0 : errorOf('residualSquared', error ** 2) / (2 * error)
-  return ofGain <= Math.max(STANDARD_ERROR * kept, LEAST_GAIN_ERROR) && ofError <= STANDARD_ERROR * error
-}
+/** Rounds rows of one matrix. */
+type Round = (index: number, rows: readonly number[]) => Promise<RoundingAccount>
 
-async function accountsOf(job: SampleJob, rows: readonly Row[]): Promise<RoundingAccount[]> {
+async function roundEach(rows: readonly Row[], round: Round): Promise<RoundingAccount[]> {
   const accounts: RoundingAccount[] = []
-  for (const [index, of] of byMatrix(rows)) {
-    const { change, run, dtype, base } = job
-    const factors = change.factors.length === 0 ? undefined : await keptFactors(run, change, index)
-    const account = await roundedRows(job, index, of, factors)
-    await refuseLost(account, { change, dtype, range: { matrix: index, first: 0, count: 1 } }, { run, base })
-    accounts.push(account)
-  }
+  for (const [index, of] of byMatrix(rows)) accounts.push(await round(index, of))
   return accounts
 }
 
@@ -129,35 +108,63 @@ function byMatrix(rows: readonly Row[]): Map<number, number[]> {
   return groups
 }
 
-async function roundedRows(
-  { change, dtype, columnFactors }: SampleJob,
+/** Gives `use` what rounds rows: of one matrix that kernels change, with its factors made ready once. */
+function withRounding<T>(job: SampleJob, use: (round: Round) => Promise<T>): Promise<T> {
+  const { change, dtype, run, base } = job
+  const checked =
+    (round: Round): Round =>
+    async (index, rows) => {
+      const account = await round(index, rows)
+      await refuseLost(
+        account,
+        { change, dtype, range: { matrix: index, first: 0, count: 1 } },
+        { run, base },
+      )
+      return account
+    }
+  const from = kernelDtype(change)
+  if (from === undefined) return use(checked((index, rows) => plainRows(job, index, rows)))
+  if (change.matrices === 1)
+    return withKernel(job, 0, from, (round) => use(checked((_, rows) => round(rows))))
+  return use(checked((index, rows) => withKernel(job, index, from, (round) => round(rows))))
+}
+
+async function plainRows(
+  { change, dtype, run, columnFactors }: SampleJob,
   index: number,
   rows: readonly number[],
-  factors: StackedFactors | undefined,
 ): Promise<RoundingAccount> {
-  const from = kernelDtype(change)
-  if (factors === undefined || from === undefined) {
-    const accounts: RoundingAccount[] = []
-    for (const first of rows) {
-      const sum = await panelSum(change, { matrix: index, first, count: 1 }, factors, columnFactors)
-      accounts.push(stored(sum, dtype).account)
-    }
-    return joinAccounts(accounts)
+  const factors = change.factors.length === 0 ? undefined : await keptFactors(run, change, index)
+  const accounts: RoundingAccount[] = []
+  for (const first of rows) {
+    const sum = await panelSum(change, { matrix: index, first, count: 1 }, factors, columnFactors)
+    accounts.push(stored(sum, dtype).account)
   }
+  return joinAccounts(accounts)
+}
+
+async function withKernel<T>(
+  { change, dtype, run }: SampleJob,
+  index: number,
+  from: FloatDtype,
+  use: (round: (rows: readonly number[]) => Promise<RoundingAccount>) => Promise<T>,
+): Promise<T> {
   const { base, columns } = change
   const rowBytes = columns * bytesPerElement(from)
-  const { B, A } = factors
+  const { B, A }: StackedFactors = await keptFactors(run, change, index)
   return withWorkspace((workspace) =>
-    withBytes(base!.source, base!.name, async (_, fill) => {
-      const update = openUpdate(workspace, { A, dtype: from, out: dtype, panelRows: rows.length })
-      const own = new Float64Array(rows.length * B.columns)
-      const input = update.input(rows.length)
-      for (const [i, row] of rows.entries()) {
-        own.set(B.data.subarray(row * B.columns, (row + 1) * B.columns), i * B.columns)
-        const target = input.subarray(i * rowBytes, (i + 1) * rowBytes)
-        await fill(target, (index * change.rows + row) * rowBytes)
-      }
-      return update.add(matrix(rows.length, B.columns, own)).account
+    withBytes(base!.source, base!.name, (_, fill) => {
+      const update = openUpdate(workspace, { A, dtype: from, out: dtype, panelRows: BATCH_ROWS })
+      return use(async (rows) => {
+        const own = new Float64Array(rows.length * B.columns)
+        const input = update.input(rows.length)
+        for (const [i, row] of rows.entries()) {
+          own.set(B.data.subarray(row * B.columns, (row + 1) * B.columns), i * B.columns)
+          const target = input.subarray(i * rowBytes, (i + 1) * rowBytes)
+          await fill(target, (index * change.rows + row) * rowBytes)
+        }
+        return update.add(matrix(rows.length, B.columns, own)).account
+      })
     }),
   )
 }

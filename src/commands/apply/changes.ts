@@ -152,11 +152,13 @@ async function settled(
   for (const { tensor: added, path } of dense) {
     if (!isSameLength(added, tensor)) throw misfit(path, added, tensor)
   }
-  const terms = rescale?.factors ?? factors
+  const terms = (rescale?.factors ?? factors).filter(({ weight }) => weight !== 0)
+  const added = dense.filter(({ factor }) => factor !== 0).map(({ isExact, ...term }) => term)
+  if (terms.length + added.length === 0 && rescale === undefined) return undefined
   return {
     ...{ name, base: tensor, shape: tensor.shape, ...form },
-    factors: terms.filter(({ weight }) => weight !== 0),
-    dense: dense.filter(({ factor }) => factor !== 0).map(({ isExact, ...term }) => term),
+    factors: terms,
+    dense: added,
     ...(rescale !== undefined && { rescale: rescale.rescale }),
   }
 }

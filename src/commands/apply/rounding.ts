@@ -68,12 +68,6 @@ export async function sampled(
   return samples
 }
 
-/** The account of all rows, if they are as those of the sample. */
-export function extrapolated({ account, rows, of }: RowSample): RoundingAccount {
-  const factor = rows === 0 ? 0 : of / rows
-  const scaled = Object.entries(account).map(([key, value]) => [key, value * factor])
-  return Object.fromEntries(scaled) as unknown as RoundingAccount
-}
-
+/** What is expected of all changes together. */
 export const expectedOver = (samples: Iterable<RowSample>): RoundingAccount =>
-  joinAccounts([...samples].map(extrapolated))
+  joinAccounts([...samples].map(({ account }) => account))

@@ -16,7 +16,7 @@ import {
   type Rounding,
   roundingOf,
 } from './result.ts'
-import { expectedOver, extrapolated } from './rounding.ts'
+import { expectedOver } from './rounding.ts'
 
 export type Sampled = ReadonlyMap<string, RowSample>
 type Accounts = ReadonlyMap<string, RoundingAccount>
@@ -90,7 +90,7 @@ export function previewOf(
     ...toldOf(plan),
     layers: layers.map(({ key, ...layer }) => layer),
     totals: plannedTotals(plan, samples),
-    advice: adviceOf(layers.map((layer) => ({ ...layer, account: extrapolated(samples.get(layer.key)!) }))),
+    advice: adviceOf(layers.map((layer) => ({ ...layer, account: samples.get(layer.key)!.account }))),
     output: { path: output, bytes: all.reduce((sum, { bytes }) => sum + bytes, 0), files: all },
     resumable,
     holds: holds(plan),

@@ -1,0 +1,300 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { readSafetensorsFile } from '../lora/peft-rules.ts'
+import { applied, fileOf, folderWith, rounded, type Stored, type Weights } from './apply-support.ts'
+import { numbers } from './extract-support.ts'
+import { temporaryFolder } from './run.ts'
+
+/** Every kind of module against a dense oracle in float64 that is rounded once, bit for bit. */
+
+const folder = temporaryFolder('apply-kinds')
+const at = (name: string) => join(folder, name)
+
+/** Numbers that the type has. */
+const random = (shape: readonly number[], seed: number, dtype: Stored, scale = 0.1): Weights => ({
+  ...{ dtype, shape },
+  data: Float64Array.from(
+    numbers(
+      shape.reduce((a, b) => a * b, 1),
+      seed,
+    ),
+    (x) => rounded(scale * x, dtype),
+  ),
+})
+
+/** Entry (i, j) of B·A, each product added in the order of the ranks. */
+function product(B: Weights, A: Weights, factor: number): (i: number, j: number) => number {
+  const rank = A.shape[0]
+  const columns = A.data.length / rank
+  return (i, j) => {
+    let sum = 0
+    for (let k = 0; k < rank; k++) sum += B.data[i * rank + k] * factor * A.data[k * columns + j]
+    return sum
+  }
+}
+
+interface Kind {
+  readonly what: string
+  readonly name?: string
+  readonly shape: readonly number[]
+  readonly config?: object
+  readonly adapter: (dtype: Stored) => {
+    readonly tensors: Readonly<Record<string, Weights>>
+    readonly config?: Readonly<Record<string, unknown>>
+    /** Of the entry at this place of the flat tensor. */
+    readonly delta: (at: number) => number
+  }
+}
+
+const PEFT = 'base_model.model.'
+const peft = (r: number, lora_alpha: number, rest: object = {}) => ({
+  peft_type: 'LORA',
+  r,
+  lora_alpha,
+  ...rest,
+})
+
+const KINDS: readonly Kind[] = [
+  {
+    what: 'a linear layer',
+    shape: [40, 24],
+    adapter: (dtype) => {
+      const [B, A] = [random([40, 3], 1, dtype), random([3, 24], 2, dtype)]
+      const of = product(B, A, 2)
+      return {
+        config: peft(3, 6, { target_modules: ['x'] }),
+        tensors: { [`${PEFT}x.lora_A.weight`]: A, [`${PEFT}x.lora_B.weight`]: B },
+        delta: (at) => of(Math.floor(at / 24), at % 24),
+      }
+    },
+  },
+  {
+    what: 'rslora, with patterns',
+    shape: [16, 16],
+    adapter: (dtype) => {
+      const [B, A] = [random([16, 4], 3, dtype), random([4, 16], 4, dtype)]
+      const of = product(B, A, 10 / Math.sqrt(4))
+      return {
+        config: peft(2, 1, {
+          use_rslora: true,
+          rank_pattern: { x: 4 },
+          alpha_pattern: { x: 10 },
+          target_modules: ['x'],
+        }),
+        tensors: { [`${PEFT}x.lora_A.weight`]: A, [`${PEFT}x.lora_B.weight`]: B },
+        delta: (at) => of(Math.floor(at / 16), at % 16),
+      }
+    },
+  },
+  {
+    what: 'Conv1D, stored [in, out]',
+    name: 'h.0.mlp.c_fc.weight',
+    shape: [12, 48],
+    config: { model_type: 'gpt2', architectures: ['GPT2LMHeadModel'] },
+    adapter: (dtype) => {
+      const [B, A] = [random([48, 2], 5, dtype), random([2, 12], 6, dtype)]
+      const of = product(B, A, 1)
+      return {
+        config: peft(2, 2, { fan_in_fan_out: true, target_modules: ['c_fc'] }),
+        tensors: {
+          [`${PEFT}transformer.h.0.mlp.c_fc.lora_A.weight`]: A,
+          [`${PEFT}transformer.h.0.mlp.c_fc.lora_B.weight`]: B,
+        },
+        delta: (at) => of(at % 48, Math.floor(at / 48)),
+      }
+    },
+  },
+  {
+    what: 'an embedding',
+    name: 'model.embed_tokens.weight',
+    shape: [30, 8],
+    config: { tie_word_embeddings: false },
+    adapter: (dtype) => {
+      const [A, B] = [random([2, 30], 7, dtype), random([8, 2], 8, dtype)]
+      const of = product(B, A, 0.5)
+      return {
+        config: peft(2, 1, { target_modules: ['embed_tokens'] }),
+        tensors: {
+          [`${PEFT}model.embed_tokens.lora_embedding_A`]: A,
+          [`${PEFT}model.embed_tokens.lora_embedding_B`]: B,
+        },
+        delta: (at) => of(at % 8, Math.floor(at / 8)),
+      }
+    },
+  },
+  {
+    what: 'a convolution',
+    shape: [6, 4, 3, 3],
+    adapter: (dtype) => {
+      const [B, A] = [random([6, 2, 1, 1], 9, dtype), random([2, 4, 3, 3], 10, dtype)]
+      const of = product(B, A, 1)
+      return {
+        config: peft(2, 2, { target_modules: ['x'] }),
+        tensors: { [`${PEFT}x.lora_A.weight`]: A, [`${PEFT}x.lora_B.weight`]: B },
+        delta: (at) => of(Math.floor(at / 36), at % 36),
+      }
+    },
+  },
+  {
+    what: 'a convolution with a core',
+    shape: [5, 4, 3, 3],
+    adapter: (dtype) => {
+      const [up, down] = [random([5, 2, 1, 1], 11, dtype), random([2, 4, 1, 1], 12, dtype)]
+      const mid = random([2, 2, 3, 3], 13, dtype)
+      return {
+        tensors: {
+          'lora_unet_x.lora_down.weight': down,
+          'lora_unet_x.lora_up.weight': up,
+          'lora_unet_x.lora_mid.weight': mid,
+          'lora_unet_x.alpha': { dtype: 'F32', shape: [], data: [1] },
+        },
+        delta: (at) => {
+          const [o, c, k] = [Math.floor(at / 36), Math.floor((at % 36) / 9), at % 9]
+          let sum = 0
+          for (let q = 0; q < 2; q++) {
+            let folded = 0
+            for (let p = 0; p < 2; p++) folded += mid.data[(q * 2 + p) * 9 + k] * down.data[p * 4 + c]
+            sum += up.data[o * 2 + q] * 0.5 * folded
+          }
+          return sum
+        },
+      }
+    },
+  },
+  {
+    what: 'stacked experts',
+    name: 'model.layers.0.mlp.experts.gate_up_proj',
+    shape: [3, 10, 8],
+    adapter: (dtype) => {
+      const [experts, rank, out, inputs] = [3, 2, 10, 8]
+      const [A, B] = [random([experts * rank, inputs], 14, dtype), random([out, rank * experts], 15, dtype)]
+      return {
+        config: peft(rank, 2 * rank, { target_parameters: ['mlp.experts.gate_up_proj'] }),
+        tensors: {
+          [`${PEFT}model.layers.0.mlp.experts.lora_A.weight`]: A,
+          [`${PEFT}model.layers.0.mlp.experts.lora_B.weight`]: B,
+        },
+        delta: (at) => {
+          const [e, i, j] = [Math.floor(at / 80), Math.floor((at % 80) / 8), at % 8]
+          let sum = 0
+          // PEFT stores the columns of an expert's B so many apart
+          for (let k = 0; k < rank; k++) {
+            sum += B.data[i * rank * experts + k * experts + e] * 2 * A.data[(e * rank + k) * inputs + j]
+          }
+          return sum
+        },
+      }
+    },
+  },
+]
+
+const DTYPES = ['F32', 'F16', 'BF16'] as const
+
+const cases = KINDS.flatMap((kind) => DTYPES.map((dtype): [string, Stored, Kind] => [kind.what, dtype, kind]))
+
+describe('the merged weight is the float64 sum rounded once', () => {
+  test.each(cases)('%s, %s', async (what, dtype, { name = 'x.weight', shape, config = {}, adapter }) => {
+    const id = `${what}-${dtype}`
+    const W = random(shape, 99, dtype, 1)
+    const { tensors, config: adapterConfig, delta } = adapter(dtype)
+    const base = folderWith(at(`base ${id}`), {
+      'config.json': config,
+      'model.safetensors': fileOf({ [name]: W, 'other.weight': random([3, 3], 98, dtype) }),
+    })
+    const file = at(`${id}.safetensors`)
+    if (adapterConfig === undefined) writeFileSync(file, fileOf(tensors))
+    const from =
+      adapterConfig === undefined
+        ? file
+        : folderWith(at(`adapter ${id}`), {
+            'adapter_config.json': adapterConfig,
+            'adapter_model.safetensors': fileOf(tensors),
+          })
+    const { layers } = await applied([base, from, '-o', at(`out ${id}`)])
+    expect(layers.map((layer: { name: string }) => layer.name)).toEqual([name])
+    const merged = readSafetensorsFile(join(at(`out ${id}`), 'model.safetensors'))
+    const wanted = Array.from(W.data, (w, i) => rounded(w + delta(i), dtype))
+    expect([...merged.get(name)!.data]).toEqual(wanted)
+    expect([...merged.get('other.weight')!.data]).toEqual(Array.from(random([3, 3], 98, dtype).data))
+    expectMeasured(layers[0], W, wanted, delta)
+  })
+})
+
+/** The account of a layer is that of the bytes on the disk. */
+function expectMeasured(
+  layer: { gain: number; roundingError: number; deltaFrobenius: number; changed: number },
+  W: Weights,
+  stored: readonly number[],
+  delta: (at: number) => number,
+): void {
+  let [kept, squares, residual, changed] = [0, 0, 0, 0]
+  for (const [i, x] of stored.entries()) {
+    const d = delta(i)
+    kept += (x - W.data[i]) * d
+    squares += d * d
+    residual += (x - W.data[i] - d) ** 2
+    if (x !== W.data[i]) changed++
+  }
+  expect(layer.gain).toBeCloseTo(kept / squares, 12)
+  expect(layer.roundingError).toBeCloseTo(Math.sqrt(residual / squares), 12)
+  expect(layer.deltaFrobenius).toBeCloseTo(Math.sqrt(squares), 12)
+  expect(layer.changed).toBe(changed / stored.length)
+}
+
+describe('several adapters', () => {
+  const dtype = 'BF16'
+  const W = random([20, 16], 1, dtype, 1)
+  const base = folderWith(at('several'), { 'model.safetensors': fileOf({ 'x.weight': W }) })
+  const one = (seed: number, rank: number) => {
+    const [B, A] = [random([20, rank], seed, 'F32'), random([rank, 16], seed + 1, 'F32')]
+    return {
+      B,
+      A,
+      path: folderWith(at(`adapter-${seed}`), {
+        'adapter_config.json': peft(rank, rank, { target_modules: ['x'] }),
+        'adapter_model.safetensors': fileOf({ [`${PEFT}x.lora_A.weight`]: A, [`${PEFT}x.lora_B.weight`]: B }),
+      }),
+    }
+  }
+
+  test('their changes are added with their weights, and the sum is rounded once', async () => {
+    const [first, second] = [one(10, 2), one(20, 5)]
+    const { source } = await applied([
+      base,
+      first.path,
+      second.path,
+      '-o',
+      at('both'),
+      '--weights',
+      '0.7,-0.3',
+    ])
+    expect(source.adapters.map((adapter: { weight: number }) => adapter.weight)).toEqual([0.7, -0.3])
+    const merged = readSafetensorsFile(join(at('both'), 'model.safetensors')).get('x.weight')!.data
+    const wanted = Array.from(W.data, (w, at) => {
+      const [i, j] = [Math.floor(at / 16), at % 16]
+      let sum = 0
+      for (let k = 0; k < 2; k++) sum += first.B.data[i * 2 + k] * 0.7 * first.A.data[k * 16 + j]
+      for (let k = 0; k < 5; k++) sum += second.B.data[i * 5 + k] * -0.3 * second.A.data[k * 16 + j]
+      return rounded(w + sum, dtype)
+    })
+    expect([...merged]).toEqual(wanted)
+  })
+
+  test('what is added and subtracted leaves the base', async () => {
+    const { path } = one(30, 3)
+    await applied([base, path, path, '-o', at('none'), '--weights', '1,-1'])
+    const files = [base, at('none')].map(
+      (one) => readSafetensorsFile(join(one, 'model.safetensors')).get('x.weight')!.data,
+    )
+    expect([...files[1]]).toEqual([...files[0]])
+  })
+
+  test('with the weight 0 all of the base is copied', async () => {
+    const { path } = one(40, 3)
+    const { layers } = await applied([base, path, '-o', at('nothing'), '--weights', '0'])
+    expect(layers).toEqual([])
+    const files = [base, at('nothing')].map((one) => readFileSync(join(one, 'model.safetensors')))
+    expect(files[1].subarray(-W.data.length * 2).equals(files[0].subarray(-W.data.length * 2))).toBe(true)
+  })
+})
