@@ -56,6 +56,10 @@ export const badUsage = (message: string) => new LoraSvdError('bad-usage', messa
 /** A file or matrix can't be used as it is: correct the input the message names. */
 export const badInput = (message: string, place?: ErrorPlace) => new LoraSvdError('bad-input', message, place)
 
+/** What is to be written is there already: say that it may be replaced, or name another. */
+export const outputExists = (file: string) =>
+  new LoraSvdError('output-exists', `${file}: exists already; add --force to replace it`, { file })
+
 /** The process exit code that stands for an error. */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof LoraSvdError)) return ExitCode.systemFailed

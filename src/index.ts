@@ -34,6 +34,8 @@ import {
  */
 
 export { type NamedMatrix, readMatrix } from './checkpoint/read-matrix.ts'
+export type { CombinePreview } from './combine/preview.ts'
+export type { Combined, CombinedLayer } from './combine/result.ts'
 export { apply } from './commands/apply/apply.ts'
 export type { ApplyOptions, WrittenDtype } from './commands/apply/options.ts'
 export type {
@@ -64,6 +66,11 @@ export type { FactorOptions } from './commands/factor/options.ts'
 export { inspect } from './commands/inspect/inspect.ts'
 export type { InspectOptions } from './commands/inspect/options.ts'
 export type { InspectResult, MatrixReport, Verdict, VerdictKind } from './commands/inspect/result.ts'
+export { type MergePreview, type MergeResult, merge } from './commands/merge/merge.ts'
+export type { MergeOptions } from './commands/merge/options.ts'
+export type { Overlap } from './commands/merge/overlap.ts'
+export type { ResizeOptions } from './commands/resize/options.ts'
+export { type ResizePreview, type ResizeResult, resize } from './commands/resize/resize.ts'
 export type { VerifyOptions } from './commands/verify/options.ts'
 export { type VerifyResult, verify } from './commands/verify/verify.ts'
 export { type ErrorCode, LoraSvdError } from './errors.ts'

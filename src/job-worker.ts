@@ -5,6 +5,7 @@ import { type JobLoaders, serveJobs } from './jobs/worker.ts'
 const loaders: JobLoaders = {
   inspect: async () => (await import('./commands/inspect/work.ts')).inspectMatrix,
   extract: async () => (await import('./compress/layer.ts')).extractLayer,
+  sum: async () => (await import('./compress/sum.ts')).sumModules,
   apply: async () => (await import('./commands/apply/apply-jobs.ts')).applyWork,
   measure: async () => (await import('./measure/measure.ts')).measureMatrix,
 }

@@ -17,6 +17,7 @@ const LAYERS = [
   ['lora', 'jobs'],
   ['delta', 'update'],
   ['compress', 'measure'],
+  ['combine'],
   ['mathjs', 'report'],
   ['commands'],
   ['index.ts', 'mathjs.ts', 'job-worker.ts'],

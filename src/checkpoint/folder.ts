@@ -159,7 +159,7 @@ export const isRepositoryName = (text: string) =>
   /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(text) && !/--|\.\./.test(text)
 
 /** A name without an organisation, as the hub's oldest models have: gpt2. */
-export const isBareName = (text: string) => isRepositoryName(`org/${text}`)
+const isBareName = (text: string) => isRepositoryName(`org/${text}`)
 
 /**
  * The folder in which Hugging Face's tools keep what they download, by their own rules (huggingface_hub/constants.py).
@@ -173,9 +173,8 @@ export function hubCacheFolder({ env, home }: Surroundings): string {
   return join(caches, 'huggingface', 'hub')
 }
 
-/** The folder of a repository in the cache, whether or not it is there. */
-export const repositoryFolder = (cache: string, repository: string) =>
-  join(cache, `models--${repository.replace('/', '--')}`)
+/** What the folder of a repository is called in the cache. */
+export const cachedName = (repository: string) => `models--${repository.replace('/', '--')}`
 
 /** A folder, and the names of what is in it, sorted. */
 export interface ListedFolder {
@@ -193,7 +192,8 @@ export async function folderMeant(
   surroundings: Surroundings,
 ): Promise<ListedFolder | undefined> {
   const cache = hubCacheFolder(surroundings)
-  const inCache = repositoryFolder(cache, path)
+  // whether or not it is there
+  const inCache = join(cache, cachedName(path))
   const isFullName = isRepositoryName(path)
   const isName = isFullName || isBareName(path)
   const kind = await kindOf(path)

@@ -161,7 +161,7 @@ const WEIGHT_OF_MODULE = /\.(weight|qweight|weight_packed)$/
  * The names of the tensors that hold the scales (and zero points, maps, shapes) of a weight stored in few bits; none where it
  * stands for itself. Scales of a layer's input, which `input_scale` and `scale_input` hold, don't change the weight.
  */
-export function scaleTensorsOf(name: string, tensors: ReadonlyMap<string, StoredTensor>): string[] {
+function scaleTensorsOf(name: string, tensors: ReadonlyMap<string, StoredTensor>): string[] {
   const module = WEIGHT_OF_MODULE.test(name) ? name.replace(WEIGHT_OF_MODULE, '') : undefined
   const candidates = new Set([
     ...APPENDED.map((end) => `${name}${end}`),

@@ -72,7 +72,7 @@ export interface Configs {
  * Reads the configs that are there. Throws `bad-input` for an adapter's, on which the scale of all its factors hangs, that isn't one JSON
  * object; of a model's little is used, and one that can't be read is a warning.
  */
-export async function readConfigs(paths: readonly string[]): Promise<Configs> {
+async function readConfigs(paths: readonly string[]): Promise<Configs> {
   let configs: Configs = { files: [], warnings: [] }
   for (const path of paths) {
     const isStrict = basename(path) === ADAPTER_CONFIG_FILE

@@ -75,7 +75,7 @@ export const seed: Kind = {
   isValid: (value) =>
     typeof value === 'bigint' || (typeof value === 'number' && passes(() => seedInteger(value))),
 }
-export const share = (expected: string) => number(expected, (x) => x > 0 && x < 1)
+const share = (expected: string) => number(expected, (x) => x > 0 && x < 1)
 export const positive = number('a number above 0', (x) => x > 0)
 export const nonNegative = number('a number of at least 0', (x) => x >= 0)
 

@@ -10,11 +10,14 @@ import { addDoctor } from './doctor/command.ts'
 import { addExtract } from './extract/command.ts'
 import { addFactor } from './factor/command.ts'
 import { common, type Run } from './flags.ts'
+import { foreignOption } from './foreign-options.ts'
 import { addInspect } from './inspect/command.ts'
+import { addMerge } from './merge/command.ts'
+import { addResize } from './resize/command.ts'
 import { addVerify } from './verify/command.ts'
 
 /** Texts of `lora-svd help <topic>`. */
-export const helpTopics: Record<string, string> = {
+const helpTopics: Record<string, string> = {
   'exit-codes': `Exit codes of every command:
     0  all done, and every check holds
     1  a check does not hold: not allclose, or an error above what was asked
@@ -51,7 +54,8 @@ export async function run(argv: readonly string[], io: ProcessIo): Promise<numbe
   dropEmptyVariables(io.env)
   const terminal = terminalOf(io, colourFlag(argv))
   let exitCode: number = ExitCode.ok
-  const fail = async (error: unknown) => {
+  const fail = async (thrown: unknown) => {
+    const error = inOurWords(thrown, program, argv)
     const [json, debug] = [argv.includes('--json'), argv.includes('--debug')]
     exitCode = await reportError(error, terminal, { json, debug, help: helpFor(program, argv) })
   }
@@ -140,6 +144,8 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   addInspect(program, run)
   addExtract(program, run)
   addVerify(program, run)
+  addResize(program, run)
+  addMerge(program, run)
   addApply(program, run)
   addFactor(program, run)
   addDoctor(program, run)
@@ -179,11 +185,27 @@ function addHelp(program: Command, terminal: Terminal): void {
     })
 }
 
+/** The command that `argv` names. */
+function commandIn(program: Command, argv: readonly string[]): string | undefined {
+  const name = argv.find((argument) => !argument.startsWith('-'))
+  return program.commands.some((command) => command.name() === name) ? name : undefined
+}
+
 /** The command line that shows the help of the command in `argv`. */
 function helpFor(program: Command, argv: readonly string[]): string {
-  const name = argv.find((argument) => !argument.startsWith('-'))
-  const isCommand = program.commands.some((command) => command.name() === name)
-  return isCommand ? `lora-svd ${name} --help` : 'lora-svd --help'
+  const name = commandIn(program, argv)
+  return name === undefined ? 'lora-svd --help' : `lora-svd ${name} --help`
+}
+
+/** An option that another tool has, and this one under another name, is told by that. */
+function inOurWords(error: unknown, program: Command, argv: readonly string[]): unknown {
+  if (!(error instanceof CommanderError) || error.code !== 'commander.unknownOption') return error
+  const flag = /'([^']+)'/.exec(error.message)?.[1] ?? ''
+  const name = commandIn(program, argv)
+  const here = foreignOption(name, flag)
+  return here === undefined
+    ? error
+    : badUsage(`${flag} is another tool's: here it is ${here}; see ${helpFor(program, argv)}`)
 }
 
 /** `LORA_SVD_ENGINE=` is how a shell takes a setting back: it means what an unset variable does. */

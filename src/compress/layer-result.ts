@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { decodeFloats, encodeFloats, type FloatDtype } from '../formats/dtype.ts'
-import { type Float64Matrix, leadingColumns, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { type Float64Matrix, leadingColumns, type Matrix, rowRange, zeros } from '../linalg/matrix/matrix.ts'
 import type { NoiseFloor } from '../linalg/spectrum/noise-floor.ts'
 import { numericalRank } from '../linalg/spectrum/ranks.ts'
 import type { AskedRule, MatrixRule, RankLimits, RankRule } from '../linalg/spectrum/rules.ts'
@@ -124,6 +124,18 @@ export function digestOf({ B, A }: Factors): string {
   const hash = createHash('sha256').update(`${B.rows} ${B.columns} ${A.columns} `)
   for (const { data } of [B, A]) hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   return hash.digest('base64')
+}
+
+/** Whether factors that were read are those of this digest, padded with zeros beyond their rank. */
+export const areFactors = ({ B, A }: Factors, rank: number, digest: string): boolean =>
+  isZeroBeyond(B, A, rank) && digestOf({ B: leadingColumns(B, rank), A: rowRange(A, 0, rank) }) === digest
+
+function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
+  if (B.columns < rank || A.data.subarray(rank * A.columns).some((x) => x !== 0)) return false
+  for (let i = 0; i < B.rows; i++) {
+    for (let j = rank; j < B.columns; j++) if (B.data[i * B.columns + j] !== 0) return false
+  }
+  return true
 }
 
 const rounded = ({ rows, columns, data }: Matrix, dtype: FloatDtype): Matrix => ({

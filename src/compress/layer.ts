@@ -44,8 +44,7 @@ const MOST_EXTRA_RANKS = 4
 export function flopsOf({ pair: { tuned }, ask }: LayerJob): number {
   const { rows, columns } = tuned
   const order = Math.min(rows, columns)
-  const rank = ask.rule.kind === 'rank' ? ask.rule.rank : ADAPTIVE_RANK
-  return rows * columns * Math.min(order, SWEEPS * (rank + 8))
+  return rows * columns * basisOf(ask, order)
 }
 
 /** Products of the matrix with as many columns as the rank that finding, bounding and measuring the triplets takes. */
@@ -53,12 +52,15 @@ const SWEEPS = 8
 /** What rules that look for a rank mostly end at. */
 const ADAPTIVE_RANK = 64
 
+/** The columns of all those products together. */
+const basisOf = ({ rule }: RankRequest, order: number): number =>
+  Math.min(order, SWEEPS * ((rule.kind === 'rank' ? rule.rank : ADAPTIVE_RANK) + 8))
+
 /** The most memory that a job takes at one time. */
 export function bytesOf({ pair, ask }: LayerJob): number {
   const { rows, columns } = pair.tuned
   const order = Math.min(rows, columns)
-  const rank = ask.rule.kind === 'rank' ? ask.rule.rank : ADAPTIVE_RANK
-  const basis = Math.min(order, SWEEPS * (rank + 8))
+  const basis = basisOf(ask, order)
   const square = 2 * basis > order ? 4 * 8 * order * order + 8 * rows * columns : 0
   return differenceBytes(pair) + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
 }

@@ -34,7 +34,7 @@ const MADE_BY_UNIX = 3
  * A zip archive of stored (not compressed) members; the same input gives the same bytes.
  * Throws `bad-input` at 4 GiB or 65,535 members, where the format would need zip64.
  */
-export function writeZip(members: readonly { name: string; bytes: Uint8Array }[]): Uint8Array {
+function writeZip(members: readonly { name: string; bytes: Uint8Array }[]): Uint8Array {
   const named = members.map(({ name, bytes }) => ({
     name: new TextEncoder().encode(name),
     bytes,

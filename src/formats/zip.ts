@@ -7,24 +7,24 @@ import { quoted } from '../text/quote.ts'
 export const LOCAL_HEADER = 0x04034b50
 export const CENTRAL_HEADER = 0x02014b50
 export const END = 0x06054b50
-export const END_64 = 0x06064b50
-export const END_64_LOCATOR = 0x07064b50
+const END_64 = 0x06064b50
+const END_64_LOCATOR = 0x07064b50
 
 export const LOCAL_BYTES = 30
 export const CENTRAL_BYTES = 46
 export const END_BYTES = 22
-export const END_64_BYTES = 56
-export const LOCATOR_BYTES = 20
+const END_64_BYTES = 56
+const LOCATOR_BYTES = 20
 /** A comment of up to 65,535 bytes may follow the end record. */
-export const LONGEST_COMMENT = 0xffff
+const LONGEST_COMMENT = 0xffff
 /** These fill a field whose value stands in the zip64 record instead. */
 export const IN_ZIP64 = 0xffffffff
 export const COUNT_IN_ZIP64 = 0xffff
-export const ZIP64_EXTRA = 1
+const ZIP64_EXTRA = 1
 
 export const STORED = 0
-export const DEFLATED = 8
-export const ENCRYPTED = 1
+const DEFLATED = 8
+const ENCRYPTED = 1
 export const UTF8_NAME = 0x0800
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
@@ -177,7 +177,7 @@ function sizes(view: DataView, at: number) {
 
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 
-export const zipError = (place: ErrorPlace, problem: string) =>
+const zipError = (place: ErrorPlace, problem: string) =>
   badInput(`${place.file ?? 'input'}: the zip archive ${problem}`, place)
 
 /** Deflate codes at most 258 bytes in 2 bits, so it never shrinks by more: a member that claims more is damaged. */

@@ -5,8 +5,8 @@ import { dirname, join, resolve } from 'node:path'
 import { badInput, errnoOf, type LoraSvdError, osError } from '../errors.ts'
 import { quoted } from '../text/quote.ts'
 import { isMountPoint } from './files.ts'
-import { temporaryName } from './temporary.ts'
-import { writeFileAtomic } from './write-atomic.ts'
+import { isForeign, temporaryName } from './temporary.ts'
+import { writeTextAtomic } from './write-atomic.ts'
 
 /** Nobody else may write in it, whatever the umask. */
 const MODE = 0o755
@@ -100,8 +100,6 @@ export async function putBack(folder: string, isMeant: (name: string) => boolean
   }
 }
 
-const isForeign = ({ uid }: Stats) => process.geteuid !== undefined && uid !== process.geteuid()
-
 const isOpenToOthers = (found: Stats) =>
   process.geteuid !== undefined && (isForeign(found) || (found.mode & OTHERS_WRITE) !== 0)
 
@@ -134,7 +132,7 @@ export const digestOfJson = (value: unknown): string =>
 
 /** A small file of JSON that appears whole or not at all. */
 export async function writeJsonFile(path: string, value: unknown): Promise<void> {
-  await writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(value)}\n`)], { force: true })
+  await writeTextAtomic(path, `${JSON.stringify(value)}\n`, { force: true })
 }
 
 /** What it holds; undefined where it is missing, no file, or holds no JSON object. Throws `system` where the machine fails. */

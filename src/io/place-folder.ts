@@ -1,6 +1,6 @@
 import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
-import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
 import { inodeOf, isMountPoint } from './files.ts'
 
 /** What makes a folder one that may be replaced. */
@@ -154,6 +154,3 @@ async function giveBack({ output, replaced }: Placing): Promise<void> {
     { file: output },
   )
 }
-
-const outputExists = (output: string) =>
-  new LoraSvdError('output-exists', `${output}: exists already; add --force to replace it`, { file: output })

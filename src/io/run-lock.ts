@@ -33,7 +33,7 @@ export interface RunLock {
 }
 
 /** An owner shows that it lives by writing its file anew this often, in milliseconds: no load on any file server. */
-export const HEARTBEAT = 20_000
+const HEARTBEAT = 20_000
 
 /**
  * An owner that can't be seen from here (on another host, in another container) counts as gone so long after its last sign of

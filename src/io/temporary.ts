@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, readlinkSync } from 'node:fs'
+import { readFileSync, readlinkSync, type Stats } from 'node:fs'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -123,13 +123,17 @@ export async function removeLeftovers(folder: string): Promise<void> {
 async function isLeftover(name: string, path: string): Promise<boolean> {
   const [, where, pid, started] = TEMPORARY.exec(name)!
   const found = await lstat(path).catch(() => undefined)
-  if (found === undefined || (process.geteuid !== undefined && found.uid !== process.geteuid())) return false
+  if (found === undefined || isForeign(found)) return false
   if (where === place()) {
     const liveness = livenessOf({ ...thisProcess(), pid: Number(pid), started })
     if (liveness !== 'unknown') return liveness === 'gone'
   }
   return Date.now() - found.mtimeMs > ABANDONED_AFTER
 }
+
+/** Whether a file or folder is another user's; false where the system has no users. */
+export const isForeign = ({ uid }: Pick<Stats, 'uid'>) =>
+  process.geteuid !== undefined && uid !== process.geteuid()
 
 /** What is to be done before a signal ends the process. */
 const endings = new Set<() => void>()

@@ -12,7 +12,7 @@ import {
   unlink,
 } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'
-import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
 import { syncFolder } from './sized-file.ts'
 import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
 
@@ -93,6 +93,10 @@ export async function writeFileAtomic(
     forget()
   }
 }
+
+/** The same of a text, as UTF-8. */
+export const writeTextAtomic = (path: string, text: string, options: WriteOptions): Promise<number> =>
+  writeFileAtomic(path, [new TextEncoder().encode(text)], options)
 
 interface Target {
   /** Where the bytes go once links are followed. */
@@ -210,6 +214,3 @@ async function whileWriting<T>(path: string, action: () => Promise<T>): Promise<
     throw osError(error, `write ${basename(path)}`, path)
   }
 }
-
-const outputExists = (path: string) =>
-  new LoraSvdError('output-exists', `${path}: exists already; add --force to replace it`, { file: path })

@@ -14,6 +14,7 @@ export interface ProgressEvent {
     | 'inspecting'
     | 'extracting'
     | 'extending'
+    | 'summing'
     | 'measuring'
     | 'factoring'
     | 'decomposing'

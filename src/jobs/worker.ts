@@ -33,7 +33,7 @@ export interface PlainError {
   readonly tensor?: string | undefined
 }
 
-export function plainError(error: unknown): PlainError {
+function plainError(error: unknown): PlainError {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
   const { name, message, stack } = error
   if (!(error instanceof LoraSvdError)) return { name, message, stack }

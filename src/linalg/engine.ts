@@ -44,6 +44,3 @@ export interface Engine extends Decompositions {
   gram(A: Matrix): Float64Matrix
   resident(A: Matrix | HalfMatrix): ResidentMatrix
 }
-
-/** The part of an engine that multiplies; decompositions are built on it. */
-export type Products = Pick<Engine, 'name' | 'threads' | 'multiply' | 'gram' | 'resident'>

@@ -3,10 +3,23 @@ import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
-import { type FloatArray, type Matrix, matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
+import {
+  type Float64Matrix,
+  type FloatArray,
+  type Matrix,
+  matrix,
+  toFloat64,
+  transpose,
+} from '../linalg/matrix/matrix.ts'
+import {
+  hadamardFactors,
+  kroneckerFactors,
+  type ThinProduct,
+  thinProduct,
+} from '../linalg/matrix/structured-products.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
-import type { AdapterModule } from './model.ts'
+import type { AdapterModule, LowRank } from './model.ts'
 
 /** ΔW = scale·B·A in the base tensor's own two-dimensional view: a kernel's is [out, in·kh·kw]. */
 export interface ModuleFactors {
@@ -30,7 +43,10 @@ export async function readFactors(module: AdapterModule, expert?: number): Promi
 }
 
 async function storedFactors(module: AdapterModule, expert?: number): Promise<[B: Matrix, A: Matrix]> {
-  const { A, B, mid, rank, kind, experts } = module
+  const { product, rank, kind, experts } = module
+  if (product.kind === 'loha') return hadamardFactors(await readSide(product.w1), await readSide(product.w2))
+  if (product.kind === 'lokr') return kroneckerFactors(await readSide(product.w1), await readSide(product.w2))
+  const { A, B, mid } = product
   const out = B.shape[0]
   if (kind === 'experts') {
     if (expert === undefined || !(expert >= 0 && expert < experts)) {
@@ -46,6 +62,19 @@ async function storedFactors(module: AdapterModule, expert?: number): Promise<[B
   return [up, mid === undefined ? down : foldCore(mid, await readFloats(mid), down)]
 }
 
+/** A part of a LoHa or LoKr as L·R in float64; of a whole matrix one of the two is the identity. */
+async function readSide(side: StoredTensor | LowRank): Promise<ThinProduct> {
+  if (!('a' in side)) {
+    const [out] = side.shape
+    return thinProduct(toFloat64(matrix(out, elementCount(side) / out, await readFloats(side))))
+  }
+  const { a, b, core } = side
+  const left = toFloat64(matrix(a.shape[0], a.shape[1], await readFloats(a)))
+  const right = toFloat64(matrix(b.shape[0], elementCount(b) / b.shape[0], await readFloats(b)))
+  if (core === undefined) return { L: left, R: right }
+  return { L: transpose(left), R: foldCore(core, await readFloats(core), right) }
+}
+
 /** PEFT stores the columns of an expert's B `count` apart: column (k, e) of [out, rank, count]. */
 function everyNth(all: FloatArray, count: number, first: number): FloatArray {
   const out = new (all.constructor as new (n: number) => FloatArray)(all.length / count)
@@ -57,7 +86,7 @@ function everyNth(all: FloatArray, count: number, first: number): FloatArray {
  * A'[q, (c, y, x)] = Σ_p core[q, p, y, x]·A[p, c]: the kernel of LoCon's two convolutions after each other, in float64
  * (LyCORIS, functional/general.py, rebuild_tucker).
  */
-function foldCore(mid: StoredTensor, core: FloatArray, A: Matrix): Matrix {
+function foldCore(mid: StoredTensor, core: FloatArray, A: Matrix): Float64Matrix {
   const [outer, inner] = mid.shape
   const kernel = mid.shape.slice(2).reduce((product, n) => product * n, 1)
   const channels = A.columns
@@ -72,7 +101,7 @@ function foldCore(mid: StoredTensor, core: FloatArray, A: Matrix): Matrix {
       }
     }
   }
-  return matrix(outer, channels * kernel, folded)
+  return { rows: outer, columns: channels * kernel, data: folded }
 }
 
 function sameType([B, A]: [Matrix, Matrix]): [Matrix, Matrix] {

@@ -3,7 +3,7 @@ import { takingOf } from './kinds.ts'
 import type { Loader } from './loaders.ts'
 import { BODIES, HEADED_TASKS, SKIP_UNKNOWN_NAMES } from './loaders.ts'
 import type { MatchedModule } from './match.ts'
-import type { Adapter, AdapterModule } from './model.ts'
+import { type Adapter, type AdapterModule, blamed } from './model.ts'
 import { PEFT_PREFIX } from './names.ts'
 import { PatternError } from './pattern/syntax.ts'
 import type { ModelTraits } from './traits.ts'
@@ -56,15 +56,18 @@ const NOT_TARGETED: Problem = {
 }
 
 /** What the factors' own names say, whatever the model. */
-export function nameProblem({ A, prefix }: AdapterModule): Problem | undefined {
-  const key = /\.lora_(?:A|embedding_A)\.(?!weight$)(.+?)(?:\.weight)?$/.exec(A.name)?.[1]
+export function nameProblem(module: AdapterModule): Problem | undefined {
+  const { name } = blamed(module, 'A')
+  const key = /\.(?:lora_(?:A|embedding_A)|hada_w1_a|lokr_w1(?:_a)?)\.(?!weight$)(.+?)(?:\.weight)?$/.exec(
+    name,
+  )?.[1]
   if (key !== undefined) {
     return {
       loaders: SKIP_UNKNOWN_NAMES,
       reason: `would load nothing of it: its names hold the adapter's name (${key}), which PEFT takes out when it saves`,
     }
   }
-  return prefix === PEFT_PREFIX
+  return module.prefix === PEFT_PREFIX
     ? undefined
     : { loaders: ['PEFT'], reason: `would load nothing of it: its names do not begin with ${PEFT_PREFIX}` }
 }

@@ -1,7 +1,7 @@
 import { counted, shapeText } from '../text/quote.ts'
 import type { TargetModule } from './model.ts'
 import type { ModelTraits } from './traits.ts'
-import { pathOf } from './traits.ts'
+import { leafOfPath, ownerOfPath, pathOf } from './traits.ts'
 
 /** A weight of a model, as far as it tells the class of its module. */
 export interface ModuleFacts {
@@ -50,8 +50,8 @@ const ROUTERS = /^(?:gate|router)$/
 const ROUTED_BLOCKS = /^(?:mlp|moe|ffn|feed_forward|block_sparse_moe)$/
 const TRANSPOSED = /(?:^|[._])(?:deconv|convtranspose|conv_transpose|transposed?_conv|upconv|up_conv)/i
 
-const leafOf = ({ path }: ModuleFacts) => path.slice(path.lastIndexOf('.') + 1)
-const ownerOf = ({ path }: ModuleFacts) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
+const leafOf = ({ path }: ModuleFacts) => leafOfPath(path)
+const ownerOf = ({ path }: ModuleFacts) => ownerOfPath(path)
 const siblingOf = (facts: ModuleFacts, name: string) =>
   ownerOf(facts) === '' ? name : `${ownerOf(facts)}.${name}`
 const isOf = ({ traits }: ModuleFacts, types: readonly string[]) =>
@@ -67,9 +67,7 @@ const refused = (takes: 'raises' | 'ignores', isCertain: boolean, reason: string
 function isRouter(facts: ModuleFacts): boolean {
   if (!ROUTERS.test(leafOf(facts))) return false
   const owner = ownerOf(facts)
-  return (
-    ROUTED_BLOCKS.test(owner.slice(owner.lastIndexOf('.') + 1)) || facts.traits.hasUnder(`${owner}.experts`)
-  )
+  return ROUTED_BLOCKS.test(leafOfPath(owner)) || facts.traits.hasUnder(`${owner}.experts`)
 }
 
 const OWN_ROUTER = 'a router of a class of its own, at which PEFT raises'
@@ -180,7 +178,7 @@ export interface ModuleOptions {
 /** The parameters of an experts module in the order in which models register them, which is how PEFT nests them. */
 export const EXPERT_PARAMETERS = ['gate_up_proj', 'down_proj'] as const
 
-export const isExpertParameter = (name: string) => (EXPERT_PARAMETERS as readonly string[]).includes(name)
+const isExpertParameter = (name: string) => (EXPERT_PARAMETERS as readonly string[]).includes(name)
 
 /** Why PEFT's LoRA can't adapt a tensor. */
 export interface NoModule {
@@ -189,15 +187,14 @@ export interface NoModule {
   readonly isOfExperts?: true
 }
 
-export function expertsModule(
+function expertsModule(
   tensor: string,
   shape: readonly number[],
   traits: ModelTraits,
   options: ModuleOptions,
 ): TargetModule | NoModule {
   if (options.experts !== true) return { reason: '3-D experts', isOfExperts: true }
-  const leaf = tensor.slice(tensor.lastIndexOf('.') + 1)
-  if (shape.length !== 3 || !tensor.includes('.') || !isExpertParameter(leaf)) {
+  if (shape.length !== 3 || !tensor.includes('.') || !isExpertParameter(leafOfPath(tensor))) {
     return { reason: `3-D experts other than ${EXPERT_PARAMETERS.join(' and ')}`, isOfExperts: true }
   }
   return {

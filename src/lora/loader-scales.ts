@@ -9,8 +9,9 @@ import {
   VLLM_INITS,
   VLLM_LARGEST_RANK,
 } from './loaders.ts'
-import type { Adapter, AdapterFormat, AdapterModule } from './model.ts'
+import { type Adapter, type AdapterFormat, type AdapterModule, blamed } from './model.ts'
 import { loraScale, type PeftConfig } from './read/peft-config.ts'
+import { leafOfPath } from './traits.ts'
 
 /** The scale by which a loader multiplies B·A, or why it does not load the adapter. */
 export interface LoaderScale {
@@ -97,11 +98,13 @@ function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
     if (loader === 'ComfyUI') return { loader, ...comfyUi(adapter.format, config, module) }
     if (adapter.format !== 'peft') return { loader, refusal: OTHER_FORMAT }
     if (config === undefined) return { loader, refusal: 'it needs adapter_config.json' }
+    if (config.method !== 'LORA' && loader !== 'PEFT') return { loader, refusal: OTHER_METHOD }
     return { loader, ...PEFT_RULES[loader](judged, config, module) }
   })
 }
 
 const OTHER_FORMAT = 'it reads PEFT adapters'
+const OTHER_METHOD = 'it reads LoRA, and neither LoHa nor LoKr'
 const NO_NAMES = 'it finds no names such as'
 const OTHER_TASK = 'it reads adapters of diffusion models'
 
@@ -109,13 +112,13 @@ const OTHER_TASK = 'it reads adapters of diffusion models'
 function comfyUi(format: AdapterFormat, config: PeftConfig | undefined, module: AdapterModule): Judgement {
   if (config?.taskType !== undefined || LANGUAGE_MODEL.test(module.path)) return { refusal: OTHER_TASK }
   const known = COMFYUI_NAMES[format]
-  if (!known.test(module.prefix + module.path)) return { refusal: `${NO_NAMES} ${module.A.name}` }
+  if (!known.test(module.prefix + module.path)) return { refusal: `${NO_NAMES} ${blamed(module, 'A').name}` }
   if (module.kind === 'embedding') return { refusal: 'it knows no lora_embedding_A' }
   if (module.kind === 'experts') return { refusal: 'it knows no stacked experts' }
   if (module.magnitude?.name.includes('lora_magnitude_vector')) {
     return { refusal: 'it reads DoRA from dora_scale alone' }
   }
-  return { scale: module.storedAlpha === undefined ? 1 : module.storedAlpha / module.rank }
+  return { scale: module.storedAlpha === undefined ? 1 : module.storedAlpha / module.dim }
 }
 
 function vllmRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
@@ -153,7 +156,7 @@ function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterMo
     .map((path) => byPath.get(path))
     .find((sibling) => sibling !== undefined && sibling.rank !== module.rank)
   if (other === undefined) return undefined
-  const names = stacked.map((path) => path.slice(path.lastIndexOf('.') + 1))
+  const names = stacked.map(leafOfPath)
   return `it needs equal ranks in ${names.join(', ')}: ${module.path} has ${module.rank}, ${other.path} ${other.rank}`
 }
 
@@ -181,8 +184,8 @@ function llamaCppRefusal(strangers: readonly string[], config: PeftConfig): stri
 function llamaCppModuleRefusal(module: AdapterModule): string | undefined {
   const extra = module.bias ?? module.magnitude
   if (extra !== undefined) return `it stops at ${extra.name}`
-  if (!/\.lora_(?:A\.weight|embedding_A)$/.test(module.A.name))
-    return `it doesn't know the name ${module.A.name}`
+  const { name } = blamed(module, 'A')
+  if (!/\.lora_(?:A\.weight|embedding_A)$/.test(name)) return `it doesn't know the name ${name}`
   if (module.kind === 'convolution') return 'it reads no convolutions'
   return module.kind === 'experts' ? 'it reads no stacked experts' : undefined
 }

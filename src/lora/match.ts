@@ -1,10 +1,9 @@
 import { plainName } from '../checkpoint/correspondence.ts'
-import { elementCount } from '../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
-import type { Adapter, AdapterModule, ModuleKind, ReplacedTensor } from './model.ts'
+import { type Adapter, type AdapterModule, type ModuleKind, type ReplacedTensor, tensorsOf } from './model.ts'
 import { PEFT_PREFIX } from './names.ts'
 import { loraScale } from './read/peft-config.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
@@ -129,7 +128,7 @@ function settle(
   module: AdapterModule,
   tensor: StoredTensor,
 ): MatchedModule {
-  if (tensor.shape.length === 3 && (module.kind === 'experts' || module.A.shape.length === 2)) {
+  if (tensor.shape.length === 3 && (module.kind === 'experts' || mayBeStack(module))) {
     const stack = asStack(module, tensor, adapter.config !== undefined, traits)
     if (stack !== undefined) return stack
   }
@@ -153,7 +152,7 @@ function settledKind(
   module: AdapterModule,
   { name, shape }: StoredTensor,
 ): ModuleKind | undefined {
-  const [out, columns] = productShape(module)
+  const [out, columns] = module.productShape
   const width = shape.slice(1).reduce((product, n) => product * n, 1)
   const isPlain = shape[0] === out && width === columns
   const isTransposed = shape.length === 2 && shape[0] === columns && shape[1] === out
@@ -165,6 +164,7 @@ function settledKind(
     case 'experts':
       return undefined
     default: {
+      if (isPlain && shape.length > 2) return 'convolution'
       if (!isPlain || !isTransposed) return isPlain ? 'linear' : isTransposed ? 'conv1d' : undefined
       // PEFT goes by the class; fan_in_fan_out is one flag for all, which tells where nothing else does
       const isConv1d = traits.isConv1d(name.replace(/\.weight$/, '')) ?? adapter.config?.fanInFanOut
@@ -173,23 +173,20 @@ function settledKind(
   }
 }
 
-/** [rows, columns] of B·A as stored, a core folded in. */
-function productShape({ A, B, mid }: AdapterModule): [rows: number, columns: number] {
-  const kernel = mid === undefined ? 1 : elementCount(mid) / (mid.shape[0] * mid.shape[1])
-  return [B.shape[0], (elementCount(A) / A.shape[0]) * kernel]
-}
+/** Factors stored flat may be one pair for each expert of a stack. */
+const mayBeStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.A.shape.length === 2
 
 /** Factors stored flat fit any kernel of as many entries; others have to have the base's. */
-function isSameKernel({ A, mid }: AdapterModule, shape: readonly number[]): boolean {
-  const kernel = (mid ?? A).shape.slice(2)
+function isSameKernel({ kernel }: AdapterModule, shape: readonly number[]): boolean {
   return shape.length === 2 ? kernel.every((n) => n === 1) : kernel.join() === shape.slice(2).join()
 }
 
 function misfit(adapter: Adapter, module: AdapterModule, tensor: StoredTensor) {
-  const { A, B } = module
+  const tensors = tensorsOf(module.product)
+  const named = tensors.map(({ name, shape }) => `${quoted(name)} ${shapeText(shape)}`).join(' and ')
   return badInput(
-    `${adapter.path}: tensors ${quoted(A.name)} ${shapeText(A.shape)} and ${quoted(B.name)} ${shapeText(B.shape)} don't fit the base's ${quoted(tensor.name)} ${shapeText(tensor.shape)}: the adapter belongs to another base`,
-    { file: adapter.path, tensor: A.name },
+    `${adapter.path}: tensors ${named} don't fit the base's ${quoted(tensor.name)} ${shapeText(tensor.shape)}: the adapter belongs to another base`,
+    { file: adapter.path, tensor: tensors[0].name },
   )
 }
 
@@ -215,7 +212,7 @@ function matchStack(
 ): MatchedModule | UnmatchedModule {
   const owner = withoutModel(module.path.replace(/(?:\.base_layer)+$/, ''))
   const targets = adapter.config?.targetParameters.map((name) => name.split('.').at(-1)) ?? []
-  const fitting = (module.A.shape.length === 2 ? (stacks.get(owner) ?? []) : [])
+  const fitting = (mayBeStack(module) ? (stacks.get(owner) ?? []) : [])
     .filter(({ name }) => targets.length === 0 || targets.includes(name.split('.').at(-1)))
     .flatMap((tensor) => asStack(module, tensor, adapter.config !== undefined, traits) ?? [])
   if (fitting.length === 1) return fitting[0]
@@ -238,7 +235,9 @@ function asStack(
   hasConfig: boolean,
   traits: ModelTraits,
 ): MatchedModule | undefined {
-  const { A, B, alpha } = module
+  const { product, alpha } = module
+  if (product.kind !== 'lora') return undefined
+  const { A, B } = product
   const [experts, rows, columns] = tensor.shape
   const rank = A.shape[0] / experts
   const isPlain = rows === B.shape[0] && columns === A.shape[1]
@@ -256,7 +255,9 @@ function asStack(
       columns,
       experts,
       isTransposed: isPlain && isTransposed ? traits.expertsInOut : isTransposed,
+      productShape: [B.shape[0], A.shape[1]],
       rank,
+      dim: rank,
       scale: hasConfig || alpha === undefined ? module.scale : loraScale(alpha, rank, false),
     },
     base: tensor,
@@ -303,7 +304,7 @@ export type BaseIndex = (name: string, prefix: string) => readonly string[]
  * among the base's names with the same done to them. Last, for dotted names, without the first part on either side: a
  * model and its trunk (`bert.encoder…`, `encoder…`).
  */
-export function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
+function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
   const names = [...base.tensors.keys()]
   const form = (name: string) => (isUnderscored ? name.replaceAll('.', '_') : name)
   const byPrefixes = new Map<readonly string[], Map<string, string[]>>()

@@ -38,23 +38,47 @@ export interface TargetModule {
 /** The entries that a module's tensors gain with each rank. */
 export const elementsPerRank = ({ rows, columns, experts }: TargetModule) => (rows + columns) * experts
 
+/** A product a·b as LyCORIS stores it; with a core [r, r, …kernel] a lies the other way round, [r, out], and b is [r, in]. */
+export interface LowRank {
+  readonly a: StoredTensor
+  readonly b: StoredTensor
+  readonly core?: StoredTensor
+}
+
 /**
- * A weight that an adapter changes, with the factors as they lie in its file: ΔW = scale·B·A, transposed where the module is.
- * `readFactors` gives them as W lies. Plain data, so that a worker can be sent it.
+ * The tensors whose product is the change of a weight, before it is scaled. `lora`: B·A, with A [rank, in], [rank, in, …kernel] or
+ * of experts [experts·rank, in], and B [out, rank], [out, rank, 1…] or [out, rank·experts]; LoCon's Tucker core `mid` is
+ * [rank, rank, …kernel] beside an A of [rank, in, 1…]. `loha`: w1 and w2 multiplied entry by entry (Hadamard). `lokr`: w1 ⊗ w2
+ * (Kronecker), each whole or a product itself.
+ */
+export type StoredProduct =
+  | {
+      readonly kind: 'lora'
+      readonly A: StoredTensor
+      readonly B: StoredTensor
+      readonly mid?: StoredTensor
+    }
+  | { readonly kind: 'loha'; readonly w1: LowRank; readonly w2: LowRank }
+  | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }
+
+/**
+ * A weight that an adapter changes, with what makes the change as it lies in the file: ΔW = scale·product, transposed where the
+ * module is. `readFactors` gives it as plain factors, as W lies. Plain data, so that a worker can be sent it.
  */
 export interface AdapterModule extends TargetModule {
   /** What stood before `path` in the names, such as `base_model.model.` or `lora_te1_`. */
   readonly prefix: string
   /** Unique in the adapter: `path`, with its prefix before it where two prefixes share it. */
   readonly label: string
-  /** [rank, in], [rank, in, …kernel]; [experts·rank, in] of experts. */
-  readonly A: StoredTensor
-  /** [out, rank], [out, rank, 1…]; [out, rank·experts] of experts. */
-  readonly B: StoredTensor
-  /** LoCon's Tucker core [rank, rank, …kernel]; A is then [rank, in, 1…]. */
-  readonly mid?: StoredTensor
-  /** Rows of A; of experts those of one expert. */
+  readonly product: StoredProduct
+  /** [out, in·kernel] of the product, as the format has it; of experts one expert's. */
+  readonly productShape: readonly [out: number, columns: number]
+  /** The kernel that the tensors tell: [kh, kw], [] where they are flat. */
+  readonly kernel: readonly number[]
+  /** Columns of the factors that `readFactors` gives: of LoRA the rows of A, of experts those of one expert. */
   readonly rank: number
+  /** What the format calls its rank, by which alpha is divided: of LoHa and LoKr another number than `rank`. */
+  readonly dim: number
   readonly alpha?: number
   /** What an `.alpha` tensor of the file says, whether or not the format heeds it. */
   readonly storedAlpha?: number
@@ -72,6 +96,8 @@ export interface ReplacedTensor {
   readonly name: string
   readonly tensor: StoredTensor
   readonly how: 'replace' | 'add'
+  /** It is rows of the base tensor alone, these, in their order (PEFT's trainable tokens). */
+  readonly rows?: readonly number[]
   /** What stood before the name in the file. */
   readonly prefix: string
 }
@@ -103,3 +129,22 @@ export interface Adapter {
   /** What a user should know and what stops nothing. */
   readonly warnings: readonly string[]
 }
+
+const ofLowRank = ({ a, b, core }: LowRank): StoredTensor[] => (core === undefined ? [a, b] : [a, b, core])
+const ofSide = (side: StoredTensor | LowRank): StoredTensor[] => ('a' in side ? ofLowRank(side) : [side])
+
+/** All the tensors of a product, in the order in which errors name them. */
+export function tensorsOf(product: StoredProduct): StoredTensor[] {
+  switch (product.kind) {
+    case 'lora':
+      return [product.A, product.B, ...(product.mid === undefined ? [] : [product.mid])]
+    case 'loha':
+      return [...ofLowRank(product.w1), ...ofLowRank(product.w2)]
+    case 'lokr':
+      return [...ofSide(product.w1), ...ofSide(product.w2)]
+  }
+}
+
+/** The tensor to be named for what is wrong with a side of the factors: of products that are no LoRA the first. */
+export const blamed = ({ product }: AdapterModule, side: 'A' | 'B'): StoredTensor =>
+  product.kind === 'lora' ? product[side] : tensorsOf(product)[0]

@@ -1,7 +1,26 @@
 import type { AdapterFormat } from './model.ts'
 
+/** Parts of LyCORIS' products, by the names that its modules and PEFT give them (modules/loha.py, modules/lokr.py). */
+const LYCORIS_PARTS = [
+  'hada_w1_a',
+  'hada_w1_b',
+  'hada_w2_a',
+  'hada_w2_b',
+  'hada_t1',
+  'hada_t2',
+  'lokr_w1',
+  'lokr_w1_a',
+  'lokr_w1_b',
+  'lokr_w2',
+  'lokr_w2_a',
+  'lokr_w2_b',
+  'lokr_t2',
+] as const
+export type LycorisRole = (typeof LYCORIS_PARTS)[number]
+
 /** What a tensor is to its module. */
 export type Role =
+  | LycorisRole
   | 'A'
   | 'B'
   | 'embedding A'
@@ -13,6 +32,7 @@ export type Role =
   | 'diff'
   | 'diff_b'
   | 'set_weight'
+  | 'token rows'
 
 export interface ParsedName {
   /** The name without what tells its role. */
@@ -55,6 +75,9 @@ const SPELLINGS: Readonly<Record<AdapterFormat, readonly Ending[]>> = {
     ['.lora_B.bias', 'bias'],
     ['.lora_magnitude_vector', 'magnitude'],
     ['.lora_magnitude_vector.weight', 'magnitude'],
+    // peft/tuners/trainable_tokens/layer.py, around the embedding itself
+    ['.token_adapter.trainable_tokens_delta', 'token rows'],
+    ['.trainable_tokens_delta', 'token rows'],
   ],
   // kohya-ss/sd-scripts: networks/lora.py; LyCORIS: modules/locon.py
   kohya: [
@@ -64,6 +87,7 @@ const SPELLINGS: Readonly<Record<AdapterFormat, readonly Ending[]>> = {
     ['.alpha', 'alpha'],
     ['.lora_alpha', 'alpha'],
     ['.dora_scale', 'magnitude'],
+    ...LYCORIS_PARTS.map((part) => [`.${part}`, part] as const),
   ],
   // comfy/weight_adapter/lora.py, comfy/lora.py; LyCORIS' w_norm and b_norm are added as diff and diff_b are
   comfyui: [
@@ -87,6 +111,13 @@ const SPELLINGS: Readonly<Record<AdapterFormat, readonly Ending[]>> = {
 const ENDINGS = Object.values(SPELLINGS).flat()
 const WITHOUT_LORA = ENDINGS.filter(([ending]) => !ending.includes('lora'))
 
+const LYCORIS: ReadonlySet<Role> = new Set(LYCORIS_PARTS)
+export const isLycoris = (role: Role): role is LycorisRole => LYCORIS.has(role)
+
+/** Whether a part makes its module one of an adapter: a factor, or what stands for factors. */
+export const isFactor = (role: Role) =>
+  role === 'A' || role === 'B' || role === 'embedding A' || role === 'embedding B' || isLycoris(role)
+
 /** What a name says of a tensor's part in an adapter; undefined for any other name. */
 export function parseName(name: string): ParsedName | undefined {
   // most names of most checkpoints are passed over by one look
@@ -96,9 +127,10 @@ export function parseName(name: string): ParsedName | undefined {
       return { stem, role, isPeftSpelling: /^\.lora_(?:[ABab]\b|embedding)/.test(ending) }
     }
   }
-  return name.includes('.lora_') ? named(name) : undefined
+  return MAYBE_NAMED.test(name) ? named(name) : undefined
 }
 
+const MAYBE_NAMED = /\.(?:lora_|hada_|lokr_|trainable_tokens_delta)/
 const NAMED: readonly (readonly [pattern: RegExp, role: Role])[] = [
   [/\.lora_A\.([^.]+)\.weight$/, 'A'],
   [/\.lora_B\.([^.]+)\.weight$/, 'B'],
@@ -106,6 +138,8 @@ const NAMED: readonly (readonly [pattern: RegExp, role: Role])[] = [
   [/\.lora_embedding_A\.([^.]+)$/, 'embedding A'],
   [/\.lora_embedding_B\.([^.]+)$/, 'embedding B'],
   [/\.lora_magnitude_vector\.([^.]+)(?:\.weight)?$/, 'magnitude'],
+  [/\.trainable_tokens_delta\.([^.]+)$/, 'token rows'],
+  ...LYCORIS_PARTS.map((part) => [new RegExp(`\\.${part}\\.([^.]+)$`), part] as const),
 ]
 
 /** A key with the adapter's name in it, which holds no dots: it is one of torch's ModuleDict (peft/tuners/lora/layer.py). */
@@ -132,8 +166,6 @@ const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: str
     'a LoRA of XLabs for Flux, whose names are of processors and not of weights',
     'diffusers loads it, and saves it under names that are read',
   ],
-  [/\.hada_[wt]\d(?:_[ab])?$/, 'LoHa (Hadamard products)'],
-  [/\.lokr_(?:w1|w2|t2)(?:_[ab])?$/, 'LoKr (Kronecker products)'],
   [/\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
   [/\.lora_E$/, 'AdaLoRA (factors with singular values)'],
   [/\.vera_(?:lambda_[bd]|A|B)(?:\.weight)?$/, 'VeRA (shared random factors)'],
@@ -142,11 +174,9 @@ const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: str
   [/\.vblora_(?:logits|vector_bank)\w*$/, 'VB-LoRA (a bank of vectors)'],
   [/\.randlora_(?:lambda|gamma|[AB])$/, 'RandLoRA (shared random factors)'],
   [/\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
-  [/\.trainable_tokens_delta$/, 'trainable tokens (rows of an embedding)'],
 ]
 /** One of these is in every such name: most names are passed over by one look. */
-const HINT =
-  /\.lora_[ab]$|\.processor\.|hada_|lokr_|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_|trainable_tokens/
+const HINT = /\.lora_[ab]$|\.processor\.|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
 const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
 
 /** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */

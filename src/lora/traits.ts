@@ -143,6 +143,12 @@ export function withContainers(paths: Iterable<string>): Set<string> {
   return all
 }
 
+/** The path of what holds the module, or the module of a parameter; '' where nothing does. */
+export const ownerOfPath = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
+
+/** The last name of a path. */
+export const leafOfPath = (path: string) => path.slice(path.lastIndexOf('.') + 1)
+
 /** Heads stand beside the body, whose prefix they don't have. */
 export const HEADS = /^(lm_head|embed_out|score|classifier|qa_outputs|multiple_choice_head)(\.|$)/
 

@@ -148,7 +148,7 @@ function narrowed(name: string, A: Matrix): Matrix {
 const place = (i: number, j: number) => `[${i}, ${j}] (row ${i + 1}, column ${j + 1})`
 
 /** The place of the entry at this index of the data. */
-export const placeOf = ({ columns }: Matrix, at: number) => place(Math.floor(at / columns), at % columns)
+const placeOf = ({ columns }: Matrix, at: number) => place(Math.floor(at / columns), at % columns)
 
 /** What mathjs calls the type of an entry: its classes have it on their prototypes. */
 function typeName(entry: unknown): string {

@@ -31,9 +31,17 @@ export interface AdapterMeasures {
 /** What `totalErrors` is about. */
 export type Carried = Pick<AdapterMeasures, 'layers' | 'replaced' | 'notCarried'>
 
+/** What was found of base and tuned before. */
+export interface Known {
+  /** What was measured of a matrix, by its name. */
+  readonly measured: ReadonlyMap<string, Measured>
+  /** The tuned model's tensors that hold the same numbers as the base's. */
+  readonly unchanged: Iterable<string>
+}
+
 /**
- * Measures every layer that an adapter has factors for, the tensors that it replaces, and what changed besides. What is
- * `known` of a matrix, by its name, isn't measured again.
+ * Measures every layer that an adapter has factors for, the tensors that it replaces, and what changed besides. What is known
+ * already is neither measured nor compared again.
  */
 export async function measureAdapter(
   adapter: Adapter,
@@ -41,9 +49,9 @@ export async function measureAdapter(
   tuned: Checkpoint,
   pairing: PairingOptions,
   context: RunContext,
-  known: ReadonlyMap<string, Measured> = new Map(),
+  { measured: known, unchanged }: Known = { measured: new Map(), unchanged: [] },
 ): Promise<AdapterMeasures> {
-  const comparison = await compare(adapter, base, tuned, pairing)
+  const comparison = await compare(adapter, base, tuned, pairing, new Set(unchanged))
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
   const measured = new Map(known)
   let at = 0
@@ -72,7 +80,7 @@ async function withTheRest(
   const wholes: VerifiedTensor[] = []
   for (const one of replaced) wholes.push(await measureWhole(one, paths))
   const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
-  for (const one of others) notCarried.push(await measureOther(one, one.detail, paths))
+  for (const one of others) notCarried.push(await measureOther(one, paths))
   return {
     layers: outcomes.filter(isLayer),
     replaced: wholes,

@@ -5,11 +5,12 @@ import { numbersOf, readBytes, refuseNonFiniteNumbers, refuseNonFiniteTensor } f
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
+import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { readFloats } from '../lora/factors.ts'
 import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
-import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/model.ts'
+import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../lora/model.ts'
 import { refuseOtherSums } from '../lora/other-sums.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { quoted } from '../text/quote.ts'
@@ -52,13 +53,14 @@ export interface WholeTensor {
 
 /**
  * Sets each module of an adapter beside the change that it stands for. Throws `bad-input` where modules have no tensor of the base
- * to apply to, or the adapter is one whose change is not scale·B·A alone.
+ * to apply to, or the adapter is one whose change is not scale·B·A alone. Tensors that are known to be equal in both aren't read.
  */
 export async function compare(
   adapter: Adapter,
   base: Checkpoint,
   tunedAsStored: Checkpoint,
   options: PairingOptions,
+  knownEqual: ReadonlySet<string>,
 ): Promise<Comparison> {
   refuseOtherSums(adapter)
   const pairing = await pairModels(base, tunedAsStored, options)
@@ -69,9 +71,11 @@ export async function compare(
   if (lost !== undefined) {
     throw badInput(
       `${adapter.path}: the module ${quoted(lost.module.label)} can't be applied to ${base.path}: ${lost.reason}`,
-      { file: adapter.path, tensor: lost.module.A.name },
+      { file: adapter.path, tensor: blamed(lost.module, 'A').name },
     )
   }
+  const isEqual = async (name: string, inBase: StoredTensor, inTuned: StoredTensor) =>
+    knownEqual.has(name) || (await sameNumbers(inBase, inTuned))
   const modules = new Map(match.matched.map(({ module }) => [module.tensor, module]))
   const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
   const unchanged: string[] = []
@@ -87,8 +91,9 @@ export async function compare(
     const module = isLeftOut ? undefined : modules.get(name)
     const whole = wholes.get(name)
     if (whole !== undefined) {
+      if (module !== undefined) throw bothWays(adapter, module, whole.replaced)
       replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
-    } else if (module === undefined && (await sameNumbers(inBase, inTuned))) unchanged.push(t.tensor)
+    } else if (module === undefined && (await isEqual(t.tensor, inBase, inTuned))) unchanged.push(t.tensor)
     else {
       const matrices = module?.kind !== 'experts' ? pairs : stackOf(inBase, inTuned, pairs[0])
       jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
@@ -102,7 +107,7 @@ export async function compare(
     if (whole !== undefined && inTuned !== undefined) {
       replaced.push({ name, replaced: whole.replaced, base: inBase, tuned: inTuned })
       if (pairing.lost.has(one)) carried++
-    } else if (inBase !== undefined && inTuned !== undefined && (await sameNumbers(inBase, inTuned))) {
+    } else if (inBase !== undefined && inTuned !== undefined && (await isEqual(name, inBase, inTuned))) {
       unchanged.push(name)
     } else others.push({ ...one, isLeftOut: !pairing.isWanted(name) })
   }
@@ -117,6 +122,12 @@ export async function compare(
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
 }
+
+const bothWays = ({ path }: Adapter, { label, tensor }: AdapterModule, replaced: ReplacedTensor) =>
+  badInput(
+    `${path}: ${quoted(tensor)} gets the factors of ${quoted(label)} and ${quoted(replaced.tensor.name)} too: which of them holds depends on who loads it`,
+    { file: path, tensor: replaced.tensor.name },
+  )
 
 /** A tensor that the adapter takes for a stack of experts, which by its shape alone may look like a kernel. */
 function stackOf(base: StoredTensor, tuned: StoredTensor, { base: b, tuned: t }: MatrixPair): MatrixPair[] {
@@ -177,8 +188,7 @@ export async function measureWhole(
   refuseNonFiniteNumbers(paths.tuned, tuned.name, after)
   const stored = await readFloats(replaced.tensor)
   refuseNonFiniteNumbers(paths.adapter, replaced.tensor.name, stored)
-  const isAdded = replaced.how === 'add' && before !== undefined
-  const reached = isAdded ? Float64Array.from(stored, (x, i) => x + before[i]) : stored
+  const reached = reachedBy(replaced, before, stored)
   const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
   const residualFrobenius =
     reached.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
@@ -188,6 +198,21 @@ export async function measureWhole(
     residualFrobenius,
     relativeError: relative(residualFrobenius, deltaFrobenius),
   }
+}
+
+/** The base's values with a tensor of the adapter added to them, put in their place, or put in the place of some of their rows. */
+function reachedBy(
+  { how, rows, tensor }: ReplacedTensor,
+  before: ArrayLike<number> | undefined,
+  stored: FloatArray,
+): ArrayLike<number> {
+  if (before === undefined) return stored
+  if (how === 'add') return Float64Array.from(stored, (x, i) => x + before[i])
+  if (rows === undefined) return stored
+  const [, width] = tensor.shape
+  const reached = Float64Array.from(before)
+  for (const [i, row] of rows.entries()) reached.set(stored.subarray(i * width, (i + 1) * width), row * width)
+  return reached
 }
 
 /** Of counters and the like, which have no norm to add to the others: right or wrong. */
@@ -201,8 +226,7 @@ async function sameOrNot(name: string, stored: StoredTensor, tuned: StoredTensor
  * Throws LoraSvdError `not-finite` on NaN and infinity in either.
  */
 export async function measureOther(
-  { name, base, tuned, reason: kind, isLeftOut }: Omit<Other, 'detail'>,
-  reason: string,
+  { name, base, tuned, reason: kind, detail: reason, isLeftOut }: Other,
   paths: Pick<MeasureJob['paths'], 'base' | 'tuned'>,
 ): Promise<NotCarried> {
   if (kind === 'computed') return { name, reason }

@@ -9,7 +9,7 @@ import { type FloatArray, type Matrix, rowRange } from '../linalg/matrix/matrix.
 import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
 import type { Difference } from '../linalg/matrix/subtract.ts'
 import { readFactors, readFloats } from '../lora/factors.ts'
-import type { AdapterModule } from '../lora/model.ts'
+import { type AdapterModule, blamed } from '../lora/model.ts'
 
 /** How much of a layer's delta an adapter reproduces. */
 export interface VerifiedLayer {
@@ -81,10 +81,10 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
     return { delta: frobenius.delta, base: frobenius.base, residual: frobenius.delta }
   }
   const { B, A, scale } = await readFactors(module, expert)
-  refuseNonFinite(paths.adapter, module.B.name, nonFiniteEntries(B))
-  refuseNonFinite(paths.adapter, module.A.name, nonFiniteEntries(A))
+  refuseNonFinite(paths.adapter, blamed(module, 'B').name, nonFiniteEntries(B))
+  refuseNonFinite(paths.adapter, blamed(module, 'A').name, nonFiniteEntries(A))
   const scaledB = scaled(B, scale)
-  assertInRange([scaledB.data], { file: paths.adapter, tensor: module.B.name })
+  assertInRange([scaledB.data], { file: paths.adapter, tensor: blamed(module, 'B').name })
   const engine = await context.engine(flopsOf(job))
   let squares = 0
   let extreme = 0
@@ -104,7 +104,10 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
   })
   await assertFinite(pair, frobenius, paths)
   const residual = extreme === 0 ? Math.sqrt(squares) : Math.hypot(extreme, Math.sqrt(squares))
-  assertInRange([[frobenius.base, frobenius.delta, residual]], { file: paths.adapter, tensor: module.B.name })
+  assertInRange([[frobenius.base, frobenius.delta, residual]], {
+    file: paths.adapter,
+    tensor: blamed(module, 'B').name,
+  })
   return { delta: frobenius.delta, base: frobenius.base, residual }
 }
 

@@ -80,7 +80,7 @@ export function fusedMultiplyAdd32(a: number, b: number, c: number): number {
 const f = Math.fround
 
 /** Numbers filled at a time: the first 8 uniforms are radii, the other 8 angles. */
-export const FILL_BLOCK = 16
+const FILL_BLOCK = 16
 const HALF_BLOCK = FILL_BLOCK / 2
 
 /** A uniform is a 24-bit integer over 2^24: all that a float32 mantissa holds. */
@@ -117,17 +117,12 @@ const SIN_3 = f(-1.6666654611e-1)
 const TWO_PI = f(2 * Math.PI)
 
 /** Writes `count` uniforms in [0, 1) from `offset` on, each the low 24 bits of a word. */
-export function fillUniforms32(
-  data: Float32Array,
-  offset: number,
-  count: number,
-  nextWord: () => number,
-): void {
+function fillUniforms32(data: Float32Array, offset: number, count: number, nextWord: () => number): void {
   for (let i = offset; i < offset + count; i++) data[i] = (nextWord() & (UNIFORM_SCALE - 1)) / UNIFORM_SCALE
 }
 
 /** Turns the 16 uniforms at `offset` into 16 normals, in place. */
-export function fillNormals32(data: Float32Array, offset: number): void {
+function fillNormals32(data: Float32Array, offset: number): void {
   for (let j = offset; j < offset + HALF_BLOCK; j++) {
     const log = logOfUniform(UNIFORM_SCALE - data[j] * UNIFORM_SCALE)
     const radius = f(Math.sqrt(f(-2 * log)))

@@ -12,6 +12,12 @@ export const intervalFields = ({ atLeast, atMost }: Interval) => ({
   atMost: jsonNumber(atMost),
 })
 
+/** A change relative to its base; null, with the reason, where the base is all zero. */
+export const relativeChangeFields = (relativeChange: number) =>
+  Number.isFinite(relativeChange)
+    ? { relativeChange }
+    : { relativeChange: null, relativeChangeReason: 'the base is all zero' }
+
 /** A document of a command: its schema and the package's version come first. */
 export function jsonDocument<T extends object>(command: string, schemaNumber: number, fields: T) {
   return { schema: `lora-svd/${command}/${schemaNumber}`, version, ...fields }

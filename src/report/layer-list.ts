@@ -1,6 +1,6 @@
 import type { Terminal } from '../terminal/terminal.ts'
+import { addTo } from '../text/compare.ts'
 import { namePattern } from '../text/names.ts'
-import { grouped, percentDown } from '../text/numbers.ts'
 import { type NamedColumn, namedGrid } from './table.ts'
 
 interface Layer {
@@ -21,10 +21,9 @@ export function layerList<Row extends Layer>(
   const { worst, best } = excerpt(layers)
   if (best === undefined) return [namedGrid(worst, columns, screen)]
   const pattern = namePattern(layers.map(({ name }) => name))
-  const kindPattern = { ...pattern, prefix: pattern.prefix === '' ? '' : `${pattern.prefix}*.` }
   const titled = (title: string, text: string) => `${screen.paint.bold(title)}\n${text}`
   return [
-    namedGrid(byProjection(layers), kindColumns, screen, { pattern: kindPattern, title: 'layers' }),
+    kindGrid(layers, kindColumns, screen),
     titled(`The ${worst.length} largest errors`, namedGrid(worst, columns, screen, { pattern })),
     titled(
       `The ${best.length} smallest (--json has all)`,
@@ -33,17 +32,15 @@ export function layerList<Row extends Layer>(
   ]
 }
 
-/** How many tensors of two models found their counterpart. */
-export interface Matching {
-  readonly matched: number
-  readonly unmatched: number
-}
-
-/** That a comparison is of a part of the models, as a sentence's middle; undefined where it is of all. */
-export function partText({ matched, unmatched }: Matching): string | undefined {
-  if (unmatched === 0) return undefined
-  const all = matched + unmatched
-  return `only ${grouped(matched)} of ${grouped(all)} tensors (${percentDown(matched / all)}) have their counterpart in the other model`
+/** A row for each kind of layers. */
+export function kindGrid<Row extends { readonly name: string }>(
+  layers: readonly Row[],
+  columns: readonly NamedColumn<Projection<Row>>[],
+  screen: Pick<Terminal, 'paint' | 'columns'>,
+): string {
+  const { prefix, suffix } = namePattern(layers.map(({ name }) => name))
+  const pattern = { prefix: prefix === '' ? '' : `${prefix}*.`, suffix }
+  return namedGrid(byProjection(layers), columns, screen, { pattern, title: 'layers' })
 }
 
 /** Lists up to this long are shown in full. */
@@ -60,13 +57,17 @@ export interface Excerpt<Row> {
 }
 
 /** All rows of a list, or of a long one those with the largest and the smallest errors. */
-export function excerpt<Row extends { readonly relativeError: number }>(rows: readonly Row[]): Excerpt<Row> {
+function excerpt<Row extends { readonly relativeError: number }>(rows: readonly Row[]): Excerpt<Row> {
   if (rows.length <= LONG_LIST) return { worst: rows }
-  const falling = [...rows].sort((a, b) =>
-    a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,
-  )
+  const falling = byError(rows)
   return { worst: falling.slice(0, WORST_SHOWN), best: falling.slice(-BEST_SHOWN) }
 }
+
+/** The largest errors first, infinite ones too; equal ones as they came. */
+export const byError = <Row extends { readonly relativeError: number }>(rows: readonly Row[]): Row[] =>
+  [...rows].sort((a, b) =>
+    a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,
+  )
 
 export const isLong = (rows: readonly unknown[]) => rows.length > LONG_LIST
 
@@ -78,13 +79,11 @@ export interface Projection<Row> {
 }
 
 /** Layers by their names without the numbers, in the order in which they come: all q_proj, all k_proj, … */
-export function byProjection<Row extends { readonly name: string }>(rows: readonly Row[]): Projection<Row>[] {
+function byProjection<Row extends { readonly name: string }>(rows: readonly Row[]): Projection<Row>[] {
   const groups = new Map<string, Row[]>()
   for (const row of rows) {
     const name = row.name.replace(/(?<=^|[.[])\d+(?=$|[.\]])/g, '*')
-    const known = groups.get(name)
-    if (known === undefined) groups.set(name, [row])
-    else known.push(row)
+    addTo(groups, name, row)
   }
   return [...groups].map(([name, rows]) => ({ name, rows }))
 }

@@ -68,8 +68,14 @@ function compareNumbers(a: string, b: string): number {
   return x.length - y.length || compareUtf8(x, y)
 }
 
-/** Byte order of the names, as Rust compares strings; JavaScript's `<` compares UTF-16 units, which differs past U+FFFF. */
-export const compareUtf8 = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b))
+/** Halves of characters past U+FFFF, which as units of UTF-16 come before U+E000 and as bytes of UTF-8 after all. */
+const SURROGATE = /[\ud800-\udfff]/
+
+/** Byte order of the names, as Rust compares strings. Where no name holds surrogates it is that of JavaScript's `<`, which makes no copies. */
+export function compareUtf8(a: string, b: string): number {
+  if (SURROGATE.test(a) || SURROGATE.test(b)) return Buffer.compare(Buffer.from(a), Buffer.from(b))
+  return a < b ? -1 : a > b ? 1 : 0
+}
 
 /** Adds a value to the list of its key: in place, so that a file of a million names takes no longer than its length. */
 export function addTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {

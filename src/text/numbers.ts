@@ -69,7 +69,6 @@ export function duration(seconds: number): string {
 }
 
 /** 1000 or 1024, by what follows the letter. A letter alone means powers of 1024, as in `ls -h` and `docker -m`. */
-/** 1000 or 1024, by what follows the letter. A letter alone means powers of 1024, as in `ls -h` and `docker -m`. */
 const BASES: Readonly<Record<string, number>> = { '': 1024, b: 1000, ib: 1024 }
 
 const LETTERS = 'kmgt'

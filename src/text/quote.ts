@@ -2,7 +2,8 @@
 const SHOWN_CHARACTERS = 80
 
 /** Controls, line separators and bidirectional marks: they'd break the line or disguise the text on a terminal. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
+const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu')
 
 /** `text` in double quotes on one line: unprintable characters escaped, the middle left out where it is long. */
 export function quoted(text: string): string {
@@ -14,7 +15,7 @@ export function quoted(text: string): string {
 
 /** `text` with what would break its line, or speak to the terminal, as escapes. */
 export const printable = (text: string) =>
-  text.replace(UNPRINTABLE, (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`)
+  text.replace(EACH_UNPRINTABLE, (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`)
 
 /** A shape as people write it: `[2, 3]`. */
 export const shapeText = (shape: readonly number[]) => `[${shape.join(', ')}]`
@@ -24,16 +25,14 @@ export const counted = (count: number, noun: string) => `${count} ${noun}${count
 
 /** What a POSIX shell takes as it stands, in any place of a command. */
 const PLAIN = /^[\w%+:,./@^-]+$/
-/** What a terminal or a page would not show: bash's and zsh's $'…' spells it. */
-const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
-/** A text as one word of a shell's command. */
+/** A text as one word of a shell's command. What a terminal or a page would not show is spelled as bash's and zsh's $'…' has it. */
 export function shellWord(text: string): string {
   if (PLAIN.test(text)) return text
-  if (!HIDDEN.test(text)) return `'${text.replaceAll("'", "'\\''")}'`
+  if (!UNPRINTABLE.test(text)) return `'${text.replaceAll("'", "'\\''")}'`
   const spelled = Array.from(text, (character) => {
     if (character === '\\' || character === "'") return `\\${character}`
-    if (!HIDDEN.test(character)) return character
+    if (!UNPRINTABLE.test(character)) return character
     return `\\U${character.codePointAt(0)!.toString(16).padStart(8, '0')}`
   })
   return `$'${spelled.join('')}'`

@@ -14,8 +14,8 @@ import { addRoundedPlainly, checkShapes, type Rounded, type StoredRows } from '.
 
 /** W + B·A, rounded once to the type that it is stored in, a panel of rows after the other. */
 
-/** Entries of a panel: of bfloat16, W and what becomes of it take 1 MiB, which a second-level cache holds. */
-const PANEL_ENTRIES = 2 ** 18
+/** Entries of a panel: of bfloat16, W and what becomes of it take 512 KiB, which a second-level cache holds. */
+const PANEL_ENTRIES = 2 ** 17
 
 const F64_BYTES = 8
 
@@ -34,15 +34,18 @@ export interface Update {
   /** Where the bytes of `count` rows of W go: read them straight into it. Throws RangeError past `panelRows`. */
   input(count: number): Uint8Array
   /**
-   * Adds B·A, B [count, rank], to what lies in `input(count)`, which stays. The bytes it gives are valid until the next call. Throws
-   * RangeError where B doesn't fit.
+   * Adds B·A, B [count, rank], to what lies in `input(count)`, which stays. The bytes it gives lie in shared memory, and are valid until
+   * the next call of this update. Throws RangeError where B doesn't fit.
    */
   add(B: Matrix): Rounded
 }
 
-/** How many rows are in a panel of a matrix. Bytes don't depend on it. */
-export const updatePanelRows = (rows: number, columns: number): number =>
-  Math.max(1, Math.min(rows, Math.floor(PANEL_ENTRIES / Math.max(1, columns))))
+/** How many rows are in a panel of a matrix: whole groups of what the kernel multiplies together. Bytes don't depend on it. */
+export function updatePanelRows(rows: number, columns: number): number {
+  const fitting = Math.floor(PANEL_ENTRIES / Math.max(1, columns))
+  const grouped = fitting < UPDATE_ROWS ? fitting : fitting - (fitting % UPDATE_ROWS)
+  return Math.max(1, Math.min(rows, grouped))
+}
 
 /** The memory that an update takes, of a matrix with so many columns. */
 export function updateBytes(rank: number, columns: number, options: Omit<UpdateOptions, 'A'>): number {
@@ -153,7 +156,7 @@ function pack(target: Float64Array, data: FloatArray, along: Axis, deep: Axis, w
     for (let k = 0; k < deep.count; k++) {
       const from = first * along.step + k * deep.step
       for (let i = 0; i < filled; i++) target[at + i] = data[from + i * along.step]
-      target.fill(0, at + filled, at + width)
+      if (filled < width) target.fill(0, at + filled, at + width)
       at += width
     }
   }

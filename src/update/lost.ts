@@ -2,6 +2,7 @@ import { refuseNonFinite, refuseNonFiniteTensor } from '../checkpoint/read.ts'
 import { badInput, LoraSvdError } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
+import { blamed } from '../lora/model.ts'
 import { quoted } from '../text/quote.ts'
 import type { RoundingAccount } from './account.ts'
 import { keptFactors } from './factors.ts'
@@ -24,8 +25,8 @@ export async function refuseLost(
     if (change.factors.length > 0) {
       const [{ path, module }] = change.factors
       const { B, A } = await keptFactors(run, change, range.matrix)
-      refuseNonFinite(path, module.B?.name ?? module.label, nonFiniteEntries(B), CURE)
-      refuseNonFinite(path, module.A?.name ?? module.label, nonFiniteEntries(A), CURE)
+      refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B), CURE)
+      refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A), CURE)
     }
     throw new LoraSvdError(
       'not-finite',

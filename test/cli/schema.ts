@@ -10,6 +10,8 @@ const NAMES = [
   'extract-1',
   'extract-plan-1',
   'verify-1',
+  'resize-plan-1',
+  'merge-plan-1',
   'apply-1',
   'error-1',
 ] as const

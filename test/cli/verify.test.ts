@@ -181,7 +181,7 @@ adapterOf('nan', {
   [`${FC}.lora_A.weight`]: { shape: [2, 5], data: Float32Array.from(A).fill(Number.NaN, 7, 8) },
 })
 adapterOf('torn', { [`${FC}.lora_A.weight`]: { shape: [2, 5], data: A } })
-adapterOf('other-method', factors(FC), { peft_type: 'LOHA' })
+adapterOf('other-method', factors(FC), { peft_type: 'OFT' })
 mkdirSync(at('empty'))
 
 const refused = (args: string[], says: string, more: Partial<ErrorRow> = {}): ErrorRow => ({
@@ -233,7 +233,7 @@ testErrors('adapters that are refused', folder, [
   ),
   refused(
     ['other-method', 'base', 'tuned'],
-    `${at('other-method/adapter_config.json')}: is a "LOHA" adapter; only LORA is a product B·A and is read`,
+    `${at('other-method/adapter_config.json')}: is a "OFT" adapter; only LORA, LOHA and LOKR are read`,
     { file: at('other-method/adapter_config.json') },
   ),
   refused(['gone', 'base', 'tuned'], 'gone: no such file; check the path'),

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { StoredTensor } from '../../src/checkpoint/types.ts'
 import type { SafetensorsDtype } from '../../src/formats/safetensors-dtype.ts'
 import { readFactors } from '../../src/lora/factors.ts'
 import { matchToBase } from '../../src/lora/match.ts'
@@ -191,16 +192,22 @@ describe('ΔW is scale·B·A in the base tensor’s own view', () => {
   })
 })
 
+/** A module whose A lies elsewhere. */
+function withSource(module: AdapterModule, source: StoredTensor['source']): AdapterModule {
+  const { product } = module
+  if (product.kind !== 'lora') throw new TypeError(product.kind)
+  return { ...module, product: { ...product, A: { ...product.A, source } } }
+}
+
 test('a tensor that lies in no safetensors file is refused', async () => {
   const [module] = (await adapterFrom({ tensors: pair('m'), adapterConfig: LORA })).modules
-  const A = { ...module.A, source: { kind: 'file', file: 'x.npz' } as const }
-  const error = await errorOf(() => readFactors({ ...module, A }))
+  const error = await errorOf(() => readFactors(withSource(module, { kind: 'file', file: 'x.npz' })))
   expect(error).toMatchObject({ code: 'bad-input', file: 'x.npz' })
 })
 
 test('factors read from standard input', async () => {
   const [module] = (await adapterFrom({ tensors: pair('m'), adapterConfig: LORA })).modules
   const bytes = new Uint8Array(Float32Array.of(1, 2, 3, 4, 5, 6).buffer)
-  const { A } = await readFactors({ ...module, A: { ...module.A, source: { kind: 'bytes', bytes } } })
+  const { A } = await readFactors(withSource(module, { kind: 'bytes', bytes }))
   expect([...A.data]).toEqual([1, 2, 3, 4, 5, 6])
 })

@@ -1,23 +1,23 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import '../property-seed.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
-import type { Checkpoint } from '../../src/checkpoint/types.ts'
 import { factorsFor } from '../../src/compress/layer-result.ts'
 import { decodeFloats, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
 import { type Float64Matrix, type Matrix, zeros } from '../../src/linalg/matrix/matrix.ts'
 import type { Factors } from '../../src/linalg/svd/svd.ts'
 import { readFactors, readFloats } from '../../src/lora/factors.ts'
 import { matchToBase } from '../../src/lora/match.ts'
-import type { Adapter, ModuleKind, TargetModule } from '../../src/lora/model.ts'
+import type { ModuleKind, TargetModule } from '../../src/lora/model.ts'
 import { adapterOf } from '../../src/lora/read/adapter.ts'
 import { modelTraits } from '../../src/lora/traits.ts'
 import { type AdapterLayout, planAdapter } from '../../src/lora/write/peft.ts'
 import { savedModules } from '../../src/lora/write/targets.ts'
+import { type ComfyCase, distance, flat, goldens, mergedByReader, type Nested, tensorsOf } from './goldens.ts'
 import { readSafetensorsFile } from './peft-rules.ts'
-import { checkpointOf, type TestTensor } from './support.ts'
+import { checkpointOf } from './support.ts'
 import { adapterFiles, f32Shapes, modelOf, moduleOf, numbers, withFolder } from './write-support.ts'
 
 /**
@@ -225,39 +225,6 @@ describe('written and read back', () => {
   })
 })
 
-/** The base with an adapter in it, by what the reader gives. */
-async function mergedByReader(adapter: Adapter, base: Checkpoint): Promise<Map<string, Float64Array>> {
-  const { matched, unmatched, replaced } = matchToBase(adapter, base)
-  expect(unmatched).toEqual([])
-  const weights = new Map<string, Float64Array>()
-  for (const { module, base: tensor } of matched) {
-    const W = Float64Array.from(await readFloats(tensor))
-    for (let e = 0; e < module.experts; e++) {
-      const { B, A, scale } = await readFactors(module, module.kind === 'experts' ? e : undefined)
-      for (let i = 0; i < module.rows; i++) {
-        for (let j = 0; j < module.columns; j++) {
-          let sum = 0
-          for (let k = 0; k < A.rows; k++) sum += B.data[i * A.rows + k] * A.data[k * A.columns + j]
-          W[(e * module.rows + i) * module.columns + j] += scale * sum
-        }
-      }
-    }
-    weights.set(tensor.name, W)
-  }
-  for (const { replaced: whole, base: tensor } of replaced) {
-    const stored = await readFloats(whole.tensor)
-    const before = await readFloats(tensor!)
-    weights.set(
-      tensor!.name,
-      Float64Array.from(stored, (x, i) => (whole.how === 'add' ? x + before[i] : x)),
-    )
-  }
-  return weights
-}
-
-const distance = (a: ArrayLike<number>, b: ArrayLike<number>) =>
-  Math.hypot(...Array.from(a, (x, i) => x - b[i])) / (Math.hypot(...Array.from(b)) || 1)
-
 describe('read as the peers’ own code reads it', () => {
   const folders = fileURLToPath(new URL('../fixtures/peft', import.meta.url))
   const KINDS_OF: Readonly<Record<string, string>> = {
@@ -286,36 +253,10 @@ describe('read as the peers’ own code reads it', () => {
     },
   )
 
-  type Nested = number | readonly Nested[]
-  interface GoldenTensor {
-    readonly values: Nested
-  }
-  interface ComfyCase {
-    readonly what: string
-    readonly strength: number
-    readonly base: Readonly<Record<string, GoldenTensor>>
-    readonly adapter: Readonly<Record<string, Nested | GoldenTensor>>
-    readonly result: Readonly<Record<string, Nested>>
-  }
-  const isTensor = (value: Nested | GoldenTensor): value is GoldenTensor =>
-    typeof value === 'object' && !Array.isArray(value)
-  const shapeOf = (value: Nested): number[] =>
-    typeof value === 'number' ? [] : [value.length, ...shapeOf(value[0])]
-  const flat = (value: Nested): number[] => (typeof value === 'number' ? [value] : value.flatMap(flat))
-  const tensorsOf = (all: Readonly<Record<string, Nested | GoldenTensor>>) =>
-    Object.fromEntries(
-      Object.entries(all).map(([name, given]): [string, TestTensor] => {
-        const value = isTensor(given) ? given.values : given
-        return [name, { shape: shapeOf(value), data: Float64Array.from(flat(value)) }]
-      }),
-    )
-  const goldens = (name: string) =>
-    JSON.parse(readFileSync(new URL(`../fixtures/adapter/${name}.json`, import.meta.url), 'utf8')).cases
-
   const named = (tensors: readonly string[]) =>
     tensors.some((name) => /^(?:lora_unet_)/.test(name)) ? 'kohya' : 'ComfyUI'
   test.each(
-    (goldens('comfyui') as ComfyCase[]).map(
+    (goldens('adapter/comfyui') as ComfyCase[]).map(
       (one) => [one.what, named(Object.keys(one.adapter)), one] as const,
     ),
   )('%s × %s', async (_, format, { base: before, adapter: tensors, result }) => {
@@ -337,7 +278,7 @@ describe('read as the peers’ own code reads it', () => {
     readonly merged: Nested
   }
   // diffusers hands its files to PEFT, with the config from the file's metadata
-  test.each((goldens('peft-layers') as PeftCase[]).map((one) => [one.what, one] as const))(
+  test.each((goldens('adapter/peft-layers') as PeftCase[]).map((one) => [one.what, one] as const))(
     '%s × diffusers',
     async (_, { config, base: before, tensors, merged }) => {
       const names = Object.entries(tensors).map(

@@ -171,7 +171,7 @@ describe('shapes settle the kind', () => {
       'encoder.h.0.query',
     ],
     ['of a like name in the ViT of a pair', [3, 3], 3, {}, PAIR, 'linear', 0, 'encoder.h.0.c_proj'],
-    ['flat factors of a 1×1 kernel', [4, 3, 1, 1], 4, {}, {}, 'linear', 0],
+    ['flat factors of a 1×1 kernel', [4, 3, 1, 1], 4, {}, {}, 'convolution', 0],
   ])('%s', async (_, shape, out, extra, baseConfig, kind, warnings, path) => {
     expect(await kindOf(shape, out, extra, baseConfig, path)).toEqual([kind, warnings])
   })

@@ -6,6 +6,7 @@ const parse = (json: Record<string, unknown>) => parsePeftConfig(json, 'dir/adap
 
 test('what a config leaves out has PEFT’s defaults', () => {
   expect(parse({ peft_type: 'LORA' })).toEqual({
+    method: 'LORA',
     r: 8,
     loraAlpha: 8,
     useRslora: false,
@@ -17,6 +18,7 @@ test('what a config leaves out has PEFT’s defaults', () => {
     useDora: false,
     modulesToSave: [],
     targetParameters: [],
+    tokenRows: [],
     initLoraWeights: true,
     layerReplication: false,
     alora: false,
@@ -120,7 +122,7 @@ describe('refused', () => {
     [{ target_parameters: [1] }, /target_parameters is \[1\], expected a list of strings/],
     [{ init_lora_weights: 1 }, /init_lora_weights is 1, expected true, false or a string/],
     [{ task_type: 1 }, /task_type is 1, expected a string/],
-    [{ trainable_token_indices: [1] }, /trainable_token_indices is set/],
+    [{ trainable_token_indices: [1, 'x'] }, /trainable_token_indices is .*, expected a list of rows/],
     [{ use_qalora: true }, /use_qalora is set: QALoRA/],
     [{ use_bdlora: {} }, /use_bdlora is set/],
   ])('%j', async (extra, message) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import '../property-seed.ts'
-import { compareNatural } from '../../src/text/compare.ts'
+import { compareNatural, compareUtf8 } from '../../src/text/compare.ts'
 
 test('numbers by size, the rest by bytes', () => {
   const sorted = ['a', 'a2', 'a02b', 'a10', 'a.2.b', 'a.2.c', 'a.10.b', 'a.10.b.1', 'b', 'é']
@@ -19,6 +19,27 @@ test('an order: of two different names one is first, and it is transitive', () =
       if (compareNatural(a, b) <= 0 && compareNatural(b, c) <= 0) {
         expect(compareNatural(a, c)).toBeLessThanOrEqual(0)
       }
+    }),
+  )
+})
+
+test('the order of bytes is that of UTF-8, past U+FFFF and of halves of pairs too', () => {
+  const unit = fc.constantFrom(
+    'a',
+    'b',
+    'é',
+    '\u07ff',
+    '\u0800',
+    '\ud800',
+    '\udc00',
+    '\ue000',
+    '\uffff',
+    '😀',
+  )
+  const name = fc.oneof(fc.string({ unit, maxLength: 5 }), fc.string({ unit: 'binary', maxLength: 5 }))
+  fc.assert(
+    fc.property(name, name, (a, b) => {
+      expect(compareUtf8(a, b)).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)))
     }),
   )
 })

@@ -139,8 +139,9 @@ describe('panels', () => {
     })
   })
 
-  test('are of at least one row and at most all, and their memory is told', async () => {
-    expect(updatePanelRows(2048, 5632)).toBe(46)
+  test('are of at least one row and at most all, in whole groups, and their memory is told', async () => {
+    expect(updatePanelRows(2048, 5632)).toBe(20)
+    expect(updatePanelRows(2048, 2 ** 16)).toBe(2)
     expect(updatePanelRows(3, 10)).toBe(3)
     expect(updatePanelRows(8, 2 ** 24)).toBe(1)
     for (const [dtype, out] of pairsOf(KERNEL_DTYPES)) {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { decodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
+import { decodeFloats, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
 import { matrix } from '../../src/linalg/matrix/matrix.ts'
 import { addRoundedPlainly, type StoredRows } from '../../src/update/plain.ts'
 import { add, expectSame, KERNEL_DTYPES, pairsOf, storedRows } from './support.ts'
@@ -18,7 +18,9 @@ interface Golden {
   readonly account: Awaited<ReturnType<typeof add>>['account']
 }
 
-const { cases }: { cases: Golden[] } = JSON.parse(readFileSync('test/fixtures/update-goldens.json', 'utf8'))
+const { cases, roundedTwiceByTorch }: { cases: Golden[]; roundedTwiceByTorch: number[] } = JSON.parse(
+  readFileSync('test/fixtures/update-goldens.json', 'utf8'),
+)
 const fromLists = (lists: number[][], rows: number, columns: number) =>
   matrix(rows, columns, Float64Array.from(lists.flat()))
 
@@ -33,6 +35,20 @@ describe('scripts/golden-update.py', () => {
       expectSame(await add(W, B, A, out), expected)
     },
   )
+
+  test('PyTorch’s bfloat16 is another where float32 on the way makes a tie', () => {
+    const golden = cases.find(({ name, out }) => name === 'edges' && out === 'bf16')!
+    const before = decodeFloats(Buffer.from(golden.W, 'hex'), 'bf16')
+    const twice = encodeFloats(
+      Float32Array.from(before, (w, i) => w + golden.A[0][i]),
+      'bf16',
+    )
+    const once = Buffer.from(golden.stored, 'hex')
+    const differ = [...before.keys()].filter(
+      (i) => once.readUInt16LE(2 * i) !== Buffer.from(twice).readUInt16LE(2 * i),
+    )
+    expect(differ).toEqual(roundedTwiceByTorch)
+  })
 })
 
 /** W + Δ for one row of each, and what is stored. */

@@ -4,7 +4,7 @@ import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput, type LoraSvdError } from '../../errors.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { matchToBase } from '../../lora/match.ts'
-import type { Adapter, AdapterModule, ReplacedTensor } from '../../lora/model.ts'
+import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../../lora/model.ts'
 import { HEADS, type ModelTraits } from '../../lora/traits.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import type { Change, DenseTerm, FactorTerm, Replacement } from '../../update/change.ts'
@@ -259,5 +259,5 @@ const misfit = (path: string, tensor: StoredTensor, base: StoredTensor, where = 
     { file: path, tensor: tensor.name },
   )
 
-const refusal = (path: string, problem: string, { A }: AdapterModule) =>
-  badInput(`${path}: ${problem}`, { file: path, ...(A !== undefined && { tensor: A.name }) })
+const refusal = (path: string, problem: string, module: AdapterModule) =>
+  badInput(`${path}: ${problem}`, { file: path, tensor: blamed(module, 'A').name })

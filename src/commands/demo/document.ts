@@ -29,7 +29,7 @@ export async function printDemo(
 }
 
 /** The JSON document of `demo`; its fields are those of schemas/demo-1.json. */
-export function demoDocument(result: DemoResult, withMatrices: boolean) {
+function demoDocument(result: DemoResult, withMatrices: boolean) {
   const { options, rank, singularValues, allclose, worst, W, B, A, bias, x, yRef, y } = result
   const [d, r, k] = [B.rows, B.columns, A.columns]
   return jsonDocument('demo', 1, {

@@ -32,7 +32,7 @@ export interface SelfTest {
 }
 
 /** Decomposes a matrix of known singular values 1, 0.9, 0.9² … with `engine` and says how far off it is. */
-export function selfTest(engine: Engine): SelfTest {
+function selfTest(engine: Engine): SelfTest {
   const S = Float64Array.from({ length: TEST_ORDER }, (_, i) => 0.9 ** i)
   const A = reflected(S)
   const { U, S: found, V } = engine.svd(A, 'thin')
@@ -80,7 +80,7 @@ export interface Speed {
   readonly f64: number
 }
 
-export function speedOf(engine: Engine): Speed {
+function speedOf(engine: Engine): Speed {
   const stream = seedrandomNormals('doctor')
   const square = (data: FloatArray) => matrix(SPEED_ORDER, SPEED_ORDER, data)
   return {

@@ -26,15 +26,15 @@ export interface BudgetPlan {
 }
 
 /** Singular triplets that a layer is asked for before it is known how many the budget pays for. */
-export const FIRST_RANK = 32
+const FIRST_RANK = 32
 
-export const tooSmall = (budget: number, needed: number): LoraSvdError =>
+const tooSmall = (budget: number, needed: number): LoraSvdError =>
   badInput(
     `--budget ${byteText(budget)}: at the least ranks the adapter takes ${byteText(needed)} already; give that much, or leave tensors out with --exclude`,
   )
 
 /** What a rank leaves of ‖Δ‖_F², by the values that are known. */
-export const leftBy = ({ singularValues, frobenius }: Spectrum, rank: number): number =>
+const leftBy = ({ singularValues, frobenius }: Spectrum, rank: number): number =>
   Math.max(
     0,
     singularValues.subarray(0, rank).reduce((left, s) => left - s * s, frobenius ** 2),
@@ -65,14 +65,10 @@ export const adapterBytes = (
  * Lines of the model card that higher ranks may make go: vLLM's --max-lora-rank, which ends at 512, and that every loader scales
  * alike, which patterns end.
  */
-export const CARD_LINES_THAT_GO = 160
+const CARD_LINES_THAT_GO = 160
 
 /** At least what the adapter takes at these or any higher ranks, were its factors no larger: no patterns, and no word of them. */
-export function leastOverhead(
-  plan: ExtractionPlan,
-  options: ExtractSettings,
-  ranks: readonly number[],
-): number {
+function leastOverhead(plan: ExtractionPlan, options: ExtractSettings, ranks: readonly number[]): number {
   const planned = planOf(plan, options, { ranks })
   const ofPatterns = patternWarnings(planned)
   const plain = {
@@ -130,11 +126,17 @@ function patternBudget(plan: ExtractionPlan, options: ExtractSettings, budget: n
     if ('needed' in split) throw tooSmall(budget, split.needed)
     return { ofModules: split.ranks, ofLayers: known(split.ranks), bound: split.bound }
   }
+  // asked of the same spectra twice: to decide, and to tell what was spent
+  let last: { readonly spectra: readonly Spectrum[]; readonly split: ReturnType<typeof splitOf> } | undefined
+  const lastSplit = (spectra: readonly Spectrum[]) => {
+    if (last?.spectra !== spectra) last = { spectra, split: splitOf(spectra) }
+    return last.split
+  }
   return {
     firstRanks: ofLayers(least.map((rank, i) => Math.min(modules[i].order, Math.max(FIRST_RANK, rank)))),
     decide(spectra) {
       if (spectra.every(({ frobenius }) => frobenius === 0)) return { ranks: spectra.map(() => 0) }
-      const split = splitOf(spectra)
+      const split = lastSplit(spectra)
       const asks: (RankRequest | null)[] = spectra.map(() => null)
       for (const [i, { layers }] of modules.entries()) {
         for (const layer of layers) {
@@ -154,7 +156,7 @@ function patternBudget(plan: ExtractionPlan, options: ExtractSettings, budget: n
       return {
         bytes: budget,
         used: adapterBytes(plan, options, ranks),
-        couldGain: Math.min(splitOf(spectra).bound, left) / total,
+        couldGain: Math.min(lastSplit(spectra).bound, left) / total,
       }
     },
   }

@@ -1,13 +1,12 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { readBytes } from '../../checkpoint/read.ts'
-import { digestOf, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
+import { areFactors, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { makeFolder, sizesIn } from '../../io/files.ts'
-import { writeFileAtomic } from '../../io/write-atomic.ts'
+import { writeFileAtomic, writeTextAtomic } from '../../io/write-atomic.ts'
 import type { RunContext } from '../../jobs/context.ts'
-import { leadingColumns, type Matrix, rowRange } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { matchToBase } from '../../lora/match.ts'
@@ -33,7 +32,7 @@ import { errorsOf, layersOf, notCarriedOf, resultOf } from './summary.ts'
  * Writes adapter_model.safetensors and adapter_config.json into a new `folder`. `factorsOf` gives the factors of a
  * module, one pair for each of its matrices, when their turn comes: those of one module are held at a time.
  */
-export async function writeAdapter(
+async function writeAdapter(
   folder: string,
   plan: AdapterPlan,
   { inModel, traits }: ExtractionPlan,
@@ -56,11 +55,7 @@ export async function writeAdapter(
   const layout = layoutSafetensors(tensors, ADAPTER_METADATA)
   // by a rename alone: after a link the temporary name would stay in the adapter where it can't be removed
   await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout), { force: true })
-  await writeText(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts))
-}
-
-export async function writeText(path: string, text: string): Promise<void> {
-  await writeFileAtomic(path, [new TextEncoder().encode(text)], { force: true })
+  await writeTextAtomic(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts), { force: true })
 }
 
 /** Remembers the last result: the two tensors of a module follow each other in the file. */
@@ -76,7 +71,7 @@ function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> 
  * What is known of the layers' errors: of those whose factors were measured when they were made, and that lie on disk with
  * these very numbers. The adapter is read as anyone would read it. By the layers' names.
  */
-export async function knownMeasures(
+async function knownMeasures(
   adapter: Adapter,
   { layers, base, traits }: ExtractionPlan,
   { ranks, results }: RankChoice,
@@ -90,21 +85,10 @@ export async function knownMeasures(
     const module = modules.get(pair.base.tensor)
     if (module === undefined || measured === undefined || measured.rank !== rank) continue
     const { B, A, scale } = await readFactors(module, planned.experts > 1 ? expert : undefined)
-    const leading = { B: leadingColumns(B, rank), A: rowRange(A, 0, rank) }
-    const isSame = scale === 1 && isZeroBeyond(B, A, rank) && digestOf(leading) === measured.digest
-    if (!isSame) continue
+    if (scale !== 1 || !areFactors({ B, A }, rank, measured.digest)) continue
     known.set(pair.name, { delta: spectrum.frobenius, residual: measured.residual, base: baseFrobenius })
   }
   return known
-}
-
-/** Whether the factors are padded with zeros beyond this rank. */
-function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
-  if (B.columns < rank || A.data.subarray(rank * A.columns).some((x) => x !== 0)) return false
-  for (let i = 0; i < B.rows; i++) {
-    for (let j = rank; j < B.columns; j++) if (B.data[i * B.columns + j] !== 0) return false
-  }
-  return true
 }
 
 /** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */
@@ -135,14 +119,14 @@ export async function buildAdapter(
     allowUnpaired: true,
     keepsAll: true,
   }
-  const known = await knownMeasures(adapter, plan, choice)
+  const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
   const built = { choice, adapterPlan, measures }
   const layers = layersOf(plan, built)
   const { relativeError } = errorsOf(measures, layers)
   const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
   const card = modelCard(adapterPlan, cardFigures(plan, settings, adapterPlan, figures))
-  await writeText(`${staging}/${CARD_FILE}`, card)
+  await writeTextAtomic(`${staging}/${CARD_FILE}`, card, { force: true })
   return resultOf(plan, settings, built, layers, await sizesIn(staging), {
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,

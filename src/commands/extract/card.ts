@@ -1,4 +1,4 @@
-import { isRepositoryName } from '../../checkpoint/folder.ts'
+import { cachedName, isRepositoryName } from '../../checkpoint/folder.ts'
 import { diffusionFamily } from '../../lora/diffusion.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
 import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../../lora/write/config.ts'
@@ -29,7 +29,7 @@ export function configFacts(
 
 /** The base was named as org/name and found in the cache. */
 const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
-  isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true
+  isRepositoryName(path) && folder?.includes(cachedName(path)) === true
 
 /** The diffusion models that base and tuned belong to. */
 export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>): string | undefined =>

@@ -1,10 +1,9 @@
 import { ExitCode } from '../../errors.ts'
-import { intervalFields, jsonDocument } from '../../report/json.ts'
+import { intervalFields, jsonDocument, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
 import {
   notCarriedFields,
-  relativeChangeFields,
   relativeErrorFields,
   totalErrorFields,
   wholeTensorFields,

@@ -9,7 +9,7 @@ import { readFloats } from '../../lora/factors.ts'
 import type { NoModule } from '../../lora/kinds.ts'
 import { peftModule } from '../../lora/kinds.ts'
 import type { SavedModule, TargetModule } from '../../lora/model.ts'
-import { type ModelTraits, modelTraits } from '../../lora/traits.ts'
+import { type ModelTraits, modelTraits, ownerOfPath } from '../../lora/traits.ts'
 import { savedModules } from '../../lora/write/targets.ts'
 import { addTo, compareNatural, didYouMean } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
@@ -217,14 +217,13 @@ function wholeTest(
   saveFull: readonly string[],
   { tuned: { path, tensors }, nameInBase }: ModelPairing,
 ): (tensor: string) => boolean {
-  const owner = (tensor: string) => tensor.slice(0, Math.max(0, tensor.lastIndexOf('.')))
   const ends = (path: string, module: string) => path === module || path.endsWith(`.${module}`)
   const isOf = (module: string) => (tensor: string) =>
-    ends(owner(tensor), module) || ends(owner(nameInBase(tensor)), module)
+    ends(ownerOfPath(tensor), module) || ends(ownerOfPath(nameInBase(tensor)), module)
   const names = [...tensors.keys()]
   for (const module of saveFull) {
     if (!names.some(isOf(module))) {
-      const owners = new Set(names.map(owner))
+      const owners = new Set(names.map(ownerOfPath))
       throw badInput(
         `${path}: --save-full ${quoted(module)}: there is no such module${didYouMean(module, owners)}`,
         { file: path },

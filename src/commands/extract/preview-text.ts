@@ -1,8 +1,8 @@
 import { paintWords, UNKNOWN } from '../../report/cells.ts'
-import { byProjection, isLong, type Projection, spanText } from '../../report/layer-list.ts'
+import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-list.ts'
+import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
-import { namePattern, someTensors } from '../../text/names.ts'
 import { bytes, grouped, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
@@ -39,10 +39,7 @@ function title({ source }: ExtractPreview, { paint, columns }: Screen): string {
 function layersGrid(layers: readonly Layer[], screen: Screen): string {
   if (layers.length === 0) return ''
   if (!isLong(layers)) return namedGrid(layers, layerColumns, screen)
-  const pattern = namePattern(layers.map(({ name }) => name))
-  const kindPattern = { ...pattern, prefix: pattern.prefix === '' ? '' : `${pattern.prefix}*.` }
-  const grid = namedGrid(byProjection(layers), kindColumns, screen, { pattern: kindPattern, title: 'layers' })
-  return `${grid}\n${screen.paint.dim('--json lists each layer')}`
+  return `${kindGrid(layers, kindColumns, screen)}\n${screen.paint.dim('--json lists each layer')}`
 }
 
 const savedBytes: NamedColumn<{ readonly name: string; readonly bytes: number }> = {
@@ -129,11 +126,8 @@ function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPart
   return isPartlyKnown ? 'not known yet' : 'not known before the ranks are'
 }
 
-function notes({ warnings, unchanged, totals }: ExtractPreview, { paint, columns }: Screen): string[] {
-  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
-  return [
-    ...wholeLines(totals).map((text) => say(text, paint.red)),
-    ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
-    ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
-  ]
-}
+const notes = ({ warnings, unchanged, totals }: ExtractPreview, screen: Screen): string[] => [
+  ...wholeLines(totals).map((text) => note(text, screen.paint.red, screen)),
+  ...warningNotes(warnings, screen),
+  ...equalNotes(unchanged, screen),
+]

@@ -12,10 +12,7 @@ import { countDone } from './run-folder.ts'
 const KEPT_BYTES = 8
 
 /** The rank of each layer where the rule tells it before anything is computed: at most, for a delta of lower rank. */
-export function knownRanks(
-  { layers }: ExtractionPlan,
-  { rule, limits }: ExtractSettings,
-): number[] | undefined {
+function knownRanks({ layers }: ExtractionPlan, { rule, limits }: ExtractSettings): number[] | undefined {
   if (rule.kind !== 'rank') return undefined
   return layers.map(({ pair: { tuned } }) =>
     withinLimits(rule.rank, Math.min(tuned.rows, tuned.columns), limits),

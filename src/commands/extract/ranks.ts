@@ -52,7 +52,7 @@ const KEPT_BYTES = 128 * 2 ** 20
  * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
  * of all that the round asked, by their index; with their vectors as far as `KEPT_BYTES` goes.
  */
-export async function decompose(
+async function decompose(
   { layers, base, tuned, dtype }: ExtractionPlan,
   options: ExtractSettings,
   folder: RunFolder,
@@ -125,16 +125,10 @@ export async function chooseRanks(
   const rounds = plan.layers.map(() => 1)
   const results = plan.layers.map((_, index) => found.get(index)!)
   for (let round = 2; ; round++) {
-    const decision = decide(
-      results.map(({ spectrum }) => spectrum),
-      options,
-      budget,
-    )
+    const spectra = results.map(({ spectrum }) => spectrum)
+    const decision = decide(spectra, options, budget)
     if ('ranks' in decision) {
-      const spent = budget?.spent(
-        decision.ranks,
-        results.map(({ spectrum }) => spectrum),
-      )
+      const spent = budget?.spent(decision.ranks, spectra)
       return { ranks: decision.ranks, results, rounds, ...(spent !== undefined && { budget: spent }) }
     }
     // what an earlier run decided is what it has begun to compute

@@ -10,7 +10,8 @@ import {
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
 import { errorAllowed } from '../../linalg/spectrum/rules.ts'
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
-import { partText, spanText } from '../../report/layer-list.ts'
+import { spanText } from '../../report/layer-list.ts'
+import { partText } from '../../report/notes.ts'
 import { bytes, grouped, percent, percentUp, short } from '../../text/numbers.ts'
 import type { BrokenGuarantee, ExtractedLayer, ExtractResult, LeftBecause, LeftReason } from './result.ts'
 

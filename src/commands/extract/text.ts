@@ -1,6 +1,7 @@
 import type { VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords } from '../../report/cells.ts'
-import { layerList, partText } from '../../report/layer-list.ts'
+import { layerList } from '../../report/layer-list.ts'
+import { equalNotes, note, partText, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { addTo } from '../../text/compare.ts'
@@ -23,7 +24,7 @@ import {
 } from './sentences.ts'
 
 /** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
-export function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
+function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
   const { totals, rule, saved, notCarried, budget, output, resumed, layers } = result
   const colour = (error: number, allowed?: number) =>
     paintWords(Number.isFinite(error) ? short(error) : 'infinite', errorPaint(error, paint, allowed))
@@ -67,7 +68,7 @@ function bestText({ atLeast, atMost }: ExtractResult['totals']['optimalError']):
   return low === high ? low : `${low} … ${high}`
 }
 
-export function budgetText({ bytes: asked, used, couldGain }: BudgetSpent): string {
+function budgetText({ bytes: asked, used, couldGain }: BudgetSpent): string {
   const left = asked - used
   if (left <= 0) return `${bytes(used)} of ${bytes(asked)} used`
   const gain = couldGain > 0 ? `at most ${percentUp(couldGain)} of ‖Δ‖_F²` : 'nothing'
@@ -115,11 +116,9 @@ const wholeColumns: readonly NamedColumn<VerifiedTensor>[] = [
 /** Broken guarantees told one by one. */
 const BROKEN_SHOWN = 10
 
-function guarantees(
-  { broken, holds, rule, layers, totals }: ExtractResult,
-  { paint, columns }: Screen,
-): string[] {
-  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+function guarantees({ broken, holds, rule, layers, totals }: ExtractResult, screen: Screen): string[] {
+  const { paint } = screen
+  const say = (text: string, colour: (text: string) => string) => note(text, colour, screen)
   if (holds && broken.length === 0) return [say('What was promised holds.', paint.green)]
   const others = broken.length - BROKEN_SHOWN
   const dtypes = [...new Set(layers.map(({ dtype }) => dtype))]
@@ -151,19 +150,20 @@ export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['tot
   ]
 }
 
-function notes({ warnings, layers, saved, unchanged }: ExtractResult, { paint, columns }: Screen): string[] {
-  const say = (text: string, colour: (text: string) => string) => paintLines(wrap(text, columns), colour)
+function notes({ warnings, layers, saved, unchanged }: ExtractResult, screen: Screen): string[] {
+  const { paint } = screen
   const open = new Map<string, string[]>()
   for (const { name, openBecause } of layers) if (openBecause !== undefined) addTo(open, openBecause, name)
   return [
-    ...infiniteErrors([...layers, ...saved]).map((text) => say(text, paint.red)),
-    ...warnings.map((warning) => say(`Warning: ${printable(warning)}`, paint.yellow)),
+    ...infiniteErrors([...layers, ...saved]).map((text) => note(text, paint.red, screen)),
+    ...warningNotes(warnings, screen),
     ...[...open].map(([reason, names]) =>
-      say(
+      note(
         `The best error is known less closely than it should be: ${printable(reason)}: ${someTensors(names)}.`,
         paint.dim,
+        screen,
       ),
     ),
-    ...(unchanged.length === 0 ? [] : [say(`Equal in both: ${someTensors(unchanged)}.`, paint.dim)]),
+    ...equalNotes(unchanged, screen),
   ]
 }

@@ -22,7 +22,7 @@ export async function printFactor(flags: FactorFlags, terminal: Terminal): Promi
 }
 
 /** The JSON document of `factor`; its fields are those of schemas/factor-1.json. */
-export function factorDocument(result: FactorResult) {
+function factorDocument(result: FactorResult) {
   const { source, rule, shape, rank, numericalRank, dtype, relativeError, optimalError } = result
   return jsonDocument('factor', 1, {
     source,

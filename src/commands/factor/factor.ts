@@ -174,7 +174,7 @@ function assertFactorable(settings: FactorSettings, source: NamedMatrix): void {
  * ‖W − B·A‖_F / ‖W‖_F in float64: swept by the engine, or by plain loops that also scale where squares would leave the
  * range of numbers. `frobenius` is ‖W‖_F.
  */
-export function measureError(engine: Engine, W: Matrix, { B, A }: Factors, frobenius: number): number {
+function measureError(engine: Engine, W: Matrix, { B, A }: Factors, frobenius: number): number {
   if (engine.name === 'js' || !isSquarable(frobenius)) return relativeResidual(W, B, A)
   const resident = engine.resident(W)
   try {
@@ -188,7 +188,7 @@ export function measureError(engine: Engine, W: Matrix, { B, A }: Factors, frobe
 const NAMES = { A: 'lora_A', B: 'lora_B' } as const
 
 /** The bytes of a file with `lora_A` and `lora_B`. Throws `bad-input` where an entry is too large for the dtype. */
-export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: FactorsFormat): Chunks {
+function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: FactorsFormat): Chunks {
   refuseLoss(NAMES.A, A, dtype)
   refuseLoss(NAMES.B, B, dtype)
   if (format === 'npz') {
@@ -211,7 +211,7 @@ export function factorsChunks({ A, B }: Factors, dtype: FloatDtype, format: Fact
 }
 
 /** The factors as they lie on disk. */
-export async function readFactors(path: string): Promise<Factors> {
+async function readFactors(path: string): Promise<Factors> {
   const source = await openFile(path)
   try {
     const A = await readMatrixFrom(source, { tensor: NAMES.A })

@@ -1,7 +1,7 @@
 import { ExitCode } from '../../errors.ts'
 import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { intervalFields, jsonDocument, jsonNumber } from '../../report/json.ts'
+import { intervalFields, jsonDocument, jsonNumber, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped } from '../../text/numbers.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
@@ -38,7 +38,10 @@ export function inspectDocument(result: InspectResult) {
     unchanged,
     nonFinite,
     skipped,
-    totals: { ...totals, ...numberOr('relativeChange', totals.relativeChange, NO_BASE) },
+    totals: {
+      ...totals,
+      ...(totals.relativeChange !== undefined && relativeChangeFields(totals.relativeChange)),
+    },
     costs: costs.map(({ rank, parameters, bytes, relativeError }) => ({
       rank,
       parameters,
@@ -52,8 +55,6 @@ export function inspectDocument(result: InspectResult) {
     seconds: result.seconds,
   })
 }
-
-const NO_BASE = 'the base is all zero'
 
 function matrixFields(matrix: MatrixReport) {
   const { name, shape, storedShape, dtype, bytes, spectrum, noise, base, adapter, verdict } = matrix
@@ -79,7 +80,7 @@ function matrixFields(matrix: MatrixReport) {
       base: {
         dtype: base.dtype,
         frobenius: base.frobenius,
-        ...numberOr('relativeChange', base.relativeChange, NO_BASE),
+        ...relativeChangeFields(base.relativeChange),
       },
     }),
     ...(noise && { noise: noiseFields(noise) }),
@@ -126,10 +127,4 @@ function noiseFields({ floor, rankAbove, changedShare, isSubUlp }: NonNullable<M
     changedShare,
     isSubUlp,
   }
-}
-
-/** A field that may be missing, and is null with its reason where it can't be written. */
-function numberOr(field: 'relativeChange', value: number | undefined, reason: string) {
-  if (value === undefined) return {}
-  return Number.isFinite(value) ? { [field]: value } : { [field]: null, [`${field}Reason`]: reason }
 }

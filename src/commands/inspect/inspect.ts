@@ -1,5 +1,5 @@
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
-import { assertWritable, writeFileAtomic } from '../../io/write-atomic.ts'
+import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
@@ -49,9 +49,7 @@ async function writeOutputs({ outputs, force }: InspectSettings, result: WholeRe
     [outputs.csv, () => csvOf(result)],
   ] as const
   for (const [path, textOf] of texts) {
-    if (path === undefined) continue
-    const bytes = new TextEncoder().encode(textOf())
-    await writeFileAtomic(path, [bytes], { force })
+    if (path !== undefined) await writeTextAtomic(path, textOf(), { force })
   }
 }
 

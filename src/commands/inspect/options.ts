@@ -21,7 +21,7 @@ import {
 } from '../options.ts'
 
 /** By what the matrices are ordered; figures the largest first. `model` is the order of the file. */
-export const SORT_KEYS = [
+const SORT_KEYS = [
   'model',
   'name',
   'size',

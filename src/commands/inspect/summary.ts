@@ -11,6 +11,8 @@ import {
 } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
+import { blamed, tensorsOf } from '../../lora/model.ts'
+import { relative } from '../../measure/measure.ts'
 import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
@@ -112,7 +114,7 @@ function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number
   return {
     dtype: subject.base.dtype,
     frobenius: baseFrobenius,
-    relativeChange: frobenius === 0 ? 0 : frobenius / baseFrobenius,
+    relativeChange: relative(frobenius, baseFrobenius),
   }
 }
 
@@ -124,7 +126,7 @@ function dtypeOf(subject: Subject): StoredDtype {
     case 'delta':
       return subject.tuned.dtype
     case 'adapter':
-      return subject.module.A.dtype.toLowerCase() as StoredDtype
+      return blamed(subject.module, 'A').dtype.toLowerCase() as StoredDtype
   }
 }
 
@@ -135,8 +137,8 @@ function storedShapeOf(subject: Subject): readonly number[] {
 
 function storedBytesOf(subject: Subject): number {
   if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
-  const { A, B, experts } = subject.module
-  return (A.bytes + B.bytes) / experts
+  const { product, experts } = subject.module
+  return tensorsOf(product).reduce((sum, { bytes }) => sum + bytes, 0) / experts
 }
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
@@ -172,7 +174,7 @@ const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport)
 }
 
 /** The reports by `key`, the largest figure first, equal ones as they came; `reverse` turns the order round. */
-export function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
+function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
   const sorted = [...reports]
   if (key === 'name') sorted.sort((a, b) => NATURAL.compare(a.name, b.name))
   else if (key !== 'model') sorted.sort((a, b) => FIGURES[key](b) - FIGURES[key](a) || 0)

@@ -1,5 +1,5 @@
 import { badInput } from '../../errors.ts'
-import { valueAt } from '../../linalg/spectrum/measures.ts'
+import { orderOf, valueAt } from '../../linalg/spectrum/measures.ts'
 import { intervalFigure } from '../../report/cells.ts'
 import { grouped, shape } from '../../text/numbers.ts'
 import { printable, quoted } from '../../text/quote.ts'
@@ -164,8 +164,7 @@ ${isSingle ? '' : `<text class="name" x="${textX}" y="${pixel(label + 1)}" style
 
 const rankOf = ({ energyRanks, spectrum }: MatrixReport) => {
   const { atLeast, atMost } = energyRanks['0.9']
-  const order = Math.min(spectrum.rows, spectrum.columns)
-  return `90 % in ${atLeast === atMost ? grouped(atMost) : `${grouped(atLeast)} or more`} of ${grouped(order)}`
+  return `90 % in ${atLeast === atMost ? grouped(atMost) : `${grouped(atLeast)} or more`} of ${grouped(orderOf(spectrum))}`
 }
 
 const inWords = (matrix: MatrixReport) =>

@@ -6,7 +6,7 @@ import {
   UNRELATED_CHANGE,
 } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange } from '../../linalg/spectrum/spectrum.ts'
-import { partText } from '../../report/layer-list.ts'
+import { partText } from '../../report/notes.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped, percent, percentDown, percentUp, short } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
@@ -128,7 +128,7 @@ export const VERDICT_NAMES: Record<VerdictKind, string> = {
 }
 
 /** What the matrices are called. */
-export const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
+const SUBJECT_NOUNS = { weights: 'matrix', delta: 'delta', adapter: 'module' } as const
 
 /** `count` and the noun of the subject. */
 export function countedSubjects(count: number, subject: InspectResult['subject']): string {

@@ -17,6 +17,7 @@ import {
   spectrumOfFactors,
 } from '../../linalg/spectrum/spectrum.ts'
 import { readFactors } from '../../lora/factors.ts'
+import { blamed } from '../../lora/model.ts'
 import type { Extent } from './options.ts'
 import type { NoiseFindings, NonFinite } from './result.ts'
 import type { Subject } from './subject.ts'
@@ -89,10 +90,7 @@ function shapeOf(subject: Subject): [rows: number, columns: number] {
     case 'delta':
       return [subject.tuned.rows, subject.tuned.columns]
     case 'adapter':
-      return [
-        subject.module.B.shape[0],
-        subject.module.A.shape.slice(1).reduce((product, n) => product * n, 1),
-      ]
+      return [...subject.module.productShape]
   }
 }
 
@@ -144,8 +142,8 @@ async function inspectProduct(
 ): Promise<Finding> {
   const { B, A, scale } = await readFactors(module, expert)
   const entries = [
-    { tensor: module.B.name, found: nonFiniteEntries(B) },
-    { tensor: module.A.name, found: nonFiniteEntries(A) },
+    { tensor: blamed(module, 'B').name, found: nonFiniteEntries(B) },
+    { tensor: blamed(module, 'A').name, found: nonFiniteEntries(A) },
   ].flatMap(({ tensor, found }) =>
     found === undefined ? [] : [nonFinite(`${name} (${tensor})`, job.path, found)],
   )

@@ -1,6 +1,6 @@
 import { ExitCode } from '../../errors.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
-import { jsonDocument, jsonNumber } from '../../report/json.ts'
+import { jsonDocument, jsonNumber, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
 import type { VerifyOptions } from './options.ts'
@@ -89,8 +89,3 @@ export function notCarriedFields({ name, reason, relativeChange, deltaFrobenius 
     ...(deltaFrobenius !== undefined && { deltaFrobenius }),
   }
 }
-
-export const relativeChangeFields = (relativeChange: number) =>
-  Number.isFinite(relativeChange)
-    ? { relativeChange }
-    : { relativeChange: null, relativeChangeReason: 'the base is all zero' }

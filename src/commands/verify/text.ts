@@ -1,7 +1,8 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
-import { layerList, type Projection, partText, spanText } from '../../report/layer-list.ts'
+import { byError, layerList, type Projection, spanText } from '../../report/layer-list.ts'
+import { equalNotes, note, partText, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { addTo } from '../../text/compare.ts'
@@ -180,11 +181,11 @@ const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'i
 
 function verdict(
   { holds, maxError, layers, replaced, notLoaded, worst, totals }: VerifyResult,
-  { paint, columns }: Screen,
+  screen: Screen,
 ): string {
+  const { paint } = screen
   const lines: string[] = []
-  const say = (text: string, colour: (text: string) => string) =>
-    lines.push(paintLines(wrap(text, columns), colour))
+  const say = (text: string, colour: (text: string) => string) => lines.push(note(text, colour, screen))
   for (const text of infiniteErrors([...layers, ...replaced])) say(text, paint.red)
   if (worst === undefined) say('The adapter carries nothing of what was compared.', paint.yellow)
   for (const one of notLoaded)
@@ -224,16 +225,7 @@ export function infiniteErrors(
   ]
 }
 
-const byError = (rows: readonly Carried[]) =>
-  [...rows].sort((a, b) =>
-    a.relativeError < b.relativeError ? 1 : a.relativeError > b.relativeError ? -1 : 0,
-  )
-
-function notes({ warnings, unchanged }: VerifyResult, { paint, columns }: Screen): string[] {
-  return [
-    ...warnings.map((warning) => paintLines(wrap(`Warning: ${printable(warning)}`, columns), paint.yellow)),
-    ...(unchanged.length === 0
-      ? []
-      : [paintLines(wrap(`Equal in both: ${someTensors(unchanged)}.`, columns), paint.dim)]),
-  ]
-}
+const notes = ({ warnings, unchanged }: VerifyResult, screen: Screen): string[] => [
+  ...warningNotes(warnings, screen),
+  ...equalNotes(unchanged, screen),
+]

@@ -67,7 +67,7 @@ export function checkInner(left: number, right: number): void {
 }
 
 /** The oracle's resident matrix: the entries in float64, every method by plain loops. */
-export function resident(A: Matrix | HalfMatrix): ResidentMatrix {
+function resident(A: Matrix | HalfMatrix): ResidentMatrix {
   let entries: Matrix<Float64Array> | undefined = toFloat64(widened(A))
 
   function held(): Matrix<Float64Array> {

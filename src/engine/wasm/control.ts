@@ -16,7 +16,7 @@ export const CONTROL_WORDS = 5
 /** Counts the tasks, so that a worker can sleep until the next. */
 export const ROUND = 0
 /** OPEN, plus how many workers have joined. */
-export const STATE = 1
+const STATE = 1
 /** 1 once a worker's kernel has trapped. */
 export const FAILED = 2
 /** 1 once workers are to end. */
@@ -24,7 +24,7 @@ export const STOP = 3
 /** Counts how often a worker has joined a task. */
 export const JOINS = 4
 
-export const OPEN = 0x1000_0000
+const OPEN = 0x1000_0000
 
 /** Joins the task if it is open. */
 export function join(control: Int32Array): boolean {

@@ -60,14 +60,12 @@ export function requireFinite(A: Matrix): void {
  * the first one by row and column, counted from 1, and says how many there are.
  */
 export function assertFinite(A: Matrix, place: ErrorPlace): void {
-  const first = firstNonFinite(A.data)
-  if (first < 0) return
-  let count = 0
-  for (let i = first; i < A.data.length; i++) if (!Number.isFinite(A.data[i])) count++
-  const [row, column] = [Math.floor(first / A.columns) + 1, (first % A.columns) + 1]
+  const found = nonFiniteEntries(A)
+  if (found === undefined) return
+  const { row, column, value } = found.first
   throw new LoraSvdError(
     'not-finite',
-    `${prefixOf(place)}NaN or infinite entries: ${count} of ${A.data.length}, the first (${A.data[first]}) at row ${row}, column ${column}; remove or replace them`,
+    `${prefixOf(place)}NaN or infinite entries: ${found.count} of ${A.data.length}, the first (${value}) at row ${row + 1}, column ${column + 1}; remove or replace them`,
     place,
   )
 }

@@ -7,7 +7,7 @@ const scratchFloat = new Float32Array(1)
 const scratchBits = new Uint32Array(scratchFloat.buffer)
 
 /** The binary32 bits of the binary16 number with bits `h`; exact, a NaN keeps its payload. */
-export function f16ToFloat32Bits(h: number): number {
+function f16ToFloat32Bits(h: number): number {
   const sign = (h & 0x8000) << 16
   const exponent = (h >>> 10) & 31
   const fraction = h & 0x3ff
@@ -34,13 +34,13 @@ function oddFloat32Bits(x: number): number {
 }
 
 /** Binary32 bits rounded to nearest, ties to even, to bf16 bits; past the largest finite number to infinity. */
-export function float32BitsToBf16(u: number): number {
+function float32BitsToBf16(u: number): number {
   if ((u & 0x7fffffff) > 0x7f800000) return (u >>> 16) | 0x40
   return (u + 0x7fff + ((u >>> 16) & 1)) >>> 16
 }
 
 /** Binary32 bits rounded to nearest, ties to even, to f16 bits; past the largest finite number to infinity. */
-export function float32BitsToF16(u: number): number {
+function float32BitsToF16(u: number): number {
   const sign = (u >>> 16) & 0x8000
   const magnitude = u & 0x7fffffff
   if (magnitude > 0x7f800000) return sign | 0x7e00 | ((u >>> 13) & 0x3ff)

@@ -48,7 +48,7 @@ export interface BlockReflector {
  * The compact WY form (Schreiber and Van Loan 1989; LAPACK xLARFT, N = −T) of reflectors stored in the rows of `rows`:
  * row i has its unit entry at column i, not stored, and its tail to the right of it.
  */
-export function blockReflector(kernels: Kernels, rows: Block, tau: Float64Array): BlockReflector {
+function blockReflector(kernels: Kernels, rows: Block, tau: Float64Array): BlockReflector {
   const b = rows.rows
   const V = block(kernels.allocate(b * rows.columns), b, rows.columns)
   copyBlock(rows, V)
@@ -75,7 +75,7 @@ export function blockReflector(kernels: Kernels, rows: Block, tau: Float64Array)
  * Applies H = I + Vᵀ·N·V to every row of X from the right: X ← X·H for 'N', X ← X·Hᵀ for 'T'. In other words,
  * with X holding vectors in its rows, x ← Hᵀ·x for 'N' and x ← H·x for 'T' (LAPACK xLARFB). X [r, n], V [b, n].
  */
-export function applyBlockReflector(kernels: Kernels, X: Block, H: BlockReflector, op: 'N' | 'T'): void {
+function applyBlockReflector(kernels: Kernels, X: Block, H: BlockReflector, op: 'N' | 'T'): void {
   if (X.rows === 0) return
   kernels.scope(() => {
     const b = H.V.rows

@@ -39,7 +39,7 @@ export interface Decompositions {
 const TILE = 16
 
 /** The vectors along the shorter side of A as float64 rows [n, m], n ≤ m: Aᵀ for a tall or square A, A for a wide one. */
-export function shortSideRows(kernels: Kernels, { rows, columns, data }: Matrix): Block {
+function shortSideRows(kernels: Kernels, { rows, columns, data }: Matrix): Block {
   const copy = kernels.allocate(rows * columns)
   if (rows < columns) {
     copy.set(data)
@@ -72,8 +72,9 @@ export function factorsOf({ U, S, V }: Svd, r: number): Factors {
 export function balancedFactors({ U, S, V }: Svd, r: number): Factors {
   const B = leadingColumns(U, r)
   const right = leadingColumns(V, r)
+  const roots = S.map(Math.sqrt)
   for (const { rows, data } of [B, right]) {
-    for (let at = 0, i = 0; i < rows; i++) for (let j = 0; j < r; j++, at++) data[at] *= Math.sqrt(S[j])
+    for (let at = 0, i = 0; i < rows; i++) for (let j = 0; j < r; j++, at++) data[at] *= roots[j]
   }
   return { B, A: transpose(right) }
 }
@@ -92,7 +93,7 @@ export function decompositions(kernels: Kernels): Decompositions {
  * entries of either sign. A [m, n], m ≥ n. Q [m, n], R [n, n].
  * Throws LoraSvdError 'bad-input' for m < n, 'not-finite' on NaN and infinity.
  */
-export function thinQr(kernels: Kernels, A: Matrix): { Q: Float64Matrix; R: Float64Matrix } {
+function thinQr(kernels: Kernels, A: Matrix): { Q: Float64Matrix; R: Float64Matrix } {
   const { rows: m, columns: n } = A
   if (m < n) {
     throw badInput(`QR needs at least as many rows as columns, got ${m}×${n}; pass the transpose`)

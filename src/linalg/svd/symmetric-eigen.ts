@@ -86,7 +86,7 @@ const UPDATE_ROWS = 128
  * triangle (Dongarra, Hammarling and Sorensen 1989; LAPACK xSYTRD, xLATRD). Half of the 4/3·n³ flops are products
  * of the trailing matrix with one vector, the other half are rank-2b updates. G [n, n], entries about 1 or less.
  */
-export function reduceToTridiagonal(kernels: Kernels, G: Block): TridiagonalReduction {
+function reduceToTridiagonal(kernels: Kernels, G: Block): TridiagonalReduction {
   const n = G.rows
   const diagonal = new Float64Array(n)
   const offDiagonal = new Float64Array(Math.max(0, n - 1))
@@ -208,6 +208,6 @@ function updateTrailing(kernels: Kernels, G: Block, first: number, VW: Block, b:
 }
 
 /** z ← Q·z for every row z of Z: eigenvectors of T become eigenvectors of G. Z [r, n]. */
-export function backTransform(kernels: Kernels, reduction: TridiagonalReduction, Z: Block): void {
+function backTransform(kernels: Kernels, reduction: TridiagonalReduction, Z: Block): void {
   applyReflectors(kernels, reduction.reflectors, reduction.tau, 1, Z)
 }

@@ -162,7 +162,7 @@ function leadingUnitVectors(rows: number, count: number): Float64Matrix {
 const ERROR_EPSILONS = { f32: 2 ** -10 * 8, f64: 8 } as const
 
 /** The truncation read off all singular values. */
-export function fullTruncation(A: Matrix, { engine, rule, limits }: TruncationPlan): TruncatedSvd {
+function fullTruncation(A: Matrix, { engine, rule, limits }: TruncationPlan): TruncatedSvd {
   const { U, S, V } = engine.svd(A, 'thin')
   const rank = S.length === 0 ? 0 : chooseRank(S, rule, limits)
   const precision = floatType(A)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
@@ -6,10 +7,18 @@ import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
 import { readScalars } from '../factors.ts'
 import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from '../model.ts'
-import { formatOf, otherKind, type ParsedName, parseName, type Role, splitPrefix } from '../names.ts'
+import {
+  formatOf,
+  isFactor,
+  otherKind,
+  type ParsedName,
+  parseName,
+  type Role,
+  splitPrefix,
+} from '../names.ts'
 import { PatternError } from '../pattern/syntax.ts'
 import { buildModule, type ModuleParts } from './module.ts'
-import { COPY_OF_BASE, isSwitchedOff, otherTensor } from './peft.ts'
+import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 
 export interface AdapterOptions {
@@ -67,7 +76,7 @@ export async function adapterOf(
         path,
         format,
         config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-        storedAlpha: parts.alpha && alphas.get(parts.alpha.name),
+        storedAlpha: alphaOf(parts, alphas, path, config !== undefined || options.alpha !== undefined),
         alpha: options.alpha,
       }),
     ),
@@ -99,17 +108,15 @@ function withReadablePatterns<T>(path: string, build: () => T): T {
   }
 }
 
-const isFactor = (role: Role) =>
-  role === 'A' || role === 'B' || role === 'embedding A' || role === 'embedding B'
 const isExactPart = (role: Role) => role === 'diff' || role === 'diff_b' || role === 'set_weight'
 const componentOf = (prefix: string) => prefix.replace(/\.$/, '')
 
 const configPath = ({ folder, path }: Checkpoint) =>
-  folder === undefined ? `${path} (adapter_config.json)` : join(folder, 'adapter_config.json')
+  folder === undefined ? `${path} (${ADAPTER_CONFIG_FILE})` : join(folder, ADAPTER_CONFIG_FILE)
 
 const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
   badInput(
-    `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only products B·A (LoRA) are read' : `that is not read: ${cure}`}`,
+    `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only LoRA, LoHa and LoKr are read' : `that is not read: ${cure}`}`,
     { file: path, tensor },
   )
 
@@ -121,6 +128,26 @@ function oneName(path: string, named: readonly Named[]): string | undefined {
   throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
     file: path,
   })
+}
+
+/**
+ * The alpha that a module's file stores. Throws `bad-input` where it is 0 and nothing else tells what it means: kohya's loader and
+ * LyCORIS take 0 for the rank, ComfyUI for no change at all.
+ */
+function alphaOf(
+  { tensors, module }: ModuleParts,
+  alphas: ReadonlyMap<string, number>,
+  path: string,
+  isSaid: boolean,
+): number | undefined {
+  const tensor = tensors.get('alpha')
+  const alpha = tensor && alphas.get(tensor.name)
+  if (alpha !== 0) return alpha
+  if (isSaid) return undefined
+  throw badInput(
+    `${path}: the alpha of ${quoted(module)} is 0, which kohya's tools and LyCORIS read as the rank, and ComfyUI as no change; say what it is with --alpha`,
+    { file: path, tensor: tensor!.name },
+  )
 }
 
 function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, number>> {
@@ -165,6 +192,8 @@ function sort(path: string, format: AdapterFormat, named: readonly Named[], conf
     const parts = modules.get(key)
     if (isExactPart(parsed.role)) {
       replaced.push(exactPart(tensor, parsed.role, prefix, module))
+    } else if (parsed.role === 'token rows') {
+      put(tokenRows(tensor, module, prefix, config, path), replaced, ignored)
     } else if (parts === undefined) {
       // a model may well have a parameter named alpha, and train it
       if (config !== undefined && parsed.role === 'alpha') put(otherTensor(tensor, config), replaced, ignored)
@@ -180,30 +209,18 @@ function sort(path: string, format: AdapterFormat, named: readonly Named[], conf
 
 function splitModule(stem: string, format: AdapterFormat): ModuleParts {
   const { prefix, path } = splitPrefix(stem, format)
-  return { prefix, module: path }
+  return { prefix, module: path, tensors: new Map() }
 }
 
-const PARTS = {
-  A: 'A',
-  B: 'B',
-  'embedding A': 'embeddingA',
-  'embedding B': 'embeddingB',
-  mid: 'mid',
-  alpha: 'alpha',
-  bias: 'bias',
-  magnitude: 'magnitude',
-} as const
-
 function withPart(path: string, parts: ModuleParts, role: Role, tensor: StoredTensor): ModuleParts {
-  const part = PARTS[role as keyof typeof PARTS]
-  const before = parts[part]
+  const before = parts.tensors.get(role)
   if (before !== undefined) {
     throw badInput(
       `${path}: tensors ${quoted(before.name)} and ${quoted(tensor.name)} are both the ${role} of the module ${quoted(parts.module)}`,
       { file: path, tensor: tensor.name },
     )
   }
-  return { ...parts, [part]: tensor }
+  return { ...parts, tensors: new Map([...parts.tensors, [role, tensor]]) }
 }
 
 /** `X.diff` belongs to `X.weight`, or to X itself where that names a tensor (ComfyUI, comfy/lora.py). */

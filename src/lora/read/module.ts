@@ -3,7 +3,9 @@ import type { StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
-import type { AdapterFormat, AdapterModule, TargetModule } from '../model.ts'
+import { type AdapterFormat, type AdapterModule, type TargetModule, tensorsOf } from '../model.ts'
+import { isFactor, isLycoris, type Role } from '../names.ts'
+import { lycorisProduct } from './lycoris.ts'
 import { moduleRule, parameterStack } from './peft.ts'
 import { loraScale, type PeftConfig } from './peft-config.ts'
 
@@ -11,14 +13,7 @@ import { loraScale, type PeftConfig } from './peft-config.ts'
 export interface ModuleParts {
   readonly prefix: string
   readonly module: string
-  readonly A?: StoredTensor
-  readonly B?: StoredTensor
-  readonly embeddingA?: StoredTensor
-  readonly embeddingB?: StoredTensor
-  readonly mid?: StoredTensor
-  readonly alpha?: StoredTensor
-  readonly bias?: StoredTensor
-  readonly magnitude?: StoredTensor
+  readonly tensors: ReadonlyMap<Role, StoredTensor>
 }
 
 export interface ModuleContext {
@@ -32,18 +27,27 @@ export interface ModuleContext {
 
 /** One module from its tensors, checked. Throws `bad-input` naming both where the two factors don't fit, or one is missing. */
 export function buildModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
-  const { module, prefix, mid, bias, magnitude } = parts
-  const { config, storedAlpha } = context
-  const isEmbedding = parts.embeddingA !== undefined || parts.embeddingB !== undefined
-  if (isEmbedding && (parts.A ?? parts.B) !== undefined) {
-    throw refusal(
-      context,
-      [(parts.A ?? parts.B)!, (parts.embeddingA ?? parts.embeddingB)!],
-      'are of one module: it is either an embedding or not',
-    )
+  const lycoris = [...parts.tensors].find(([role]) => isLycoris(role))
+  if (lycoris === undefined) return loraModule(parts, context)
+  const other = [...parts.tensors].find(([role]) => isFactor(role) && !isLycoris(role))
+  if (other !== undefined) {
+    throw refusal(context, [other[1], lycoris[1]], 'are of one module: it is one kind of product or another')
   }
-  const A = isEmbedding ? parts.embeddingA : parts.A
-  const B = isEmbedding ? parts.embeddingB : parts.B
+  return lycorisModule(parts, context)
+}
+
+function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
+  const { module, tensors } = parts
+  const { config } = context
+  const mid = tensors.get('mid')
+  const embedding = tensors.get('embedding A') ?? tensors.get('embedding B')
+  const isEmbedding = embedding !== undefined
+  const linear = tensors.get('A') ?? tensors.get('B')
+  if (isEmbedding && linear !== undefined) {
+    throw refusal(context, [linear, embedding], 'are of one module: it is either an embedding or not')
+  }
+  const A = tensors.get(isEmbedding ? 'embedding A' : 'A')
+  const B = tensors.get(isEmbedding ? 'embedding B' : 'B')
   if (A === undefined || B === undefined) throw halfPair(context, module, (A ?? B)!, A === undefined)
   const rows = checkedRows(context, A, B, mid, isEmbedding)
   const stack = config === undefined || isEmbedding ? undefined : parameterStack(config, module, rows)
@@ -58,24 +62,74 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
       `has ${rows} rows, the config says rank ${rank}: PEFT refuses to load that; correct r or rank_pattern`,
     )
   }
-  const alpha = configured?.alpha ?? storedAlpha ?? context.alpha
+  const kernel = (mid ?? A).shape.slice(2)
+  const [out] = B.shape
+  const columns = kernel.reduce((product, n) => product * n, A.shape[1])
   return {
-    ...formOf(isEmbedding, count, A, B, mid, config),
-    path: module,
-    prefix,
-    label: module,
-    tensor: stack?.tensor ?? `${module}.weight`,
-    A,
-    B,
+    ...formOf(isEmbedding, count, [out, A.shape[1]], kernel, config),
+    ...namesOf(parts),
+    ...(stack?.tensor !== undefined && { tensor: stack.tensor }),
+    product: { kind: 'lora', A, B, ...(mid !== undefined && { mid }) },
+    productShape: [out, columns],
+    kernel,
     rank,
-    scale: alpha === undefined ? 1 : loraScale(alpha, rank, config?.useRslora ?? false),
-    ...(mid === undefined ? {} : { mid }),
-    ...(alpha === undefined ? {} : { alpha }),
-    ...(storedAlpha === undefined ? {} : { storedAlpha }),
-    ...(bias === undefined ? {} : { bias }),
-    ...(magnitude === undefined ? {} : { magnitude }),
+    dim: rank,
+    ...scaleOf(context, rank, configured?.alpha),
+    ...sidesOf(parts),
   }
 }
+
+/** A LoHa or LoKr, under LyCORIS' rules for alpha or, where there is a config, PEFT's. */
+function lycorisModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
+  const { config } = context
+  const found = lycorisProduct(parts.tensors, (tensors, problem) => refusal(context, tensors, problem))
+  const { out, columns, kernel, rank, dim, product } = found
+  const configured = config === undefined ? undefined : moduleRule(config, parts.module)
+  if (configured !== undefined && dim !== undefined && dim !== configured.rank) {
+    throw refusal(
+      context,
+      [tensorsOf(product)[0]],
+      `is of rank ${dim}, the config says rank ${configured.rank}: PEFT refuses to load that; correct r or rank_pattern`,
+    )
+  }
+  const divisor = configured?.rank ?? dim
+  return {
+    ...formOf(false, 1, [out, columns / sizeOf(kernel)], kernel, config),
+    ...namesOf(parts),
+    product,
+    productShape: [out, columns],
+    kernel,
+    rank,
+    dim: divisor ?? rank,
+    // LyCORIS heeds no alpha where both sides of a Kronecker product are whole (modules/lokr.py), PEFT does (tuners/lokr/layer.py)
+    ...(divisor === undefined ? { scale: 1 } : scaleOf(context, divisor, configured?.alpha)),
+    ...sidesOf(parts),
+  }
+}
+
+const namesOf = ({ module, prefix }: ModuleParts) => ({
+  path: module,
+  prefix,
+  label: module,
+  tensor: `${module}.weight`,
+})
+
+/** alpha as the config, the file or the user gives it, and the scale that follows. */
+function scaleOf({ config, storedAlpha, alpha: given }: ModuleContext, dim: number, configured?: number) {
+  const alpha = configured ?? storedAlpha ?? given
+  return {
+    scale: alpha === undefined ? 1 : loraScale(alpha, dim, config?.useRslora ?? false),
+    ...(alpha !== undefined && { alpha }),
+    ...(storedAlpha !== undefined && { storedAlpha }),
+  }
+}
+
+function sidesOf({ tensors }: ModuleParts): Pick<AdapterModule, 'bias' | 'magnitude'> {
+  const [bias, magnitude] = [tensors.get('bias'), tensors.get('magnitude')]
+  return { ...(bias !== undefined && { bias }), ...(magnitude !== undefined && { magnitude }) }
+}
+
+const sizeOf = (kernel: readonly number[]) => kernel.reduce((product, n) => product * n, 1)
 
 /**
  * What the factors alone tell of the weight. Of a linear module under a config with fan_in_fan_out only the base's weight, once
@@ -84,20 +138,16 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
 function formOf(
   isEmbedding: boolean,
   experts: number,
-  A: StoredTensor,
-  B: StoredTensor,
-  mid: StoredTensor | undefined,
+  [out, features]: readonly [out: number, features: number],
+  kernel: readonly number[],
   config: PeftConfig | undefined,
 ): Omit<TargetModule, 'tensor' | 'path'> {
-  const [out] = B.shape
-  const [, features] = A.shape
-  const kernel = (mid ?? A).shape.slice(2)
   if (experts > 1) {
     const shape = [experts, out, features]
     return { kind: 'experts', shape, rows: out, columns: features, experts, isTransposed: false }
   }
-  if (!isEmbedding && (A.shape.length > 2 || mid !== undefined)) {
-    const columns = kernel.reduce((product, n) => product * n, features)
+  if (!isEmbedding && kernel.length > 0) {
+    const columns = features * sizeOf(kernel)
     const shape = [out, features, ...kernel]
     return { kind: 'convolution', shape, rows: out, columns, experts: 1, isTransposed: false }
   }

@@ -10,8 +10,19 @@ export interface PatternRule {
   readonly value: number
 }
 
-/** What adapter_config.json says of a LoRA adapter, as far as it bears on the weights. Plain data. */
+/** Rows of an embedding that are trained whole. */
+export interface TokenRows {
+  /** The module's name or the end of its path; undefined for the model's own embedding. */
+  readonly module?: string
+  readonly rows: readonly number[]
+}
+
+/** The methods whose change of a weight is a product that can be read. */
+export type PeftMethod = 'LORA' | 'LOHA' | 'LOKR'
+
+/** What adapter_config.json says of an adapter, as far as it bears on the weights. Plain data. */
 export interface PeftConfig {
+  readonly method: PeftMethod
   readonly r: number
   readonly loraAlpha: number
   /** scale = alpha/√r in place of alpha/r. */
@@ -27,6 +38,8 @@ export interface PeftConfig {
   /** A regular expression, or a list of suffixes; absent where the file says nothing. */
   readonly targetModules?: string | readonly string[]
   readonly targetParameters: readonly string[]
+  /** `trainable_token_indices`. */
+  readonly tokenRows: readonly TokenRows[]
   readonly initLoraWeights: boolean | string
   /** Why the adapter belongs to another base than the one it names: its training began by changing the base's weights. */
   readonly mutatesBase?: string
@@ -48,7 +61,6 @@ const MUTATING_INIT = /^(?:pissa|olora$|corda$|lora_ga$|loftq$)/
 
 /** Options that change what the stored factors mean. */
 const UNSUPPORTED = {
-  trainable_token_indices: 'rows of an embedding trained beside it',
   use_qalora: 'QALoRA, whose A has fewer columns than the weight',
   use_bdlora: 'block-diagonal factors',
   monteclora_config: 'MonteCLoRA',
@@ -108,7 +120,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
   }
 
   const method = text('peft_type') ?? fail('peft_type is missing; a LoRA adapter says "LORA"')
-  if (method !== 'LORA') fail(`is a ${quoted(method)} adapter; only LORA is a product B·A and is read`)
+  if (!isReadable(method)) return fail(`is a ${quoted(method)} adapter; only LORA, LOHA and LOKR are read`)
   for (const [key, meaning] of Object.entries(UNSUPPORTED)) {
     if (given(key) && json[key] !== false) fail(`${key} is set: ${meaning}; that is not read`)
   }
@@ -130,8 +142,9 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
   const taskType = text('task_type')
   const baseModel = text('base_model_name_or_path')
   return {
+    method,
     r,
-    loraAlpha: number('lora_alpha', DEFAULT_ALPHA),
+    loraAlpha: number(method === 'LORA' ? 'lora_alpha' : 'alpha', DEFAULT_ALPHA),
     useRslora: flag('use_rslora'),
     rankPattern: rules('rank_pattern', true),
     alphaPattern: rules('alpha_pattern', false),
@@ -141,10 +154,16 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     useDora: flag('use_dora'),
     modulesToSave: names('modules_to_save'),
     targetParameters: names('target_parameters'),
+    tokenRows: tokenRowsOf(
+      given('trainable_token_indices') ? json.trainable_token_indices : undefined,
+      wrong,
+    ),
     initLoraWeights: init,
     layerReplication: given('layer_replication'),
     alora: given('alora_invocation_tokens'),
-    missing: ['r', 'lora_alpha', 'target_modules'].filter((key) => !Object.hasOwn(json, key)),
+    missing: ['r', method === 'LORA' ? 'lora_alpha' : 'alpha', 'target_modules'].filter(
+      (key) => !Object.hasOwn(json, key),
+    ),
     ...(targets === undefined ? {} : { targetModules: targets }),
     ...(mutatesBase === undefined ? {} : { mutatesBase }),
     ...(taskType === undefined ? {} : { taskType }),
@@ -156,6 +175,22 @@ function mutation(init: boolean | string, hasKasa: boolean): string | undefined 
   if (typeof init === 'string' && MUTATING_INIT.test(init.toLowerCase()))
     return `init_lora_weights is "${init}"`
   return hasKasa ? 'kasa_config is set' : undefined
+}
+
+const isReadable = (method: string): method is PeftMethod =>
+  method === 'LORA' || method === 'LOHA' || method === 'LOKR'
+
+/** A list for the model's own embedding, or lists by module (tuners/lora/config.py, trainable_token_indices). */
+function tokenRowsOf(value: unknown, wrong: (key: string, expected: string) => never): TokenRows[] {
+  const isRows = (rows: unknown): rows is number[] =>
+    Array.isArray(rows) && rows.every((row) => Number.isSafeInteger(row) && row >= 0)
+  if (value === undefined) return []
+  if (isRows(value)) return [{ rows: value }]
+  const lists = typeof value === 'object' && !Array.isArray(value) ? Object.entries(value as object) : []
+  if (lists.length === 0 || !lists.every(([, rows]) => isRows(rows))) {
+    return wrong('trainable_token_indices', 'a list of rows, or an object of such lists')
+  }
+  return lists.map(([module, rows]) => ({ module, rows }))
 }
 
 /** Each list of rules is compiled once. */

@@ -1,4 +1,6 @@
 import type { StoredTensor } from '../../checkpoint/types.ts'
+import { badInput } from '../../errors.ts'
+import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { EXPERT_PARAMETERS } from '../kinds.ts'
 import type { IgnoredTensor, ReplacedTensor } from '../model.ts'
 import { type Role, splitPrefix } from '../names.ts'
@@ -82,3 +84,30 @@ export function otherTensor(
 }
 
 export const COPY_OF_BASE = 'a copy of the base'
+
+/**
+ * Trainable tokens: rows that take the place of rows of an embedding (peft/tuners/trainable_tokens/layer.py@2026-08-21: index_copy). Which
+ * rows is in the config alone, for the module or for the model's only embedding. Throws `bad-input` where there are as many of one as
+ * not of the other.
+ */
+export function tokenRows(
+  tensor: StoredTensor,
+  module: string,
+  prefix: string,
+  config: PeftConfig | undefined,
+  path: string,
+): ReplacedTensor | IgnoredTensor {
+  const rows = config?.tokenRows.find(({ module: named }) => named === undefined || isAt(module, named))?.rows
+  if (rows === undefined) {
+    return { name: tensor.name, reason: 'trainable_token_indices does not say which rows it is' }
+  }
+  if (tensor.shape.length !== 2 || tensor.shape[0] !== rows.length) {
+    throw badInput(
+      `${path}: tensor ${quoted(tensor.name)} has the shape ${shapeText(tensor.shape)}; trainable_token_indices names ${counted(rows.length, 'row')}`,
+      { file: path, tensor: tensor.name },
+    )
+  }
+  return { name: `${module}.weight`, tensor, how: 'replace', rows, prefix }
+}
+
+const isAt = (module: string, named: string) => module === named || module.endsWith(`.${named}`)

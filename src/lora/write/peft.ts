@@ -7,7 +7,7 @@ import { planWarnings, stackedWith } from '../loaders.ts'
 import type { SavedModule, TargetModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import type { ModelTraits } from '../traits.ts'
-import { pathOf } from '../traits.ts'
+import { leafOfPath, ownerOfPath, pathOf } from '../traits.ts'
 import { adapterConfig, type ConfigFacts } from './config.ts'
 import { escapedPattern, savedTensorName, targetModules } from './targets.ts'
 
@@ -45,7 +45,7 @@ export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: 
     return { module, rank, storedRank, names: names.get(module)! }
   })
   const isParameter = ({ module }: PlannedModule) => module.kind === 'experts'
-  const owners = [...base.keys()].map((name) => ownerOf(pathOf(name, traits)))
+  const owners = [...base.keys()].map((name) => ownerOfPath(pathOf(name, traits)))
   const paths = planned.filter((one) => !isParameter(one)).map(({ module }) => module.path)
   const settled = {
     layout,
@@ -108,8 +108,6 @@ function shapeOf(tensor: TensorShape | undefined, name: string): TensorShape {
 }
 
 const largest = (numbers: Iterable<number>) => [...numbers].reduce((most, n) => Math.max(most, n), 0)
-const ownerOf = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
-
 /** The metadata of adapter_model.safetensors, which older transformers can't do without. */
 export const ADAPTER_METADATA = { format: 'pt' } as const
 
@@ -189,9 +187,9 @@ export interface AdapterPlan {
 }
 
 /** PEFT's in and out features. */
-export const inFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? rows : columns)
+const inFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? rows : columns)
 
-export const outFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? columns : rows)
+const outFeatures = ({ isTransposed, rows, columns }: TargetModule) => (isTransposed ? columns : rows)
 
 /** The shapes of a module's two tensors at rank r. */
 export function factorShapes(
@@ -220,7 +218,7 @@ export function factorNames(
         return [module, { A: `${at}.lora_embedding_A`, B: `${at}.lora_embedding_B` }]
       }
       if (module.kind !== 'experts') return [module, { A: `${at}.lora_A.weight`, B: `${at}.lora_B.weight` }]
-      const owner = at.slice(0, at.lastIndexOf('.'))
+      const owner = ownerOfPath(at)
       const [first, second] = EXPERT_PARAMETERS
       const isInner =
         module.path.endsWith(`.${first}`) && paths.has(`${module.path.slice(0, -first.length)}${second}`)
@@ -245,8 +243,7 @@ export function completeGroups(
   for (const module of modules) {
     for (const path of stackedWith(module)) {
       if (paths.has(path)) continue
-      const name = path.slice(path.lastIndexOf('.') + 1)
-      const tensor = module.tensor.replace(/[^.]+\.weight$/, `${name}.weight`)
+      const tensor = module.tensor.replace(/[^.]+\.weight$/, `${leafOfPath(path)}.weight`)
       const stored = base.get(tensor)
       if (stored?.shape.length !== 2) continue
       const sibling = peftModule(tensor, 'matrix', stored.shape, traits)

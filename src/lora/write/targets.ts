@@ -1,11 +1,11 @@
 import type { Skipped } from '../../checkpoint/types.ts'
-import { compareUtf8 } from '../../text/compare.ts'
+import { addTo, compareUtf8 } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
 import type { SavedModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import { PatternSet } from '../pattern/pattern-set.ts'
 import { PatternError } from '../pattern/syntax.ts'
-import { type ModelTraits, pathOf, withContainers } from '../traits.ts'
+import { type ModelTraits, ownerOfPath, pathOf, withContainers } from '../traits.ts'
 
 interface Node {
   readonly next: Map<string, Node>
@@ -19,7 +19,7 @@ interface Node {
  * Paths by their names, the last one first: which endings are theirs alone. Only the endings that some path of the tree has are
  * kept, each name once, so that a path of thousands of names takes no more than its length.
  */
-export class SuffixTree {
+class SuffixTree {
   readonly #root = node()
 
   add(names: readonly string[]): void {
@@ -66,7 +66,7 @@ const node = (): Node => ({ next: new Map(), isWhole: false, isShared: false })
  * Names of a path to be adapted that endings are looked for among. Real ones have some ten; a path of more is matched by a
  * regular expression, so that no list has to be exact.
  */
-export const MOST_NAMES = 64
+const MOST_NAMES = 64
 
 /** `text` as a regular expression, Python's or JavaScript's, that matches it alone. */
 export const escapedPattern = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
@@ -141,12 +141,7 @@ export function savedModules(
   traits: ModelTraits,
 ): { readonly saved: SavedModule[]; readonly notCarried: Skipped[] } {
   const parameters = new Map<string, string[]>()
-  for (const tensor of tuned) {
-    const owner = ownerOf(tensor, traits)
-    const known = parameters.get(owner)
-    if (known === undefined) parameters.set(owner, [tensor])
-    else known.push(tensor)
-  }
+  for (const tensor of tuned) addTo(parameters, ownerOf(tensor, traits), tensor)
   if (wanted.length === 0) return { saved: [], notCarried: [] }
   const everything = withContainers([...parameters.keys(), ...factored])
   const containers = new Set([...everything].map(ownerOfPath))
@@ -183,12 +178,10 @@ export function savedModules(
   return { saved: [...paths].map((path) => ({ path, tensors: parameters.get(path)! })), notCarried }
 }
 
-export const ownerOf = (tensor: string, traits: ModelTraits) => ownerOfPath(pathOf(tensor, traits))
-
-export const ownerOfPath = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf('.')))
+const ownerOf = (tensor: string, traits: ModelTraits) => ownerOfPath(pathOf(tensor, traits))
 
 /** PEFT replaces every module whose path ends so, be it amid a name: of each item those of `paths`, itself among them. */
-export function othersEndingIn(items: readonly string[], paths: Iterable<string>): string[][] {
+function othersEndingIn(items: readonly string[], paths: Iterable<string>): string[][] {
   const found: string[][] = items.map(() => [])
   const endings = PatternSet.ofEndings(items)
   for (const path of paths) for (const item of endings.all(path)) found[item].push(path)
@@ -199,7 +192,7 @@ export function othersEndingIn(items: readonly string[], paths: Iterable<string>
  * A module that PEFT gives no factors because of each item: all at, or under, a module that it replaces, by the item as a regular
  * expression (tuners_utils.py, check_target_module_exists). At an item that is none PEFT stops.
  */
-export function hiddenBy(items: readonly string[], factored: ReadonlySet<string>): (string | undefined)[] {
+function hiddenBy(items: readonly string[], factored: ReadonlySet<string>): (string | undefined)[] {
   const [any] = factored
   const isExpression = items.map(isPattern)
   const hidden = items.map((_, i) => (isExpression[i] ? undefined : any))
@@ -211,7 +204,7 @@ export function hiddenBy(items: readonly string[], factored: ReadonlySet<string>
   return hidden
 }
 
-export function isPattern(item: string): boolean {
+function isPattern(item: string): boolean {
   try {
     PatternSet.ofKeys([item])
     return true

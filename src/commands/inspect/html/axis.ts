@@ -97,7 +97,7 @@ function decimalTicks([low, high]: readonly [number, number], count: number): Ti
 const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹'
 
 /** 0.02, 4096, 2·10⁻⁵. */
-export function tickLabel(value: number): string {
+function tickLabel(value: number): string {
   const size = Math.abs(value)
   if (value === 0 || (size >= 1e-3 && size < 1e6)) return String(value)
   const [digits, power] = value.toExponential().split('e')

@@ -31,7 +31,7 @@ export function headline(result: InspectResult): { readonly title: string; reado
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
 /** The figures over all matrices, as pairs of what and how much. */
-export function totalFigures(result: InspectResult): (readonly [string, string])[] {
+function totalFigures(result: InspectResult): (readonly [string, string])[] {
   const { totals, subject, matrices } = result
   const wasted = matrices.reduce((sum, { adapter }) => sum + (adapter?.wasted ?? 0), 0)
   return [

@@ -5,7 +5,7 @@ import { reportData } from './data.ts'
 import { jsonForScript, pageBody, pageTitle } from './page.ts'
 
 /** The script and the style of a report, as the build made them. Throws LoraSvdError 'system' where one is missing. */
-export const reportAssets = () => ({ script: builtText('report-client.js'), style: builtText('report.css') })
+const reportAssets = () => ({ script: builtText('report-client.js'), style: builtText('report.css') })
 
 const builtText = (name: 'report-client.js' | 'report.css') =>
   withBuilt(

@@ -9,39 +9,30 @@ import {
   realRankRange,
   setting,
 } from '../../../report/cells.ts'
+import { equalNotes, note, warningNotes } from '../../../report/notes.ts'
 import { spectrumTable } from '../../../report/spectrum.ts'
 import { table } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
 import { addTo } from '../../../text/compare.ts'
 import { shownName, someTensors } from '../../../text/names.ts'
 import { bytes, grouped, percent, shape, short } from '../../../text/numbers.ts'
-import { paintLines, printable } from '../../../text/quote.ts'
-import { wrap } from '../../../text/width.ts'
+import { printable } from '../../../text/quote.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from '../result.ts'
 import { verdictPaint } from '../verdict.ts'
 
 /** What is wrong, what to know, and what was left out, the gravest first. */
-export function notesOf(
-  result: InspectResult,
-  { paint, columns }: Pick<Terminal, 'paint' | 'columns'>,
-): string[] {
+export function notesOf(result: InspectResult, screen: Pick<Terminal, 'paint' | 'columns'>): string[] {
   const { nonFinite, warnings, unchanged, skipped } = result
-  const lines = (texts: readonly string[], colour: (text: string) => string) =>
-    texts.map((text) => paintLines(wrap(text, columns), colour))
+  const { paint } = screen
   return [
-    ...lines(
-      nonFinite.map(({ name, file, count, first: { row, column, value } }) => {
-        const entries = `${grouped(count)} ${count === 1 ? 'entry' : 'entries'} NaN or infinite`
-        return `${printable(file)}: ${shownName(name)}: ${entries}, the first (${value}) at row ${row}, column ${column}`
-      }),
-      paint.red,
-    ),
-    ...lines(
-      warnings.map((warning) => `Warning: ${printable(warning)}`),
-      paint.yellow,
-    ),
-    ...lines(unchanged.length === 0 ? [] : [`Equal in both: ${someTensors(unchanged)}.`], paint.dim),
-    ...lines(skippedTexts(skipped), paint.dim),
+    ...nonFinite.map(({ name, file, count, first: { row, column, value } }) => {
+      const entries = `${grouped(count)} ${count === 1 ? 'entry' : 'entries'} NaN or infinite`
+      const text = `${printable(file)}: ${shownName(name)}: ${entries}, the first (${value}) at row ${row}, column ${column}`
+      return note(text, paint.red, screen)
+    }),
+    ...warningNotes(warnings, screen),
+    ...equalNotes(unchanged, screen),
+    ...skippedTexts(skipped).map((text) => note(text, paint.dim, screen)),
   ]
 }
 

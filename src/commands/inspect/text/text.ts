@@ -18,7 +18,7 @@ const LEAST_SPARK_WIDTH = 10
 const MOST_SPARK_WIDTH = 24
 
 /** A row for each matrix, in the columns that there is room for, and what a reader should know of it. */
-export function matricesTable(
+function matricesTable(
   matrices: readonly MatrixReport[],
   { paint, columns: width }: Pick<Terminal, 'paint' | 'columns'>,
 ): string {

@@ -9,7 +9,7 @@ import { matrixTable } from './matrix-table.ts'
 import { createStore, type Model, modelOf, powersOfTwo, type Store, totalsAt } from './model.ts'
 
 /** The slider, its presets, and what its rank takes and leaves over all matrices. */
-export function rankBar(model: Model, store: Store): void {
+function rankBar(model: Model, store: Store): void {
   const { stops, maxRank, data } = model
   const slider = html('input', {
     type: 'range',

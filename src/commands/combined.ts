@@ -1,0 +1,75 @@
+import type { SumRule } from '../combine/ranks.ts'
+import type { Combined } from '../combine/result.ts'
+import type { RankLimits } from '../linalg/spectrum/rules.ts'
+import { publicName } from '../lora/write/config.ts'
+import { intervalFields } from '../report/json.ts'
+import { shellWord } from '../text/quote.ts'
+
+interface Told {
+  readonly rule: SumRule
+  readonly limits: RankLimits
+  readonly uniform: boolean
+  readonly layout: string
+  readonly dtype: string | undefined
+  readonly weights?: readonly number[]
+  readonly prefer?: string | undefined
+}
+
+const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-'))
+
+/** The command that makes the result, without what changes none of its bytes and without the folders of this machine. */
+export function sumCommand([name, ...paths]: readonly string[], told: Told): string {
+  const { rule, limits, uniform, layout, dtype, weights, prefer } = told
+  const flag = (name: string, value: string | number | undefined) =>
+    value === undefined ? [] : [`--${name} ${shellWord(String(value))}`]
+  return [
+    `lora-svd ${name} ${paths.map(argument).join(' ')} -o ADAPTER`,
+    ...(weights?.some((weight) => weight !== 1) ? [`--weights=${weights.join()}`] : []),
+    ...ruleFlags(rule),
+    ...flag('min-rank', limits.minRank),
+    ...flag('max-rank', limits.maxRank),
+    ...flag('multiple-of', limits.multipleOf),
+    ...(uniform ? ['--uniform'] : []),
+    ...flag('layout', layout === 'portable' ? undefined : layout),
+    ...flag('dtype', dtype),
+    ...flag('prefer', prefer),
+  ].join(' ')
+}
+
+function ruleFlags(rule: SumRule): string[] {
+  switch (rule.kind) {
+    case 'exact':
+      return []
+    case 'rank':
+      return [`--rank ${rule.rank}`]
+    case 'energy':
+      return [`--energy ${rule.energy}`]
+    case 'error':
+      return [`--error ${rule.error}`]
+    case 'budget':
+      return [`--budget ${rule.bytes}`]
+  }
+}
+
+/** The fields of a result that `resize` and `merge` share, as JSON. */
+export function combinedFields(result: Combined) {
+  const { layers, totals, couldGain } = result
+  return {
+    rule: result.rule,
+    layout: result.layout,
+    dtype: result.dtype,
+    layers: layers.map(({ inner, optimalError, ...layer }) => ({
+      ...layer,
+      optimalError: intervalFields(optimalError),
+    })),
+    kept: result.kept,
+    lost: result.lost,
+    totals: { ...totals, optimalError: intervalFields(totals.optimalError) },
+    ...(couldGain !== undefined && { couldGain }),
+    broken: result.broken,
+    holds: result.holds,
+    output: result.output,
+    warnings: result.warnings,
+    engine: result.engine,
+  }
+}

@@ -1,0 +1,58 @@
+import { combine } from '../../combine/combine.ts'
+import { openSummands, refuseWhatAddsNothingUp } from '../../combine/open.ts'
+import { planSum } from '../../combine/plan.ts'
+import { type CombinePreview, previewSum } from '../../combine/preview.ts'
+import type { Combined } from '../../combine/result.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
+import { sumCommand } from '../combined.ts'
+import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
+import { type Overlap, overlapOf } from './overlap.ts'
+
+/** What a dry run says. */
+export interface MergePreview extends CombinePreview {
+  readonly source: MergeResult['source']
+}
+
+/** The sum of adapters, as it lies on disk. */
+export interface MergeResult extends Combined {
+  readonly source: { readonly adapters: readonly { readonly path: string; readonly weight: number }[] }
+  /** How the adapters lie to each other, over all layers. */
+  readonly overlap: Overlap
+  readonly seconds: number
+}
+
+/**
+ * Writes Σ wᵢ·ΔWᵢ as one adapter: exactly, at the rank that the sum has, or as the best factors of a rank that a rule chooses. Adapters
+ * may differ in rank, alpha, format and in the modules they have. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be
+ * done, `output-exists`, `not-finite` on NaN and infinity, `system` where the machine fails, `interrupted`.
+ */
+export function merge(options: MergeOptions & { readonly dryRun: true }): Promise<MergePreview>
+export function merge(options: MergeOptions & { readonly dryRun?: false | undefined }): Promise<MergeResult>
+export function merge(options: MergeOptions): Promise<MergeResult | MergePreview>
+export async function merge(options: MergeOptions): Promise<MergeResult | MergePreview> {
+  const settings = mergeSettings(options)
+  return inContext({ ...options, memory: settings.memory }, (context) => merged(settings, context))
+}
+
+async function merged(settings: MergeSettings, context: RunContext): Promise<MergeResult | MergePreview> {
+  const start = performance.now()
+  const { adapters, weights, dtype, prefer } = settings
+  const requests = adapters.map((path, i) => ({ path, weight: weights[i] }))
+  const { summands, base } = await openSummands(requests, settings, context)
+  refuseWhatAddsNothingUp(summands)
+  const plan = await planSum(summands, { base, dtype, prefer })
+  const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
+  if (settings.dryRun) {
+    return { source: { adapters: requests }, ...(await previewSum(plan, { ...settings, command })) }
+  }
+  const combined = await combine(plan, { ...settings, command }, context)
+  return {
+    source: { adapters: requests },
+    ...combined,
+    overlap: overlapOf(
+      combined.layers.map(({ inner }) => inner),
+      adapters.length,
+    ),
+    seconds: (performance.now() - start) / 1000,
+  }
+}

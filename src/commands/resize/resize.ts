@@ -1,0 +1,52 @@
+import { combine } from '../../combine/combine.ts'
+import { openSummands } from '../../combine/open.ts'
+import { planSum } from '../../combine/plan.ts'
+import { type CombinePreview, previewSum } from '../../combine/preview.ts'
+import type { Combined } from '../../combine/result.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
+import { sumCommand } from '../combined.ts'
+import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
+
+/** What a dry run says. */
+export interface ResizePreview extends CombinePreview {
+  readonly source: { readonly adapter: string }
+}
+
+/** An adapter at another rank, as it lies on disk. */
+export interface ResizeResult extends Combined {
+  readonly source: { readonly adapter: string }
+  /** Whether it is DoRA: the error is then that of B·A, and the magnitudes are those that were. */
+  readonly isDora: boolean
+  readonly seconds: number
+}
+
+/**
+ * Writes an adapter at another rank: the best factors of that rank, by QR of the stored ones and an SVD of the small product; no matrix
+ * of a weight's size is formed. What is stored whole is kept. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done,
+ * `output-exists`, `not-finite` on NaN and infinity, `system` where the machine fails, `interrupted`.
+ */
+export function resize(options: ResizeOptions & { readonly dryRun: true }): Promise<ResizePreview>
+export function resize(
+  options: ResizeOptions & { readonly dryRun?: false | undefined },
+): Promise<ResizeResult>
+export function resize(options: ResizeOptions): Promise<ResizeResult | ResizePreview>
+export async function resize(options: ResizeOptions): Promise<ResizeResult | ResizePreview> {
+  const settings = resizeSettings(options)
+  return inContext({ ...options, memory: settings.memory }, (context) => resized(settings, context))
+}
+
+async function resized(settings: ResizeSettings, context: RunContext): Promise<ResizeResult | ResizePreview> {
+  const start = performance.now()
+  const { adapter, dtype } = settings
+  const { summands, base } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
+  const plan = await planSum(summands, { base, dtype })
+  const command = sumCommand(['resize', adapter], settings)
+  if (settings.dryRun) return { source: { adapter }, ...(await previewSum(plan, { ...settings, command })) }
+  const combined = await combine(plan, { ...settings, command }, context)
+  return {
+    source: { adapter },
+    ...combined,
+    isDora: plan.modules.some(({ module }) => module.magnitude !== undefined),
+    seconds: (performance.now() - start) / 1000,
+  }
+}

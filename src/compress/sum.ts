@@ -1,0 +1,178 @@
+import { refuseNonFinite } from '../checkpoint/read.ts'
+import type { FloatDtype } from '../formats/dtype.ts'
+import type { JobContext } from '../jobs/worker.ts'
+import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
+import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
+import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
+import type { Factors } from '../linalg/svd/svd.ts'
+import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
+import { readFactors } from '../lora/factors.ts'
+import { type AdapterModule, blamed } from '../lora/model.ts'
+import { digestOf, factorsAsStored } from './layer-result.ts'
+
+/** A module of an adapter, and how much of it a sum has. */
+export interface Term {
+  readonly module: AdapterModule
+  readonly weight: number
+  /** As messages call the adapter. */
+  readonly path: string
+  /** Which of the adapters that the user named it belongs to. */
+  readonly adapter: number
+}
+
+/** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
+export type SumRequest =
+  | { readonly kind: 'spectrum' }
+  | { readonly kind: 'exact' }
+  | { readonly kind: 'rule'; readonly rule: MatrixRule; readonly limits: RankLimits }
+
+/** What a worker is asked: plain data. */
+export interface SumJob {
+  readonly name: string
+  readonly terms: readonly Term[]
+  /** Which matrix of a stack of experts. */
+  readonly expert?: number
+  readonly rows: number
+  readonly columns: number
+  readonly ask: SumRequest
+  /** Of the factors that will be written. */
+  readonly dtype: FloatDtype
+}
+
+/** A sum Σ wᵢ·sᵢ·Bᵢ·Aᵢ, and factors of it. */
+export interface SumResult {
+  readonly name: string
+  /** The singular values of the sum that are more than rounding, non-increasing. */
+  readonly singularValues: Float64Array
+  /** ‖Σ wᵢΔᵢ‖_F. */
+  readonly frobenius: number
+  /** How far rounding may let the norm of what is left out be off. */
+  readonly rounding: number
+  /** That was chosen; 0 where only the spectrum was asked for, or the sum is rounding alone. */
+  readonly rank: number
+  /** B [rows, rank] and A [rank, columns] as they are stored, rounded once; of rank 0 where only the spectrum was asked for. */
+  readonly factors: Factors
+  /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
+  readonly residual: number
+  readonly digest: string
+  /** ⟨wᵢΔᵢ, wⱼΔⱼ⟩_F of the adapters, by their numbers: a symmetric matrix of rows. */
+  readonly inner: readonly (readonly number[])[]
+  readonly engine: string
+  readonly seconds: number
+}
+
+/** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
+const MOST_EXTRA_RANKS = 4
+
+const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + module.rank, 0)
+
+/** The flops of a job: two QRs with their bases, the SVD of the core, and the products that measure. */
+export function flopsOf(job: SumJob): number {
+  const { rows, columns } = job
+  const rank = Math.min(rankOf(job), rows, columns)
+  return 4 * (rows + columns) * rank ** 2 + 22 * rank ** 3
+}
+
+/** The most memory that a job takes at one time: factors, what they are stacked to, bases, and what is wanted of them. */
+export function bytesOf(job: SumJob): number {
+  const { rows, columns } = job
+  return 8 * (rows + columns) * rankOf(job) * 5
+}
+
+/**
+ * The sum of what modules of one weight add to it, as the SVD of its stacked factors gives it; no matrix of the weight's size is
+ * formed unless the ranks are beyond that. Throws LoraSvdError `not-finite` on NaN and infinity, `bad-input` on numbers out of range.
+ */
+export async function sumModules(job: SumJob, context: JobContext): Promise<SumResult> {
+  const start = performance.now()
+  const engine = await context.engine(flopsOf(job))
+  const parts = []
+  for (const term of job.terms) parts.push(await weighted(term, job.expert))
+  const svd = productSvd(engine, ...stacked(parts, job))
+  assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
+  const kept = svd.S.findIndex((s) => s <= svd.rounding)
+  const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
+  const found = factorsOf(job, { ...svd, S: singularValues })
+  return {
+    name: job.name,
+    singularValues,
+    frobenius: singularValues.length === 0 ? 0 : svd.frobenius,
+    rounding: svd.rounding,
+    rank: found.factors.A.rows,
+    ...found,
+    digest: digestOf(found.factors),
+    inner: innerProducts(engine, parts, job.terms),
+    engine: engine.name,
+    seconds: (performance.now() - start) / 1000,
+  }
+}
+
+interface Part extends Factors {
+  readonly B: Float64Matrix
+  readonly A: Float64Matrix
+}
+
+async function weighted({ module, weight, path }: Term, expert: number | undefined): Promise<Part> {
+  const { B, A, scale } = await readFactors(module, expert)
+  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
+  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
+  const factor = weight * scale
+  return { B: { ...B, data: Float64Array.from(B.data, (x) => x * factor) }, A: toFloat64(A) }
+}
+
+/** [B₁ | B₂ | …] and [A₁; A₂; …]. */
+function stacked(parts: readonly Part[], { rows, columns }: SumJob): [B: Matrix, A: Matrix] {
+  if (parts.length === 1) return [parts[0].B, parts[0].A]
+  const rank = parts.reduce((sum, { A }) => sum + A.rows, 0)
+  const [B, A] = [zeros(rows, rank), zeros(rank, columns)]
+  let at = 0
+  for (const part of parts) {
+    const r = part.A.rows
+    for (let i = 0; i < rows; i++) B.data.set(part.B.data.subarray(i * r, (i + 1) * r), i * rank + at)
+    A.data.set(part.A.data, at * columns)
+    at += r
+  }
+  return [B, A]
+}
+
+function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual'> {
+  const { ask, rows, columns, dtype } = job
+  const most = svd.S.length
+  const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
+  if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
+  const at = (rank: number) => {
+    const factors = factorsAsStored(svd.leading(rank), rank, { distributeScale: true, dtype })
+    return { factors, residual: svd.distance(factors) }
+  }
+  if (ask.kind === 'exact') return at(most)
+  const { rule, limits } = ask
+  const first = chooseRank(svd.S, rule, limits)
+  const found = at(first)
+  const allowed = errorAllowed(rule) * svd.frobenius
+  if (found.residual <= allowed) return found
+  // rounding took what the rule left no room for
+  const { maxRank = most, multipleOf = 1 } = limits
+  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(most, maxRank); i++) {
+    const more = at(first + i * multipleOf)
+    if (more.residual <= allowed) return more
+  }
+  return found
+}
+
+/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)), the terms of one adapter added up. */
+function innerProducts(engine: ProductEngine, parts: readonly Part[], terms: readonly Term[]): number[][] {
+  const count = 1 + Math.max(...terms.map(({ adapter }) => adapter))
+  const inner = Array.from({ length: count }, () => new Array<number>(count).fill(0))
+  for (let i = 0; i < parts.length; i++) {
+    for (let j = 0; j <= i; j++) {
+      const BB = engine.multiply(parts[i].B, parts[j].B, { transposeA: true })
+      const AA = engine.multiply(parts[i].A, parts[j].A, { transposeB: true })
+      let sum = 0
+      for (let k = 0; k < BB.data.length; k++) sum += BB.data[k] * AA.data[k]
+      const [p, q] = [terms[i].adapter, terms[j].adapter]
+      inner[p][q] += sum
+      if (i !== j) inner[q][p] += sum
+    }
+  }
+  return inner
+}

@@ -1,0 +1,47 @@
+import { rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { badInput } from '../errors.ts'
+import { inodeOf, makeFolder } from './files.ts'
+import { assertOutputFree, type FolderKind, putFolderInPlace } from './place-folder.ts'
+import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
+
+/**
+ * Fills a new folder under a temporary name, and gives it the name `output` once `fill` is done: it appears whole or not at all. With
+ * `force` it takes the place of a folder of its kind, which is called `<output>.replaced` until the new one has its name. Throws as
+ * `assertOutputFree` does, and whatever `fill` throws.
+ */
+export async function writeFolderAtomic<T>(
+  output: string,
+  kind: FolderKind,
+  force: boolean,
+  inputs: readonly { readonly path: string; readonly folder?: string }[],
+  fill: (staging: string) => Promise<T>,
+): Promise<T> {
+  await assertOutputFree(output, kind, force, inputs)
+  const parent = dirname(resolve(output))
+  await removeLeftovers(parent)
+  const replaced = join(parent, `${basename(resolve(output))}.replaced`)
+  if ((await inodeOf(replaced)) !== undefined) {
+    throw badInput(
+      `${replaced}: is what an earlier run was about to replace; move it away, or back to ${output}`,
+      {
+        file: replaced,
+      },
+    )
+  }
+  const staging = join(parent, temporaryName())
+  await makeFolder(staging)
+  const done = beforeEnd(() => rmSync(staging, { recursive: true, force: true }))
+  try {
+    const result = await fill(staging)
+    await putFolderInPlace({ staging, output, replaced, kind, force, placed: undefined })
+    await rm(replaced, { recursive: true, force: true })
+    return result
+  } catch (error) {
+    await rm(staging, { recursive: true, force: true })
+    throw error
+  } finally {
+    done()
+  }
+}
