@@ -3,7 +3,7 @@ import type { StoredTensor } from '../checkpoint/types.ts'
 import { decodeFloats, encodeFloats, type FloatDtype } from '../formats/dtype.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import { rowRange } from '../linalg/matrix/matrix.ts'
-import type { Change, Rescale } from './change.ts'
+import type { Change, Replacement, Rescale } from './change.ts'
 import type { StackedFactors } from './factors.ts'
 import { accountOf, product, type Rounded } from './plain.ts'
 
@@ -36,7 +36,7 @@ export async function panelSum(
   const end = start + range.count * columns
   const before = await entries(change.base, start, end)
   if (replacement !== undefined) {
-    const after = await entries(replacement.tensor, start, end)
+    const after = await replacedRows(replacement, range, columns, before, start, end)
     return { before, delta: Float64Array.from(after, (x, i) => x - before[i]), after }
   }
   const delta =
@@ -59,6 +59,24 @@ export async function panelSum(
     delta[i] = g * delta[i] + (g - 1) * before[i]
   }
   return { before, delta, after }
+}
+
+/** The entries [start, end) once they are replaced; of rows that aren't, those that were there. */
+async function replacedRows(
+  { tensor, onlyRows }: Replacement,
+  { first, count }: RowRange,
+  columns: number,
+  before: FloatArray,
+  start: number,
+  end: number,
+): Promise<FloatArray> {
+  if (onlyRows === undefined) return entries(tensor, start, end)
+  const after = Float64Array.from(before)
+  for (const [k, row] of onlyRows.entries()) {
+    if (row < first || row >= first + count) continue
+    after.set(await entries(tensor, k * columns, (k + 1) * columns), (row - first) * columns)
+  }
+  return after
 }
 
 async function rowFactors(
