@@ -3,7 +3,7 @@ import type { StoredTensor } from '../checkpoint/types.ts'
 import { decodeFloats, encodeFloats, type FloatDtype } from '../formats/dtype.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import { rowRange } from '../linalg/matrix/matrix.ts'
-import type { Change, Rescale } from './change.ts'
+import type { Change, Replacement, Rescale } from './change.ts'
 import type { StackedFactors } from './factors.ts'
 import { accountOf, product, type Rounded } from './plain.ts'
 
@@ -36,7 +36,7 @@ export async function panelSum(
   const end = start + range.count * columns
   const before = await entries(change.base, start, end)
   if (replacement !== undefined) {
-    const after = await entries(replacement.tensor, start, end)
+    const after = await replaced(replacement, before, range, columns)
     return { before, delta: Float64Array.from(after, (x, i) => x - before[i]), after }
   }
   const delta =
@@ -59,6 +59,22 @@ export async function panelSum(
     delta[i] = g * delta[i] + (g - 1) * before[i]
   }
   return { before, delta, after }
+}
+
+/** The rows of a range with a tensor in their place, or in the place of some of them. */
+async function replaced(
+  { tensor, rows }: Replacement,
+  before: FloatArray,
+  { first, count }: RowRange,
+  columns: number,
+): Promise<FloatArray> {
+  if (rows === undefined) return entries(tensor, first * columns, (first + count) * columns)
+  const after = before.slice()
+  for (const [i, row] of rows.entries()) {
+    if (row < first || row >= first + count) continue
+    after.set(await entries(tensor, i * columns, (i + 1) * columns), (row - first) * columns)
+  }
+  return after
 }
 
 async function rowFactors(

@@ -104,7 +104,7 @@ function addBias(
 
 function ask(
   of: (name: string) => Asked,
-  { name, tensor, how }: ReplacedTensor,
+  { name, tensor, how, rows }: ReplacedTensor,
   base: StoredTensor | undefined,
   { path, weight, base: checkpoint }: Asking,
 ): void {
@@ -128,7 +128,24 @@ function ask(
       { file: path, tensor: tensor.name },
     )
   }
-  of(base?.name ?? name).replacements.push({ tensor, path })
+  if (rows !== undefined) assertRows(path, tensor, rows, base)
+  of(base?.name ?? name).replacements.push({ tensor, path, ...(rows !== undefined && { rows }) })
+}
+
+/** Throws where rows don't fit the table that they are rows of. */
+function assertRows(
+  path: string,
+  tensor: StoredTensor,
+  rows: readonly number[],
+  base: StoredTensor | undefined,
+): void {
+  if (base === undefined) return
+  const most = rows.reduce((a, b) => Math.max(a, b), 0)
+  if (base.shape.length === 2 && base.shape[1] === tensor.shape[1] && most < base.shape[0]) return
+  throw badInput(
+    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} is rows up to ${most} of ${quoted(base.name)} ${shapeText(base.shape)}: the adapter belongs to another base`,
+    { file: path, tensor: tensor.name },
+  )
 }
 
 const nowhere = (path: string, tensor: StoredTensor, base: Checkpoint) =>
@@ -197,7 +214,8 @@ async function oneOf(
   if (prefer === 'last') return replacements.at(-1)
   const [first, ...others] = replacements
   for (const other of others) {
-    if (await sameNumbers(first.tensor, other.tensor)) continue
+    const isOfSameRows = first.rows?.join() === other.rows?.join()
+    if (isOfSameRows && (await sameNumbers(first.tensor, other.tensor))) continue
     throw badInput(
       `${other.path}: puts another tensor in the place of ${quoted(name)} than ${first.path} does; say which one counts with --prefer first or --prefer last`,
       { file: other.path, tensor: other.tensor.name },
@@ -213,7 +231,15 @@ function replacing(
   replacement: Replacement,
   checkpoint: Checkpoint,
 ): Change {
-  const { tensor, path } = replacement
+  const { tensor, path, rows } = replacement
+  if (rows !== undefined && base !== undefined) {
+    return {
+      ...{ name, base, shape: base.shape, ...matrixOf(base.shape) },
+      factors: [],
+      dense: [],
+      replacement,
+    }
+  }
   const isSame = base === undefined || isSameLength(tensor, base)
   const isLonger =
     base !== undefined && isWords(base) && tensor.shape.slice(1).join() === base.shape.slice(1).join()

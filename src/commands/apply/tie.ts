@@ -34,7 +34,7 @@ export function withTiedHead(base: Checkpoint): {
 
 /**
  * An adapter of the embedding acts on the lookup alone, and one of the head on the head alone (PEFT, at run time): where they come apart,
- * the head becomes a tensor of its own. A vocabulary of another length takes its head along.
+ * the head becomes a tensor of its own. A vocabulary of another length takes its head along, and so do rows that are trained alone.
  */
 export async function tieOf(changes: readonly Change[], tied: TiedHead | undefined): Promise<Tie> {
   if (tied === undefined) return { changes, isUnknown: false }
@@ -45,9 +45,12 @@ export async function tieOf(changes: readonly Change[], tied: TiedHead | undefin
   if (await isOne(ofHead, ofEmbedding)) {
     return { changes: isStored ? changes : changes.filter((one) => one !== ofHead), isUnknown: false }
   }
-  const isResized =
-    ofHead === undefined && ofEmbedding !== undefined && elementCount(embedding) !== countOf(ofEmbedding)
-  if (isResized) {
+  // of rows that are trained alone PEFT makes those of a tied head too (tuners/trainable_tokens, tied adapters)
+  const isOfBoth =
+    ofHead === undefined &&
+    ofEmbedding !== undefined &&
+    (elementCount(embedding) !== countOf(ofEmbedding) || ofEmbedding.replacement?.rows !== undefined)
+  if (isOfBoth) {
     const follows = isStored ? [{ ...ofEmbedding, name: head }] : []
     return { changes: [...changes, ...follows], isUnknown: false }
   }
