@@ -487,12 +487,15 @@ describe('what rounding leaves', () => {
         'adapter_config.json': { peft_type: 'LORA', r: 4, lora_alpha: 4, target_modules: ['x'] },
         'adapter_model.safetensors': fileOf(tensors),
       })
-      const { layers, totals, advice } = await applied([base, adapter, '-o', at(`sized-merged-${size}`)])
+      const args = ['apply', base, adapter, '-o', at(`sized-merged-${size}`), '--json']
+      const { stdout, stderr } = await runInProcess(args)
+      const { layers, totals, advice } = documentOf(stdout, 'apply-1')
       for (const { gain, roundingError, expected } of [...layers, totals]) {
         expect(Math.abs(expected.gain - gain)).toBeLessThan(Math.max(0.02 * gain, 0.002))
         expect(Math.abs(expected.roundingError - roundingError)).toBeLessThan(0.02 * roundingError)
       }
       expect(advice.length > 0).toBe(totals.gain < 0.9)
+      expect(/\(told by a sample, before the write\)\n$/.test(stderr)).toBe(totals.gain < 0.9)
       if (size === 2 ** -12) {
         expect(advice[0].text).toMatch(
           /^bf16 keeps .* % of what is added in layers 0–1: write --dtype f32, or keep the adapter$/,

@@ -34,7 +34,8 @@ import { type ApplyPlan, planApply } from './plan.ts'
 import type { ApplyPreview, ApplyResult } from './result.ts'
 import { type ColumnFactors, columnFactorsOf, sampled } from './rounding.ts'
 import { type ApplyRun, openApplyRun } from './run-folder.ts'
-import { previewOf, resultOf, type Sampled, totalsOf } from './summary.ts'
+import { adviceText } from './sentences.ts'
+import { expectedAdvice, previewOf, resultOf, type Sampled, totalsOf } from './summary.ts'
 import {
   accountsOf,
   configText,
@@ -45,12 +46,18 @@ import {
   writePieces,
 } from './write.ts'
 
-/** A folder that is a model's: its weights, and what model hubs put beside them. */
-const MODEL_FOLDER: FolderKind = {
-  noun: 'model',
-  mark: /\.safetensors(\.index\.json)?$/,
-  mayHold:
-    /^(\.|README|LICENSE|LICENCE|NOTICE|USE_POLICY)|\.(safetensors|json|jinja|txt|md|model|tiktoken|py)$|^[^.]+$/,
+/** What a model's folder may hold besides what is copied from the base's. */
+const OF_A_MODEL =
+  /^(\.|README\.md$|LICENSE|NOTICE|(generation_|preprocessor_|processor_)?config\.json$|model_index\.json$|(tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)|.*\.safetensors(\.index\.json)?$)/
+
+/** A folder that may be replaced: it holds weights, and nothing that is no model's. */
+const modelFolder = ({ copied }: Companions): FolderKind => {
+  const ours = new Set(copied.map(({ path }) => path.split('/')[0]))
+  return {
+    noun: 'model',
+    mark: /\.safetensors(\.index\.json)?$/,
+    mayHold: { test: (name) => OF_A_MODEL.test(name) || ours.has(name) },
+  }
 }
 
 /**
@@ -74,15 +81,18 @@ async function applied(settings: ApplySettings, context: RunContext): Promise<Ap
   const { output, restart } = settings
   const plan = await planApply(settings, context)
   const placed = restart ? undefined : await placedByRun(output)
-  await assertFree(plan, settings, placed)
+  const companions = await companionsOf(plan)
+  await assertFree(plan, settings, companions, placed)
   const files = outputFiles(plan, settings.maxShardSize, output)
   const identity = identityOf(plan, settings)
   const columnFactors = await columnFactorsOf(plan.changes, context)
   const samples: Sampled = await sampled(plan, digestOfJson(identity), columnFactors, context)
-  const companions = await companionsOf(plan)
   if (settings.dryRun) {
     const resumable = !restart && (await kindOf(runFolderOf(output))) === 'folder'
     return previewOf(plan, settings, files, companions, samples, resumable)
+  }
+  for (const advice of expectedAdvice(plan, samples)) {
+    context.notice(`${adviceText(advice)} (told by a sample, before the write)`)
   }
   const pieces = piecesOf(files.files, `${runFolderOf(output)}/whole`)
   const run = await openApplyRun(output, identity, pieces.length, settings)
@@ -128,7 +138,7 @@ async function written(
   const { output } = settings
   const { staging, placed } = run
   // while the folder was another's, that may have put its checkpoint there
-  await assertFree(plan, settings, placed)
+  await assertFree(plan, settings, companions, placed)
   await takeBack(plan, run, output)
   await assertRoom(output, await bytesToCome(files, companions, staging))
   await prepareFiles(staging, files.files)
@@ -168,7 +178,7 @@ async function written(
   })
   for (const input of inputsOf(plan)) await assertUnchanged(input)
   await run.assertHeld()
-  await place(plan, settings, run, files)
+  await place(plan, settings, run, files, companions)
   return result
 }
 
@@ -177,6 +187,7 @@ async function place(
   { output, force }: ApplySettings,
   run: ApplyRun,
   { files }: OutputFiles,
+  companions: Companions,
 ): Promise<void> {
   const { staging, replaced } = run
   if (isSingleFile(plan.base)) {
@@ -185,7 +196,14 @@ async function place(
     await putFileInPlace(path, output, { force })
   } else {
     await run.markPlaced()
-    await putFolderInPlace({ staging, output, replaced, kind: MODEL_FOLDER, force, placed: undefined })
+    await putFolderInPlace({
+      staging,
+      output,
+      replaced,
+      kind: modelFolder(companions),
+      force,
+      placed: undefined,
+    })
   }
   await syncFolder(dirname(resolve(output)))
 }
@@ -202,6 +220,7 @@ async function takeBack({ base }: ApplyPlan, { staging, placed }: ApplyRun, outp
 async function assertFree(
   plan: ApplyPlan,
   { output, force }: ApplySettings,
+  companions: Companions,
   placed: string | undefined,
 ): Promise<void> {
   const inputs = inputsOf(plan)
@@ -213,7 +232,7 @@ async function assertFree(
     return
   }
   await assertHoldsNone(output, files)
-  await assertOutputFree(output, MODEL_FOLDER, mayReplace, inputs)
+  await assertOutputFree(output, modelFolder(companions), mayReplace, inputs)
 }
 
 const inputsOf = ({ base, adapters }: ApplyPlan): Checkpoint[] => [
