@@ -1,18 +1,6 @@
-import { basename, dirname, join, resolve } from 'node:path'
-import type { Checkpoint } from '../../checkpoint/types.ts'
 import { LoraSvdError } from '../../errors.ts'
-import { moveTo, putFileInPlace } from '../../io/copy-files.ts'
-import {
-  assertHoldsNone,
-  assertNotRead,
-  assertRoom,
-  assertUnchanged,
-  kindOf,
-  makeFolder,
-  sizeIfAny,
-} from '../../io/files.ts'
+import { assertRoom, assertUnchanged, kindOf } from '../../io/files.ts'
 import { digestOfJson } from '../../io/own-folder.ts'
-import { assertOutputFree, type FolderKind, putFolderInPlace } from '../../io/place-folder.ts'
 import {
   namedOutput,
   placedByRun,
@@ -20,8 +8,6 @@ import {
   runFolderOf,
   withRunFolder,
 } from '../../io/run-folder.ts'
-import { syncFolder } from '../../io/sized-file.ts'
-import { assertWritable } from '../../io/write-atomic.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { version } from '../../version.ts'
 import { CARD_FILE, mergedCard } from './card.ts'
@@ -29,6 +15,7 @@ import { type Companions, companionsOf } from './companions.ts'
 import { CONFIG_FILE } from './config.ts'
 import { isSingleFile, type OutputFiles, outputFiles } from './files.ts'
 import { type ApplyOptions, type ApplySettings, applySettings } from './options.ts'
+import { assertFree, bytesToCome, inputsOf, place, takeBack } from './output.ts'
 import { piecesOf } from './pieces.ts'
 import { type ApplyPlan, planApply } from './plan.ts'
 import type { ApplyPreview, ApplyResult } from './result.ts'
@@ -45,20 +32,6 @@ import {
   soundPieces,
   writePieces,
 } from './write.ts'
-
-/** What a model's folder may hold besides what is copied from the base's. */
-const OF_A_MODEL =
-  /^(\.|README\.md$|LICENSE|NOTICE|(generation_|preprocessor_|processor_)?config\.json$|model_index\.json$|(tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)|.*\.safetensors(\.index\.json)?$)/
-
-/** A folder that may be replaced: it holds weights, and nothing that is no model's. */
-const modelFolder = ({ copied }: Companions): FolderKind => {
-  const ours = new Set(copied.map(({ path }) => path.split('/')[0]))
-  return {
-    noun: 'model',
-    mark: /\.safetensors(\.index\.json)?$/,
-    mayHold: { test: (name) => OF_A_MODEL.test(name) || ours.has(name) },
-  }
-}
 
 /**
  * Writes the merged checkpoint of a base and adapters: W + Σ weight·scale·B·A, summed in float64 and rounded once, with all that lies
@@ -180,73 +153,6 @@ async function written(
   await run.assertHeld()
   await place(plan, settings, run, files, companions)
   return result
-}
-
-async function place(
-  plan: ApplyPlan,
-  { output, force }: ApplySettings,
-  run: ApplyRun,
-  { files }: OutputFiles,
-  companions: Companions,
-): Promise<void> {
-  const { staging, replaced } = run
-  if (isSingleFile(plan.base)) {
-    const path = join(staging, files[0].name)
-    await run.markPlaced(path)
-    await putFileInPlace(path, output, { force })
-  } else {
-    await run.markPlaced()
-    await putFolderInPlace({
-      staging,
-      output,
-      replaced,
-      kind: modelFolder(companions),
-      force,
-      placed: undefined,
-    })
-  }
-  await syncFolder(dirname(resolve(output)))
-}
-
-/** What an earlier run of this placed before it was killed goes back to where it was made: it is checked as all else is. */
-async function takeBack({ base }: ApplyPlan, { staging, placed }: ApplyRun, output: string): Promise<void> {
-  if (placed === undefined) return
-  if (!isSingleFile(base)) return moveTo(output, staging)
-  if ((await kindOf(staging)) === 'missing') await makeFolder(staging)
-  await moveTo(output, join(staging, basename(output)))
-}
-
-/** Throws where the output can't be written, or is, holds or lies in one of the inputs. */
-async function assertFree(
-  plan: ApplyPlan,
-  { output, force }: ApplySettings,
-  companions: Companions,
-  placed: string | undefined,
-): Promise<void> {
-  const inputs = inputsOf(plan)
-  const files = inputs.flatMap((input) => input.files)
-  const mayReplace = force || placed !== undefined
-  if (isSingleFile(plan.base)) {
-    await assertNotRead({ '--out': output }, files)
-    await assertWritable(output, { force: mayReplace, onlyFile: true })
-    return
-  }
-  await assertHoldsNone(output, files)
-  await assertOutputFree(output, modelFolder(companions), mayReplace, inputs)
-}
-
-const inputsOf = ({ base, adapters }: ApplyPlan): Checkpoint[] => [
-  base,
-  ...adapters.map(({ checkpoint }) => checkpoint),
-]
-
-/** Bytes that are still to be written, as far as files that are there tell. */
-async function bytesToCome({ files }: OutputFiles, { copied }: Companions, staging: string): Promise<number> {
-  let bytes = copied.reduce((sum, one) => sum + one.bytes, 0)
-  for (const { name, byteLength } of files) {
-    bytes += (await sizeIfAny(join(staging, name))) === byteLength ? 0 : byteLength
-  }
-  return bytes
 }
 
 /** Whether nothing can go on from here: no piece is done, or the numbers of the inputs themselves are refused. */
