@@ -339,6 +339,25 @@ describe('a head that is tied to the embedding', () => {
     )
   })
 
+  test('trained tokens: their rows alone, for the head too', async () => {
+    const rows = [3, 17]
+    const trained = random([2, width], 66, 'BF16', 1)
+    const adapter = adapterOf(
+      'tokens',
+      {},
+      {
+        tensors: { [`${PEFT}model.embed_tokens.token_adapter.trainable_tokens_delta`]: trained },
+        config: { trainable_token_indices: rows, target_modules: ['up_proj'] },
+      },
+    )
+    const document = await applied([base, adapter, '-o', at('tokens-merged')])
+    expect(document).not.toHaveProperty('untied')
+    const wanted = Array.from(embedding.data)
+    for (const [k, row] of rows.entries())
+      wanted.splice(row * width, width, ...Array.from(trained.data).slice(k * width, (k + 1) * width))
+    expect([...read(at('tokens-merged')).get('model.embed_tokens.weight')!.data]).toEqual(wanted)
+  })
+
   test('a stored head that config.json ties: only the setting changes', async () => {
     const stored = folderWith(at('stored-head'), {
       'config.json': { ...config, text_config: { tie_word_embeddings: true, vocab_size: words } },

@@ -1,13 +1,14 @@
-import { join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import { LoraSvdError } from '../../errors.ts'
-import { copyInto, moveTo, putFileInPlace } from '../../io/copy-files.ts'
+import { moveTo, putFileInPlace } from '../../io/copy-files.ts'
 import {
   assertHoldsNone,
   assertNotRead,
   assertRoom,
   assertUnchanged,
   kindOf,
+  makeFolder,
   sizeIfAny,
 } from '../../io/files.ts'
 import { digestOfJson } from '../../io/own-folder.ts'
@@ -181,19 +182,20 @@ async function place(
   if (isSingleFile(plan.base)) {
     const path = join(staging, files[0].name)
     await run.markPlaced(path)
-    await putFileInPlace(path, output, { force, placed: undefined })
+    await putFileInPlace(path, output, { force })
   } else {
     await run.markPlaced()
     await putFolderInPlace({ staging, output, replaced, kind: MODEL_FOLDER, force, placed: undefined })
   }
-  await syncFolder(join(output, '..'))
+  await syncFolder(dirname(resolve(output)))
 }
 
 /** What an earlier run of this placed before it was killed goes back to where it was made: it is checked as all else is. */
 async function takeBack({ base }: ApplyPlan, { staging, placed }: ApplyRun, output: string): Promise<void> {
   if (placed === undefined) return
   if (!isSingleFile(base)) return moveTo(output, staging)
-  await copyInto(output, staging, output.split(/[/\\]/).at(-1)!)
+  if ((await kindOf(staging)) === 'missing') await makeFolder(staging)
+  await moveTo(output, join(staging, basename(output)))
 }
 
 /** Throws where the output can't be written, or is, holds or lies in one of the inputs. */

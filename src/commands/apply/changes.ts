@@ -104,7 +104,7 @@ function addBias(
 
 function ask(
   of: (name: string) => Asked,
-  { name, tensor, how, rows }: ReplacedTensor,
+  { name, tensor, how, rows: onlyRows }: ReplacedTensor,
   base: StoredTensor | undefined,
   { path, weight, base: checkpoint }: Asking,
 ): void {
@@ -121,31 +121,15 @@ function ask(
     of(base.name).dense.push({ tensor, factor: weight, path, isExact: true })
     return
   }
-  if (base === undefined && !HEADS.test(name)) throw nowhere(path, tensor, checkpoint)
+  if (base === undefined && (onlyRows !== undefined || !HEADS.test(name)))
+    throw nowhere(path, tensor, checkpoint)
   if (weight !== 1) {
     throw badInput(
       `${path}: tensor ${quoted(tensor.name)} takes the place of the base's, which has no share of ${weight}; give this adapter the weight 1`,
       { file: path, tensor: tensor.name },
     )
   }
-  if (rows !== undefined) assertRows(path, tensor, rows, base)
-  of(base?.name ?? name).replacements.push({ tensor, path, ...(rows !== undefined && { rows }) })
-}
-
-/** Throws where rows don't fit the table that they are rows of. */
-function assertRows(
-  path: string,
-  tensor: StoredTensor,
-  rows: readonly number[],
-  base: StoredTensor | undefined,
-): void {
-  if (base === undefined) return
-  const most = rows.reduce((a, b) => Math.max(a, b), 0)
-  if (base.shape.length === 2 && base.shape[1] === tensor.shape[1] && most < base.shape[0]) return
-  throw badInput(
-    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} is rows up to ${most} of ${quoted(base.name)} ${shapeText(base.shape)}: the adapter belongs to another base`,
-    { file: path, tensor: tensor.name },
-  )
+  of(base?.name ?? name).replacements.push({ tensor, path, ...(onlyRows !== undefined && { onlyRows }) })
 }
 
 const nowhere = (path: string, tensor: StoredTensor, base: Checkpoint) =>
@@ -214,8 +198,8 @@ async function oneOf(
   if (prefer === 'last') return replacements.at(-1)
   const [first, ...others] = replacements
   for (const other of others) {
-    const isOfSameRows = first.rows?.join() === other.rows?.join()
-    if (isOfSameRows && (await sameNumbers(first.tensor, other.tensor))) continue
+    const isOfSame = other.onlyRows?.join() === first.onlyRows?.join()
+    if (isOfSame && (await sameNumbers(first.tensor, other.tensor))) continue
     throw badInput(
       `${other.path}: puts another tensor in the place of ${quoted(name)} than ${first.path} does; say which one counts with --prefer first or --prefer last`,
       { file: other.path, tensor: other.tensor.name },
@@ -231,15 +215,8 @@ function replacing(
   replacement: Replacement,
   checkpoint: Checkpoint,
 ): Change {
-  const { tensor, path, rows } = replacement
-  if (rows !== undefined && base !== undefined) {
-    return {
-      ...{ name, base, shape: base.shape, ...matrixOf(base.shape) },
-      factors: [],
-      dense: [],
-      replacement,
-    }
-  }
+  const { tensor, path, onlyRows } = replacement
+  if (onlyRows !== undefined && base !== undefined) return replacingRows(name, base, replacement, onlyRows)
   const isSame = base === undefined || isSameLength(tensor, base)
   const isLonger =
     base !== undefined && isWords(base) && tensor.shape.slice(1).join() === base.shape.slice(1).join()
@@ -249,6 +226,26 @@ function replacing(
     ...{ name, shape, ...matrixOf(shape), factors: [], dense: [], replacement },
     ...(base !== undefined && { base }),
   }
+}
+
+/** Trainable tokens: rows of an embedding. */
+function replacingRows(
+  name: string,
+  base: StoredTensor,
+  replacement: Replacement,
+  rows: readonly number[],
+): Change {
+  const { tensor, path } = replacement
+  const [words, ...width] = base.shape
+  const past = rows.find((row) => row >= words)
+  if (past !== undefined) {
+    throw badInput(
+      `${path}: ${quoted(tensor.name)} has row ${past} of ${quoted(name)}, which has ${words}: the adapter belongs to a base with more words`,
+      { file: path, tensor: tensor.name },
+    )
+  }
+  if ([rows.length, ...width].join() !== tensor.shape.join()) throw misfit(path, tensor, base)
+  return { name, base, shape: base.shape, ...matrixOf(base.shape), factors: [], dense: [], replacement }
 }
 
 /** Of one row for each word: an embedding, a head, or a head's bias. */
