@@ -10,6 +10,8 @@ const NAMES = [
   'extract-1',
   'extract-plan-1',
   'verify-1',
+  'resize-1',
+  'merge-1',
   'error-1',
 ] as const
 const ajv = new Ajv2020({ allErrors: true })
