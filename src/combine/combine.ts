@@ -47,10 +47,11 @@ interface WrittenFile {
  */
 export async function combine(
   plan: CombinePlan,
+  /** All files that it is made from: none is written over, and none may change meanwhile. */
+  inputs: readonly Checkpoint[],
   settings: CombineSettings,
   context: RunContext,
 ): Promise<Combined> {
-  const inputs = plan.summands.map(({ checkpoint }) => checkpoint)
   return plan.format === 'peft'
     ? toFolder(plan, inputs, settings, context)
     : toFile(plan, inputs, settings, context)

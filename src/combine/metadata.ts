@@ -21,8 +21,8 @@ export function sumMetadata({
   if (own.has('ss_network_module')) own.set('ss_network_module', 'networks.lora')
   if (own.has('ss_network_args')) own.delete('ss_network_args')
   const json = own.get(DIFFUSERS)
-  // without it diffusers takes each rank from the tensors
-  if (layout === 'pattern') own.delete(DIFFUSERS)
+  // without it diffusers takes each rank and which modules there are from the tensors
+  if (layout === 'pattern' || plan.summands.length > 1) own.delete(DIFFUSERS)
   else if (json !== undefined) own.set(DIFFUSERS, diffusersConfig(json, r))
   if (own.size === 0) own.set('format', 'pt')
   return Object.fromEntries([...own].sort(([a], [b]) => compareUtf8(a, b)))

@@ -27,10 +27,10 @@ export async function resize(options: ResizeOptions): Promise<ResizeResult> {
 async function resized(settings: ResizeSettings, context: RunContext): Promise<ResizeResult> {
   const start = performance.now()
   const { adapter, dtype } = settings
-  const { summands, base } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
+  const { summands, base, inputs } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
-  const combined = await combine(plan, { ...settings, command }, context)
+  const combined = await combine(plan, inputs, { ...settings, command }, context)
   return {
     source: { adapter },
     ...combined,
