@@ -47,10 +47,11 @@ interface WrittenFile {
  */
 export async function combine(
   plan: CombinePlan,
+  /** All files that it is made from: none is written over, and none may change meanwhile. */
+  inputs: readonly Checkpoint[],
   settings: CombineSettings,
   context: RunContext,
 ): Promise<Combined> {
-  const inputs = plan.summands.map(({ checkpoint }) => checkpoint)
   return plan.format === 'peft'
     ? toFolder(plan, inputs, settings, context)
     : toFile(plan, inputs, settings, context)
@@ -178,12 +179,15 @@ async function assertWritten(
     ),
   )
   const indices = layersByModule(planned.plan)
-  for (const { summed, names } of planned.modules) {
+  for (const { summed, names, storedRank } of planned.modules) {
     const found = byName.get(names.A)
-    if (found === undefined || found.scale !== 1) throw wrong(names.A)
+    // of a stack the file alone tells the rank of all experts together
+    const isStack = summed.module.kind === 'experts' && found?.kind !== 'experts'
+    const scale = isStack && found?.alpha !== undefined ? found.alpha / storedRank : found?.scale
+    if (found === undefined || scale !== 1) throw wrong(names.A)
     // the base may have told how the weight lies, which the file alone can't
     const { kind, rows, columns, experts, isTransposed, shape } = summed.module
-    const module = { ...found, kind, rows, columns, experts, isTransposed, shape, rank: found.rank }
+    const module = { ...found, kind, rows, columns, experts, isTransposed, shape, rank: storedRank }
     for (const [expert, i] of indices.get(summed.module)!.entries()) {
       const { B, A } = await readFactors(module, kind === 'experts' ? expert : undefined)
       if (!areFactors({ B, A }, results[i].rank, results[i].digest)) throw wrong(names.A)

@@ -114,10 +114,14 @@ export function factorsFor({ U, S, V }: Svd, rank: number, distributeScale: bool
 }
 
 /** The same as they will be read back: rounded once. */
-export function factorsAsStored(svd: Svd, rank: number, { distributeScale, dtype }: FactorForm): Factors {
-  const { B, A } = factorsFor(svd, rank, distributeScale)
-  return { B: rounded(B, dtype), A: rounded(A, dtype) }
-}
+export const factorsAsStored = (svd: Svd, rank: number, { distributeScale, dtype }: FactorForm): Factors =>
+  storedAs(factorsFor(svd, rank, distributeScale), dtype)
+
+/** Factors as they will be read back: rounded once. */
+export const storedAs = ({ B, A }: Factors, dtype: FloatDtype): Factors => ({
+  B: rounded(B, dtype),
+  A: rounded(A, dtype),
+})
 
 /** What tells these numbers from all others. */
 export function digestOf({ B, A }: Factors): string {

@@ -8,7 +8,8 @@ import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
 import { readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
-import { digestOf, factorsAsStored } from './layer-result.ts'
+import { assertHeld } from '../lora/write/encode.ts'
+import { digestOf, factorsFor, storedAs } from './layer-result.ts'
 
 /** A module of an adapter, and how much of it a sum has. */
 export interface Term {
@@ -141,7 +142,11 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
-    const factors = factorsAsStored(svd.leading(rank), rank, { distributeScale: true, dtype })
+    const exact = factorsFor(svd.leading(rank), rank, true)
+    for (const side of ['A', 'B'] as const) {
+      assertHeld(job.name, side, exact[side].data, dtype, 'nothing that adapters are stored in holds it')
+    }
+    const factors = storedAs(exact, dtype)
     return { factors, residual: svd.distance(factors) }
   }
   if (ask.kind === 'exact') return at(most)

@@ -55,8 +55,9 @@ export function encodeFactors(
     sides.map(({ B }) => B),
     r,
   )
-  refuseLoss(module, 'A', stackedA, dtype)
-  refuseLoss(module, 'B', stackedB, dtype)
+  const otherwise = 'leave the tensor out with --exclude'
+  assertHeld(module.tensor, 'A', stackedA, dtype, otherwise)
+  assertHeld(module.tensor, 'B', stackedB, dtype, otherwise)
   return {
     A: encodeFloats(stackedA, dtype),
     B: encodeFloats(stackedB, dtype),
@@ -104,8 +105,17 @@ function interleaveColumns(parts: readonly Matrix[], r: number): FloatArray {
 const arrayLike = (data: FloatArray, length: number): FloatArray =>
   data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
 
-/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
-function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
+/**
+ * Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor; `otherwise` is what to do where
+ * no dtype can.
+ */
+export function assertHeld(
+  tensor: string,
+  side: 'A' | 'B',
+  values: FloatArray,
+  dtype: FloatDtype,
+  otherwise: string,
+): void {
   const isTooSmall = vanishes(values, dtype)
   if (!isTooSmall && findOverflow(values, dtype) < 0) return
   const largest = (values as Float64Array)
@@ -114,10 +124,8 @@ function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, d
   const problem = isTooSmall
     ? `no entry beyond ${largest}, and all are zero in ${dtype}`
     : `an entry of ${largest}, too large for ${dtype}`
-  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : 'leave the tensor out with --exclude'
-  throw badInput(`tensor ${quoted(module.tensor)}: its factor ${side} has ${problem}; ${advice}`, {
-    tensor: module.tensor,
-  })
+  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : otherwise
+  throw badInput(`tensor ${quoted(tensor)}: its factor ${side} has ${problem}; ${advice}`, { tensor })
 }
 
 function countBelow(values: FloatArray, limit: number): number {
