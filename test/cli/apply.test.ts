@@ -255,6 +255,18 @@ describe('what adapters bring besides factors', () => {
     ])
   })
 
+  test('a head that the base lacks is written beside the rest, and it says so', async () => {
+    const head = random([3, 4], 78)
+    const adapter = adapterOf('classifier', { x: [6, 4] }, { tensors: { [`${PEFT}score.weight`]: head } })
+    const { layers, warnings } = await applied([base, adapter, '-o', at('classifier-merged')])
+    expect(layers.map(({ name, how }: { name: string; how: string }) => [name, how])).toContainEqual([
+      'score.weight',
+      'new',
+    ])
+    expect(warnings.at(-1)).toContain('brings "score.weight", a head that')
+    expect([...read(at('classifier-merged')).get('score.weight')!.data]).toEqual(Array.from(head.data))
+  })
+
   test('a copy of the base does no harm', async () => {
     const adapter = adapterOf(
       'copied',
