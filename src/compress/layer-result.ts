@@ -113,11 +113,16 @@ export function factorsFor({ U, S, V }: Svd, rank: number, distributeScale: bool
   return distributeScale ? balancedFactors(leading, rank) : factorsOf(leading, rank)
 }
 
-/** The same as they will be read back: rounded once. */
+/** The same as they will be read back. */
 export function factorsAsStored(svd: Svd, rank: number, { distributeScale, dtype }: FactorForm): Factors {
-  const { B, A } = factorsFor(svd, rank, distributeScale)
-  return { B: rounded(B, dtype), A: rounded(A, dtype) }
+  return asStored(factorsFor(svd, rank, distributeScale), dtype)
 }
+
+/** Factors as they will be read back: rounded once. */
+export const asStored = ({ B, A }: Factors, dtype: FloatDtype): Factors => ({
+  B: rounded(B, dtype),
+  A: rounded(A, dtype),
+})
 
 /** What tells these numbers from all others. */
 export function digestOf({ B, A }: Factors): string {
