@@ -8,7 +8,7 @@ import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
 import { type ModuleFactors, readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
-import { asStored, digestOf } from './layer-result.ts'
+import { asStored, digestOf, type PackedFactors, packed } from './layer-result.ts'
 
 /** A module of an adapter, and how much of it a sum has. */
 export interface Term {
@@ -51,7 +51,7 @@ export interface SumResult {
   /** That was chosen; 0 where only the spectrum was asked for, or the sum is rounding alone. */
   readonly rank: number
   /** B [rows, rank] and A [rank, columns] as they are stored, rounded once; of rank 0 where only the spectrum was asked for. */
-  readonly factors: Factors
+  readonly factors: PackedFactors
   /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
   readonly residual: number
   readonly digest: string
@@ -100,7 +100,8 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     frobenius: singularValues.length === 0 ? 0 : svd.frobenius,
     rounding: svd.rounding,
     rank: found.factors.A.rows,
-    ...found,
+    residual: found.residual,
+    factors: packed(found.factors, job.dtype),
     digest: digestOf(found.factors),
     inner: innerProducts(svd, parts, job.terms, weights),
     engine: engine.name,
@@ -154,7 +155,7 @@ const rankOfAll = (parts: readonly ModuleFactors[]) => parts.reduce((sum, { A })
 const floatsFor = (parts: readonly ModuleFactors[], length: number) =>
   parts.some(({ B }) => B.data instanceof Float64Array) ? new Float64Array(length) : new Float32Array(length)
 
-function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual'> {
+function factorsOf(job: SumJob, svd: ProductSvd): { factors: Factors; residual: number } {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
   const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }

@@ -1,5 +1,5 @@
 import type { Engine, GramOf } from '../engine.ts'
-import { type Float64Matrix, type Matrix, toFloat64, transpose, zeros } from '../matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { type GramQr, gramQr } from '../svd/gram-qr.ts'
 
 /** What multiplies and decomposes. */
@@ -89,7 +89,7 @@ function byGram(engine: ProductEngine, F: Matrix, { R, inverse }: GramQr, side: 
           ? transpose(multiply(wide, F, { transposeA: true }))
           : multiply(F, wide, { transposeB: true })
       const along = multiply(inverse, products, { transposeA: true })
-      return { along, across: minus(wide, combine(multiply(inverse, along))) }
+      return { along, across: lessFrom(wide, combine(multiply(inverse, along))) }
     },
   }
 }
@@ -104,7 +104,7 @@ function byHouseholder(engine: ProductEngine, F: Matrix, side: Side): BasisAlone
     expand,
     split(X) {
       const along = multiply(Q, X, { transposeA: true, transposeB: side === 'rows' })
-      return { along, across: minus(toFloat64(X), expand(along)) }
+      return { along, across: lessFrom(toFloat64(X), expand(along)) }
     },
   }
 }
@@ -113,8 +113,8 @@ const inFloat64 = (engine: ProductEngine) => ({
   multiply: (...operands: Parameters<Engine['multiply']>) => engine.multiply(...operands) as Float64Matrix,
 })
 
-function minus(X: Float64Matrix, Y: Float64Matrix): Float64Matrix {
-  const out = zeros(X.rows, X.columns)
-  for (let i = 0; i < out.data.length; i++) out.data[i] = X.data[i] - Y.data[i]
-  return out
+/** X − Y in the place of Y. */
+function lessFrom(X: Float64Matrix, Y: Float64Matrix): Float64Matrix {
+  for (let i = 0; i < Y.data.length; i++) Y.data[i] = X.data[i] - Y.data[i]
+  return Y
 }

@@ -1,6 +1,5 @@
-import type { Float64Matrix, Matrix } from '../matrix/matrix.ts'
-import { leadingColumns } from '../matrix/matrix.ts'
-import { frobeniusNorm } from '../matrix/norms.ts'
+import { type Float64Matrix, leadingColumns, type Matrix, transpose } from '../matrix/matrix.ts'
+import { frobeniusNorm, isSquarable } from '../matrix/norms.ts'
 import type { Factors } from '../svd/svd.ts'
 import { factorBasis, type ProductEngine, type Split } from './factor-basis.ts'
 
@@ -50,27 +49,33 @@ function distanceOf(engine: ProductEngine, core: Float64Matrix, B: Split, A: Spl
   const along = engine.multiply(B.along, A.along, { transposeB: true })
   const inside = core.data.slice()
   for (let i = 0; i < inside.length; i++) inside[i] -= along.data[i]
+  const ofB = B.across && engine.gram(B.across)
+  const ofA = A.across && engine.gram(A.across, 'rows')
   return Math.hypot(
     frobeniusNorm(inside),
-    B.across === undefined ? 0 : normOfProduct(engine, B.across, A.along, 'columns'),
-    A.across === undefined ? 0 : normOfProduct(engine, A.across, B.along, 'rows'),
-    B.across === undefined || A.across === undefined ? 0 : normOfThin(engine, B.across, A.across),
+    ofB === undefined ? 0 : normOfProduct(engine, ofB, engine.gram(A.along), B.across!, transpose(A.along)),
+    ofA === undefined ? 0 : normOfProduct(engine, engine.gram(B.along), ofA, B.along, A.across!),
+    ofA === undefined || ofB === undefined ? 0 : normOfProduct(engine, ofB, ofA, B.across!, A.across!),
   )
 }
 
-/** ‖X·Yᵀ‖_F for X [m, p] and Y [r, p]; for X that holds its vectors in rows, [p, k], ‖Xᵀ·Yᵀ‖_F. Y is replaced by its triangle. */
-function normOfProduct(engine: ProductEngine, X: Matrix, Y: Matrix, side: 'columns' | 'rows'): number {
-  const R = Y.rows > Y.columns ? engine.qr(Y).R : Y
-  const product = side === 'columns' ? engine.multiply(X, R, { transposeB: true }) : engine.multiply(R, X)
-  return frobeniusNorm(product.data)
-}
+/** How much of the terms of a trace has to be left for its sum to be right to 12 digits or more. */
+const LEAST_LEFT = 1e-3
 
-/** ‖X·Y‖_F = √tr(XᵀX·YYᵀ) of X [m, p] and Y [p, k]. */
-function normOfThin(engine: ProductEngine, X: Matrix, Y: Matrix): number {
-  const [G, H] = [engine.gram(X), engine.gram(Y, 'rows')]
-  let sum = 0
-  for (let i = 0; i < G.data.length; i++) sum += G.data[i] * H.data[i]
-  return Math.sqrt(Math.max(0, sum))
+/**
+ * ‖X·Y‖_F = √tr(G·H) of X [m, p] and Y [p, k], from G = XᵀX and H = YYᵀ. Where the terms of the trace cancel each other, from the product
+ * with the triangle of X.
+ */
+function normOfProduct(engine: ProductEngine, G: Matrix, H: Matrix, X: Matrix, Y: Matrix): number {
+  let [sum, size] = [0, 0]
+  for (let i = 0; i < G.data.length; i++) {
+    const term = G.data[i] * H.data[i]
+    sum += term
+    size += Math.abs(term)
+  }
+  if (sum >= LEAST_LEFT * size && isSquarable(Math.sqrt(size))) return Math.sqrt(sum)
+  const R = X.rows > X.columns ? engine.qr(X).R : X
+  return frobeniusNorm(engine.multiply(R, Y).data)
 }
 
 function timesDiagonal({ rows, columns, data }: Float64Matrix, D: Float64Array): Float64Matrix {
@@ -85,7 +90,7 @@ function sizeOfTerms(left: Float64Matrix, right: Float64Matrix, D?: Float64Array
   return b.reduce((sum, norm, j) => sum + norm * Math.abs(D?.[j] ?? 1) * a[j], 0)
 }
 
-const columnNorms = ({ rows, columns, data }: Float64Matrix): number[] =>
-  Array.from({ length: columns }, (_, j) =>
-    frobeniusNorm(Float64Array.from({ length: rows }, (_, i) => data[i * columns + j])),
-  )
+function columnNorms(X: Float64Matrix): number[] {
+  const { rows, columns, data } = transpose(X)
+  return Array.from({ length: rows }, (_, j) => frobeniusNorm(data.subarray(j * columns, (j + 1) * columns)))
+}
