@@ -1,7 +1,7 @@
 import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { areFactors } from '../compress/layer-result.ts'
+import { areFactors, unpacked } from '../compress/layer-result.ts'
 import type { SumResult } from '../compress/sum.ts'
 import { LoraSvdError } from '../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
@@ -125,7 +125,7 @@ async function writeTensors(
       ofModule.push(next.value)
       results[i] = withoutFactors(next.value)
     }
-    const factors = ofModule.map((one) => one.factors)
+    const factors = ofModule.map((one) => unpacked(one.factors))
     return encodeFactors(written.summed.module, factors, written.storedRank, plan.dtype)
   }
   const layout = layoutSafetensors(tensorsOf(planned, plan.dtype, lastOne(take)), planned.metadata)

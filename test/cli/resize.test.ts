@@ -70,9 +70,11 @@ describe('refusals', () => {
     expect(await refusal([adapter, '--rank=1'])).toMatch(/-o, --out/)
     expect(await refusal([adapter, '-o', '', '--rank=1'])).toMatch(/--out is empty/)
     expect(await refusal([adapter, '-o', '-', '--rank=1'])).toMatch(/standard input and output/)
-    for (const word of ['--new_rank=4', '--dynamic_method=sv_fro']) {
-      expect(await refusal([adapter, '-o', at('no'), word])).toMatch(/unknown option/)
-    }
+    expect(await refusal([adapter, '-o', at('no'), '--new_rank=4'])).toMatch(
+      /--new_rank=4 is another tool's: here it is --rank N/,
+    )
+    expect(await refusal([adapter, '-o', at('no'), '--dynamic_method=sv_fro'])).toMatch(/here it is --energy/)
+    expect(await refusal([adapter, '-o', at('no'), '--nothing'])).toMatch(/unknown option/)
   })
 
   test('what is no adapter', async () => {
