@@ -10,7 +10,7 @@ export interface FolderKind {
   /** The file that every one of them has, by its name or a pattern of it. */
   readonly mark: string | RegExp
   /** The names of what may lie beside it. */
-  readonly mayHold: RegExp
+  readonly mayHold: Pick<RegExp, 'test'>
 }
 
 /** What is read: a folder, links followed, or files. */

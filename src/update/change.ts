@@ -38,8 +38,8 @@ export interface DenseTerm {
 
 export interface Replacement {
   readonly tensor: StoredTensor
-  /** It takes the place of these rows alone, in their order. */
-  readonly onlyRows?: readonly number[]
+  /** It takes the place of these rows alone, in their order (PEFT's trainable tokens). */
+  readonly rows?: readonly number[]
   readonly path: string
 }
 

@@ -36,7 +36,7 @@ export async function panelSum(
   const end = start + range.count * columns
   const before = await entries(change.base, start, end)
   if (replacement !== undefined) {
-    const after = await replacedRows(replacement, range, columns, before, start, end)
+    const after = await replaced(replacement, before, range, columns)
     return { before, delta: Float64Array.from(after, (x, i) => x - before[i]), after }
   }
   const delta =
@@ -61,20 +61,18 @@ export async function panelSum(
   return { before, delta, after }
 }
 
-/** The entries [start, end) once they are replaced; of rows that aren't, those that were there. */
-async function replacedRows(
-  { tensor, onlyRows }: Replacement,
+/** The rows of a range with a tensor in their place, or in the place of some of them. */
+async function replaced(
+  { tensor, rows }: Replacement,
+  before: FloatArray,
   { first, count }: RowRange,
   columns: number,
-  before: FloatArray,
-  start: number,
-  end: number,
 ): Promise<FloatArray> {
-  if (onlyRows === undefined) return entries(tensor, start, end)
-  const after = Float64Array.from(before)
-  for (const [k, row] of onlyRows.entries()) {
+  if (rows === undefined) return entries(tensor, first * columns, (first + count) * columns)
+  const after = before.slice()
+  for (const [i, row] of rows.entries()) {
     if (row < first || row >= first + count) continue
-    after.set(await entries(tensor, k * columns, (k + 1) * columns), (row - first) * columns)
+    after.set(await entries(tensor, i * columns, (i + 1) * columns), (row - first) * columns)
   }
   return after
 }

@@ -2,26 +2,22 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readSafetensorsFile } from '../lora/peft-rules.ts'
-import { applied, fileOf, folderWith, rounded, type Stored, type Weights } from './apply-support.ts'
-import { numbers } from './extract-support.ts'
-import { temporaryFolder } from './run.ts'
+import {
+  applied,
+  fileOf,
+  folderWith,
+  PEFT,
+  random,
+  rounded,
+  type Stored,
+  type Weights,
+} from './apply-support.ts'
+import { runInProcess, temporaryFolder } from './run.ts'
 
 /** Every kind of module against a dense oracle in float64 that is rounded once, bit for bit. */
 
 const folder = temporaryFolder('apply-kinds')
 const at = (name: string) => join(folder, name)
-
-/** Numbers that the type has. */
-const random = (shape: readonly number[], seed: number, dtype: Stored, scale = 0.1): Weights => ({
-  ...{ dtype, shape },
-  data: Float64Array.from(
-    numbers(
-      shape.reduce((a, b) => a * b, 1),
-      seed,
-    ),
-    (x) => rounded(scale * x, dtype),
-  ),
-})
 
 /** Entry (i, j) of B·A, each product added in the order of the ranks. */
 function product(B: Weights, A: Weights, factor: number): (i: number, j: number) => number {
@@ -47,7 +43,6 @@ interface Kind {
   }
 }
 
-const PEFT = 'base_model.model.'
 const peft = (r: number, lora_alpha: number, rest: object = {}) => ({
   peft_type: 'LORA',
   r,
@@ -158,6 +153,71 @@ const KINDS: readonly Kind[] = [
             sum += up.data[o * 2 + q] * 0.5 * folded
           }
           return sum
+        },
+      }
+    },
+  },
+  {
+    what: 'LoHa',
+    shape: [16, 12],
+    adapter: (dtype) => {
+      const [a1, b1] = [random([16, 2], 16, dtype), random([2, 12], 17, dtype)]
+      const [a2, b2] = [random([16, 2], 18, dtype), random([2, 12], 19, dtype)]
+      return {
+        tensors: {
+          'lora_unet_x.hada_w1_a': a1,
+          'lora_unet_x.hada_w1_b': b1,
+          'lora_unet_x.hada_w2_a': a2,
+          'lora_unet_x.hada_w2_b': b2,
+          'lora_unet_x.alpha': { dtype: 'F32', shape: [], data: [1] },
+        },
+        delta: (at) => {
+          const [i, j] = [Math.floor(at / 12), at % 12]
+          let sum = 0
+          for (let p = 0; p < 2; p++) {
+            for (let q = 0; q < 2; q++) {
+              const left = a1.data[i * 2 + p] * a2.data[i * 2 + q]
+              sum += left * 0.5 * (b1.data[p * 12 + j] * b2.data[q * 12 + j])
+            }
+          }
+          return sum
+        },
+      }
+    },
+  },
+  {
+    what: 'LoKr, one side factored',
+    shape: [16, 12],
+    adapter: (dtype) => {
+      const [w1, a, b] = [random([2, 3], 20, dtype), random([8, 2], 21, dtype), random([2, 4], 22, dtype)]
+      return {
+        tensors: {
+          'lora_unet_x.lokr_w1': w1,
+          'lora_unet_x.lokr_w2_a': a,
+          'lora_unet_x.lokr_w2_b': b,
+          'lora_unet_x.alpha': { dtype: 'F32', shape: [], data: [4] },
+        },
+        delta: (at) => {
+          const [i, j] = [Math.floor(at / 12), at % 12]
+          const w = w1.data[Math.floor(i / 8) * 3 + Math.floor(j / 4)]
+          let sum = 0
+          for (let q = 0; q < 2; q++) sum += a.data[(i % 8) * 2 + q] * 2 * (w * b.data[q * 4 + (j % 4)])
+          return sum
+        },
+      }
+    },
+  },
+  {
+    what: 'LoKr of PEFT, both sides whole',
+    shape: [6, 4],
+    adapter: (dtype) => {
+      const [w1, w2] = [random([2, 2], 23, dtype), random([3, 2], 24, dtype)]
+      return {
+        config: { peft_type: 'LOKR', r: 4, alpha: 2, target_modules: ['x'] },
+        tensors: { [`${PEFT}x.lokr_w1`]: w1, [`${PEFT}x.lokr_w2`]: w2 },
+        delta: (at) => {
+          const [i, j] = [Math.floor(at / 4), at % 4]
+          return w1.data[Math.floor(i / 3) * 2 + Math.floor(j / 2)] * w2.data[(i % 3) * 2 + (j % 2)] * 0.5
         },
       }
     },
@@ -296,5 +356,62 @@ describe('several adapters', () => {
     expect(layers).toEqual([])
     const files = [base, at('nothing')].map((one) => readFileSync(join(one, 'model.safetensors')))
     expect(files[1].subarray(-W.data.length * 2).equals(files[0].subarray(-W.data.length * 2))).toBe(true)
+  })
+})
+
+describe('rows of an embedding that are trained alone', () => {
+  const dtype = 'BF16'
+  const W = random([10, 4], 50, dtype, 1)
+  const rows = random([2, 4], 51, 'F32', 1)
+  const name = 'model.embed_tokens.weight'
+  const adapter = folderWith(at('token-rows'), {
+    'adapter_config.json': peft(2, 2, {
+      target_modules: ['x'],
+      trainable_token_indices: { embed_tokens: [7, 3] },
+    }),
+    'adapter_model.safetensors': fileOf({
+      [`${PEFT}model.embed_tokens.token_adapter.trainable_tokens_delta`]: rows,
+      [`${PEFT}x.lora_A.weight`]: random([2, 3], 52, 'F32'),
+      [`${PEFT}x.lora_B.weight`]: random([3, 2], 53, 'F32'),
+    }),
+  })
+  const wanted = Array.from(W.data)
+  for (const [i, row] of [7, 3].entries()) {
+    for (let j = 0; j < 4; j++) wanted[row * 4 + j] = rounded(rows.data[i * 4 + j], dtype)
+  }
+  const baseWith = (folder: string, config: object) =>
+    folderWith(at(folder), {
+      'config.json': config,
+      'model.safetensors': fileOf({ [name]: W, 'x.weight': random([3, 3], 54, dtype) }),
+    })
+
+  test('take the place of those rows, and leave the others', async () => {
+    await applied([baseWith('rows', { tie_word_embeddings: false }), adapter, '-o', at('rows-out')])
+    const merged = readSafetensorsFile(join(at('rows-out'), 'model.safetensors'))
+    expect([...merged.get(name)!.data]).toEqual(wanted)
+  })
+
+  test('are those of a tied head too', async () => {
+    const base = baseWith('rows-tied', {
+      tie_word_embeddings: true,
+      model_type: 'llama',
+      architectures: ['LlamaForCausalLM'],
+    })
+    await applied([base, adapter, '-o', at('rows-tied-out')])
+    const merged = readSafetensorsFile(join(at('rows-tied-out'), 'model.safetensors'))
+    expect([...merged.keys()].sort()).toEqual([name, 'x.weight'])
+    expect([...merged.get(name)!.data]).toEqual(wanted)
+  })
+
+  test('past the end of the table are refused', async () => {
+    const base = folderWith(at('rows-short'), {
+      'model.safetensors': fileOf({
+        [name]: random([5, 4], 55, dtype),
+        'x.weight': random([3, 3], 54, dtype),
+      }),
+    })
+    const result = await runInProcess(['apply', base, adapter, '-o', at('never')])
+    expect(result.code).toBe(2)
+    expect(result.stderr).toMatch(/is rows up to 7 of "model.embed_tokens.weight" \[5, 4\]/)
   })
 })

@@ -1,7 +1,5 @@
-import { sameNumbers } from '../../checkpoint/models.ts'
-import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput, type LoraSvdError } from '../../errors.ts'
+import { badInput } from '../../errors.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { matchToBase } from '../../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../../lora/model.ts'
@@ -9,6 +7,7 @@ import { HEADS, type ModelTraits } from '../../lora/traits.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import type { Change, DenseTerm, FactorTerm, Replacement } from '../../update/change.ts'
 import { rescaleOf } from './dora.ts'
+import { assertRows, isSameLength, matrixOf, misfit, oneOf, replacing } from './replaced.ts'
 
 /** An adapter and by what its change is multiplied. */
 export interface WeightedAdapter {
@@ -104,7 +103,7 @@ function addBias(
 
 function ask(
   of: (name: string) => Asked,
-  { name, tensor, how, rows: onlyRows }: ReplacedTensor,
+  { name, tensor, how, rows }: ReplacedTensor,
   base: StoredTensor | undefined,
   { path, weight, base: checkpoint }: Asking,
 ): void {
@@ -121,15 +120,15 @@ function ask(
     of(base.name).dense.push({ tensor, factor: weight, path, isExact: true })
     return
   }
-  if (base === undefined && (onlyRows !== undefined || !HEADS.test(name)))
-    throw nowhere(path, tensor, checkpoint)
+  if (base === undefined && !HEADS.test(name)) throw nowhere(path, tensor, checkpoint)
   if (weight !== 1) {
     throw badInput(
       `${path}: tensor ${quoted(tensor.name)} takes the place of the base's, which has no share of ${weight}; give this adapter the weight 1`,
       { file: path, tensor: tensor.name },
     )
   }
-  of(base?.name ?? name).replacements.push({ tensor, path, ...(onlyRows !== undefined && { onlyRows }) })
+  if (rows !== undefined) assertRows(path, tensor, rows, base)
+  of(base?.name ?? name).replacements.push({ tensor, path, ...(rows !== undefined && { rows }) })
 }
 
 const nowhere = (path: string, tensor: StoredTensor, base: Checkpoint) =>
@@ -188,81 +187,6 @@ function refuseMixed(
   }
 }
 
-/** The replacement that is meant: those of two adapters may be the same numbers. */
-async function oneOf(
-  name: string,
-  replacements: readonly Replacement[],
-  prefer: 'first' | 'last' | undefined,
-): Promise<Replacement | undefined> {
-  if (replacements.length < 2 || prefer === 'first') return replacements[0]
-  if (prefer === 'last') return replacements.at(-1)
-  const [first, ...others] = replacements
-  for (const other of others) {
-    const isOfSame = other.onlyRows?.join() === first.onlyRows?.join()
-    if (isOfSame && (await sameNumbers(first.tensor, other.tensor))) continue
-    throw badInput(
-      `${other.path}: puts another tensor in the place of ${quoted(name)} than ${first.path} does; say which one counts with --prefer first or --prefer last`,
-      { file: other.path, tensor: other.tensor.name },
-    )
-  }
-  return first
-}
-
-/** Of a vocabulary that grew or shrank the rows may be others; all else has the base's shape. */
-function replacing(
-  name: string,
-  base: StoredTensor | undefined,
-  replacement: Replacement,
-  checkpoint: Checkpoint,
-): Change {
-  const { tensor, path, onlyRows } = replacement
-  if (onlyRows !== undefined && base !== undefined) return replacingRows(name, base, replacement, onlyRows)
-  const isSame = base === undefined || isSameLength(tensor, base)
-  const isLonger =
-    base !== undefined && isWords(base) && tensor.shape.slice(1).join() === base.shape.slice(1).join()
-  if (!isSame && !isLonger) throw misfit(path, tensor, base ?? tensor, checkpoint.path)
-  const shape = isSame && base !== undefined ? base.shape : tensor.shape
-  return {
-    ...{ name, shape, ...matrixOf(shape), factors: [], dense: [], replacement },
-    ...(base !== undefined && { base }),
-  }
-}
-
-/** Trainable tokens: rows of an embedding. */
-function replacingRows(
-  name: string,
-  base: StoredTensor,
-  replacement: Replacement,
-  rows: readonly number[],
-): Change {
-  const { tensor, path } = replacement
-  const [words, ...width] = base.shape
-  const past = rows.find((row) => row >= words)
-  if (past !== undefined) {
-    throw badInput(
-      `${path}: ${quoted(tensor.name)} has row ${past} of ${quoted(name)}, which has ${words}: the adapter belongs to a base with more words`,
-      { file: path, tensor: tensor.name },
-    )
-  }
-  if ([rows.length, ...width].join() !== tensor.shape.join()) throw misfit(path, tensor, base)
-  return { name, base, shape: base.shape, ...matrixOf(base.shape), factors: [], dense: [], replacement }
-}
-
-/** Of one row for each word: an embedding, a head, or a head's bias. */
-const isWords = ({ name, shape }: StoredTensor) =>
-  shape.length <= 2 &&
-  /(^|\.)(embed_tokens|wte|word_embeddings|shared|lm_head|embed_out)\.(weight|bias)$/.test(name)
-
-const isSameLength = (a: StoredTensor, b: StoredTensor) =>
-  elementCount(a) === elementCount(b) &&
-  a.shape.filter((n) => n !== 1).join() === b.shape.filter((n) => n !== 1).join()
-
-function matrixOf(shape: readonly number[]) {
-  if (shape.length < 2) return { matrices: 1, rows: 1, columns: shape[0] ?? 1 }
-  const [rows, ...rest] = shape
-  return { matrices: 1, rows, columns: rest.reduce((product, n) => product * n, 1) }
-}
-
 /** How the factors see the tensor. Throws where two adapters' see it differently. */
 function formOf(tensor: StoredTensor, factors: readonly FactorTerm[]) {
   const [first, ...others] = factors
@@ -275,12 +199,6 @@ function formOf(tensor: StoredTensor, factors: readonly FactorTerm[]) {
     { file: other.path, tensor: tensor.name },
   )
 }
-
-const misfit = (path: string, tensor: StoredTensor, base: StoredTensor, where = 'the base'): LoraSvdError =>
-  badInput(
-    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} doesn't fit ${quoted(base.name)} ${shapeText(base.shape)} of ${where}`,
-    { file: path, tensor: tensor.name },
-  )
 
 const refusal = (path: string, problem: string, module: AdapterModule) =>
   badInput(`${path}: ${problem}`, { file: path, tensor: blamed(module, 'A').name })

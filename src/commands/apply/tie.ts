@@ -34,7 +34,7 @@ export function withTiedHead(base: Checkpoint): {
 
 /**
  * An adapter of the embedding acts on the lookup alone, and one of the head on the head alone (PEFT, at run time): where they come apart,
- * the head becomes a tensor of its own.
+ * the head becomes a tensor of its own. A vocabulary of another length takes its head along, and so do rows that are trained alone.
  */
 export async function tieOf(changes: readonly Change[], tied: TiedHead | undefined): Promise<Tie> {
   if (tied === undefined) return { changes, isUnknown: false }
@@ -45,7 +45,12 @@ export async function tieOf(changes: readonly Change[], tied: TiedHead | undefin
   if (await isOne(ofHead, ofEmbedding)) {
     return { changes: isStored ? changes : changes.filter((one) => one !== ofHead), isUnknown: false }
   }
-  if (ofHead === undefined && ofEmbedding !== undefined && isOfBoth(ofEmbedding, embedding)) {
+  // of rows that are trained alone PEFT makes those of a tied head too (tuners/trainable_tokens, tied adapters)
+  const isOfBoth =
+    ofHead === undefined &&
+    ofEmbedding !== undefined &&
+    (elementCount(embedding) !== countOf(ofEmbedding) || ofEmbedding.replacement?.rows !== undefined)
+  if (isOfBoth) {
     const follows = isStored ? [{ ...ofEmbedding, name: head }] : []
     return { changes: [...changes, ...follows], isUnknown: false }
   }
@@ -58,18 +63,10 @@ export async function tieOf(changes: readonly Change[], tied: TiedHead | undefin
   }
 }
 
-/**
- * A vocabulary of another length takes its head along, and trained tokens are the head's too (PEFT,
- * tuners/trainable_tokens/model.py: tied layers share their adapter).
- */
-const isOfBoth = (change: Change, embedding: StoredTensor) =>
-  elementCount(embedding) !== countOf(change) || change.replacement?.onlyRows !== undefined
-
 const countOf = ({ shape }: Change) => shape.reduce((product, n) => product * n, 1)
 
 /** Both are replaced by the same numbers. */
 async function isOne(a: Change | undefined, b: Change | undefined): Promise<boolean> {
   if (a?.replacement === undefined || b?.replacement === undefined) return false
-  if (a.replacement.onlyRows?.join() !== b.replacement.onlyRows?.join()) return false
   return sameNumbers(a.replacement.tensor, b.replacement.tensor)
 }
