@@ -70,8 +70,14 @@ describe('refusals', () => {
     expect(await refusal([adapter, '--rank=1'])).toMatch(/-o, --out/)
     expect(await refusal([adapter, '-o', '', '--rank=1'])).toMatch(/--out is empty/)
     expect(await refusal([adapter, '-o', '-', '--rank=1'])).toMatch(/standard input and output/)
-    for (const word of ['--new_rank=4', '--dynamic_method=sv_fro']) {
-      expect(await refusal([adapter, '-o', at('no'), word])).toMatch(/unknown option/)
+    for (const [words, here] of [
+      [['--new_rank=4'], '--rank N'],
+      [['--new_rank', '4'], '--rank N'],
+      [['--dynamic_method', 'sv_fro', '--dynamic_param', '0.9'], '--energy p²'],
+      [['--save_precision=fp16'], '--dtype f32'],
+      [['--save_to', 'x'], '-o, --out PATH'],
+    ] as const) {
+      expect(await refusal([adapter, '-o', at('no'), ...words])).toContain(`here it is ${here}`)
     }
   })
 

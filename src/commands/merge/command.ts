@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { addRules, type Run } from '../flags.ts'
-import { addSumOptions } from '../resize/command.ts'
+import { addNamesElsewhere, addSumOptions } from '../resize/command.ts'
 import type { MergeFlags } from './document.ts'
 import { MERGE } from './options.ts'
 
@@ -17,6 +17,13 @@ kohya's --ratios are --weights here. Without a rank rule the sum keeps the rank 
 
 Exit codes: 0 done · 1 what was written misses what was asked for, or tensors that nobody reads are not in it
 2 bad options or input, nothing written · 3 disk full, no permission`
+
+/** What kohya's merge_lora.py calls them. */
+const NAMES_ELSEWHERE = {
+  '--ratios': '--weights w1,w2',
+  '--models': 'the adapters themselves, one after the other',
+  '--concat': 'what is always done, and exactly: leave it out',
+}
 
 /** Numbers with commas between them. */
 function weightsOf(text: string): number[] {
@@ -52,6 +59,7 @@ export function addMerge(program: Command, run: Run): void {
     )
   addRules(command, { energy: '‖Δ‖_F² of each module', error: 'the least rank with ‖Δ − B·A‖_F ≤ e·‖Δ‖_F' })
   addSumOptions(command)
+  addNamesElsewhere(command, NAMES_ELSEWHERE)
   command.addHelpText('after', EXAMPLES).action((adapters: string[], flags: Omit<MergeFlags, 'adapters'>) =>
     run(async (terminal) => {
       const { printMerge } = await import('./document.ts')

@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { addLimits, addRules, byteSize, common, numberOf, type Run } from '../flags.ts'
 import type { ResizeFlags } from './document.ts'
 import { SUM } from './options.ts'
@@ -16,6 +16,26 @@ In the words of kohya's resize_lora.py:
 
 Exit codes: 0 done · 1 what was written misses what was asked for, or tensors that nobody reads are not in it
 2 bad options or input, nothing written · 3 disk full, no permission`
+
+/** What other tools call what is to be said otherwise here: kohya's resize_lora.py, merge_lora.py and svd_merge_lora.py. */
+const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
+  '--new_rank': '--rank N, or --max-rank N beside another rule',
+  '--new_conv_rank': '--rank N: convolutions have the rule of all',
+  '--dynamic_method': '--energy p² for sv_fro p, --error e for an error',
+  '--dynamic_param': '--energy p² for sv_fro p, --error e for an error',
+  '--save_precision': '--dtype f32, f16 or bf16',
+  '--save_to': '-o, --out PATH',
+}
+
+/** Says what an option of another tool is called here. They are in no help: one word of it would make two of each. */
+export function addNamesElsewhere(command: Command, names: Readonly<Record<string, string>>): void {
+  for (const [name, here] of Object.entries(names)) {
+    const refuse = () => {
+      throw new InvalidArgumentError(`here it is ${here}`)
+    }
+    command.addOption(new Option(`${name} [value]`).hideHelp().argParser(refuse).preset(''))
+  }
+}
 
 /** Options of what is written, which `resize` and `merge` share. */
 export function addSumOptions(command: Command): void {
@@ -55,6 +75,7 @@ export function addSumOptions(command: Command): void {
     )
     .optionsGroup('How:')
     .addOption(common.memory())
+  addNamesElsewhere(command, NAMES_ELSEWHERE)
 }
 
 /** `resize`: an adapter at another rank. */
