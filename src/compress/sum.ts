@@ -3,6 +3,7 @@ import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
 import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
+import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
@@ -89,8 +90,13 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
   const engine = await context.engine(flopsOf(job))
   const parts = []
   for (const term of job.terms) parts.push(await weighted(term, job.expert))
-  const svd = productSvd(engine, ...stacked(parts, job))
-  assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
+  const [B, A] = stacked(parts, job)
+  // the product is within the product of the norms, and nothing on the way to it is beyond
+  assertInRange([[frobeniusNorm(B.data) * frobeniusNorm(A.data)]], {
+    file: job.terms[0].path,
+    tensor: job.name,
+  })
+  const svd = productSvd(engine, B, A)
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
   const found = factorsOf(job, { ...svd, S: singularValues })
