@@ -3,6 +3,7 @@ import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
 import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import { type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
@@ -90,8 +91,12 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
   const parts: ModuleFactors[] = []
   for (const term of job.terms) parts.push(await finiteFactors(term, job.expert))
   const weights = weightsOf(parts, job.terms)
-  const svd = productSvd(engine, stackedB(parts), stackedA(parts), weights)
-  assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
+  const [B, A] = [stackedB(parts), stackedA(parts)]
+  const place = { file: job.terms[0].path, tensor: job.name }
+  // the product is within the product of these, and nothing on the way to it is beyond
+  const scale = frobeniusNorm(weights)
+  assertInRange([[frobeniusNorm(B.data) * scale * frobeniusNorm(A.data)]], place)
+  const svd = productSvd(engine, B, A, weights)
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
   const found = factorsOf(job, { ...svd, S: singularValues })
