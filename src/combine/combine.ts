@@ -1,9 +1,9 @@
 import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { areFactors } from '../compress/layer-result.ts'
+import { areFactors, unpacked } from '../compress/layer-result.ts'
 import type { SumResult } from '../compress/sum.ts'
-import { LoraSvdError } from '../errors.ts'
+import { badInput, LoraSvdError } from '../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
 import { assertNotRead, assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
@@ -33,6 +33,9 @@ export interface CombineSettings extends RankSettings {
   /** The command that makes it, for the card. */
   readonly command: string
 }
+
+/** A folder so called would be opened as a file by whoever reads it. */
+const FILE_ENDING = '.safetensors'
 
 /** A file of the result. */
 interface WrittenFile {
@@ -64,6 +67,11 @@ async function toFolder(
   context: RunContext,
 ): Promise<Combined> {
   const { output, force } = settings
+  if (output.endsWith(FILE_ENDING)) {
+    throw badInput(`${output}: is the name of a file, and an adapter of PEFT's is a folder; name one`, {
+      file: output,
+    })
+  }
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
     const { ranked, planned } = await settle(plan, settings, context)
     const results = await writeTensors(planned, ranked, `${staging}/${TENSOR_FILE}`, true, inputs, context)
@@ -125,7 +133,7 @@ async function writeTensors(
       ofModule.push(next.value)
       results[i] = withoutFactors(next.value)
     }
-    const factors = ofModule.map((one) => one.factors)
+    const factors = ofModule.map((one) => unpacked(one.factors))
     return encodeFactors(written.summed.module, factors, written.storedRank, plan.dtype)
   }
   const layout = layoutSafetensors(tensorsOf(planned, plan.dtype, lastOne(take)), planned.metadata)

@@ -97,9 +97,13 @@ export async function planSum(
       ignored.filter(({ reason }) => reason !== COPY_OF_BASE).map((one) => ({ path, ...one })),
     ),
     dtype: dtype ?? commonDtype(modules),
-    warnings: summands.flatMap(({ adapter }) => adapter.warnings),
+    warnings: settled.flatMap(warningsOf),
   }
 }
+
+/** What is to be known of an adapter; not that it belongs to a changed base where what it began with is taken off. */
+const warningsOf = ({ adapter: { warnings, config }, initial }: Summand): readonly string[] =>
+  initial === undefined ? warnings : warnings.filter((line) => !line.startsWith(`${config?.mutatesBase}:`))
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
 function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
@@ -189,10 +193,14 @@ function modulesOf(summands: readonly Summand[], hasBase: boolean): SummedModule
       const [{ module, adapter, path }] = all
       for (const other of all) assertSameForm(all[0], other)
       const isForeign = summands[adapter].adapter.format !== first.format
-      return { ...(isForeign ? named(module, path) : { module, like: module }), terms: all }
+      return { ...(isForeign ? named(module, path) : { module, like: likeIn(first, module) }), terms: all }
     })
     .sort((a, b) => compareNatural(a.module.label, b.module.label))
 }
+
+/** A module of the first adapter, by whose spelling this one's tensors go: loaders read no file of two spellings. */
+const likeIn = ({ modules }: Adapter, module: AdapterModule): AdapterModule =>
+  modules.includes(module) ? module : (modules.find(({ prefix }) => prefix === module.prefix) ?? module)
 
 function assertSameForm(first: Term, other: Term): void {
   const [a, b] = [first.module, other.module]

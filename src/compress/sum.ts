@@ -2,14 +2,15 @@ import { refuseNonFinite } from '../checkpoint/read.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
 import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
-import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
+import { type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
-import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import { readFactors } from '../lora/factors.ts'
+import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
+import { type ModuleFactors, readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
 import { assertHeld } from '../lora/write/encode.ts'
-import { digestOf, factorsFor, storedAs } from './layer-result.ts'
+import { asStored, digestOf, type PackedFactors, packed } from './layer-result.ts'
 
 /** A module of an adapter, and how much of it a sum has. */
 export interface Term {
@@ -52,7 +53,7 @@ export interface SumResult {
   /** That was chosen; 0 where only the spectrum was asked for, or the sum is rounding alone. */
   readonly rank: number
   /** B [rows, rank] and A [rank, columns] as they are stored, rounded once; of rank 0 where only the spectrum was asked for. */
-  readonly factors: Factors
+  readonly factors: PackedFactors
   /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
   readonly residual: number
   readonly digest: string
@@ -67,7 +68,7 @@ const MOST_EXTRA_RANKS = 4
 
 const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + module.rank, 0)
 
-/** The flops of a job: two QRs with their bases, the SVD of the core, and the products that measure. */
+/** The flops of a job: two triangles and bases, the SVD of the core, and the products that measure. */
 export function flopsOf(job: SumJob): number {
   const { rows, columns } = job
   const rank = Math.min(rankOf(job), rows, columns)
@@ -87,10 +88,15 @@ export function bytesOf(job: SumJob): number {
 export async function sumModules(job: SumJob, context: JobContext): Promise<SumResult> {
   const start = performance.now()
   const engine = await context.engine(flopsOf(job))
-  const parts = []
-  for (const term of job.terms) parts.push(await weighted(term, job.expert))
-  const svd = productSvd(engine, ...stacked(parts, job))
-  assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
+  const parts: ModuleFactors[] = []
+  for (const term of job.terms) parts.push(await finiteFactors(term, job.expert))
+  const weights = weightsOf(parts, job.terms)
+  const [B, A] = [stackedB(parts), stackedA(parts)]
+  const place = { file: job.terms[0].path, tensor: job.name }
+  // the product is within the product of these, and nothing on the way to it is beyond
+  const scale = frobeniusNorm(weights)
+  assertInRange([[frobeniusNorm(B.data) * scale * frobeniusNorm(A.data)]], place)
+  const svd = productSvd(engine, B, A, weights)
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
   const found = factorsOf(job, { ...svd, S: singularValues })
@@ -100,53 +106,72 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     frobenius: singularValues.length === 0 ? 0 : svd.frobenius,
     rounding: svd.rounding,
     rank: found.factors.A.rows,
-    ...found,
+    residual: found.residual,
+    factors: packed(found.factors, job.dtype),
     digest: digestOf(found.factors),
-    inner: innerProducts(engine, parts, job.terms),
+    inner: innerProducts(svd, parts, job.terms, weights),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
 }
 
-interface Part extends Factors {
-  readonly B: Float64Matrix
-  readonly A: Float64Matrix
+async function finiteFactors({ module, path }: Term, expert: number | undefined): Promise<ModuleFactors> {
+  const factors = await readFactors(module, expert)
+  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(factors.B))
+  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(factors.A))
+  return factors
 }
 
-async function weighted({ module, weight, path }: Term, expert: number | undefined): Promise<Part> {
-  const { B, A, scale } = await readFactors(module, expert)
-  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
-  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
-  const factor = weight * scale
-  return { B: { ...B, data: Float64Array.from(B.data, (x) => x * factor) }, A: toFloat64(A) }
+/** w·s of each direction of the stacked factors, which stay the numbers that were stored. */
+function weightsOf(parts: readonly ModuleFactors[], terms: readonly Term[]): Float64Array {
+  return Float64Array.from(parts.flatMap(({ A, scale }, i) => Array(A.rows).fill(terms[i].weight * scale)))
 }
 
-/** [B₁ | B₂ | …] and [A₁; A₂; …]. */
-function stacked(parts: readonly Part[], { rows, columns }: SumJob): [B: Matrix, A: Matrix] {
-  if (parts.length === 1) return [parts[0].B, parts[0].A]
-  const rank = parts.reduce((sum, { A }) => sum + A.rows, 0)
-  const [B, A] = [zeros(rows, rank), zeros(rank, columns)]
+/** [B₁ | B₂ | …]. */
+function stackedB(parts: readonly ModuleFactors[]): Matrix {
+  const [{ B }] = parts
+  if (parts.length === 1) return B
+  const rank = rankOfAll(parts)
+  const data = floatsFor(parts, B.rows * rank)
   let at = 0
-  for (const part of parts) {
-    const r = part.A.rows
-    for (let i = 0; i < rows; i++) B.data.set(part.B.data.subarray(i * r, (i + 1) * r), i * rank + at)
-    A.data.set(part.A.data, at * columns)
+  for (const { B: part } of parts) {
+    const r = part.columns
+    for (let i = 0; i < B.rows; i++) data.set(part.data.subarray(i * r, (i + 1) * r), i * rank + at)
     at += r
   }
-  return [B, A]
+  return { rows: B.rows, columns: rank, data }
 }
 
-function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual'> {
+/** [A₁; A₂; …]. */
+function stackedA(parts: readonly ModuleFactors[]): Matrix {
+  const [{ A }] = parts
+  if (parts.length === 1) return A
+  const rank = rankOfAll(parts)
+  const data = floatsFor(parts, rank * A.columns)
+  let at = 0
+  for (const { A: part } of parts) {
+    data.set(part.data, at)
+    at += part.data.length
+  }
+  return { rows: rank, columns: A.columns, data }
+}
+
+const rankOfAll = (parts: readonly ModuleFactors[]) => parts.reduce((sum, { A }) => sum + A.rows, 0)
+
+const floatsFor = (parts: readonly ModuleFactors[], length: number) =>
+  parts.some(({ B }) => B.data instanceof Float64Array) ? new Float64Array(length) : new Float32Array(length)
+
+function factorsOf(job: SumJob, svd: ProductSvd): { factors: Factors; residual: number } {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
   const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
-    const exact = factorsFor(svd.leading(rank), rank, true)
+    const exact = svd.factors(rank)
     for (const side of ['A', 'B'] as const) {
       assertHeld(job.name, side, exact[side].data, dtype, 'nothing that adapters are stored in holds it')
     }
-    const factors = storedAs(exact, dtype)
+    const factors = asStored(exact, dtype)
     return { factors, residual: svd.distance(factors) }
   }
   if (ask.kind === 'exact') return at(most)
@@ -164,19 +189,24 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   return found
 }
 
-/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)), the terms of one adapter added up. */
-function innerProducts(engine: ProductEngine, parts: readonly Part[], terms: readonly Term[]): number[][] {
+/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)) of the adapters, from the Gram matrices of the stacked factors. */
+function innerProducts(
+  svd: ProductSvd,
+  parts: readonly ModuleFactors[],
+  terms: readonly Term[],
+  weights: Float64Array,
+): number[][] {
   const count = 1 + Math.max(...terms.map(({ adapter }) => adapter))
+  if (count === 1) return [[svd.frobenius ** 2]]
   const inner = Array.from({ length: count }, () => new Array<number>(count).fill(0))
-  for (let i = 0; i < parts.length; i++) {
+  const { B, A } = svd.grams()
+  const owners = parts.flatMap((part, i) => Array<number>(part.A.rows).fill(terms[i].adapter))
+  for (let i = 0; i < owners.length; i++) {
     for (let j = 0; j <= i; j++) {
-      const BB = engine.multiply(parts[i].B, parts[j].B, { transposeA: true })
-      const AA = engine.multiply(parts[i].A, parts[j].A, { transposeB: true })
-      let sum = 0
-      for (let k = 0; k < BB.data.length; k++) sum += BB.data[k] * AA.data[k]
-      const [p, q] = [terms[i].adapter, terms[j].adapter]
-      inner[p][q] += sum
-      if (i !== j) inner[q][p] += sum
+      const at = i * owners.length + j
+      const product = weights[i] * weights[j] * B.data[at] * A.data[at]
+      inner[owners[i]][owners[j]] += product
+      if (i !== j) inner[owners[j]][owners[i]] += product
     }
   }
   return inner

@@ -161,7 +161,7 @@ describe('what is refused, with nothing written', () => {
       '--weights has 2 numbers for 1 adapter: give one each, as in --weights 0.7,0.3',
     ],
     ['no numbers', [base, adapter, '--weights', 'a'], /expected numbers with commas between them/],
-    ['an old name', [base, adapter, '--ratios', '0.7'], /here that is --weights 0.7,0.3/],
+    ['an old name', [base, adapter, '--ratios', '0.7'], /here it is --weights w1,w2/],
     ['an output inside the base', [base, adapter, '-o', join(base, 'merged')], /lies in .*, an input/],
     ['the base as output', [base, adapter, '-o', base, '--force'], /is read; write to another --out/],
     ['standard input', ['-', adapter], /standard input and output can't be read twice/],

@@ -78,6 +78,8 @@ describe('refusals', () => {
         /expected numbers other than 0/,
       )
     }
+    expect(await refusal([a, b, ...out, '--ratios', '1,2'])).toMatch(/--ratios.* here it is --weights w1,w2/)
+    expect(await refusal([a, b, ...out, '--concat'])).toMatch(/here it is what is always done/)
     expect(await refusal([a, b])).toMatch(/--out/)
     expect(await refusal(out)).toMatch(/adapters/)
     expect(await refusal([a, '', ...out])).toMatch(/<adapter> is empty/)

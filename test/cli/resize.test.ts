@@ -70,9 +70,16 @@ describe('refusals', () => {
     expect(await refusal([adapter, '--rank=1'])).toMatch(/-o, --out/)
     expect(await refusal([adapter, '-o', '', '--rank=1'])).toMatch(/--out is empty/)
     expect(await refusal([adapter, '-o', '-', '--rank=1'])).toMatch(/standard input and output/)
-    for (const word of ['--new_rank=4', '--dynamic_method=sv_fro']) {
-      expect(await refusal([adapter, '-o', at('no'), word])).toMatch(/unknown option/)
+    for (const [words, here] of [
+      [['--new_rank=4'], '--rank N'],
+      [['--new_rank', '4'], '--rank N'],
+      [['--dynamic_method', 'sv_fro', '--dynamic_param', '0.9'], '--energy p²'],
+      [['--save_precision=fp16'], '--dtype f32'],
+      [['--save_to', 'x'], '-o, --out PATH'],
+    ] as const) {
+      expect(await refusal([adapter, '-o', at('no'), ...words])).toContain(`here it is ${here}`)
     }
+    expect(await refusal([adapter, '-o', at('no'), '--nothing'])).toMatch(/unknown option/)
   })
 
   test('what is no adapter', async () => {
@@ -183,6 +190,40 @@ describe('refusals', () => {
     const single = await writeTensors(fresh('.safetensors'), { 'x.weight': random([6, 5], 1) })
     const kohya = await writeTensors(fresh('.safetensors'), kohyaPair('lora_unet_x', 2, 1))
     expect(await refusal([kohya, '--base', single, '-o', single, '--rank=1', '--force'])).toMatch(/--out/)
+  })
+
+  test('an output of the other kind', async () => {
+    expect(await refusal([await plain(), '-o', at('no.safetensors'), '--rank=1'])).toMatch(
+      /is the name of a file, and an adapter of PEFT's is a folder/,
+    )
+    const path = await writeTensors(fresh('.safetensors'), kohyaPair('lora_unet_x', 2, 1))
+    expect(await refusal([path, '-o', `${at('no')}/`, '--rank=1'])).toMatch(/is a folder's name|folder/)
+  })
+
+  test('numbers beyond float64, and weights that make them so', async () => {
+    const huge = (power: number): Tensors => ({
+      [`${FC}.lora_A.weight`]: {
+        ...random([2, 5], 1, 'F64'),
+        data: numbers(10, 1).map((x) => x * 10 ** power),
+      },
+      [`${FC}.lora_B.weight`]: {
+        ...random([6, 2], 2, 'F64'),
+        data: numbers(12, 2).map((x) => x * 10 ** power),
+      },
+    })
+    for (const power of [100, 160, 200, 300]) {
+      const adapter = await writePeft(fresh(), huge(power))
+      expect(await refusal([adapter, '-o', at('no'), '--rank=1'])).toMatch(/pass 1\.8e308|too large/)
+    }
+    const before = entries()
+    const adapter = await plain()
+    const said = await refused(['merge', adapter, '-o', at('no'), '--weights=1e308'])
+    expect(said).toMatch(/pass 1\.8e308|too large/)
+    expect(entries().filter((name) => !before.includes(name))).toHaveLength(1)
+    // and down below: numbers that are none any more
+    const tiny = await writePeft(fresh(), huge(-200))
+    const { layers } = await resized(tiny, fresh(), '--rank=1')
+    expect(layers[0]).toMatchObject({ rank: 0, frobenius: 0 })
   })
 
   test('a budget that is too small', async () => {
@@ -552,8 +593,9 @@ describe('PiSSA and OLoRA with what they began with', () => {
     for (const config of [{ init_lora_weights }, { init_lora_weights: true }]) {
       const init = await save(one.A0, one.B0, config)
       const out = fresh()
-      const { layers } = await resized(adapter, out, '--rank', String(2 * one.r), '--init', init)
+      const { layers, warnings } = await resized(adapter, out, '--rank', String(2 * one.r), '--init', init)
       expect(layers[0].rankBefore).toBe(2 * one.r)
+      expect(warnings).toEqual([])
       const tuned = flat(one.tuned).map((x, i) => x - flat(one.base)[i])
       expect(distance((await densesOf(out)).get('x')!, tuned)).toBeLessThan(1e-6)
       expect(JSON.parse(readFileSync(join(out, 'adapter_config.json'), 'utf8')).init_lora_weights).toBe(true)

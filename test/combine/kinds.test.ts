@@ -131,6 +131,34 @@ describe('adapters that are seldom', () => {
     await expectSame(adapter, made)
   })
 
+  test('modules that only a later adapter has are spelled as the first one’s', async () => {
+    const one = await writeTensors(fresh('.safetensors'), {
+      'diffusion_model.a.lora_A.weight': random([2, 5], 1),
+      'diffusion_model.a.lora_B.weight': random([6, 2], 2),
+    })
+    const other = await writeTensors(fresh('.safetensors'), {
+      'diffusion_model.b.lora_down.weight': random([2, 5], 3),
+      'diffusion_model.b.lora_up.weight': random([6, 2], 4),
+      'diffusion_model.b.alpha': alpha(1),
+    })
+    const [out, back] = [fresh('.safetensors'), fresh('.safetensors')]
+    await combined('merge', [one, other, '-o', out])
+    expect(await namesIn(out)).toEqual(
+      ['a', 'b'].flatMap((name) => ['A', 'B'].map((side) => `diffusion_model.${name}.lora_${side}.weight`)),
+    )
+    await combined('merge', [other, one, '-o', back])
+    expect(await namesIn(back)).toEqual(
+      ['a', 'b'].flatMap((name) =>
+        ['alpha', 'lora_down.weight', 'lora_up.weight'].map((end) => `diffusion_model.${name}.${end}`),
+      ),
+    )
+    for (const path of [out, back]) {
+      const found = await densesOf(path)
+      expect(distance(found.get('a')!, (await densesOf(one)).get('a')!)).toBeLessThan(ROUNDING)
+      expect(distance(found.get('b')!, (await densesOf(other)).get('b')!)).toBeLessThan(ROUNDING)
+    }
+  })
+
   test('alphas by .lora_alpha, and as an integer', async () => {
     const adapter = await writeTensors(fresh('.safetensors'), {
       'lora_unet_fc.lora_down.weight': random([4, 5], 1),
@@ -241,6 +269,8 @@ describe('adapters that are seldom', () => {
     const made = await through(adapter, '--base', base)
     await expectSame(adapter, made)
     await expectSame(adapter, { ...made, model: undefined })
+    const { warnings } = await combined('resize', [adapter, '-o', fresh(), '--rank=1', '--base', base])
+    expect(warnings).toEqual([expect.stringMatching(/^fan_in_fan_out is false, but the base stores/)])
   })
 
   test('a parameter that is no module’s weight keeps its target', async () => {

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { type CombinePlan, planSum, type Summand } from '../../src/combine/plan.ts'
 import { type SumRequest, sumModules } from '../../src/compress/sum.ts'
+import { widened } from '../../src/linalg/matrix/half.ts'
 import type { Matrix } from '../../src/linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../../src/linalg/matrix/norms.ts'
 import { jsEngine, wasmEngine } from '../linalg/truncation/engines.ts'
@@ -146,7 +147,7 @@ describe.each(cases.map((one) => [one.what, one] as const))('%s', (_, one) => {
         expect(Math.abs((singularValues[i] ?? 0) - s) / sumS[0], `${name} σ${i}`).toBeLessThan(EXACT)
       }
       expect(Math.abs(frobenius / norm - 1)).toBeLessThan(EXACT)
-      expect(distance(multiply(factors.B, factors.A).data, sum)).toBeLessThan(EXACT)
+      expect(distance(multiply(widened(factors.B), widened(factors.A)).data, sum)).toBeLessThan(EXACT)
       expect(residual / norm).toBeLessThan(EXACT)
       for (const [i, row] of inner.entries()) {
         const size = Math.max(...inner.flat().map(Math.abs))
@@ -155,7 +156,9 @@ describe.each(cases.map((one) => [one.what, one] as const))('%s', (_, one) => {
       }
       const best = cut.get(moduleOf(name))!
       const optimum = tail(sumS, rank)
-      const left = frobeniusNorm(weightedSum([1, -1], [sum, multiply(best.factors.B, best.factors.A).data]))
+      const left = frobeniusNorm(
+        weightedSum([1, -1], [sum, multiply(widened(best.factors.B), widened(best.factors.A)).data]),
+      )
       expect(best.rank).toBe(Math.min(rank, least(sumS)))
       expect(Math.abs(left - optimum) / norm).toBeLessThan(EXACT)
       expect(Math.abs(best.residual - optimum) / norm).toBeLessThan(EXACT)
