@@ -367,6 +367,21 @@ test('the same bytes for 1 thread and for 4', async () => {
   expect(documents[0].layers).toEqual(documents[1].layers)
 })
 
+test('the card names the model by its name on the hub, where that is known', async () => {
+  const snapshot = at('hub/models--org--digits/snapshots/1')
+  cpSync(BASE, snapshot, { recursive: true })
+  const adapter = adapterOf('hub-adapter', { 'model.layers.0.self_attn.q_proj': [96, 96] })
+  const env = { HF_HUB_CACHE: at('hub') }
+  await applied(['org/digits', adapter, '-o', at('hub-merged')], { env })
+  await applied([snapshot, adapter, '-o', at('folder-merged')])
+  const cards = ['hub-merged', 'folder-merged'].map((name) =>
+    readFileSync(join(at(name), 'README.md'), 'utf8'),
+  )
+  expect(cards[0]).toContain('base_model: "org/digits"\nbase_model_relation: merge\n')
+  expect(cards[1]).not.toContain('base_model: ')
+  expect(cards.map((card) => card.includes(folder))).toEqual([false, false])
+})
+
 test('a base of links, as in the hub’s cache, becomes files', async () => {
   const snapshot = at('linked')
   mkdirSync(snapshot)
