@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, link, lstat, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
+import { inodeOf } from './files.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
 
 /** A file below a folder, by its path there with / between the parts. */
@@ -75,9 +76,13 @@ export async function syncFolders(folder: string, paths: readonly string[]): Pro
   await syncFolder(folder)
 }
 
-/** Moves what is at one path to another on the same file system. Throws `bad-input` or `system`. */
+/**
+ * Moves what is at one path to another on the same file system; a second name of the same file is taken away, which a renaming would
+ * leave. Throws `bad-input` or `system`.
+ */
 export async function moveTo(from: string, to: string): Promise<void> {
-  await rename(from, to).catch((error: unknown) => {
+  const isSame = (await inodeOf(from)) === (await inodeOf(to))
+  await (isSame ? unlink(from) : rename(from, to)).catch((error: unknown) => {
     throw osError(error, 'give it its name', to)
   })
 }
@@ -108,7 +113,8 @@ export async function putFileInPlace(
   if (found !== undefined) return moveTo(staging, output)
   try {
     await link(staging, output)
-    await unlink(staging)
+    // where that fails it goes with the folder that it is in
+    await unlink(staging).catch(() => {})
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') throw exists()
     if (!NO_HARD_LINKS.has(errnoOf(error) ?? '')) throw osError(error, 'give it its name', output)

@@ -1,7 +1,16 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { copyInto, filesBelow, putFileInPlace } from '../../src/io/copy-files.ts'
+import { copyInto, filesBelow, moveTo, putFileInPlace } from '../../src/io/copy-files.ts'
 import { folderOf } from '../checkpoint/support.ts'
 import { errorOf } from '../formats/fixtures.ts'
 
@@ -87,4 +96,15 @@ describe('a file gets its final name', () => {
     const error = await errorOf(() => putFileInPlace(staged(folder), join(folder, 'out'), { force: true }))
     expect(error.code).toBe('bad-input')
   })
+})
+
+test('of two names of one file the first goes', async () => {
+  const folder = folderOf()
+  const [one, other] = ['one', 'other'].map((name) => join(folder, name))
+  writeFileSync(one, 'new')
+  linkSync(one, other)
+  await moveTo(one, other)
+  expect([existsSync(one), readFileSync(other, 'utf8')]).toEqual([false, 'new'])
+  await moveTo(other, one)
+  expect([readFileSync(one, 'utf8'), existsSync(other)]).toEqual(['new', false])
 })

@@ -28,7 +28,7 @@ import {
   configText,
   finishFolder,
   prepareFiles,
-  readBack,
+  settle,
   soundPieces,
   writePieces,
 } from './write.ts'
@@ -125,14 +125,13 @@ async function written(
     )
   }
   const done = await writePieces(pieces, sound, plan, run, columnFactors, context)
-  await readBack(pieces, done, context)
+  await settle(staging, files.files, pieces, done, context)
   const accounts = accountsOf(pieces, done)
   const totals = totalsOf(plan, samples, accounts)
   const config = await configText(plan, settings, companions.copied)
   const isFile = isSingleFile(plan.base)
   await finishFolder(
     staging,
-    files.files,
     {
       companions: companions.copied,
       texts: isFile

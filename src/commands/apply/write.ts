@@ -79,7 +79,7 @@ export async function writePieces(
 }
 
 /** Reads everything back. Throws `system` where the disk holds something else than was computed. */
-export async function readBack(
+async function readBack(
   pieces: readonly Piece[],
   written: ReadonlyMap<number, WrittenPiece>,
   context: RunContext,
@@ -129,10 +129,22 @@ export async function configText(
   return editedJson(text, edits)
 }
 
-/** Writes what lies beside the weights, and flushes the whole folder to the disk. */
-export async function finishFolder(
+/** Reads everything back while the disk takes it up: the one waits for the processor, the other for the disk. Throws as both do. */
+export async function settle(
   folder: string,
   files: readonly OutputFile[],
+  pieces: readonly Piece[],
+  written: ReadonlyMap<number, WrittenPiece>,
+  context: RunContext,
+): Promise<void> {
+  const flushed = Promise.all(files.map(({ name }) => syncFile(join(folder, name))))
+  const outcomes = await Promise.allSettled([readBack(pieces, written, context), flushed])
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+}
+
+/** Writes what lies beside the weights, and flushes it to the disk. */
+export async function finishFolder(
+  folder: string,
   { companions, texts }: Beside,
   { signal }: RunContext,
 ): Promise<void> {
@@ -143,10 +155,6 @@ export async function finishFolder(
   }
   for (const { name, text } of texts) {
     await writeFileAtomic(join(folder, name), [new TextEncoder().encode(text)], { force: true })
-  }
-  for (const { name } of files) {
-    signal?.throwIfAborted()
-    await syncFile(join(folder, name))
   }
   await removeLeftovers(folder)
   await syncFolders(
