@@ -5,12 +5,11 @@ import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import { type Matrix, zeros } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
-import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
 import { type ModuleFactors, readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
-import { assertHeld } from '../lora/write/encode.ts'
-import { asStored, digestOf, type PackedFactors, packed } from './layer-result.ts'
+import { type PackedFactors, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
+import { digestOf } from './layer-result.ts'
 
 /** A module of an adapter, and how much of it a sum has. */
 export interface Term {
@@ -106,9 +105,7 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     frobenius: singularValues.length === 0 ? 0 : svd.frobenius,
     rounding: svd.rounding,
     rank: found.factors.A.rows,
-    residual: found.residual,
-    factors: packed(found.factors, job.dtype),
-    digest: digestOf(found.factors),
+    ...found,
     inner: innerProducts(svd, parts, job.terms, weights),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
@@ -161,18 +158,16 @@ const rankOfAll = (parts: readonly ModuleFactors[]) => parts.reduce((sum, { A })
 const floatsFor = (parts: readonly ModuleFactors[], length: number) =>
   parts.some(({ B }) => B.data instanceof Float64Array) ? new Float64Array(length) : new Float32Array(length)
 
-function factorsOf(job: SumJob, svd: ProductSvd): { factors: Factors; residual: number } {
+function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual' | 'digest'> {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
-  const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
+  const factors = { B: zeros(rows, 0), A: zeros(0, columns) }
+  const none = { factors, digest: digestOf(factors) }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
-    const exact = svd.factors(rank)
-    for (const side of ['A', 'B'] as const) {
-      assertHeld(job.name, side, exact[side].data, dtype, 'nothing that adapters are stored in holds it')
-    }
-    const factors = asStored(exact, dtype)
-    return { factors, residual: svd.distance(factors) }
+    const factors = packedFactors(job.name, svd.factors(rank), dtype)
+    const stored = unpackedFactors(factors)
+    return { factors, residual: svd.distance(stored), digest: digestOf(stored) }
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask
