@@ -158,6 +158,8 @@ async function written(
 /** Whether nothing can go on from here: no piece is done, or the numbers of the inputs themselves are refused. */
 async function isUseless(error: unknown, plan: ApplyPlan, run: ApplyRun): Promise<boolean> {
   if (error instanceof LoraSvdError && error.code === 'interrupted') return false
+  // what stood under the output's name is in the folder by now
+  if (run.placed !== undefined) return false
   if (await run.isEmpty()) return true
   if (!isOfNumbers(error)) return false
   const areSame = Promise.all(inputsOf(plan).map((input) => assertUnchanged(input)))
