@@ -408,6 +408,34 @@ describe('adapters of unlike formats, with the base', () => {
     },
   )
 
+  test('an embedding of PEFT’s lies as any weight does in a file of another format', async () => {
+    const model = await writeBase(fresh(), {
+      'blocks.0.fc.weight': random([6, 5], 1),
+      'blocks.0.embed.weight': random([8, 4], 2),
+    })
+    const table = await writePeft(
+      fresh(),
+      {
+        [`${P}blocks.0.embed.lora_embedding_A`]: random([2, 8], 3),
+        [`${P}blocks.0.embed.lora_embedding_B`]: random([4, 2], 4),
+      },
+      { target_modules: ['embed'] },
+    )
+    const out = fresh('.safetensors')
+    await merged(out, await comfy(1), table, '--base', model)
+    const stem = 'diffusion_model.blocks.0.embed'
+    const [A, B] = [
+      await tensorOf(out, `${stem}.lora_A.weight`),
+      await tensorOf(out, `${stem}.lora_B.weight`),
+    ]
+    // W is [8, 4], and what such loaders add to it is B·A
+    const product = Float64Array.from({ length: 32 }, (_, i) => {
+      const [row, column] = [Math.floor(i / 4), i % 4]
+      return B[2 * row] * A[column] + B[2 * row + 1] * A[4 + column]
+    })
+    expect(distance(product, (await densesOf(table)).get('blocks.0.embed')!)).toBeLessThan(ROUNDING)
+  })
+
   test('a name that the first one’s names don’t tell is refused', async () => {
     const text = await writeBase(fresh(), {
       'model.diffusion_model.blocks.0.fc.weight': random([6, 5], 1),

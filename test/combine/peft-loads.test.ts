@@ -68,8 +68,7 @@ test.each(NAMES)('%s', async (name) => {
   for (const more of [[], base]) {
     for (const args of [
       ['resize', adapter, '--rank=20'],
-      ['resize', adapter, '--rank=20', '--layout=pattern'],
-      ['merge', adapter],
+      ['merge', adapter, '--layout=pattern'],
       ...half.map((given) => ['merge', ...given, '--layout=pattern']),
     ]) {
       const out = fresh()
