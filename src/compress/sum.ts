@@ -65,6 +65,9 @@ export interface SumResult {
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
 const MOST_EXTRA_RANKS = 4
 
+/** Counted for float64 factors of which all directions are wanted, and Householder's QR of each. */
+const COPIES = 9
+
 const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + module.rank, 0)
 
 /** The flops of a job: two triangles and bases, the SVD of the core, and the products that measure. */
@@ -74,10 +77,13 @@ export function flopsOf(job: SumJob): number {
   return 4 * (rows + columns) * rank ** 2 + 22 * rank ** 3
 }
 
-/** The most memory that a job takes at one time: factors, what they are stacked to, bases, and what is wanted of them. */
+/**
+ * The most memory that a job takes at one time, in so many times its stacked factors in float64: as read and stacked, bases, best factors
+ * as found, rounded, packed and widened again, what of these lies outside of the bases, and what an engine copies.
+ */
 export function bytesOf(job: SumJob): number {
   const { rows, columns } = job
-  return 8 * (rows + columns) * rankOf(job) * 5
+  return 8 * (rows + columns) * rankOf(job) * COPIES
 }
 
 /**
