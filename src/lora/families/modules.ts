@@ -1,0 +1,126 @@
+import { type Layout, partOf } from './layout.ts'
+import { encoderGaps, encoderModule, transformersPaths } from './text-encoders.ts'
+import type { Family, Gap, Link, Naming, Rename, Rows, Target } from './types.ts'
+
+/** What an adapter calls the module, or one of the modules, that changes a tensor of the base. */
+export interface ModuleName {
+  /** Before `.lora_down.weight`, `.alpha`, `.diff` and the like. */
+  readonly name: string
+  /** The rows of the base's tensor that the module changes, where it changes only those. */
+  readonly rows?: Rows
+  /** The rows of the module that change the base's tensor, where others change other tensors. */
+  readonly moduleRows?: Rows
+  /** The halves of the module's rows lie the other way round. */
+  readonly swapHalves?: true
+  /** The module's matrix is the base's turned. */
+  readonly isTransposed?: true
+  /** The endings of its factors' names. */
+  readonly down: Target['down']
+  readonly up: Target['up']
+  /** Whether the naming's readers want an alpha beside them. */
+  readonly hasAlpha: boolean
+  /** What loaders don't do right with it. */
+  readonly gaps: readonly Gap[]
+}
+
+/**
+ * The modules that change a base's tensor, by the tensor's name: of a bias or another parameter those that its difference goes with.
+ * None where the naming has no place for it, undefined where no rule knows the tensor, or it is of the VAE.
+ */
+export type Namer = (tensor: string) => readonly ModuleName[] | undefined
+
+/** Names of the modules of a layout's tensors. */
+export function moduleNames(layout: Layout, naming: Naming): Namer {
+  const { family, form } = layout
+  const target = family.targets[naming]
+  const rename = family.rename(layout.denoiser, target.form)
+  const encoders = new Map(
+    layout.encoders.map((place): [string, Rename] => [
+      place.prefix,
+      transformersPaths(place, (path) => layout.tensors.get(place.prefix + path)?.shape),
+    ]),
+  )
+  return (tensor) => {
+    const part = partOf(layout, tensor)
+    if (part.kind === 'denoiser') {
+      return rename(part.path)?.map((link) =>
+        denoiserModule(family, naming, link, form === 'diffusers' && target.form !== form),
+      )
+    }
+    if (part.kind !== 'encoder') return undefined
+    const { encoder, prefix } = part.encoder
+    const spelling = family.targets[naming]
+    const readsKohya = !family.gaps.some(
+      ({ loader, naming: one, paths }) => loader === 'diffusers' && one === 'kohya' && paths === undefined,
+    )
+    return encoders
+      .get(prefix)?.(part.path)
+      ?.flatMap((link): ModuleName[] => {
+        const path = withoutEnd(link.path)
+        const name = encoderModule(encoder, naming, path)
+        if (name === undefined) return []
+        const { down, up } = spelling
+        const gaps = encoderGaps(encoder, naming, path, readsKohya)
+        return [{ name, ...sides(link, false), down, up, hasAlpha: spelling.alpha !== false, gaps }]
+      })
+  }
+}
+
+const withoutEnd = (path: string) => path.replace(/\.(?:weight|bias)$/, '')
+
+/** Rows are the fused one's: the module's where the base has the parts, else the tensor's. */
+const sides = ({ rows, swapHalves, isTransposed }: Link, isFusedModule: boolean) => ({
+  ...(rows !== undefined && (isFusedModule ? { moduleRows: rows } : { rows })),
+  ...(swapHalves && { swapHalves }),
+  ...(isTransposed && { isTransposed }),
+})
+
+function denoiserModule(family: Family, naming: Naming, link: Link, isFusedModule: boolean): ModuleName {
+  const { down, up, alpha, rewrite = [] } = family.targets[naming]
+  const path = rewritten(withoutEnd(link.path), rewrite)
+  return {
+    name: denoiserName(family, naming, path),
+    ...sides(link, isFusedModule),
+    down,
+    up,
+    hasAlpha: typeof alpha === 'boolean' ? alpha : alpha.test(path),
+    gaps: gapsOf(family, naming, path, down),
+  }
+}
+
+/** ComfyUI looks for the parts with their dots. */
+export const rewritten = (path: string, rewrite: NonNullable<Target['rewrite']>) =>
+  rewrite.reduce((text, [from, to]) => text.replaceAll(from, to), `${path}.`).slice(0, -1)
+
+/** What a naming calls the denoiser's module at a path of the naming's form. */
+export function denoiserName({ component }: Family, naming: Naming, path: string): string {
+  switch (naming) {
+    case 'kohya':
+      return `lora_unet_${path.replaceAll('.', '_')}`
+    case 'comfyui':
+      return `diffusion_model.${path}`
+    case 'diffusers':
+      return `${component}.${path}`
+  }
+}
+
+/** What the family's loaders don't do right with the denoiser's module at a path of the naming's form, in this spelling. */
+export function gapsOf(family: Family, naming: Naming, path: string, down: Target['down']): Gap[] {
+  const gaps = family.gaps.filter(
+    (gap) =>
+      gap.naming === naming &&
+      (gap.paths === undefined || gap.paths.test(path)) &&
+      (gap.down === undefined || gap.down === down),
+  )
+  if (naming === 'kohya' || !family.loaders.includes('kohya')) return gaps
+  return [...gaps, NOT_KOHYA[naming]]
+}
+
+const notKohya = (naming: Naming): Gap => ({
+  loader: 'kohya',
+  naming,
+  effect: 'dropped',
+  reason: 'kohya reads lora_unet and lora_te names alone',
+  source: 'sd-scripts: networks/lora.py @2026-02-16',
+})
+const NOT_KOHYA = { comfyui: notKohya('comfyui'), diffusers: notKohya('diffusers') }

@@ -1,0 +1,117 @@
+import { fused, type Row, renameByRows, within } from './rows.ts'
+import type { Encoder, EncoderPlace, Gap, Link, Naming, Rename, ShapeOf } from './types.ts'
+
+/** open_clip's names and transformers' (comfy/utils.py: transformers_convert, clip_text_transformers_convert @2025-10-12). */
+const OPENCLIP: readonly Row[] = [
+  ['positional_embedding', 'text_model.embeddings.position_embedding.weight'],
+  ['token_embedding', 'text_model.embeddings.token_embedding'],
+  ['ln_final', 'text_model.final_layer_norm'],
+  ['text_projection', 'text_projection.weight'],
+  // constants of the contrastive loss and of the mask, which transformers leaves out
+  ['logit_scale', []],
+  ['attn_mask', []],
+  ...within('transformer.resblocks.N.', 'text_model.encoder.layers.N.', [
+    ['ln_1', 'layer_norm1'],
+    ['ln_2', 'layer_norm2'],
+    ['mlp.c_fc', 'mlp.fc1'],
+    ['mlp.c_proj', 'mlp.fc2'],
+    ['attn.out_proj', 'self_attn.out_proj'],
+    ['attn.in_proj', fused('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj')],
+  ]),
+]
+const renameOpenclip = renameByRows(OPENCLIP)
+
+/** torch's MultiheadAttention writes `in_proj_weight` for what a Linear would call `in_proj.weight`. */
+const dotted = (path: string) => path.replace(/\.in_proj_(?=weight$|bias$)/, '.in_proj.')
+const undotted = (path: string) => path.replace(/\.in_proj\.(?=weight$|bias$)/, '.in_proj_')
+
+/** The counterparts of an encoder's path in transformers' names. */
+export function transformersPaths({ id, form }: EncoderPlace, shapeOf: ShapeOf): Rename {
+  if (form === 'openclip') {
+    const rename = renameOpenclip(
+      { form: 'original', paths: [], shapeOf: (path) => shapeOf(undotted(path)) },
+      'diffusers',
+    )
+    return (path) => rename(dotted(path))?.map((link) => (path === 'text_projection' ? turned(link) : link))
+  }
+  // some files of SD 1 lack what transformers puts before the model's parts
+  return (path) => [
+    {
+      path: /^clip_/.test(id)
+        ? path.replace(/^(?=(?:embeddings|encoder|final_layer_norm)\.)/, 'text_model.')
+        : path,
+    },
+  ]
+}
+
+/** open_clip multiplies by the parameter from the right, transformers has a Linear. */
+const turned = (link: Link): Link => ({ ...link, isTransposed: true })
+
+/** A language model's path, which pipelines and files begin in various ways. */
+const trunkOf = (path: string) =>
+  path.replace(/^(?:model\.)?(?:language_model\.)?(?:model\.)?(?=layers\.|embed_tokens\.|norm\.)/, '')
+
+/** What a module at transformers' path is called, in full; undefined where the naming has no name for the encoder. */
+export function encoderModule(encoder: Encoder, naming: Naming, path: string): string | undefined {
+  const { id, kind, kohya, component } = encoder
+  const trunk = kind === 'llm' ? trunkOf(path) : path
+  switch (naming) {
+    case 'kohya':
+      return kohya && kohya + trunk.replaceAll('.', '_')
+    case 'comfyui':
+      return `text_encoders.${id}.transformer.${trunk === path ? path : `model.${trunk}`}`
+    case 'diffusers':
+      return `${component}.${path}`
+  }
+}
+
+const CLIP_LINEAR = /\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])$/
+const T5_LINEAR = /\.(?:SelfAttention\.[qkvo]|DenseReluDense\.w(?:i_[01]|o))$/
+const LLM_LINEAR = /\.(?:self_attn\.(?:q|k|v|o)_proj|mlp\.(?:gate|up|down)_proj)$/
+const LINEAR = { clip: CLIP_LINEAR, t5: T5_LINEAR, llm: LLM_LINEAR }
+
+const COMFYUI_SOURCE = 'ComfyUI: comfy/lora.py, model_lora_keys_clip @2025-10-12'
+
+/** What loaders don't do right with an encoder's module at transformers' path. */
+export function encoderGaps(encoder: Encoder, naming: Naming, path: string, readsKohya: boolean): Gap[] {
+  const gaps: Gap[] = []
+  const add = (loader: Gap['loader'], reason: string, source: string) =>
+    gaps.push({ loader, naming, effect: 'dropped', reason, source })
+  const isLinear = LINEAR[encoder.kind].test(path)
+  if (!encoder.isLoadedByDiffusers) {
+    add(
+      'diffusers',
+      `diffusers loads no adapter into ${encoder.component} of this pipeline`,
+      'diffusers: loaders/lora_pipeline.py, _lora_loadable_modules @2026-08-23',
+    )
+  } else if (naming === 'comfyui' || (naming === 'kohya' && !readsKohya)) {
+    add(
+      'diffusers',
+      'diffusers has no converter for names of this kind',
+      'diffusers: loaders/lora_pipeline.py @2026-08-23',
+    )
+  }
+  if (naming !== 'kohya') {
+    add('kohya', 'kohya reads lora_te names alone', 'sd-scripts: networks/lora.py @2026-02-16')
+  } else if (!isLinear) {
+    add(
+      'kohya',
+      'kohya builds modules inside the layers’ attention and MLP alone',
+      'sd-scripts: networks/lora.py, lora_flux.py @2026-02-16',
+    )
+  }
+  if (naming === 'diffusers' && !(encoder.kind === 'clip' && isLinear)) {
+    add(
+      'ComfyUI',
+      'of diffusers’ names of text encoders ComfyUI reads those of CLIP’s layers',
+      COMFYUI_SOURCE,
+    )
+  } else if (naming === 'kohya' && encoder.kind === 'clip' && !isLinear && path !== 'text_projection') {
+    add(
+      'ComfyUI',
+      'of kohya’s names of CLIP ComfyUI reads those of the layers and the projection',
+      COMFYUI_SOURCE,
+    )
+  }
+  return gaps
+}
