@@ -50,15 +50,20 @@ export const FLUX: Family = {
   id: 'flux',
   name: 'Flux.1',
   component: 'transformer',
-  // Chroma has no modulations of its own, Flux.2 shares them among blocks
+  // Chroma's blocks have no modulations of their own, Flux.2's share them, HunyuanVideo and its kin refine the text's tokens
   marks: [
-    { form: 'original', tensors: ['double_blocks.0.img_mod.lin.weight', 'single_blocks.0.linear1.weight'] },
+    {
+      form: 'original',
+      tensors: ['double_blocks.0.img_mod.lin.weight', 'single_blocks.0.linear1.weight'],
+      unless: ['txt_in.individual_token_refiner.blocks.0.norm1.weight'],
+    },
     {
       form: 'diffusers',
       tensors: [
         'transformer_blocks.0.norm1_context.linear.weight',
         'single_transformer_blocks.0.proj_mlp.weight',
       ],
+      unless: ['context_embedder.token_refiner.refiner_blocks.0.norm1.weight'],
     },
   ],
   encoders: [CLIP_L, T5_OF_FLUX],

@@ -1,0 +1,118 @@
+import { describe, expect, test } from 'vitest'
+import { layoutOf, partOf } from '../../../src/lora/families/layout.ts'
+import type { Tensors } from '../../../src/lora/families/types.ts'
+import { linear, prefixed, tensors } from './hollow.ts'
+import { clip, openclip, t5 } from './hollow-encoders.ts'
+import { inForm, layoutOfAll, SMALL, WHOLE } from './whole.ts'
+
+const together = (...bases: readonly Tensors[]): Tensors => new Map(bases.flatMap((base) => [...base]))
+const vae = tensors(linear('encoder.mid.attn_1.q', 4, 4))
+
+describe('each family is known in each form, under each prefix', () => {
+  test.each(Object.entries(SMALL))('%s', (id, model) => {
+    const layout = layoutOfAll(model())
+    for (const { form } of layout.family.marks) {
+      const base = inForm(layout, form)
+      const prefixes =
+        form === 'diffusers'
+          ? ['', `${layout.family.component}.`]
+          : ['', 'model.diffusion_model.', 'diffusion_model.', 'model.']
+      for (const prefix of prefixes) {
+        const found = layoutOfAll(together(prefixed('vae.', vae), prefixed(prefix, base)))
+        expect(found).toMatchObject({ family: { id }, form, prefix, encoders: [] })
+        expect([...found.denoiser.paths]).toEqual([...base.keys()])
+        expect(partOf(found, 'vae.encoder.mid.attn_1.q.weight')).toEqual({ kind: 'vae' })
+      }
+    }
+  })
+
+  test.each(Object.entries(WHOLE))('%s, as large as it is', (name, model) => {
+    const ids: Readonly<Record<string, string>> = {
+      'SD 1.x': 'sd1',
+      SDXL: 'sdxl',
+      hunyuanvideo: 'hunyuan-video',
+    }
+    const { id } = layoutOfAll(model()).family
+    expect(id).toBe(
+      ids[name] ??
+        name
+          .replace(/[-\d].*/, '')
+          .replace('qwen', 'qwen-image')
+          .replace('lumina', 'lumina2')
+          .replace('sd', 'sd3'),
+    )
+  })
+})
+
+describe('text encoders and the rest of single files and pipelines', () => {
+  const denoiser = (id: string) => prefixed('model.diffusion_model.', SMALL[id]())
+
+  test.each([
+    ['sd1', [['cond_stage_model.transformer.', clip()]], ['clip_l transformers']],
+    ['sd2', [['cond_stage_model.model.', openclip()]], ['clip_h openclip']],
+    [
+      'sdxl',
+      [
+        ['conditioner.embedders.0.transformer.', clip()],
+        ['conditioner.embedders.1.model.', openclip()],
+      ],
+      ['clip_l transformers', 'clip_g openclip'],
+    ],
+    ['sdxl', [['conditioner.embedders.0.model.', openclip()]], ['clip_g openclip']],
+    [
+      'sd3',
+      [
+        ['text_encoders.clip_l.transformer.', clip()],
+        ['text_encoders.clip_g.transformer.', clip()],
+        ['text_encoders.t5xxl.transformer.', t5()],
+      ],
+      ['clip_l transformers', 'clip_g transformers', 't5xxl transformers'],
+    ],
+    ['flux', [['text_encoders.t5xxl.transformer.', t5()]], ['t5xxl transformers']],
+  ] as const)('%s %#', (id, encoders, expected) => {
+    const base = together(
+      denoiser(id),
+      ...encoders.map(([prefix, tensors]) => prefixed(prefix, tensors)),
+      prefixed('first_stage_model.', vae),
+      prefixed('model_ema.', vae),
+    )
+    const layout = layoutOfAll(base)
+    expect(layout.family.id).toBe(id)
+    expect(layout.encoders.map(({ encoder, form }) => `${encoder.id} ${form}`)).toEqual(expected)
+    const ofKind = (kind: string) => [...base.keys()].filter((name) => partOf(layout, name).kind === kind)
+    expect(ofKind('encoder').length).toBe(encoders.reduce((sum, [, tensors]) => sum + tensors.size, 0))
+    expect(ofKind('denoiser').length).toBe(denoiser(id).size)
+    expect(ofKind('vae').length).toBe(vae.size)
+    expect(ofKind('other').length).toBe(vae.size)
+  })
+
+  test('pipelines', () => {
+    const unet = prefixed('unet.', inForm(layoutOfAll(SMALL.sdxl()), 'diffusers'))
+    const base = together(
+      unet,
+      prefixed('text_encoder.', clip()),
+      prefixed('text_encoder_2.', clip({ projection: 4 })),
+      prefixed('vae.', vae),
+    )
+    const layout = layoutOfAll(base)
+    expect(layout).toMatchObject({ family: { id: 'sdxl' }, form: 'diffusers', prefix: 'unet.' })
+    expect(layout.encoders.map(({ prefix, encoder }) => [prefix, encoder.id])).toEqual([
+      ['text_encoder.', 'clip_l'],
+      ['text_encoder_2.', 'clip_g'],
+    ])
+  })
+})
+
+describe('of no family', () => {
+  const without = (base: Tensors, pattern: RegExp) =>
+    new Map([...base].filter(([name]) => !pattern.test(name)))
+  test.each([
+    ['a language model', tensors(linear('model.layers.0.self_attn.q_proj', 8, 8))],
+    ['a VAE', prefixed('first_stage_model.', vae)],
+    ['T5 alone', prefixed('text_encoders.t5xxl.transformer.', t5())],
+    ['Chroma, whose blocks have no modulations', without(SMALL.flux(), /_mod\./)],
+    ['a ControlNet of Stable Diffusion', without(SMALL.sd1(), /^out\.|^output_/)],
+    ['HunyuanImage', together(SMALL['hunyuan-video'](), tensors(linear('byt5_in.fc1', 8, 8)))],
+    ['nothing', tensors()],
+  ])('%s', (_, base) => expect(layoutOf(base)).toBeUndefined())
+})
