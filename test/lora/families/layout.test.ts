@@ -3,7 +3,7 @@ import { layoutOf, partOf } from '../../../src/lora/families/layout.ts'
 import type { Tensors } from '../../../src/lora/families/types.ts'
 import { linear, prefixed, tensors } from './hollow.ts'
 import { clip, openclip, t5 } from './hollow-encoders.ts'
-import { inForm, layoutOfAll, SMALL, WHOLE } from './whole.ts'
+import { ENCODERS, inForm, layoutOfAll, SMALL, singleFile, WHOLE } from './whole.ts'
 
 const together = (...bases: readonly Tensors[]): Tensors => new Map(bases.flatMap((base) => [...base]))
 const vae = tensors(linear('encoder.mid.attn_1.q', 4, 4))
@@ -45,45 +45,34 @@ describe('each family is known in each form, under each prefix', () => {
 })
 
 describe('text encoders and the rest of single files and pipelines', () => {
-  const denoiser = (id: string) => prefixed('model.diffusion_model.', SMALL[id]())
-
   test.each([
-    ['sd1', [['cond_stage_model.transformer.', clip()]], ['clip_l transformers']],
-    ['sd2', [['cond_stage_model.model.', openclip()]], ['clip_h openclip']],
-    [
-      'sdxl',
-      [
-        ['conditioner.embedders.0.transformer.', clip()],
-        ['conditioner.embedders.1.model.', openclip()],
-      ],
-      ['clip_l transformers', 'clip_g openclip'],
-    ],
-    ['sdxl', [['conditioner.embedders.0.model.', openclip()]], ['clip_g openclip']],
-    [
-      'sd3',
-      [
-        ['text_encoders.clip_l.transformer.', clip()],
-        ['text_encoders.clip_g.transformer.', clip()],
-        ['text_encoders.t5xxl.transformer.', t5()],
-      ],
-      ['clip_l transformers', 'clip_g transformers', 't5xxl transformers'],
-    ],
-    ['flux', [['text_encoders.t5xxl.transformer.', t5()]], ['t5xxl transformers']],
-  ] as const)('%s %#', (id, encoders, expected) => {
-    const base = together(
-      denoiser(id),
-      ...encoders.map(([prefix, tensors]) => prefixed(prefix, tensors)),
-      prefixed('first_stage_model.', vae),
-      prefixed('model_ema.', vae),
-    )
+    ['sd1', ['clip_l transformers']],
+    ['sd2', ['clip_h openclip']],
+    ['sdxl', ['clip_l transformers', 'clip_g openclip']],
+    ['sd3', ['clip_l transformers', 'clip_g transformers', 't5xxl transformers']],
+    ['flux', ['clip_l transformers', 't5xxl transformers']],
+    ['wan', ['umt5xxl transformers']],
+    ['hunyuan-video', ['llama transformers', 'clip_l transformers']],
+    ['qwen-image', ['qwen25_7b transformers']],
+    ['lumina2', ['gemma2_2b transformers']],
+    ['z-image', ['qwen3_4b transformers']],
+  ] as const)('%s', (id, expected) => {
+    const encoders = Object.values(ENCODERS[id])
+    const base = together(singleFile(id), prefixed('first_stage_model.', vae), prefixed('model_ema.', vae))
     const layout = layoutOfAll(base)
     expect(layout.family.id).toBe(id)
     expect(layout.encoders.map(({ encoder, form }) => `${encoder.id} ${form}`)).toEqual(expected)
     const ofKind = (kind: string) => [...base.keys()].filter((name) => partOf(layout, name).kind === kind)
-    expect(ofKind('encoder').length).toBe(encoders.reduce((sum, [, tensors]) => sum + tensors.size, 0))
-    expect(ofKind('denoiser').length).toBe(denoiser(id).size)
+    expect(ofKind('encoder').length).toBe(encoders.reduce((sum, { size }) => sum + size, 0))
+    expect(ofKind('denoiser').length).toBe(SMALL[id]().size)
     expect(ofKind('vae').length).toBe(vae.size)
     expect(ofKind('other').length).toBe(vae.size)
+  })
+
+  test('SDXL’s refiner has the second encoder alone', () => {
+    const denoiser = prefixed('model.diffusion_model.', SMALL.sdxl())
+    const layout = layoutOfAll(together(denoiser, prefixed('conditioner.embedders.0.model.', openclip())))
+    expect(layout.encoders.map(({ encoder, form }) => `${encoder.id} ${form}`)).toEqual(['clip_g openclip'])
   })
 
   test('pipelines', () => {

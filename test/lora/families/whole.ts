@@ -1,6 +1,7 @@
 import { type Layout, layoutOf } from '../../../src/lora/families/layout.ts'
 import type { Form, Tensors } from '../../../src/lora/families/types.ts'
-import { flux, hunyuanVideo, lumina2, qwenImage, sd3, wan, zImage } from './hollow.ts'
+import { flux, hunyuanVideo, lumina2, prefixed, qwenImage, sd3, wan, zImage } from './hollow.ts'
+import { clip, llm, openclip, t5 } from './hollow-encoders.ts'
 import { sd1, sd2, sdxl } from './hollow-unet.ts'
 
 /** The goldens' names of whole models, and the models. */
@@ -47,4 +48,36 @@ export function inForm({ family, denoiser }: Layout, to: Form): Tensors {
     }
   }
   return other
+}
+
+/** The text encoders of single files, by what stands before their names. */
+export const ENCODERS: Readonly<Record<string, Readonly<Record<string, Tensors>>>> = {
+  sd1: { 'cond_stage_model.transformer.': clip() },
+  sd2: { 'cond_stage_model.model.': openclip() },
+  sdxl: {
+    'conditioner.embedders.0.transformer.': clip(),
+    'conditioner.embedders.1.model.': openclip(),
+  },
+  sd3: {
+    'text_encoders.clip_l.transformer.': clip({ projection: 4 }),
+    'text_encoders.clip_g.transformer.': clip({ projection: 4 }),
+    'text_encoders.t5xxl.transformer.': t5(),
+  },
+  flux: { 'text_encoders.clip_l.transformer.': clip(), 'text_encoders.t5xxl.transformer.': t5() },
+  wan: { 'text_encoders.umt5xxl.transformer.': t5() },
+  'hunyuan-video': {
+    'text_encoders.llama.transformer.': llm(),
+    'text_encoders.clip_l.transformer.': clip(),
+  },
+  'qwen-image': { 'text_encoders.qwen25_7b.transformer.': llm() },
+  lumina2: { 'text_encoders.gemma2_2b.transformer.': llm() },
+  'z-image': { 'text_encoders.qwen3_4b.transformer.': llm() },
+}
+
+/** A single file of a family, in one of its forms. */
+export function singleFile(id: string, form: Form = layoutOfAll(SMALL[id]()).form): Tensors {
+  return new Map([
+    ...prefixed('model.diffusion_model.', inForm(layoutOfAll(SMALL[id]()), form)),
+    ...Object.entries(ENCODERS[id]).flatMap(([prefix, base]) => [...prefixed(prefix, base)]),
+  ])
 }
