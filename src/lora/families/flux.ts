@@ -102,6 +102,7 @@ export const FLUX: Family = {
       source: 'diffusers: loaders/lora_pipeline.py, FluxLoraLoaderMixin @2026-08-23',
     },
   ],
+  encodersInDiffusers: { kohya: 'read', comfyui: 'read' },
   completeness: [],
   rename: renameByRows(ROWS),
 }

@@ -199,6 +199,7 @@ export const HUNYUAN_VIDEO: Family = {
       source: 'ComfyUI: comfy/lora.py, model_lora_keys_unet @2025-10-12',
     },
   ],
+  encodersInDiffusers: { kohya: 'refused', comfyui: 'dropped' },
   completeness: [],
   rename,
 }

@@ -125,6 +125,7 @@ export const LUMINA_2: Family = {
       source: 'ComfyUI: comfy/utils.py, z_image_to_diffusers, mid-2026',
     },
   ],
+  encodersInDiffusers: { kohya: 'dropped', comfyui: 'refused' },
   completeness: [
     { blocks: ['layers.', 'noise_refiner.'], modules: [...UNMODULATED, 'adaLN_modulation.1'] },
     { blocks: ['context_refiner.'], modules: UNMODULATED },
@@ -161,6 +162,7 @@ export const Z_IMAGE: Family = {
     reason: 'diffusers passes the original’s fused and outer modules on under names that its model lacks',
     source: Z_IMAGE_SOURCE,
   })),
+  encodersInDiffusers: { kohya: 'dropped', comfyui: 'dropped' },
   completeness: [],
   rename: renameByRows(Z_IMAGE_ROWS),
 }

@@ -1,5 +1,6 @@
 import { type Layout, partOf } from './layout.ts'
-import { encoderGaps, encoderModule, transformersPaths } from './text-encoders.ts'
+import { encoderGaps } from './text-encoder-gaps.ts'
+import { encoderModule, transformersPaths } from './text-encoders.ts'
 import type { Family, Gap, Link, Naming, Rename, Rows, Target } from './types.ts'
 
 /** What an adapter calls the module, or one of the modules, that changes a tensor of the base. */
@@ -32,8 +33,8 @@ export type Namer = (tensor: string) => readonly ModuleName[] | undefined
 /** Names of the modules of a layout's tensors. */
 export function moduleNames(layout: Layout, naming: Naming): Namer {
   const { family, form } = layout
-  const target = family.targets[naming]
-  const rename = family.rename(layout.denoiser, target.form)
+  const { form: to, down, up, alpha } = family.targets[naming]
+  const rename = family.rename(layout.denoiser, to)
   const encoders = new Map(
     layout.encoders.map((place): [string, Rename] => [
       place.prefix,
@@ -44,24 +45,19 @@ export function moduleNames(layout: Layout, naming: Naming): Namer {
     const part = partOf(layout, tensor)
     if (part.kind === 'denoiser') {
       return rename(part.path)?.map((link) =>
-        denoiserModule(family, naming, link, form === 'diffusers' && target.form !== form),
+        denoiserModule(family, naming, link, form === 'diffusers' && to !== form),
       )
     }
     if (part.kind !== 'encoder') return undefined
     const { encoder, prefix } = part.encoder
-    const spelling = family.targets[naming]
-    const readsKohya = !family.gaps.some(
-      ({ loader, naming: one, paths }) => loader === 'diffusers' && one === 'kohya' && paths === undefined,
-    )
     return encoders
       .get(prefix)?.(part.path)
       ?.flatMap((link): ModuleName[] => {
         const path = withoutEnd(link.path)
         const name = encoderModule(encoder, naming, path)
         if (name === undefined) return []
-        const { down, up } = spelling
-        const gaps = encoderGaps(encoder, naming, path, readsKohya)
-        return [{ name, ...sides(link, false), down, up, hasAlpha: spelling.alpha !== false, gaps }]
+        const gaps = encoderGaps(family, encoder, naming, path)
+        return [{ name, ...sides(link, false), down, up, hasAlpha: alpha !== false, gaps }]
       })
   }
 }

@@ -19,6 +19,7 @@ export const QWEN_IMAGE: Family = {
   portable: 'kohya',
   loaders: ['ComfyUI', 'diffusers'],
   gaps: [],
+  encodersInDiffusers: { kohya: 'dropped', comfyui: 'dropped' },
   completeness: [],
   rename: () => (path) => [{ path }],
 }

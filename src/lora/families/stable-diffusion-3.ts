@@ -78,6 +78,7 @@ export const STABLE_DIFFUSION_3: Family = {
       source: 'sd-scripts: networks/lora_sd3.py, SD3_TARGET_REPLACE_MODULE @2026-02-16',
     },
   ],
+  encodersInDiffusers: { kohya: 'dropped', comfyui: 'dropped' },
   completeness: [],
   rename: renameByRows(ROWS),
 }

@@ -82,6 +82,7 @@ const SD1: Family = {
       'sd-scripts: networks/lora.py, UNET_TARGET_REPLACE_MODULE @2026-02-16',
     ),
   ],
+  encodersInDiffusers: { kohya: 'read', comfyui: 'dropped' },
   completeness: [],
   rename: renameUnet('class_embedding'),
 }

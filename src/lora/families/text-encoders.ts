@@ -1,5 +1,5 @@
 import { fused, type Row, renameByRows, within } from './rows.ts'
-import type { Encoder, EncoderPlace, Gap, Link, Naming, Rename, ShapeOf } from './types.ts'
+import type { Encoder, EncoderPlace, Link, Naming, Rename, ShapeOf } from './types.ts'
 
 /** open_clip's names and transformers' (comfy/utils.py: transformers_convert, clip_text_transformers_convert @2025-10-12). */
 const OPENCLIP: readonly Row[] = [
@@ -63,55 +63,4 @@ export function encoderModule(encoder: Encoder, naming: Naming, path: string): s
     case 'diffusers':
       return `${component}.${path}`
   }
-}
-
-const CLIP_LINEAR = /\.(?:self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])$/
-const T5_LINEAR = /\.(?:SelfAttention\.[qkvo]|DenseReluDense\.w(?:i_[01]|o))$/
-const LLM_LINEAR = /\.(?:self_attn\.(?:q|k|v|o)_proj|mlp\.(?:gate|up|down)_proj)$/
-const LINEAR = { clip: CLIP_LINEAR, t5: T5_LINEAR, llm: LLM_LINEAR }
-
-const COMFYUI_SOURCE = 'ComfyUI: comfy/lora.py, model_lora_keys_clip @2025-10-12'
-
-/** What loaders don't do right with an encoder's module at transformers' path. */
-export function encoderGaps(encoder: Encoder, naming: Naming, path: string, readsKohya: boolean): Gap[] {
-  const gaps: Gap[] = []
-  const add = (loader: Gap['loader'], reason: string, source: string) =>
-    gaps.push({ loader, naming, effect: 'dropped', reason, source })
-  const isLinear = LINEAR[encoder.kind].test(path)
-  if (!encoder.isLoadedByDiffusers) {
-    add(
-      'diffusers',
-      `diffusers loads no adapter into ${encoder.component} of this pipeline`,
-      'diffusers: loaders/lora_pipeline.py, _lora_loadable_modules @2026-08-23',
-    )
-  } else if (naming === 'comfyui' || (naming === 'kohya' && !readsKohya)) {
-    add(
-      'diffusers',
-      'diffusers has no converter for names of this kind',
-      'diffusers: loaders/lora_pipeline.py @2026-08-23',
-    )
-  }
-  if (naming !== 'kohya') {
-    add('kohya', 'kohya reads lora_te names alone', 'sd-scripts: networks/lora.py @2026-02-16')
-  } else if (!isLinear) {
-    add(
-      'kohya',
-      'kohya builds modules inside the layers’ attention and MLP alone',
-      'sd-scripts: networks/lora.py, lora_flux.py @2026-02-16',
-    )
-  }
-  if (naming === 'diffusers' && !(encoder.kind === 'clip' && isLinear)) {
-    add(
-      'ComfyUI',
-      'of diffusers’ names of text encoders ComfyUI reads those of CLIP’s layers',
-      COMFYUI_SOURCE,
-    )
-  } else if (naming === 'kohya' && encoder.kind === 'clip' && !isLinear && path !== 'text_projection') {
-    add(
-      'ComfyUI',
-      'of kohya’s names of CLIP ComfyUI reads those of the layers and the projection',
-      COMFYUI_SOURCE,
-    )
-  }
-  return gaps
 }

@@ -114,6 +114,8 @@ export interface Family {
   /** The loaders that know the family. */
   readonly loaders: readonly Loader[]
   readonly gaps: readonly Gap[]
+  /** What diffusers does with a file in which there are modules of text encoders under other names than its own. */
+  readonly encodersInDiffusers: Readonly<Record<Exclude<Naming, 'diffusers'>, 'read' | 'dropped' | 'refused'>>
   readonly completeness: readonly Completeness[]
   readonly rename: (base: Denoiser, to: Form) => Rename
 }

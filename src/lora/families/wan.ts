@@ -98,6 +98,7 @@ export const WAN: Family = {
       source: 'ComfyUI: comfy/lora.py, model_lora_keys_unet @2025-10-12',
     },
   ],
+  encodersInDiffusers: { kohya: 'refused', comfyui: 'refused' },
   completeness: [PROJECTIONS, ['cross_attn.k_img', 'cross_attn.v_img']].map((modules) => ({
     loader: 'diffusers',
     naming: 'kohya',
