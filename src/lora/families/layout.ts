@@ -42,8 +42,9 @@ export type Part =
 
 /** A single file's, by comfy/supported_models.py (vae_key_prefix) @2025-10-12, and a pipeline's. */
 const VAE = /^(?:first_stage_model|vae)\./
-/** A second copy of the weights, averaged over training. */
-const AVERAGED = /^model_ema\./
+/** A second copy of the weights, averaged over training; and encoders, also those that a family isn't known to have. */
+const ASIDE =
+  /^(?:model_ema|cond_stage_model|conditioner|text_encoders|text_encoder(?:_[23])?|image_encoder)\./
 
 /** Names before a denoiser's own at most: `model.diffusion_model.` has two. */
 const MOST_PARTS = 3
@@ -67,7 +68,7 @@ const FIRST = new Set(FAMILIES.flatMap(({ marks }) => marks.map(({ tensors }) =>
 function prefixesOf(names: Iterable<string>): Map<string, string[]> {
   const prefixes = new Map<string, string[]>()
   for (const name of names) {
-    if (VAE.test(name) || AVERAGED.test(name)) continue
+    if (VAE.test(name) || ASIDE.test(name)) continue
     for (let at = 0, parts = 0; parts <= MOST_PARTS; parts++) {
       const path = name.slice(at)
       if (FIRST.has(path)) prefixes.set(path, [...(prefixes.get(path) ?? []), name.slice(0, at)])
@@ -109,6 +110,6 @@ export function partOf(layout: Omit<Layout, 'denoiser'>, name: string): Part {
   if (VAE.test(name)) return { kind: 'vae' }
   const encoder = layout.encoders.find(({ prefix }) => name.startsWith(prefix))
   if (encoder !== undefined) return { kind: 'encoder', encoder, path: name.slice(encoder.prefix.length) }
-  if (AVERAGED.test(name) || !name.startsWith(layout.prefix)) return { kind: 'other' }
+  if (ASIDE.test(name) || !name.startsWith(layout.prefix)) return { kind: 'other' }
   return { kind: 'denoiser', path: name.slice(layout.prefix.length) }
 }

@@ -75,6 +75,14 @@ describe('text encoders and the rest of single files and pipelines', () => {
     expect(layout.encoders.map(({ encoder, form }) => `${encoder.id} ${form}`)).toEqual(['clip_g openclip'])
   })
 
+  test('an encoder that the family isn’t known to have is no part of a bare denoiser', () => {
+    const other = 'text_encoders.qwen3_06b.transformer.'
+    const layout = layoutOfAll(together(SMALL.flux(), prefixed(other, t5())))
+    expect(layout.prefix).toBe('')
+    expect(partOf(layout, `${other}shared.weight`)).toEqual({ kind: 'other' })
+    expect([...layout.denoiser.paths].length).toBe(SMALL.flux().size)
+  })
+
   test('pipelines', () => {
     const unet = prefixed('unet.', inForm(layoutOfAll(SMALL.sdxl()), 'diffusers'))
     const base = together(

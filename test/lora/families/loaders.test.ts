@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { incompleteBlocks } from '../../../src/lora/families/complete.ts'
-import { gapsOf, rewritten } from '../../../src/lora/families/modules.ts'
+import { gapsOf, moduleNames, rewritten } from '../../../src/lora/families/modules.ts'
 import type { Family, Gap, Loader, Naming, Target } from '../../../src/lora/families/types.ts'
 import { goldens } from '../goldens.ts'
 import { weightsOf } from './hollow.ts'
@@ -161,4 +161,26 @@ test('Tencent’s names of HunyuanVideo: what ComfyUI reads of them, and what di
   const broken = modules.filter(({ gaps }) => gaps.some(({ effect }) => effect === 'wrong'))
   const names = broken.flatMap((one) => one.inDiffusers).map((path) => `transformer.${path}`)
   expect(patternsOf(names)).toEqual(golden.diffusers.factorsBroken)
+})
+
+test('modules that ComfyUI and diffusers both load rightly, in the naming that most loaders take', () => {
+  const counts = Object.entries(WHOLE).map(([name, model]) => {
+    const base = model()
+    const layout = layoutOfAll(base)
+    const namer = moduleNames(layout, layout.family.portable)
+    const modules = weightsOf(base).flatMap((tensor) => namer(tensor)!)
+    return [name, modules.filter(({ gaps }) => gaps.every(({ loader }) => loader === 'kohya')).length]
+  })
+  // design/ADAPTERS.md 4.4, where HunyuanVideo's are those of the blocks alone
+  expect(Object.fromEntries(counts)).toEqual({
+    'flux1-dev': 304,
+    'sd3-medium': 341,
+    'wan2.1-t2v-1.3B': 306,
+    'wan2.1-i2v-14B': 488,
+    hunyuanvideo: 333,
+    'qwen-image': 846,
+    lumina2: 178,
+    'SD 1.x': 282,
+    SDXL: 794,
+  })
 })

@@ -1,7 +1,8 @@
 import { type Layout, layoutOf } from '../../../src/lora/families/layout.ts'
 import type { Form, Tensors } from '../../../src/lora/families/types.ts'
-import { flux, hunyuanVideo, lumina2, prefixed, qwenImage, sd3, wan, zImage } from './hollow.ts'
+import { flux, hunyuanVideo, prefixed, qwenImage, sd3, wan } from './hollow.ts'
 import { clip, llm, openclip, t5 } from './hollow-encoders.ts'
+import { lumina2, zImage } from './hollow-lumina.ts'
 import { sd1, sd2, sdxl } from './hollow-unet.ts'
 
 /** The goldens' names of whole models, and the models. */
@@ -74,10 +75,13 @@ export const ENCODERS: Readonly<Record<string, Readonly<Record<string, Tensors>>
   'z-image': { 'text_encoders.qwen3_4b.transformer.': llm() },
 }
 
-/** A single file of a family, in one of its forms. */
-export function singleFile(id: string, form: Form = layoutOfAll(SMALL[id]()).form): Tensors {
-  return new Map([
-    ...prefixed('model.diffusion_model.', inForm(layoutOfAll(SMALL[id]()), form)),
-    ...Object.entries(ENCODERS[id]).flatMap(([prefix, base]) => [...prefixed(prefix, base)]),
+/** A single file: a denoiser, and text encoders by what stands before their names. */
+export const file = (denoiser: Tensors, encoders: Readonly<Record<string, Tensors>> = {}): Tensors =>
+  new Map([
+    ...prefixed('model.diffusion_model.', denoiser),
+    ...Object.entries(encoders).flatMap(([prefix, base]) => [...prefixed(prefix, base)]),
   ])
-}
+
+/** A single file of a family, in one of its forms. */
+export const singleFile = (id: string, form: Form = layoutOfAll(SMALL[id]()).form): Tensors =>
+  file(inForm(layoutOfAll(SMALL[id]()), form), ENCODERS[id])
