@@ -5,7 +5,7 @@ import type { Encoder, EncoderPlace } from './types.ts'
  * ComfyUI calls them (comfy/supported_models.py, comfy/text_encoders/ @2025-10-12; its other spellings: comfy/lora.py,
  * model_lora_keys_clip), and which of them diffusers loads adapters into (loaders/lora_pipeline.py, _lora_loadable_modules @2026-08-23).
  */
-const ONLY_CLIP_L: Encoder = {
+export const CLIP_L_ALONE: Encoder = {
   id: 'clip_l',
   kind: 'clip',
   kohya: 'lora_te_',
@@ -14,10 +14,9 @@ const ONLY_CLIP_L: Encoder = {
   isLoadedByDiffusers: true,
 }
 
-export const CLIP_L_ALONE = ONLY_CLIP_L
-export const CLIP_H: Encoder = { ...ONLY_CLIP_L, id: 'clip_h' }
+export const CLIP_H: Encoder = { ...CLIP_L_ALONE, id: 'clip_h' }
 /** The first of several. */
-export const CLIP_L: Encoder = { ...ONLY_CLIP_L, kohya: 'lora_te1_', aliases: ['lora_te_'] }
+export const CLIP_L: Encoder = { ...CLIP_L_ALONE, kohya: 'lora_te1_', aliases: ['lora_te_'] }
 export const CLIP_G: Encoder = {
   id: 'clip_g',
   kind: 'clip',

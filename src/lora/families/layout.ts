@@ -90,7 +90,8 @@ function fits({ tensors: marks, unless = [], test }: Mark, prefix: string, tenso
   return marks.every(has) && !unless.some(has) && (test === undefined || test(shapesAt(prefix, tensors)))
 }
 
-function layoutAt(family: Family, form: Form, prefix: string, tensors: Tensors): Layout {
+/** A family's layout with this before its denoiser's names. */
+export function layoutAt(family: Family, form: Form, prefix: string, tensors: Tensors): Layout {
   const names = [...tensors.keys()]
   const encoders = family.encoderPlaces.flatMap((place): PlacedEncoder[] => {
     const encoder = family.encoders.find(({ id }) => id === place.id)

@@ -47,19 +47,20 @@ export function transformersPaths({ id, form }: EncoderPlace, shapeOf: ShapeOf):
 /** open_clip multiplies by the parameter from the right, transformers has a Linear. */
 const turned = (link: Link): Link => ({ ...link, isTransposed: true })
 
-/** A language model's path, which pipelines and files begin in various ways. */
-const trunkOf = (path: string) =>
-  path.replace(/^(?:model\.)?(?:language_model\.)?(?:model\.)?(?=layers\.|embed_tokens\.|norm\.)/, '')
+/** What files and pipelines put before a language model's layers, in various ways. */
+const BEFORE_LAYERS = /^(?:model\.)?(?:language_model\.)?(?:model\.)?(?=(?:layers|embed_tokens|norm)\.)/
 
 /** What a module at transformers' path is called, in full; undefined where the naming has no name for the encoder. */
 export function encoderModule(encoder: Encoder, naming: Naming, path: string): string | undefined {
   const { id, kind, kohya, component } = encoder
-  const trunk = kind === 'llm' ? trunkOf(path) : path
+  const isLanguage = kind === 'llm' && BEFORE_LAYERS.test(path)
   switch (naming) {
-    case 'kohya':
+    case 'kohya': {
+      const trunk = isLanguage ? path.replace(BEFORE_LAYERS, '') : path
       return kohya && kohya + trunk.replaceAll('.', '_')
+    }
     case 'comfyui':
-      return `text_encoders.${id}.transformer.${trunk === path ? path : `model.${trunk}`}`
+      return `text_encoders.${id}.transformer.${isLanguage ? path.replace(BEFORE_LAYERS, 'model.') : path}`
     case 'diffusers':
       return `${component}.${path}`
   }

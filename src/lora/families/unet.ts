@@ -75,15 +75,20 @@ function levelsOf(paths: Iterable<string>): Levels {
   return { size: layers.size > 0 ? layers.size + 1 : shrinking, attended }
 }
 
-const MIDDLE: Pairs = [
-  ['middle_block.0.', 'mid_block.resnets.0.'],
-  ['middle_block.1.', 'mid_block.attentions.0.'],
-  ['middle_block.2.', 'mid_block.resnets.1.'],
+type Kind = 'resnets' | 'attentions'
+const MIDDLE: readonly (readonly [original: string, diffusers: string, kind: Kind])[] = [
+  ['middle_block.0.', 'mid_block.resnets.0.', 'resnets'],
+  ['middle_block.1.', 'mid_block.attentions.0.', 'attentions'],
+  ['middle_block.2.', 'mid_block.resnets.1.', 'resnets'],
 ]
 
+/** Attention's modules, which have the same names in both forms. */
+const ATTENTION =
+  /^(?:norm|proj_in|proj_out|transformer_blocks\.\d+\.(?:norm[123]|attn[12]\.to_(?:[qkv]|out\.0)|ff\.net\.(?:0\.proj|2)))$/
+
 function toDiffusers(module: string, { size }: Levels): string | undefined {
-  for (const [original, diffusers] of MIDDLE) {
-    if (module.startsWith(original)) return layered(diffusers, module.slice(original.length), 0)
+  for (const [original, diffusers, kind] of MIDDLE) {
+    if (module.startsWith(original)) return layered(diffusers, kind, module.slice(original.length), 0)
   }
   const block = /^(in|out)put_blocks\.(\d+)\.(\d+)\.(.+)$/.exec(module)
   if (block === null) return undefined
@@ -92,12 +97,13 @@ function toDiffusers(module: string, { size }: Levels): string | undefined {
   const level = `${side === 'in' ? 'down' : 'up'}_blocks.${Math.floor(at / size)}.`
   if (rest === 'op') return `${level}downsamplers.0.conv`
   if (rest === 'conv') return `${level}upsamplers.0.conv`
-  return layered(`${level}${part === '0' ? 'resnets' : 'attentions'}.${at % size}.`, rest, 0)
+  const kind = part === '0' ? 'resnets' : 'attentions'
+  return layered(`${level}${kind}.${at % size}.`, kind, rest, 0)
 }
 
 function toOriginal(module: string, { size, attended }: Levels): string | undefined {
-  for (const [original, diffusers] of MIDDLE) {
-    if (module.startsWith(diffusers)) return layered(original, module.slice(diffusers.length), 1)
+  for (const [original, diffusers, kind] of MIDDLE) {
+    if (module.startsWith(diffusers)) return layered(original, kind, module.slice(diffusers.length), 1)
   }
   const block = /^(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)$/.exec(
     module,
@@ -109,11 +115,13 @@ function toOriginal(module: string, { size, attended }: Levels): string | undefi
   if (kind === 'downsamplers') return `input_blocks.${first + size - 1}.0.op`
   // it stands behind the residual layer, and behind the attention where its level has any
   if (kind === 'upsamplers') return `output_blocks.${first + size - 1}.${attended.has(level) ? 2 : 1}.conv`
-  return layered(`${blocks}.${first + Number(layer)}.${kind === 'resnets' ? 0 : 1}.`, rest, 1)
+  const part = kind === 'resnets' ? 0 : 1
+  return layered(`${blocks}.${first + Number(layer)}.${part}.`, kind as Kind, rest, 1)
 }
 
-/** A layer's module below its prefix: a residual layer's has another name, an attention's keeps it. */
-function layered(prefix: string, rest: string, from: 0 | 1): string {
+/** A layer's module below its prefix; undefined where layers of its kind have none of this name. */
+function layered(prefix: string, kind: Kind, rest: string, from: 0 | 1): string | undefined {
+  if (kind === 'attentions') return ATTENTION.test(rest) ? prefix + rest : undefined
   const row = RESNET.find((pair) => pair[from] === rest)
-  return prefix + (row === undefined ? rest : row[1 - from])
+  return row && prefix + row[1 - from]
 }

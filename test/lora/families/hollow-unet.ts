@@ -3,6 +3,8 @@ import { conv, type Layer, linear, mlp, norm, tensors, times } from './hollow.ts
 
 interface Unet {
   readonly model?: number
+  /** Residual layers of a level. */
+  readonly layers?: number
   readonly widths?: readonly number[]
   /** Transformer layers by level; 0 for no attention. */
   readonly depths: readonly number[]
@@ -18,6 +20,7 @@ interface Unet {
 /** U-Nets of Stable Diffusion in the original's names. */
 export function unet({
   model = 320,
+  layers = 2,
   widths = [1, 2, 4, 4],
   depths,
   middle,
@@ -56,7 +59,7 @@ export function unet({
     }),
     ...project(`${at}.proj_out`, width),
   ]
-  const layers: Layer[] = [
+  const parts: Layer[] = [
     mlp('time_embed', '0', '2', time, model),
     labels === undefined ? [] : mlp('label_emb.0', '0', '2', time, labels),
     conv('input_blocks.0.0', model, 4, 3, 3),
@@ -65,30 +68,30 @@ export function unet({
   let width = model
   let block = 1
   for (const [level, multiple] of widths.entries()) {
-    for (let layer = 0; layer < 2; layer++, block++) {
-      layers.push(resnet(`input_blocks.${block}.0`, width, multiple * model))
+    for (let layer = 0; layer < layers; layer++, block++) {
+      parts.push(resnet(`input_blocks.${block}.0`, width, multiple * model))
       width = multiple * model
-      if (depths[level] > 0) layers.push(attention(`input_blocks.${block}.1`, width, depths[level]))
+      if (depths[level] > 0) parts.push(attention(`input_blocks.${block}.1`, width, depths[level]))
       skips.push(width)
     }
     if (level === widths.length - 1 && !all) continue
-    layers.push(conv(`input_blocks.${block++}.0.op`, width, width, 3, 3))
+    parts.push(conv(`input_blocks.${block++}.0.op`, width, width, 3, 3))
     skips.push(width)
   }
-  layers.push(resnet('middle_block.0', width, width), attention('middle_block.1', width, middle))
-  layers.push(resnet('middle_block.2', width, width))
+  parts.push(resnet('middle_block.0', width, width), attention('middle_block.1', width, middle))
+  parts.push(resnet('middle_block.2', width, width))
   block = 0
   for (const [level, multiple] of [...widths.entries()].reverse()) {
-    for (let layer = 0; layer < 3; layer++, block++) {
-      layers.push(resnet(`output_blocks.${block}.0`, width + skips.pop()!, multiple * model))
+    for (let layer = 0; layer <= layers; layer++, block++) {
+      parts.push(resnet(`output_blocks.${block}.0`, width + skips.pop()!, multiple * model))
       width = multiple * model
       const hasAttention = depths[level] > 0
-      if (hasAttention) layers.push(attention(`output_blocks.${block}.1`, width, depths[level]))
-      if (layer < 2 || (level === 0 && !all)) continue
-      layers.push(conv(`output_blocks.${block}.${hasAttention ? 2 : 1}.conv`, width, width, 3, 3))
+      if (hasAttention) parts.push(attention(`output_blocks.${block}.1`, width, depths[level]))
+      if (layer < layers || (level === 0 && !all)) continue
+      parts.push(conv(`output_blocks.${block}.${hasAttention ? 2 : 1}.conv`, width, width, 3, 3))
     }
   }
-  return tensors(...layers, norm('out.0', model), conv('out.2', 4, model, 3, 3))
+  return tensors(...parts, norm('out.0', model), conv('out.2', 4, model, 3, 3))
 }
 
 export const sd1 = (sizes: Partial<Unet> = {}) =>

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { type ModuleName, moduleNames } from '../../../src/lora/families/modules.ts'
+import { otherLayout } from '../../../src/lora/families/other.ts'
 import { placesOf } from '../../../src/lora/families/places.ts'
 import type { Naming } from '../../../src/lora/families/types.ts'
-import { prefixed } from './hollow.ts'
-import { clip } from './hollow-encoders.ts'
+import { linear, prefixed, tensors } from './hollow.ts'
+import { clip, llm } from './hollow-encoders.ts'
 import { file, layoutOfAll, SMALL, singleFile } from './whole.ts'
 
 /** A module's name, with its rows if any, without its spelling and gaps. */
@@ -145,6 +146,33 @@ describe('the names of one module in the three namings', () => {
     const base = file(SMALL.sd1(), { [prefix]: bare })
     const tensor = `${prefix}encoder.layers.0.mlp.fc1.weight`
     expect(namesIn('sd1', tensor, base)[0]).toEqual([['lora_te_text_model_encoder_layers_0_mlp_fc1']])
+  })
+
+  test.each(['', 'model.', 'model.language_model.', 'language_model.model.'])(
+    'language models whose layers lie under %j',
+    (before) => {
+      const base = file(SMALL['hunyuan-video'](), { 'text_encoder.': llm({ prefix: before }) })
+      expect(namesIn('hunyuan-video', `text_encoder.${before}layers.1.mlp.up_proj.weight`, base)).toEqual([
+        [],
+        [['text_encoders.llama.transformer.model.layers.1.mlp.up_proj']],
+        [[`text_encoder.${before}layers.1.mlp.up_proj`]],
+      ])
+    },
+  )
+
+  test('a model of no known family keeps its own names', () => {
+    const at = ['model.diffusion_model.', '', 'net.']
+    for (const prefix of at) {
+      const layout = otherLayout(
+        prefixed(prefix, tensors(...[0, 1, 2].map((i) => linear(`blocks.${i}.to_q`, 4, 4)))),
+      )
+      expect(layout.prefix).toBe(prefix)
+      const [{ name, gaps }] = moduleNames(layout, 'comfyui')(`${prefix}blocks.0.to_q.weight`)!
+      expect([name, gaps]).toEqual(['diffusion_model.blocks.0.to_q', []])
+      for (const module of ['lora_unet_blocks_0_to_q', 'transformer.blocks.0.to_q', name]) {
+        expect(placesOf(layout)(module)).toEqual([{ tensor: `${prefix}blocks.0.to_q.weight` }])
+      }
+    }
   })
 
   test('parameters that are no module’s keep their full names, and VAEs have none', () => {

@@ -69,7 +69,11 @@ function thereAndBack(layout: Layout, to: Form) {
 }
 
 // Qwen-Image's two forms are one
-const models = [...Object.entries(SMALL), ...Object.entries(WHOLE)].filter(([name]) => name !== 'qwen-image')
+const models = [
+  ...[...Object.entries(SMALL), ...Object.entries(WHOLE)].filter(([name]) => name !== 'qwen-image'),
+  ['KOALA, of one layer a level', () => sdxl({ model: 4, layers: 1 })],
+  ['an SD 1 of three layers a level', () => sd1({ model: 4, layers: 3 })],
+] as const
 
 describe.each(models)('%s', (_, model) => {
   const { family, denoiser } = layoutOfAll(model())
@@ -122,14 +126,22 @@ test('HunyuanVideo’s two original forms, one from the other', () => {
   expect([...inForm(layout, 'original').keys()].map(repack)).toEqual([...layout.denoiser.paths])
 })
 
+const UNKNOWN = [
+  'control_adapter.conv.weight',
+  'blocks.0.adapter.weight',
+  'layers.0.weight',
+  'double_blocks.0.processor.qkv.weight',
+  'input_blocks.1.0.time_stack.in_layers.0.weight',
+  'input_blocks.1.1.transformer_blocks.0.attn2.to_k_ip.weight',
+  'middle_block.1.adapter.weight',
+]
+
 test('names that no rule knows are not guessed', () => {
   for (const model of Object.values(SMALL)) {
     const { family, denoiser } = layoutOfAll(model())
     if (family.targets.diffusers.form === denoiser.form) continue
     const rename = family.rename(denoiser, 'diffusers')
-    for (const path of ['control_adapter.conv.weight', 'blocks.0.adapter.weight', 'layers.0.weight']) {
-      expect(rename(path)).toBeUndefined()
-    }
+    for (const path of UNKNOWN) expect(rename(path)).toBeUndefined()
   }
 })
 
