@@ -1,12 +1,10 @@
-import { type Layout, partOf } from './layout.ts'
+import { type Layout, type PlacedEncoder, partOf } from './layout.ts'
 import { encoderGaps } from './text-encoder-gaps.ts'
 import { encoderModule, transformersPaths } from './text-encoders.ts'
-import type { Family, Gap, Link, Naming, Rename, Rows, Target } from './types.ts'
+import type { Family, Form, Gap, Link, Naming, Rename, Rows, Target } from './types.ts'
 
-/** What an adapter calls the module, or one of the modules, that changes a tensor of the base. */
-export interface ModuleName {
-  /** Before `.lora_down.weight`, `.alpha`, `.diff` and the like. */
-  readonly name: string
+/** How a module of an adapter and a tensor of the base lie to each other. */
+export interface Fit {
   /** The rows of the base's tensor that the module changes, where it changes only those. */
   readonly rows?: Rows
   /** The rows of the module that change the base's tensor, where others change other tensors. */
@@ -15,6 +13,12 @@ export interface ModuleName {
   readonly swapHalves?: true
   /** The module's matrix is the base's turned. */
   readonly isTransposed?: true
+}
+
+/** What an adapter calls the module, or one of the modules, that changes a tensor of the base. */
+export interface ModuleName extends Fit {
+  /** Before `.lora_down.weight`, `.alpha`, `.diff` and the like. */
+  readonly name: string
   /** The endings of its factors' names. */
   readonly down: Target['down']
   readonly up: Target['up']
@@ -32,51 +36,58 @@ export type Namer = (tensor: string) => readonly ModuleName[] | undefined
 
 /** Names of the modules of a layout's tensors. */
 export function moduleNames(layout: Layout, naming: Naming): Namer {
-  const { family, form } = layout
+  const { family } = layout
   const { form: to, down, up, alpha } = family.targets[naming]
   const rename = family.rename(layout.denoiser, to)
-  const encoders = new Map(
-    layout.encoders.map((place): [string, Rename] => [
-      place.prefix,
-      transformersPaths(place, (path) => layout.tensors.get(place.prefix + path)?.shape),
-    ]),
-  )
+  const renameEncoder = encoderRenames(layout)
   return (tensor) => {
     const part = partOf(layout, tensor)
     if (part.kind === 'denoiser') {
       return rename(part.path)?.map((link) =>
-        denoiserModule(family, naming, link, form === 'diffusers' && to !== form),
+        denoiserModule(family, naming, link, fitOf(link, layout.form, to)),
       )
     }
     if (part.kind !== 'encoder') return undefined
-    const { encoder, prefix } = part.encoder
-    return encoders
-      .get(prefix)?.(part.path)
-      ?.flatMap((link): ModuleName[] => {
-        const path = withoutEnd(link.path)
-        const name = encoderModule(encoder, naming, path)
-        if (name === undefined) return []
-        const gaps = encoderGaps(family, encoder, naming, path)
-        return [{ name, ...sides(link, false), down, up, hasAlpha: alpha !== false, gaps }]
-      })
+    const { encoder } = part.encoder
+    return renameEncoder(part.encoder)(part.path)?.flatMap((link): ModuleName[] => {
+      const path = withoutEnd(link.path)
+      const name = encoderModule(encoder, naming, path)
+      if (name === undefined) return []
+      const gaps = encoderGaps(family, encoder, naming, path)
+      return [{ name, ...fitOf(link), down, up, hasAlpha: alpha !== false, gaps }]
+    })
   }
 }
 
 const withoutEnd = (path: string) => path.replace(/\.(?:weight|bias)$/, '')
 
-/** Rows are the fused one's: the module's where the base has the parts, else the tensor's. */
-const sides = ({ rows, swapHalves, isTransposed }: Link, isFusedModule: boolean) => ({
-  ...(rows !== undefined && (isFusedModule ? { moduleRows: rows } : { rows })),
-  ...(swapHalves && { swapHalves }),
-  ...(isTransposed && { isTransposed }),
-})
+/** Rows are the fused one's: the module's where the base is diffusers' and the module isn't, else the tensor's. */
+export function fitOf({ rows, swapHalves, isTransposed }: Link, from?: Form, to?: Form): Fit {
+  const isFusedModule = from === 'diffusers' && to !== from
+  return {
+    ...(rows !== undefined && (isFusedModule ? { moduleRows: rows } : { rows })),
+    ...(swapHalves && { swapHalves }),
+    ...(isTransposed && { isTransposed }),
+  }
+}
 
-function denoiserModule(family: Family, naming: Naming, link: Link, isFusedModule: boolean): ModuleName {
+/** What each encoder's paths are called by transformers. */
+export function encoderRenames({ encoders, tensors }: Layout): (encoder: PlacedEncoder) => Rename {
+  const renames = new Map(
+    encoders.map((one) => [
+      one.prefix,
+      transformersPaths(one, (path) => tensors.get(one.prefix + path)?.shape),
+    ]),
+  )
+  return ({ prefix }) => renames.get(prefix)!
+}
+
+function denoiserModule(family: Family, naming: Naming, link: Link, fit: Fit): ModuleName {
   const { down, up, alpha, rewrite = [] } = family.targets[naming]
   const path = rewritten(withoutEnd(link.path), rewrite)
   return {
     name: denoiserName(family, naming, path),
-    ...sides(link, isFusedModule),
+    ...fit,
     down,
     up,
     hasAlpha: typeof alpha === 'boolean' ? alpha : alpha.test(path),

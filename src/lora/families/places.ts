@@ -1,17 +1,11 @@
 import { type Layout, type PlacedEncoder, partOf } from './layout.ts'
-import { denoiserName, rewritten } from './modules.ts'
-import { encoderModule, transformersPaths } from './text-encoders.ts'
-import { type Family, type Form, type Link, NAMINGS, type Rename, type Rows } from './types.ts'
+import { denoiserName, encoderRenames, type Fit, fitOf, rewritten } from './modules.ts'
+import { encoderModule } from './text-encoders.ts'
+import { type Family, type Form, NAMINGS } from './types.ts'
 
 /** A base's tensor that a module of an adapter changes. */
-export interface Place {
+export interface Place extends Fit {
   readonly tensor: string
-  /** The tensor's rows that the module changes, where it changes only those. */
-  readonly rows?: Rows
-  /** The module's rows that change the tensor, where others change other tensors. */
-  readonly moduleRows?: Rows
-  readonly swapHalves?: true
-  readonly isTransposed?: true
 }
 
 /**
@@ -31,21 +25,20 @@ export function placesOf(layout: Layout): Finder {
   const { family, form } = layout
   const forms = new Set([form, ...family.marks.map((mark) => mark.form), family.targets.diffusers.form])
   const renames = [...forms].map((to) => [to, family.rename(layout.denoiser, to)] as const)
-  const encoders = new Map(layout.encoders.map((one) => [one.prefix, encoderRename(layout, one)]))
+  const renameEncoder = encoderRenames(layout)
   for (const tensor of layout.tensors.keys()) {
     if (/[._]bias$/.test(tensor)) continue
     const part = partOf(layout, tensor)
     if (part.kind === 'denoiser') {
       for (const [to, rename] of renames) {
-        const isFusedModule = form === 'diffusers' && to !== form
         for (const link of rename(part.path) ?? []) {
-          const place = placeOf(tensor, link, isFusedModule)
+          const place = { tensor, ...fitOf(link, form, to) }
           for (const name of denoiserNames(family, to, withoutWeight(link.path))) add(name, place)
         }
       }
     } else if (part.kind === 'encoder') {
-      for (const link of encoders.get(part.encoder.prefix)!(part.path) ?? []) {
-        const place = placeOf(tensor, link, false)
+      for (const link of renameEncoder(part.encoder)(part.path) ?? []) {
+        const place = { tensor, ...fitOf(link) }
         for (const name of encoderNames(part.encoder, withoutWeight(link.path))) add(name, place)
       }
     }
@@ -54,19 +47,6 @@ export function placesOf(layout: Layout): Finder {
 }
 
 const withoutWeight = (path: string) => path.replace(/\.weight$/, '')
-
-const encoderRename = (layout: Layout, encoder: PlacedEncoder): Rename =>
-  transformersPaths(encoder, (path) => layout.tensors.get(encoder.prefix + path)?.shape)
-
-function placeOf(tensor: string, link: Link, isFusedModule: boolean): Place {
-  const { rows, swapHalves, isTransposed } = link
-  return {
-    tensor,
-    ...(rows !== undefined && (isFusedModule ? { moduleRows: rows } : { rows })),
-    ...(swapHalves && { swapHalves }),
-    ...(isTransposed && { isTransposed }),
-  }
-}
 
 /**
  * What the denoiser's module at a path of a form may be called: in the three namings, bare, as OneTrainer and SimpleTuner have it, or by
