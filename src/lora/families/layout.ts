@@ -29,6 +29,8 @@ export interface Layout {
   readonly form: Form
   /** Before the denoiser's paths. */
   readonly prefix: string
+  /** The pipeline's component that the denoiser is, which diffusers' names begin with. */
+  readonly component: string
   readonly encoders: readonly PlacedEncoder[]
   readonly tensors: Tensors
   readonly denoiser: Denoiser
@@ -50,16 +52,18 @@ const ASIDE =
 const MOST_PARTS = 3
 
 /** The family and layout of a diffusion model's tensors; undefined for any other model, and for families that are not known here. */
-export function layoutOf(tensors: Tensors): Layout | undefined {
+export const layoutOf = (tensors: Tensors): Layout | undefined => layoutsOf(tensors)[0]
+
+/** The same, a layout for each of a pipeline's denoisers: Wan 2.2 has two, for much noise and for little. */
+export function layoutsOf(tensors: Tensors): readonly Layout[] {
   const prefixes = prefixesOf(tensors.keys())
   for (const family of FAMILIES) {
     for (const mark of family.marks) {
-      for (const prefix of prefixes.get(mark.tensors[0]) ?? []) {
-        if (fits(mark, prefix, tensors)) return layoutAt(family, mark.form, prefix, tensors)
-      }
+      const fitting = (prefixes.get(mark.tensors[0]) ?? []).filter((prefix) => fits(mark, prefix, tensors))
+      if (fitting.length > 0) return fitting.map((prefix) => layoutAt(family, mark.form, prefix, tensors))
     }
   }
-  return undefined
+  return []
 }
 
 const FIRST = new Set(FAMILIES.flatMap(({ marks }) => marks.map(({ tensors }) => tensors[0])))
@@ -98,7 +102,8 @@ export function layoutAt(family: Family, form: Form, prefix: string, tensors: Te
     const isThere = names.some((name) => name.startsWith(place.prefix))
     return encoder !== undefined && isThere ? [{ ...place, encoder }] : []
   })
-  const layout = { family, form, prefix, encoders, tensors }
+  const component = prefix === 'transformer_2.' ? 'transformer_2' : family.component
+  const layout = { family, form, prefix, component, encoders, tensors }
   const paths = names.flatMap((name) => {
     const part = partOf(layout, name)
     return part.kind === 'denoiser' ? [part.path] : []

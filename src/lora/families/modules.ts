@@ -44,7 +44,7 @@ export function moduleNames(layout: Layout, naming: Naming): Namer {
     const part = partOf(layout, tensor)
     if (part.kind === 'denoiser') {
       return rename(part.path)?.map((link) =>
-        denoiserModule(family, naming, link, fitOf(link, layout.form, to)),
+        denoiserModule(layout, naming, link, fitOf(link, layout.form, to)),
       )
     }
     if (part.kind !== 'encoder') return undefined
@@ -82,11 +82,11 @@ export function encoderRenames({ encoders, tensors }: Layout): (encoder: PlacedE
   return ({ prefix }) => renames.get(prefix)!
 }
 
-function denoiserModule(family: Family, naming: Naming, link: Link, fit: Fit): ModuleName {
+function denoiserModule({ family, component }: Layout, naming: Naming, link: Link, fit: Fit): ModuleName {
   const { down, up, alpha, rewrite = [] } = family.targets[naming]
   const path = rewritten(withoutEnd(link.path), rewrite)
   return {
-    name: denoiserName(family, naming, path),
+    name: denoiserName(component, naming, path),
     ...fit,
     down,
     up,
@@ -100,7 +100,7 @@ export const rewritten = (path: string, rewrite: NonNullable<Target['rewrite']>)
   rewrite.reduce((text, [from, to]) => text.replaceAll(from, to), `${path}.`).slice(0, -1)
 
 /** What a naming calls the denoiser's module at a path of the naming's form. */
-export function denoiserName({ component }: Family, naming: Naming, path: string): string {
+export function denoiserName(component: string, naming: Naming, path: string): string {
   switch (naming) {
     case 'kohya':
       return `lora_unet_${path.replaceAll('.', '_')}`

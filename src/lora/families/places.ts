@@ -1,7 +1,7 @@
 import { type Layout, type PlacedEncoder, partOf } from './layout.ts'
 import { denoiserName, encoderRenames, type Fit, fitOf, rewritten } from './modules.ts'
 import { encoderModule } from './text-encoders.ts'
-import { type Family, type Form, NAMINGS } from './types.ts'
+import { type Form, NAMINGS } from './types.ts'
 
 /** A base's tensor that a module of an adapter changes. */
 export interface Place extends Fit {
@@ -33,7 +33,7 @@ export function placesOf(layout: Layout): Finder {
       for (const [to, rename] of renames) {
         for (const link of rename(part.path) ?? []) {
           const place = { tensor, ...fitOf(link, form, to) }
-          for (const name of denoiserNames(family, to, withoutWeight(link.path))) add(name, place)
+          for (const name of denoiserNames(layout, to, withoutWeight(link.path))) add(name, place)
         }
       }
     } else if (part.kind === 'encoder') {
@@ -52,25 +52,25 @@ const withoutWeight = (path: string) => path.replace(/\.weight$/, '')
  * What the denoiser's module at a path of a form may be called: in the three namings, bare, as OneTrainer and SimpleTuner have it, or by
  * PEFT (comfy/lora.py, model_lora_keys_unet @2025-10-12).
  */
-function denoiserNames(family: Family, form: Form, path: string): string[] {
+function denoiserNames({ family, component }: Layout, form: Form, path: string): string[] {
   const flat = path.replaceAll('.', '_')
-  const names = [path, denoiserName(family, 'kohya', path), denoiserName(family, 'comfyui', path)]
+  const names = [path, denoiserName(component, 'kohya', path), denoiserName(component, 'comfyui', path)]
   const { rewrite } = family.targets.comfyui
   if (rewrite !== undefined) {
     // ComfyUI takes these under diffusers' prefix too
     const other = rewritten(path, rewrite)
-    names.push(other, denoiserName(family, 'comfyui', other), denoiserName(family, 'diffusers', other))
+    names.push(other, denoiserName(component, 'comfyui', other), denoiserName(component, 'diffusers', other))
   }
   if (form !== family.targets.diffusers.form) return names
   names.push(
-    denoiserName(family, 'diffusers', path),
+    denoiserName(component, 'diffusers', path),
     `base_model.model.${path}`,
     `lycoris_${flat}`,
     `lora_transformer_${flat}`,
   )
   if (family.component === 'unet') {
     const old = path.replace(/\.to_(?=[qkv]$|out\.0$)/, '.processor.to_').replace(/\.to_out\.0$/, '.to_out')
-    names.push(old, denoiserName(family, 'diffusers', old))
+    names.push(old, denoiserName(component, 'diffusers', old))
   }
   return names
 }

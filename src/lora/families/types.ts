@@ -103,7 +103,7 @@ export interface EncoderPlace {
 export interface Family {
   readonly id: string
   readonly name: string
-  /** The pipeline's component, which diffusers' names begin with. */
+  /** The pipeline's component that the denoiser is. */
   readonly component: 'unet' | 'transformer'
   readonly marks: readonly Mark[]
   readonly encoders: readonly Encoder[]

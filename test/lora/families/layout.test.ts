@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { layoutOf, partOf } from '../../../src/lora/families/layout.ts'
-import type { Tensors } from '../../../src/lora/families/types.ts'
+import { layoutOf, layoutsOf, partOf } from '../../../src/lora/families/layout.ts'
+import { moduleNames } from '../../../src/lora/families/modules.ts'
+import { placesOf } from '../../../src/lora/families/places.ts'
+import { NAMINGS, type Tensors } from '../../../src/lora/families/types.ts'
 import { linear, prefixed, tensors } from './hollow.ts'
 import { clip, openclip, t5 } from './hollow-encoders.ts'
 import { ENCODERS, inForm, layoutOfAll, SMALL, singleFile, WHOLE } from './whole.ts'
@@ -73,6 +75,27 @@ describe('text encoders and the rest of single files and pipelines', () => {
     const denoiser = prefixed('model.diffusion_model.', SMALL.sdxl())
     const layout = layoutOfAll(together(denoiser, prefixed('conditioner.embedders.0.model.', openclip())))
     expect(layout.encoders.map(({ encoder, form }) => `${encoder.id} ${form}`)).toEqual(['clip_g openclip'])
+  })
+
+  test('Wan 2.2 has two denoisers, each with its own names in diffusers', () => {
+    const denoiser = inForm(layoutOfAll(SMALL.wan()), 'diffusers')
+    const components = ['transformer', 'transformer_2']
+    const layouts = layoutsOf(together(...components.map((one) => prefixed(`${one}.`, denoiser))))
+    expect(layouts.map(({ prefix, component }) => [prefix, component])).toEqual(
+      components.map((one) => [`${one}.`, one]),
+    )
+    for (const [i, layout] of layouts.entries()) {
+      expect([...layout.denoiser.paths]).toEqual([...denoiser.keys()])
+      const tensor = `${components[i]}.blocks.0.attn1.to_q.weight`
+      const names = NAMINGS.map((naming) => moduleNames(layout, naming)(tensor)![0].name)
+      expect(names).toEqual([
+        'lora_unet_blocks_0_self_attn_q',
+        'diffusion_model.blocks.0.self_attn.q',
+        `${components[i]}.blocks.0.attn1.to_q`,
+      ])
+      expect(placesOf(layout)(names[2])).toEqual([{ tensor }])
+      expect(placesOf(layouts[1 - i])(names[2])).toEqual([])
+    }
   })
 
   test('an encoder that the family isn’t known to have is no part of a bare denoiser', () => {
