@@ -164,6 +164,19 @@ const rankOfAll = (parts: readonly ModuleFactors[]) => parts.reduce((sum, { A })
 const floatsFor = (parts: readonly ModuleFactors[], length: number) =>
   parts.some(({ B }) => B.data instanceof Float64Array) ? new Float64Array(length) : new Float32Array(length)
 
+/**
+ * The rank at which so many directions of a matrix can be stored as a multiple: the last of them may be zeros, as long as the matrix
+ * itself has that many.
+ */
+export function storedOrder(
+  directions: number,
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+  { multipleOf = 1 }: RankLimits,
+): number {
+  const multiple = Math.ceil(directions / multipleOf) * multipleOf
+  return multiple <= Math.min(rows, columns) ? multiple : directions
+}
+
 function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual' | 'digest'> {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
@@ -177,14 +190,17 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask
-  const first = chooseRank(svd.S, rule, limits)
-  const found = at(first)
+  const order = storedOrder(most, job, limits)
+  const padded = new Float64Array(order)
+  padded.set(svd.S)
+  const first = chooseRank(padded, rule, limits)
+  const found = at(Math.min(first, most))
   const allowed = errorAllowed(rule) * svd.frobenius
   if (found.residual <= allowed) return found
   // rounding took what the rule left no room for
-  const { maxRank = most, multipleOf = 1 } = limits
-  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(most, maxRank); i++) {
-    const more = at(first + i * multipleOf)
+  const { maxRank = order, multipleOf = 1 } = limits
+  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(order, maxRank); i++) {
+    const more = at(Math.min(first + i * multipleOf, most))
     if (more.residual <= allowed) return more
   }
   return found

@@ -50,7 +50,7 @@ test('a budget is split so that no other split has less error by more than is sa
       const plan = await planOf(await adapterOf(given))
       const layout = 'pattern' as const
       const sizeAt = (ranks: readonly number[]) =>
-        outputBytes(planOutput(plan, ranks, { layout, command: '' }))
+        outputBytes(planOutput(plan, ranks, { layout, limits: {}, command: '' }))
       const [least, most] = [sizeAt(given.map(() => 1)), sizeAt(given.map(([, , rank]) => rank))]
       const bytes = Math.round(least + share * (most - least))
       const rule = { kind: 'budget', bytes } as const
@@ -113,6 +113,21 @@ test('limits hold in a budget as beside other rules', async () => {
   expect(first).toBeGreaterThan(second)
   expect(await ranksOf('--budget=1MiB', '--max-rank=2')).toEqual([2, 2])
   expect((await ranksOf('--budget=1500', '--min-rank=3'))[1]).toBeGreaterThanOrEqual(3)
+  // of 9 × 7 and 6 × 8: multiples of 4 beyond either side there are none
   expect(await ranksOf('--budget=1MiB', '--multiple-of=4')).toEqual([4, 4])
-  expect(await ranksOf('--rank=5', '--multiple-of=3')).toEqual([6, 3])
+  for (const rule of ['--rank=5', '--budget=1MiB', '--error=1e-5']) {
+    for (const layout of ['portable', 'pattern']) {
+      const more = [rule, `--layout=${layout}`, '--multiple-of=3']
+      const { layers } = await combined('resize', [adapter, '-o', fresh(), ...more])
+      const pairs = layers.map(({ rank, storedRank }: { rank: number; storedRank: number }) => [
+        rank,
+        storedRank,
+      ])
+      // five directions are all that the second has: the sixth is of zeros
+      expect(pairs, more.join(' ')).toEqual([
+        [6, 6],
+        [5, 6],
+      ])
+    }
+  }
 })
