@@ -15,7 +15,10 @@ export interface ProductSvd {
   grams(): { readonly B: Float64Matrix; readonly A: Float64Matrix }
   /** The best approximation of rank r as U·√S [m, r] and √S·Vᵀ [r, k]: neither is large where S is. */
   factors(r: number): Factors
-  /** ‖B·D·A − B'·A'‖_F of other factors, without forming either product. */
+  /**
+   * ‖B·D·A − B'·A'‖_F of other factors, without forming either product: right to rounding for what is near to this product's own
+   * factors, to 10⁻⁹ of ‖B'·A'‖ for any others.
+   */
   distance(other: Factors): number
 }
 
