@@ -9,7 +9,8 @@ import { CARD_FILE, sumCard } from './card.ts'
 import { sumConfig } from './config.ts'
 import { keptData } from './kept.ts'
 import { sumMetadata } from './metadata.ts'
-import type { CombinePlan, SummedModule } from './plan.ts'
+import type { SummedModule } from './modules.ts'
+import type { CombinePlan } from './plan.ts'
 
 /** A module as it will be written. */
 export interface WrittenModule {

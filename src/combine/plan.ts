@@ -1,39 +1,10 @@
 import type { Checkpoint } from '../checkpoint/types.ts'
-import type { Term } from '../compress/sum.ts'
-import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
-import { matchToBase } from '../lora/match.ts'
-import { type Adapter, type AdapterFormat, type AdapterModule, blamed, tensorsOf } from '../lora/model.ts'
+import { type AdapterFormat, tensorsOf } from '../lora/model.ts'
 import { COPY_OF_BASE } from '../lora/read/peft.ts'
-import { modelTraits } from '../lora/traits.ts'
-import { addTo, compareNatural } from '../text/compare.ts'
-import { quoted, shapeText } from '../text/quote.ts'
 import { type KeptTensor, keptTensors, type Prefer } from './kept.ts'
-
-/** An adapter that takes part in a sum. */
-export interface Summand {
-  readonly adapter: Adapter
-  /** The files that it was read from. */
-  readonly checkpoint: Checkpoint
-  readonly weight: number
-  /** What its training began with, where that changed the base (PiSSA, OLoRA …): what it adds is the difference of the two. */
-  readonly initial?: Adapter
-}
-
-/** A module of the result, and what adds up to it. */
-export interface SummedModule {
-  /** As the first adapter that has it has it; where a base is known, with its tensor's name and shape. */
-  readonly module: AdapterModule
-  readonly terms: readonly Term[]
-}
-
-/** One matrix of the result: a module, or one expert of it. */
-export interface SummedLayer extends SummedModule {
-  readonly name: string
-  /** Which matrix of a stack of experts. */
-  readonly expert?: number
-}
+import { bringTogether, type Summand, type SummedLayer, type SummedModule } from './modules.ts'
 
 /** A tensor of an adapter that nobody reads, so that nothing of it is in the result. */
 export interface LostTensor {
@@ -63,28 +34,19 @@ export interface CombineOptions {
 }
 
 /**
- * Brings the modules of all adapters together, in the names of the first. Throws `bad-input` where adapters don't fit each other: names
- * of two formats without a base to tell them by, modules of other shapes, and whole tensors that two of them replace in two ways.
+ * Brings the modules of all adapters together, in the names of the first. Throws `bad-input` where adapters don't fit each other, and
+ * where two of them replace a whole tensor in two ways.
  */
 export async function planSum(
   summands: readonly Summand[],
   { base, dtype, prefer }: CombineOptions,
 ): Promise<CombinePlan> {
-  const [{ adapter: first }] = summands
-  const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
-  if (other !== undefined && base === undefined) {
-    throw badInput(
-      `${other.path}: has names of ${NAMES[other.format]}, ${first.path} of ${NAMES[first.format]}; give --base, which tells what both mean`,
-      { file: other.path },
-    )
-  }
-  const settled = summands.map((one) => settledBy(one, base))
-  const modules = modulesOf(settled, base !== undefined)
+  const { settled, modules, layers } = bringTogether(summands, base)
   return {
-    format: first.format,
+    format: settled[0].adapter.format,
     summands: settled,
     modules,
-    layers: modules.flatMap(layersOf),
+    layers,
     kept: await keptTensors(settled, prefer),
     lost: summands.flatMap(({ adapter: { path, ignored } }) =>
       ignored.filter(({ reason }) => reason !== COPY_OF_BASE).map((one) => ({ path, ...one })),
@@ -92,97 +54,6 @@ export async function planSum(
     dtype: dtype ?? commonDtype(modules),
     warnings: summands.flatMap(({ adapter }) => adapter.warnings),
   }
-}
-
-const NAMES: Readonly<Record<AdapterFormat, string>> = {
-  peft: 'PEFT',
-  kohya: 'kohya',
-  comfyui: 'ComfyUI',
-  diffusers: 'diffusers',
-}
-
-/** The adapters of a summand with the names and shapes that a base gives their modules. */
-function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
-  if (base === undefined) return summand
-  const settle = (adapter: Adapter): Adapter => {
-    const { matched, unmatched, replaced, warnings } = matchToBase(
-      adapter,
-      base,
-      modelTraits(base.config, base.tensors),
-    )
-    const [lost] = unmatched
-    if (lost !== undefined) {
-      throw badInput(
-        `${adapter.path}: the module ${quoted(lost.module.label)} can't be applied to ${base.path}: ${lost.reason}`,
-        { file: adapter.path, tensor: blamed(lost.module, 'A').name },
-      )
-    }
-    return {
-      ...adapter,
-      modules: matched.map(({ module }) => module),
-      replaced: replaced.map((one) => one.replaced),
-      warnings: [...adapter.warnings, ...warnings],
-    }
-  }
-  const { adapter, initial } = summand
-  return { ...summand, adapter: settle(adapter), ...(initial !== undefined && { initial: settle(initial) }) }
-}
-
-/** By what modules of two adapters are told to be the same: the weight that they change, and of names without a base its prefix. */
-const keyOf = ({ tensor, prefix }: AdapterModule, { format }: Adapter, hasBase: boolean): string =>
-  format === 'peft' || hasBase ? tensor : `${prefix}${tensor}`
-
-function modulesOf(summands: readonly Summand[], hasBase: boolean): SummedModule[] {
-  const terms = new Map<string, Term[]>()
-  for (const [index, { adapter, initial, weight }] of summands.entries()) {
-    const term = (module: AdapterModule, of: Adapter, weight: number): Term => ({
-      module,
-      weight,
-      path: of.path,
-      adapter: index,
-    })
-    const initials = new Map(initial?.modules.map((module) => [keyOf(module, initial!, hasBase), module]))
-    for (const module of adapter.modules) {
-      const key = keyOf(module, adapter, hasBase)
-      addTo(terms, key, term(module, adapter, weight))
-      const before = initials.get(key)
-      if (before !== undefined) addTo(terms, key, term(before, initial!, -weight))
-      else if (initial !== undefined) {
-        throw badInput(
-          `${initial.path}: has no module ${quoted(module.label)}, which ${adapter.path} has: it is not what that began with`,
-          { file: initial.path },
-        )
-      }
-    }
-  }
-  return [...terms.values()]
-    .map((all): SummedModule => {
-      const [{ module }] = all
-      for (const other of all) assertSameForm(all[0], other)
-      return { module, terms: all }
-    })
-    .sort((a, b) => compareNatural(a.module.label, b.module.label))
-}
-
-function assertSameForm(first: Term, other: Term): void {
-  const [a, b] = [first.module, other.module]
-  const isSame = a.rows === b.rows && a.columns === b.columns && a.experts === b.experts
-  if (isSame && a.isTransposed === b.isTransposed) return
-  throw badInput(
-    `${other.path}: the module ${quoted(b.label)} is of a weight ${shapeText(b.shape)}, in ${first.path} of one ${shapeText(a.shape)}: the two are of other bases${a.kind === 'experts' ? ', or --base has to tell how experts are stored' : ''}`,
-    { file: other.path, tensor: blamed(b, 'A').name },
-  )
-}
-
-function layersOf({ module, terms }: SummedModule): SummedLayer[] {
-  const { kind, experts, label, tensor } = module
-  if (kind !== 'experts') return [{ module, terms, name: label }]
-  return Array.from({ length: experts }, (_, expert) => ({
-    module,
-    terms,
-    expert,
-    name: `${tensor}[${expert}]`,
-  }))
 }
 
 /** bf16 or f16 where all factors are stored so, else f32. */

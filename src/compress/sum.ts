@@ -1,24 +1,12 @@
-import { refuseNonFinite } from '../checkpoint/read.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
-import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
-import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
+import { assertInRange } from '../linalg/matrix/finite.ts'
+import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import { readFactors } from '../lora/factors.ts'
-import { type AdapterModule, blamed } from '../lora/model.ts'
 import { digestOf, factorsAsStored } from './layer-result.ts'
-
-/** A module of an adapter, and how much of it a sum has. */
-export interface Term {
-  readonly module: AdapterModule
-  readonly weight: number
-  /** As messages call the adapter. */
-  readonly path: string
-  /** Which of the adapters that the user named it belongs to. */
-  readonly adapter: number
-}
+import { type Part, readTerm, stacked, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
 export type SumRequest =
@@ -87,8 +75,8 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
   const start = performance.now()
   const engine = await context.engine(flopsOf(job))
   const parts = []
-  for (const term of job.terms) parts.push(await weighted(term, job.expert))
-  const svd = productSvd(engine, ...stacked(parts, job))
+  for (const term of job.terms) parts.push(await readTerm(term, job.expert))
+  const svd = productSvd(engine, ...stacked(parts))
   assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
@@ -105,34 +93,6 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
-}
-
-interface Part extends Factors {
-  readonly B: Float64Matrix
-  readonly A: Float64Matrix
-}
-
-async function weighted({ module, weight, path }: Term, expert: number | undefined): Promise<Part> {
-  const { B, A, scale } = await readFactors(module, expert)
-  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
-  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
-  const factor = weight * scale
-  return { B: { ...B, data: Float64Array.from(B.data, (x) => x * factor) }, A: toFloat64(A) }
-}
-
-/** [B₁ | B₂ | …] and [A₁; A₂; …]. */
-function stacked(parts: readonly Part[], { rows, columns }: SumJob): [B: Matrix, A: Matrix] {
-  if (parts.length === 1) return [parts[0].B, parts[0].A]
-  const rank = parts.reduce((sum, { A }) => sum + A.rows, 0)
-  const [B, A] = [zeros(rows, rank), zeros(rank, columns)]
-  let at = 0
-  for (const part of parts) {
-    const r = part.A.rows
-    for (let i = 0; i < rows; i++) B.data.set(part.B.data.subarray(i * r, (i + 1) * r), i * rank + at)
-    A.data.set(part.A.data, at * columns)
-    at += r
-  }
-  return [B, A]
 }
 
 function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual'> {
