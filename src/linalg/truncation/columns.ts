@@ -1,4 +1,5 @@
 import {
+  type Float64Matrix,
   type FloatArray,
   type FloatType,
   type Matrix,
@@ -28,6 +29,18 @@ export function besideColumns(A: Matrix, B: Matrix): Matrix {
   placeColumns(data, columns, 0, A)
   placeColumns(data, columns, A.columns, B)
   return matrix(A.rows, columns, data)
+}
+
+/** [A₁, A₂, …] in float64, of matrices of so many rows. */
+export function sideBySide(rows: number, all: readonly Matrix[]): Float64Matrix {
+  const columns = all.reduce((sum, A) => sum + A.columns, 0)
+  const data = new Float64Array(rows * columns)
+  let first = 0
+  for (const A of all) {
+    placeColumns(data, columns, first, A)
+    first += A.columns
+  }
+  return matrix(rows, columns, data)
 }
 
 /** Copies A into rows of `stride` entries, from column `first` on. By loops: rows are too short for calls to pay. */
