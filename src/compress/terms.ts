@@ -21,11 +21,14 @@ export interface Part extends Factors {
   readonly A: Float64Matrix
 }
 
+/** What to do about NaN in an adapter, of which no part can be left out. */
+const CURE = 'mend the adapter, or train it again'
+
 /** Reads a term; of a stack `expert` says which matrix. Throws `not-finite` on NaN and infinity. */
 export async function readTerm({ module, weight, path }: Term, expert: number | undefined): Promise<Part> {
   const { B, A, scale } = await readFactors(module, expert)
-  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
-  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
+  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B), CURE)
+  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A), CURE)
   const factor = weight * scale
   return { B: { ...B, data: Float64Array.from(B.data, (x) => x * factor) }, A: toFloat64(A) }
 }
