@@ -1,6 +1,6 @@
 import { refuseNonFinite } from '../checkpoint/read.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
-import { type Float64Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
 import { readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
@@ -29,8 +29,14 @@ export async function readTerm({ module, weight, path }: Term, expert: number | 
   const { B, A, scale } = await readFactors(module, expert)
   refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B), CURE)
   refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A), CURE)
-  const factor = weight * scale
-  return { B: { ...B, data: Float64Array.from(B.data, (x) => x * factor) }, A: toFloat64(A) }
+  return { B: scaled(B, weight * scale), A: toFloat64(A) }
+}
+
+/** By a loop: `Float64Array.from` with a function takes ten times as long. */
+function scaled({ rows, columns, data }: Matrix, factor: number): Float64Matrix {
+  const out = zeros(rows, columns)
+  for (let i = 0; i < data.length; i++) out.data[i] = data[i] * factor
+  return out
 }
 
 /** [B₁ | B₂ | …] and [A₁; A₂; …]. */
