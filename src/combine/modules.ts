@@ -2,30 +2,33 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
 import { matchToBase } from '../lora/match.ts'
-import { type Adapter, type AdapterFormat, type AdapterModule, blamed } from '../lora/model.ts'
+import { type Adapter, type AdapterModule, blamed } from '../lora/model.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { addTo, compareNatural } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
+import { NAMES } from './spelling.ts'
 
-/** An adapter that takes part in a sum. */
+/** An adapter that stands beside others. */
 export interface Summand {
   readonly adapter: Adapter
   /** The files that it was read from. */
   readonly checkpoint: Checkpoint
   readonly weight: number
+  /** The adapter as its own names say it, where a base has given others. */
+  readonly asRead?: Adapter
   /** What its training began with, where that changed the base (PiSSA, OLoRA …): what it adds is the difference of the two. */
   readonly initial?: Adapter
 }
 
-/** A module of the result, and what adds up to it. */
-export interface SummedModule {
+/** A weight, and all that adapters do to it. */
+export interface SharedModule {
   /** As the first adapter that has it has it; where a base is known, with its tensor's name and shape. */
   readonly module: AdapterModule
   readonly terms: readonly Term[]
 }
 
-/** One matrix of the result: a module, or one expert of it. */
-export interface SummedLayer extends SummedModule {
+/** One matrix of a module: the module itself, or one expert of it. */
+export type LayerOf<M extends SharedModule> = M & {
   readonly name: string
   /** Which matrix of a stack of experts. */
   readonly expert?: number
@@ -35,13 +38,12 @@ export interface SummedLayer extends SummedModule {
 export interface BroughtTogether {
   /** With the names and shapes that a base gives their modules. */
   readonly settled: readonly Summand[]
-  readonly modules: readonly SummedModule[]
-  readonly layers: readonly SummedLayer[]
+  readonly modules: readonly SharedModule[]
 }
 
 /**
- * Brings the modules of all adapters together, in the names of the first that has each. Throws `bad-input` where adapters don't fit
- * each other: names of two formats without a base to tell them by, modules that the base has no weight for, and modules of other shapes.
+ * Brings the modules of all adapters together. Throws `bad-input` where adapters don't fit each other: names of two formats without a base
+ * to tell them by, modules that the base has no weight for, and modules of other shapes.
  */
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
   const [{ adapter: first }] = summands
@@ -53,15 +55,7 @@ export function bringTogether(summands: readonly Summand[], base: Checkpoint | u
     )
   }
   const settled = summands.map((one) => settledBy(one, base))
-  const modules = modulesOf(settled, base !== undefined)
-  return { settled, modules, layers: modules.flatMap(layersOf) }
-}
-
-const NAMES: Readonly<Record<AdapterFormat, string>> = {
-  peft: 'PEFT',
-  kohya: 'kohya',
-  comfyui: 'ComfyUI',
-  diffusers: 'diffusers',
+  return { settled, modules: modulesOf(settled, base !== undefined) }
 }
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
@@ -88,14 +82,19 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
     }
   }
   const { adapter, initial } = summand
-  return { ...summand, adapter: settle(adapter), ...(initial !== undefined && { initial: settle(initial) }) }
+  return {
+    ...summand,
+    asRead: adapter,
+    adapter: settle(adapter),
+    ...(initial !== undefined && { initial: settle(initial) }),
+  }
 }
 
 /** By what modules of two adapters are told to be the same: the weight that they change, and of names without a base its prefix. */
 const keyOf = ({ tensor, prefix }: AdapterModule, { format }: Adapter, hasBase: boolean): string =>
   format === 'peft' || hasBase ? tensor : `${prefix}${tensor}`
 
-function modulesOf(summands: readonly Summand[], hasBase: boolean): SummedModule[] {
+function modulesOf(summands: readonly Summand[], hasBase: boolean): SharedModule[] {
   const terms = new Map<string, Term[]>()
   for (const [index, { adapter, initial, weight }] of summands.entries()) {
     const term = (module: AdapterModule, of: Adapter, weight: number): Term => ({
@@ -119,10 +118,9 @@ function modulesOf(summands: readonly Summand[], hasBase: boolean): SummedModule
     }
   }
   return [...terms.values()]
-    .map((all): SummedModule => {
-      const [{ module }] = all
+    .map((all): SharedModule => {
       for (const other of all) assertSameForm(all[0], other)
-      return { module, terms: all }
+      return { module: all[0].module, terms: all }
     })
     .sort((a, b) => compareNatural(a.module.label, b.module.label))
 }
@@ -137,13 +135,17 @@ function assertSameForm(first: Term, other: Term): void {
   )
 }
 
-function layersOf({ module, terms }: SummedModule): SummedLayer[] {
-  const { kind, experts, label, tensor } = module
-  if (kind !== 'experts') return [{ module, terms, name: label }]
+/** The matrices of a module: one, or one of each expert. */
+export function layersOf<M extends SharedModule>(shared: M): LayerOf<M>[] {
+  const { kind, experts, label, tensor } = shared.module
+  if (kind !== 'experts') return [{ ...shared, name: label }]
   return Array.from({ length: experts }, (_, expert) => ({
-    module,
-    terms,
+    ...shared,
     expert,
     name: `${tensor}[${expert}]`,
   }))
 }
+
+/** What is to be known of an adapter; not that it belongs to a changed base where what it began with is taken off. */
+export const warningsOf = ({ adapter: { warnings, config }, initial }: Summand): readonly string[] =>
+  initial === undefined ? warnings : warnings.filter((line) => !line.startsWith(`${config?.mutatesBase}:`))

@@ -9,8 +9,8 @@ import { CARD_FILE, sumCard } from './card.ts'
 import { sumConfig } from './config.ts'
 import { keptData } from './kept.ts'
 import { sumMetadata } from './metadata.ts'
-import type { SummedModule } from './modules.ts'
-import type { CombinePlan } from './plan.ts'
+import type { CombinePlan, SummedModule } from './plan.ts'
+import { parameterOf } from './spelling.ts'
 
 /** A module as it will be written. */
 export interface WrittenModule {
@@ -72,17 +72,20 @@ export function planOutput(plan: CombinePlan, ranks: readonly number[], options:
 /** The tensors' names: PEFT's own, or those of the file that the module comes from. */
 function namesOf({ format, modules }: CombinePlan): WrittenModule['names'][] {
   if (format === 'peft') {
-    // of experts PEFT's names tell by their nesting which parameter is meant
+    // of experts PEFT's names tell by their nesting which parameter is meant; of one that nothing names they stay as they are
     const targets = modules.map(({ module }): TargetModule => {
-      return module.kind === 'experts' ? { ...module, path: module.tensor } : module
+      if (module.kind !== 'experts') return module
+      const path = parameterOf(module)
+      return path === undefined ? { ...module, kind: 'linear' } : { ...module, path }
     })
     const names = factorNames(targets)
     return targets.map((target) => names.get(target)!)
   }
-  return modules.map(({ module }) => {
+  return modules.map(({ module, like }) => {
     const stem = module.prefix + module.path
-    const [A, B] = endingsOf(blamed(module, 'A').name)
-    const hasAlpha = module.alpha !== undefined || module.product.kind !== 'lora'
+    const [A, B] = endingsOf(blamed(like, 'A').name)
+    // without one the scale is 1 already; beside a config in the metadata diffusers takes none
+    const hasAlpha = like.storedAlpha !== undefined || like.product.kind !== 'lora'
     return { A: stem + A, B: stem + B, ...(hasAlpha && { alpha: `${stem}.alpha` }) }
   })
 }

@@ -1,10 +1,30 @@
 import type { Checkpoint } from '../checkpoint/types.ts'
+import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
-import { type AdapterFormat, tensorsOf } from '../lora/model.ts'
+import { type Adapter, type AdapterFormat, type AdapterModule, tensorsOf } from '../lora/model.ts'
 import { COPY_OF_BASE } from '../lora/read/peft.ts'
+import { compareNatural } from '../text/compare.ts'
+import { quoted } from '../text/quote.ts'
 import { type KeptTensor, keptTensors, type Prefer } from './kept.ts'
-import { bringTogether, type Summand, type SummedLayer, type SummedModule } from './modules.ts'
+import {
+  bringTogether,
+  type LayerOf,
+  layersOf,
+  type SharedModule,
+  type Summand,
+  warningsOf,
+} from './modules.ts'
+import { spelledAs } from './spelling.ts'
+
+/** A module of the result, and what adds up to it. */
+export interface SummedModule extends SharedModule {
+  /** How its tensors are spelled: as this one's, which is another where the module comes from an adapter of another format. */
+  readonly like: AdapterModule
+}
+
+/** One matrix of the result: a module, or one expert of it. */
+export type SummedLayer = LayerOf<SummedModule>
 
 /** A tensor of an adapter that nobody reads, so that nothing of it is in the result. */
 export interface LostTensor {
@@ -34,27 +54,69 @@ export interface CombineOptions {
 }
 
 /**
- * Brings the modules of all adapters together, in the names of the first. Throws `bad-input` where adapters don't fit each other, and
- * where two of them replace a whole tensor in two ways.
+ * Brings the modules of all adapters together, in the names of the first. Throws `bad-input` where adapters don't fit each other: names
+ * of two formats without a base to tell them by, modules of other shapes, and whole tensors that two of them replace in two ways.
  */
 export async function planSum(
   summands: readonly Summand[],
   { base, dtype, prefer }: CombineOptions,
 ): Promise<CombinePlan> {
-  const { settled, modules, layers } = bringTogether(summands, base)
+  const { settled, modules: shared } = bringTogether(summands, base)
+  const modules = spelledModules(settled, shared)
+  const kept = await keptTensors(settled, outputNames(modules), prefer)
+  refuseReplaced(modules, kept)
   return {
     format: settled[0].adapter.format,
     summands: settled,
     modules,
-    layers,
-    kept: await keptTensors(settled, prefer),
+    layers: modules.flatMap(layersOf),
+    kept,
     lost: summands.flatMap(({ adapter: { path, ignored } }) =>
       ignored.filter(({ reason }) => reason !== COPY_OF_BASE).map((one) => ({ path, ...one })),
     ),
     dtype: dtype ?? commonDtype(modules),
-    warnings: summands.flatMap(({ adapter }) => adapter.warnings),
+    warnings: settled.flatMap(warningsOf),
   }
 }
+
+/** The module of the result that a module of an adapter goes into. */
+function outputNames(modules: readonly SummedModule[]): ReadonlyMap<AdapterModule, AdapterModule> {
+  return new Map(modules.flatMap(({ module, terms }) => terms.map((term) => [term.module, module] as const)))
+}
+
+/** Throws `bad-input` where one adapter replaces the very weight that another changes by factors: no adapter does both. */
+function refuseReplaced(modules: readonly SummedModule[], kept: readonly KeptTensor[]): void {
+  const whole = new Map(
+    kept.flatMap((one) => (one.replaces === undefined ? [] : [[one.replaces, one] as const])),
+  )
+  for (const { module, terms } of modules) {
+    const found = whole.get(module.tensor)
+    const [part] = found?.parts ?? []
+    const other = terms.find(({ path }) => path !== part?.path)
+    if (part === undefined || other === undefined) continue
+    throw badInput(
+      `${part.path}: ${quoted(part.tensor.name)} takes the place of the weight that ${other.path} changes by its factors for ${quoted(module.label)}: no adapter does both; apply them to the base one after the other`,
+      { file: part.path, tensor: part.tensor.name },
+    )
+  }
+}
+
+/** The modules under names that the first adapter's format has. */
+function spelledModules(summands: readonly Summand[], shared: readonly SharedModule[]): SummedModule[] {
+  const [{ adapter: first }] = summands
+  const named = spelledAs(first)
+  return shared
+    .map(({ module, terms }): SummedModule => {
+      const [{ adapter, path }] = terms
+      const isForeign = summands[adapter].adapter.format !== first.format
+      return { ...(isForeign ? named(module, path) : { module, like: likeIn(first, module) }), terms }
+    })
+    .sort((a, b) => compareNatural(a.module.label, b.module.label))
+}
+
+/** A module of the first adapter, by whose spelling this one's tensors go: loaders read no file of two spellings. */
+const likeIn = ({ modules }: Adapter, module: AdapterModule): AdapterModule =>
+  modules.includes(module) ? module : (modules.find(({ prefix }) => prefix === module.prefix) ?? module)
 
 /** bf16 or f16 where all factors are stored so, else f32. */
 function commonDtype(modules: readonly SummedModule[]): FloatDtype {

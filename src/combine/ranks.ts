@@ -129,7 +129,7 @@ export async function* factorsAt(
 function budgetRanks(
   plan: CombinePlan,
   results: readonly SumResult[],
-  { limits, layout }: RankSettings,
+  { limits, layout, uniform }: RankSettings,
   bytes: number,
   sizeAt: (ranks: readonly number[]) => number,
 ): Pick<RankedSums, 'ranks' | 'couldGain'> {
@@ -148,7 +148,7 @@ function budgetRanks(
   const at = (r: number) => orders.map((order) => (order === 0 ? 0 : withinLimits(r, order, limits)))
   const least = sizeAt(at(0))
   if (least > bytes) throw tooSmall(least)
-  if (layout === 'portable') {
+  if (layout === 'portable' || uniform) {
     // padding makes all ranks cost as much as the largest
     let [fits, tooMuch] = [0, Math.max(1, ...orders) + 1]
     while (tooMuch - fits > 1) {

@@ -1,12 +1,13 @@
 import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
-import { assertInRange } from '../linalg/matrix/finite.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
-import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import { digestOf, factorsAsStored } from './layer-result.ts'
-import { type Part, readTerm, stacked, type Term } from './terms.ts'
+import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
+import type { ModuleFactors } from '../lora/factors.ts'
+import { assertHeld } from '../lora/write/encode.ts'
+import { asStored, digestOf, type PackedFactors, packed } from './layer-result.ts'
+import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
 export type SumRequest =
@@ -39,7 +40,7 @@ export interface SumResult {
   /** That was chosen; 0 where only the spectrum was asked for, or the sum is rounding alone. */
   readonly rank: number
   /** B [rows, rank] and A [rank, columns] as they are stored, rounded once; of rank 0 where only the spectrum was asked for. */
-  readonly factors: Factors
+  readonly factors: PackedFactors
   /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
   readonly residual: number
   readonly digest: string
@@ -54,7 +55,7 @@ const MOST_EXTRA_RANKS = 4
 
 const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + module.rank, 0)
 
-/** The flops of a job: two QRs with their bases, the SVD of the core, and the products that measure. */
+/** The flops of a job: two triangles and bases, the SVD of the core, and the products that measure. */
 export function flopsOf(job: SumJob): number {
   const { rows, columns } = job
   const rank = Math.min(rankOf(job), rows, columns)
@@ -74,10 +75,8 @@ export function bytesOf(job: SumJob): number {
 export async function sumModules(job: SumJob, context: JobContext): Promise<SumResult> {
   const start = performance.now()
   const engine = await context.engine(flopsOf(job))
-  const parts = []
-  for (const term of job.terms) parts.push(await readTerm(term, job.expert))
-  const svd = productSvd(engine, ...stacked(parts))
-  assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
+  const { parts, weights, B, A } = await stackedTerms(job.terms, job)
+  const svd = productSvd(engine, B, A, weights)
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
   const found = factorsOf(job, { ...svd, S: singularValues })
@@ -87,21 +86,26 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     frobenius: singularValues.length === 0 ? 0 : svd.frobenius,
     rounding: svd.rounding,
     rank: found.factors.A.rows,
-    ...found,
+    residual: found.residual,
+    factors: packed(found.factors, job.dtype),
     digest: digestOf(found.factors),
-    inner: innerProducts(engine, parts, job.terms),
+    inner: innerProducts(svd, parts, job.terms, weights),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
 }
 
-function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual'> {
+function factorsOf(job: SumJob, svd: ProductSvd): { factors: Factors; residual: number } {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
   const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
-    const factors = factorsAsStored(svd.leading(rank), rank, { distributeScale: true, dtype })
+    const exact = svd.factors(rank)
+    for (const side of ['A', 'B'] as const) {
+      assertHeld(job.name, side, exact[side].data, dtype, 'nothing that adapters are stored in holds it')
+    }
+    const factors = asStored(exact, dtype)
     return { factors, residual: svd.distance(factors) }
   }
   if (ask.kind === 'exact') return at(most)
@@ -119,19 +123,24 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   return found
 }
 
-/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)), the terms of one adapter added up. */
-function innerProducts(engine: ProductEngine, parts: readonly Part[], terms: readonly Term[]): number[][] {
+/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)) of the adapters, from the Gram matrices of the stacked factors. */
+function innerProducts(
+  svd: ProductSvd,
+  parts: readonly ModuleFactors[],
+  terms: readonly Term[],
+  weights: Float64Array,
+): number[][] {
   const count = 1 + Math.max(...terms.map(({ adapter }) => adapter))
+  if (count === 1) return [[svd.frobenius ** 2]]
   const inner = Array.from({ length: count }, () => new Array<number>(count).fill(0))
-  for (let i = 0; i < parts.length; i++) {
+  const { B, A } = svd.grams()
+  const owners = parts.flatMap((part, i) => Array<number>(part.A.rows).fill(terms[i].adapter))
+  for (let i = 0; i < owners.length; i++) {
     for (let j = 0; j <= i; j++) {
-      const BB = engine.multiply(parts[i].B, parts[j].B, { transposeA: true })
-      const AA = engine.multiply(parts[i].A, parts[j].A, { transposeB: true })
-      let sum = 0
-      for (let k = 0; k < BB.data.length; k++) sum += BB.data[k] * AA.data[k]
-      const [p, q] = [terms[i].adapter, terms[j].adapter]
-      inner[p][q] += sum
-      if (i !== j) inner[q][p] += sum
+      const at = i * owners.length + j
+      const product = weights[i] * weights[j] * B.data[at] * A.data[at]
+      inner[owners[i]][owners[j]] += product
+      if (i !== j) inner[owners[j]][owners[i]] += product
     }
   }
   return inner

@@ -87,13 +87,12 @@ export async function moveTo(from: string, to: string): Promise<void> {
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV', 'EINVAL'])
 
 /**
- * Gives a whole file its final name. What stands there is replaced with `force`, or where its inode is `placed`; otherwise the link
- * fails on it. Throws `output-exists`, `bad-input` for what is no file, `system`.
+ * Gives a whole file its final name. What stands there is replaced with `force`; otherwise the link fails on it. Throws `output-exists`, `bad-input` for what is no file, `system`.
  */
 export async function putFileInPlace(
   staging: string,
   output: string,
-  { force, placed }: { readonly force: boolean; readonly placed: string | undefined },
+  { force }: { readonly force: boolean },
 ): Promise<void> {
   const inode = await inodeOf(output)
   if (inode !== undefined && !(await lstat(output)).isFile()) {
@@ -103,7 +102,7 @@ export async function putFileInPlace(
     new LoraSvdError('output-exists', `${output}: exists already; add --force to replace it`, {
       file: output,
     })
-  if (inode !== undefined && !force && inode !== placed) throw exists()
+  if (inode !== undefined && !force) throw exists()
   if (inode !== undefined) return moveTo(staging, output)
   try {
     await link(staging, output)

@@ -2,17 +2,19 @@ import { badInput } from '../errors.ts'
 import { quoted } from '../text/quote.ts'
 import type { Adapter } from './model.ts'
 
+const CONVERT = "convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first"
+
 /**
  * Throws `bad-input` for an adapter that is meant for another base than the one it names, or for a part of the tokens: what it holds
- * is then no change of this base.
+ * is then no change of this base. `cure` is what else can be done where the training changed it.
  */
-export function refuseOtherBases({ path, config }: Adapter): void {
+export function refuseOtherBases({ path, config }: Adapter, cure?: string): void {
   const refuse = (why: string) => {
     throw badInput(`${path}: ${why}`, { file: path })
   }
   if (config?.mutatesBase !== undefined) {
     refuse(
-      `${config.mutatesBase}, so that its training began from another base; convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first`,
+      `${config.mutatesBase}, so that its training began from another base; ${cure === undefined ? '' : `${cure}, or `}${CONVERT}`,
     )
   }
   if (config?.layerReplication) {

@@ -2,26 +2,22 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readSafetensorsFile } from '../lora/peft-rules.ts'
-import { applied, fileOf, folderWith, rounded, type Stored, type Weights } from './apply-support.ts'
-import { numbers } from './extract-support.ts'
+import {
+  applied,
+  fileOf,
+  folderWith,
+  PEFT,
+  random,
+  rounded,
+  type Stored,
+  type Weights,
+} from './apply-support.ts'
 import { runInProcess, temporaryFolder } from './run.ts'
 
 /** Every kind of module against a dense oracle in float64 that is rounded once, bit for bit. */
 
 const folder = temporaryFolder('apply-kinds')
 const at = (name: string) => join(folder, name)
-
-/** Numbers that the type has. */
-const random = (shape: readonly number[], seed: number, dtype: Stored, scale = 0.1): Weights => ({
-  ...{ dtype, shape },
-  data: Float64Array.from(
-    numbers(
-      shape.reduce((a, b) => a * b, 1),
-      seed,
-    ),
-    (x) => rounded(scale * x, dtype),
-  ),
-})
 
 /** Entry (i, j) of B·A, each product added in the order of the ranks. */
 function product(B: Weights, A: Weights, factor: number): (i: number, j: number) => number {
@@ -47,7 +43,6 @@ interface Kind {
   }
 }
 
-const PEFT = 'base_model.model.'
 const peft = (r: number, lora_alpha: number, rest: object = {}) => ({
   peft_type: 'LORA',
   r,

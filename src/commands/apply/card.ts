@@ -1,10 +1,11 @@
 import { baseModelName, HUB_NAME, publicName } from '../../lora/write/config.ts'
-import { percent, short } from '../../text/numbers.ts'
+import { short } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
 import { version } from '../../version.ts'
 import type { ApplySettings } from './options.ts'
 import type { ApplyPlan } from './plan.ts'
 import type { ApplyResult } from './result.ts'
+import { keptText } from './sentences.ts'
 
 export const CARD_FILE = 'README.md'
 
@@ -33,7 +34,7 @@ export function mergedCard(
     '# Merged checkpoint',
     `\`${printable(name)}\` with ${counted(adapters.length, 'adapter')} added to its weights:`,
     lines.join('\n'),
-    `Each weight was summed in float64 and rounded once${dtype === 'as-base' ? ', to the type that the base stores it in' : `, to ${dtype}`}. ${counted(totals.changed, 'tensor')} changed; of the change ${percent(totals.gain)} is kept, and rounding leaves an error of ${short(totals.roundingError, 3)} of its size.`,
+    `Each weight was summed in float64 and rounded once${dtype === 'as-base' ? ', to the type that the base stores it in' : `, to ${dtype}`}. ${counted(totals.changed, 'tensor')} changed; of the change ${keptText(totals.gain)} is kept, and rounding leaves an error of ${short(totals.roundingError, 3)} of its size.`,
     ...(untied === undefined
       ? []
       : [

@@ -147,6 +147,11 @@ function outputTensors(
     const own = change?.base === undefined && change?.replacement ? change.replacement.tensor : tensor
     const written = writtenAs(own, dtype)
     const place = { name: nameOf(change?.name ?? tensor.name), home: homeOf(tensor) }
+    const whole = change?.replacement?.tensor
+    if (whole !== undefined && whole.dtype === tensor.dtype && readableFloatOf(whole.dtype) === undefined) {
+      // counters and the like
+      return { ...place, shape: whole.shape, dtype: whole.dtype, content: { kind: 'same', tensor: whole } }
+    }
     if (change !== undefined) {
       if (written === undefined) throw eightBits(base, tensor)
       return {

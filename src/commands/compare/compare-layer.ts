@@ -1,13 +1,13 @@
-import { readTerm, stacked, type Term } from '../../compress/terms.ts'
+import { stackedTerms, type Term } from '../../compress/terms.ts'
 import type { JobContext } from '../../jobs/worker.ts'
-import { assertInRange } from '../../linalg/matrix/finite.ts'
-import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../../linalg/matrix/matrix.ts'
+import { type Float64Matrix, transpose, zeros } from '../../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../../linalg/matrix/norms.ts'
 import { pairOverlap } from '../../linalg/subspace/pair-overlap.ts'
 import { principalAngles } from '../../linalg/subspace/principal-angles.ts'
 import { block, part } from '../../linalg/svd/kernels.ts'
-import { sideBySide } from '../../linalg/truncation/columns.ts'
-import { type ProductEngine, productSvd } from '../../linalg/truncation/product-svd.ts'
+import { oneBelowTheOther, sideBySide } from '../../linalg/truncation/columns.ts'
+import type { ProductEngine } from '../../linalg/truncation/factor-basis.ts'
+import { productSvd } from '../../linalg/truncation/product-svd.ts'
 import { addTo } from '../../text/compare.ts'
 
 /** What a worker is asked: plain data. */
@@ -102,7 +102,7 @@ export async function compareLayer(job: CompareJob, context: JobContext): Promis
 /** What one adapter does to a layer: norm·U·diag(weights)·Vᵀ. */
 interface Change {
   readonly U: Float64Matrix
-  readonly V: Float64Matrix
+  readonly Vt: Float64Matrix
   /** The singular values over their norm. */
   readonly weights: Float64Array
   readonly norm: number
@@ -110,17 +110,15 @@ interface Change {
 
 /** The change that terms add up to, of its numerical rank: directions that are rounding, and zeros that pad, are none. */
 async function changeOf(engine: ProductEngine, terms: readonly Term[], job: CompareJob): Promise<Change> {
-  const parts = []
-  for (const term of terms) parts.push(await readTerm(term, job.expert))
-  const svd = productSvd(engine, ...stacked(parts))
-  assertInRange([svd.S, [svd.frobenius]], { file: terms[0].path, tensor: job.name })
+  const { B, A, weights } = await stackedTerms(terms, job)
+  const svd = productSvd(engine, B, A, weights)
   const rank = svd.S.findLastIndex((s) => s > svd.rounding) + 1
   if (rank === 0) {
-    return { U: zeros(job.rows, 0), V: zeros(job.columns, 0), weights: new Float64Array(0), norm: 0 }
+    return { U: zeros(job.rows, 0), Vt: zeros(0, job.columns), weights: new Float64Array(0), norm: 0 }
   }
-  const { U, S, V } = svd.leading(rank)
+  const S = svd.S.subarray(0, rank)
   const norm = frobeniusNorm(S)
-  return { U: toFloat64(U), V: toFloat64(V), weights: S.map((s) => s / norm), norm }
+  return { ...svd.directions(rank), weights: S.map((s) => s / norm), norm }
 }
 
 /** The figures of all pairs, from the products of all bases with each other. */
@@ -139,18 +137,23 @@ function pairsOfChanges(
     keptSecond: figures(),
   }
   if (count === 0) return found
-  const [left, right] = [
-    productsOf(
-      engine,
-      rows,
-      changes.map(({ U }) => U),
+  const left = whole(
+    engine.gram(
+      sideBySide(
+        rows,
+        changes.map(({ U }) => U),
+      ),
     ),
-    productsOf(
-      engine,
-      columns,
-      changes.map(({ V }) => V),
+  )
+  const right = whole(
+    engine.gram(
+      oneBelowTheOther(
+        columns,
+        changes.map(({ Vt }) => Vt),
+      ),
+      'rows',
     ),
-  ]
+  )
   const starts = startsOf(changes)
   for (const [i, first] of changes.entries()) {
     for (let j = i + 1; j < changes.length; j++) {
@@ -169,11 +172,7 @@ function pairsOfChanges(
   return found
 }
 
-/** The products of all bases, of so many rows, with each other. */
-function productsOf(engine: ProductEngine, rows: number, bases: readonly Matrix[]) {
-  const { data, columns } = engine.gram(sideBySide(rows, bases))
-  return block(data, columns, columns)
-}
+const whole = ({ data, rows, columns }: Float64Matrix) => block(data, rows, columns)
 
 /** Where each change's directions begin among all. */
 function startsOf(changes: readonly Change[]): number[] {
@@ -188,5 +187,5 @@ function startsOf(changes: readonly Change[]): number[] {
 
 const anglesBetween = (engine: ProductEngine, [first, second]: readonly Change[]): Angles => ({
   columns: principalAngles(engine, first.U, second.U),
-  rows: principalAngles(engine, first.V, second.V),
+  rows: principalAngles(engine, transpose(first.Vt), transpose(second.Vt)),
 })

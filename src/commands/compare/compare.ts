@@ -1,4 +1,4 @@
-import { bringTogether } from '../../combine/modules.ts'
+import { bringTogether, layersOf } from '../../combine/modules.ts'
 import { openSummands } from '../../combine/open.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
 import { bytesOf, type CompareJob, compareLayer, flopsOf } from './compare-layer.ts'
@@ -22,8 +22,8 @@ async function compared(settings: CompareSettings, context: RunContext): Promise
   const start = performance.now()
   const requests = settings.adapters.map((path) => ({ path, weight: 1 }))
   const { summands, base } = await openSummands(requests, settings, context)
-  const { settled, layers } = bringTogether(summands, base)
-  const jobs = layers.map(
+  const { settled, modules } = bringTogether(summands, base)
+  const jobs = modules.flatMap(layersOf).map(
     ({ name, terms, module: { rows, columns }, expert }): CompareJob => ({
       ...{ name, terms, rows, columns, withAngles: summands.length === 2 },
       ...(expert !== undefined && { expert }),

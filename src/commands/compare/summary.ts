@@ -1,4 +1,4 @@
-import type { Summand } from '../../combine/modules.ts'
+import { type Summand, warningsOf } from '../../combine/modules.ts'
 import { COPY_OF_BASE } from '../../lora/read/peft.ts'
 import { groupsOf, NEAR } from './groups.ts'
 import type { CompareSettings } from './options.ts'
@@ -47,7 +47,7 @@ export function resultOf(
     pairs: nearest(cosines, top).map((pair) => pairOf(pair, layers, totals)),
     groups: { threshold: NEAR, members: groupsOf(cosines, NEAR) },
     notCompared: summands.flatMap(notComparedOf),
-    warnings: summands.flatMap(({ adapter }) => adapter.warnings),
+    warnings: summands.flatMap(warningsOf),
     engine: [...new Set(layers.map(({ engine }) => engine))].join(', '),
     seconds,
   }

@@ -12,14 +12,14 @@ const HALF = 0.5
 const DEGREES = 180 / Math.PI
 
 /**
- * The principal angles between the spans of two orthonormal bases P [n, p] and Q [n, q], min(p, q) of them, in degrees and
- * ascending. Large ones are had from the singular values of PᵀQ, their cosines; small ones from those of Q − P·PᵀQ, their sines, so
+ * The principal angles between the spans of two bases P [n, p] and Q [n, q], min(p, q) of them, in degrees and ascending. The bases are
+ * made orthonormal to rounding first: it is enough that their vectors are independent. Large ones are had from the singular values of PᵀQ, their cosines; small ones from those of Q − P·PᵀQ, their sines, so
  * that each is right to rounding (Björck and Golub, Numerical Methods for Computing Angles between Linear Subspaces, 1973, 3;
  * Knyazev and Argentati 2002, algorithm 3.1).
  */
 export function principalAngles(engine: AngleEngine, P: Matrix, Q: Matrix): Float64Array {
-  const [large, small] = P.columns >= Q.columns ? [P, Q] : [Q, P]
-  if (small.columns === 0) return new Float64Array(0)
+  if (P.columns === 0 || Q.columns === 0) return new Float64Array(0)
+  const [large, small] = (P.columns >= Q.columns ? [P, Q] : [Q, P]).map((X) => engine.qr(X).Q)
   const along = engine.multiply(large, small, { transposeA: true })
   const across = difference(small, engine.multiply(large, along))
   const cosines = engine.svd(along, 'none').S

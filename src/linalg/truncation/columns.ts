@@ -43,6 +43,18 @@ export function sideBySide(rows: number, all: readonly Matrix[]): Float64Matrix 
   return matrix(rows, columns, data)
 }
 
+/** [A₁; A₂; …] in float64, of matrices of so many columns. */
+export function oneBelowTheOther(columns: number, all: readonly Matrix[]): Float64Matrix {
+  const rows = all.reduce((sum, A) => sum + A.rows, 0)
+  const data = new Float64Array(rows * columns)
+  let at = 0
+  for (const { data: own } of all) {
+    data.set(own, at)
+    at += own.length
+  }
+  return matrix(rows, columns, data)
+}
+
 /** Copies A into rows of `stride` entries, from column `first` on. By loops: rows are too short for calls to pay. */
 function placeColumns(
   target: FloatArray,

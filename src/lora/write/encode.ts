@@ -55,12 +55,11 @@ export function encodeFactors(
     sides.map(({ B }) => B),
     r,
   )
-  refuseLoss(module, 'A', stackedA, dtype)
-  refuseLoss(module, 'B', stackedB, dtype)
+  const subnormal = lossOf(module, 'A', stackedA, dtype) + lossOf(module, 'B', stackedB, dtype)
   return {
     A: encodeFloats(stackedA, dtype),
     B: encodeFloats(stackedB, dtype),
-    subnormal: countBelow(stackedA, LEAST_NORMAL[dtype]) + countBelow(stackedB, LEAST_NORMAL[dtype]),
+    subnormal,
   }
 }
 
@@ -104,8 +103,37 @@ function interleaveColumns(parts: readonly Matrix[], r: number): FloatArray {
 const arrayLike = (data: FloatArray, length: number): FloatArray =>
   data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
 
-/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
-function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
+/** How many entries lose digits; throws as `assertHeld` does. Most factors are far from all that, which one look tells. */
+function lossOf({ tensor }: TargetModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): number {
+  const { least, most } = magnitudes(values)
+  // 2^15 is far below what any of the dtypes takes for infinity
+  if (least >= LEAST_NORMAL[dtype] && most <= 2 ** 15) return 0
+  assertHeld(tensor, side, values, dtype, 'leave the tensor out with --exclude')
+  return countBelow(values, LEAST_NORMAL[dtype])
+}
+
+/** The least magnitude that isn't 0, and the largest; NaN counts as neither. */
+function magnitudes(values: FloatArray): { least: number; most: number } {
+  let [least, most] = [Number.POSITIVE_INFINITY, 0]
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i])
+    if (magnitude > most) most = magnitude
+    if (magnitude < least && magnitude > 0) least = magnitude
+  }
+  return { least, most }
+}
+
+/**
+ * Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor; `otherwise` is what to do where
+ * no dtype can.
+ */
+export function assertHeld(
+  tensor: string,
+  side: 'A' | 'B',
+  values: FloatArray,
+  dtype: FloatDtype,
+  otherwise: string,
+): void {
   const isTooSmall = vanishes(values, dtype)
   if (!isTooSmall && findOverflow(values, dtype) < 0) return
   const largest = (values as Float64Array)
@@ -114,10 +142,8 @@ function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, d
   const problem = isTooSmall
     ? `no entry beyond ${largest}, and all are zero in ${dtype}`
     : `an entry of ${largest}, too large for ${dtype}`
-  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : 'leave the tensor out with --exclude'
-  throw badInput(`tensor ${quoted(module.tensor)}: its factor ${side} has ${problem}; ${advice}`, {
-    tensor: module.tensor,
-  })
+  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : otherwise
+  throw badInput(`tensor ${quoted(tensor)}: its factor ${side} has ${problem}; ${advice}`, { tensor })
 }
 
 function countBelow(values: FloatArray, limit: number): number {
