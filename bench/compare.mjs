@@ -1,5 +1,5 @@
 // What comparing a hundred adapters of a 7B model takes, whole process: DISTINCT adapters on disk, the others links to them, since what
-// the numbers are costs nothing. Usage: node bench/compare.mjs [folder] [--modules all|qv] [--adapters N]; 20 MB a distinct adapter
+// the numbers are costs nothing. Usage: node bench/compare.mjs [folder] [--modules all|qv] [--adapters N] [--layers N] [--engine NAME …]; 20 MB a distinct adapter
 // of q and v alone, 80 MB of all seven modules.
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -28,10 +28,10 @@ const SETS = {
   },
 }
 
-function makeAdapter(folder, shapes, seed) {
+function makeAdapter(folder, shapes, layers, seed) {
   mkdirSync(folder, { recursive: true })
   const tensor = (name, ...shape) => ({ name, dtype: 'BF16', shape, bytes: 2 * shape[0] * shape[1] })
-  const tensors = Array.from({ length: LAYERS }, (_, i) =>
+  const tensors = Array.from({ length: layers }, (_, i) =>
     Object.entries(shapes).flatMap(([name, [rows, columns]]) => {
       const part = rows === columns ? 'self_attn' : 'mlp'
       const path = `base_model.model.model.layers.${i}.${part}.${name}`
@@ -49,11 +49,12 @@ function makeAdapter(folder, shapes, seed) {
 
 export function benchCompare(
   parent = tmpdir(),
-  { modules = 'qv', adapters = 100, engines = ['auto', 'wasm'] } = {},
+  { modules = 'qv', adapters = 100, layers = LAYERS, engines = ['auto', 'wasm'] } = {},
 ) {
   const folder = join(parent, `lora-svd-bench-compare-${process.pid}`)
   try {
-    for (let i = 0; i < DISTINCT; i++) makeAdapter(join(folder, `own-${i}`), SETS[modules], 1 + 1000 * i)
+    for (let i = 0; i < DISTINCT; i++)
+      makeAdapter(join(folder, `own-${i}`), SETS[modules], layers, 1 + 1000 * i)
     const paths = Array.from({ length: adapters }, (_, i) => {
       const path = join(folder, `adapter-${i}`)
       symlinkSync(join(folder, `own-${i % DISTINCT}`), path)
@@ -64,7 +65,7 @@ export function benchCompare(
       if (run.status !== 0) throw new Error(run.stderr)
       const { totals, engine: computed } = JSON.parse(run.stdout)
       console.log(
-        `${adapters} adapters of rank ${RANK}, ${totals.layers} layers (${Object.keys(SETS[modules]).join(', ')}), ${totals.pairs} pairs, --engine ${engine} (${computed}): ${run.seconds.toFixed(1)} s, peak memory ${run.peak.toFixed(0)} MiB`,
+        `${adapters} adapters of rank ${RANK}, ${totals.layers} layers (${Object.keys(SETS[modules]).join(', ')}), ${totals.pairs} pairs, --engine ${engine} (${computed}): ${run.seconds.toFixed(1)} s, ${run.cpu.toFixed(0)} s of all cores, peak memory ${run.peak.toFixed(0)} MiB`,
       )
     }
   } finally {
@@ -78,12 +79,14 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     options: {
       modules: { type: 'string' },
       adapters: { type: 'string' },
+      layers: { type: 'string' },
       engine: { type: 'string', multiple: true },
     },
   })
   benchCompare(positionals[0], {
     modules: values.modules,
     adapters: values.adapters && Number(values.adapters),
+    layers: values.layers && Number(values.layers),
     engines: values.engine,
   })
 }

@@ -258,6 +258,16 @@ describe('what the report says', () => {
     expect(stdout).toContain('one of the two does nothing')
   })
 
+  test('fits a terminal of 80 columns, however many there are', async () => {
+    const many = Array.from({ length: 12 }, (_, i) => names[i % 4])
+    for (const args of [names.slice(0, 2), names, many]) {
+      const { stdout } = await runInProcess(['compare', ...args, '--no-color'], { cwd: folder, columns: 80 })
+      expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80)
+    }
+    const { stdout } = await runInProcess(['compare', ...many], { cwd: folder })
+    expect(stdout).toContain('The 10 nearest of 66 pairs\n')
+  })
+
   test('as many pairs as are asked for', async () => {
     expect((await compared([...paths, '--top', '2'])).pairs).toHaveLength(2)
     expect((await compared([...paths, '--top', '0'])).pairs).toEqual([])

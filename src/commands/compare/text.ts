@@ -1,5 +1,3 @@
-import { figure } from '../../report/cells.ts'
-import { spanText } from '../../report/layer-list.ts'
 import { note, warningNotes } from '../../report/notes.ts'
 import { table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -7,13 +5,11 @@ import { firstOf, shownName } from '../../text/names.ts'
 import { grouped, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
+import { adaptersGrid, pairsGrid } from './grids.ts'
 import { cosineText, pairLayers, shareText } from './layer-columns.ts'
 import type { ComparedPair, CompareResult } from './result.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
-
-/** Up to so many adapters each one's cosines with all stand beside it: a line of an ordinary terminal. */
-const MOST_COSINES = 6
 
 /** The report of `compare`: the adapters, how they lie to each other, layer by layer where they are two, and what to know besides. */
 export function compareTables(result: CompareResult, screen: Screen): string {
@@ -22,8 +18,8 @@ export function compareTables(result: CompareResult, screen: Screen): string {
   const sections = [
     title(result, screen),
     ...(isPair && pair !== undefined ? pairLayers(pair.layers, screen) : []),
-    adaptersTable(result, screen),
-    isPair ? (pair === undefined ? '' : pairTotals(pair, screen)) : pairsTable(result, screen),
+    adaptersGrid(result, screen),
+    isPair ? (pair === undefined ? '' : pairTotals(pair, screen)) : pairsGrid(result, screen),
     notes(result, screen),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
@@ -37,21 +33,6 @@ function title({ adapters, totals, engine, seconds }: CompareResult, { paint, co
   }`
   const facts = `${counted(totals.layers, 'layer')} · ${short(seconds, 2)} s on ${engine}`
   return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`
-}
-
-/** A row for each adapter, by the number that the other tables call it. */
-function adaptersTable({ adapters, cosines }: CompareResult, { columns }: Screen): string {
-  const withCosines = adapters.length <= MOST_COSINES
-  const rows = adapters.map(({ path, layers, ranks, frobenius }, i) => [
-    String(i + 1),
-    grouped(layers),
-    spanText([ranks.atLeast, ranks.atMost], grouped),
-    figure(frobenius),
-    ...(withCosines ? [cosines[i].map(cosineText).join(' ')] : []),
-    shownName(path),
-  ])
-  const head = ['', 'layers', 'ranks', '‖Δ‖_F', ...(withCosines ? ['cosine with each'] : []), 'adapter']
-  return table(rows, columns, head, [0, 1, 2, 3])
 }
 
 /** What two adapters come to over all layers. */
@@ -83,32 +64,6 @@ function cosineMeaning(cosine: number): string {
   if (size < NO_COSINE) return 'neither helps nor hinders the other'
   if (size > SAME_COSINE) return cosine > 0 ? 'the same but for a factor' : 'each the other’s opposite'
   return cosine > 0 ? 'they partly do the same' : 'they partly undo each other'
-}
-
-/** The nearest pairs. */
-function pairsTable({ pairs, totals }: CompareResult, { paint, columns }: Screen): string {
-  if (pairs.length === 0) return ''
-  const rows = pairs.map(({ adapters: [i, j], cosine, overlap, kept, layers }) => [
-    `${i + 1} · ${j + 1}`,
-    cosineText(cosine),
-    cosineText(overlap.columns),
-    cosineText(overlap.rows),
-    shareText(kept[0]),
-    shareText(kept[1]),
-    grouped(layers.length),
-  ])
-  const head = ['pair', 'cosine', 'columns', 'rows', 'first in second', 'second in first', 'layers']
-  const which =
-    pairs.length < totals.pairs
-      ? `The ${grouped(pairs.length)} nearest of ${grouped(totals.pairs)} pairs`
-      : 'All pairs, the nearest first'
-  const legend =
-    'columns, rows: mean cos² of the principal angles between column and row spaces · first in second: share of ‖Δ‖² of the first within the column and row spaces of the second'
-  return [
-    paint.bold(which),
-    table(rows, columns, head, [1, 2, 3, 4, 5, 6]),
-    paint.dim(wrap(legend, columns)),
-  ].join('\n')
 }
 
 function notes(result: CompareResult, screen: Screen): string {
