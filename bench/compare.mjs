@@ -65,7 +65,7 @@ export function benchCompare(
       if (run.status !== 0) throw new Error(run.stderr)
       const { totals, engine: computed } = JSON.parse(run.stdout)
       console.log(
-        `${adapters} adapters of rank ${RANK}, ${totals.layers} layers (${Object.keys(SETS[modules]).join(', ')}), ${totals.pairs} pairs, --engine ${engine} (${computed}): ${run.seconds.toFixed(1)} s, ${run.cpu.toFixed(0)} s of all cores, peak memory ${run.peak.toFixed(0)} MiB`,
+        `${adapters} adapters of rank ${RANK}, ${totals.layers} layers (${Object.keys(SETS[modules]).join(', ')}), ${totals.pairs} pairs, --engine ${engine} (${computed}): ${run.seconds.toFixed(1)} s, ${run.processor.toFixed(0)} s of all cores, peak memory ${run.peak.toFixed(0)} MiB`,
       )
     }
   } finally {

@@ -11,7 +11,7 @@ const MOST_OUTPUT = 2 ** 28
 /**
  * Runs `command` with `args` to its end. `peak` is the most memory that it held, in MiB: GNU time's maximum resident set size,
  * which is the kernel's VmHWM, all threads together, and which counts the library's and mapped files' pages too; NaN without
- * GNU time (apt-get install time). `cpu` are the seconds that its threads computed, all together: those that tell on a busy machine.
+ * GNU time (apt-get install time). `processor` is the seconds of all its threads, which others on the machine change least.
  */
 export function wholeProcess(command, args, env = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-bench-'))
@@ -23,11 +23,11 @@ export function wholeProcess(command, args, env = {}) {
     const isMeasured = child.error?.code !== 'ENOENT'
     if (!isMeasured) child = spawnSync(command, args, options)
     const seconds = (performance.now() - start) / 1000
-    const [kibibytes, user, system] = isMeasured
+    const [kilobytes, user, system] = isMeasured
       ? readFileSync(report, 'utf8').split(' ').map(Number)
       : [Number.NaN, Number.NaN, Number.NaN]
-    const [peak, cpu] = [kibibytes / 1024, user + system]
-    return { status: child.status, seconds, cpu, peak, stdout: child.stdout, stderr: child.stderr }
+    const [peak, processor] = [kilobytes / 1024, user + system]
+    return { status: child.status, seconds, peak, processor, stdout: child.stdout, stderr: child.stderr }
   } finally {
     rmSync(folder, { recursive: true })
   }

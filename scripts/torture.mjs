@@ -27,6 +27,12 @@ export const TRIALS = [
     needs: ['unshare'],
   },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
+  {
+    name: 'llama-cpp',
+    does: 'a merged model in llama.cpp',
+    run: 'node bench/llama-cpp.mjs',
+    needs: ['npm'],
+  },
   { name: 'seed', does: 'all tests, any seed', run: 'npx vitest run', env: { FAST_CHECK_SEED: anySeed } },
 ]
 

@@ -1,7 +1,7 @@
 import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { areFactors, unpacked } from '../compress/layer-result.ts'
+import { areFactors } from '../compress/layer-result.ts'
 import type { SumResult } from '../compress/sum.ts'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
@@ -12,7 +12,7 @@ import type { RunContext } from '../jobs/context.ts'
 import { readFactors } from '../lora/factors.ts'
 import type { AdapterModule } from '../lora/model.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
-import { encodeFactors } from '../lora/write/encode.ts'
+import { encodePacked } from '../lora/write/packed.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import {
   type EncodedOf,
@@ -133,8 +133,8 @@ async function writeTensors(
       ofModule.push(next.value)
       results[i] = withoutFactors(next.value)
     }
-    const factors = ofModule.map((one) => unpacked(one.factors))
-    return encodeFactors(written.summed.module, factors, written.storedRank, plan.dtype)
+    const factors = ofModule.map((one) => one.factors)
+    return encodePacked(written.summed.module, factors, written.storedRank, plan.dtype)
   }
   const layout = layoutSafetensors(tensorsOf(planned, plan.dtype, lastOne(take)), planned.metadata)
   const chunks = async function* () {

@@ -109,8 +109,6 @@ function tokensOf(all: readonly JsonObject[], kept: readonly KeptTensor[]): Reco
 
 /** The entries of lists, each once. */
 function union(lists: readonly unknown[]): string[] {
-  const entries = lists.flatMap((list) =>
-    Array.isArray(list) ? list.filter((one) => typeof one === 'string') : [],
-  )
+  const entries = lists.flatMap((list) => [list].flat().filter((one) => typeof one === 'string'))
   return [...new Set(entries)].sort(compareUtf8)
 }

@@ -109,12 +109,6 @@ function modulesOf(summands: readonly Summand[], hasBase: boolean): SharedModule
       addTo(terms, key, term(module, adapter, weight))
       const before = initials.get(key)
       if (before !== undefined) addTo(terms, key, term(before, initial!, -weight))
-      else if (initial !== undefined) {
-        throw badInput(
-          `${initial.path}: has no module ${quoted(module.label)}, which ${adapter.path} has: it is not what that began with`,
-          { file: initial.path },
-        )
-      }
     }
   }
   return [...terms.values()]

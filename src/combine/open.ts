@@ -3,7 +3,7 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import type { RunContext } from '../jobs/context.ts'
 import type { Adapter } from '../lora/model.ts'
-import { refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
+import { assertBeganWith, refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
 import { quoted } from '../text/quote.ts'
 import type { Summand } from './modules.ts'
@@ -45,6 +45,7 @@ export async function openSummands(
     const { checkpoint, adapter } = await open(path)
     const isMutating = adapter.config?.mutatesBase !== undefined
     if (!isMutating || initial === undefined) refuseOtherBases(adapter, 'give what it began with by --init')
+    else assertBeganWith(adapter, initial)
     summands.push({ checkpoint, adapter, weight, ...(isMutating && initial !== undefined && { initial }) })
   }
   if (initial !== undefined) refuseWrongInit(summands, initial)

@@ -18,6 +18,8 @@ export const NAMES: Readonly<Record<AdapterFormat, string>> = {
   diffusers: 'diffusers',
 }
 
+const LYING_AS_STORED = { kind: 'linear', isTransposed: false } as const
+
 /** What an adapter's names have before a module's path where the base's have something else. */
 interface Wrapping {
   /** Of the base's names. */
@@ -49,7 +51,9 @@ export function spelledAs(
     const full = found.own + name.slice(found.base.length)
     const { prefix } = found.like
     const own = full.startsWith(prefix) ? full.slice(prefix.length) : full
-    return { module: { ...module, prefix, path: own, label: own }, like: found.like }
+    // PEFT alone stores the factors of embeddings and of Conv1D the other way round
+    const form = adapter.format !== 'peft' && module.isTransposed ? LYING_AS_STORED : {}
+    return { module: { ...module, ...form, prefix, path: own, label: own }, like: found.like }
   }
 }
 

@@ -170,7 +170,7 @@ export function combinedNotes(result: Combined, screen: Screen): string {
   )
   const because = isOfRounding
     ? `Rounding to ${result.dtype} took what was left: a wider --dtype holds it.`
-    : 'The limits of the rank leave too few directions: a larger --max-rank holds it.'
+    : 'The limits of the rank leave too few directions: a larger --max-rank, or no --multiple-of, holds it.'
   const over = rule.kind === 'budget' && totals.bytes > rule.bytes
   const worst = byError(result.layers.filter(({ name }) => broken.includes(name))).map(({ name }) => name)
   return [

@@ -1,14 +1,6 @@
 import { createHash } from 'node:crypto'
-import { decodeFloats, encodeFloats, type FloatDtype, isHalf } from '../formats/dtype.ts'
-import { narrowHalf, widened } from '../linalg/matrix/half.ts'
-import {
-  type Float64Matrix,
-  type HalfMatrix,
-  leadingColumns,
-  type Matrix,
-  rowRange,
-  zeros,
-} from '../linalg/matrix/matrix.ts'
+import { decodeFloats, encodeFloats, type FloatDtype } from '../formats/dtype.ts'
+import { type Float64Matrix, leadingColumns, type Matrix, rowRange, zeros } from '../linalg/matrix/matrix.ts'
 import type { NoiseFloor } from '../linalg/spectrum/noise-floor.ts'
 import { numericalRank } from '../linalg/spectrum/ranks.ts'
 import type { AskedRule, MatrixRule, RankLimits, RankRule } from '../linalg/spectrum/rules.ts'
@@ -121,33 +113,11 @@ export function factorsFor({ U, S, V }: Svd, rank: number, distributeScale: bool
   return distributeScale ? balancedFactors(leading, rank) : factorsOf(leading, rank)
 }
 
-/** The same as they will be read back. */
+/** The same as they will be read back: rounded once. */
 export function factorsAsStored(svd: Svd, rank: number, { distributeScale, dtype }: FactorForm): Factors {
-  return asStored(factorsFor(svd, rank, distributeScale), dtype)
+  const { B, A } = factorsFor(svd, rank, distributeScale)
+  return { B: rounded(B, dtype), A: rounded(A, dtype) }
 }
-
-/** Factors as they will be read back: rounded once. */
-export const asStored = ({ B, A }: Factors, dtype: FloatDtype): Factors => ({
-  B: rounded(B, dtype),
-  A: rounded(A, dtype),
-})
-
-/** Factors that are rounded to a dtype, in as few bytes as that takes. */
-export interface PackedFactors {
-  readonly B: Matrix | HalfMatrix
-  readonly A: Matrix | HalfMatrix
-}
-
-/** The same numbers in the bits of their dtype. */
-export function packed({ B, A }: Factors, dtype: FloatDtype): PackedFactors {
-  if (!isHalf(dtype)) return { B, A }
-  return {
-    B: { ...B, dtype, data: narrowHalf(B.data, dtype) },
-    A: { ...A, dtype, data: narrowHalf(A.data, dtype) },
-  }
-}
-
-export const unpacked = ({ B, A }: PackedFactors): Factors => ({ B: widened(B), A: widened(A) })
 
 /** What tells these numbers from all others. */
 export function digestOf({ B, A }: Factors): string {

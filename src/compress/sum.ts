@@ -2,11 +2,10 @@ import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
-import type { Factors } from '../linalg/svd/svd.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
 import type { ModuleFactors } from '../lora/factors.ts'
-import { assertHeld } from '../lora/write/encode.ts'
-import { asStored, digestOf, type PackedFactors, packed } from './layer-result.ts'
+import { type PackedFactors, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
+import { digestOf } from './layer-result.ts'
 import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
@@ -53,6 +52,9 @@ export interface SumResult {
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
 const MOST_EXTRA_RANKS = 4
 
+/** Counted for float64 factors of which all directions are wanted, and Householder's QR of each. */
+const COPIES = 9
+
 const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + module.rank, 0)
 
 /** The flops of a job: two triangles and bases, the SVD of the core, and the products that measure. */
@@ -62,10 +64,13 @@ export function flopsOf(job: SumJob): number {
   return 4 * (rows + columns) * rank ** 2 + 22 * rank ** 3
 }
 
-/** The most memory that a job takes at one time: factors, what they are stacked to, bases, and what is wanted of them. */
+/**
+ * The most memory that a job takes at one time, in so many times its stacked factors in float64: as read and stacked, bases, best factors
+ * as found, rounded, packed and widened again, what of these lies outside of the bases, and what an engine copies.
+ */
 export function bytesOf(job: SumJob): number {
   const { rows, columns } = job
-  return 8 * (rows + columns) * rankOf(job) * 5
+  return 8 * (rows + columns) * rankOf(job) * COPIES
 }
 
 /**
@@ -86,38 +91,50 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     frobenius: singularValues.length === 0 ? 0 : svd.frobenius,
     rounding: svd.rounding,
     rank: found.factors.A.rows,
-    residual: found.residual,
-    factors: packed(found.factors, job.dtype),
-    digest: digestOf(found.factors),
+    ...found,
     inner: innerProducts(svd, parts, job.terms, weights),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
 }
 
-function factorsOf(job: SumJob, svd: ProductSvd): { factors: Factors; residual: number } {
+/**
+ * The rank at which so many directions of a matrix can be stored as a multiple: the last of them may be zeros, as long as the matrix
+ * itself has that many.
+ */
+export function storedOrder(
+  directions: number,
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+  { multipleOf = 1 }: RankLimits,
+): number {
+  const multiple = Math.ceil(directions / multipleOf) * multipleOf
+  return multiple <= Math.min(rows, columns) ? multiple : directions
+}
+
+function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual' | 'digest'> {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
-  const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
+  const factors = { B: zeros(rows, 0), A: zeros(0, columns) }
+  const none = { factors, digest: digestOf(factors) }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
-    const exact = svd.factors(rank)
-    for (const side of ['A', 'B'] as const) {
-      assertHeld(job.name, side, exact[side].data, dtype, 'nothing that adapters are stored in holds it')
-    }
-    const factors = asStored(exact, dtype)
-    return { factors, residual: svd.distance(factors) }
+    const factors = packedFactors(job.name, svd.factors(rank), dtype)
+    const stored = unpackedFactors(factors)
+    return { factors, residual: svd.distance(stored), digest: digestOf(stored) }
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask
-  const first = chooseRank(svd.S, rule, limits)
-  const found = at(first)
+  const order = storedOrder(most, job, limits)
+  const padded = new Float64Array(order)
+  padded.set(svd.S)
+  const first = chooseRank(padded, rule, limits)
+  const found = at(Math.min(first, most))
   const allowed = errorAllowed(rule) * svd.frobenius
   if (found.residual <= allowed) return found
   // rounding took what the rule left no room for
-  const { maxRank = most, multipleOf = 1 } = limits
-  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(most, maxRank); i++) {
-    const more = at(first + i * multipleOf)
+  const { maxRank = order, multipleOf = 1 } = limits
+  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(order, maxRank); i++) {
+    const more = at(Math.min(first + i * multipleOf, most))
     if (more.residual <= allowed) return more
   }
   return found

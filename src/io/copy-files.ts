@@ -2,7 +2,6 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, link, lstat, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
-import { inodeOf } from './files.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
 
 /** A file below a folder, by its path there with / between the parts. */
@@ -94,16 +93,19 @@ export async function putFileInPlace(
   output: string,
   { force }: { readonly force: boolean },
 ): Promise<void> {
-  const inode = await inodeOf(output)
-  if (inode !== undefined && !(await lstat(output)).isFile()) {
+  const found = await lstat(output).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw osError(error, 'look at it', output)
+  })
+  if (found?.isFile() === false) {
     throw badInput(`${output}: is no file any more; write to another --out`, { file: output })
   }
   const exists = () =>
     new LoraSvdError('output-exists', `${output}: exists already; add --force to replace it`, {
       file: output,
     })
-  if (inode !== undefined && !force) throw exists()
-  if (inode !== undefined) return moveTo(staging, output)
+  if (found !== undefined && !force) throw exists()
+  if (found !== undefined) return moveTo(staging, output)
   try {
     await link(staging, output)
     await unlink(staging)

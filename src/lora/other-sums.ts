@@ -43,3 +43,14 @@ export function refuseOtherSums(adapter: Adapter): void {
   }
   refuseOtherBases(adapter)
 }
+
+/** Throws `bad-input` where an adapter has modules that what its training is said to have begun with has not. */
+export function assertBeganWith({ path, modules }: Adapter, initial: Adapter): void {
+  const began = new Set(initial.modules.map((module) => module.path))
+  const other = modules.find((module) => !began.has(module.path))
+  if (other === undefined) return
+  throw badInput(
+    `${initial.path}: has no module ${quoted(other.label)}, which ${path} has: it is not what that began with`,
+    { file: initial.path },
+  )
+}

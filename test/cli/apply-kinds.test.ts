@@ -415,3 +415,60 @@ describe('rows of an embedding that are trained alone', () => {
     expect(result.stderr).toMatch(/is rows up to 7 of "model.embed_tokens.weight" \[5, 4\]/)
   })
 })
+
+describe('an adapter whose training changed its base', () => {
+  interface Golden {
+    readonly what: string
+    readonly r: number
+    readonly alpha: number
+    readonly base: number[][]
+    readonly A: number[][]
+    readonly B: number[][]
+    readonly A0: number[][]
+    readonly B0: number[][]
+    readonly tuned: number[][]
+  }
+  const goldens: readonly Golden[] = JSON.parse(
+    readFileSync(new URL('../fixtures/goldens/peft.json', import.meta.url), 'utf8'),
+  ).cases.filter(({ what }: { what: string }) => what.startsWith('init_lora_weights ='))
+  const stored = (rows: number[][]): Weights => ({
+    dtype: 'F32',
+    shape: [rows.length, rows[0].length],
+    data: Float64Array.from(rows.flat(), Math.fround),
+  })
+  const inits = goldens.map((one) => [/= (\w+)/.exec(one.what)![1], one] as const)
+
+  test('PEFT has two of them', () => expect(inits.map(([init]) => init)).toEqual(['pissa', 'olora']))
+
+  test.each(inits)(
+    '%s: with what it began with the tuned weight, without it a refusal',
+    async (init, one) => {
+      const folder = (name: string, B: number[][], A: number[][], init_lora_weights: unknown) =>
+        folderWith(at(`${init} ${name}`), {
+          'adapter_config.json': peft(one.r, one.alpha, { target_modules: ['x'], init_lora_weights }),
+          'adapter_model.safetensors': fileOf({
+            [`${PEFT}x.lora_A.weight`]: stored(A),
+            [`${PEFT}x.lora_B.weight`]: stored(B),
+          }),
+        })
+      const base = folderWith(at(`${init} base`), {
+        'model.safetensors': fileOf({ 'x.weight': stored(one.base) }),
+      })
+      const trained = folder('trained', one.B, one.A, init)
+      const began = folder('began', one.B0, one.A0, true)
+      const out = at(`${init} out`)
+      await applied([base, trained, '-o', out, '--init', began])
+      const { data } = readSafetensorsFile(join(out, 'model.safetensors')).get('x.weight')!
+      const tuned = one.tuned.flat()
+      const apart = Math.hypot(...Array.from(data, (x, i) => x - tuned[i])) / Math.hypot(...tuned)
+      expect(apart).toBeLessThan(1e-6)
+      const refused = await runInProcess(['apply', base, trained, '-o', at('never')])
+      expect(refused.code).toBe(2)
+      expect(refused.stderr).toMatch(
+        new RegExp(`init_lora_weights is "${init}".*give what it began with by --init`),
+      )
+      const twice = await runInProcess(['apply', base, began, '-o', at('never'), '--init', began])
+      expect(twice.stderr).toMatch(/--init is for an adapter whose training changed its base/)
+    },
+  )
+})

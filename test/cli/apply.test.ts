@@ -255,6 +255,18 @@ describe('what adapters bring besides factors', () => {
     ])
   })
 
+  test('a head that the base lacks is written beside the rest, and it says so', async () => {
+    const head = random([3, 4], 78)
+    const adapter = adapterOf('classifier', { x: [6, 4] }, { tensors: { [`${PEFT}score.weight`]: head } })
+    const { layers, warnings } = await applied([base, adapter, '-o', at('classifier-merged')])
+    expect(layers.map(({ name, how }: { name: string; how: string }) => [name, how])).toContainEqual([
+      'score.weight',
+      'new',
+    ])
+    expect(warnings.at(-1)).toContain('brings "score.weight", a head that')
+    expect([...read(at('classifier-merged')).get('score.weight')!.data]).toEqual(Array.from(head.data))
+  })
+
   test('a copy of the base does no harm', async () => {
     const adapter = adapterOf(
       'copied',
@@ -353,6 +365,21 @@ test('the same bytes for 1 thread and for 4', async () => {
   )
   expect(one.equals(four)).toBe(true)
   expect(documents[0].layers).toEqual(documents[1].layers)
+})
+
+test('the card names the model by its name on the hub, where that is known', async () => {
+  const snapshot = at('hub/models--org--digits/snapshots/1')
+  cpSync(BASE, snapshot, { recursive: true })
+  const adapter = adapterOf('hub-adapter', { 'model.layers.0.self_attn.q_proj': [96, 96] })
+  const env = { HF_HUB_CACHE: at('hub') }
+  await applied(['org/digits', adapter, '-o', at('hub-merged')], { env })
+  await applied([snapshot, adapter, '-o', at('folder-merged')])
+  const cards = ['hub-merged', 'folder-merged'].map((name) =>
+    readFileSync(join(at(name), 'README.md'), 'utf8'),
+  )
+  expect(cards[0]).toContain('base_model: "org/digits"\nbase_model_relation: merge\n')
+  expect(cards[1]).not.toContain('base_model: ')
+  expect(cards.map((card) => card.includes(folder))).toEqual([false, false])
 })
 
 test('a base of links, as in the hub’s cache, becomes files', async () => {

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import {
@@ -17,8 +17,9 @@ import {
 import { distance } from '../lora/goldens.ts'
 import type { TestTensor } from '../lora/support.ts'
 import { numbers } from '../lora/write-support.ts'
+import { obeyingPermissions } from '../obeying-permissions.ts'
 import { temporaryFolder } from '../temporary.ts'
-import { runInProcess } from './run.ts'
+import { runCli, runInProcess } from './run.ts'
 
 const folder = temporaryFolder()
 const at = (...names: string[]) => join(folder, ...names)
@@ -93,7 +94,9 @@ describe('refusals', () => {
     const limited = ['merge', a, b, '--max-rank=3', '--error=1e-3', '-o', fresh()]
     const { stdout, code } = await runInProcess(limited, { columns: 200 })
     expect(code).toBe(1)
-    expect(stdout).toMatch(/Not kept: the error that was asked, in 1 layer.* a larger --max-rank holds it/)
+    expect(stdout).toMatch(
+      /Not kept: the error that was asked, in 1 layer.* a larger --max-rank, or no --multiple-of, holds it/,
+    )
   })
 
   test('no adapter, an output that is there, an input as output', async () => {
@@ -212,6 +215,19 @@ describe('refusals', () => {
     writeFileSync(file, readFileSync(file).subarray(0, 100))
     await refusal([a, b, '-o', at('no')])
   })
+})
+
+test('a folder that may not be written in: exit code 3, and one line', async () => {
+  const [a, b] = [await peft(1), await peft(5)]
+  const locked = fresh()
+  mkdirSync(locked)
+  chmodSync(locked, 0o555)
+  const args = ['merge', a, b, '-o', join(locked, 'sum')]
+  const { code, stdout, stderr } = await runCli(args, { through: obeyingPermissions })
+  expect([code, stdout]).toEqual([3, ''])
+  expect(stderr).toMatch(/^lora-svd: [^\n]*permission denied \(EACCES\)\n$/)
+  expect(readdirSync(locked)).toEqual([])
+  chmodSync(locked, 0o755)
 })
 
 describe('what is kept', () => {
@@ -407,6 +423,34 @@ describe('adapters of unlike formats, with the base', () => {
       }
     },
   )
+
+  test('an embedding of PEFT’s lies as any weight does in a file of another format', async () => {
+    const model = await writeBase(fresh(), {
+      'blocks.0.fc.weight': random([6, 5], 1),
+      'blocks.0.embed.weight': random([8, 4], 2),
+    })
+    const table = await writePeft(
+      fresh(),
+      {
+        [`${P}blocks.0.embed.lora_embedding_A`]: random([2, 8], 3),
+        [`${P}blocks.0.embed.lora_embedding_B`]: random([4, 2], 4),
+      },
+      { target_modules: ['embed'] },
+    )
+    const out = fresh('.safetensors')
+    await merged(out, await comfy(1), table, '--base', model)
+    const stem = 'diffusion_model.blocks.0.embed'
+    const [A, B] = [
+      await tensorOf(out, `${stem}.lora_A.weight`),
+      await tensorOf(out, `${stem}.lora_B.weight`),
+    ]
+    // W is [8, 4], and what such loaders add to it is B·A
+    const product = Float64Array.from({ length: 32 }, (_, i) => {
+      const [row, column] = [Math.floor(i / 4), i % 4]
+      return B[2 * row] * A[column] + B[2 * row + 1] * A[4 + column]
+    })
+    expect(distance(product, (await densesOf(table)).get('blocks.0.embed')!)).toBeLessThan(ROUNDING)
+  })
 
   test('a name that the first one’s names don’t tell is refused', async () => {
     const text = await writeBase(fresh(), {

@@ -15,7 +15,7 @@ import { type Companions, companionsOf } from './companions.ts'
 import { CONFIG_FILE } from './config.ts'
 import { isSingleFile, type OutputFiles, outputFiles } from './files.ts'
 import { type ApplyOptions, type ApplySettings, applySettings } from './options.ts'
-import { assertFree, bytesToCome, inputsOf, place, takeBack } from './output.ts'
+import { assertFree, bytesToCome, place, takeBack } from './output.ts'
 import { piecesOf } from './pieces.ts'
 import { type ApplyPlan, planApply } from './plan.ts'
 import type { ApplyPreview, ApplyResult } from './result.ts'
@@ -149,7 +149,7 @@ async function written(
     ...{ samples, accounts, companions, totals, staging, resumed: sound.size },
     seconds: () => (performance.now() - start) / 1000,
   })
-  for (const input of inputsOf(plan)) await assertUnchanged(input)
+  for (const input of plan.inputs) await assertUnchanged(input)
   await run.assertHeld()
   await place(plan, settings, run, files, companions)
   return result
@@ -158,9 +158,11 @@ async function written(
 /** Whether nothing can go on from here: no piece is done, or the numbers of the inputs themselves are refused. */
 async function isUseless(error: unknown, plan: ApplyPlan, run: ApplyRun): Promise<boolean> {
   if (error instanceof LoraSvdError && error.code === 'interrupted') return false
+  // what stood under the output's name is in the folder by now
+  if (run.placed !== undefined) return false
   if (await run.isEmpty()) return true
   if (!isOfNumbers(error)) return false
-  const areSame = Promise.all(inputsOf(plan).map((input) => assertUnchanged(input)))
+  const areSame = Promise.all(plan.inputs.map((input) => assertUnchanged(input)))
   return areSame.then(
     () =>
       run.assertHeld().then(
@@ -180,7 +182,7 @@ const isOfNumbers = (error: unknown): boolean =>
 function identityOf(plan: ApplyPlan, settings: ApplySettings): RunIdentity {
   const { memory, dryRun, restart, force, output, ...options } = settings
   return {
-    inputs: inputsOf(plan).map(({ files }) => files),
+    inputs: plan.inputs.map(({ files }) => files),
     options: { version, ...options },
   }
 }

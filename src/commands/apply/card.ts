@@ -1,3 +1,5 @@
+import { isRepositoryName } from '../../checkpoint/folder.ts'
+import type { Checkpoint } from '../../checkpoint/types.ts'
 import { baseModelName, HUB_NAME, publicName } from '../../lora/write/config.ts'
 import { short } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
@@ -15,8 +17,9 @@ export function mergedCard(
   { dtype }: ApplySettings,
   { totals }: Pick<ApplyResult, 'totals'>,
 ): string {
-  const name = publicName(baseModelName(isPath(base.path) ? undefined : base.path, base.config) ?? base.path)
-  const isOfHub = HUB_NAME.test(name) && name.includes('/')
+  const known = baseModelName(isInCache(base) ? base.path : undefined, base.config)
+  const name = publicName(known ?? base.path)
+  const isOfHub = known !== undefined && HUB_NAME.test(name)
   const lines = adapters.map(
     ({ adapter, weight }) =>
       `- \`${printable(publicName(adapter.path))}\` (${adapter.format}), weight ${short(weight)}`,
@@ -46,4 +49,6 @@ export function mergedCard(
     .concat('\n')
 }
 
-const isPath = (path: string) => /^[./\\~]|[/\\].*[/\\]/.test(path)
+/** It was named as org/name and found in the cache. */
+const isInCache = ({ path, folder }: Checkpoint) =>
+  isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true

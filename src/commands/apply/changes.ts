@@ -68,6 +68,7 @@ export async function changesOf(
     }
     for (const { replaced, base: tensor } of match.replaced) {
       ask(of, replaced, tensor, { path, weight, base })
+      if (tensor === undefined) warnings.push(newHead(path, replaced.name, base))
     }
   }
   const changes: Change[] = []
@@ -130,6 +131,9 @@ function ask(
   if (rows !== undefined) assertRows(path, tensor, rows, base)
   of(base?.name ?? name).replacements.push({ tensor, path, ...(rows !== undefined && { rows }) })
 }
+
+const newHead = (path: string, name: string, base: Checkpoint) =>
+  `${path}: brings ${quoted(name)}, a head that ${base.path} has not: it is written beside the rest; load the result as the class of model that the adapter was trained with`
 
 const nowhere = (path: string, tensor: StoredTensor, base: Checkpoint) =>
   badInput(

@@ -57,6 +57,12 @@ export function addApply(program: Command, run: Run): void {
       new Option('--alpha <a>', 'alpha of adapters that do not say it').argParser(numberOf(APPLY.alpha)),
     )
     .addOption(
+      new Option(
+        '--init <folder>',
+        'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
+      ),
+    )
+    .addOption(
       new Option('--dry-run', 'say what would be done, and from a sample what rounding would leave').default(
         false,
       ),

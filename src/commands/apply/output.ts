@@ -1,5 +1,4 @@
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Checkpoint } from '../../checkpoint/types.ts'
 import { moveTo, putFileInPlace } from '../../io/copy-files.ts'
 import { assertHoldsNone, assertNotRead, kindOf, makeFolder, sizeIfAny } from '../../io/files.ts'
 import { assertOutputFree, type FolderKind, putFolderInPlace } from '../../io/place-folder.ts'
@@ -73,7 +72,7 @@ export async function assertFree(
   companions: Companions,
   placed: string | undefined,
 ): Promise<void> {
-  const inputs = inputsOf(plan)
+  const inputs = plan.inputs
   const files = inputs.flatMap((input) => input.files)
   const mayReplace = force || placed !== undefined
   if (isSingleFile(plan.base)) {
@@ -84,12 +83,6 @@ export async function assertFree(
   await assertHoldsNone(output, files)
   await assertOutputFree(output, modelFolder(companions), mayReplace, inputs)
 }
-
-/** All that is read. */
-export const inputsOf = ({ base, adapters }: ApplyPlan): Checkpoint[] => [
-  base,
-  ...adapters.map(({ checkpoint }) => checkpoint),
-]
 
 /** Bytes that are still to be written, as far as files that are there tell. */
 export async function bytesToCome(

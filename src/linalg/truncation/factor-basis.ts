@@ -30,10 +30,11 @@ export interface Split {
 }
 
 /**
- * How ill-conditioned vectors of unit length may be for the Gram matrix: the triangle is then off by less than what sums of `length` terms
- * may be, and the basis orthonormal to 10⁻¹⁰ at the worst, which counts only for what lies outside of the factors' own span.
+ * How ill-conditioned vectors of unit length may be for the Gram matrix, so that its triangle is off by no more than sums of `length` terms
+ * may be. What trained adapters in bfloat16 come to: rounding alone sets their directions apart. The basis is then orthonormal to 10⁻⁹,
+ * and better by the condition for what is made of the factors themselves.
  */
-const mostCondition = (length: number): number => Math.min(256, length / 4)
+const mostCondition = (length: number): number => Math.min(2 ** 13, 2 * length)
 
 /**
  * The basis of a factor's r vectors. Where these are no fewer than their length, that of the space. Where they are well-conditioned but

@@ -17,7 +17,10 @@ export interface ProductSvd {
   factors(r: number): Factors
   /** The leading r directions on either side: U [m, r] and Vᵀ [r, k], orthonormal to 10⁻¹⁰ at the worst. */
   directions(r: number): { readonly U: Float64Matrix; readonly Vt: Float64Matrix }
-  /** ‖B·D·A − B'·A'‖_F of other factors, without forming either product. */
+  /**
+   * ‖B·D·A − B'·A'‖_F of other factors, without forming either product: right to rounding for what is near to this product's own
+   * factors, to 10⁻⁹ of ‖B'·A'‖ for any others.
+   */
   distance(other: Factors): number
 }
 

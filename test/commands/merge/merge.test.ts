@@ -35,7 +35,6 @@ const entries = () => readdirSync(folder).sort()
 describe('whatever the number of threads, the same bytes', () => {
   test.each<[string, Omit<MergeOptions, 'adapters' | 'out' | 'dryRun'>]>([
     ['exact', { weights: [1, -0.5] }],
-    ['an error', { error: 0.5, layout: 'pattern' }],
     ['uniform', { energy: 0.6, uniform: true, layout: 'pattern' }],
     ['a budget', { budget: '100KiB', layout: 'pattern', dtype: 'bf16' }],
   ])('%s', async (_, options) => {

@@ -41,6 +41,19 @@ const nearlyParallel = (m: number, n: number, distance: number): Float64Matrix =
   )
 }
 
+/** Each column a mixture of all, by a discrete cosine transform: lengths don't tell that directions are weak. */
+const mixedColumns = (X: Float64Matrix): Float64Matrix => {
+  const n = X.columns
+  const cosine = (i: number, j: number) =>
+    Math.sqrt((i === 0 ? 1 : 2) / n) * Math.cos((Math.PI * i * (j + 0.5)) / n)
+  const C = matrix(
+    n,
+    n,
+    Float64Array.from({ length: n * n }, (_, at) => cosine(Math.floor(at / n), at % n)),
+  )
+  return toFloat64(jsEngine.multiply(X, C))
+}
+
 interface Product {
   readonly B: Matrix
   readonly A: Matrix
@@ -65,6 +78,20 @@ const products: readonly (readonly [string, Product])[] = [
         3,
       ),
       A: gaussian(10, 90, 2),
+    },
+  ],
+  [
+    'condition 3000, of small parts of columns',
+    {
+      B: mixedColumns(
+        withSpectrum(
+          4000,
+          9,
+          Float64Array.from({ length: 9 }, (_, i) => 3000 ** (-i / 8)),
+          3,
+        ),
+      ),
+      A: gaussian(9, 90, 2),
     },
   ],
   ['condition 1e9', { B: nearlyParallel(90, 6, 1e-9), A: gaussian(6, 70, 2) }],
@@ -113,10 +140,10 @@ describe.each(engines)('productSvd by %s', (_, engine) => {
     test('has the singular values of the product', () => {
       expect(svd.S.length).toBe(Math.min(B.rows, B.columns, A.columns))
       for (const [i, s] of svd.S.entries()) {
-        expect(Math.abs(s - dense.S[i])).toBeLessThanOrEqual(1e-13 * norm)
+        expect(Math.abs(s - dense.S[i])).toBeLessThanOrEqual(1e-12 * norm)
         expect(Math.abs(s - dense.S[i])).toBeLessThanOrEqual(svd.rounding + 100 * EPS * norm)
       }
-      expect(Math.abs(svd.frobenius - norm)).toBeLessThanOrEqual(1e-13 * norm)
+      expect(Math.abs(svd.frobenius - norm)).toBeLessThanOrEqual(1e-12 * norm)
       for (let r = 0; r <= svd.S.length; r++) {
         const [found, best] = [svd.S, dense.S].map((S) => frobeniusNorm(S.subarray(r)))
         expect(Math.abs(found - best)).toBeLessThanOrEqual(1e-12 * norm)
@@ -134,9 +161,9 @@ describe.each(engines)('productSvd by %s', (_, engine) => {
 
     test('measures how far other factors are', () => {
       const best = svd.factors(Math.ceil(svd.S.length / 2))
+      const own = [best, { B: toFloat32(best.B), A: toFloat32(best.A) }]
       const others = [
-        best,
-        { B: toFloat32(best.B), A: toFloat32(best.A) },
+        ...own,
         { B: gaussian(B.rows, 3, 8), A: gaussian(3, A.columns, 9) },
         { B: best.B, A: gaussian(best.A.rows, A.columns, 9) },
         { B: gaussian(B.rows, A.columns + 2, 8), A: gaussian(A.columns + 2, A.columns, 9) },
@@ -146,7 +173,8 @@ describe.each(engines)('productSvd by %s', (_, engine) => {
         const P = formed(other)
         const exact = difference(W, P)
         const size = norm + frobeniusNorm(P.data)
-        expect(Math.abs(svd.distance(other) - exact)).toBeLessThanOrEqual(1e-12 * size)
+        const allowed = own.includes(other) ? 1e-13 : 1e-9
+        expect(Math.abs(svd.distance(other) - exact)).toBeLessThanOrEqual(allowed * size)
       }
     })
   })
