@@ -1,9 +1,10 @@
 // What applying an adapter to a whole model takes: beside `cp` of the same bytes, and its memory for 4 and for 22 layers of
 // TinyLlama's shapes in bfloat16. Usage: node bench/apply.mjs [folder], some 8 GB of room.
-import { closeSync, mkdirSync, openSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { normals, writeSafetensors } from './tensors.mjs'
 import { wholeProcess } from './whole-process.mjs'
 
 const CLI = fileURLToPath(new URL('../bin/lora-svd.js', import.meta.url))
@@ -27,39 +28,6 @@ const modules = (layers) =>
     ].map(([name, rows, columns]) => ({ name: `model.layers.${i}.${name}`, rows, columns })),
   ).flat()
 
-/** Writes tensors one after the other; `bytesOf` gives each one's. */
-function writeSafetensors(path, tensors, bytesOf) {
-  let offset = 0
-  const entries = tensors.map(({ name, dtype, shape, bytes }) => {
-    const entry = [name, { dtype, shape, data_offsets: [offset, offset + bytes] }]
-    offset += bytes
-    return entry
-  })
-  const json = JSON.stringify({ __metadata__: { format: 'pt' }, ...Object.fromEntries(entries) })
-  const header = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ')
-  header.writeBigUInt64LE(BigInt(header.length - 8))
-  header.write(json, 8)
-  const file = openSync(path, 'w')
-  writeSync(file, header)
-  for (const tensor of tensors) {
-    const data = bytesOf(tensor)
-    for (let at = 0; at < data.length; ) at += writeSync(file, data, at)
-  }
-  closeSync(file)
-}
-
-/** Numbers like a model's, the same ones over and over: what they are costs nothing to make. */
-function normals(count, deviation, seed) {
-  let state = seed
-  const uniform = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return (state + 0.5) / 2 ** 32
-  }
-  return Float32Array.from(
-    { length: count },
-    () => deviation * Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
-  )
-}
 const block = Uint16Array.from(new Uint32Array(normals(2 ** 20, 0.02, 1).buffer), (bits) => bits >>> 16)
 
 function bfloat16(entries) {

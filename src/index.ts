@@ -48,6 +48,19 @@ export type {
   PlannedTensor,
   Rounding,
 } from './commands/apply/result.ts'
+export { compare } from './commands/compare/compare.ts'
+export type { CompareOptions } from './commands/compare/options.ts'
+export type {
+  AdapterGroup,
+  ComparedAdapter,
+  ComparedLayer,
+  ComparedPair,
+  CompareResult,
+  NotCompared,
+  OverlapFigures,
+  PairLayer,
+  SubspaceFigures,
+} from './commands/compare/result.ts'
 export type { DemoResult, WorstEntry } from './commands/demo/demo.ts'
 export type { DemoOptions } from './commands/demo/options.ts'
 export { extract } from './commands/extract/extract.ts'

@@ -150,7 +150,17 @@ describe.sequential('a project that has the package installed', () => {
   })
 
   test('docs/library.md has an example of each function', () => {
-    const functions = ['extract', 'verify', 'resize', 'merge', 'apply', 'inspect', 'factor', 'demo']
+    const functions = [
+      'extract',
+      'verify',
+      'resize',
+      'merge',
+      'apply',
+      'compare',
+      'inspect',
+      'factor',
+      'demo',
+    ]
     expect(EXAMPLES.map(({ title }) => title.split(':')[0])).toEqual([...functions, 'Matrices'])
   })
 

@@ -10,6 +10,7 @@ test('lora-svd exports', () => {
       "allclose",
       "apply",
       "chooseRank",
+      "compare",
       "demo",
       "effectiveRank",
       "energyRank",

@@ -8,7 +8,7 @@ import type { Adapter, AdapterFormat, AdapterModule, ReplacedTensor } from '../l
 import { PEFT_PREFIX } from '../lora/names.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
-import type { Summand } from './plan.ts'
+import type { Summand } from './modules.ts'
 import { NAMES } from './spelling.ts'
 
 /** A tensor of the result that is no factor: stored as it is, or a sum of stored ones. */

@@ -6,7 +6,7 @@ import type { Adapter } from '../lora/model.ts'
 import { assertBeganWith, refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
 import { quoted } from '../text/quote.ts'
-import type { Summand } from './plan.ts'
+import type { Summand } from './modules.ts'
 
 export interface SummandRequest {
   readonly path: string

@@ -1,25 +1,12 @@
-import { refuseNonFinite } from '../checkpoint/read.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
-import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
-import { type Matrix, zeros } from '../linalg/matrix/matrix.ts'
-import { frobeniusNorm } from '../linalg/matrix/norms.ts'
+import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import { type ModuleFactors, readFactors } from '../lora/factors.ts'
-import { type AdapterModule, blamed } from '../lora/model.ts'
+import type { ModuleFactors } from '../lora/factors.ts'
 import { type PackedFactors, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
 import { digestOf } from './layer-result.ts'
-
-/** A module of an adapter, and how much of it a sum has. */
-export interface Term {
-  readonly module: AdapterModule
-  readonly weight: number
-  /** As messages call the adapter. */
-  readonly path: string
-  /** Which of the adapters that the user named it belongs to. */
-  readonly adapter: number
-}
+import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
 export type SumRequest =
@@ -93,14 +80,7 @@ export function bytesOf(job: SumJob): number {
 export async function sumModules(job: SumJob, context: JobContext): Promise<SumResult> {
   const start = performance.now()
   const engine = await context.engine(flopsOf(job))
-  const parts: ModuleFactors[] = []
-  for (const term of job.terms) parts.push(await finiteFactors(term, job.expert))
-  const weights = weightsOf(parts, job.terms)
-  const [B, A] = [stackedB(parts), stackedA(parts)]
-  const place = { file: job.terms[0].path, tensor: job.name }
-  // the product is within the product of these, and nothing on the way to it is beyond
-  const scale = frobeniusNorm(weights)
-  assertInRange([[frobeniusNorm(B.data) * scale * frobeniusNorm(A.data)]], place)
+  const { parts, weights, B, A } = await stackedTerms(job.terms, job)
   const svd = productSvd(engine, B, A, weights)
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
@@ -117,52 +97,6 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     seconds: (performance.now() - start) / 1000,
   }
 }
-
-async function finiteFactors({ module, path }: Term, expert: number | undefined): Promise<ModuleFactors> {
-  const factors = await readFactors(module, expert)
-  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(factors.B))
-  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(factors.A))
-  return factors
-}
-
-/** w·s of each direction of the stacked factors, which stay the numbers that were stored. */
-function weightsOf(parts: readonly ModuleFactors[], terms: readonly Term[]): Float64Array {
-  return Float64Array.from(parts.flatMap(({ A, scale }, i) => Array(A.rows).fill(terms[i].weight * scale)))
-}
-
-/** [B₁ | B₂ | …]. */
-function stackedB(parts: readonly ModuleFactors[]): Matrix {
-  const [{ B }] = parts
-  if (parts.length === 1) return B
-  const rank = rankOfAll(parts)
-  const data = floatsFor(parts, B.rows * rank)
-  let at = 0
-  for (const { B: part } of parts) {
-    const r = part.columns
-    for (let i = 0; i < B.rows; i++) data.set(part.data.subarray(i * r, (i + 1) * r), i * rank + at)
-    at += r
-  }
-  return { rows: B.rows, columns: rank, data }
-}
-
-/** [A₁; A₂; …]. */
-function stackedA(parts: readonly ModuleFactors[]): Matrix {
-  const [{ A }] = parts
-  if (parts.length === 1) return A
-  const rank = rankOfAll(parts)
-  const data = floatsFor(parts, rank * A.columns)
-  let at = 0
-  for (const { A: part } of parts) {
-    data.set(part.data, at)
-    at += part.data.length
-  }
-  return { rows: rank, columns: A.columns, data }
-}
-
-const rankOfAll = (parts: readonly ModuleFactors[]) => parts.reduce((sum, { A }) => sum + A.rows, 0)
-
-const floatsFor = (parts: readonly ModuleFactors[], length: number) =>
-  parts.some(({ B }) => B.data instanceof Float64Array) ? new Float64Array(length) : new Float32Array(length)
 
 /**
  * The rank at which so many directions of a matrix can be stored as a multiple: the last of them may be zeros, as long as the matrix

@@ -20,6 +20,7 @@ export interface ProgressEvent {
     | 'decomposing'
     | 'sampling'
     | 'applying'
+    | 'comparing'
     | 'checking'
   /** What the items are. */
   readonly noun: 'matrices' | 'layers' | 'tensors' | 'pieces'

@@ -1,6 +1,6 @@
 /**
- * Logarithm, sine and cosine from + - * / alone, which IEEE 754 and ECMAScript round the same everywhere;
- * Math.log, Math.sin and Math.cos are "implementation-approximated" and differ between engines and versions.
+ * Logarithm, sine, cosine and arc tangent from + - * / alone, which IEEE 754 and ECMAScript round the same everywhere;
+ * Math.log, Math.sin, Math.cos and Math.atan are "implementation-approximated" and differ between engines and versions.
  * Each result is within 1 ulp of the true value.
  *
  * The method is that of W. J. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980): a reduction
@@ -87,4 +87,37 @@ function cosNear0(y: number, tail: number): number {
   const half = 0.5 * z
   const head = 1 - half
   return head + (1 - head - half + (z * z * p - tail * y))
+}
+
+/** π/8 in two parts; a small whole number of times the first rounds little, and the second takes it up. */
+const EIGHTH_HIGH = 0.39269908169872414
+const EIGHTH_LOW = 1.5308084989341915e-17
+
+/** The tangents of 0, 1, 2 and 3 eighths of π, each in two parts, and of the angles halfway to the next. */
+const TANGENTS = [
+  [0, 0],
+  [0.41421356237309503, 1.4349369327986523e-17],
+  [1, 0],
+  [2.414213562373095, 1.2537167179050217e-16],
+] as const
+const HALFWAY = [0.198912367379658, 0.668178637919299, 1.496605762665489, 5.027339492125848]
+
+/**
+ * The arc tangent of x ≥ 0, infinity too. With t the tangent of the nearest eighth of π the rest of the angle has the tangent
+ * (x − t) / (1 + x·t), at most tan(π/16) in size; the first term of its Taylor series that is left out is below 2⁻⁵⁸ of it.
+ */
+export function arcTangent(x: number): number {
+  const nearest = HALFWAY.findIndex((end) => x < end)
+  if (nearest < 0) return withEighths(4, -1 / x)
+  const [high, low] = TANGENTS[nearest]
+  return withEighths(nearest, (x - high - low) / (1 + x * high))
+}
+
+/** So many eighths of π and the arc tangent of y, which is small. */
+function withEighths(eighths: number, y: number): number {
+  const z = y * y
+  let sum = 0
+  for (let odd = 25; odd >= 3; odd -= 2) sum = (1 / odd - sum) * z
+  // the small parts first: y·sum, what π/8 lost, and y
+  return eighths * EIGHTH_HIGH + (y + (eighths * EIGHTH_LOW - y * sum))
 }

@@ -3,7 +3,18 @@ import { describe, expect, test } from 'vitest'
 import { runInProcess } from './run.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-const COMMANDS = ['demo', 'inspect', 'extract', 'verify', 'resize', 'merge', 'apply', 'factor', 'doctor']
+const COMMANDS = [
+  'demo',
+  'inspect',
+  'extract',
+  'verify',
+  'resize',
+  'merge',
+  'apply',
+  'compare',
+  'factor',
+  'doctor',
+]
 
 describe.concurrent('help', () => {
   test('of no command: how to call it, on stderr, exit code 2', async () => {

@@ -1,4 +1,5 @@
 import {
+  type Float64Matrix,
   type FloatArray,
   type FloatType,
   type Matrix,
@@ -28,6 +29,30 @@ export function besideColumns(A: Matrix, B: Matrix): Matrix {
   placeColumns(data, columns, 0, A)
   placeColumns(data, columns, A.columns, B)
   return matrix(A.rows, columns, data)
+}
+
+/** [A₁, A₂, …] in float64, of matrices of so many rows. Row by row: each is written in one go, and read from all at once. */
+export function sideBySide(rows: number, all: readonly Matrix[]): Float64Matrix {
+  const columns = all.reduce((sum, A) => sum + A.columns, 0)
+  const data = new Float64Array(rows * columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (const { columns: own, data: source } of all) {
+      for (let j = 0, from = i * own; j < own; j++, from++, at++) data[at] = source[from]
+    }
+  }
+  return matrix(rows, columns, data)
+}
+
+/** [A₁; A₂; …] in float64, of matrices of so many columns. */
+export function oneBelowTheOther(columns: number, all: readonly Matrix[]): Float64Matrix {
+  const rows = all.reduce((sum, A) => sum + A.rows, 0)
+  const data = new Float64Array(rows * columns)
+  let at = 0
+  for (const { data: own } of all) {
+    data.set(own, at)
+    at += own.length
+  }
+  return matrix(rows, columns, data)
 }
 
 /** Copies A into rows of `stride` entries, from column `first` on. By loops: rows are too short for calls to pay. */

@@ -15,6 +15,8 @@ export interface ProductSvd {
   grams(): { readonly B: Float64Matrix; readonly A: Float64Matrix }
   /** The best approximation of rank r as U·√S [m, r] and √S·Vᵀ [r, k]: neither is large where S is. */
   factors(r: number): Factors
+  /** The leading r directions on either side: U [m, r] and Vᵀ [r, k], orthonormal to 10⁻¹⁰ at the worst. */
+  directions(r: number): { readonly U: Float64Matrix; readonly Vt: Float64Matrix }
   /**
    * ‖B·D·A − B'·A'‖_F of other factors, without forming either product: right to rounding for what is near to this product's own
    * factors, to 10⁻⁹ of ‖B'·A'‖ for any others.
@@ -43,6 +45,10 @@ export function productSvd(engine: ProductEngine, B: Matrix, A: Matrix, D?: Floa
     rounding: Math.max(B.rows, A.columns) * 2 ** -52 * sizeOfTerms(left.R, right.R, D),
     grams: () => ({ B: left.gram(), A: right.gram() }),
     factors: (r) => ({ B: left.expand(weighted(U, r)), A: right.expand(weighted(V, r)) }),
+    directions: (r) => ({
+      U: left.expand(leadingColumns(U, r)),
+      Vt: right.expand(leadingColumns(V, r)),
+    }),
     distance: (other) => distanceOf(engine, core, left.split(other.B), right.split(other.A)),
   }
 }
