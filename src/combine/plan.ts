@@ -71,6 +71,13 @@ export async function planSum(
   { base, dtype, prefer }: CombineOptions,
 ): Promise<CombinePlan> {
   const [{ adapter: first }] = summands
+  const foreign = summands.find(({ adapter }) => adapter.format === 'gguf')?.adapter
+  if (foreign !== undefined) {
+    throw badInput(
+      `${foreign.path}: is a GGUF adapter, with the names and the order of rows of llama.cpp, in which no sum is written; name the adapter that it was converted from`,
+      { file: foreign.path },
+    )
+  }
   const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
   if (other !== undefined && base === undefined) {
     throw badInput(
@@ -99,6 +106,7 @@ const NAMES: Readonly<Record<AdapterFormat, string>> = {
   kohya: 'kohya',
   comfyui: 'ComfyUI',
   diffusers: 'diffusers',
+  gguf: 'llama.cpp',
 }
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
