@@ -29,7 +29,7 @@ export interface NamedMatrix {
 }
 
 export interface ReadMatrixOptions {
-  /** Which tensor of a safetensors file or array of an .npz; needed where there are several matrices. */
+  /** Which tensor of a safetensors or GGUF file or array of an .npz; needed where there are several matrices. */
   readonly tensor?: string | undefined
   /** Whether the first row of a text is names; by its looks where it isn't said. */
   readonly header?: HeaderChoice | undefined
@@ -41,7 +41,7 @@ export interface ReadMatrixOptions {
 const LISTED_ARRAYS = 6
 
 /**
- * Reads a matrix from .npy, .npz, safetensors or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
+ * Reads a matrix from .npy, .npz, safetensors, GGUF or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
  * format, the file's name only where they don't. It may have no rows or columns, and NaN or infinite entries.
  * Throws `bad-input` for what can't be read as a matrix, with the way out.
  */
