@@ -42,6 +42,9 @@ const LONGEST_NAME_BYTES = 63
 /** GGML_MAX_DIMS of ggml/include/ggml.h. */
 const MOST_DIMENSIONS = 4
 
+/** Enough for most adapters' headers; it grows. */
+const FIRST_BYTES = 2 ** 16
+
 /**
  * Where everything goes: keys and tensors in the order given, each tensor right after the one before, all at multiples of 32, as
  * llama.cpp demands and gguf-py writes (gguf-py/gguf/gguf_writer.py). Throws `bad-input` for what llama.cpp would refuse: a name or key
@@ -126,17 +129,17 @@ function putScalar(head: ByteList, type: ScalarType, value: GgufScalar['value'])
 
 type NumberType = Exclude<ScalarType, 'string' | 'bool'>
 
-const SETTERS: Readonly<Record<NumberType, (view: DataView, value: never) => void>> = {
-  u8: (view, value) => view.setUint8(0, value),
-  i8: (view, value) => view.setInt8(0, value),
-  u16: (view, value) => view.setUint16(0, value, true),
-  i16: (view, value) => view.setInt16(0, value, true),
-  u32: (view, value) => view.setUint32(0, value, true),
-  i32: (view, value) => view.setInt32(0, value, true),
-  f32: (view, value) => view.setFloat32(0, value, true),
-  u64: (view, value) => view.setBigUint64(0, value, true),
-  i64: (view, value) => view.setBigInt64(0, value, true),
-  f64: (view, value) => view.setFloat64(0, value, true),
+const SETTERS: Readonly<Record<NumberType, (view: DataView, at: number, value: never) => void>> = {
+  u8: (view, at, value) => view.setUint8(at, value),
+  i8: (view, at, value) => view.setInt8(at, value),
+  u16: (view, at, value) => view.setUint16(at, value, true),
+  i16: (view, at, value) => view.setInt16(at, value, true),
+  u32: (view, at, value) => view.setUint32(at, value, true),
+  i32: (view, at, value) => view.setInt32(at, value, true),
+  f32: (view, at, value) => view.setFloat32(at, value, true),
+  u64: (view, at, value) => view.setBigUint64(at, value, true),
+  i64: (view, at, value) => view.setBigInt64(at, value, true),
+  f64: (view, at, value) => view.setFloat64(at, value, true),
 }
 
 /** Whether a value is one of its type's: what would come out as another number is none. */
@@ -154,17 +157,28 @@ type ByteList = ReturnType<typeof byteList>
 
 /** Bytes put one after the other. */
 function byteList() {
-  const pieces: Uint8Array[] = []
+  let bytes = new Uint8Array(FIRST_BYTES)
+  let view = new DataView(bytes.buffer)
   let length = 0
-  const put = (piece: Uint8Array) => {
-    pieces.push(piece)
-    length += piece.length
+  /** The place of so many more bytes. */
+  const room = (count: number) => {
+    if (length + count > bytes.length) {
+      const larger = new Uint8Array(Math.max(2 * bytes.length, length + count))
+      larger.set(bytes)
+      bytes = larger
+      view = new DataView(bytes.buffer)
+    }
+    length += count
+    return length - count
   }
   const number = (type: NumberType, value: number | bigint) => {
     if (!isOf(type, value)) throw new RangeError(`${value} is no ${type}`)
-    const piece = new Uint8Array(SCALAR_BYTES[type])
-    SETTERS[type](new DataView(piece.buffer), value as never)
-    put(piece)
+    const at = room(SCALAR_BYTES[type])
+    SETTERS[type](view, at, value as never)
+  }
+  const put = (piece: Uint8Array) => {
+    const at = room(piece.length)
+    bytes.set(piece, at)
   }
   return {
     number,
@@ -174,19 +188,14 @@ function byteList() {
       if (/\p{Cs}/u.test(text)) {
         throw badInput(`the text ${quoted(text)} holds half a surrogate pair and can't be written`)
       }
-      const bytes = new TextEncoder().encode(text)
-      number('u64', BigInt(bytes.length))
-      put(bytes)
-      return bytes.length
+      const encoded = new TextEncoder().encode(text)
+      number('u64', BigInt(encoded.length))
+      put(encoded)
+      return encoded.length
     },
     padded: (alignment: number) => {
-      const out = new Uint8Array(padded(length, alignment))
-      let at = 0
-      for (const piece of pieces) {
-        out.set(piece, at)
-        at += piece.length
-      }
-      return out
+      room(padded(length, alignment) - length)
+      return bytes.slice(0, length)
     },
   }
 }
