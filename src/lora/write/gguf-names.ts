@@ -11,6 +11,8 @@ export interface GgufModel {
   readonly of: GgufArchitecture
   /** Undefined where config.json doesn't say. */
   readonly heads: Heads | undefined
+  /** How many experts are stacked; undefined where config.json doesn't say. */
+  readonly experts: number | undefined
   /** The head is the embedding, and the GGUF has no output.weight. */
   readonly isTied: boolean
 }
@@ -53,21 +55,24 @@ export function ggufModel(config: JsonObject | undefined, path: string, isTied?:
   const said = config.tie_word_embeddings
   return {
     ...{ architecture, of, heads: headsOf(config, of) },
+    experts: countIn(config, 'num_experts', 'num_local_experts'),
     isTied: isTied ?? (typeof said === 'boolean' ? said : of.isTiedByDefault),
   }
 }
 
 function headsOf(config: JsonObject, { name }: GgufArchitecture): Heads | undefined {
-  const count = (...keys: readonly string[]) => {
-    const found = keys.map((key) => config[key]).find((value) => Number.isInteger(value))
-    return typeof found === 'number' && found > 0 ? found : undefined
-  }
-  const queries = count('num_attention_heads', 'n_head')
+  const queries = countIn(config, 'num_attention_heads', 'n_head')
   if (queries === undefined) return undefined
-  if (name !== 'falcon') return { queries, keys: count('num_key_value_heads') ?? queries }
+  if (name !== 'falcon') return { queries, keys: countIn(config, 'num_key_value_heads') ?? queries }
   // FalconConfig: multi_query holds unless the newer layout is asked for, and then there is one key for all
   const isOne = config.new_decoder_architecture !== true && config.multi_query !== false
-  return { queries, keys: isOne ? 1 : (count('num_kv_heads', 'n_head_kv') ?? queries) }
+  return { queries, keys: isOne ? 1 : (countIn(config, 'num_kv_heads', 'n_head_kv') ?? queries) }
+}
+
+/** The first of these settings that is a count. */
+function countIn(config: JsonObject, ...keys: readonly string[]): number | undefined {
+  const found = keys.map((key) => config[key]).find((value) => Number.isInteger(value))
+  return typeof found === 'number' && found > 0 ? found : undefined
 }
 
 /** The number of a layer, and what follows it. */
