@@ -1,4 +1,4 @@
-// Lets every rename, link, unlink, fsync, mkdir and rmdir of `extract` and `factor` fail, one in each run, with several errors; and kills
+// Lets every rename, link, unlink, fsync, mkdir and rmdir of `extract`, `apply` and `factor` fail, one in each run, with several errors; and kills
 // the process right before and right after each. Then the same command is given again. Under the final name must stand, at every
 // moment, nothing, what was there, or the whole new result; nothing that was done may be lost; no error may be "internal"; and what
 // was left behind must be gone in the end.
@@ -44,6 +44,11 @@ const factoring = (path, ...more) => [
   ],
 ]
 
+const BASE = fileURLToPath(new URL('../test/fixtures/digits-llama/base', import.meta.url))
+const applying = (path, base, ...more) => [
+  ...[process.execPath, ENTRY, 'apply', base, join(folder, 'new'), '-o', path, '--quiet', ...more],
+]
+
 const isSameFile = (path, bytes) => existsSync(path) && readFileSync(path).equals(bytes)
 
 async function expectDone(command) {
@@ -81,6 +86,29 @@ async function scenarios() {
     isOld: () => isSameFile(file, oldFile),
     isKept: () => false,
   }
+  const merged = (name) => join(folder, `merged-${name}`)
+  for (const [name, ...more] of [['new'], ['old', '--weights', '0.5']]) {
+    await expectDone(applying(merged(name), BASE, ...more))
+    await expectDone(applying(`${merged(name)}.safetensors`, MATRIX, ...more))
+  }
+  const [whole, other] = ['new', 'old'].map((name) => filesOf(merged(name)))
+  const [wholeFile, otherFile] = ['new', 'old'].map((name) => readFileSync(`${merged(name)}.safetensors`))
+  const ofModel = {
+    ...ofFolder,
+    elsewhere: applying(`${out}-2`, BASE),
+    isWhole: () => isSameFolder(out, whole),
+    isOld: () => isSameFolder(out, other),
+    isKept: () =>
+      readdirSync(`${out}.partial`).some(
+        (name) => name.startsWith('replaced-') && isSameFolder(join(`${out}.partial`, name), other),
+      ),
+  }
+  const ofModelFile = {
+    ...ofFile,
+    elsewhere: applying(`${out}-2.safetensors`, MATRIX),
+    isWhole: () => isSameFile(file, wholeFile),
+    isOld: () => isSameFile(file, otherFile),
+  }
   const partial = () => cpSync(join(folder, 'crashed.partial'), `${out}.partial`, { recursive: true })
   return [
     { ...ofFolder, name: 'extract', command: extraction(out, ...FEW), prepare: () => {} },
@@ -90,6 +118,22 @@ async function scenarios() {
       name: 'replace',
       command: extraction(out, ...FEW, '--force'),
       prepare: () => cpSync(join(folder, 'old'), out, { recursive: true }),
+      hasOld: true,
+    },
+    { ...ofModel, name: 'apply', command: applying(out, BASE), prepare: () => {} },
+    {
+      ...ofModel,
+      name: 'apply-replace',
+      command: applying(out, BASE, '--force'),
+      prepare: () => cpSync(merged('old'), out, { recursive: true }),
+      hasOld: true,
+    },
+    { ...ofModelFile, name: 'apply-file', command: applying(file, MATRIX), prepare: () => {} },
+    {
+      ...ofModelFile,
+      name: 'apply-file-replace',
+      command: applying(file, MATRIX, '--force'),
+      prepare: () => cpSync(`${merged('old')}.safetensors`, file),
       hasOld: true,
     },
     { ...ofFile, name: 'factor', command: factoring(file), prepare: () => {} },

@@ -1,5 +1,6 @@
 // npm run bench: the figures that the README and the notes quote, measured in one run on the built package.
-// Usage: node bench/run.mjs [section …]; without names all but `models`, whose peers take many minutes.
+// Usage: node bench/run.mjs [section …]; without names all but `adapters` and `models`, whose peers take many minutes.
+import { benchAdapters } from './adapters.mjs'
 import { benchFactor } from './factor.mjs'
 import { benchModels } from './models.mjs'
 import { benchProducts } from './products.mjs'
@@ -13,13 +14,15 @@ const SECTIONS = {
   svd: benchSvd,
   truncated: benchTruncated,
   factor: benchFactor,
+  adapters: benchAdapters,
   models: benchModels,
 }
+const SLOW = ['adapters', 'models']
 const named = process.argv.slice(2)
 const unknown = named.find((name) => !(name in SECTIONS))
 if (unknown !== undefined) {
   console.error(`no section '${unknown}': ${Object.keys(SECTIONS).join(', ')}`)
   process.exit(2)
 }
-const chosen = named.length > 0 ? named : Object.keys(SECTIONS).filter((name) => name !== 'models')
+const chosen = named.length > 0 ? named : Object.keys(SECTIONS).filter((name) => !SLOW.includes(name))
 for (const name of chosen) await SECTIONS[name]()

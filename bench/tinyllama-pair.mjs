@@ -108,7 +108,7 @@ function vectorPair([rows, columns = 1], kind, { normals }) {
  * Numbers by the hundred million: 16 random bits (mulberry32) choose from a table of 65536 normal draws, standardized.
  * One stream serves the whole pair, so that no two matrices share their noise.
  */
-function randomStream(seed) {
+export function randomStream(seed) {
   let state = seed
   const next = () => {
     state = (state + 0x6d2b79f5) | 0
@@ -145,7 +145,7 @@ function sumOfSquares(values) {
 }
 
 /** To the nearest, ties to even. */
-function toBfloat16(values) {
+export function toBfloat16(values) {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
   const half = new Uint16Array(values.length)
   for (let i = 0; i < half.length; i++) half[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16
@@ -196,14 +196,17 @@ function createModel(folder, { layers, hidden, shards, vocabulary }, tensors) {
   }
 }
 
-const bytesOf = ({ shape }) => 2 * shape.reduce((product, size) => product * size, 1)
+const BYTES = { BF16: 2, F32: 4 }
+const bytesOf = ({ shape }, dtype = 'BF16') =>
+  BYTES[dtype] * shape.reduce((product, size) => product * size, 1)
 
-function headerOf(tensors) {
+/** The header of a safetensors file of these tensors, in their order. */
+export function headerOf(tensors, dtype = 'BF16') {
   let end = 0
   const entries = tensors.map((tensor) => {
     const start = end
-    end += bytesOf(tensor)
-    return [tensor.name, { dtype: 'BF16', shape: tensor.shape, data_offsets: [start, end] }]
+    end += bytesOf(tensor, dtype)
+    return [tensor.name, { dtype, shape: tensor.shape, data_offsets: [start, end] }]
   })
   const text = JSON.stringify({ __metadata__: { format: 'pt' }, ...Object.fromEntries(entries) })
   const padded = Buffer.from(text.padEnd(8 * Math.ceil(text.length / 8)))

@@ -11,7 +11,7 @@ const MOST_OUTPUT = 2 ** 28
 /**
  * Runs `command` with `args` to its end. `peak` is the most memory that it held, in MiB: GNU time's maximum resident set size,
  * which is the kernel's VmHWM, all threads together, and which counts the library's and mapped files' pages too; NaN without
- * GNU time (apt-get install time).
+ * GNU time (apt-get install time). `processor` is the seconds of all its threads, which others on the machine change least.
  */
 export function wholeProcess(command, args, env = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-bench-'))
@@ -19,12 +19,15 @@ export function wholeProcess(command, args, env = {}) {
   const options = { encoding: 'utf8', maxBuffer: MOST_OUTPUT, env: { ...process.env, ...env } }
   try {
     const start = performance.now()
-    let child = spawnSync(GNU_TIME, ['-q', '-f', '%M', '-o', report, command, ...args], options)
+    let child = spawnSync(GNU_TIME, ['-q', '-f', '%M %U %S', '-o', report, command, ...args], options)
     const isMeasured = child.error?.code !== 'ENOENT'
     if (!isMeasured) child = spawnSync(command, args, options)
     const seconds = (performance.now() - start) / 1000
-    const peak = isMeasured ? Number(readFileSync(report, 'utf8')) / 1024 : Number.NaN
-    return { status: child.status, seconds, peak, stdout: child.stdout, stderr: child.stderr }
+    const [kilobytes, user, system] = isMeasured
+      ? readFileSync(report, 'utf8').split(' ').map(Number)
+      : [Number.NaN, Number.NaN, Number.NaN]
+    const [peak, processor] = [kilobytes / 1024, user + system]
+    return { status: child.status, seconds, peak, processor, stdout: child.stdout, stderr: child.stderr }
   } finally {
     rmSync(folder, { recursive: true })
   }

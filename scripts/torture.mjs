@@ -11,6 +11,8 @@ const anySeed = String(Date.now() % 2 ** 31)
 /** One line each: name, what it does, command line (`node` is this one), tools that it needs, variables. */
 export const TRIALS = [
   { name: 'kill-extract', does: 'kills an extraction at any time', run: 'node bench/kill-extract.mjs' },
+  { name: 'kill-apply', does: 'kills a merge at any time', run: 'node bench/kill-apply.mjs' },
+  { name: 'kill-sums', does: 'kills resize and merge at any time', run: 'node bench/kill-sums.mjs' },
   { name: 'restart-races', does: 'four at once', run: 'node bench/restart-races.mjs', needs: ['taskset'] },
   {
     name: 'inject-errors',
@@ -25,6 +27,12 @@ export const TRIALS = [
     needs: ['unshare'],
   },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
+  {
+    name: 'llama-cpp',
+    does: 'a merged model in llama.cpp',
+    run: 'node bench/llama-cpp.mjs',
+    needs: ['npm'],
+  },
   { name: 'seed', does: 'all tests, any seed', run: 'npx vitest run', env: { FAST_CHECK_SEED: anySeed } },
 ]
 

@@ -22,7 +22,7 @@ const EXAMPLES = [
 
 /** A user's program with all that the functions take: progress, abort, errors by their codes, types of the results. */
 const PROGRAM = `
-import { type ExtractOptions, type ExtractResult, extract, inspect, LoraSvdError, type ProgressEvent, type VerifyResult, verify } from 'lora-svd'
+import { type ExtractOptions, type ExtractResult, extract, inspect, LoraSvdError, type MergeOptions, type MergeResult, merge, type ProgressEvent, type ResizeResult, resize, type VerifyResult, verify } from 'lora-svd'
 
 const events: ProgressEvent[] = []
 const onProgress = (event: ProgressEvent): void => void events.push(event)
@@ -34,6 +34,15 @@ const looked = await inspect({ path: 'tuned', base: 'base', include: ['*layers.1
 const isSame = made.layers.every(({ name, relativeError }) =>
   checked.layers.some((layer) => layer.name === name && Math.abs(layer.relativeError - relativeError) < 1e-12),
 )
+
+const small: ResizeResult = await resize({ adapter: 'mine', out: 'small', rank: 2, onProgress })
+const parts = { adapters: ['mine', 'small'], weights: [1, -1] } satisfies Partial<MergeOptions>
+const rest: MergeResult = await merge({ ...parts, out: 'rest', onProgress })
+// what the best factors leave is orthogonal to them
+const isPythagoras = rest.layers.every(({ frobenius }, i) => {
+  const { frobenius: whole, relativeError } = small.layers[i]
+  return Math.abs(frobenius / whole - relativeError) < 1e-6
+})
 
 /** How far an extraction came that is aborted when its second layer is done. */
 async function aborted(): Promise<string> {
@@ -57,6 +66,8 @@ console.log(JSON.stringify({
   matrices: looked.matrices.length,
   phases: [...new Set(events.map(({ phase }) => phase))],
   ends: events.filter(({ kind }) => kind === 'end').map(({ done, items }) => done === items),
+  isPythagoras,
+  cosine: rest.overlap.cosines[0][1] < 0,
   aborted: await aborted(),
   wrong,
 }))
@@ -122,13 +133,15 @@ describe.sequential('a project that has the package installed', () => {
     expect(said).toBe('')
   })
 
-  test('extracts, verifies, inspects, is told of the progress, and aborts', () => {
+  test('extracts, verifies, inspects, resizes, merges, is told of the progress, and aborts', () => {
     expect(JSON.parse(run('program.js'))).toEqual({
       isSame: true,
       layers: 7,
       matrices: 7,
-      phases: ['extracting', 'measuring', 'inspecting'],
-      ends: [true, true, true, true],
+      phases: ['extracting', 'measuring', 'inspecting', 'summing'],
+      ends: [true, true, true, true, true, true],
+      isPythagoras: true,
+      cosine: true,
       aborted: 'interrupted',
       wrong: 'extract has no option \'rnk\'; did you mean "rank"?',
     })
@@ -137,7 +150,7 @@ describe.sequential('a project that has the package installed', () => {
   })
 
   test('docs/library.md has an example of each function', () => {
-    const functions = ['extract', 'verify', 'resize', 'merge', 'inspect', 'factor', 'demo']
+    const functions = ['extract', 'verify', 'resize', 'merge', 'apply', 'inspect', 'factor', 'demo']
     expect(EXAMPLES.map(({ title }) => title.split(':')[0])).toEqual([...functions, 'Matrices'])
   })
 

@@ -3,7 +3,7 @@ import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { areFactors } from '../compress/layer-result.ts'
 import type { SumResult } from '../compress/sum.ts'
-import { LoraSvdError } from '../errors.ts'
+import { badInput, LoraSvdError } from '../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
 import { assertNotRead, assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
@@ -12,7 +12,7 @@ import type { RunContext } from '../jobs/context.ts'
 import { readFactors } from '../lora/factors.ts'
 import type { AdapterModule } from '../lora/model.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
-import { encodeFactors } from '../lora/write/encode.ts'
+import { encodePacked } from '../lora/write/packed.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import {
   type EncodedOf,
@@ -34,6 +34,9 @@ export interface CombineSettings extends RankSettings {
   readonly command: string
 }
 
+/** A folder so called would be opened as a file by whoever reads it. */
+const FILE_ENDING = '.safetensors'
+
 /** A file of the result. */
 interface WrittenFile {
   readonly name: string
@@ -47,10 +50,11 @@ interface WrittenFile {
  */
 export async function combine(
   plan: CombinePlan,
+  /** All files that it is made from: none is written over, and none may change meanwhile. */
+  inputs: readonly Checkpoint[],
   settings: CombineSettings,
   context: RunContext,
 ): Promise<Combined> {
-  const inputs = plan.summands.map(({ checkpoint }) => checkpoint)
   return plan.format === 'peft'
     ? toFolder(plan, inputs, settings, context)
     : toFile(plan, inputs, settings, context)
@@ -63,6 +67,11 @@ async function toFolder(
   context: RunContext,
 ): Promise<Combined> {
   const { output, force } = settings
+  if (output.endsWith(FILE_ENDING)) {
+    throw badInput(`${output}: is the name of a file, and an adapter of PEFT's is a folder; name one`, {
+      file: output,
+    })
+  }
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
     const { ranked, planned } = await settle(plan, settings, context)
     const results = await writeTensors(planned, ranked, `${staging}/${TENSOR_FILE}`, true, inputs, context)
@@ -125,7 +134,7 @@ async function writeTensors(
       results[i] = withoutFactors(next.value)
     }
     const factors = ofModule.map((one) => one.factors)
-    return encodeFactors(written.summed.module, factors, written.storedRank, plan.dtype)
+    return encodePacked(written.summed.module, factors, written.storedRank, plan.dtype)
   }
   const layout = layoutSafetensors(tensorsOf(planned, plan.dtype, lastOne(take)), planned.metadata)
   const chunks = async function* () {
@@ -178,12 +187,15 @@ async function assertWritten(
     ),
   )
   const indices = layersByModule(planned.plan)
-  for (const { summed, names } of planned.modules) {
+  for (const { summed, names, storedRank } of planned.modules) {
     const found = byName.get(names.A)
-    if (found === undefined || found.scale !== 1) throw wrong(names.A)
+    // of a stack the file alone tells the rank of all experts together
+    const isStack = summed.module.kind === 'experts' && found?.kind !== 'experts'
+    const scale = isStack && found?.alpha !== undefined ? found.alpha / storedRank : found?.scale
+    if (found === undefined || scale !== 1) throw wrong(names.A)
     // the base may have told how the weight lies, which the file alone can't
     const { kind, rows, columns, experts, isTransposed, shape } = summed.module
-    const module = { ...found, kind, rows, columns, experts, isTransposed, shape, rank: found.rank }
+    const module = { ...found, kind, rows, columns, experts, isTransposed, shape, rank: storedRank }
     for (const [expert, i] of indices.get(summed.module)!.entries()) {
       const { B, A } = await readFactors(module, kind === 'experts' ? expert : undefined)
       if (!areFactors({ B, A }, results[i].rank, results[i].digest)) throw wrong(names.A)

@@ -1,7 +1,9 @@
 import type { JsonObject } from '../lora/model.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
 import { compareUtf8 } from '../text/compare.ts'
+import type { KeptTensor } from './kept.ts'
 import type { OutputPlan, WrittenModule } from './output.ts'
+import { patternPath } from './spelling.ts'
 
 /** Fields of PEFT's LoHa and LoKr configs that LoRA's has not (tuners/loha/config.py, tuners/lokr/config.py). */
 const OF_OTHER_METHODS = new Set([
@@ -31,13 +33,16 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
   const unlike = modules.filter(({ storedRank }) => storedRank !== r)
   const patterns = Object.fromEntries(
     unlike
-      .map((one): [string, number] => [`^${escapedPattern(patternPath(one))}`, one.storedRank])
+      .map((one): [string, number] => [`^${escapedPattern(patternPath(one.summed.module))}`, one.storedRank])
       .sort(([a], [b]) => compareUtf8(a, b)),
   )
   const isSet = (key: string) => all.some((json) => json[key] === true)
   const firstOf = (key: string) =>
     all.find((json) => json[key] !== undefined && json[key] !== null)?.[key] ?? null
-  const parameters = modules.filter(({ summed }) => summed.module.kind === 'experts').map(patternPath)
+  const restricting = RESTRICTING.filter((key) =>
+    all.some((json) => textOf(json, key) !== textOf(all[0], key)),
+  )
+  const parameters = union(all.map((json) => json.target_parameters))
   const saved = union(all.map((json) => json.modules_to_save))
   const fields: Record<string, unknown> = {
     ...own,
@@ -48,8 +53,10 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
     lora_alpha: r,
     rank_pattern: patterns,
     alpha_pattern: patterns,
-    target_modules: targetsOf(all, modules),
+    ...Object.fromEntries(restricting.map((key) => [key, null])),
+    target_modules: targetsOf(all, modules, restricting.length > 0),
     ...(parameters.length > 0 && { target_parameters: parameters }),
+    ...tokensOf(all, plan.kept),
     modules_to_save: saved.length > 0 ? saved : null,
     lora_dropout: own.lora_dropout ?? 0,
     bias: all.map((json) => json.bias).find((bias) => bias !== undefined && bias !== 'none') ?? 'none',
@@ -64,26 +71,44 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
   return `${JSON.stringify(sorted, null, 2)}\n`
 }
 
-/** What the inputs target: the one's own words where there is one, the union of lists, else each module by its path. */
-function targetsOf(all: readonly JsonObject[], modules: readonly WrittenModule[]): unknown {
-  const targets = all.map((json) => json.target_modules).filter((one) => one !== undefined && one !== null)
-  if (targets.length > 0 && targets.every((one) => JSON.stringify(one) === JSON.stringify(targets[0])))
-    return targets[0]
-  if (targets.length === all.length && targets.every(Array.isArray)) return union(targets)
+/** Fields that leave modules out which `target_modules` names. */
+const RESTRICTING = ['layers_to_transform', 'layers_pattern', 'exclude_modules']
+
+const textOf = (json: JsonObject, key: string) => JSON.stringify(json[key] ?? null)
+
+/**
+ * What the inputs target: the one's own words where there is one, the union of lists, else each module by its path: so too where an
+ * input has no such words, or others of what is left out.
+ */
+function targetsOf(
+  all: readonly JsonObject[],
+  modules: readonly WrittenModule[],
+  isRestricted: boolean,
+): unknown {
+  const targets = all.map((json) => json.target_modules ?? undefined)
+  const isTold =
+    !isRestricted && all.every(({ target_modules, target_parameters }) => target_modules ?? target_parameters)
+  const said = targets.filter((one) => one !== undefined)
+  if (isTold && said.length > 0) {
+    if (said.every((one) => JSON.stringify(one) === JSON.stringify(said[0]))) return said[0]
+    if (said.every(Array.isArray)) return union(said)
+  }
   return modules
     .filter(({ summed }) => summed.module.kind !== 'experts')
-    .map(patternPath)
+    .map(({ summed }) => patternPath(summed.module))
     .sort(compareUtf8)
+}
+
+/** Which rows of which embeddings are stored: in the words of the configs where they have the same. */
+function tokensOf(all: readonly JsonObject[], kept: readonly KeptTensor[]): Record<string, unknown> {
+  const key = 'trainable_token_indices'
+  if (all.every((json) => textOf(json, key) === textOf(all[0], key))) return {}
+  const rows = kept.flatMap((one) => one.rows ?? [])
+  return { [key]: rows.length === 0 ? null : Object.fromEntries(rows.map((one) => [one.module, one.rows])) }
 }
 
 /** The entries of lists, each once. */
 function union(lists: readonly unknown[]): string[] {
-  const entries = lists.flatMap((list) =>
-    Array.isArray(list) ? list.filter((one) => typeof one === 'string') : [],
-  )
+  const entries = lists.flatMap((list) => [list].flat().filter((one) => typeof one === 'string'))
   return [...new Set(entries)].sort(compareUtf8)
 }
-
-/** A module's path as PEFT's patterns match it. */
-const patternPath = ({ summed: { module } }: WrittenModule): string =>
-  module.kind === 'experts' ? module.tensor : module.path

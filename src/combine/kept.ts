@@ -4,11 +4,12 @@ import { badInput } from '../errors.ts'
 import { isBlocked, type SafetensorsDtype } from '../formats/safetensors-dtype.ts'
 import type { TensorData } from '../formats/safetensors-writer.ts'
 import { readFloats } from '../lora/factors.ts'
-import type { Adapter, AdapterModule, ReplacedTensor } from '../lora/model.ts'
+import type { Adapter, AdapterFormat, AdapterModule, ReplacedTensor } from '../lora/model.ts'
 import { PEFT_PREFIX } from '../lora/names.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import type { Summand } from './plan.ts'
+import { NAMES } from './spelling.ts'
 
 /** A tensor of the result that is no factor: stored as it is, or a sum of stored ones. */
 export interface KeptTensor {
@@ -17,6 +18,16 @@ export interface KeptTensor {
   readonly dtype: SafetensorsDtype
   readonly shape: readonly number[]
   readonly parts: readonly KeptPart[]
+  /** The tensor of the base whose place it takes, whole. */
+  readonly replaces?: string
+  /** The rows of it that it takes alone. */
+  readonly rows?: TokenRows
+}
+
+/** Rows of an embedding, which adapter_config.json has to name. */
+export interface TokenRows {
+  readonly module: string
+  readonly rows: readonly number[]
 }
 
 interface KeptPart {
@@ -33,47 +44,87 @@ interface Candidate extends KeptPart {
   readonly how: 'replace' | 'add'
   /** Two of one target are alternatives, or add up. */
   readonly target: string
+  readonly replaces?: string
+  readonly rows?: TokenRows
 }
 
 /**
  * What the adapters hold besides factors: whole tensors and magnitudes, which stay as they are, and differences and biases, which add up.
  * Throws `bad-input` where two adapters replace a tensor in two ways and `prefer` doesn't say which holds, where a replacement has a
- * weight, and where what adds up is of two shapes.
+ * weight, where what adds up is of two shapes, and where the result's names have no place for it. `named` gives the result's module
+ * for one of an adapter.
  */
 export async function keptTensors(
   summands: readonly Summand[],
+  named: ReadonlyMap<AdapterModule, AdapterModule>,
   prefer: Prefer | undefined,
 ): Promise<KeptTensor[]> {
   const groups = new Map<string, Candidate[]>()
+  const [{ adapter: first }] = summands
   for (const summand of summands) {
-    for (const one of candidatesOf(summand)) addTo(groups, one.target, one)
+    for (const one of candidatesOf(summand, first.format, named)) {
+      if (summand.adapter.format !== first.format) throw foreign(summand.adapter, one, first)
+      addTo(groups, one.target, one)
+    }
   }
   const kept: KeptTensor[] = []
-  for (const all of groups.values())
+  for (const all of groups.values()) {
+    const other = all.find(({ how }) => how !== all[0].how)
+    if (other !== undefined) throw mixed(all[0], other)
     kept.push(all[0].how === 'add' ? added(all) : await replaced(all, prefer))
+  }
   return kept
 }
 
-function candidatesOf({ adapter, weight }: Summand): Candidate[] {
+const foreign = ({ path, format }: Adapter, { tensor }: Candidate, first: Adapter) =>
+  badInput(
+    `${path}: ${quoted(tensor.name)} is no factor, and names of ${NAMES[first.format]}, which the result has as ${first.path} does, have no place for one of ${NAMES[format]}; name ${path} first`,
+    { file: path, tensor: tensor.name },
+  )
+
+const mixed = (one: Candidate, other: Candidate) =>
+  badInput(
+    `${other.path}: ${quoted(other.tensor.name)} ${other.how === 'add' ? 'is added to' : 'takes the place of'} the weight that ${quoted(one.tensor.name)} of ${one.path} ${one.how === 'add' ? 'is added to' : 'takes the place of'}: no adapter does both`,
+    { file: other.path, tensor: other.tensor.name },
+  )
+
+function candidatesOf(
+  { adapter, asRead = adapter, weight }: Summand,
+  format: AdapterFormat,
+  named: ReadonlyMap<AdapterModule, AdapterModule>,
+): Candidate[] {
   const { path } = adapter
   return [
-    ...adapter.replaced.map((one): Candidate => {
+    ...adapter.replaced.map((one, i): Candidate => {
       const { how, tensor, prefix, name, rows } = one
       if (how === 'replace' && weight !== 1) throw weighed(adapter, one)
-      const target = `${prefix}${name}${rows === undefined ? '' : `[${rows.join()}]`}`
+      const target = format === 'peft' ? name : `${prefix}${name}`
       const factor = how === 'add' ? weight : 1
-      return { name: savedName(adapter, one), how, target, tensor, factor, path }
+      // the base's name is another where something stands before it that PEFT's has or lacks
+      const own = asRead.replaced[i]
+      return {
+        name: savedName(adapter, own),
+        how,
+        target,
+        tensor,
+        factor,
+        path,
+        ...(how === 'replace' && rows === undefined && { replaces: name }),
+        ...(rows !== undefined && { rows: { module: own.name.replace(/\.weight$/, ''), rows } }),
+      }
     }),
     ...adapter.modules.flatMap((module): Candidate[] => {
-      const { bias, magnitude, scale, label } = module
+      const { bias, magnitude, scale } = module
+      const output = named.get(module) ?? module
+      const target = output.prefix + output.path
       return [
         ...(bias === undefined
           ? []
           : [
               {
-                name: sideName(module, 'lora_B.bias'),
+                name: format === 'peft' ? sideName(output, 'lora_B.bias') : bias.name,
                 how: 'add',
-                target: `${label} bias`,
+                target: `${target} bias`,
                 tensor: bias,
                 factor: weight * scale,
                 path,
@@ -83,9 +134,9 @@ function candidatesOf({ adapter, weight }: Summand): Candidate[] {
           ? []
           : [
               {
-                name: magnitudeName(adapter, module, magnitude),
+                name: format === 'peft' ? sideName(output, 'lora_magnitude_vector') : magnitude.name,
                 how: 'replace',
-                target: `${label} magnitude`,
+                target: `${target} magnitude`,
                 tensor: magnitude,
                 factor: 1,
                 path,
@@ -97,9 +148,6 @@ function candidatesOf({ adapter, weight }: Summand): Candidate[] {
 }
 
 const sideName = ({ path }: AdapterModule, side: string) => `${PEFT_PREFIX}${path}.${side}`
-
-const magnitudeName = ({ format }: Adapter, module: AdapterModule, { name }: StoredTensor) =>
-  format === 'peft' ? sideName(module, 'lora_magnitude_vector') : name
 
 /** The name under which PEFT saves a whole tensor; other formats' stay. */
 function savedName({ format }: Adapter, { tensor, name, rows }: ReplacedTensor): string {
@@ -116,7 +164,8 @@ const weighed = ({ path }: Adapter, { tensor }: ReplacedTensor) =>
 async function replaced(all: readonly Candidate[], prefer: Prefer | undefined): Promise<KeptTensor> {
   const chosen = prefer === 'last' ? all[all.length - 1] : all[0]
   for (const other of prefer === undefined ? all.slice(1) : []) {
-    if (!(await isSame(chosen.tensor, other.tensor))) {
+    const isOfSameRows = chosen.rows?.rows.join() === other.rows?.rows.join()
+    if (!isOfSameRows || !(await isSame(chosen.tensor, other.tensor))) {
       throw badInput(
         `${chosen.path} and ${other.path} both replace ${quoted(chosen.name)}, in two ways; say which holds with --prefer first or --prefer last`,
         { file: other.path, tensor: other.tensor.name },
@@ -145,7 +194,7 @@ function added(all: readonly Candidate[]): KeptTensor {
 }
 
 function keptOf(all: readonly Candidate[]): KeptTensor {
-  const [{ name, tensor }] = all
+  const [{ name, tensor, replaces, rows }] = all
   const { dtype, shape } = tensor
   const isOfOne = all.every((one) => one.tensor.dtype === dtype)
   return {
@@ -153,6 +202,8 @@ function keptOf(all: readonly Candidate[]): KeptTensor {
     dtype: isOfOne && !isBlocked(dtype) ? dtype : 'F32',
     shape,
     parts: all.map(({ tensor, factor, path }) => ({ tensor, factor, path })),
+    ...(replaces !== undefined && { replaces }),
+    ...(rows !== undefined && { rows }),
   }
 }
 

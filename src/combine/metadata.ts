@@ -18,11 +18,13 @@ export function sumMetadata({
   // kohya's tools call ranks that are not one for all so (networks/resize_lora.py)
   const dim = layout === 'portable' ? String(r) : 'Dynamic'
   for (const key of ['ss_network_dim', 'ss_network_alpha']) if (own.has(key)) own.set(key, dim)
-  if (own.has('ss_network_module')) own.set('ss_network_module', 'networks.lora')
+  // sd-scripts' own networks have no DoRA, which is LyCORIS' alone
+  const isDora = plan.modules.some(({ module }) => module.magnitude !== undefined)
+  if (own.has('ss_network_module') && !isDora) own.set('ss_network_module', 'networks.lora')
   if (own.has('ss_network_args')) own.delete('ss_network_args')
   const json = own.get(DIFFUSERS)
-  // without it diffusers takes each rank from the tensors
-  if (layout === 'pattern') own.delete(DIFFUSERS)
+  // without it diffusers takes each rank and which modules there are from the tensors
+  if (layout === 'pattern' || plan.summands.length > 1) own.delete(DIFFUSERS)
   else if (json !== undefined) own.set(DIFFUSERS, diffusersConfig(json, r))
   if (own.size === 0) own.set('format', 'pt')
   return Object.fromEntries([...own].sort(([a], [b]) => compareUtf8(a, b)))

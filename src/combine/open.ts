@@ -3,7 +3,7 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import type { RunContext } from '../jobs/context.ts'
 import type { Adapter } from '../lora/model.ts'
-import { refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
+import { assertBeganWith, refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
 import { quoted } from '../text/quote.ts'
 import type { Summand } from './plan.ts'
@@ -22,7 +22,8 @@ export interface OpenSumOptions {
 }
 
 /**
- * Opens adapters that are to be summed, and the base that tells what their names mean. Throws `bad-input` for what is no adapter, and for
+ * Opens adapters that are to be summed, and the base that tells what their names mean; `inputs` are
+ * all that was opened. Throws `bad-input` for what is no adapter, and for
  * adapters whose factors mean something else: those that belong to a changed base whose beginning isn't given, and those that act on
  * some tokens alone.
  */
@@ -30,23 +31,27 @@ export async function openSummands(
   requests: readonly SummandRequest[],
   { alpha, init, base }: OpenSumOptions,
   { opening }: RunContext,
-): Promise<{ summands: Summand[]; base: Checkpoint | undefined }> {
+): Promise<{ summands: Summand[]; base: Checkpoint | undefined; inputs: Checkpoint[] }> {
   const open = async (path: string) => {
     const checkpoint = await openCheckpoint(path, opening)
     const adapter = await adapterOf(checkpoint, alpha === undefined ? {} : { alpha })
     if (adapter !== undefined) return { checkpoint, adapter }
     throw badInput(`${path}: is no adapter: none of its tensors is a LoRA factor`, { file: path })
   }
-  const initial = init === undefined ? undefined : (await open(init)).adapter
+  const began = init === undefined ? undefined : await open(init)
+  const initial = began?.adapter
   const summands: Summand[] = []
   for (const { path, weight } of requests) {
     const { checkpoint, adapter } = await open(path)
     const isMutating = adapter.config?.mutatesBase !== undefined
-    if (!isMutating || initial === undefined) refuseOtherBases(adapter)
+    if (!isMutating || initial === undefined) refuseOtherBases(adapter, 'give what it began with by --init')
+    else assertBeganWith(adapter, initial)
     summands.push({ checkpoint, adapter, weight, ...(isMutating && initial !== undefined && { initial }) })
   }
   if (initial !== undefined) refuseWrongInit(summands, initial)
-  return { summands, base: base === undefined ? undefined : await openCheckpoint(base, opening) }
+  const model = base === undefined ? undefined : await openCheckpoint(base, opening)
+  const others = [began?.checkpoint, model].filter((one) => one !== undefined)
+  return { summands, base: model, inputs: [...summands.map(({ checkpoint }) => checkpoint), ...others] }
 }
 
 /** One beginning is of one adapter. */

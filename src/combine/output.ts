@@ -1,7 +1,9 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
+import { storedOrder } from '../compress/sum.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
 import { layoutSafetensors, type TensorToWrite } from '../formats/safetensors-writer.ts'
+import type { RankLimits } from '../linalg/spectrum/rules.ts'
 import { blamed, elementsPerRank, type TargetModule } from '../lora/model.ts'
 import { parseName } from '../lora/names.ts'
 import { type AdapterLayout, factorNames, factorShapes } from '../lora/write/peft.ts'
@@ -10,6 +12,7 @@ import { sumConfig } from './config.ts'
 import { keptData } from './kept.ts'
 import { sumMetadata } from './metadata.ts'
 import type { CombinePlan, SummedModule } from './plan.ts'
+import { parameterOf } from './spelling.ts'
 
 /** A module as it will be written. */
 export interface WrittenModule {
@@ -40,23 +43,27 @@ export type EncodedOf = (
 
 export interface OutputOptions {
   readonly layout: AdapterLayout
+  /** Of which `multipleOf` may make a stored rank more than the directions that there are. */
+  readonly limits: RankLimits
   /** The command that makes it, for the card. */
   readonly command: string
 }
 
 /** The result's files at these ranks, one for each layer of the plan. */
 export function planOutput(plan: CombinePlan, ranks: readonly number[], options: OutputOptions): OutputPlan {
-  const { layout, command } = options
+  const { layout, command, limits } = options
   const ofModules = new Map<SummedModule['module'], number>()
   for (const [i, { module }] of plan.layers.entries()) {
     ofModules.set(module, Math.max(ranks[i], ofModules.get(module) ?? 0))
   }
-  const r = Math.max(1, ...ofModules.values())
+  // a pair has a rank of at least 1, be it of zeros
+  const own = (module: SummedModule['module']) =>
+    Math.max(1, storedOrder(ofModules.get(module)!, module, limits))
+  const r = Math.max(1, ...plan.modules.map(({ module }) => own(module)))
   const names = namesOf(plan)
   const modules = plan.modules.map((summed, i): WrittenModule => {
     const rank = ofModules.get(summed.module)!
-    // a pair has a rank of at least 1, be it of zeros
-    return { summed, rank, storedRank: layout === 'portable' ? r : Math.max(1, rank), names: names[i] }
+    return { summed, rank, storedRank: layout === 'portable' ? r : own(summed.module), names: names[i] }
   })
   const settled = { plan, layout, r, modules }
   const metadata = sumMetadata(settled)
@@ -71,17 +78,20 @@ export function planOutput(plan: CombinePlan, ranks: readonly number[], options:
 /** The tensors' names: PEFT's own, or those of the file that the module comes from. */
 function namesOf({ format, modules }: CombinePlan): WrittenModule['names'][] {
   if (format === 'peft') {
-    // of experts PEFT's names tell by their nesting which parameter is meant
+    // of experts PEFT's names tell by their nesting which parameter is meant; of one that nothing names they stay as they are
     const targets = modules.map(({ module }): TargetModule => {
-      return module.kind === 'experts' ? { ...module, path: module.tensor } : module
+      if (module.kind !== 'experts') return module
+      const path = parameterOf(module)
+      return path === undefined ? { ...module, kind: 'linear' } : { ...module, path }
     })
     const names = factorNames(targets)
     return targets.map((target) => names.get(target)!)
   }
-  return modules.map(({ module }) => {
+  return modules.map(({ module, like }) => {
     const stem = module.prefix + module.path
-    const [A, B] = endingsOf(blamed(module, 'A').name)
-    const hasAlpha = module.alpha !== undefined || module.product.kind !== 'lora'
+    const [A, B] = endingsOf(blamed(like, 'A').name)
+    // without one the scale is 1 already; beside a config in the metadata diffusers takes none
+    const hasAlpha = like.storedAlpha !== undefined || like.product.kind !== 'lora'
     return { A: stem + A, B: stem + B, ...(hasAlpha && { alpha: `${stem}.alpha` }) }
   })
 }

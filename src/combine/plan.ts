@@ -10,6 +10,7 @@ import { modelTraits } from '../lora/traits.ts'
 import { addTo, compareNatural } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { type KeptTensor, keptTensors, type Prefer } from './kept.ts'
+import { NAMES, spelledAs } from './spelling.ts'
 
 /** An adapter that takes part in a sum. */
 export interface Summand {
@@ -17,6 +18,8 @@ export interface Summand {
   /** The files that it was read from. */
   readonly checkpoint: Checkpoint
   readonly weight: number
+  /** The adapter as its own names say it, where a base has given others. */
+  readonly asRead?: Adapter
   /** What its training began with, where that changed the base (PiSSA, OLoRA …): what it adds is the difference of the two. */
   readonly initial?: Adapter
 }
@@ -25,6 +28,8 @@ export interface Summand {
 export interface SummedModule {
   /** As the first adapter that has it has it; where a base is known, with its tensor's name and shape. */
   readonly module: AdapterModule
+  /** How its tensors are spelled: as this one's, which is another where the module comes from an adapter of another format. */
+  readonly like: AdapterModule
   readonly terms: readonly Term[]
 }
 
@@ -87,27 +92,25 @@ export async function planSum(
   }
   const settled = summands.map((one) => settledBy(one, base))
   const modules = modulesOf(settled, base !== undefined)
+  const kept = await keptTensors(settled, outputNames(modules), prefer)
+  refuseReplaced(modules, kept)
   return {
     format: first.format,
     summands: settled,
     modules,
     layers: modules.flatMap(layersOf),
-    kept: await keptTensors(settled, prefer),
+    kept,
     lost: summands.flatMap(({ adapter: { path, ignored } }) =>
       ignored.filter(({ reason }) => reason !== COPY_OF_BASE).map((one) => ({ path, ...one })),
     ),
     dtype: dtype ?? commonDtype(modules),
-    warnings: summands.flatMap(({ adapter }) => adapter.warnings),
+    warnings: settled.flatMap(warningsOf),
   }
 }
 
-const NAMES: Readonly<Record<AdapterFormat, string>> = {
-  peft: 'PEFT',
-  kohya: 'kohya',
-  comfyui: 'ComfyUI',
-  diffusers: 'diffusers',
-  gguf: 'llama.cpp',
-}
+/** What is to be known of an adapter; not that it belongs to a changed base where what it began with is taken off. */
+const warningsOf = ({ adapter: { warnings, config }, initial }: Summand): readonly string[] =>
+  initial === undefined ? warnings : warnings.filter((line) => !line.startsWith(`${config?.mutatesBase}:`))
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
 function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
@@ -133,7 +136,34 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
     }
   }
   const { adapter, initial } = summand
-  return { ...summand, adapter: settle(adapter), ...(initial !== undefined && { initial: settle(initial) }) }
+  return {
+    ...summand,
+    asRead: adapter,
+    adapter: settle(adapter),
+    ...(initial !== undefined && { initial: settle(initial) }),
+  }
+}
+
+/** The module of the result that a module of an adapter goes into. */
+function outputNames(modules: readonly SummedModule[]): ReadonlyMap<AdapterModule, AdapterModule> {
+  return new Map(modules.flatMap(({ module, terms }) => terms.map((term) => [term.module, module] as const)))
+}
+
+/** Throws `bad-input` where one adapter replaces the very weight that another changes by factors: no adapter does both. */
+function refuseReplaced(modules: readonly SummedModule[], kept: readonly KeptTensor[]): void {
+  const whole = new Map(
+    kept.flatMap((one) => (one.replaces === undefined ? [] : [[one.replaces, one] as const])),
+  )
+  for (const { module, terms } of modules) {
+    const found = whole.get(module.tensor)
+    const [part] = found?.parts ?? []
+    const other = terms.find(({ path }) => path !== part?.path)
+    if (part === undefined || other === undefined) continue
+    throw badInput(
+      `${part.path}: ${quoted(part.tensor.name)} takes the place of the weight that ${other.path} changes by its factors for ${quoted(module.label)}: no adapter does both; apply them to the base one after the other`,
+      { file: part.path, tensor: part.tensor.name },
+    )
+  }
 }
 
 /** By what modules of two adapters are told to be the same: the weight that they change, and of names without a base its prefix. */
@@ -141,6 +171,8 @@ const keyOf = ({ tensor, prefix }: AdapterModule, { format }: Adapter, hasBase: 
   format === 'peft' || hasBase ? tensor : `${prefix}${tensor}`
 
 function modulesOf(summands: readonly Summand[], hasBase: boolean): SummedModule[] {
+  const [{ adapter: first }] = summands
+  const named = spelledAs(first)
   const terms = new Map<string, Term[]>()
   for (const [index, { adapter, initial, weight }] of summands.entries()) {
     const term = (module: AdapterModule, of: Adapter, weight: number): Term => ({
@@ -155,22 +187,21 @@ function modulesOf(summands: readonly Summand[], hasBase: boolean): SummedModule
       addTo(terms, key, term(module, adapter, weight))
       const before = initials.get(key)
       if (before !== undefined) addTo(terms, key, term(before, initial!, -weight))
-      else if (initial !== undefined) {
-        throw badInput(
-          `${initial.path}: has no module ${quoted(module.label)}, which ${adapter.path} has: it is not what that began with`,
-          { file: initial.path },
-        )
-      }
     }
   }
   return [...terms.values()]
     .map((all): SummedModule => {
-      const [{ module }] = all
+      const [{ module, adapter, path }] = all
       for (const other of all) assertSameForm(all[0], other)
-      return { module, terms: all }
+      const isForeign = summands[adapter].adapter.format !== first.format
+      return { ...(isForeign ? named(module, path) : { module, like: likeIn(first, module) }), terms: all }
     })
     .sort((a, b) => compareNatural(a.module.label, b.module.label))
 }
+
+/** A module of the first adapter, by whose spelling this one's tensors go: loaders read no file of two spellings. */
+const likeIn = ({ modules }: Adapter, module: AdapterModule): AdapterModule =>
+  modules.includes(module) ? module : (modules.find(({ prefix }) => prefix === module.prefix) ?? module)
 
 function assertSameForm(first: Term, other: Term): void {
   const [a, b] = [first.module, other.module]
@@ -182,12 +213,11 @@ function assertSameForm(first: Term, other: Term): void {
   )
 }
 
-function layersOf({ module, terms }: SummedModule): SummedLayer[] {
-  const { kind, experts, label, tensor } = module
-  if (kind !== 'experts') return [{ module, terms, name: label }]
+function layersOf(summed: SummedModule): SummedLayer[] {
+  const { kind, experts, label, tensor } = summed.module
+  if (kind !== 'experts') return [{ ...summed, name: label }]
   return Array.from({ length: experts }, (_, expert) => ({
-    module,
-    terms,
+    ...summed,
     expert,
     name: `${tensor}[${expert}]`,
   }))

@@ -1,4 +1,5 @@
 import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
+import type { Checkpoint } from '../checkpoint/types.ts'
 import { assertNotRead, freeBytes } from '../io/files.ts'
 import { assertOutputFree } from '../io/place-folder.ts'
 import { assertWritable } from '../io/write-atomic.ts'
@@ -38,9 +39,12 @@ export interface CombinePreview {
 }
 
 /** All that can be said before anything is computed. Throws as `combine` does of an output that can't be. */
-export async function previewSum(plan: CombinePlan, settings: CombineSettings): Promise<CombinePreview> {
+export async function previewSum(
+  plan: CombinePlan,
+  inputs: readonly Checkpoint[],
+  settings: CombineSettings,
+): Promise<CombinePreview> {
   const { output, force, rule, layout } = settings
-  const inputs = plan.summands.map(({ checkpoint }) => checkpoint)
   if (plan.format === 'peft') await assertOutputFree(output, ADAPTER_FOLDER, force, inputs)
   else {
     const files = inputs.flatMap(({ files }) => files)

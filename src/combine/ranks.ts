@@ -4,6 +4,7 @@ import {
   type SumJob,
   type SumRequest,
   type SumResult,
+  storedOrder,
   sumModules,
 } from '../compress/sum.ts'
 import { badInput } from '../errors.ts'
@@ -95,8 +96,13 @@ export async function rankSums(
   if (rule.kind === 'budget') return { results, ...budgetRanks(plan, results, settings, rule.bytes, sizeAt) }
   if (!uniform) return { results, ranks: own }
   const most = Math.max(0, ...own)
-  const ranks = results.map(({ singularValues: { length } }) =>
-    length === 0 || most === 0 ? 0 : withinLimits(most, length, { ...limits, minRank: 1 }),
+  const ranks = results.map(({ singularValues: { length } }, i) =>
+    length === 0 || most === 0
+      ? 0
+      : Math.min(
+          length,
+          withinLimits(most, storedOrder(length, plan.layers[i].module, limits), { ...limits, minRank: 1 }),
+        ),
   )
   return { results, ranks }
 }
@@ -129,7 +135,7 @@ export async function* factorsAt(
 function budgetRanks(
   plan: CombinePlan,
   results: readonly SumResult[],
-  { limits, layout }: RankSettings,
+  { limits, layout, uniform }: RankSettings,
   bytes: number,
   sizeAt: (ranks: readonly number[]) => number,
 ): Pick<RankedSums, 'ranks' | 'couldGain'> {
@@ -145,12 +151,14 @@ function budgetRanks(
     badInput(
       `--budget ${byteText(bytes)}: at the least ranks the adapter takes ${byteText(needed)} already; give that much`,
     )
-  const at = (r: number) => orders.map((order) => (order === 0 ? 0 : withinLimits(r, order, limits)))
+  const stored = orders.map((order, i) => storedOrder(order, plan.layers[i].module, limits))
+  const at = (r: number) =>
+    orders.map((order, i) => (order === 0 ? 0 : Math.min(order, withinLimits(r, stored[i], limits))))
   const least = sizeAt(at(0))
   if (least > bytes) throw tooSmall(least)
-  if (layout === 'portable') {
+  if (layout === 'portable' || uniform) {
     // padding makes all ranks cost as much as the largest
-    let [fits, tooMuch] = [0, Math.max(1, ...orders) + 1]
+    let [fits, tooMuch] = [0, Math.max(1, ...stored) + 1]
     while (tooMuch - fits > 1) {
       const middle = (fits + tooMuch) >> 1
       if (sizeAt(at(middle)) <= bytes) fits = middle
@@ -161,7 +169,10 @@ function budgetRanks(
   }
   const matrices = modulesWithLayers(plan).map(({ module, layers }) => ({
     name: module.label,
-    squares: squaresOf(layers.map((i) => results[i].singularValues)),
+    squares: squaresOf(
+      layers.map((i) => results[i].singularValues),
+      Math.max(0, ...layers.map((i) => stored[i])),
+    ),
     bytesPerRank: elementsPerRank(module) * bytesPerElement(plan.dtype),
     weight: 1,
     layers,
@@ -192,9 +203,9 @@ function modulesWithLayers({ modules, layers }: CombinePlan) {
   return modules.map(({ module }) => ({ module, layers: indices.get(module)! }))
 }
 
-/** σ² of the layers of a module together: experts have one rank. */
-function squaresOf(spectra: readonly Float64Array[]): Float64Array {
-  const squares = new Float64Array(Math.max(0, ...spectra.map(({ length }) => length)))
+/** σ² of the layers of a module together, and zeros up to this order: experts have one rank. */
+function squaresOf(spectra: readonly Float64Array[], order: number): Float64Array {
+  const squares = new Float64Array(order)
   for (const S of spectra) for (const [i, s] of S.entries()) squares[i] += s * s
   return squares
 }

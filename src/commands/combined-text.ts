@@ -164,6 +164,13 @@ export function combinedTotals(
 export function combinedNotes(result: Combined, screen: Screen): string {
   const { paint } = screen
   const { broken, lost, rule, holds, totals } = result
+  const allowed = allowedBy(rule) ?? Number.POSITIVE_INFINITY
+  const isOfRounding = result.layers.every(
+    ({ name, optimalError }) => !broken.includes(name) || optimalError.atLeast <= allowed,
+  )
+  const because = isOfRounding
+    ? `Rounding to ${result.dtype} took what was left: a wider --dtype holds it.`
+    : 'The limits of the rank leave too few directions: a larger --max-rank, or no --multiple-of, holds it.'
   const over = rule.kind === 'budget' && totals.bytes > rule.bytes
   const worst = byError(result.layers.filter(({ name }) => broken.includes(name))).map(({ name }) => name)
   return [
@@ -171,7 +178,7 @@ export function combinedNotes(result: Combined, screen: Screen): string {
       ? []
       : [
           note(
-            `Not kept: the error that was asked, in ${counted(broken.length, 'layer')}: ${someTensors(worst)}. Rounding to ${result.dtype} took what was left: a wider --dtype holds it.`,
+            `Not kept: the error that was asked, in ${counted(broken.length, 'layer')}: ${someTensors(worst)}. ${because}`,
             paint.red,
             screen,
           ),

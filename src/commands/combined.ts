@@ -13,13 +13,18 @@ interface Told {
   readonly dtype: string | undefined
   readonly weights?: readonly number[]
   readonly prefer?: string | undefined
+  readonly base: string | undefined
+  readonly init: string | undefined
+  readonly alpha: number | undefined
 }
 
 const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-'))
 
 /** The command that makes the result, without what changes none of its bytes and without the folders of this machine. */
 export function sumCommand([name, ...paths]: readonly string[], told: Told): string {
-  const { rule, limits, uniform, layout, dtype, weights, prefer } = told
+  const { rule, limits, uniform, layout, dtype, weights, prefer, base, init, alpha } = told
+  const path = (name: string, value: string | undefined) =>
+    value === undefined ? [] : [`--${name} ${argument(value)}`]
   const flag = (name: string, value: string | number | undefined) =>
     value === undefined ? [] : [`--${name} ${shellWord(String(value))}`]
   return [
@@ -33,6 +38,9 @@ export function sumCommand([name, ...paths]: readonly string[], told: Told): str
     ...flag('layout', layout === 'portable' ? undefined : layout),
     ...flag('dtype', dtype),
     ...flag('prefer', prefer),
+    ...path('base', base),
+    ...path('init', init),
+    ...flag('alpha', alpha),
   ].join(' ')
 }
 

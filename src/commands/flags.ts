@@ -27,6 +27,15 @@ function valid(kind: Kind, value: number): number {
   return value
 }
 
+/** Makes a parser of numbers with commas between them; `expected` says which. */
+export const numberList =
+  (kind: Kind, expected: string) =>
+  (text: string): number[] => {
+    const numbers = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)))
+    if (kind.isValid(numbers)) return numbers
+    throw new InvalidArgumentError(`expected ${expected} with commas between them, such as 0.7,0.3`)
+  }
+
 /** A number of bytes: 40MiB, 1.5GB, 512k. */
 export const byteSize = (text: string) => parsedBy(parseBytes)(text)
 

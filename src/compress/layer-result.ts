@@ -128,7 +128,8 @@ export function digestOf({ B, A }: Factors): string {
 
 /** Whether factors that were read are those of this digest, padded with zeros beyond their rank. */
 export const areFactors = ({ B, A }: Factors, rank: number, digest: string): boolean =>
-  isZeroBeyond(B, A, rank) && digestOf({ B: leadingColumns(B, rank), A: rowRange(A, 0, rank) }) === digest
+  isZeroBeyond(B, A, rank) &&
+  digestOf({ B: B.columns === rank ? B : leadingColumns(B, rank), A: rowRange(A, 0, rank) }) === digest
 
 function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
   if (B.columns < rank || A.data.subarray(rank * A.columns).some((x) => x !== 0)) return false

@@ -2,13 +2,14 @@ import { refuseNonFinite } from '../checkpoint/read.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import type { JobContext } from '../jobs/worker.ts'
 import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
-import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../linalg/matrix/matrix.ts'
+import { type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
-import type { Factors } from '../linalg/svd/svd.ts'
-import { type ProductEngine, type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import { readFactors } from '../lora/factors.ts'
+import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
+import { type ModuleFactors, readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
-import { digestOf, factorsAsStored } from './layer-result.ts'
+import { type PackedFactors, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
+import { digestOf } from './layer-result.ts'
 
 /** A module of an adapter, and how much of it a sum has. */
 export interface Term {
@@ -51,7 +52,7 @@ export interface SumResult {
   /** That was chosen; 0 where only the spectrum was asked for, or the sum is rounding alone. */
   readonly rank: number
   /** B [rows, rank] and A [rank, columns] as they are stored, rounded once; of rank 0 where only the spectrum was asked for. */
-  readonly factors: Factors
+  readonly factors: PackedFactors
   /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
   readonly residual: number
   readonly digest: string
@@ -64,19 +65,25 @@ export interface SumResult {
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
 const MOST_EXTRA_RANKS = 4
 
+/** Counted for float64 factors of which all directions are wanted, and Householder's QR of each. */
+const COPIES = 9
+
 const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + module.rank, 0)
 
-/** The flops of a job: two QRs with their bases, the SVD of the core, and the products that measure. */
+/** The flops of a job: two triangles and bases, the SVD of the core, and the products that measure. */
 export function flopsOf(job: SumJob): number {
   const { rows, columns } = job
   const rank = Math.min(rankOf(job), rows, columns)
   return 4 * (rows + columns) * rank ** 2 + 22 * rank ** 3
 }
 
-/** The most memory that a job takes at one time: factors, what they are stacked to, bases, and what is wanted of them. */
+/**
+ * The most memory that a job takes at one time, in so many times its stacked factors in float64: as read and stacked, bases, best factors
+ * as found, rounded, packed and widened again, what of these lies outside of the bases, and what an engine copies.
+ */
 export function bytesOf(job: SumJob): number {
   const { rows, columns } = job
-  return 8 * (rows + columns) * rankOf(job) * 5
+  return 8 * (rows + columns) * rankOf(job) * COPIES
 }
 
 /**
@@ -86,10 +93,15 @@ export function bytesOf(job: SumJob): number {
 export async function sumModules(job: SumJob, context: JobContext): Promise<SumResult> {
   const start = performance.now()
   const engine = await context.engine(flopsOf(job))
-  const parts = []
-  for (const term of job.terms) parts.push(await weighted(term, job.expert))
-  const svd = productSvd(engine, ...stacked(parts, job))
-  assertInRange([svd.S, [svd.frobenius]], { file: job.terms[0].path, tensor: job.name })
+  const parts: ModuleFactors[] = []
+  for (const term of job.terms) parts.push(await finiteFactors(term, job.expert))
+  const weights = weightsOf(parts, job.terms)
+  const [B, A] = [stackedB(parts), stackedA(parts)]
+  const place = { file: job.terms[0].path, tensor: job.name }
+  // the product is within the product of these, and nothing on the way to it is beyond
+  const scale = frobeniusNorm(weights)
+  assertInRange([[frobeniusNorm(B.data) * scale * frobeniusNorm(A.data)]], place)
+  const svd = productSvd(engine, B, A, weights)
   const kept = svd.S.findIndex((s) => s <= svd.rounding)
   const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
   const found = factorsOf(job, { ...svd, S: singularValues })
@@ -100,78 +112,118 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     rounding: svd.rounding,
     rank: found.factors.A.rows,
     ...found,
-    digest: digestOf(found.factors),
-    inner: innerProducts(engine, parts, job.terms),
+    inner: innerProducts(svd, parts, job.terms, weights),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
 }
 
-interface Part extends Factors {
-  readonly B: Float64Matrix
-  readonly A: Float64Matrix
+async function finiteFactors({ module, path }: Term, expert: number | undefined): Promise<ModuleFactors> {
+  const factors = await readFactors(module, expert)
+  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(factors.B))
+  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(factors.A))
+  return factors
 }
 
-async function weighted({ module, weight, path }: Term, expert: number | undefined): Promise<Part> {
-  const { B, A, scale } = await readFactors(module, expert)
-  refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
-  refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
-  const factor = weight * scale
-  return { B: { ...B, data: Float64Array.from(B.data, (x) => x * factor) }, A: toFloat64(A) }
+/** w·s of each direction of the stacked factors, which stay the numbers that were stored. */
+function weightsOf(parts: readonly ModuleFactors[], terms: readonly Term[]): Float64Array {
+  return Float64Array.from(parts.flatMap(({ A, scale }, i) => Array(A.rows).fill(terms[i].weight * scale)))
 }
 
-/** [B₁ | B₂ | …] and [A₁; A₂; …]. */
-function stacked(parts: readonly Part[], { rows, columns }: SumJob): [B: Matrix, A: Matrix] {
-  if (parts.length === 1) return [parts[0].B, parts[0].A]
-  const rank = parts.reduce((sum, { A }) => sum + A.rows, 0)
-  const [B, A] = [zeros(rows, rank), zeros(rank, columns)]
+/** [B₁ | B₂ | …]. */
+function stackedB(parts: readonly ModuleFactors[]): Matrix {
+  const [{ B }] = parts
+  if (parts.length === 1) return B
+  const rank = rankOfAll(parts)
+  const data = floatsFor(parts, B.rows * rank)
   let at = 0
-  for (const part of parts) {
-    const r = part.A.rows
-    for (let i = 0; i < rows; i++) B.data.set(part.B.data.subarray(i * r, (i + 1) * r), i * rank + at)
-    A.data.set(part.A.data, at * columns)
+  for (const { B: part } of parts) {
+    const r = part.columns
+    for (let i = 0; i < B.rows; i++) data.set(part.data.subarray(i * r, (i + 1) * r), i * rank + at)
     at += r
   }
-  return [B, A]
+  return { rows: B.rows, columns: rank, data }
 }
 
-function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual'> {
+/** [A₁; A₂; …]. */
+function stackedA(parts: readonly ModuleFactors[]): Matrix {
+  const [{ A }] = parts
+  if (parts.length === 1) return A
+  const rank = rankOfAll(parts)
+  const data = floatsFor(parts, rank * A.columns)
+  let at = 0
+  for (const { A: part } of parts) {
+    data.set(part.data, at)
+    at += part.data.length
+  }
+  return { rows: rank, columns: A.columns, data }
+}
+
+const rankOfAll = (parts: readonly ModuleFactors[]) => parts.reduce((sum, { A }) => sum + A.rows, 0)
+
+const floatsFor = (parts: readonly ModuleFactors[], length: number) =>
+  parts.some(({ B }) => B.data instanceof Float64Array) ? new Float64Array(length) : new Float32Array(length)
+
+/**
+ * The rank at which so many directions of a matrix can be stored as a multiple: the last of them may be zeros, as long as the matrix
+ * itself has that many.
+ */
+export function storedOrder(
+  directions: number,
+  { rows, columns }: { readonly rows: number; readonly columns: number },
+  { multipleOf = 1 }: RankLimits,
+): number {
+  const multiple = Math.ceil(directions / multipleOf) * multipleOf
+  return multiple <= Math.min(rows, columns) ? multiple : directions
+}
+
+function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual' | 'digest'> {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
-  const none = { factors: { B: zeros(rows, 0), A: zeros(0, columns) }, residual: svd.frobenius }
+  const factors = { B: zeros(rows, 0), A: zeros(0, columns) }
+  const none = { factors, digest: digestOf(factors) }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
-    const factors = factorsAsStored(svd.leading(rank), rank, { distributeScale: true, dtype })
-    return { factors, residual: svd.distance(factors) }
+    const factors = packedFactors(job.name, svd.factors(rank), dtype)
+    const stored = unpackedFactors(factors)
+    return { factors, residual: svd.distance(stored), digest: digestOf(stored) }
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask
-  const first = chooseRank(svd.S, rule, limits)
-  const found = at(first)
+  const order = storedOrder(most, job, limits)
+  const padded = new Float64Array(order)
+  padded.set(svd.S)
+  const first = chooseRank(padded, rule, limits)
+  const found = at(Math.min(first, most))
   const allowed = errorAllowed(rule) * svd.frobenius
   if (found.residual <= allowed) return found
   // rounding took what the rule left no room for
-  const { maxRank = most, multipleOf = 1 } = limits
-  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(most, maxRank); i++) {
-    const more = at(first + i * multipleOf)
+  const { maxRank = order, multipleOf = 1 } = limits
+  for (let i = 1; i <= MOST_EXTRA_RANKS && first + i * multipleOf <= Math.min(order, maxRank); i++) {
+    const more = at(Math.min(first + i * multipleOf, most))
     if (more.residual <= allowed) return more
   }
   return found
 }
 
-/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)), the terms of one adapter added up. */
-function innerProducts(engine: ProductEngine, parts: readonly Part[], terms: readonly Term[]): number[][] {
+/** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)) of the adapters, from the Gram matrices of the stacked factors. */
+function innerProducts(
+  svd: ProductSvd,
+  parts: readonly ModuleFactors[],
+  terms: readonly Term[],
+  weights: Float64Array,
+): number[][] {
   const count = 1 + Math.max(...terms.map(({ adapter }) => adapter))
+  if (count === 1) return [[svd.frobenius ** 2]]
   const inner = Array.from({ length: count }, () => new Array<number>(count).fill(0))
-  for (let i = 0; i < parts.length; i++) {
+  const { B, A } = svd.grams()
+  const owners = parts.flatMap((part, i) => Array<number>(part.A.rows).fill(terms[i].adapter))
+  for (let i = 0; i < owners.length; i++) {
     for (let j = 0; j <= i; j++) {
-      const BB = engine.multiply(parts[i].B, parts[j].B, { transposeA: true })
-      const AA = engine.multiply(parts[i].A, parts[j].A, { transposeB: true })
-      let sum = 0
-      for (let k = 0; k < BB.data.length; k++) sum += BB.data[k] * AA.data[k]
-      const [p, q] = [terms[i].adapter, terms[j].adapter]
-      inner[p][q] += sum
-      if (i !== j) inner[q][p] += sum
+      const at = i * owners.length + j
+      const product = weights[i] * weights[j] * B.data[at] * A.data[at]
+      inner[owners[i]][owners[j]] += product
+      if (i !== j) inner[owners[j]][owners[i]] += product
     }
   }
   return inner

@@ -100,6 +100,12 @@ export function encodeFloats(values: FloatArray, dtype: FloatDtype): Uint8Array 
   return HOST_IS_LITTLE_ENDIAN ? bytes : swapBytes(bytes, BYTES[dtype])
 }
 
+/** The little-endian bytes of 16-bit floats from their bits; shares the memory where it can. */
+export function encodeHalfBits(bits: Uint16Array): Uint8Array {
+  const bytes = new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength)
+  return HOST_IS_LITTLE_ENDIAN ? bytes : swapBytes(bytes, 2)
+}
+
 /** The index of the first finite value that becomes infinite when stored as `dtype`, or −1. */
 export function findOverflow(values: FloatArray, dtype: FloatDtype): number {
   const limit = ROUNDS_TO_INFINITY[dtype]

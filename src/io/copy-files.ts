@@ -2,7 +2,6 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, link, lstat, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
-import { inodeOf } from './files.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
 
 /** A file below a folder, by its path there with / between the parts. */
@@ -87,24 +86,26 @@ export async function moveTo(from: string, to: string): Promise<void> {
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV', 'EINVAL'])
 
 /**
- * Gives a whole file its final name. What stands there is replaced with `force`, or where its inode is `placed`; otherwise the link
- * fails on it. Throws `output-exists`, `bad-input` for what is no file, `system`.
+ * Gives a whole file its final name. What stands there is replaced with `force`; otherwise the link fails on it. Throws `output-exists`, `bad-input` for what is no file, `system`.
  */
 export async function putFileInPlace(
   staging: string,
   output: string,
-  { force, placed }: { readonly force: boolean; readonly placed: string | undefined },
+  { force }: { readonly force: boolean },
 ): Promise<void> {
-  const inode = await inodeOf(output)
-  if (inode !== undefined && !(await lstat(output)).isFile()) {
+  const found = await lstat(output).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw osError(error, 'look at it', output)
+  })
+  if (found?.isFile() === false) {
     throw badInput(`${output}: is no file any more; write to another --out`, { file: output })
   }
   const exists = () =>
     new LoraSvdError('output-exists', `${output}: exists already; add --force to replace it`, {
       file: output,
     })
-  if (inode !== undefined && !force && inode !== placed) throw exists()
-  if (inode !== undefined) return moveTo(staging, output)
+  if (found !== undefined && !force) throw exists()
+  if (found !== undefined) return moveTo(staging, output)
   try {
     await link(staging, output)
     await unlink(staging)

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { badInput } from '../errors.ts'
 import { inodeOf, makeFolder } from './files.ts'
-import { assertOutputFree, type FolderKind, putFolderInPlace } from './place-folder.ts'
+import { assertOutputFree, type FolderInput, type FolderKind, putFolderInPlace } from './place-folder.ts'
 import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
 
 /**
@@ -15,7 +15,7 @@ export async function writeFolderAtomic<T>(
   output: string,
   kind: FolderKind,
   force: boolean,
-  inputs: readonly { readonly path: string; readonly folder?: string }[],
+  inputs: readonly FolderInput[],
   fill: (staging: string) => Promise<T>,
 ): Promise<T> {
   await assertOutputFree(output, kind, force, inputs)

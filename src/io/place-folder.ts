@@ -1,7 +1,7 @@
 import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
-import { inodeOf, isMountPoint } from './files.ts'
+import { inodeOf, isMountPoint, withoutLinks } from './files.ts'
 
 /** What makes a folder one that may be replaced. */
 export interface FolderKind {
@@ -10,19 +10,26 @@ export interface FolderKind {
   /** The file that every one of them has, by its name or a pattern of it. */
   readonly mark: string | RegExp
   /** The names of what may lie beside it. */
-  readonly mayHold: RegExp
+  readonly mayHold: Pick<RegExp, 'test'>
+}
+
+/** What is read: a folder, links followed, or files. */
+export interface FolderInput {
+  readonly path: string
+  readonly folder?: string
+  readonly files?: readonly { readonly path: string }[]
 }
 
 /**
  * Checks that a folder can be put at `output`, before work is spent on it. Throws `output-exists` without `force`, `bad-input` for a
- * file, for a folder of another kind (even with `force`), inside one of the inputs, or where there is no folder to put it in,
+ * file, for a folder of another kind (even with `force`), inside one of the inputs or around one, or where there is no folder to put it in,
  * `system` where the permission is missing.
  */
 export async function assertOutputFree(
   output: string,
   kind: FolderKind,
   force: boolean,
-  inputs: readonly { readonly path: string; readonly folder?: string }[],
+  inputs: readonly FolderInput[],
 ): Promise<void> {
   const file = output
   const parent = dirname(resolve(output))
@@ -30,11 +37,14 @@ export async function assertOutputFree(
     if (errnoOf(error) !== 'ENOENT') throw osError(error, 'write it', output)
     throw badInput(`${output}: the folder ${parent} does not exist; create it first (mkdir -p)`, { file })
   })
+  const target = join(folder, basename(resolve(output)))
   for (const input of inputs) {
     const inside = input.folder
-    const target = join(folder, basename(resolve(output)))
-    if (inside !== undefined && (target === inside || target.startsWith(inside + sep))) {
-      throw badInput(`${output}: lies in ${input.path}, an input; write the ${kind.noun} somewhere else`, {
+    const files = await Promise.all((input.files ?? []).map(({ path }) => withoutLinks(path)))
+    const isAround = files.some((path) => path.startsWith(target + sep))
+    if (isAround || (inside !== undefined && (target === inside || target.startsWith(inside + sep)))) {
+      const lies = isAround && inside === undefined ? 'holds' : 'lies in'
+      throw badInput(`${output}: ${lies} ${input.path}, an input; write the ${kind.noun} somewhere else`, {
         file,
       })
     }

@@ -1,7 +1,11 @@
+import { readSync, writeSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { LoraSvdError, osError } from '../errors.ts'
 
-/** Files whose length is known before they are filled, by several threads at once, each at places of its own. */
+/**
+ * Files whose length is known before they are filled, by several threads at once, each at places of its own. Bytes are moved by calls
+ * that wait: a thread that fills a file has nothing else to do, and thousands of panels by way of Node's pool cost as much again.
+ */
 
 export interface SizedFile {
   /** Writes all bytes from byte `at` on. Throws `system` where the machine fails. */
@@ -21,13 +25,12 @@ export const withSizedFile = <T>(path: string, use: (file: SizedFile) => Promise
     use({
       write: async (bytes, at) => {
         for (let done = 0; done < bytes.length; ) {
-          const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at + done)
-          done += bytesWritten
+          done += writeSync(handle.fd, bytes, done, bytes.length - done, at + done)
         }
       },
       readInto: async (target, at) => {
         for (let done = 0; done < target.length; ) {
-          const { bytesRead } = await handle.read(target, done, target.length - done, at + done)
+          const bytesRead = readSync(handle.fd, target, done, target.length - done, at + done)
           if (bytesRead === 0) throw shorter(path)
           done += bytesRead
         }

@@ -11,6 +11,9 @@ export interface MultiplyOptions {
   readonly transposeB?: boolean
 }
 
+/** Whose inner products a Gram matrix holds: those of the columns when left out. */
+export type GramOf = 'columns' | 'rows'
+
 /**
  * A matrix that stays where the engine works on it (for `wasm` in its linear memory), for methods that
  * sweep over it many times. Every result is a new matrix. Call `release` when done; later calls throw.
@@ -40,7 +43,10 @@ export interface Engine extends Decompositions {
   readonly threads: number
   /** op(A)·op(B). Float32 only where both are float32, else float64. */
   multiply(A: Matrix, B: Matrix, options?: MultiplyOptions): Matrix
-  /** Aᵀ·A with products and sums in float64 whatever A is stored in: [columns, columns], exactly symmetric. */
-  gram(A: Matrix): Float64Matrix
+  /**
+   * The inner products of A's columns, Aᵀ·A, or of its rows, A·Aᵀ, with products and sums in float64 whatever A is stored in; exactly
+   * symmetric.
+   */
+  gram(A: Matrix, of?: GramOf): Float64Matrix
   resident(A: Matrix | HalfMatrix): ResidentMatrix
 }

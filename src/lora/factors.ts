@@ -30,19 +30,31 @@ export interface ModuleFactors {
   readonly scale: number
 }
 
+/** Reads all entries of a tensor. */
+export type WholeReader = (tensor: StoredTensor) => Promise<FloatArray>
+
 /**
  * Reads the factors of a module, and no more than that, whatever its layout: those of embeddings and of weights stored
- * [in, out] change places and are transposed; a Tucker core is folded into A; of a stack `expert` says which one.
+ * [in, out] change places and are transposed; a Tucker core is folded into A; of a stack `expert` says which one, and
+ * `readWhole` reads what all of its experts share, which may be kept from one to the next.
  * A module of unknown transpose is taken as its config says. Both factors are float32, or float64 where either is or a
  * core is folded. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
  */
-export async function readFactors(module: AdapterModule, expert?: number): Promise<ModuleFactors> {
+export async function readFactors(
+  module: AdapterModule,
+  expert?: number,
+  readWhole: WholeReader = readFloats,
+): Promise<ModuleFactors> {
   const { scale, isTransposed } = module
-  const [B, A] = sameType(await storedFactors(module, expert))
+  const [B, A] = sameType(await storedFactors(module, expert, readWhole))
   return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
 }
 
-async function storedFactors(module: AdapterModule, expert?: number): Promise<[B: Matrix, A: Matrix]> {
+async function storedFactors(
+  module: AdapterModule,
+  expert: number | undefined,
+  readWhole: WholeReader,
+): Promise<[B: Matrix, A: Matrix]> {
   const { product, rank, kind, experts } = module
   if (product.kind === 'loha') return hadamardFactors(await readSide(product.w1), await readSide(product.w2))
   if (product.kind === 'lokr') return kroneckerFactors(await readSide(product.w1), await readSide(product.w2))
@@ -54,7 +66,7 @@ async function storedFactors(module: AdapterModule, expert?: number): Promise<[B
     }
     const columns = A.shape[1]
     const rows = await readFloats(A, expert * rank * columns, (expert + 1) * rank * columns)
-    const ofExpert = everyNth(await readFloats(B), experts, expert)
+    const ofExpert = everyNth(await readWhole(B), experts, expert)
     return [matrix(out, rank, ofExpert), matrix(rank, columns, rows)]
   }
   const up = matrix(out, rank, await readFloats(B))

@@ -2,17 +2,19 @@ import { badInput } from '../errors.ts'
 import { quoted } from '../text/quote.ts'
 import type { Adapter } from './model.ts'
 
+const CONVERT = "convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first"
+
 /**
  * Throws `bad-input` for an adapter that is meant for another base than the one it names, or for a part of the tokens: what it holds
- * is then no change of this base.
+ * is then no change of this base. `cure` is what else can be done where the training changed it.
  */
-export function refuseOtherBases({ path, config }: Adapter): void {
+export function refuseOtherBases({ path, config }: Adapter, cure?: string): void {
   const refuse = (why: string) => {
     throw badInput(`${path}: ${why}`, { file: path })
   }
   if (config?.mutatesBase !== undefined) {
     refuse(
-      `${config.mutatesBase}, so that its training began from another base; convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…) first`,
+      `${config.mutatesBase}, so that its training began from another base; ${cure === undefined ? '' : `${cure}, or `}${CONVERT}`,
     )
   }
   if (config?.layerReplication) {
@@ -40,4 +42,15 @@ export function refuseOtherSums(adapter: Adapter): void {
     )
   }
   refuseOtherBases(adapter)
+}
+
+/** Throws `bad-input` where an adapter has modules that what its training is said to have begun with has not. */
+export function assertBeganWith({ path, modules }: Adapter, initial: Adapter): void {
+  const began = new Set(initial.modules.map((module) => module.path))
+  const other = modules.find((module) => !began.has(module.path))
+  if (other === undefined) return
+  throw badInput(
+    `${initial.path}: has no module ${quoted(other.label)}, which ${path} has: it is not what that began with`,
+    { file: initial.path },
+  )
 }

@@ -38,9 +38,9 @@ export interface DenseTerm {
 
 export interface Replacement {
   readonly tensor: StoredTensor
-  readonly path: string
   /** It takes the place of these rows alone, in their order (PEFT's trainable tokens). */
   readonly rows?: readonly number[]
+  readonly path: string
 }
 
 /**

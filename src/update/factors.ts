@@ -1,5 +1,6 @@
-import { type Matrix, matrix } from '../linalg/matrix/matrix.ts'
-import { readFactors } from '../lora/factors.ts'
+import type { StoredTensor } from '../checkpoint/types.ts'
+import { type FloatArray, type Matrix, matrix } from '../linalg/matrix/matrix.ts'
+import { readFactors, readFloats, type WholeReader } from '../lora/factors.ts'
 import type { Change } from './change.ts'
 
 /** Δ = B·A of one matrix: all adapters' factors beside each other, weights and scales in B. */
@@ -11,11 +12,19 @@ export interface StackedFactors {
 }
 
 /** Reads the factors of the matrix of this index. */
-export async function stackedFactors(change: Change, index: number): Promise<StackedFactors> {
+export async function stackedFactors(
+  change: Change,
+  index: number,
+  readWhole?: WholeReader,
+): Promise<StackedFactors> {
   const { rows, columns } = change
   const read = []
   for (const { module, weight } of change.factors) {
-    const { B, A, scale } = await readFactors(module, module.kind === 'experts' ? index : undefined)
+    const { B, A, scale } = await readFactors(
+      module,
+      module.kind === 'experts' ? index : undefined,
+      readWhole,
+    )
     read.push({ B, A, scale: weight * scale })
   }
   const rank = read.reduce((sum, { A }) => sum + A.rows, 0)
@@ -62,9 +71,20 @@ export function productSquared({ B, A }: StackedFactors): number {
 /** The last factors that this thread has read: the pieces of one matrix come after each other. */
 let last: { readonly key: string; readonly factors: Promise<StackedFactors> } | undefined
 
+/** The last tensor that the experts of a stack share. */
+let lastWhole: { readonly key: string; readonly numbers: Promise<FloatArray> } | undefined
+
+const keptWhole =
+  (run: string): WholeReader =>
+  (tensor: StoredTensor) => {
+    const key = JSON.stringify([run, tensor])
+    if (lastWhole?.key !== key) lastWhole = { key, numbers: readFloats(tensor) }
+    return lastWhole.numbers
+  }
+
 /** The same, kept until others are asked for; `run` tells one state of the files from another. */
 export function keptFactors(run: string, change: Change, index: number): Promise<StackedFactors> {
   const key = JSON.stringify([run, index, change.name, change.factors])
-  if (last?.key !== key) last = { key, factors: stackedFactors(change, index) }
+  if (last?.key !== key) last = { key, factors: stackedFactors(change, index, keptWhole(run)) }
   return last.factors
 }

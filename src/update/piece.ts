@@ -1,11 +1,13 @@
 import { numbersOf, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor, TensorSource } from '../checkpoint/types.ts'
+import { type Workspace, withWorkspace } from '../engine/wasm/workspace.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype, findOverflow } from '../formats/dtype.ts'
 import { bitsPerElement } from '../formats/safetensors-dtype.ts'
-import { createChecksum } from '../io/checksum.ts'
+import type { Checksum } from '../io/checksum.ts'
 import { type SizedFile, withSizedFile } from '../io/sized-file.ts'
 import { NOTHING_ROUNDED, type RoundingAccount } from './account.ts'
 import { rankOf } from './change.ts'
+import { checksumIn } from './checksum.ts'
 import { overflow, refuseLost } from './lost.ts'
 import { type ChangeContext, type ChangeWork, forEachPanel, panelBytes } from './panels.ts'
 
@@ -52,8 +54,8 @@ export interface WrittenPiece {
   readonly account?: RoundingAccount
 }
 
-/** Bytes that are copied, converted or read back at a time: few calls, and little memory. */
-const CHUNK_BYTES = 4 * 2 ** 20
+/** Bytes that are copied, converted or read back at a time: few calls, and still in the cache when they are summed up. */
+const CHUNK_BYTES = 2 ** 20
 
 /**
  * Makes a piece and writes it to its place. Throws LoraSvdError `not-finite` on NaN and infinity in what is changed, `bad-input`
@@ -61,23 +63,22 @@ const CHUNK_BYTES = 4 * 2 ** 20
  */
 export function writePiece(job: PieceJob): Promise<WrittenPiece> {
   const { to, work } = job.piece
-  return withSizedFile(to.file, async (file) => {
-    const out = writerAt(file, to)
-    if (work.kind === 'copy') await copy(work, job.piece, out.write)
-    else if (work.kind === 'convert') await convert(work, job, out.write)
-    else {
-      const account = await change(work, job, out.write)
-      await refuseLost(account, work, job)
-      return { checksum: out.checksum(), account }
-    }
-    return { checksum: out.checksum() }
-  })
+  return withWorkspace((workspace) =>
+    withSizedFile(to.file, async (file) => {
+      const checksum = checksumIn(workspace)
+      const out = writerAt(file, to, checksum)
+      if (work.kind === 'copy') await copy(work, job.piece, workspace, out.write)
+      else if (work.kind === 'convert') await convert(work, job, out.write)
+      const account = work.kind === 'change' ? await change(work, job, out.write) : undefined
+      out.assertFull()
+      return { checksum: checksum.value(), ...(account !== undefined && { account }) }
+    }),
+  )
 }
 
 type Write = (bytes: Uint8Array) => Promise<void>
 
-function writerAt(file: SizedFile, { begin, bytes: length }: Place) {
-  const checksum = createChecksum()
+function writerAt(file: SizedFile, { begin, bytes: length }: Place, checksum: Checksum) {
   let at = 0
   return {
     write: async (bytes: Uint8Array) => {
@@ -87,23 +88,37 @@ function writerAt(file: SizedFile, { begin, bytes: length }: Place) {
       await file.write(bytes, begin + at)
       at += bytes.length
     },
-    checksum: () => {
+    assertFull: () => {
       if (at !== length) throw new RangeError(`a piece of ${length} bytes got ${at}`)
-      return checksum.value()
     },
   }
 }
 
-async function copy({ source, begin }: CopyWork, { name, to }: Piece, write: Write): Promise<void> {
-  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, to.bytes))
-  await withBytes(source, name, async (_, fill) => {
-    for (let at = 0; at < to.bytes; at += chunk.length) {
-      const part = chunk.subarray(0, Math.min(chunk.length, to.bytes - at))
-      await fill(part, begin + at)
-      await write(part)
-    }
-  })
+/** Calls `use` for each part of so many bytes, with memory of the workspace for it and where it begins. */
+async function forEachChunk(
+  bytes: number,
+  { memory, allocate }: Workspace,
+  use: (chunk: Uint8Array, at: number) => Promise<void>,
+): Promise<void> {
+  const step = Math.min(CHUNK_BYTES, bytes)
+  const address = allocate(step)
+  for (let at = 0; at < bytes; at += step) {
+    await use(new Uint8Array(memory.buffer, address, Math.min(step, bytes - at)), at)
+  }
 }
+
+const copy = (
+  { source, begin }: CopyWork,
+  { name, to }: Piece,
+  workspace: Workspace,
+  write: Write,
+): Promise<void> =>
+  withBytes(source, name, (_, fill) =>
+    forEachChunk(to.bytes, workspace, async (chunk, at) => {
+      await fill(chunk, begin + at)
+      await write(chunk)
+    }),
+  )
 
 async function convert(
   { tensor, first, dtype }: ConvertWork,
@@ -133,6 +148,7 @@ async function change(work: ChangeWork, job: PieceJob, write: Write): Promise<Ro
     await write(bytes)
   }
   await forEachPanel(work, job, keep)
+  await refuseLost(sums, work, job)
   return sums
 }
 
@@ -155,15 +171,14 @@ export interface CheckJob {
 }
 
 /** Reads a piece back from its file, and says whether it is what was computed. */
-export async function isAsWritten({ to, checksum }: CheckJob): Promise<boolean> {
-  const found = createChecksum()
-  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, to.bytes))
-  await withSizedFile(to.file, async (file) => {
-    for (let at = 0; at < to.bytes; at += chunk.length) {
-      const part = chunk.subarray(0, Math.min(chunk.length, to.bytes - at))
-      await file.readInto(part, to.begin + at)
-      found.add(part)
-    }
-  })
-  return found.value() === checksum
-}
+export const isAsWritten = ({ to, checksum }: CheckJob): Promise<boolean> =>
+  withWorkspace((workspace) =>
+    withSizedFile(to.file, async (file) => {
+      const found = checksumIn(workspace)
+      await forEachChunk(to.bytes, workspace, async (chunk, at) => {
+        await file.readInto(chunk, to.begin + at)
+        found.add(chunk)
+      })
+      return found.value() === checksum
+    }),
+  )

@@ -16,12 +16,12 @@ import {
 } from './apply-support.ts'
 import { temporaryFolder } from './run.ts'
 
-/** What PEFT, ComfyUI and LyCORIS themselves made of small cases: test/fixtures/apply, from their own code. */
+/** What PEFT, ComfyUI and LyCORIS themselves made of small cases: test/fixtures/goldens, from their own code. */
 
 const folder = temporaryFolder('apply-goldens')
 const at = (name: string) => join(folder, name)
 const golden = (name: string) =>
-  JSON.parse(readFileSync(new URL(`../fixtures/apply/${name}.json`, import.meta.url), 'utf8')).cases
+  JSON.parse(readFileSync(new URL(`../fixtures/goldens/${name}.json`, import.meta.url), 'utf8')).cases
 
 /** The peers computed in float32. */
 const FLOAT32 = 1e-6
@@ -34,9 +34,7 @@ interface PeftCase {
   readonly merged: Nested
 }
 
-const peft: readonly PeftCase[] = golden('peft').filter(
-  ({ config }: PeftCase) => config?.peft_type === 'LORA',
-)
+const peft: readonly PeftCase[] = golden('peft').filter(({ config }: PeftCase) => config !== undefined)
 
 describe('what PEFT merges', () => {
   test.each(peft.map((one): [string, PeftCase] => [one.what, one]))('%s', async (what, one) => {
@@ -46,15 +44,15 @@ describe('what PEFT merges', () => {
         return [`base_model.model.x.${saved}`, weightsOf(value)]
       }),
     )
-    const adapter = folderWith(at(`adapter ${what}`), {
+    const adapter = folderWith(at(`adapter ${what.replaceAll('/', ' ')}`), {
       'adapter_config.json': { ...one.config, target_modules: ['x'] },
       'adapter_model.safetensors': fileOf(tensors),
     })
-    const base = folderWith(at(`base ${what}`), {
+    const base = folderWith(at(`base ${what.replaceAll('/', ' ')}`), {
       'model.safetensors': fileOf({ 'x.weight': weightsOf(one.base) }),
       'config.json': {},
     })
-    const out = at(`merged ${what}`)
+    const out = at(`merged ${what.replaceAll('/', ' ')}`)
     const { layers } = await applied([base, adapter, '-o', out])
     expect(layers).toHaveLength(1)
     const merged = readSafetensorsFile(join(out, 'model.safetensors')).get('x.weight')!
@@ -74,7 +72,7 @@ const STORED: Readonly<Record<string, Stored>> = { float32: 'F32', bfloat16: 'BF
 
 /** ComfyUI leaves these out or overwrites them (ADAPTERS 3), divides by another norm, or has a rule of its own for a strength. */
 const OTHERS =
-  /not read|another shape|the last read wins|DoRA \[out|dora_scale \[out|dora_scale \[\d|1-D|LoHa|LoKr|GLoRA|reshape|set_weight|fused|Flux/
+  /not read|another shape|the last read wins|DoRA \[out|dora_scale \[out|dora_scale \[\d|1-D|LoKr 3x3, Tucker|GLoRA|reshape|set_weight|fused|Flux/
 
 const comfy: readonly ComfyCase[] = golden('comfy').filter(
   ({ what, strength, adapter }: ComfyCase) =>
@@ -116,18 +114,22 @@ interface LycorisCase {
   readonly what: string
   readonly base: Nested
   readonly merged: Nested
-  readonly adapter: Readonly<Record<string, Nested>>
+  readonly adapter?: Readonly<Record<string, Nested>>
   readonly multiplier: number
 }
 
 describe('what LyCORIS makes of DoRA along the outputs, at any weight', () => {
-  test.each(golden('lycoris') as LycorisCase[])('$what × $multiplier', async (one) => {
+  test.each(
+    (golden('lycoris') as LycorisCase[]).filter(
+      ({ adapter, merged }) => adapter?.dora_scale !== undefined && merged !== undefined,
+    ),
+  )('$what × $multiplier', async (one) => {
     const { base, adapter, multiplier, merged } = one
     const [from, file, out] = ['base', 'adapter', 'merged'].map((name) =>
       at(`lycoris-${name}-${multiplier}.safetensors`),
     )
     writeFileSync(from, fileOf({ 'x.weight': weightsOf(base) }))
-    const tensors = Object.entries(adapter).map(([name, value]) => [`lora_unet_x.${name}`, weightsOf(value)])
+    const tensors = Object.entries(adapter!).map(([name, value]) => [`lora_unet_x.${name}`, weightsOf(value)])
     writeFileSync(file, fileOf(Object.fromEntries(tensors)))
     await applied([from, file, '-o', out, '--weights', String(multiplier)])
     expect(distance(readSafetensorsFile(out).get('x.weight')!.data, flat(merged))).toBeLessThan(FLOAT32)

@@ -2,26 +2,22 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readSafetensorsFile } from '../lora/peft-rules.ts'
-import { applied, fileOf, folderWith, rounded, type Stored, type Weights } from './apply-support.ts'
-import { numbers } from './extract-support.ts'
+import {
+  applied,
+  fileOf,
+  folderWith,
+  PEFT,
+  random,
+  rounded,
+  type Stored,
+  type Weights,
+} from './apply-support.ts'
 import { runInProcess, temporaryFolder } from './run.ts'
 
 /** Every kind of module against a dense oracle in float64 that is rounded once, bit for bit. */
 
 const folder = temporaryFolder('apply-kinds')
 const at = (name: string) => join(folder, name)
-
-/** Numbers that the type has. */
-const random = (shape: readonly number[], seed: number, dtype: Stored, scale = 0.1): Weights => ({
-  ...{ dtype, shape },
-  data: Float64Array.from(
-    numbers(
-      shape.reduce((a, b) => a * b, 1),
-      seed,
-    ),
-    (x) => rounded(scale * x, dtype),
-  ),
-})
 
 /** Entry (i, j) of B·A, each product added in the order of the ranks. */
 function product(B: Weights, A: Weights, factor: number): (i: number, j: number) => number {
@@ -47,7 +43,6 @@ interface Kind {
   }
 }
 
-const PEFT = 'base_model.model.'
 const peft = (r: number, lora_alpha: number, rest: object = {}) => ({
   peft_type: 'LORA',
   r,
@@ -419,4 +414,61 @@ describe('rows of an embedding that are trained alone', () => {
     expect(result.code).toBe(2)
     expect(result.stderr).toMatch(/is rows up to 7 of "model.embed_tokens.weight" \[5, 4\]/)
   })
+})
+
+describe('an adapter whose training changed its base', () => {
+  interface Golden {
+    readonly what: string
+    readonly r: number
+    readonly alpha: number
+    readonly base: number[][]
+    readonly A: number[][]
+    readonly B: number[][]
+    readonly A0: number[][]
+    readonly B0: number[][]
+    readonly tuned: number[][]
+  }
+  const goldens: readonly Golden[] = JSON.parse(
+    readFileSync(new URL('../fixtures/goldens/peft.json', import.meta.url), 'utf8'),
+  ).cases.filter(({ what }: { what: string }) => what.startsWith('init_lora_weights ='))
+  const stored = (rows: number[][]): Weights => ({
+    dtype: 'F32',
+    shape: [rows.length, rows[0].length],
+    data: Float64Array.from(rows.flat(), Math.fround),
+  })
+  const inits = goldens.map((one) => [/= (\w+)/.exec(one.what)![1], one] as const)
+
+  test('PEFT has two of them', () => expect(inits.map(([init]) => init)).toEqual(['pissa', 'olora']))
+
+  test.each(inits)(
+    '%s: with what it began with the tuned weight, without it a refusal',
+    async (init, one) => {
+      const folder = (name: string, B: number[][], A: number[][], init_lora_weights: unknown) =>
+        folderWith(at(`${init} ${name}`), {
+          'adapter_config.json': peft(one.r, one.alpha, { target_modules: ['x'], init_lora_weights }),
+          'adapter_model.safetensors': fileOf({
+            [`${PEFT}x.lora_A.weight`]: stored(A),
+            [`${PEFT}x.lora_B.weight`]: stored(B),
+          }),
+        })
+      const base = folderWith(at(`${init} base`), {
+        'model.safetensors': fileOf({ 'x.weight': stored(one.base) }),
+      })
+      const trained = folder('trained', one.B, one.A, init)
+      const began = folder('began', one.B0, one.A0, true)
+      const out = at(`${init} out`)
+      await applied([base, trained, '-o', out, '--init', began])
+      const { data } = readSafetensorsFile(join(out, 'model.safetensors')).get('x.weight')!
+      const tuned = one.tuned.flat()
+      const apart = Math.hypot(...Array.from(data, (x, i) => x - tuned[i])) / Math.hypot(...tuned)
+      expect(apart).toBeLessThan(1e-6)
+      const refused = await runInProcess(['apply', base, trained, '-o', at('never')])
+      expect(refused.code).toBe(2)
+      expect(refused.stderr).toMatch(
+        new RegExp(`init_lora_weights is "${init}".*give what it began with by --init`),
+      )
+      const twice = await runInProcess(['apply', base, began, '-o', at('never'), '--init', began])
+      expect(twice.stderr).toMatch(/--init is for an adapter whose training changed its base/)
+    },
+  )
 })

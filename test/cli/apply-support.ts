@@ -1,6 +1,8 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { readSafetensorsFile } from '../lora/peft-rules.ts'
+import { numbers } from './extract-support.ts'
 import { safetensorsFile } from './files.ts'
 import { type InProcessOptions, runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
@@ -101,7 +103,8 @@ export async function applied(
   { code = 0, ...options }: InProcessOptions & { readonly code?: 0 | 1 } = {},
 ) {
   const result = await runInProcess(['apply', ...args, '--json'], options)
-  expect(result.stderr).toBe('')
+  // which is about the numbers of the test
+  expect(result.stderr.replace(/^lora-svd: .* \(told by a sample, before the write\)\n/gm, '')).toBe('')
   expect(result.code).toBe(code)
   return documentOf(result.stdout, 'apply-1')
 }
@@ -116,3 +119,66 @@ export function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   }
   return Math.sqrt(squares / of)
 }
+
+/** Numbers in (−scale, scale) that the type has, the same for the same seed. */
+export const random = (
+  shape: readonly number[],
+  seed: number,
+  dtype: Stored = 'F32',
+  scale = 0.1,
+): Weights => ({
+  ...{ dtype, shape },
+  data: Float64Array.from(
+    numbers(
+      shape.reduce((a, b) => a * b, 1),
+      seed,
+    ),
+    (x) => rounded(scale * x, dtype),
+  ),
+})
+
+/** What PEFT puts before the names. */
+export const PEFT = 'base_model.model.'
+
+/** Writes a PEFT folder with factors of rank 2 for these modules [out, in], and other tensors. Gives its path. */
+export function adapterAt(
+  path: string,
+  modules: Readonly<Record<string, readonly [number, number]>>,
+  {
+    tensors = {},
+    config = {},
+    files = {},
+  }: {
+    tensors?: Readonly<Record<string, Weights>>
+    config?: object
+    files?: Readonly<Record<string, Buffer | object | string>>
+  } = {},
+): string {
+  const factors = Object.entries(modules).flatMap(([module, [out, inputs]], i): [string, Weights][] => [
+    [`${PEFT}${module}.lora_A.weight`, random([2, inputs], 2 * i + 1)],
+    [`${PEFT}${module}.lora_B.weight`, random([out, 2], 2 * i + 2)],
+  ])
+  return folderWith(path, {
+    'adapter_config.json': {
+      peft_type: 'LORA',
+      r: 2,
+      lora_alpha: 2,
+      target_modules: Object.keys(modules),
+      ...config,
+    },
+    'adapter_model.safetensors': fileOf({ ...Object.fromEntries(factors), ...tensors }),
+    ...files,
+  })
+}
+
+/** The change of a module of `adapterAt`, by the place in the flat tensor. */
+export function deltaOf([out, inputs]: readonly [number, number], i: number): (at: number) => number {
+  const [A, B] = [random([2, inputs], 2 * i + 1).data, random([out, 2], 2 * i + 2).data]
+  return (at) => {
+    const [row, column] = [Math.floor(at / inputs), at % inputs]
+    return B[row * 2] * A[column] + B[row * 2 + 1] * A[inputs + column]
+  }
+}
+
+export const read = (path: string, name = 'model.safetensors') => readSafetensorsFile(join(path, name))
+export const jsonOf = (path: string, name: string) => JSON.parse(readFileSync(join(path, name), 'utf8'))

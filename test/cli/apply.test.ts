@@ -2,69 +2,28 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, 
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readSafetensorsFile } from '../lora/peft-rules.ts'
-import { applied, distance, fileOf, folderWith, rounded, type Stored, type Weights } from './apply-support.ts'
-import { BASE, extracted, numbers, TUNED, TUNED_BF16, weightsOf } from './extract-support.ts'
+import {
+  adapterAt,
+  applied,
+  deltaOf,
+  distance,
+  fileOf,
+  folderWith,
+  jsonOf,
+  PEFT,
+  random,
+  read,
+  rounded,
+  type Weights,
+} from './apply-support.ts'
+import { BASE, extracted, TUNED, TUNED_BF16, weightsOf } from './extract-support.ts'
 import { runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const folder = temporaryFolder('apply')
 const at = (name: string) => join(folder, name)
-
-const random = (shape: readonly number[], seed: number, dtype: Stored = 'F32', scale = 0.1): Weights => ({
-  ...{ dtype, shape },
-  data: Float64Array.from(
-    numbers(
-      shape.reduce((a, b) => a * b, 1),
-      seed,
-    ),
-    (x) => rounded(scale * x, dtype),
-  ),
-})
-
-const PEFT = 'base_model.model.'
-
-/** A PEFT folder with factors of rank 2 for these modules [out, in], and other tensors. */
-function adapterOf(
-  name: string,
-  modules: Readonly<Record<string, readonly [number, number]>>,
-  {
-    tensors = {},
-    config = {},
-    files = {},
-  }: {
-    tensors?: Readonly<Record<string, Weights>>
-    config?: object
-    files?: Readonly<Record<string, Buffer | object | string>>
-  } = {},
-): string {
-  const factors = Object.entries(modules).flatMap(([module, [out, inputs]], i): [string, Weights][] => [
-    [`${PEFT}${module}.lora_A.weight`, random([2, inputs], 2 * i + 1)],
-    [`${PEFT}${module}.lora_B.weight`, random([out, 2], 2 * i + 2)],
-  ])
-  return folderWith(at(name), {
-    'adapter_config.json': {
-      peft_type: 'LORA',
-      r: 2,
-      lora_alpha: 2,
-      target_modules: Object.keys(modules),
-      ...config,
-    },
-    'adapter_model.safetensors': fileOf({ ...Object.fromEntries(factors), ...tensors }),
-    ...files,
-  })
-}
-
-/** The change of a module of `adapterOf`, by the place in the flat tensor. */
-function deltaOf([out, inputs]: readonly [number, number], i: number): (at: number) => number {
-  const [A, B] = [random([2, inputs], 2 * i + 1).data, random([out, 2], 2 * i + 2).data]
-  return (at) => {
-    const [row, column] = [Math.floor(at / inputs), at % inputs]
-    return B[row * 2] * A[column] + B[row * 2 + 1] * A[inputs + column]
-  }
-}
-
-const read = (path: string, name = 'model.safetensors') => readSafetensorsFile(join(path, name))
-const jsonOf = (path: string, name: string) => JSON.parse(readFileSync(join(path, name), 'utf8'))
+const adapterOf = (name: string, ...rest: Rest<Parameters<typeof adapterAt>>) => adapterAt(at(name), ...rest)
+type Rest<T extends unknown[]> = T extends [unknown, ...infer R] ? R : never
 
 describe('a sharded model in bfloat16', () => {
   const Q = 'model.layers.0.self_attn.q_proj'
@@ -236,126 +195,6 @@ describe('apply and extract undo each other', () => {
   })
 })
 
-describe('a head that is tied to the embedding', () => {
-  const [words, width] = [20, 8]
-  const embedding = random([words, width], 60, 'BF16', 1)
-  const config = {
-    architectures: ['LlamaForCausalLM'],
-    tie_word_embeddings: true,
-    vocab_size: words,
-    rope_theta: 10000.0,
-  }
-  const base = folderWith(at('tied'), {
-    'config.json': `${JSON.stringify(config, null, 2).replace('10000', '10000.0')}\n`,
-    'model.safetensors': fileOf({
-      'model.embed_tokens.weight': embedding,
-      'model.layers.0.mlp.up_proj.weight': random([width, width], 61, 'BF16', 1),
-    }),
-  })
-  const E = { A: random([2, words], 62), B: random([width, 2], 63) }
-  const ofEmbedding = {
-    [`${PEFT}model.embed_tokens.lora_embedding_A`]: E.A,
-    [`${PEFT}model.embed_tokens.lora_embedding_B`]: E.B,
-  }
-  const changed = (
-    data: ArrayLike<number>,
-    rowsOf: (i: number, k: number) => number,
-    columnOf: (j: number, k: number) => number,
-  ) =>
-    Array.from(data, (w, at) => {
-      const [i, j] = [Math.floor(at / width), at % width]
-      return rounded(w + columnOf(j, 0) * rowsOf(i, 0) + columnOf(j, 1) * rowsOf(i, 1), 'BF16')
-    })
-  const newEmbedding = changed(
-    embedding.data,
-    (i, k) => E.A.data[k * words + i],
-    (j, k) => E.B.data[j * 2 + k],
-  )
-  const old = Array.from(embedding.data)
-
-  test('an adapter of the embedding unties them: the head keeps the old one', async () => {
-    const adapter = adapterOf(
-      'tied-embedding',
-      {},
-      { tensors: ofEmbedding, config: { target_modules: ['embed_tokens'] } },
-    )
-    const { untied } = await applied([base, adapter, '-o', at('untied')])
-    expect(untied).toEqual({ head: 'lm_head.weight', embedding: 'model.embed_tokens.weight' })
-    const found = read(at('untied'))
-    expect([...found.get('model.embed_tokens.weight')!.data]).toEqual(newEmbedding)
-    expect([...found.get('lm_head.weight')!.data]).toEqual(old)
-    const text = readFileSync(join(at('untied'), 'config.json'), 'utf8')
-    expect(JSON.parse(text)).toEqual({ ...config, tie_word_embeddings: false })
-    expect(text).toContain('"rope_theta": 10000.0')
-    const { stdout } = await runInProcess(['apply', base, adapter, '-o', at('untied-text')])
-    expect(stdout.replace(/\s+/g, ' ')).toContain('is a tensor of its own now')
-  })
-
-  test('an adapter of the head too: the head is the old embedding with its change', async () => {
-    const adapter = adapterOf('tied-head', { lm_head: [words, width] })
-    const { layers, untied } = await applied([base, adapter, '-o', at('untied-head')])
-    expect([layers[0].name, untied.head]).toEqual(['lm_head.weight', 'lm_head.weight'])
-    const found = read(at('untied-head'))
-    const delta = deltaOf([words, width], 0)
-    expect([...found.get('model.embed_tokens.weight')!.data]).toEqual(old)
-    expect([...found.get('lm_head.weight')!.data]).toEqual(old.map((w, i) => rounded(w + delta(i), 'BF16')))
-  })
-
-  test('both replaced by one tensor stay one', async () => {
-    const both = random([words, width], 64, 'BF16', 1)
-    const adapter = adapterOf(
-      'tied-both',
-      {},
-      {
-        tensors: { [`${PEFT}model.embed_tokens.weight`]: both, [`${PEFT}lm_head.weight`]: both },
-      },
-    )
-    const document = await applied([base, adapter, '-o', at('still-tied')])
-    expect(document).not.toHaveProperty('untied')
-    expect([...read(at('still-tied')).keys()].sort()).toEqual([
-      'model.embed_tokens.weight',
-      'model.layers.0.mlp.up_proj.weight',
-    ])
-    expect(jsonOf(at('still-tied'), 'config.json').tie_word_embeddings).toBe(true)
-  })
-
-  test('a longer vocabulary: config.json follows, and the tokenizer is the adapter’s', async () => {
-    const longer = random([words + 3, width], 65, 'BF16', 1)
-    const adapter = adapterOf(
-      'longer',
-      {},
-      {
-        tensors: { [`${PEFT}model.embed_tokens.weight`]: longer },
-        files: { 'tokenizer.json': { words: words + 3 } },
-      },
-    )
-    writeFileSync(join(base, 'tokenizer.json'), JSON.stringify({ words }))
-    const { vocabulary } = await applied([base, adapter, '-o', at('longer-merged')])
-    expect(vocabulary).toBe(words + 3)
-    expect(jsonOf(at('longer-merged'), 'config.json')).toEqual({ ...config, vocab_size: words + 3 })
-    expect(jsonOf(at('longer-merged'), 'tokenizer.json')).toEqual({ words: words + 3 })
-    expect([...read(at('longer-merged')).get('model.embed_tokens.weight')!.data]).toEqual(
-      Array.from(longer.data),
-    )
-  })
-
-  test('a stored head that config.json ties: only the setting changes', async () => {
-    const stored = folderWith(at('stored-head'), {
-      'config.json': { ...config, text_config: { tie_word_embeddings: true, vocab_size: words } },
-      'model.safetensors': fileOf({ 'model.embed_tokens.weight': embedding, 'lm_head.weight': embedding }),
-    })
-    const adapter = adapterOf(
-      'stored-embedding',
-      {},
-      { tensors: ofEmbedding, config: { target_modules: ['embed_tokens'] } },
-    )
-    await applied([stored, adapter, '-o', at('stored-merged')])
-    expect([...read(at('stored-merged')).get('lm_head.weight')!.data]).toEqual(old)
-    const { tie_word_embeddings, text_config } = jsonOf(at('stored-merged'), 'config.json')
-    expect([tie_word_embeddings, text_config.tie_word_embeddings]).toEqual([false, false])
-  })
-})
-
 describe('what adapters bring besides factors', () => {
   const base = folderWith(at('besides'), {
     'model.safetensors': fileOf({
@@ -416,6 +255,18 @@ describe('what adapters bring besides factors', () => {
     ])
   })
 
+  test('a head that the base lacks is written beside the rest, and it says so', async () => {
+    const head = random([3, 4], 78)
+    const adapter = adapterOf('classifier', { x: [6, 4] }, { tensors: { [`${PEFT}score.weight`]: head } })
+    const { layers, warnings } = await applied([base, adapter, '-o', at('classifier-merged')])
+    expect(layers.map(({ name, how }: { name: string; how: string }) => [name, how])).toContainEqual([
+      'score.weight',
+      'new',
+    ])
+    expect(warnings.at(-1)).toContain('brings "score.weight", a head that')
+    expect([...read(at('classifier-merged')).get('score.weight')!.data]).toEqual(Array.from(head.data))
+  })
+
   test('a copy of the base does no harm', async () => {
     const adapter = adapterOf(
       'copied',
@@ -468,12 +319,15 @@ describe('what rounding leaves', () => {
         'adapter_config.json': { peft_type: 'LORA', r: 4, lora_alpha: 4, target_modules: ['x'] },
         'adapter_model.safetensors': fileOf(tensors),
       })
-      const { layers, totals, advice } = await applied([base, adapter, '-o', at(`sized-merged-${size}`)])
+      const args = ['apply', base, adapter, '-o', at(`sized-merged-${size}`), '--json']
+      const { stdout, stderr } = await runInProcess(args)
+      const { layers, totals, advice } = documentOf(stdout, 'apply-1')
       for (const { gain, roundingError, expected } of [...layers, totals]) {
         expect(Math.abs(expected.gain - gain)).toBeLessThan(Math.max(0.02 * gain, 0.002))
         expect(Math.abs(expected.roundingError - roundingError)).toBeLessThan(0.02 * roundingError)
       }
       expect(advice.length > 0).toBe(totals.gain < 0.9)
+      expect(/\(told by a sample, before the write\)\n$/.test(stderr)).toBe(totals.gain < 0.9)
       if (size === 2 ** -12) {
         expect(advice[0].text).toMatch(
           /^bf16 keeps .* % of what is added in layers 0–1: write --dtype f32, or keep the adapter$/,
@@ -481,197 +335,6 @@ describe('what rounding leaves', () => {
       }
     },
   )
-})
-
-describe('what is refused, with nothing written', () => {
-  const weights = { 'x.weight': random([6, 4], 90, 'F32', 1), 'n.weight': random([4], 91) }
-  const base = folderWith(at('plain'), { 'model.safetensors': fileOf(weights) })
-  const adapter = adapterOf('plain-adapter', { x: [6, 4] })
-  const with1 = (name: string, tensors: Readonly<Record<string, Weights>>) =>
-    folderWith(at(name), { 'model.safetensors': fileOf({ ...weights, ...tensors }) })
-  const replacing = adapterOf(
-    'replacing',
-    { x: [6, 4] },
-    { tensors: { [`${PEFT}x.weight`]: random([6, 4], 92) } },
-  )
-  const one = random([1], 93)
-
-  const REFUSALS: readonly (readonly [what: string, args: readonly string[], says: string | RegExp])[] = [
-    [
-      'a module without a tensor',
-      [base, adapterOf('lost', { z: [6, 4] })],
-      /the module "z" can't be applied to .*no tensor of the base has this name/,
-    ],
-    ['another base', [base, adapterOf('other-base', { x: [7, 4] })], /the adapter belongs to another base/],
-    [
-      'factors and a replacement of one tensor',
-      [base, replacing],
-      /takes the place of "x.weight", which it changes too/,
-    ],
-    [
-      'a share of a replacement',
-      [
-        base,
-        adapterOf('saved', {}, { tensors: { [`${PEFT}n.weight`]: random([4], 94) } }),
-        '--weights',
-        '0.5',
-      ],
-      /has no share of 0.5; give this adapter the weight 1/,
-    ],
-    [
-      'a bias where there is none',
-      [
-        base,
-        adapterOf(
-          'no-bias',
-          { x: [6, 4] },
-          { tensors: { [`${PEFT}x.lora_B.bias`]: random([6], 95) }, config: { lora_bias: true } },
-        ),
-      ],
-      /has a bias of its own, and .* has none/,
-    ],
-    [
-      'PiSSA',
-      [base, adapterOf('pissa', { x: [6, 4] }, { config: { init_lora_weights: 'pissa' } })],
-      /init_lora_weights is "pissa", so that its training began from another base/,
-    ],
-    [
-      'layer replication',
-      [base, adapterOf('replicated', { x: [6, 4] }, { config: { layer_replication: [[0, 1]] } })],
-      /layer_replication is set/,
-    ],
-    [
-      'an activated LoRA',
-      [base, adapterOf('alora', { x: [6, 4] }, { config: { alora_invocation_tokens: [1] } })],
-      /is an activated LoRA/,
-    ],
-    [
-      'a base that is an adapter',
-      [adapter, adapter],
-      /is an adapter; name the weights that it goes into first/,
-    ],
-    ['an adapter that is none', [base, base], /is no adapter: none of its tensors is a LoRA factor/],
-    [
-      'bitsandbytes',
-      [with1('bnb', { 'x.weight.absmax': one, 'x.weight.quant_state.bitsandbytes__nf4': one }), adapter],
-      /is quantised with bitsandbytes \(4 bits\)/,
-    ],
-    [
-      'bitsandbytes, 8 bits',
-      [with1('bnb8', { 'x.SCB': one }), adapter],
-      /is quantised with bitsandbytes \(8 bits\)/,
-    ],
-    [
-      'GPTQ',
-      [with1('gptq', { 'x.qweight': one, 'x.qzeros': one }), adapter],
-      /is quantised with GPTQ or AWQ/,
-    ],
-    [
-      'compressed-tensors',
-      [with1('packed', { 'x.weight_packed': one }), adapter],
-      /is quantised with compressed-tensors/,
-    ],
-    [
-      'fp8 in blocks',
-      [with1('fp8-blocks', { 'x.weight_scale_inv': one }), adapter],
-      /is quantised with fp8 with scales of blocks/,
-    ],
-    [
-      'fp8 with scales',
-      [with1('fp8-scales', { 'x.weight_scale': one }), adapter],
-      /is quantised with fp8 with scales/,
-    ],
-    [
-      'too few weights',
-      [base, adapter, '--weights', '1,2'],
-      '--weights has 2 numbers for 1 adapter: give one each, as in --weights 0.7,0.3',
-    ],
-    ['no numbers', [base, adapter, '--weights', 'a'], /expected numbers with commas between them/],
-    ['an old name', [base, adapter, '--ratios', '0.7'], /here that is --weights 0.7,0.3/],
-    ['an output inside the base', [base, adapter, '-o', join(base, 'merged')], /lies in .*, an input/],
-    ['the base as output', [base, adapter, '-o', base, '--force'], /is read; write to another --out/],
-    ['standard input', ['-', adapter], /standard input and output can't be read twice/],
-  ]
-
-  test.each(REFUSALS)('%s', async (_, args, says) => {
-    const out = args.includes('-o') ? [] : ['-o', at('refused')]
-    const { code, stdout, stderr } = await runInProcess(['apply', ...args, ...out])
-    expect([code, stdout]).toEqual([2, ''])
-    expect(stderr).toMatch(/^lora-svd: [^\n]+\n$/)
-    if (typeof says === 'string') expect(stderr).toContain(says)
-    else expect(stderr).toMatch(says)
-    expect([existsSync(at('refused')), existsSync(at('refused.partial'))]).toEqual([false, false])
-  })
-
-  test.each([
-    [
-      'the base',
-      { base: { 'x.weight': { ...random([6, 4], 90, 'F32', 1), data: [...Array(23).fill(1), Number.NaN] } } },
-    ],
-    [
-      'an adapter',
-      { B: { dtype: 'F32', shape: [6, 2], data: [Number.POSITIVE_INFINITY, ...Array(11).fill(0)] } },
-    ],
-  ] as const)('NaN and infinity in %s are named', async (what, given) => {
-    const from = folderWith(at(`finite-${what}`), {
-      'model.safetensors': fileOf({ ...weights, ...('base' in given ? given.base : {}) } as Record<
-        string,
-        Weights
-      >),
-    })
-    const to = adapterOf(
-      `finite-adapter-${what}`,
-      { x: [6, 4] },
-      {
-        tensors: 'B' in given ? { [`${PEFT}x.lora_B.weight`]: given.B } : {},
-      },
-    )
-    const { code, stderr } = await runInProcess(['apply', from, to, '-o', at('refused')])
-    expect(code).toBe(2)
-    expect(stderr).toMatch(/tensor ".*" has the entry (NaN|Infinity) at/)
-    expect([existsSync(at('refused')), existsSync(at('refused.partial'))]).toEqual([false, false])
-  })
-
-  test('an entry past what float16 can hold', async () => {
-    const large = folderWith(at('large'), {
-      'model.safetensors': fileOf({
-        ...weights,
-        'x.weight': { dtype: 'F32', shape: [6, 4], data: Array(24).fill(70000) },
-      }),
-    })
-    const { code, stderr } = await runInProcess([
-      'apply',
-      large,
-      adapter,
-      '-o',
-      at('refused'),
-      '--dtype',
-      'f16',
-    ])
-    expect(code).toBe(2)
-    expect(stderr).toContain(
-      'entries of the tensor "x.weight" are past what f16 can hold; write --dtype bf16',
-    )
-    expect([existsSync(at('refused')), existsSync(at('refused.partial'))]).toEqual([false, false])
-  })
-
-  test('eight-bit floats are written only wider', async () => {
-    const header = { 'x.weight': { dtype: 'F8_E4M3', shape: [6, 4], data_offsets: [0, 24] } }
-    const { safetensorsFile } = await import('./files.ts')
-    const fp8 = folderWith(at('fp8'), {
-      'model.safetensors': safetensorsFile(header, Buffer.alloc(24, 0x38)),
-    })
-    const refused = await runInProcess(['apply', fp8, adapter, '-o', at('refused')])
-    expect([refused.code, refused.stderr]).toEqual([
-      2,
-      expect.stringContaining('with --dtype bf16, f16 or f32'),
-    ])
-    await applied([fp8, adapter, '-o', at('fp8-wide'), '--dtype', 'bf16'])
-    const delta = deltaOf([6, 4], 0)
-    expect([...read(at('fp8-wide')).get('x.weight')!.data]).toEqual(
-      Array.from({ length: 24 }, (_, i) => rounded(1 + delta(i), 'BF16')),
-    )
-  })
 })
 
 test('the same bytes for 1 thread and for 4', async () => {
@@ -702,6 +365,21 @@ test('the same bytes for 1 thread and for 4', async () => {
   )
   expect(one.equals(four)).toBe(true)
   expect(documents[0].layers).toEqual(documents[1].layers)
+})
+
+test('the card names the model by its name on the hub, where that is known', async () => {
+  const snapshot = at('hub/models--org--digits/snapshots/1')
+  cpSync(BASE, snapshot, { recursive: true })
+  const adapter = adapterOf('hub-adapter', { 'model.layers.0.self_attn.q_proj': [96, 96] })
+  const env = { HF_HUB_CACHE: at('hub') }
+  await applied(['org/digits', adapter, '-o', at('hub-merged')], { env })
+  await applied([snapshot, adapter, '-o', at('folder-merged')])
+  const cards = ['hub-merged', 'folder-merged'].map((name) =>
+    readFileSync(join(at(name), 'README.md'), 'utf8'),
+  )
+  expect(cards[0]).toContain('base_model: "org/digits"\nbase_model_relation: merge\n')
+  expect(cards[1]).not.toContain('base_model: ')
+  expect(cards.map((card) => card.includes(folder))).toEqual([false, false])
 })
 
 test('a base of links, as in the hub’s cache, becomes files', async () => {

@@ -13,6 +13,8 @@ const NAMES = [
   'resize-plan-1',
   'merge-plan-1',
   'apply-1',
+  'resize-1',
+  'merge-1',
   'error-1',
 ] as const
 const ajv = new Ajv2020({ allErrors: true })

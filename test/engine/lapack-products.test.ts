@@ -85,6 +85,11 @@ function testGram(engine: Engine): void {
         largestExcess(G, jsEngine.gram(A), jsEngine.gram(absolute(A)), (m + 1) * EPS),
       ).toBeLessThanOrEqual(1)
       expect(sameBits(G, transpose(G))).toBe(true)
+      const ofRows = engine.gram(transpose(A), 'rows')
+      expect(
+        largestExcess(ofRows, jsEngine.gram(A), jsEngine.gram(absolute(A)), (m + 1) * EPS),
+      ).toBeLessThanOrEqual(1)
+      expect(sameBits(ofRows, transpose(ofRows))).toBe(true)
     }
   })
 }

@@ -138,6 +138,7 @@ describe('multiply', () => {
     expect(engine.multiply(empty(0, 3), randomMatrix(3, 4, 'f64', generator(5)))).toEqual(empty(0, 4))
     expect(engine.multiply(empty(2, 0), empty(0, 3))).toEqual(matrix(2, 3, new Float64Array(6)))
     expect(engine.gram(empty(0, 2))).toEqual(matrix(2, 2, new Float64Array(4)))
+    expect(engine.gram(empty(2, 0), 'rows')).toEqual(matrix(2, 2, new Float64Array(4)))
   })
 
   it('refuses operands that do not fit', () => {
@@ -191,6 +192,8 @@ describe('gram', () => {
         expect(sameBits(transpose(G), G)).toBe(true)
         const bound = plainGram(absolute(A))
         expect(largestExcess(G, plainGram(A), bound, (m + 1) * 2 ** -52)).toBeLessThanOrEqual(1)
+        // the same products in the same order
+        expect(sameBits(engine.gram(transpose(A), 'rows'), G)).toBe(true)
       }
     }
   })

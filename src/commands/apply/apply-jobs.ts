@@ -1,6 +1,5 @@
 import type { JobKind } from '../../jobs/context.ts'
-import type { Change, Rescale } from '../../update/change.ts'
-import { rankOf } from '../../update/change.ts'
+import { type Change, type Rescale, rankOf } from '../../update/change.ts'
 import { columnSquares, type RowRange } from '../../update/dense.ts'
 import { stackedFactors } from '../../update/factors.ts'
 import { panelBytes } from '../../update/panels.ts'

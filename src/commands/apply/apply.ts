@@ -1,17 +1,6 @@
-import { join } from 'node:path'
-import type { Checkpoint } from '../../checkpoint/types.ts'
 import { LoraSvdError } from '../../errors.ts'
-import { copyInto, moveTo, putFileInPlace } from '../../io/copy-files.ts'
-import {
-  assertHoldsNone,
-  assertNotRead,
-  assertRoom,
-  assertUnchanged,
-  kindOf,
-  sizeIfAny,
-} from '../../io/files.ts'
+import { assertRoom, assertUnchanged, kindOf } from '../../io/files.ts'
 import { digestOfJson } from '../../io/own-folder.ts'
-import { assertOutputFree, type FolderKind, putFolderInPlace } from '../../io/place-folder.ts'
 import {
   namedOutput,
   placedByRun,
@@ -19,8 +8,6 @@ import {
   runFolderOf,
   withRunFolder,
 } from '../../io/run-folder.ts'
-import { syncFolder } from '../../io/sized-file.ts'
-import { assertWritable } from '../../io/write-atomic.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { version } from '../../version.ts'
 import { CARD_FILE, mergedCard } from './card.ts'
@@ -28,12 +15,14 @@ import { type Companions, companionsOf } from './companions.ts'
 import { CONFIG_FILE } from './config.ts'
 import { isSingleFile, type OutputFiles, outputFiles } from './files.ts'
 import { type ApplyOptions, type ApplySettings, applySettings } from './options.ts'
+import { assertFree, bytesToCome, place, takeBack } from './output.ts'
 import { piecesOf } from './pieces.ts'
 import { type ApplyPlan, planApply } from './plan.ts'
 import type { ApplyPreview, ApplyResult } from './result.ts'
 import { type ColumnFactors, columnFactorsOf, sampled } from './rounding.ts'
 import { type ApplyRun, openApplyRun } from './run-folder.ts'
-import { previewOf, resultOf, type Sampled, totalsOf } from './summary.ts'
+import { adviceText } from './sentences.ts'
+import { expectedAdvice, previewOf, resultOf, type Sampled, totalsOf } from './summary.ts'
 import {
   accountsOf,
   configText,
@@ -43,14 +32,6 @@ import {
   soundPieces,
   writePieces,
 } from './write.ts'
-
-/** A folder that is a model's: its weights, and what model hubs put beside them. */
-const MODEL_FOLDER: FolderKind = {
-  noun: 'model',
-  mark: /\.safetensors(\.index\.json)?$/,
-  mayHold:
-    /^(\.|README|LICENSE|LICENCE|NOTICE|USE_POLICY)|\.(safetensors|json|jinja|txt|md|model|tiktoken|py)$|^[^.]+$/,
-}
 
 /**
  * Writes the merged checkpoint of a base and adapters: W + Σ weight·scale·B·A, summed in float64 and rounded once, with all that lies
@@ -73,15 +54,18 @@ async function applied(settings: ApplySettings, context: RunContext): Promise<Ap
   const { output, restart } = settings
   const plan = await planApply(settings, context)
   const placed = restart ? undefined : await placedByRun(output)
-  await assertFree(plan, settings, placed)
+  const companions = await companionsOf(plan)
+  await assertFree(plan, settings, companions, placed)
   const files = outputFiles(plan, settings.maxShardSize, output)
   const identity = identityOf(plan, settings)
   const columnFactors = await columnFactorsOf(plan.changes, context)
   const samples: Sampled = await sampled(plan, digestOfJson(identity), columnFactors, context)
-  const companions = await companionsOf(plan)
   if (settings.dryRun) {
     const resumable = !restart && (await kindOf(runFolderOf(output))) === 'folder'
     return previewOf(plan, settings, files, companions, samples, resumable)
+  }
+  for (const advice of expectedAdvice(plan, samples)) {
+    context.notice(`${adviceText(advice)} (told by a sample, before the write)`)
   }
   const pieces = piecesOf(files.files, `${runFolderOf(output)}/whole`)
   const run = await openApplyRun(output, identity, pieces.length, settings)
@@ -127,7 +111,7 @@ async function written(
   const { output } = settings
   const { staging, placed } = run
   // while the folder was another's, that may have put its checkpoint there
-  await assertFree(plan, settings, placed)
+  await assertFree(plan, settings, companions, placed)
   await takeBack(plan, run, output)
   await assertRoom(output, await bytesToCome(files, companions, staging))
   await prepareFiles(staging, files.files)
@@ -165,75 +149,20 @@ async function written(
     ...{ samples, accounts, companions, totals, staging, resumed: sound.size },
     seconds: () => (performance.now() - start) / 1000,
   })
-  for (const input of inputsOf(plan)) await assertUnchanged(input)
+  for (const input of plan.inputs) await assertUnchanged(input)
   await run.assertHeld()
-  await place(plan, settings, run, files)
+  await place(plan, settings, run, files, companions)
   return result
-}
-
-async function place(
-  plan: ApplyPlan,
-  { output, force }: ApplySettings,
-  run: ApplyRun,
-  { files }: OutputFiles,
-): Promise<void> {
-  const { staging, replaced } = run
-  if (isSingleFile(plan.base)) {
-    const path = join(staging, files[0].name)
-    await run.markPlaced(path)
-    await putFileInPlace(path, output, { force, placed: undefined })
-  } else {
-    await run.markPlaced()
-    await putFolderInPlace({ staging, output, replaced, kind: MODEL_FOLDER, force, placed: undefined })
-  }
-  await syncFolder(join(output, '..'))
-}
-
-/** What an earlier run of this placed before it was killed goes back to where it was made: it is checked as all else is. */
-async function takeBack({ base }: ApplyPlan, { staging, placed }: ApplyRun, output: string): Promise<void> {
-  if (placed === undefined) return
-  if (!isSingleFile(base)) return moveTo(output, staging)
-  await copyInto(output, staging, output.split(/[/\\]/).at(-1)!)
-}
-
-/** Throws where the output can't be written, or is, holds or lies in one of the inputs. */
-async function assertFree(
-  plan: ApplyPlan,
-  { output, force }: ApplySettings,
-  placed: string | undefined,
-): Promise<void> {
-  const inputs = inputsOf(plan)
-  const files = inputs.flatMap((input) => input.files)
-  const mayReplace = force || placed !== undefined
-  if (isSingleFile(plan.base)) {
-    await assertNotRead({ '--out': output }, files)
-    await assertWritable(output, { force: mayReplace, onlyFile: true })
-    return
-  }
-  await assertHoldsNone(output, files)
-  await assertOutputFree(output, MODEL_FOLDER, mayReplace, inputs)
-}
-
-const inputsOf = ({ base, adapters }: ApplyPlan): Checkpoint[] => [
-  base,
-  ...adapters.map(({ checkpoint }) => checkpoint),
-]
-
-/** Bytes that are still to be written, as far as files that are there tell. */
-async function bytesToCome({ files }: OutputFiles, { copied }: Companions, staging: string): Promise<number> {
-  let bytes = copied.reduce((sum, one) => sum + one.bytes, 0)
-  for (const { name, byteLength } of files) {
-    bytes += (await sizeIfAny(join(staging, name))) === byteLength ? 0 : byteLength
-  }
-  return bytes
 }
 
 /** Whether nothing can go on from here: no piece is done, or the numbers of the inputs themselves are refused. */
 async function isUseless(error: unknown, plan: ApplyPlan, run: ApplyRun): Promise<boolean> {
   if (error instanceof LoraSvdError && error.code === 'interrupted') return false
+  // what stood under the output's name is in the folder by now
+  if (run.placed !== undefined) return false
   if (await run.isEmpty()) return true
   if (!isOfNumbers(error)) return false
-  const areSame = Promise.all(inputsOf(plan).map((input) => assertUnchanged(input)))
+  const areSame = Promise.all(plan.inputs.map((input) => assertUnchanged(input)))
   return areSame.then(
     () =>
       run.assertHeld().then(
@@ -253,7 +182,7 @@ const isOfNumbers = (error: unknown): boolean =>
 function identityOf(plan: ApplyPlan, settings: ApplySettings): RunIdentity {
   const { memory, dryRun, restart, force, output, ...options } = settings
   return {
-    inputs: inputsOf(plan).map(({ files }) => files),
+    inputs: plan.inputs.map(({ files }) => files),
     options: { version, ...options },
   }
 }

@@ -1,10 +1,13 @@
+import { isRepositoryName } from '../../checkpoint/folder.ts'
+import type { Checkpoint } from '../../checkpoint/types.ts'
 import { baseModelName, HUB_NAME, publicName } from '../../lora/write/config.ts'
-import { percent, short } from '../../text/numbers.ts'
+import { short } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
 import { version } from '../../version.ts'
 import type { ApplySettings } from './options.ts'
 import type { ApplyPlan } from './plan.ts'
 import type { ApplyResult } from './result.ts'
+import { keptText } from './sentences.ts'
 
 export const CARD_FILE = 'README.md'
 
@@ -14,8 +17,9 @@ export function mergedCard(
   { dtype }: ApplySettings,
   { totals }: Pick<ApplyResult, 'totals'>,
 ): string {
-  const name = publicName(baseModelName(isPath(base.path) ? undefined : base.path, base.config) ?? base.path)
-  const isOfHub = HUB_NAME.test(name) && name.includes('/')
+  const known = baseModelName(isInCache(base) ? base.path : undefined, base.config)
+  const name = publicName(known ?? base.path)
+  const isOfHub = known !== undefined && HUB_NAME.test(name)
   const lines = adapters.map(
     ({ adapter, weight }) =>
       `- \`${printable(publicName(adapter.path))}\` (${adapter.format}), weight ${short(weight)}`,
@@ -33,7 +37,7 @@ export function mergedCard(
     '# Merged checkpoint',
     `\`${printable(name)}\` with ${counted(adapters.length, 'adapter')} added to its weights:`,
     lines.join('\n'),
-    `Each weight was summed in float64 and rounded once${dtype === 'as-base' ? ', to the type that the base stores it in' : `, to ${dtype}`}. ${counted(totals.changed, 'tensor')} changed; of the change ${percent(totals.gain)} is kept, and rounding leaves an error of ${short(totals.roundingError, 3)} of its size.`,
+    `Each weight was summed in float64 and rounded once${dtype === 'as-base' ? ', to the type that the base stores it in' : `, to ${dtype}`}. ${counted(totals.changed, 'tensor')} changed; of the change ${keptText(totals.gain)} is kept, and rounding leaves an error of ${short(totals.roundingError, 3)} of its size.`,
     ...(untied === undefined
       ? []
       : [
@@ -45,4 +49,6 @@ export function mergedCard(
     .concat('\n')
 }
 
-const isPath = (path: string) => /^[./\\~]|[/\\].*[/\\]/.test(path)
+/** It was named as org/name and found in the cache. */
+const isInCache = ({ path, folder }: Checkpoint) =>
+  isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true

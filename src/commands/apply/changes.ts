@@ -1,7 +1,5 @@
-import { sameNumbers } from '../../checkpoint/models.ts'
-import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput, type LoraSvdError } from '../../errors.ts'
+import { badInput } from '../../errors.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { matchToBase } from '../../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../../lora/model.ts'
@@ -9,6 +7,7 @@ import { HEADS, type ModelTraits } from '../../lora/traits.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import type { Change, DenseTerm, FactorTerm, Replacement } from '../../update/change.ts'
 import { rescaleOf } from './dora.ts'
+import { assertRows, isSameLength, matrixOf, misfit, oneOf, replacing } from './replaced.ts'
 
 /** An adapter and by what its change is multiplied. */
 export interface WeightedAdapter {
@@ -69,6 +68,7 @@ export async function changesOf(
     }
     for (const { replaced, base: tensor } of match.replaced) {
       ask(of, replaced, tensor, { path, weight, base })
+      if (tensor === undefined) warnings.push(newHead(path, replaced.name, base))
     }
   }
   const changes: Change[] = []
@@ -132,21 +132,8 @@ function ask(
   of(base?.name ?? name).replacements.push({ tensor, path, ...(rows !== undefined && { rows }) })
 }
 
-/** Throws where rows don't fit the table that they are rows of. */
-function assertRows(
-  path: string,
-  tensor: StoredTensor,
-  rows: readonly number[],
-  base: StoredTensor | undefined,
-): void {
-  if (base === undefined) return
-  const most = rows.reduce((a, b) => Math.max(a, b), 0)
-  if (base.shape.length === 2 && base.shape[1] === tensor.shape[1] && most < base.shape[0]) return
-  throw badInput(
-    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} is rows up to ${most} of ${quoted(base.name)} ${shapeText(base.shape)}: the adapter belongs to another base`,
-    { file: path, tensor: tensor.name },
-  )
-}
+const newHead = (path: string, name: string, base: Checkpoint) =>
+  `${path}: brings ${quoted(name)}, a head that ${base.path} has not: it is written beside the rest; load the result as the class of model that the adapter was trained with`
 
 const nowhere = (path: string, tensor: StoredTensor, base: Checkpoint) =>
   badInput(
@@ -204,68 +191,6 @@ function refuseMixed(
   }
 }
 
-/** The replacement that is meant: those of two adapters may be the same numbers. */
-async function oneOf(
-  name: string,
-  replacements: readonly Replacement[],
-  prefer: 'first' | 'last' | undefined,
-): Promise<Replacement | undefined> {
-  if (replacements.length < 2 || prefer === 'first') return replacements[0]
-  if (prefer === 'last') return replacements.at(-1)
-  const [first, ...others] = replacements
-  for (const other of others) {
-    const isOfSameRows = first.rows?.join() === other.rows?.join()
-    if (isOfSameRows && (await sameNumbers(first.tensor, other.tensor))) continue
-    throw badInput(
-      `${other.path}: puts another tensor in the place of ${quoted(name)} than ${first.path} does; say which one counts with --prefer first or --prefer last`,
-      { file: other.path, tensor: other.tensor.name },
-    )
-  }
-  return first
-}
-
-/** Of a vocabulary that grew or shrank the rows may be others; all else has the base's shape. */
-function replacing(
-  name: string,
-  base: StoredTensor | undefined,
-  replacement: Replacement,
-  checkpoint: Checkpoint,
-): Change {
-  const { tensor, path, rows } = replacement
-  if (rows !== undefined && base !== undefined) {
-    return {
-      ...{ name, base, shape: base.shape, ...matrixOf(base.shape) },
-      factors: [],
-      dense: [],
-      replacement,
-    }
-  }
-  const isSame = base === undefined || isSameLength(tensor, base)
-  const isLonger =
-    base !== undefined && isWords(base) && tensor.shape.slice(1).join() === base.shape.slice(1).join()
-  if (!isSame && !isLonger) throw misfit(path, tensor, base ?? tensor, checkpoint.path)
-  const shape = isSame && base !== undefined ? base.shape : tensor.shape
-  return {
-    ...{ name, shape, ...matrixOf(shape), factors: [], dense: [], replacement },
-    ...(base !== undefined && { base }),
-  }
-}
-
-/** Of one row for each word: an embedding, a head, or a head's bias. */
-const isWords = ({ name, shape }: StoredTensor) =>
-  shape.length <= 2 &&
-  /(^|\.)(embed_tokens|wte|word_embeddings|shared|lm_head|embed_out)\.(weight|bias)$/.test(name)
-
-const isSameLength = (a: StoredTensor, b: StoredTensor) =>
-  elementCount(a) === elementCount(b) &&
-  a.shape.filter((n) => n !== 1).join() === b.shape.filter((n) => n !== 1).join()
-
-function matrixOf(shape: readonly number[]) {
-  if (shape.length < 2) return { matrices: 1, rows: 1, columns: shape[0] ?? 1 }
-  const [rows, ...rest] = shape
-  return { matrices: 1, rows, columns: rest.reduce((product, n) => product * n, 1) }
-}
-
 /** How the factors see the tensor. Throws where two adapters' see it differently. */
 function formOf(tensor: StoredTensor, factors: readonly FactorTerm[]) {
   const [first, ...others] = factors
@@ -278,12 +203,6 @@ function formOf(tensor: StoredTensor, factors: readonly FactorTerm[]) {
     { file: other.path, tensor: tensor.name },
   )
 }
-
-const misfit = (path: string, tensor: StoredTensor, base: StoredTensor, where = 'the base'): LoraSvdError =>
-  badInput(
-    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} doesn't fit ${quoted(base.name)} ${shapeText(base.shape)} of ${where}`,
-    { file: path, tensor: tensor.name },
-  )
 
 const refusal = (path: string, problem: string, module: AdapterModule) =>
   badInput(`${path}: ${problem}`, { file: path, tensor: blamed(module, 'A').name })

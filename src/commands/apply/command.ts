@@ -1,5 +1,5 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
-import { byteSize, common, numberOf, type Run } from '../flags.ts'
+import { type Command, Option } from 'commander'
+import { byteSize, common, numberList, numberOf, type Run } from '../flags.ts'
 import type { ApplyFlags } from './document.ts'
 import { APPLY } from './options.ts'
 
@@ -34,7 +34,7 @@ export function addApply(program: Command, run: Run): void {
     .addOption(new Option('-o, --out <path>', 'the merged checkpoint').makeOptionMandatory())
     .addOption(
       new Option('--weights <w,…>', 'by what each change is multiplied (default: 1 each)').argParser(
-        numberList,
+        numberList(APPLY.weights, 'numbers'),
       ),
     )
     .addOption(
@@ -57,6 +57,12 @@ export function addApply(program: Command, run: Run): void {
       new Option('--alpha <a>', 'alpha of adapters that do not say it').argParser(numberOf(APPLY.alpha)),
     )
     .addOption(
+      new Option(
+        '--init <folder>',
+        'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
+      ),
+    )
+    .addOption(
       new Option('--dry-run', 'say what would be done, and from a sample what rounding would leave').default(
         false,
       ),
@@ -66,7 +72,6 @@ export function addApply(program: Command, run: Run): void {
       new Option('--restart', 'discard what an unfinished run with other options has left').default(false),
     )
     .addOption(common.memory())
-  for (const [name, here] of OLD_NAMES) command.addOption(oldName(name, here))
   command
     .addHelpText('after', EXAMPLES)
     .action((base: string, adapters: string[], flags: Omit<ApplyFlags, 'base' | 'adapters'>) =>
@@ -75,30 +80,4 @@ export function addApply(program: Command, run: Run): void {
         return printApply({ ...flags, base, adapters }, terminal)
       }),
     )
-}
-
-/** What kohya's, PEFT's, ComfyUI's and mergekit's users call these options. */
-const OLD_NAMES: readonly (readonly [name: string, here: string])[] = [
-  ['--ratios', '--weights 0.7,0.3'],
-  ['--ratio', '--weights 0.7'],
-  ['--multiplier', '--weights 0.7'],
-  ['--strength', '--weights 0.7'],
-  ['--lora_weight', '--weights 0.7'],
-  ['--lora-weight', '--weights 0.7'],
-  ['--save_precision', '--dtype bf16'],
-  ['--precision', '--dtype bf16'],
-  ['--models', 'the adapters, after the base'],
-  ['--save_to', '--out'],
-]
-
-/** An option that isn't one: what it is called here. */
-const oldName = (name: string, here: string): Option =>
-  new Option(`${name} <value>`).hideHelp().argParser(() => {
-    throw new InvalidArgumentError(`here that is ${here}`)
-  })
-
-function numberList(text: string): number[] {
-  const numbers = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)))
-  if (numbers.every(Number.isFinite)) return numbers
-  throw new InvalidArgumentError('expected numbers with commas between them, such as 0.7,0.3')
 }

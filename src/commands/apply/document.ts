@@ -5,7 +5,8 @@ import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
 import { apply } from './apply.ts'
 import type { ApplyOptions } from './options.ts'
 import type { AppliedTensor, ApplyPreview, ApplyResult, PlannedTensor } from './result.ts'
-import { adviceText, applyTables } from './text.ts'
+import { adviceText } from './sentences.ts'
+import { applyTables } from './text.ts'
 
 export type ApplyFlags = ApplyOptions & OutputFlags
 

@@ -36,6 +36,8 @@ export interface ApplyOptions extends ReadingOptions {
   readonly prefer?: 'first' | 'last' | undefined
   /** The alpha of adapters that don't say it. */
   readonly alpha?: number | undefined
+  /** What the training of a PiSSA or OLoRA adapter began with, as PEFT saved it before. */
+  readonly init?: string | undefined
   /** Say what would be done and what rounding would leave, from a sample: the result is then an `ApplyPreview`. */
   readonly dryRun?: boolean | undefined
   /** Replace an existing checkpoint. */
@@ -55,6 +57,7 @@ export interface ApplySettings {
   readonly maxShardSize: number | undefined
   readonly prefer: 'first' | 'last' | undefined
   readonly alpha: number | undefined
+  readonly init: string | undefined
   readonly dryRun: boolean
   readonly force: boolean
   readonly restart: boolean
@@ -81,6 +84,7 @@ export const APPLY = {
   maxShardSize: bytes,
   prefer: oneOf(['first', 'last']),
   alpha: positive,
+  init: path,
   dryRun: flag,
   force: flag,
   restart: flag,
@@ -115,6 +119,7 @@ export function applySettings(given: ApplyOptions): ApplySettings {
     maxShardSize: bytesOf(given.maxShardSize),
     prefer: given.prefer,
     alpha: given.alpha,
+    init: given.init,
     dryRun: given.dryRun ?? false,
     force: given.force ?? false,
     restart: given.restart ?? false,

@@ -3,6 +3,8 @@ import { isHead, isInputEmbedding } from '../../checkpoint/correspondence.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { quantisationOf } from '../../checkpoint/quantised.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
+import { openSummands } from '../../combine/open.ts'
+import type { Summand } from '../../combine/plan.ts'
 import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import {
@@ -16,7 +18,7 @@ import type { RunContext } from '../../jobs/context.ts'
 import { notLoaded, notLoadedText } from '../../lora/found-by-loaders.ts'
 import { matchToBase } from '../../lora/match.ts'
 import type { Adapter, IgnoredTensor } from '../../lora/model.ts'
-import { refuseActivated, refuseOtherBases } from '../../lora/other-sums.ts'
+import { refuseActivated } from '../../lora/other-sums.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { COPY_OF_BASE } from '../../lora/read/peft.ts'
 import { HEADS, type ModelTraits, modelTraits } from '../../lora/traits.ts'
@@ -43,6 +45,8 @@ export interface OutputTensor {
 export interface ApplyPlan {
   readonly base: Checkpoint
   readonly adapters: readonly (WeightedAdapter & { readonly checkpoint: Checkpoint })[]
+  /** All that was opened, the base first. */
+  readonly inputs: readonly Checkpoint[]
   readonly changes: readonly Change[]
   /** In the order of the base. */
   readonly tensors: readonly OutputTensor[]
@@ -55,21 +59,24 @@ export interface ApplyPlan {
 }
 
 /** Opens base and adapters and decides what becomes of each tensor. Throws `bad-input` for what can't be applied, saying why. */
-export async function planApply(settings: ApplySettings, { opening }: RunContext): Promise<ApplyPlan> {
-  const base = await openCheckpoint(settings.base, opening)
+export async function planApply(settings: ApplySettings, context: RunContext): Promise<ApplyPlan> {
+  const base = await openCheckpoint(settings.base, context.opening)
   await refuseBase(base)
-  const adapters = []
-  for (const { path, weight } of settings.adapters) {
-    const checkpoint = await openCheckpoint(path, opening)
-    adapters.push({ checkpoint, weight, adapter: await readable(checkpoint, settings.alpha) })
-  }
+  const { alpha, init } = settings
+  const { summands: adapters, inputs } = await openSummands(settings.adapters, { alpha, init }, context)
+  for (const { adapter } of adapters) refuseActivated(adapter)
   const { base: withHead, tied } = withTiedHead(base)
   const traits = modelTraits(base.config, base.tensors)
-  const { changes: asked, warnings } = await changesOf(adapters, withHead, traits, settings.prefer)
+  const { changes: asked, warnings } = await changesOf(
+    adapters.flatMap(withBeginning),
+    withHead,
+    traits,
+    settings.prefer,
+  )
   const { changes, untied, isUnknown } = await tieOf(asked, tied)
   const tensors = outputTensors(base, changes, untied, traits, settings)
   return {
-    ...{ base, adapters, changes, tensors, untied },
+    ...{ base, adapters, inputs: [base, ...inputs], changes, tensors, untied },
     vocabulary: vocabularyOf(base, tensors),
     ignored: adapters.flatMap(({ adapter: { path, ignored } }) =>
       ignored.filter(({ reason }) => reason !== COPY_OF_BASE).map((one) => ({ ...one, adapter: path })),
@@ -78,7 +85,7 @@ export async function planApply(settings: ApplySettings, { opening }: RunContext
       ...base.warnings,
       ...adapters.flatMap(({ adapter, checkpoint }) => [
         ...checkpoint.warnings,
-        ...adapter.warnings.filter((line) => !/ (?:is|are) DoRA: |^tensor .* is left out: /.test(line)),
+        ...adapter.warnings.filter((line) => !SAID_OTHERWISE.test(line)),
         ...notTaken(adapter, withHead, traits),
       ]),
       ...warnings,
@@ -90,6 +97,9 @@ export async function planApply(settings: ApplySettings, { opening }: RunContext
     ],
   }
 }
+
+/** What the plan says in its own words, or has done: DoRA, what is left out, what the training began with. */
+const SAID_OTHERWISE = / (?:is|are) DoRA: |^tensor .* is left out: |^init_lora_weights is |^kasa_config is /
 
 /** Modules that the adapter's own loaders would take for nothing, though they are applied here. */
 const notTaken = (adapter: Adapter, base: Checkpoint, traits: ModelTraits): string[] =>
@@ -121,15 +131,14 @@ async function refuseBase(base: Checkpoint): Promise<void> {
   }
 }
 
-async function readable(checkpoint: Checkpoint, alpha: number | undefined): Promise<Adapter> {
-  const { path } = checkpoint
-  const adapter = await adapterOf(checkpoint, alpha === undefined ? {} : { alpha })
-  if (adapter === undefined) {
-    throw badInput(`${path}: is no adapter: none of its tensors is a LoRA factor`, { file: path })
-  }
-  refuseOtherBases(adapter)
-  refuseActivated(adapter)
-  return adapter
+/** What an adapter adds: less what it began with, where its training changed the base by that (PiSSA, OLoRA …). */
+function withBeginning({ adapter, weight, initial }: Summand): WeightedAdapter[] {
+  if (initial === undefined) return [{ adapter, weight }]
+  const factorsAlone = { ...initial, replaced: [] }
+  return [
+    { adapter, weight },
+    { adapter: factorsAlone, weight: -weight },
+  ]
 }
 
 /** All tensors that are written, in the order of the base: what is changed, converted, or as it was. */
@@ -148,6 +157,12 @@ function outputTensors(
     const own = change?.base === undefined && change?.replacement ? change.replacement.tensor : tensor
     const written = writtenAs(own, dtype)
     const place = { name: nameOf(change?.name ?? tensor.name), home: homeOf(tensor) }
+    const whole = change?.replacement?.tensor
+    if (whole !== undefined && whole.dtype === tensor.dtype && readableFloatOf(whole.dtype) === undefined) {
+      // counters and the like
+      const kept = storableDtype(whole.dtype, whole.name)
+      return { ...place, shape: whole.shape, dtype: kept, content: { kind: 'same', tensor: whole } }
+    }
     if (change !== undefined) {
       if (written === undefined) throw eightBits(base, tensor)
       return {

@@ -115,13 +115,16 @@ export const roundingOf = (account: RoundingAccount): Rounding => ({
 /** Below this gain the type keeps too little of the adapter to be silent about. */
 const WEAK_GAIN = 0.9
 
+/** A change of this root mean square is what is left where adapters cancel: rounding of float64 beside any weight of a model. */
+const NOTHING = 2 ** -50
+
 /** The tensors of which rounding leaves too little, by the type that they are written in. */
 export function adviceOf(
   tensors: readonly { readonly name: string; readonly dtype: string; readonly account: RoundingAccount }[],
 ): Advice[] {
   const groups = new Map<string, { names: string[]; kept: number; deltaSquared: number }>()
   for (const { name, dtype, account } of tensors) {
-    if (gain(account) >= WEAK_GAIN) continue
+    if (gain(account) >= WEAK_GAIN || account.deltaSquared < NOTHING ** 2 * account.entries) continue
     const group = groups.get(dtype) ?? { names: [], kept: 0, deltaSquared: 0 }
     group.names.push(name)
     group.kept += account.kept

@@ -7,6 +7,7 @@ import { isSingleFile, type OutputFiles } from './files.ts'
 import type { ApplySettings } from './options.ts'
 import type { ApplyPlan } from './plan.ts'
 import {
+  type Advice,
   type ApplyPreview,
   type ApplyResult,
   type ApplyTotals,
@@ -70,6 +71,10 @@ function holds(plan: ApplyPlan): boolean {
   return plan.ignored.length === 0
 }
 
+/** What follows from what rounding is expected to leave. */
+export const expectedAdvice = (plan: ApplyPlan, samples: Sampled): Advice[] =>
+  adviceOf(layersOf(plan, samples).map((layer) => ({ ...layer, account: samples.get(layer.key)!.account })))
+
 /** What would be done. */
 export function previewOf(
   plan: ApplyPlan,
@@ -90,7 +95,7 @@ export function previewOf(
     ...toldOf(plan),
     layers: layers.map(({ key, ...layer }) => layer),
     totals: plannedTotals(plan, samples),
-    advice: adviceOf(layers.map((layer) => ({ ...layer, account: samples.get(layer.key)!.account }))),
+    advice: expectedAdvice(plan, samples),
     output: { path: output, bytes: all.reduce((sum, { bytes }) => sum + bytes, 0), files: all },
     resumable,
     holds: holds(plan),

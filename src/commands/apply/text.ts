@@ -3,10 +3,11 @@ import { layerList, type Projection, spanText } from '../../report/layer-list.ts
 import { type NamedColumn, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName } from '../../text/names.ts'
-import { bytes, grouped, percent, short } from '../../text/numbers.ts'
+import { bytes, grouped, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable, shapeText } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
-import type { Advice, AppliedTensor, ApplyPreview, ApplyResult, How, PlannedTensor } from './result.ts'
+import type { AppliedTensor, ApplyPreview, ApplyResult, How, PlannedTensor } from './result.ts'
+import { adviceText, keptText } from './sentences.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
 type Layer = (PlannedTensor | AppliedTensor) & { readonly relativeError: number }
@@ -55,11 +56,6 @@ const WORDS: Record<How, string> = {
 
 /** From this gain on there is nothing to look at. */
 const FULL_GAIN = 0.99
-/** So near to 1 a gain says nothing but that rounding takes about as much as it gives. */
-const NEARLY_ALL = 5e-5
-
-const keptText = (gain: number) => (Math.abs(gain - 1) < NEARLY_ALL ? 'all' : percent(gain))
-
 const layerColumns: NamedColumn<Layer>[] = [
   { title: 'shape', align: 'right', worth: 6, cell: ({ shape }) => shapeText(shape) },
   { title: 'as', align: 'left', worth: 8, cell: ({ dtype }) => dtype },
@@ -117,7 +113,7 @@ function totals(result: Result, { paint }: Screen): string[][] {
   return [
     ['changed', counted(changed, 'tensor')],
     ...(converted > 0 ? [['written in another type', counted(converted, 'tensor')]] : []),
-    ['as they were', counted(copied, 'tensor')],
+    ...(copied > 0 ? [['as they were', counted(copied, 'tensor')]] : []),
     ['kept, by a sample', rounding(expected)],
     ...('gain' in totals ? [['kept, as it lies on disk', paint.green(rounding(totals))]] : []),
     ['output', `${printable(output.path)} (${counted(output.files.length, 'file')}, ${bytes(output.bytes)})`],
@@ -142,27 +138,6 @@ function verdict(result: Result, { paint, columns }: Screen): string {
     )
   }
   return lines.join('\n')
-}
-
-/** What rounding takes, and what to do about it: bf16 keeps 62 % of this adapter in layers 0–3: write --dtype f32, … */
-export function adviceText({ dtype, gain, names }: Advice): string {
-  const where = layersText(names)
-  return `${dtype} keeps ${percent(gain)} of what is added ${where}: write --dtype f32, or keep the adapter`
-}
-
-/** The numbers of the layers, where all have one, in runs; else the first names. */
-function layersText(names: readonly string[]): string {
-  const numbers = names.map((name) => /(?:^|\.)(\d+)\./.exec(name)?.[1])
-  if (numbers.some((number) => number === undefined)) return `in ${firstOf(names.map(shownName))}`
-  const sorted = [...new Set(numbers.map(Number))].sort((a, b) => a - b)
-  const runs: [number, number][] = []
-  for (const n of sorted) {
-    const last = runs.at(-1)
-    if (last !== undefined && last[1] === n - 1) last[1] = n
-    else runs.push([n, n])
-  }
-  const text = runs.map(([first, last]) => (first === last ? String(first) : `${first}–${last}`))
-  return `in ${sorted.length === 1 ? 'layer' : 'layers'} ${firstOf(text)}`
 }
 
 function notes(result: Result, { paint, columns }: Screen): string {

@@ -1,5 +1,5 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
-import { addRules, type Run } from '../flags.ts'
+import { type Command, Option } from 'commander'
+import { addRules, numberList, type Run } from '../flags.ts'
 import { addSumOptions } from '../resize/command.ts'
 import type { MergeFlags } from './document.ts'
 import { MERGE } from './options.ts'
@@ -21,15 +21,6 @@ Exit codes: 0 done
 1 what was written misses what was asked for, or lacks what nobody reads
 2 bad options or input, nothing written · 3 disk full, no permission`
 
-/** Numbers with commas between them. */
-function weightsOf(text: string): number[] {
-  const weights = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)))
-  if (!MERGE.weights.isValid(weights)) {
-    throw new InvalidArgumentError('expected numbers other than 0 with commas between them, such as 0.7,0.3')
-  }
-  return weights
-}
-
 /** `merge`: several adapters as one. */
 export function addMerge(program: Command, run: Run): void {
   const command = program
@@ -46,7 +37,7 @@ export function addMerge(program: Command, run: Run): void {
     .addOption(new Option('-f, --force', 'replace an existing one').default(false))
     .addOption(
       new Option('--weights <list>', 'how much of each, such as 0.7,0.3; negative ones subtract').argParser(
-        weightsOf,
+        numberList(MERGE.weights, 'numbers other than 0'),
       ),
     )
     .addOption(

@@ -38,14 +38,14 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   const start = performance.now()
   const { adapters, weights, dtype, prefer } = settings
   const requests = adapters.map((path, i) => ({ path, weight: weights[i] }))
-  const { summands, base } = await openSummands(requests, settings, context)
+  const { summands, base, inputs } = await openSummands(requests, settings, context)
   refuseWhatAddsNothingUp(summands)
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
   if (settings.dryRun) {
-    return { source: { adapters: requests }, ...(await previewSum(plan, { ...settings, command })) }
+    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, { ...settings, command })) }
   }
-  const combined = await combine(plan, { ...settings, command }, context)
+  const combined = await combine(plan, inputs, { ...settings, command }, context)
   return {
     source: { adapters: requests },
     ...combined,

@@ -52,6 +52,13 @@ export function mergeSettings(given: MergeOptions): MergeSettings {
 function mergeRule(given: MergeOptions): SumRule {
   const { rank, energy, error } = given
   const budget = bytesOf(given.budget)
-  if ([rank, energy, error, budget].every((one) => one === undefined)) return { kind: 'exact' }
+  if ([rank, energy, error, budget].every((one) => one === undefined)) {
+    const limit = (['minRank', 'maxRank', 'multipleOf'] as const).find((key) => given[key] !== undefined)
+    if (limit === undefined) return { kind: 'exact' }
+    const flag = limit.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+    throw badUsage(
+      `--${flag} limits what a rank rule chooses, and without one the sum keeps its own rank: add one of --rank, --energy, --error, --budget`,
+    )
+  }
   return askedRule({ rank, energy, error, budget }, '--rank, --energy, --error, --budget') as SumRule
 }

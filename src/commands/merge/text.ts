@@ -1,7 +1,7 @@
 import type { CombinedLayer } from '../../combine/result.ts'
-import { figure } from '../../report/cells.ts'
+import { figure, UNKNOWN } from '../../report/cells.ts'
 import { note } from '../../report/notes.ts'
-import { type NamedColumn, table } from '../../report/table.ts'
+import { type NamedColumn, namedGrid } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName } from '../../text/names.ts'
 import { percent, short } from '../../text/numbers.ts'
@@ -45,18 +45,50 @@ const lossColumn = (count: number): NamedColumn<CombinedLayer> => ({
   cell: ({ inner }) => figure(overlapOf([inner], count).interference),
 })
 
-/** A row for each adapter: what it adds, and its cosine with each. */
-function adaptersTable({ source, overlap }: MergeResult, { columns }: Screen): string {
-  const rows = source.adapters.map(({ path, weight }, i) => [
-    String(i + 1),
-    short(weight),
-    figure(overlap.norms[i]),
-    percent(overlap.shares[i]),
-    overlap.cosines[i].map((cosine) => (Number.isNaN(cosine) ? '–' : cosine.toFixed(3))).join(' '),
-    shownName(path),
-  ])
-  return table(rows, columns, ['', 'weight', '‖wΔ‖_F', 'share', 'cosine with each', 'adapter'], [1, 2, 3])
+/** Of two paths nothing is said in common: each is to be recognised as it was given. */
+const NOTHING_IN_COMMON = { prefix: '', suffix: '' }
+
+/** An adapter of the sum, by its place among them. */
+interface AdapterRow {
+  readonly name: string
+  readonly at: number
 }
+
+/** A row for each adapter: what it adds, and its cosine with each, as far as there is room. */
+function adaptersTable({ source, overlap }: MergeResult, screen: Screen): string {
+  const rows = source.adapters.map(({ path }, at): AdapterRow => ({ name: path, at }))
+  const column = (
+    title: string,
+    worth: number,
+    cell: (at: number) => string,
+    legend?: string,
+  ): NamedColumn<AdapterRow> => ({
+    title,
+    align: 'right',
+    worth,
+    cell: ({ at }) => cell(at),
+    ...(legend !== undefined && { legend }),
+  })
+  const columns = [
+    column('', 30, (at) => String(at + 1)),
+    column('weight', 20, (at) => short(source.adapters[at].weight)),
+    column('‖wΔ‖_F', 15, (at) => figure(overlap.norms[at])),
+    column('share', 25, (at) => percent(overlap.shares[at])),
+    ...rows.map((_, other) =>
+      column(
+        `cos ${other + 1}`,
+        10 - other / rows.length,
+        (at) => cosineText(overlap.cosines[at][other]),
+        other === 0
+          ? 'the cosine with the first: 1 where both do the same, −1 where one undoes the other'
+          : undefined,
+      ),
+    ),
+  ]
+  return namedGrid(rows, columns, screen, { pattern: NOTHING_IN_COMMON, title: 'adapter' })
+}
+
+const cosineText = (cosine: number) => (Number.isNaN(cosine) ? UNKNOWN : cosine.toFixed(3))
 
 function togetherText(interference: number): string {
   if (Math.abs(interference) < 5e-4)

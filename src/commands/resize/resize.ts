@@ -38,11 +38,12 @@ export async function resize(options: ResizeOptions): Promise<ResizeResult | Res
 async function resized(settings: ResizeSettings, context: RunContext): Promise<ResizeResult | ResizePreview> {
   const start = performance.now()
   const { adapter, dtype } = settings
-  const { summands, base } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
+  const { summands, base, inputs } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
-  if (settings.dryRun) return { source: { adapter }, ...(await previewSum(plan, { ...settings, command })) }
-  const combined = await combine(plan, { ...settings, command }, context)
+  if (settings.dryRun)
+    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, command })) }
+  const combined = await combine(plan, inputs, { ...settings, command }, context)
   return {
     source: { adapter },
     ...combined,

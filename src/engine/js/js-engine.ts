@@ -1,4 +1,4 @@
-import type { Engine, HalfMatrix, MultiplyOptions, ResidentMatrix } from '../../linalg/engine.ts'
+import type { Engine, GramOf, HalfMatrix, MultiplyOptions, ResidentMatrix } from '../../linalg/engine.ts'
 import { widened } from '../../linalg/matrix/half.ts'
 import {
   type Float64Matrix,
@@ -46,8 +46,9 @@ export function multiply(A: Matrix, B: Matrix, options: MultiplyOptions = {}): M
   return { rows, columns, data }
 }
 
-/** Aᵀ·A in float64. The same products in the same order for (i, j) and (j, i), so exactly symmetric. */
-export function gram(A: Matrix): Float64Matrix {
+/** Aᵀ·A or A·Aᵀ in float64. The same products in the same order for (i, j) and (j, i), so exactly symmetric. */
+export function gram(A: Matrix, of: GramOf = 'columns'): Float64Matrix {
+  if (of === 'rows') return gram(transpose(A))
   const n = A.columns
   const data = new Float64Array(n * n)
   for (let k = 0; k < A.rows; k++) {

@@ -127,7 +127,7 @@ function engineOver(lapack: Lapack, threads: number): Engine {
     name: 'lapack',
     threads,
     multiply: (A, B, options) => multiply(lapack, A, B, options),
-    gram: (A) => gram(lapack, A),
+    gram: (A, of) => gram(lapack, A, of),
     qr: (A) => qr(lapack, A),
     symmetricEigen: (G, vectors) => symmetricEigen(lapack, G, vectors),
     svd: (A, vectors) => svd(lapack, A, vectors),

@@ -1,4 +1,4 @@
-import type { MultiplyOptions } from '../../linalg/engine.ts'
+import type { GramOf, MultiplyOptions } from '../../linalg/engine.ts'
 import { type Float64Matrix, type FloatArray, type Matrix, toFloat64 } from '../../linalg/matrix/matrix.ts'
 import { checkInner } from '../js/js-engine.ts'
 import type { Lapack } from './symbols.ts'
@@ -66,18 +66,22 @@ export function updateProduct(
 }
 
 /**
- * Aᵀ·A by dsyrk, one panel of rows after the other, each widened to float64. One triangle is computed and mirrored, so
- * that the result is exactly symmetric.
+ * Aᵀ·A or A·Aᵀ by dsyrk. For Aᵀ·A one panel of rows after the other is widened to float64, for A·Aᵀ the whole. One triangle is
+ * computed and mirrored, so that the result is exactly symmetric.
  */
-export function gram(lapack: Lapack, A: Matrix): Float64Matrix {
-  const n = A.columns
+export function gram(lapack: Lapack, A: Matrix, of: GramOf = 'columns'): Float64Matrix {
+  const n = of === 'columns' ? A.columns : A.rows
   const data = new Float64Array(n * n)
   const G = { rows: n, columns: n, data }
-  if (n === 0) return G
+  if (A.data.length === 0) return G
   const { plus } = SCALARS.double
-  forEachPanel(A, Float64Array, (panel) => {
-    lapack.call('dsyrk', 'L', 'N', n, panel.rows, plus, panel.data, n, plus, data, n)
-  })
+  if (of === 'rows') {
+    const k = A.columns
+    lapack.call('dsyrk', 'L', 'T', n, k, plus, toFloat64(A).data, k, plus, data, n)
+  } else
+    forEachPanel(A, Float64Array, (panel) => {
+      lapack.call('dsyrk', 'L', 'N', n, panel.rows, plus, panel.data, n, plus, data, n)
+    })
   mirrorUpperTriangle(G)
   return G
 }

@@ -39,6 +39,7 @@ export interface Kernels {
     product: number,
     sums: number,
   ): void
+  takeStripes(lanes: number, bytes: number, count: number): void
   mirrorLower(c: number, n: number): void
   symvUpper(n: number, a: number, stride: number, x: number, y: number): void
   gemv(alpha: number, rows: number, columns: number, a: number, stride: number, x: number, y: number): void

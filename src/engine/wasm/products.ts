@@ -1,4 +1,4 @@
-import type { MultiplyOptions } from '../../linalg/engine.ts'
+import type { GramOf, MultiplyOptions } from '../../linalg/engine.ts'
 import { type Float64Matrix, floatType, type Matrix, zeros } from '../../linalg/matrix/matrix.ts'
 import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/js-engine.ts'
 import { DEPTH_F32, DEPTH_F64, Kind, MAX_TILE_COLUMNS, TypeCode } from './contract.ts'
@@ -77,8 +77,9 @@ export function multiply(runtime: WasmRuntime, A: Matrix, B: Matrix, options: Mu
   return { rows: m, columns: n, data }
 }
 
-/** Aᵀ·A in float64 as `Engine.gram` says: one triangle computed, the other its mirror image. */
-export function gram(runtime: WasmRuntime, A: Matrix): Float64Matrix {
+/** Aᵀ·A or A·Aᵀ in float64 as `Engine.gram` says: one triangle computed, the other its mirror image. */
+export function gram(runtime: WasmRuntime, A: Matrix, of: GramOf = 'columns'): Float64Matrix {
+  if (of === 'rows') return gramOfRows(runtime, A)
   const n = A.columns
   if (A.rows * n * n < PLAIN_LOOPS_BELOW) return plainGram(A)
   const { memory, heap, kernels } = runtime
@@ -89,7 +90,7 @@ export function gram(runtime: WasmRuntime, A: Matrix): Float64Matrix {
       copyIn(memory, a, A, from * n, to * n)
       runtime.run({
         ...emptyTask,
-        ...tileGrid(n, n, runtime.threads),
+        ...triangleGrid(n, runtime.threads),
         kind: Kind.gemm,
         arithmetic: TypeCode.f64,
         m: n,
@@ -107,6 +108,40 @@ export function gram(runtime: WasmRuntime, A: Matrix): Float64Matrix {
         accumulate: from > 0,
         lowerOnly: true,
       })
+    })
+    kernels.mirrorLower(c, n)
+    copyOut(memory, c, G.data)
+  })
+  return G
+}
+
+/** A·Aᵀ, with A copied as a whole: its rows are taken to be few. */
+function gramOfRows(runtime: WasmRuntime, A: Matrix): Float64Matrix {
+  const { rows: n, columns: k } = A
+  if (k * n * n < PLAIN_LOOPS_BELOW) return plainGram(A, 'rows')
+  const { memory, heap, kernels } = runtime
+  const G = zeros(n, n)
+  const type = TypeCode[floatType(A)]
+  withBlocks(heap, [A.data.byteLength, G.data.byteLength], (a, c) => {
+    copyIn(memory, a, A)
+    runtime.run({
+      ...emptyTask,
+      ...triangleGrid(n, runtime.threads),
+      kind: Kind.gemm,
+      arithmetic: TypeCode.f64,
+      m: n,
+      n,
+      k,
+      a,
+      typeA: type,
+      strideA: k,
+      b: a,
+      typeB: type,
+      strideB: k,
+      transposeB: true,
+      c,
+      strideC: n,
+      lowerOnly: true,
     })
     kernels.mirrorLower(c, n)
     copyOut(memory, c, G.data)
@@ -135,6 +170,13 @@ export function tileGrid(m: number, n: number, threads: number): TileGrid {
   while (side > SMALLEST_TILE && threads > 1 && count(m, n, side) < threads * TILES_PER_THREAD) side /= 2
   return { tiles: count(m, n, side), tileRows: side, tileColumns: side }
 }
+
+/** A triangle is cut as if for this many threads: tiles on the diagonal waste less of it when they are small. */
+const TRIANGLE_SHARES = 8
+
+/** The grid over an n × n result of which only one triangle is computed. */
+export const triangleGrid = (n: number, threads: number): TileGrid =>
+  tileGrid(n, n, Math.max(threads, TRIANGLE_SHARES))
 
 function count(m: number, n: number, side: number): number {
   return Math.ceil(m / side) * Math.ceil(n / side)

@@ -1,15 +1,12 @@
 import { type Block, type Kernels, type Operation, rowOf } from '../../linalg/svd/kernels.ts'
 import { Kind, TypeCode } from './contract.ts'
 import { emptyTask } from './pool.ts'
-import { tileGrid } from './products.ts'
+import { tileGrid, triangleGrid } from './products.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
 /** The kernels of src/svd on the shared memory: its arrays are views of that memory, so nothing is copied. */
 
 const BYTES = 8
-
-/** A triangle is cut as if for this many threads: tiles on the diagonal waste less of it when they are small. */
-const TRIANGLE_SHARES = 8
 
 const addressOf = ({ data, offset }: Block): number => data.byteOffset + offset * BYTES
 
@@ -53,7 +50,7 @@ export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
         C.data.fill(0, C.offset, C.offset + C.rows * C.rows)
         return
       }
-      const grid = tileGrid(C.rows, C.rows, Math.max(threads, TRIANGLE_SHARES))
+      const grid = triangleGrid(C.rows, threads)
       runtime.run({ ...productTask(A, 'N', A, 'T', C), ...grid, lowerOnly: true })
       kernels.mirrorLower(addressOf(C), C.rows)
     },

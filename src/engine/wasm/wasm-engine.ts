@@ -26,7 +26,7 @@ export function createWasmEngine(options: RuntimeOptions = {}): WasmEngine {
     threads: runtime.threads,
     runtime,
     multiply: (A, B, how) => multiply(runtime, A, B, how),
-    gram: (A) => gram(runtime, A),
+    gram: (A, of) => gram(runtime, A, of),
     resident: (A) => resident(runtime, A),
     ...decompositions(wasmSvdKernels(runtime)),
     close: runtime.close,

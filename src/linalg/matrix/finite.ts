@@ -2,7 +2,7 @@ import { type ErrorPlace, LoraSvdError } from '../../errors.ts'
 import { quoted } from '../../text/quote.ts'
 import type { HalfDtype } from './half.ts'
 import type { FloatArray, HalfMatrix, Matrix } from './matrix.ts'
-import { firstNonFinite } from './norms.ts'
+import { firstNonFinite, isAllFinite } from './norms.ts'
 
 /** Entries that are NaN or infinite; `first` counts rows and columns from 0. */
 export interface NonFiniteEntries {
@@ -25,6 +25,7 @@ export function nonFiniteEntries(A: Matrix | HalfMatrix): NonFiniteEntries | und
 
 function inFloats(data: FloatArray) {
   let [count, first] = [0, -1]
+  if (isAllFinite(data)) return { count, first }
   for (let i = 0; i < data.length; i++) {
     // x − x is 0 for finite x only
     if (data[i] - data[i] !== 0 && count++ === 0) first = i

@@ -3,9 +3,6 @@ import { type HalfMatrix, type Matrix, matrix } from './matrix.ts'
 /** The two 16-bit float formats: IEEE binary16 (`f16`) and bfloat16 (`bf16`, the upper half of a binary32). */
 export type HalfDtype = 'f16' | 'bf16'
 
-const scratchFloat = new Float32Array(1)
-const scratchBits = new Uint32Array(scratchFloat.buffer)
-
 /** The binary32 bits of the binary16 number with bits `h`; exact, a NaN keeps its payload. */
 function f16ToFloat32Bits(h: number): number {
   const sign = (h & 0x8000) << 16
@@ -20,14 +17,11 @@ function f16ToFloat32Bits(h: number): number {
 }
 
 /**
- * The binary32 bits of `x` rounded to odd: toward zero, with the last bit set where that was inexact.
+ * The binary32 bits of `x` rounded to odd, by its nearest binary32 number and the bits of that: toward zero, with the last bit set where that was inexact.
  * Rounding such a number to at most 22 bits gives what rounding `x` itself would: no double rounding
  * (Boldo & Melquiond, IEEE Trans. Computers 57, 2008).
  */
-function oddFloat32Bits(x: number): number {
-  scratchFloat[0] = x
-  const nearest = scratchFloat[0]
-  const bits = scratchBits[0]
+function oddFloat32Bits(x: number, nearest: number, bits: number): number {
   if (nearest === x || Number.isNaN(x)) return bits
   const towardZero = Math.abs(nearest) > Math.abs(x) ? bits - 1 : bits
   return (towardZero | 1) >>> 0
@@ -79,15 +73,22 @@ export function widenHalfInto(out: Uint32Array, bits: Uint16Array, start: number
 /** Each number rounded once, to nearest, ties to even, straight from the type it is in. */
 export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype): Uint16Array {
   const out = new Uint16Array(values.length)
+  // all at once, which is many times as fast as one by one
+  const nearest = values instanceof Float32Array ? values : new Float32Array(values)
+  const bits = new Int32Array(nearest.buffer, nearest.byteOffset, nearest.length)
   // one loop a pair of types, so that each is compiled for its own
   if (values instanceof Float32Array) {
-    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
     if (dtype === 'f16') for (let i = 0; i < out.length; i++) out[i] = float32BitsToF16(bits[i])
     else for (let i = 0; i < out.length; i++) out[i] = float32BitsToBf16(bits[i])
   } else if (dtype === 'f16') {
-    for (let i = 0; i < out.length; i++) out[i] = float32BitsToF16(oddFloat32Bits(values[i]))
+    for (let i = 0; i < out.length; i++)
+      out[i] = float32BitsToF16(oddFloat32Bits(values[i], nearest[i], bits[i]))
   } else {
-    for (let i = 0; i < out.length; i++) out[i] = float32BitsToBf16(oddFloat32Bits(values[i]))
+    for (let i = 0; i < out.length; i++) {
+      // only what binary32 puts in the middle of two bf16 numbers may come from either side of it
+      const isTie = (bits[i] & 0xffff) === 0x8000
+      out[i] = float32BitsToBf16(isTie ? oddFloat32Bits(values[i], nearest[i], bits[i]) : bits[i])
+    }
   }
   return out
 }

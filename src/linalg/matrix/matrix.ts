@@ -59,8 +59,12 @@ export function toRows(A: Matrix): number[][] {
   )
 }
 
-/** Aᵀ as a new matrix of the same float type, copied in square tiles so that both sides stay in cache. */
-export function transpose<T extends FloatArray>(A: Matrix<T>): Matrix<T> {
+/** Aᵀ as a new matrix of the same type, which may be the bits of 16-bit floats, copied in square tiles so that both sides stay in cache. */
+export function transpose<T extends FloatArray | Uint16Array>(A: {
+  readonly rows: number
+  readonly columns: number
+  readonly data: T
+}): { readonly rows: number; readonly columns: number; readonly data: T } {
   const { rows, columns, data } = A
   const out = new (data.constructor as new (n: number) => T)(data.length)
   const tile = 32

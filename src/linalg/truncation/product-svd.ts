@@ -1,112 +1,99 @@
-import type { Engine } from '../engine.ts'
-import { type Float64Matrix, leadingColumns, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
-import { frobeniusNorm } from '../matrix/norms.ts'
-import type { Factors, Svd } from '../svd/svd.ts'
+import { type Float64Matrix, leadingColumns, type Matrix, transpose } from '../matrix/matrix.ts'
+import { frobeniusNorm, isSquarable } from '../matrix/norms.ts'
+import type { Factors } from '../svd/svd.ts'
+import { factorBasis, type ProductEngine, type Split } from './factor-basis.ts'
 
-/** What multiplies and decomposes. */
-export type ProductEngine = Pick<Engine, 'multiply' | 'gram' | 'qr' | 'svd'>
-
-/** The singular value decomposition of a product B·A that is never formed. */
+/** The singular value decomposition of a product B·D·A that is never formed. */
 export interface ProductSvd {
   /** All singular values but those that are zero by the shapes, non-increasing. */
   readonly S: Float64Array
-  /** ‖B·A‖_F. */
+  /** ‖B·D·A‖_F. */
   readonly frobenius: number
   /** At least how far each singular value may be off by rounding: what is smaller says nothing. */
   readonly rounding: number
-  /** The leading `rank` triplets: U [m, rank], V [k, rank]. */
-  leading(rank: number): Svd
-  /** ‖B·A − B'·A'‖_F of other factors, without forming either product. */
+  /** The inner products of B's columns and of A's rows. */
+  grams(): { readonly B: Float64Matrix; readonly A: Float64Matrix }
+  /** The best approximation of rank r as U·√S [m, r] and √S·Vᵀ [r, k]: neither is large where S is. */
+  factors(r: number): Factors
+  /**
+   * ‖B·D·A − B'·A'‖_F of other factors, without forming either product: right to rounding for what is near to this product's own
+   * factors, to 10⁻⁹ of ‖B'·A'‖ for any others.
+   */
   distance(other: Factors): number
 }
 
-/** X = Q·R with orthonormal columns in Q; where X is not tall, Q is the identity and left out. */
-interface Basis {
-  readonly Q: Float64Matrix | undefined
-  readonly R: Float64Matrix
-}
-
 /**
- * The SVD of B·A, B [m, r] and A [r, k], in float64: QR of both factors, then the SVD of the small product of their triangles
- * (Golub and Van Loan, Matrix Computations, 4th edition, 5.4.1 and 8.6). A factor that has no more rows than columns is its own
- * triangle. Householder QR errs by ε times the norm of each column, whatever the others' are, so that factors may be scaled as they
- * like. Throws LoraSvdError 'not-finite' on NaN and infinity, RangeError where the shapes don't fit.
+ * The SVD of B·D·A, B [m, r], A [r, k] and D diagonal, of ones where it is left out, in float64: a triangle of each factor, then the SVD of
+ * the small product of the triangles (Golub and Van Loan, Matrix Computations, 4th edition, 5.4.1 and 8.6). The triangles err by about ε
+ * times the norm of each column, whatever the others' are, so that factors may be scaled as they like. Throws LoraSvdError
+ * 'not-finite' on NaN and infinity, RangeError where the shapes don't fit.
  */
-export function productSvd(engine: ProductEngine, B: Matrix, A: Matrix): ProductSvd {
+export function productSvd(engine: ProductEngine, B: Matrix, A: Matrix, D?: Float64Array): ProductSvd {
   if (B.columns !== A.rows) throw new RangeError(`[${B.rows}, ${B.columns}] · [${A.rows}, ${A.columns}]`)
-  const left = basisOf(engine, B)
-  const right = basisOf(engine, transpose(A))
-  const core = engine.multiply(left.R, right.R, { transposeB: true }) as Float64Matrix
+  const left = factorBasis(engine, B, 'columns')
+  const right = factorBasis(engine, A, 'rows')
+  const scaled = D === undefined ? left.R : timesDiagonal(left.R, D)
+  const core = engine.multiply(scaled, right.R, { transposeB: true }) as Float64Matrix
   const { U, S, V } = engine.svd(core, 'thin')
-  const expand = ({ Q }: Basis, X: Float64Matrix): Float64Matrix =>
-    Q === undefined ? X : (engine.multiply(Q, X) as Float64Matrix)
+  const weighted = (vectors: Float64Matrix, r: number) =>
+    timesDiagonal(leadingColumns(vectors, r), S.subarray(0, r).map(Math.sqrt))
   return {
     S,
     frobenius: frobeniusNorm(S),
-    rounding: Math.max(B.rows, A.columns) * 2 ** -52 * sumOfColumnNorms(left.R, right.R),
-    leading: (rank) => ({
-      U: expand(left, leadingColumns(U, rank)),
-      S: S.subarray(0, rank),
-      V: expand(right, leadingColumns(V, rank)),
-    }),
-    distance: (other) => {
-      const [Bs, As] = [split(engine, left, other.B), split(engine, right, transpose(other.A))]
-      const along = engine.multiply(Bs.along, As.along, { transposeB: true })
-      const inside = frobeniusNorm(core.data.map((x, i) => x - along.data[i]))
-      // the four parts lie in spaces that are orthogonal to each other
-      return Math.hypot(
-        inside,
-        Bs.across === undefined ? 0 : normOfProduct(engine, Bs.across, As.along),
-        As.across === undefined ? 0 : normOfProduct(engine, As.across, Bs.along),
-        Bs.across === undefined || As.across === undefined ? 0 : normOfThin(engine, Bs.across, As.across),
-      )
-    },
+    rounding: Math.max(B.rows, A.columns) * 2 ** -52 * sizeOfTerms(left.R, right.R, D),
+    grams: () => ({ B: left.gram(), A: right.gram() }),
+    factors: (r) => ({ B: left.expand(weighted(U, r)), A: right.expand(weighted(V, r)) }),
+    distance: (other) => distanceOf(engine, core, left.split(other.B), right.split(other.A)),
   }
 }
 
-function basisOf(engine: ProductEngine, X: Matrix): Basis {
-  if (X.rows <= X.columns) return { Q: undefined, R: toFloat64(X) }
-  return engine.qr(X)
-}
-
-/** Σ ‖bⱼ‖·‖aⱼ‖: the size of what is added up in the product. */
-function sumOfColumnNorms(left: Matrix, right: Matrix): number {
-  const [b, a] = [columnNorms(left), columnNorms(right)]
-  return b.reduce((sum, norm, j) => sum + norm * a[j], 0)
-}
-
-function columnNorms({ rows, columns, data }: Matrix): Float64Array {
-  const norms = new Float64Array(columns)
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) norms[j] = Math.hypot(norms[j], data[i * columns + j])
-  }
-  return norms
-}
-
-/** Factors split into what lies in the span of a basis, in its coordinates, and the rest. */
-interface Split {
-  readonly along: Float64Matrix
-  readonly across?: Float64Matrix
-}
-
-function split(engine: ProductEngine, { Q }: Basis, X: Matrix): Split {
-  if (Q === undefined) return { along: toFloat64(X) }
-  const along = engine.multiply(Q, X, { transposeA: true }) as Float64Matrix
-  const inside = engine.multiply(Q, along)
-  const data = Float64Array.from(X.data, (x, i) => x - inside.data[i])
-  return { along, across: { rows: X.rows, columns: X.columns, data } }
-}
-
-const normOfProduct = (engine: ProductEngine, X: Matrix, Y: Matrix): number =>
-  frobeniusNorm(engine.multiply(X, Y, { transposeB: true }).data)
-
-/** ‖X·Yᵀ‖_F = √tr(XᵀX·YᵀY) of two tall matrices: a sum of what is not negative, so that nothing cancels. */
-function normOfThin(engine: ProductEngine, X: Matrix, Y: Matrix): number {
-  const [G, H] = [engine.gram(X), engine.gram(Y)]
-  return Math.sqrt(
-    Math.max(
-      0,
-      G.data.reduce((sum, g, i) => sum + g * H.data[i], 0),
-    ),
+/** ‖core − other‖_F in the two bases together with what other has outside of them: four parts in spaces that are orthogonal. */
+function distanceOf(engine: ProductEngine, core: Float64Matrix, B: Split, A: Split): number {
+  const along = engine.multiply(B.along, A.along, { transposeB: true })
+  const inside = core.data.slice()
+  for (let i = 0; i < inside.length; i++) inside[i] -= along.data[i]
+  const ofB = B.across && engine.gram(B.across)
+  const ofA = A.across && engine.gram(A.across, 'rows')
+  return Math.hypot(
+    frobeniusNorm(inside),
+    ofB === undefined ? 0 : normOfProduct(engine, ofB, engine.gram(A.along), B.across!, transpose(A.along)),
+    ofA === undefined ? 0 : normOfProduct(engine, engine.gram(B.along), ofA, B.along, A.across!),
+    ofA === undefined || ofB === undefined ? 0 : normOfProduct(engine, ofB, ofA, B.across!, A.across!),
   )
+}
+
+/** How much of the terms of a trace has to be left for its sum to be right to 12 digits or more. */
+const LEAST_LEFT = 1e-3
+
+/**
+ * ‖X·Y‖_F = √tr(G·H) of X [m, p] and Y [p, k], from G = XᵀX and H = YYᵀ. Where the terms of the trace cancel each other, from the product
+ * with the triangle of X.
+ */
+function normOfProduct(engine: ProductEngine, G: Matrix, H: Matrix, X: Matrix, Y: Matrix): number {
+  let [sum, size] = [0, 0]
+  for (let i = 0; i < G.data.length; i++) {
+    const term = G.data[i] * H.data[i]
+    sum += term
+    size += Math.abs(term)
+  }
+  if (sum >= LEAST_LEFT * size && isSquarable(Math.sqrt(size))) return Math.sqrt(sum)
+  const R = X.rows > X.columns ? engine.qr(X).R : X
+  return frobeniusNorm(engine.multiply(R, Y).data)
+}
+
+function timesDiagonal({ rows, columns, data }: Float64Matrix, D: Float64Array): Float64Matrix {
+  const out = data.slice()
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[i * columns + j] *= D[j]
+  return { rows, columns, data: out }
+}
+
+/** Σ ‖bⱼ‖·|dⱼ|·‖aⱼ‖: the size of what is added up in the product. */
+function sizeOfTerms(left: Float64Matrix, right: Float64Matrix, D?: Float64Array): number {
+  const [b, a] = [columnNorms(left), columnNorms(right)]
+  return b.reduce((sum, norm, j) => sum + norm * Math.abs(D?.[j] ?? 1) * a[j], 0)
+}
+
+function columnNorms(X: Float64Matrix): number[] {
+  const { rows, columns, data } = transpose(X)
+  return Array.from({ length: rows }, (_, j) => frobeniusNorm(data.subarray(j * columns, (j + 1) * columns)))
 }

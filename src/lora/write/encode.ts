@@ -1,6 +1,6 @@
 import { badInput } from '../../errors.ts'
 import { encodeFloats, type FloatDtype, findOverflow, vanishes } from '../../formats/dtype.ts'
-import { type FloatArray, type Matrix, transpose } from '../../linalg/matrix/matrix.ts'
+import { type FloatArray, transpose } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { quoted } from '../../text/quote.ts'
 import type { TargetModule } from '../model.ts'
@@ -32,6 +32,29 @@ export function encodeFactors(
   r: number,
   dtype: FloatDtype,
 ): EncodedFactors {
+  const { data } = factors[0]?.B ?? { data: new Float64Array(0) }
+  const { A, B } = stackedFactors(module, factors, r, (n) => arrayLike(data, n))
+  const subnormal = lossOf(module, 'A', A, dtype) + lossOf(module, 'B', B, dtype)
+  return { A: encodeFloats(A, dtype), B: encodeFloats(B, dtype), subnormal }
+}
+
+/** Numbers as floats, or as the bits of 16-bit ones. */
+type Numbers = FloatArray | Uint16Array
+
+/** A matrix of any of them. */
+interface Stacked<T extends Numbers> {
+  readonly rows: number
+  readonly columns: number
+  readonly data: T
+}
+
+/** The numbers of a module's two tensors in the order that they are stored in. `make` gives room for so many. */
+export function stackedFactors<T extends Numbers>(
+  module: TargetModule,
+  factors: readonly { readonly B: Stacked<T>; readonly A: Stacked<T> }[],
+  r: number,
+  make: (length: number) => T,
+): { readonly A: T; readonly B: T } {
   if (factors.length !== module.experts) {
     throw new RangeError(
       `${module.tensor}: ${factors.length} pairs of factors for ${module.experts} matrices`,
@@ -47,20 +70,17 @@ export function encodeFactors(
   const sides = factors.map(({ B, A }) =>
     module.isTransposed ? { B: transpose(A), A: transpose(B) } : { B, A },
   )
-  const stackedA = stackRows(
-    sides.map(({ A }) => A),
-    r,
-  )
-  const stackedB = interleaveColumns(
-    sides.map(({ B }) => B),
-    r,
-  )
-  refuseLoss(module, 'A', stackedA, dtype)
-  refuseLoss(module, 'B', stackedB, dtype)
   return {
-    A: encodeFloats(stackedA, dtype),
-    B: encodeFloats(stackedB, dtype),
-    subnormal: countBelow(stackedA, LEAST_NORMAL[dtype]) + countBelow(stackedB, LEAST_NORMAL[dtype]),
+    A: stackRows(
+      sides.map(({ A }) => A),
+      r,
+      make,
+    ),
+    B: interleaveColumns(
+      sides.map(({ B }) => B),
+      r,
+      make,
+    ),
   }
 }
 
@@ -75,10 +95,14 @@ export function zeroFactors(module: TargetModule): Factors[] {
 }
 
 /** lora_A [experts·r, in]: each expert's rows together. */
-function stackRows(parts: readonly Matrix[], r: number): FloatArray {
+function stackRows<T extends Numbers>(
+  parts: readonly Stacked<T>[],
+  r: number,
+  make: (length: number) => T,
+): T {
   const { columns, data } = parts[0]
   if (parts.length === 1 && parts[0].rows === r) return data
-  const out = arrayLike(data, parts.length * r * columns)
+  const out = make(parts.length * r * columns)
   parts.forEach((A, e) => {
     out.set(A.data, e * r * columns)
   })
@@ -86,11 +110,15 @@ function stackRows(parts: readonly Matrix[], r: number): FloatArray {
 }
 
 /** lora_B [out, r·experts]: the expert is the fastest index of a row. */
-function interleaveColumns(parts: readonly Matrix[], r: number): FloatArray {
+function interleaveColumns<T extends Numbers>(
+  parts: readonly Stacked<T>[],
+  r: number,
+  make: (length: number) => T,
+): T {
   const { rows, data } = parts[0]
   if (parts.length === 1 && parts[0].columns === r) return data
   const width = r * parts.length
-  const out = arrayLike(data, rows * width)
+  const out = make(rows * width)
   parts.forEach((B, e) => {
     for (let i = 0; i < rows; i++) {
       for (let k = 0; k < B.columns; k++) {
@@ -104,8 +132,37 @@ function interleaveColumns(parts: readonly Matrix[], r: number): FloatArray {
 const arrayLike = (data: FloatArray, length: number): FloatArray =>
   data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)
 
-/** Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor. */
-function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): void {
+/** How many entries lose digits; throws as `assertHeld` does. Most factors are far from all that, which one look tells. */
+function lossOf({ tensor }: TargetModule, side: 'A' | 'B', values: FloatArray, dtype: FloatDtype): number {
+  const { least, most } = magnitudes(values)
+  // 2^15 is far below what any of the dtypes takes for infinity
+  if (least >= LEAST_NORMAL[dtype] && most <= 2 ** 15) return 0
+  assertHeld(tensor, side, values, dtype, 'leave the tensor out with --exclude')
+  return countBelow(values, LEAST_NORMAL[dtype])
+}
+
+/** The least magnitude that isn't 0, and the largest; NaN counts as neither. */
+function magnitudes(values: FloatArray): { least: number; most: number } {
+  let [least, most] = [Number.POSITIVE_INFINITY, 0]
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i])
+    if (magnitude > most) most = magnitude
+    if (magnitude < least && magnitude > 0) least = magnitude
+  }
+  return { least, most }
+}
+
+/**
+ * Throws `bad-input` where the dtype can't hold an entry, or where nothing would be left of the factor; `otherwise` is what to do where
+ * no dtype can.
+ */
+export function assertHeld(
+  tensor: string,
+  side: 'A' | 'B',
+  values: FloatArray,
+  dtype: FloatDtype,
+  otherwise: string,
+): void {
   const isTooSmall = vanishes(values, dtype)
   if (!isTooSmall && findOverflow(values, dtype) < 0) return
   const largest = (values as Float64Array)
@@ -114,10 +171,8 @@ function refuseLoss(module: TargetModule, side: 'A' | 'B', values: FloatArray, d
   const problem = isTooSmall
     ? `no entry beyond ${largest}, and all are zero in ${dtype}`
     : `an entry of ${largest}, too large for ${dtype}`
-  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : 'leave the tensor out with --exclude'
-  throw badInput(`tensor ${quoted(module.tensor)}: its factor ${side} has ${problem}; ${advice}`, {
-    tensor: module.tensor,
-  })
+  const advice = dtype === 'f16' ? 'use --dtype bf16 or f32' : otherwise
+  throw badInput(`tensor ${quoted(tensor)}: its factor ${side} has ${problem}; ${advice}`, { tensor })
 }
 
 function countBelow(values: FloatArray, limit: number): number {

@@ -1,0 +1,226 @@
+// A model that `apply` wrote, in a real llama.cpp: it must say what the base with the adapter says there, over the 400 held-out
+// images of test/fixtures/digits-llama, and be right as often as reference.json has it. llama.cpp comes in npm's node-llama-cpp, into
+// a folder of the user's cache. Where there is no registry or no binary for the platform, nothing is tried, and that is said.
+// Usage: node bench/llama-cpp.mjs [--ranks 8] [--folder FOR_NODE_LLAMA_CPP]. Exits with 1 where something does not hold.
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { adapterGguf, modelGguf, wholeTensors } from './gguf.mjs'
+
+const VERSION = '3.22.1'
+/** Packages with a llama.cpp for the CPU, by Node's platform and architecture. */
+const BINARIES = {
+  'linux-x64': 'linux-x64',
+  'linux-arm64': 'linux-arm64',
+  'darwin-x64': 'mac-x64',
+  'darwin-arm64': 'mac-arm64-metal',
+  'win32-x64': 'win-x64',
+}
+const CACHE = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
+const { values: options } = parseArgs({
+  options: {
+    ranks: { type: 'string', default: '8' },
+    folder: { type: 'string', default: join(CACHE, 'lora-svd-bench', `node-llama-cpp-${VERSION}`) },
+  },
+})
+
+/** The most by which probabilities of one computation in two orders, in float32, may differ: Σ|p − q| of a prompt. */
+const SAME = 1e-4
+/** The least by which a wrong order of rows must show, on average: else SAME would say nothing. */
+const WRONG = 0.01
+/** Of all answers, how many bfloat16's rounding of the weights may turn. */
+const TURNED_BY_BF16 = 0.02
+/** A prompt is this token and an image's pixels, each a token of its own; digit d is token FIRST_DIGIT + d. */
+const START = 27
+const FIRST_DIGIT = 17
+const DIGITS = 10
+
+const ENTRY = fileURLToPath(new URL('../bin/lora-svd.js', import.meta.url))
+const MODELS = fileURLToPath(new URL('../test/fixtures/digits-llama/', import.meta.url))
+const [BASE, TUNED] = ['base', 'tuned'].map((name) => join(MODELS, name))
+const readJson = (name) => JSON.parse(readFileSync(join(MODELS, name), 'utf8'))
+const reference = readJson('reference.json')
+const { answers, images } = readJson('held-out.json')
+const prompts = images.map((image) => [START, ...[...image].map((pixel) => Number.parseInt(pixel, 17))])
+
+/** Ends, as a success but where nothing may be left out. */
+function leaveOut(reason) {
+  console.log(`left out: ${reason}`)
+  process.exit(process.env.LORA_SVD_NO_SKIPS === '1' ? 1 : 0)
+}
+
+/** node-llama-cpp, installed where it isn't yet. */
+async function nodeLlamaCpp() {
+  const platform = `${process.platform}-${process.arch}`
+  const binary = BINARIES[platform]
+  if (binary === undefined) leaveOut(`node-llama-cpp has no llama.cpp for ${platform}`)
+  const packages = ['node-llama-cpp', `@node-llama-cpp/${binary}`]
+  const isThere = () =>
+    packages.every((name) => existsSync(join(options.folder, 'node_modules', name, 'package.json')))
+  if (!isThere()) {
+    mkdirSync(options.folder, { recursive: true })
+    // a package.json of its own, lest npm look for one in the folders above
+    writeFileSync(join(options.folder, 'package.json'), '{ "private": true }\n')
+    const wanted = packages.map((name) => `${name}@${VERSION}`)
+    // its scripts would build what the second package holds, and its optional packages are for other platforms
+    const flags = ['--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', '--fetch-retries=1']
+    const { status, error, stderr } = spawnSync('npm', ['install', ...flags, ...wanted], {
+      cwd: options.folder,
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
+    })
+    const said = error?.message ?? stderr.trim().split('\n')[0]
+    if (status !== 0 || !isThere()) leaveOut(`npm could not install ${wanted.join(' ')}: ${said}`)
+  }
+  return import(
+    pathToFileURL(join(options.folder, 'node_modules', 'node-llama-cpp', 'dist', 'index.js')).href
+  )
+}
+
+async function startLlama() {
+  const { getLlama, NoBinaryFoundError } = await nodeLlamaCpp()
+  try {
+    return await getLlama({ gpu: false, build: 'never', maxThreads: 1, logLevel: 'error' })
+  } catch (error) {
+    if (!(error instanceof NoBinaryFoundError)) throw error
+    return leaveOut('the llama.cpp of node-llama-cpp does not run here')
+  }
+}
+
+const largest = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0)
+
+/** The probabilities of all tokens after a prompt, by token. */
+function softmax(logits) {
+  const values = Array.from({ length: logits.size }, (_, token) => logits.get(token))
+  const most = Math.max(...values)
+  const powers = values.map((value) => Math.exp(value - most))
+  const sum = powers.reduce((a, b) => a + b)
+  return powers.map((power) => power / sum)
+}
+
+/** What llama.cpp says after each prompt: of a model, with an adapter or without. */
+async function run(llama, modelPath, adapterPath) {
+  const model = await llama.loadModel({ modelPath, gpuLayers: 0 })
+  const length = prompts[0].length
+  // twice its room: a context that is full is shifted
+  const context = await model.createContext({
+    ...{ contextSize: 2 * length, batchSize: length, threads: 1, flashAttention: false },
+    // keys and values in float32: halves would differ by more than what is looked for
+    ...{ experimentalKvCacheKeyType: 'F32', experimentalKvCacheValueType: 'F32' },
+    ...(adapterPath === undefined ? {} : { lora: { adapters: [{ filePath: adapterPath, scale: 1 }] } }),
+  })
+  const sequence = context.getSequence()
+  const probabilities = []
+  for (const prompt of prompts) {
+    await sequence.clearHistory()
+    const last = [prompt.at(-1), { generateNext: { logits: true } }]
+    const outputs = await sequence.controlledEvaluate([...prompt.slice(0, -1), last])
+    probabilities.push(softmax(outputs.at(-1).next.logits))
+  }
+  await model.dispose()
+  const digits = probabilities.map((p) => largest(p.slice(FIRST_DIGIT, FIRST_DIGIT + DIGITS)))
+  const right = digits.filter((digit, i) => digit === Number(answers[i])).length
+  return { probabilities, right, said: probabilities.map(largest) }
+}
+
+/** How far two runs are from each other: Σ|p − q| of the prompts, and how many answers differ. */
+function compare(one, other) {
+  const distances = one.probabilities.map((p, i) =>
+    p.reduce((sum, value, token) => sum + Math.abs(value - other.probabilities[i][token]), 0),
+  )
+  return {
+    most: Math.max(...distances),
+    mean: distances.reduce((a, b) => a + b) / distances.length,
+    turned: one.said.filter((token, i) => token !== other.said[i]).length,
+  }
+}
+
+let failures = 0
+function check(holds, what) {
+  console.log(`${holds ? 'holds         ' : 'DOES NOT HOLD '} ${what}`)
+  if (!holds) failures++
+}
+
+const ofAll = (count) => `${count} of ${prompts.length}`
+
+function checkAccuracy(name, { right }, accuracy) {
+  const expected = Math.round(accuracy * prompts.length)
+  check(right === expected, `${name}: ${ofAll(right)} right; reference.json has ${expected}`)
+}
+
+function checkSame(what, one, other) {
+  const { most, turned } = compare(one, other)
+  check(most <= SAME && turned === 0, `${what}: Σ|p − q| ≤ ${most.toExponential(1)}, ${turned} other answers`)
+}
+
+function command(...args) {
+  const { status, stderr } = spawnSync(process.execPath, [ENTRY, ...args, '--quiet'], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`lora-svd ${args.join(' ')}: exit code ${status}: ${stderr.trim()}`)
+}
+
+async function main(folder) {
+  const llama = await startLlama()
+  const write = (name, bytes) => {
+    const path = join(folder, name)
+    writeFileSync(path, bytes)
+    return path
+  }
+  const runModel = (path, replaced) => run(llama, write('model.gguf', modelGguf(path, replaced)))
+  const runAdapter = (adapter, replaced, how) =>
+    run(
+      llama,
+      write('model.gguf', modelGguf(BASE, replaced)),
+      write('adapter.gguf', adapterGguf(adapter, BASE, how)),
+    )
+  const extract = (name, ...more) => {
+    command('extract', BASE, TUNED, '-o', join(folder, name), ...more)
+    return join(folder, name)
+  }
+  const apply = (adapter, dtype) => {
+    const merged = `${adapter}-${dtype}`
+    command('apply', BASE, adapter, '-o', merged, '--dtype', dtype)
+    return merged
+  }
+
+  checkAccuracy('the base', await runModel(BASE), reference.accuracy.base)
+  checkAccuracy('the fine-tune', await runModel(TUNED), reference.accuracy.tuned)
+
+  for (const rank of options.ranks.split(',')) {
+    const factors = extract(`factors-${rank}`, '--rank', rank)
+    const beside = await runAdapter(factors)
+    const merged = await runModel(apply(factors, 'f32'))
+    checkSame(`rank ${rank}, applied in f32 and beside the base`, merged, beside)
+
+    const { mean, turned } = compare(await runModel(apply(factors, 'bf16')), beside)
+    check(
+      turned <= TURNED_BY_BF16 * prompts.length,
+      `rank ${rank}, applied in bf16 and beside the base: Σ|p − q| ${mean.toExponential(1)} on average, ${turned} other answers`,
+    )
+
+    const wrong = compare(merged, await runAdapter(factors, undefined, { turnsRows: false }))
+    check(
+      wrong.mean > WRONG,
+      `rank ${rank}, rows of q and k as transformers has them: Σ|p − q| ${wrong.mean.toExponential(1)} on average, as it must show`,
+    )
+
+    // what reference.json counted: the layers' matrices by factors, all else as the fine-tune has it
+    const whole = ['--carry-rest', '--save-full', 'lm_head', '--save-full', 'model.embed_tokens']
+    const carrying = extract(`carrying-${rank}`, '--rank', rank, ...whole)
+    const carried = await runModel(apply(carrying, 'f32'))
+    checkAccuracy(`rank ${rank}, all else whole, applied in f32`, carried, reference.adapter_accuracy[rank])
+    checkSame(
+      `rank ${rank}, all else whole, applied in f32 and beside the base with what is whole`,
+      carried,
+      await runAdapter(carrying, wholeTensors(carrying)),
+    )
+  }
+  await llama.dispose()
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'lora-svd-llama-cpp-'))
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+await main(folder)
+process.exitCode = failures === 0 ? 0 : 1
