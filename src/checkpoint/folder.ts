@@ -105,7 +105,8 @@ async function nothingThere(folder: string, entries: readonly string[]): Promise
     // by its name alone, as torch's .bin has no mark of its own
     const name = foreign[0].replace(/\.bin$/i, '.pt')
     const sniffed = sniff(new Uint8Array([0]), 1, name)
-    const what = sniffed.format === 'foreign' ? sniffed.problem : 'is not read'
+    const what =
+      sniffed.format === 'foreign' ? sniffed.problem : 'is a GGUF file; name it itself, not its folder'
     const more = foreign.length > 1 ? ` (and ${counted(foreign.length - 1, 'file')} like it)` : ''
     return problem(`holds no safetensors file; ${quoted(foreign[0])}${more} ${what}`)
   }

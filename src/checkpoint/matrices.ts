@@ -220,7 +220,7 @@ export function matricesOfView(tensor: StoredTensor, view: View, dtype: StoredDt
 }
 
 /** The bytes [begin, end) of a tensor. Arrays of files and matrices in memory have two dimensions, and so one part. */
-function partOf(source: TensorSource, begin: number, end: number): TensorSource {
+export function partOf(source: TensorSource, begin: number, end: number): TensorSource {
   switch (source.kind) {
     case 'range':
       return { ...source, begin: source.begin + begin, end: source.begin + end }

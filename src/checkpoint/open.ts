@@ -19,7 +19,7 @@ export interface OpenOptions extends Partial<Surroundings> {
 }
 
 /**
- * Opens a checkpoint of whatever form: a safetensors, .npy, .npz or text file (`-`: standard input), an index of shards, a
+ * Opens a checkpoint of whatever form: a safetensors, GGUF, .npy, .npz or text file (`-`: standard input), an index of shards, a
  * folder of a model or an adapter, a repository's folder in the Hugging Face cache, or `org/name`, which is looked up in that
  * cache without network. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is missing,
  * broken or of another format, naming the file.
@@ -42,6 +42,7 @@ export async function openCheckpoint(
     ...(entrance.folder !== undefined && { folder: await withoutLinks(entrance.folder) }),
     tensors,
     metadata: opened[0].metadata,
+    ...(opened[0].format === 'gguf' && { isGguf: true }),
     ...configs,
     files: [...identities, ...(index?.identity ?? []), ...configs.files],
     warnings: [...entrance.warnings, ...warnings, ...configs.warnings],

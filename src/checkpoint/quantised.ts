@@ -1,3 +1,4 @@
+import { isBlocked } from '../formats/safetensors-dtype.ts'
 import { quoted } from '../text/quote.ts'
 import type { Checkpoint } from './types.ts'
 
@@ -38,11 +39,12 @@ const METHODS: Readonly<Record<string, string>> = {
 
 /** The quantisation of a checkpoint's weights; undefined where they are plain numbers. */
 export function quantisationOf({ tensors, config }: Checkpoint): Quantisation | undefined {
-  for (const name of tensors.keys()) {
+  for (const [name, { dtype }] of tensors) {
+    if (isBlocked(dtype)) return { method: `GGUF (${dtype})`, tensor: name }
     const [, method] = NAMES.find(([pattern]) => pattern.test(name)) ?? []
     if (method === undefined) continue
     // a module may well be called blocks: mxfp4 stores eight-bit integers
-    if (method === 'mxfp4' && tensors.get(name)?.dtype !== 'U8') continue
+    if (method === 'mxfp4' && dtype !== 'U8') continue
     return { method: known(config) ?? method, tensor: name }
   }
   return undefined

@@ -16,7 +16,7 @@ import { isIndexName } from './folder.ts'
 import { matricesOfView, readable, viewOf } from './matrices.ts'
 import { type OpenOptions, openCheckpoint } from './open.ts'
 import { readWeight } from './read.ts'
-import { storedTensors } from './stored.ts'
+import { holdsNamedBytes, storedTensors } from './stored.ts'
 import type { Checkpoint, StoredTensor, WeightMatrix } from './types.ts'
 
 /** A matrix as a file holds it. `name` is the tensor's or array's name where the file names it, else the file's. */
@@ -29,7 +29,7 @@ export interface NamedMatrix {
 }
 
 export interface ReadMatrixOptions {
-  /** Which tensor of a safetensors file or array of an .npz; needed where there are several matrices. */
+  /** Which tensor of a safetensors or GGUF file or array of an .npz; needed where there are several matrices. */
   readonly tensor?: string | undefined
   /** Whether the first row of a text is names; by its looks where it isn't said. */
   readonly header?: HeaderChoice | undefined
@@ -41,7 +41,7 @@ export interface ReadMatrixOptions {
 const LISTED_ARRAYS = 6
 
 /**
- * Reads a matrix from .npy, .npz, safetensors or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
+ * Reads a matrix from .npy, .npz, safetensors, GGUF or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
  * format, the file's name only where they don't. It may have no rows or columns, and NaN or infinite entries.
  * Throws `bad-input` for what can't be read as a matrix, with the way out.
  */
@@ -62,7 +62,8 @@ export async function readMatrixFrom(
   source: ByteSource,
   { tensor, header }: Omit<ReadMatrixOptions, 'stdin'> = {},
 ): Promise<NamedMatrix> {
-  return readChosenOf(await openTensors(source, { header }), tensor)
+  const set = await openTensors(source, { header })
+  return set.format === 'gguf' ? readChosenOfSet(set, tensor) : readChosenOf(set, tensor)
 }
 
 async function readChosenOf(set: TensorSet, tensor: string | undefined): Promise<NamedMatrix> {
@@ -154,13 +155,17 @@ export async function readMatrixFromAny(
   const source = await openSource(path, { stdin: options.stdin, mayBePipe: true })
   try {
     const set = await openTensors(source, options)
-    if (set.format !== 'safetensors') return { ...(await readChosenOf(set, tensor)), files }
-    const tensors = await storedTensors(set, { isShared: true })
-    const named = { path: source.name, tensors: new Map(tensors.map((t) => [t.name, t])) }
-    return { ...(await readChosen(named, tensor)), files }
+    const chosen = holdsNamedBytes(set.format) ? readChosenOfSet : readChosenOf
+    return { ...(await chosen(set, tensor)), files }
   } finally {
     await source.close()
   }
+}
+
+/** As of a checkpoint, from a file that is open: with F8, blocks, and stacks of experts. */
+async function readChosenOfSet(set: TensorSet, tensor: string | undefined): Promise<NamedMatrix> {
+  const tensors = await storedTensors(set, { isShared: true })
+  return readChosen({ path: set.source.name, tensors: new Map(tensors.map((t) => [t.name, t])) }, tensor)
 }
 
 async function readChosen(checkpoint: Named, tensor: string | undefined): Promise<NamedMatrix> {

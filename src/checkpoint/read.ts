@@ -2,7 +2,7 @@ import { badInput, LoraSvdError } from '../errors.ts'
 import { decodeHalfBits, decodeNumbers, isHalf } from '../formats/dtype.ts'
 import { openNpz } from '../formats/npz.ts'
 import { openTensors } from '../formats/open.ts'
-import { bitsPerElement, type SafetensorsDtype, storedDtypeOf } from '../formats/safetensors-dtype.ts'
+import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
 import { openFile } from '../io/source.ts'
 import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
@@ -102,7 +102,7 @@ export const isStoredInBytes = ({ source }: StoredTensor) =>
 export const bytesPerEntry = ({ dtype }: StoredTensor) => bitsPerElement(dtype) / 8
 
 /** The numbers that bytes stand for; undefined of a dtype that isn't read, and of integers past 2^53. */
-export function numbersOf(bytes: Uint8Array, dtype: SafetensorsDtype): FloatArray | undefined {
+export function numbersOf(bytes: Uint8Array, dtype: TensorDtype): FloatArray | undefined {
   const stored = storedDtypeOf(dtype)
   if (stored === undefined) return undefined
   try {

@@ -13,6 +13,7 @@ export interface OpenedFile {
   /** In the order of their data. */
   readonly tensors: readonly StoredTensor[]
   readonly metadata: ReadonlyMap<string, string>
+  readonly format: TensorSet['format']
   readonly identity: readonly FileIdentity[]
   readonly warnings: readonly string[]
   /** How many bytes of headers were read. */
@@ -74,10 +75,17 @@ async function openFile(
   const source = await openSource(file, { stdin, mayBePipe })
   try {
     const set = await openTensors(source, { header, only })
-    const { metadata, headerBytes } = set
+    const { metadata, format, headerBytes } = set
     const warnings = [...set.warnings, ...refusals(set)]
     const identity = identityOf(source.name, source.stamp)
-    return { metadata, headerBytes, warnings, identity, tensors: await storedTensors(set, { header }) }
+    return {
+      metadata,
+      format,
+      headerBytes,
+      warnings,
+      identity,
+      tensors: await storedTensors(set, { header }),
+    }
   } finally {
     await source.close()
   }
@@ -121,7 +129,7 @@ export async function storedTensors(
     inMemory += member?.byteLength ?? 0
     let source: TensorSource
     if (stamp !== undefined) source = placeIn(file, set.format, tensor, header)
-    else if (set.format === 'safetensors') {
+    else if (holdsNamedBytes(set.format)) {
       const numbers = await set.read(name, 0, bytes)
       source = { kind: 'bytes', bytes: isShared ? numbers : numbers.slice() }
     } else if (inMemory > STREAM_BYTE_LIMIT) {
@@ -138,6 +146,9 @@ export async function storedTensors(
   return stored
 }
 
+/** Whether each tensor lies in the file as bytes in a row, under its name. */
+export const holdsNamedBytes = (format: TensorSet['format']) => format === 'safetensors' || format === 'gguf'
+
 /** Where in a file a tensor lies: floats that stand there as they are by their range, all else by what has to be decoded. */
 function placeIn(
   file: string,
@@ -145,7 +156,7 @@ function placeIn(
   { name, dtype, range, member }: TensorInfo,
   header: HeaderChoice | undefined,
 ): TensorSource {
-  const isAsStored = format === 'safetensors' || floatDtypeOf(dtype) !== undefined
+  const isAsStored = holdsNamedBytes(format) || floatDtypeOf(dtype) !== undefined
   if (range !== undefined && isAsStored) return { kind: 'range', file, ...range }
   return {
     kind: 'file',

@@ -1,5 +1,5 @@
 import type { StoredDtype } from '../formats/dtype.ts'
-import type { SafetensorsDtype } from '../formats/safetensors-dtype.ts'
+import type { TensorDtype } from '../formats/safetensors-dtype.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
 import type { ZipEntry } from '../formats/zip.ts'
 import type { FileIdentity } from '../io/files.ts'
@@ -25,7 +25,7 @@ export type TensorSource =
 /** A tensor as a checkpoint stores it. */
 export interface StoredTensor {
   readonly name: string
-  readonly dtype: SafetensorsDtype
+  readonly dtype: TensorDtype
   readonly shape: readonly number[]
   /** Stored bytes. */
   readonly bytes: number
@@ -43,6 +43,8 @@ export interface Checkpoint {
   /** `__metadata__` of the first file. */
   readonly metadata: ReadonlyMap<string, string>
   readonly files: readonly FileIdentity[]
+  /** It is a GGUF file: names, the order of some rows, and the scale of an adapter are llama.cpp's. */
+  readonly isGguf?: true
   /** config.json of a model's folder. */
   readonly config?: Readonly<Record<string, unknown>>
   /** adapter_config.json of an adapter's folder. */

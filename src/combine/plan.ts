@@ -61,6 +61,7 @@ export async function planSum(
   summands: readonly Summand[],
   { base, dtype, prefer }: CombineOptions,
 ): Promise<CombinePlan> {
+  refuseGguf(summands)
   const { settled, modules: shared } = bringTogether(summands, base)
   const modules = spelledModules(settled, shared)
   const kept = await keptTensors(settled, outputNames(modules), prefer)
@@ -117,6 +118,16 @@ function spelledModules(summands: readonly Summand[], shared: readonly SharedMod
 /** A module of the first adapter, by whose spelling this one's tensors go: loaders read no file of two spellings. */
 const likeIn = ({ modules }: Adapter, module: AdapterModule): AdapterModule =>
   modules.includes(module) ? module : (modules.find(({ prefix }) => prefix === module.prefix) ?? module)
+
+/** Throws for an adapter of llama.cpp: no sum is written under its names. */
+function refuseGguf(summands: readonly Summand[]): void {
+  const foreign = summands.find(({ adapter }) => adapter.format === 'gguf')?.adapter
+  if (foreign === undefined) return
+  throw badInput(
+    `${foreign.path}: is a GGUF adapter, with the names and the order of rows of llama.cpp, in which no sum is written; name the adapter that it was converted from`,
+    { file: foreign.path },
+  )
+}
 
 /** bf16 or f16 where all factors are stored so, else f32. */
 function commonDtype(modules: readonly SummedModule[]): FloatDtype {

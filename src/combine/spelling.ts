@@ -16,6 +16,7 @@ export const NAMES: Readonly<Record<AdapterFormat, string>> = {
   kohya: 'kohya',
   comfyui: 'ComfyUI',
   diffusers: 'diffusers',
+  gguf: 'llama.cpp',
 }
 
 const LYING_AS_STORED = { kind: 'linear', isTransposed: false } as const

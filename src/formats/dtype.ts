@@ -2,6 +2,7 @@ import { badInput, type ErrorPlace } from '../errors.ts'
 import { type HalfDtype, narrowHalf, widenHalf } from '../linalg/matrix/half.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import { largestAbs } from '../linalg/matrix/norms.ts'
+import { BLOCK_SIZES, type BlockDtype, decodeBlocks, isBlockDtype } from './gguf-blocks.ts'
 
 /** The float types read and written, named by their bits. */
 export type FloatDtype = 'f64' | 'f32' | 'f16' | 'bf16'
@@ -21,9 +22,12 @@ export type IntegerDtype =
   | 'uint64'
   | 'int64'
 
-export type StoredDtype = FloatDtype | Float8Dtype | IntegerDtype
+/** A type in which each number has bytes of its own. */
+export type PlainDtype = FloatDtype | Float8Dtype | IntegerDtype
 
-const BYTES: Record<StoredDtype, number> = {
+export type StoredDtype = PlainDtype | BlockDtype
+
+const BYTES: Record<PlainDtype, number> = {
   f64: 8,
   f32: 4,
   f16: 2,
@@ -59,7 +63,12 @@ const ROUNDS_TO_ZERO: Record<FloatDtype, number> = {
 
 const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
 
-export const bytesPerElement = (dtype: StoredDtype) => BYTES[dtype]
+/** Of numbers in blocks their share of the block, which is no whole number. */
+export const bytesPerElement = (dtype: StoredDtype) =>
+  isBlockDtype(dtype) ? BLOCK_SIZES[dtype].bytes / BLOCK_SIZES[dtype].elements : BYTES[dtype]
+
+/** Of factors of a matrix that is stored so: none are stored in blocks, and of those that are, float16 are the nearest in size. */
+export const bytesPerFactorElement = (dtype: StoredDtype) => (isBlockDtype(dtype) ? BYTES.f16 : BYTES[dtype])
 
 export const isHalf = (dtype: StoredDtype): dtype is HalfDtype => dtype === 'f16' || dtype === 'bf16'
 
@@ -149,7 +158,7 @@ export function decodeIntegers(
 
 /**
  * Numbers of any type that is read from their little-endian bytes: f64 and integers as float64, the others widened to float32,
- * exactly. Shares the memory of `bytes` where it can. Throws RangeError without a dtype, and as `decodeIntegers` does.
+ * exactly; of blocks the float32 that their own program makes of them. Shares the memory of `bytes` where it can. Throws RangeError without a dtype, and as `decodeIntegers` does.
  */
 export function decodeNumbers(
   bytes: Uint8Array,
@@ -158,11 +167,12 @@ export function decodeNumbers(
   describe = (index: number) => `entry ${index + 1}`,
 ): FloatArray {
   if (dtype === undefined) throw new RangeError('numbers of this type are not read')
+  if (isBlockDtype(dtype)) return decodeBlocks(bytes, dtype)
   if (dtype === 'f8_e4m3' || dtype === 'f8_e5m2') return decodeFloat8(bytes, dtype)
   return isInteger(dtype) ? decodeIntegers(bytes, dtype, place, describe) : decodeFloats(bytes, dtype)
 }
 
-const isInteger = (dtype: StoredDtype): dtype is IntegerDtype => /int|bool/.test(dtype)
+const isInteger = (dtype: PlainDtype): dtype is IntegerDtype => /int|bool/.test(dtype)
 
 function exactIntegers(
   integers: BigInt64Array | BigUint64Array,

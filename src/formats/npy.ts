@@ -3,7 +3,7 @@ import { badInput, type ErrorPlace, type LoraSvdError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import type { FloatArray, Matrix } from '../linalg/matrix/matrix.ts'
 import { counted, quoted } from '../text/quote.ts'
-import { bytesPerElement, encodeFloats, type FloatDtype, type StoredDtype, swapBytes } from './dtype.ts'
+import { bytesPerElement, encodeFloats, type FloatDtype, type PlainDtype, swapBytes } from './dtype.ts'
 import { safetensorsDtypeOf } from './safetensors-dtype.ts'
 import type { Contents, TensorInfo } from './tensor-set.ts'
 
@@ -11,7 +11,7 @@ import type { Contents, TensorInfo } from './tensor-set.ts'
 export type NpyFloat = Exclude<FloatDtype, 'bf16'>
 
 interface NpyHeader {
-  readonly dtype: StoredDtype
+  readonly dtype: PlainDtype
   readonly littleEndian: boolean
   readonly fortranOrder: boolean
   readonly shape: readonly number[]
@@ -34,7 +34,7 @@ const ALIGNMENT = 64
 /** NumPy leaves room for the first dimension to grow to this many digits in place. */
 const GROWTH_DIGITS = 21
 
-const DTYPES = new Map<string, StoredDtype>([
+const DTYPES = new Map<string, PlainDtype>([
   ['f8', 'f64'],
   ['f4', 'f32'],
   ['f2', 'f16'],
@@ -256,7 +256,7 @@ function parseEntries(text: string, place: ErrorPlace): Map<string, HeaderValue>
   return entries
 }
 
-function parseDescr(descr: string, place: ErrorPlace): { dtype: StoredDtype; littleEndian: boolean } {
+function parseDescr(descr: string, place: ErrorPlace): { dtype: PlainDtype; littleEndian: boolean } {
   const [, order, kind] = /^([<>=|]?)(.*)$/s.exec(descr)!
   const dtype = DTYPES.get(kind)
   if (dtype === undefined) throw npyError(place, unreadable(descr, kind))

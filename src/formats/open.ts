@@ -1,5 +1,6 @@
 import { badInput } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
+import { openGguf } from './gguf.ts'
 import { openNpy } from './npy.ts'
 import { openNpz } from './npz.ts'
 import { openSafetensors } from './safetensors.ts'
@@ -15,7 +16,7 @@ export interface OpenTensorsOptions {
 }
 
 /**
- * The tensors of a source of whatever format is read: safetensors, .npy, .npz, text. The first bytes tell the format, the name only
+ * The tensors of a source of whatever format is read: safetensors, GGUF, .npy, .npz, text. The first bytes tell the format, the name only
  * where they don't. Reads headers alone, of text everything. Throws `bad-input` for another format and for what its own format
  * calls damaged.
  */
@@ -33,6 +34,9 @@ export async function openTensors(
   switch (found.format) {
     case 'safetensors':
       contents = await openSafetensors(source)
+      break
+    case 'gguf':
+      contents = await openGguf(source)
       break
     case 'npz':
       contents = await openNpz(source)

@@ -1,4 +1,14 @@
-import type { Float8Dtype, FloatDtype, IntegerDtype, StoredDtype } from './dtype.ts'
+import { badInput } from '../errors.ts'
+import { quoted } from '../text/quote.ts'
+import {
+  bytesPerElement,
+  type Float8Dtype,
+  type FloatDtype,
+  type IntegerDtype,
+  type PlainDtype,
+  type StoredDtype,
+} from './dtype.ts'
+import { BLOCK_SIZES, type BlockDtype } from './gguf-blocks.ts'
 
 /**
  * The dtypes of safetensors 0.8 with their bits, in the order in which the reference writer lays tensors out
@@ -31,20 +41,30 @@ const BITS = {
 
 export type SafetensorsDtype = keyof typeof BITS
 
+/** Numbers in blocks, which GGUF alone stores. */
+export type BlockedDtype = Uppercase<BlockDtype>
+
+/** The type of a tensor of whatever format is read. */
+export type TensorDtype = SafetensorsDtype | BlockedDtype
+
 const NAMES = Object.keys(BITS) as SafetensorsDtype[]
 const KNOWN: ReadonlySet<string> = new Set(NAMES)
 
-const FLOATS = new Map<SafetensorsDtype, FloatDtype>([
+const FLOATS = new Map<TensorDtype, FloatDtype>([
   ['F64', 'f64'],
   ['F32', 'f32'],
   ['F16', 'f16'],
   ['BF16', 'bf16'],
 ])
 
-const FLOATS_8 = new Map<SafetensorsDtype, Float8Dtype>([
+const FLOATS_8 = new Map<TensorDtype, Float8Dtype>([
   ['F8_E4M3', 'f8_e4m3'],
   ['F8_E5M2', 'f8_e5m2'],
 ])
+
+const BLOCKS = new Map<string, BlockDtype>(
+  (Object.keys(BLOCK_SIZES) as BlockDtype[]).map((dtype) => [dtype.toUpperCase(), dtype]),
+)
 
 const INTEGERS: Record<IntegerDtype, SafetensorsDtype> = {
   bool: 'BOOL',
@@ -58,23 +78,37 @@ const INTEGERS: Record<IntegerDtype, SafetensorsDtype> = {
   int64: 'I64',
 }
 
-const INTEGER_OF = new Map(
+const INTEGER_OF = new Map<string, IntegerDtype>(
   Object.entries(INTEGERS).map(([integer, dtype]) => [dtype, integer as IntegerDtype]),
 )
 
 export const isSafetensorsDtype = (name: string): name is SafetensorsDtype => KNOWN.has(name)
-export const bitsPerElement = (dtype: SafetensorsDtype): number => BITS[dtype]
+/** Whether safetensors can't store it: its numbers mean something as whole blocks alone. */
+export const isBlocked = (dtype: TensorDtype): dtype is BlockedDtype => BLOCKS.has(dtype)
+/** The dtype, of a tensor that is to be stored as it is. Throws `bad-input` where safetensors has no such type. */
+export function storableDtype(dtype: TensorDtype, tensor: string): SafetensorsDtype {
+  if (!isBlocked(dtype)) return dtype
+  throw badInput(
+    `tensor ${quoted(tensor)} is stored in GGUF's blocks (${dtype}), which safetensors does not hold; use the model that was quantised`,
+    { tensor },
+  )
+}
+export const isTensorDtype = (name: string): name is TensorDtype => KNOWN.has(name) || BLOCKS.has(name)
+/** Of numbers in blocks their share of the block, which is no whole number. */
+export const bitsPerElement = (dtype: TensorDtype): number =>
+  isBlocked(dtype) ? 8 * bytesPerElement(BLOCKS.get(dtype)!) : BITS[dtype]
 /** The place in the writer's order: smaller comes first in the file. */
 export const layoutRank = (dtype: SafetensorsDtype) => NAMES.indexOf(dtype)
 /** The float type that we read, else undefined. */
-export const floatDtypeOf = (dtype: SafetensorsDtype) => FLOATS.get(dtype)
-/** As `floatDtypeOf`, with the 8-bit floats, which are read and not written. */
-export const readableFloatOf = (dtype: SafetensorsDtype) => FLOATS.get(dtype) ?? FLOATS_8.get(dtype)
+export const floatDtypeOf = (dtype: TensorDtype) => FLOATS.get(dtype)
+/** As `floatDtypeOf`, with the 8-bit floats and the blocks of GGUF, which are read and not written. */
+export const readableFloatOf = (dtype: TensorDtype) =>
+  FLOATS.get(dtype) ?? FLOATS_8.get(dtype) ?? BLOCKS.get(dtype)
 /** NumPy's name of an integer type, else undefined. */
-export const storedIntegerOf = (dtype: SafetensorsDtype) => INTEGER_OF.get(dtype)
+export const storedIntegerOf = (dtype: TensorDtype) => INTEGER_OF.get(dtype)
 /** Our name of a type whose numbers are read, floats and integers; undefined for others. */
-export const storedDtypeOf = (dtype: SafetensorsDtype): StoredDtype | undefined =>
+export const storedDtypeOf = (dtype: TensorDtype): StoredDtype | undefined =>
   readableFloatOf(dtype) ?? storedIntegerOf(dtype)
 /** safetensors' name of a type. */
-export const safetensorsDtypeOf = (dtype: StoredDtype): SafetensorsDtype =>
+export const safetensorsDtypeOf = (dtype: PlainDtype): SafetensorsDtype =>
   INTEGERS[dtype as IntegerDtype] ?? (dtype.toUpperCase() as SafetensorsDtype)

@@ -71,17 +71,28 @@ export function layoutSafetensors(
 export async function* safetensorsChunks(layout: SafetensorsLayout): AsyncGenerator<Uint8Array> {
   yield layout.header
   for (const { name, dtype, shape, data } of layout.tensors) {
-    const values = typeof data === 'function' ? await data() : data
-    const expected = tensorBytes(name, dtype, shape)
-    if (values instanceof Uint8Array) {
-      checkLength(name, values.length, expected)
-      yield values
-    } else {
-      const float = floatDtypeOf(dtype)
-      if (float === undefined) throw new RangeError(`${name}: floats can't be written as ${dtype}`)
-      checkLength(name, values.length * bytesPerElement(float), expected)
-      yield* encodedSlabs(values, float)
-    }
+    yield* dataChunks(name, data, floatDtypeOf(dtype), tensorBytes(name, dtype, shape))
+  }
+}
+
+/**
+ * The bytes of a tensor, piece by piece: as they are, or floats rounded to `dtype`. Throws RangeError where there are others than
+ * `expected` bytes, and for floats without a dtype.
+ */
+export async function* dataChunks(
+  name: string,
+  data: TensorToWrite['data'],
+  dtype: FloatDtype | undefined,
+  expected: number,
+): AsyncGenerator<Uint8Array> {
+  const values = typeof data === 'function' ? await data() : data
+  if (values instanceof Uint8Array) {
+    checkLength(name, values.length, expected)
+    yield values
+  } else {
+    if (dtype === undefined) throw new RangeError(`${name}: floats can't be written in that dtype`)
+    checkLength(name, values.length * bytesPerElement(dtype), expected)
+    yield* encodedSlabs(values, dtype)
   }
 }
 

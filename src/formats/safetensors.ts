@@ -4,12 +4,15 @@ import type { HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
 import { didYouMean } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { decodeFloats, decodeHalfBits, type FloatDtype, isHalf } from './dtype.ts'
-import { floatDtypeOf } from './safetensors-dtype.ts'
-import { readSafetensorsHeader, type SafetensorsHeader, type TensorEntry } from './safetensors-header.ts'
+import { floatDtypeOf, type TensorDtype } from './safetensors-dtype.ts'
+import { readSafetensorsHeader, type SafetensorsHeader } from './safetensors-header.ts'
 import type { Contents, TensorInfo } from './tensor-set.ts'
 
 /** What is asked of a tensor before its numbers are. */
-type Described = Pick<TensorEntry, 'dtype' | 'shape'>
+interface Described {
+  readonly dtype: TensorDtype
+  readonly shape: readonly number[]
+}
 
 /** Named tensors, as a header or a set of tensors lists them. */
 interface Listing<T extends Described = Described> {

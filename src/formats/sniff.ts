@@ -1,3 +1,4 @@
+import { GGUF_MAGIC } from './gguf-header.ts'
 import { NPY_MAGIC } from './npy.ts'
 import { HEADER_BYTE_LIMIT } from './safetensors-header.ts'
 
@@ -21,7 +22,7 @@ export const PICKLE_PROBLEM = `is a PyTorch file (pickle), which can run code wh
 
 /** What a file is by its first bytes, and only then by its name. `foreign` is a format we know but don't read. */
 export type Sniffed =
-  | { readonly format: 'npy' | 'npz' | 'safetensors' | 'text' }
+  | { readonly format: 'gguf' | 'npy' | 'npz' | 'safetensors' | 'text' }
   | { readonly format: 'foreign'; readonly problem: string }
 
 /** Enough to tell text from binary and to see a whole Git LFS pointer. */
@@ -34,14 +35,11 @@ interface Foreign {
 
 const HDF5 =
   'is an HDF5 file (Keras, MATLAB 7.3); save the matrix with numpy.save(file, h5py.File(path)["name"][()])'
-const GGUF =
-  'is a GGUF file, whose weights are mostly quantised; use the original safetensors checkpoint it was made from'
 const ONNX =
   'is an ONNX model; save the weight with numpy.save(file, onnx.numpy_helper.to_array(initializer))'
 const compressed = (how: string) => `is compressed; unpack it first (${how})`
 
 const FOREIGN: readonly Foreign[] = [
-  { start: 'GGUF', problem: GGUF },
   { start: [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a], problem: HDF5 },
   {
     start: 'MATLAB 5.0',
@@ -75,7 +73,7 @@ const BY_EXTENSION = new Map<string, Sniffed>([
   ['.npy', { format: 'npy' }],
   ['.npz', { format: 'npz' }],
   ['.safetensors', { format: 'safetensors' }],
-  ['.gguf', { format: 'foreign', problem: GGUF }],
+  ['.gguf', { format: 'gguf' }],
   ['.onnx', { format: 'foreign', problem: ONNX }],
   ['.h5', { format: 'foreign', problem: HDF5 }],
   ['.hdf5', { format: 'foreign', problem: HDF5 }],
@@ -89,6 +87,7 @@ const BY_EXTENSION = new Map<string, Sniffed>([
 export function sniff(start: Uint8Array, byteLength: number, name: string): Sniffed {
   if (startsWith(start, NPY_MAGIC)) return { format: 'npy' }
   if (startsWith(start, 'PK\x03\x04') || startsWith(start, 'PK\x05\x06')) return { format: 'npz' }
+  if (startsWith(start, GGUF_MAGIC)) return { format: 'gguf' }
   if (looksLikeSafetensors(start, byteLength)) return { format: 'safetensors' }
   if (isPickle(start)) return { format: 'foreign', problem: PICKLE_PROBLEM }
   const foreign = FOREIGN.find((f) => startsWith(start, f.start))

@@ -2,15 +2,15 @@ import type { ErrorPlace, LoraSvdError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { decodeNumbers } from './dtype.ts'
-import { type SafetensorsDtype, storedDtypeOf } from './safetensors-dtype.ts'
+import { storedDtypeOf, type TensorDtype } from './safetensors-dtype.ts'
 import type { ZipEntry } from './zip.ts'
 
 /** What a header says of one tensor. Plain data, so that a worker can be sent it. */
 export interface TensorInfo {
   readonly name: string
-  readonly dtype: SafetensorsDtype
+  readonly dtype: TensorDtype
   readonly shape: readonly number[]
-  /** How many bytes its numbers take: by rows, little-endian, as wide as its dtype says. */
+  /** How many bytes its numbers take: by rows, little-endian, as wide as its dtype says, or in whole blocks. */
   readonly bytes: number
   /** Where in the source just these bytes lie. Without a range they are made of the whole file or the whole member of an archive. */
   readonly range?: { readonly begin: number; readonly end: number }
@@ -20,7 +20,7 @@ export interface TensorInfo {
 
 /** What one format finds in a source, from its headers alone. */
 export interface Contents {
-  readonly format: 'safetensors' | 'npy' | 'npz' | 'text'
+  readonly format: 'safetensors' | 'gguf' | 'npy' | 'npz' | 'text'
   /** All names that the source lists, in its order. */
   readonly names: readonly string[]
   /** Those that can be read, in that order. */

@@ -95,6 +95,7 @@ function judgedOf(adapter: Adapter): Judged {
 function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
   const { adapter, config } = judged
   return LOADERS.map((loader) => {
+    if (adapter.format === 'gguf') return { loader, ...ofGguf(loader, module) }
     if (loader === 'ComfyUI') return { loader, ...comfyUi(adapter.format, config, module) }
     if (adapter.format !== 'peft') return { loader, refusal: OTHER_FORMAT }
     if (config === undefined) return { loader, refusal: 'it needs adapter_config.json' }
@@ -102,6 +103,10 @@ function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
     return { loader, ...PEFT_RULES[loader](judged, config, module) }
   })
 }
+
+/** src/llama-adapter.h: one alpha for the file, divided by the rank of each tensor. */
+const ofGguf = (loader: Loader, { scale }: AdapterModule): Judgement =>
+  loader === 'llama.cpp' ? { scale } : { refusal: OTHER_FORMAT }
 
 const OTHER_FORMAT = 'it reads PEFT adapters'
 const OTHER_METHOD = 'it reads LoRA, and neither LoHa nor LoKr'

@@ -41,6 +41,8 @@ export const COMFYUI_NAMES: Readonly<Record<AdapterFormat, RegExp>> = {
   kohya: /^/,
   comfyui: /^/,
   diffusers: /^transformer\./,
+  // it reads no GGUF
+  gguf: /(?!)/,
   peft: /^(?:base_model\.model\.)?(?:transformer_blocks|joint_blocks)\./,
 }
 

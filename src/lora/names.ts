@@ -47,8 +47,11 @@ export interface ParsedName {
 /** PEFT's own wrappers, before the path in the model. */
 export const PEFT_PREFIX = 'base_model.model.'
 
+/** The formats that names tell apart: a GGUF file is one by its first bytes. */
+export type SpelledFormat = Exclude<AdapterFormat, 'gguf'>
+
 /** What a format puts before a module's path, where it puts anything. */
-const PREFIXES: Readonly<Record<AdapterFormat, RegExp>> = {
+const PREFIXES: Readonly<Record<SpelledFormat, RegExp>> = {
   peft: new RegExp(`^${PEFT_PREFIX.replaceAll('.', '\\.')}`),
   kohya: /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/,
   comfyui: /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/,
@@ -60,7 +63,7 @@ const PREFIXES: Readonly<Record<AdapterFormat, RegExp>> = {
 type Ending = readonly [ending: string, role: Role]
 
 /** How each format ends the names of a module's tensors; a file may mix them, and ComfyUI reads all. */
-const SPELLINGS: Readonly<Record<AdapterFormat, readonly Ending[]>> = {
+const SPELLINGS: Readonly<Record<SpelledFormat, readonly Ending[]>> = {
   // peft/utils/save_and_load.py
   peft: [
     ['.lora_A.weight', 'A'],
@@ -197,13 +200,13 @@ export function otherKind(
 }
 
 /** The prefix that a format puts before a module's path, '' where it puts none, and the path. */
-export function splitPrefix(name: string, format: AdapterFormat): { prefix: string; path: string } {
+export function splitPrefix(name: string, format: SpelledFormat): { prefix: string; path: string } {
   const prefix = PREFIXES[format].exec(name)?.[0] ?? ''
   return { prefix, path: name.slice(prefix.length) }
 }
 
 /** Whose names these are, where no adapter_config.json says that they are PEFT's. */
-export function formatOf(names: readonly ParsedName[]): AdapterFormat {
+export function formatOf(names: readonly ParsedName[]): SpelledFormat {
   const anyStem = (pattern: RegExp) => names.some(({ stem }) => pattern.test(stem))
   const known = (['kohya', 'comfyui', 'peft', 'diffusers'] as const).find((one) => anyStem(PREFIXES[one]))
   if (known !== undefined) return known

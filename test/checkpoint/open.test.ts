@@ -100,7 +100,7 @@ describe('a file', () => {
   })
 
   test.each([
-    ['model.gguf', 'is a GGUF file'],
+    ['model.gguf', 'has a GGUF header that asks for 8 bytes at byte 8'],
     [
       'pytorch.pt',
       'is a PyTorch file (pickle), which can run code when read; convert it, with all its shards: python3',
@@ -251,7 +251,7 @@ describe('a folder', () => {
       ['pytorch_model-1.bin', 'pytorch_model-2.bin'],
       '"pytorch_model-1.bin" (and 1 file like it) is a PyTorch file',
     ],
-    [['model.Q4_K.gguf'], '"model.Q4_K.gguf" is a GGUF file'],
+    [['model.Q4_K.gguf'], '"model.Q4_K.gguf" is a GGUF file; name it itself, not its folder'],
     [['model.onnx'], '"model.onnx" is an ONNX model'],
     [['unet/a.safetensors', 'vae/b.safetensors', 'docs/x.md'], 'name one of its folders: "unet", "vae"'],
     [['README.md'], 'is a folder without a safetensors file'],

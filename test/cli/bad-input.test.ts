@@ -184,7 +184,7 @@ rows('files that are something else', [
   file('model.pt', PICKLE_PROBLEM),
   file(
     'model.gguf',
-    'is a GGUF file, whose weights are mostly quantised; use the original safetensors checkpoint it was made from',
+    'the file has a GGUF header that asks for 8 bytes at byte 8, and ends at byte 8: it is cut off or damaged; fetch it again',
   ),
   file(
     'model.h5',

@@ -58,7 +58,7 @@ const cwd = folderOf({
 
 const CONVERT = PICKLE_PROBLEM
 const GGUF =
-  'is a GGUF file, whose weights are mostly quantised; use the original safetensors checkpoint it was made from'
+  'the file has a GGUF header that asks for 8 bytes at byte 8, and ends at byte 8: it is cut off or damaged; fetch it again'
 const inspect = (path: string, says: string, place: { file?: string; tensor?: string } = {}) => ({
   args: ['inspect', path],
   kind: 'bad-input' as const,
@@ -126,7 +126,10 @@ testErrors('a broken checkpoint', cwd, [
   ),
   inspect('pipeline', 'pipeline: holds no safetensors file itself; name one of its folders: "unet", "vae"'),
   inspect('pickles', `pickles: holds no safetensors file; "optimizer.pt" (and 1 file like it) ${CONVERT}`),
-  inspect('ggufs', `ggufs: holds no safetensors file; "model.gguf" ${GGUF}`),
+  inspect(
+    'ggufs',
+    `ggufs: holds no safetensors file; "model.gguf" is a GGUF file; name it itself, not its folder`,
+  ),
   inspect('pytorch_model.bin', `pytorch_model.bin: ${CONVERT}`),
   inspect('pytorch.pt', `pytorch.pt: ${CONVERT}`),
   inspect('model.gguf', `model.gguf: ${GGUF}`),

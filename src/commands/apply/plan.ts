@@ -12,6 +12,7 @@ import {
   readableFloatOf,
   type SafetensorsDtype,
   safetensorsDtypeOf,
+  storableDtype,
 } from '../../formats/safetensors-dtype.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { notLoaded, notLoadedText } from '../../lora/found-by-loaders.ts'
@@ -117,7 +118,7 @@ async function refuseBase(base: Checkpoint): Promise<void> {
     )
   }
   const foreign = [...base.tensors.values()].find(({ source }) => source.kind !== 'range')
-  if (foreign !== undefined || base.tensors.size === 0) {
+  if (foreign !== undefined || base.isGguf || base.tensors.size === 0) {
     throw badInput(`${path}: is no safetensors checkpoint; convert it to one first`, { file: path })
   }
   if ((await adapterOf(base)) !== undefined) {
@@ -159,7 +160,8 @@ function outputTensors(
     const whole = change?.replacement?.tensor
     if (whole !== undefined && whole.dtype === tensor.dtype && readableFloatOf(whole.dtype) === undefined) {
       // counters and the like
-      return { ...place, shape: whole.shape, dtype: whole.dtype, content: { kind: 'same', tensor: whole } }
+      const kept = storableDtype(whole.dtype, whole.name)
+      return { ...place, shape: whole.shape, dtype: kept, content: { kind: 'same', tensor: whole } }
     }
     if (change !== undefined) {
       if (written === undefined) throw eightBits(base, tensor)
@@ -171,7 +173,7 @@ function outputTensors(
     const isSame = written === undefined || floatDtypeOf(tensor.dtype) === written
     return {
       ...{ ...place, shape: tensor.shape },
-      dtype: isSame ? tensor.dtype : safetensorsDtypeOf(written),
+      dtype: isSame ? storableDtype(tensor.dtype, tensor.name) : safetensorsDtypeOf(written),
       content: isSame ? { kind: 'same', tensor } : { kind: 'convert', tensor, dtype: written },
     }
   }

@@ -116,6 +116,12 @@ const isOfNumbers = (error: unknown): boolean =>
 
 async function openWeights(path: string, { opening }: RunContext): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path, opening)
+  if (checkpoint.isGguf) {
+    throw badInput(
+      `${path}: is a GGUF file, whose names and order of rows are llama.cpp's, not the adapter's; name the safetensors checkpoint that it was made from`,
+      { file: path },
+    )
+  }
   if ((await adapterOf(checkpoint)) === undefined) return checkpoint
   throw badInput(`${path}: is an adapter; name the weights that it was put into, or those it came from`, {
     file: path,

@@ -21,7 +21,7 @@ export function addFactor(program: Command, run: Run): void {
     .description(
       'Factors a matrix W into lora_B = U_r·diag(S_r) and lora_A = V_rᵀ, reads them back from disk, and reports ' +
         'their error beside the best one possible.\n' +
-        '<matrix> is .npy, .npz, .csv, .tsv, text, or .safetensors; - is standard input.',
+        '<matrix> is .npy, .npz, .csv, .tsv, text, or a tensor of .safetensors or .gguf; - is standard input.',
     )
     .argument('<matrix>', 'the file that holds W, or -')
     .addOption(new Option('-o, --out <path>', 'output: .safetensors or .npz').makeOptionMandatory())

@@ -1,6 +1,7 @@
 import { extname } from 'node:path'
 import { badUsage } from '../../errors.ts'
 import type { FloatDtype, StoredDtype } from '../../formats/dtype.ts'
+import { isBlockDtype } from '../../formats/gguf-blocks.ts'
 import type { HeaderChoice } from '../../formats/text-matrix.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { askedLimits, askedMatrixRule, type RankLimits, type RankRule } from '../../linalg/spectrum/rules.ts'
@@ -106,11 +107,11 @@ export function factorSettings(given: FactorOptions): FactorSettings {
   }
 }
 
-/** The dtype to write: what was asked for, else the input's own where the format has it; f32 for F8, f64 for integers. */
+/** The dtype to write: what was asked for, else the input's own where the format has it; f32 for F8 and numbers in blocks, f64 for integers. */
 export function outputDtype({ dtype, format }: FactorSettings, stored: StoredDtype): FloatDtype {
   if (dtype !== undefined) return dtype
   if (stored === 'bf16') return format === 'npz' ? 'f32' : 'bf16'
-  if (stored.startsWith('f8')) return 'f32'
+  if (stored.startsWith('f8') || isBlockDtype(stored)) return 'f32'
   return stored === 'f16' || stored === 'f32' ? stored : 'f64'
 }
 

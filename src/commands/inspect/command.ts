@@ -23,7 +23,7 @@ export function addInspect(program: Command, run: Run): void {
     .summary('how low the rank of weights, of a fine-tune or of an adapter is')
     .description(
       'Tells how low the rank of each matrix is: of a checkpoint, of what a fine-tune changed (--base), or of an adapter.\n' +
-        '<path> is a model or adapter folder, .safetensors, an index of shards, .npy, .npz, .csv, - for standard input, or ' +
+        '<path> is a model or adapter folder, .safetensors, .gguf, an index of shards, .npy, .npz, .csv, - for standard input, or ' +
         'org/name in the local Hugging Face cache.',
     )
     .argument('<path>', 'the weights')

@@ -1,4 +1,4 @@
-import { bytesPerElement, type StoredDtype } from '../../formats/dtype.ts'
+import { bytesPerFactorElement, type StoredDtype } from '../../formats/dtype.ts'
 import { frobeniusNorm, ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { rankCosts, recommendedRank } from '../../linalg/spectrum/costs.ts'
 import {
@@ -48,7 +48,7 @@ export function inspectResult(
   const inOrder = ordered(all, settings.sort, settings.reverse)
   const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
     spectrum,
-    bytesPerEntry: bytesPerElement(dtypeOf(subject)),
+    bytesPerEntry: bytesPerFactorElement(dtypeOf(subject)),
     ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {

@@ -6,7 +6,7 @@ import { badInput } from '../../errors.ts'
 import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
 import { readScalars } from '../factors.ts'
-import type { Adapter, AdapterFormat, AdapterModule, IgnoredTensor, ReplacedTensor } from '../model.ts'
+import type { Adapter, AdapterModule, IgnoredTensor, ReplacedTensor } from '../model.ts'
 import {
   formatOf,
   isFactor,
@@ -14,9 +14,11 @@ import {
   type ParsedName,
   parseName,
   type Role,
+  type SpelledFormat,
   splitPrefix,
 } from '../names.ts'
 import { PatternError } from '../pattern/syntax.ts'
+import { ggufAdapterOf } from './gguf.ts'
 import { buildModule, type ModuleParts } from './module.ts'
 import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
@@ -30,7 +32,8 @@ type Named = readonly [tensor: StoredTensor, parsed: ParsedName]
 
 /**
  * The adapter that a checkpoint is, or undefined where the names are no adapter's: also where factors lie beside the
- * weights they would apply to, in a model with low-rank branches of its own. Reads `.alpha` tensors and nothing else.
+ * weights they would apply to, in a model with low-rank branches of its own. Reads `.alpha` tensors, of GGUF the embedding's factor, and
+ * nothing else.
  * Throws `bad-input`, naming the tensors, on other kinds of adapter (LoHa, LoKr, OFT, …), on half a pair, on factors that
  * don't fit each other or the config's rank, on a module twice, and on a wrong adapter_config.json.
  */
@@ -38,6 +41,7 @@ export async function adapterOf(
   checkpoint: Checkpoint,
   options: AdapterOptions = {},
 ): Promise<Adapter | undefined> {
+  if (checkpoint.isGguf) return ggufAdapterOf(checkpoint)
   const { path, tensors, metadata } = checkpoint
   const json = checkpoint.adapterConfig
   const has = (name: string) => tensors.has(name)
@@ -172,7 +176,7 @@ function put(
 }
 
 /** Puts the tensors to their modules. Throws where two have the same part in one. */
-function sort(path: string, format: AdapterFormat, named: readonly Named[], config: PeftConfig | undefined) {
+function sort(path: string, format: SpelledFormat, named: readonly Named[], config: PeftConfig | undefined) {
   const modules = new Map<string, ModuleParts>()
   const replaced: ReplacedTensor[] = []
   const ignored: IgnoredTensor[] = []
@@ -207,7 +211,7 @@ function sort(path: string, format: AdapterFormat, named: readonly Named[], conf
   return { modules, replaced, ignored }
 }
 
-function splitModule(stem: string, format: AdapterFormat): ModuleParts {
+function splitModule(stem: string, format: SpelledFormat): ModuleParts {
   const { prefix, path } = splitPrefix(stem, format)
   return { prefix, module: path, tensors: new Map() }
 }
@@ -239,7 +243,7 @@ function labelled(modules: readonly AdapterModule[]): AdapterModule[] {
 }
 
 interface Findings {
-  readonly format: AdapterFormat
+  readonly format: SpelledFormat
   readonly config: PeftConfig | undefined
   readonly built: readonly AdapterModule[]
   readonly ignored: readonly IgnoredTensor[]

@@ -1,6 +1,11 @@
 import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
-import { type SafetensorsDtype, safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
+import {
+  type SafetensorsDtype,
+  safetensorsDtypeOf,
+  storableDtype,
+  type TensorDtype,
+} from '../../formats/safetensors-dtype.ts'
 import { layoutSafetensors } from '../../formats/safetensors-writer.ts'
 import { EXPERT_PARAMETERS, peftModule } from '../kinds.ts'
 import { planWarnings, stackedWith } from '../loaders.ts'
@@ -13,7 +18,7 @@ import { escapedPattern, savedTensorName, targetModules } from './targets.ts'
 
 /** A tensor of the base or tuned model, as far as a plan needs it. */
 export interface TensorShape {
-  readonly dtype: SafetensorsDtype
+  readonly dtype: TensorDtype
   readonly shape: readonly number[]
 }
 
@@ -70,6 +75,7 @@ export function planAdapter({ ranks, layout, dtype, base, traits, saved = [] }: 
 
 /** A tensor of adapter_model.safetensors and what its bytes are: a side of a module's factors, or a tensor as stored. */
 export interface PlannedTensor extends TensorShape {
+  readonly dtype: SafetensorsDtype
   readonly name: string
   readonly content:
     | { readonly planned: PlannedModule; readonly side: 'A' | 'B' }
@@ -102,9 +108,9 @@ export function plannedTensors(
   return [...factors, ...whole]
 }
 
-function shapeOf(tensor: TensorShape | undefined, name: string): TensorShape {
+function shapeOf(tensor: TensorShape | undefined, name: string) {
   if (tensor === undefined) throw new RangeError(`${name}: to be written whole, but not in the tuned model`)
-  return { dtype: tensor.dtype, shape: tensor.shape }
+  return { dtype: storableDtype(tensor.dtype, name), shape: tensor.shape }
 }
 
 const largest = (numbers: Iterable<number>) => [...numbers].reduce((most, n) => Math.max(most, n), 0)

@@ -1,3 +1,5 @@
+import { bytesPerFactorElement } from '../../../formats/dtype.ts'
+import { isBlockDtype } from '../../../formats/gguf-blocks.ts'
 import { energyRanks, errorAt, orderOf, roundingLevelOf, valueAt } from '../../../linalg/spectrum/measures.ts'
 import type { IntegerRange, Interval, Spectrum } from '../../../linalg/spectrum/spectrum.ts'
 import { raised } from '../../../text/numbers.ts'
@@ -172,8 +174,9 @@ function tailsOf(S: Float64Array): Float64Array {
   return tails[0] > 0 ? tails.map((tail) => tail / tails[0]) : tails.fill(0)
 }
 
-/** Of the dtype by the bits in its name; of one without, what its elements take. */
+/** Of factors: of the dtype by the bits in its name; of one without, what its elements take. */
 function bytesPerElement({ dtype, bytes, shape: [rows, columns] }: MatrixReport): number {
+  if (isBlockDtype(dtype)) return bytesPerFactorElement(dtype)
   const bits = Number(/\d+/.exec(dtype)?.[0])
   return bits >= 8 ? bits / 8 : bytes / (rows * columns || 1)
 }
