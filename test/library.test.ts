@@ -35,9 +35,9 @@ const isSame = made.layers.every(({ name, relativeError }) =>
   checked.layers.some((layer) => layer.name === name && Math.abs(layer.relativeError - relativeError) < 1e-12),
 )
 
-const small: ResizeResult = await resize({ adapter: 'mine', out: 'small', rank: 2, onProgress })
-const parts = { adapters: ['mine', 'small'], weights: [1, -1] } satisfies Partial<MergeOptions>
-const rest: MergeResult = await merge({ ...parts, out: 'rest', onProgress })
+const small: ResizeResult = await resize({ adapter: 'mine', out: 'mine-small', rank: 2, onProgress })
+const parts = { adapters: ['mine', 'mine-small'], weights: [1, -1] } satisfies Partial<MergeOptions>
+const rest: MergeResult = await merge({ ...parts, out: 'mine-rest', onProgress })
 // what the best factors leave is orthogonal to them
 const isPythagoras = rest.layers.every(({ frobenius }, i) => {
   const { frobenius: whole, relativeError } = small.layers[i]
