@@ -3,11 +3,11 @@ import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { areFactors } from '../compress/layer-result.ts'
 import type { SumResult } from '../compress/sum.ts'
-import { badInput, LoraSvdError } from '../errors.ts'
+import { LoraSvdError } from '../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
-import { assertNotRead, assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
+import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
-import { assertWritable, writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
+import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
 import type { RunContext } from '../jobs/context.ts'
 import { readFactors } from '../lora/factors.ts'
 import type { AdapterModule } from '../lora/model.ts'
@@ -23,6 +23,7 @@ import {
   tensorsOf,
   type WrittenModule,
 } from './output.ts'
+import { assertResultFree } from './place.ts'
 import type { CombinePlan } from './plan.ts'
 import { factorsAt, type RankedSums, type RankSettings, rankSums } from './ranks.ts'
 import { type Combined, combinedOf } from './result.ts'
@@ -33,9 +34,6 @@ export interface CombineSettings extends RankSettings {
   /** The command that makes it, for the card. */
   readonly command: string
 }
-
-/** A folder so called would be opened as a file by whoever reads it. */
-const FILE_ENDING = '.safetensors'
 
 /** A file of the result. */
 interface WrittenFile {
@@ -55,6 +53,7 @@ export async function combine(
   settings: CombineSettings,
   context: RunContext,
 ): Promise<Combined> {
+  await assertResultFree(plan.format, inputs, settings)
   return plan.format === 'peft'
     ? toFolder(plan, inputs, settings, context)
     : toFile(plan, inputs, settings, context)
@@ -67,11 +66,6 @@ async function toFolder(
   context: RunContext,
 ): Promise<Combined> {
   const { output, force } = settings
-  if (output.endsWith(FILE_ENDING)) {
-    throw badInput(`${output}: is the name of a file, and an adapter of PEFT's is a folder; name one`, {
-      file: output,
-    })
-  }
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
     const { ranked, planned } = await settle(plan, settings, context)
     const results = await writeTensors(planned, ranked, `${staging}/${TENSOR_FILE}`, true, inputs, context)
@@ -89,11 +83,6 @@ async function toFile(
   context: RunContext,
 ): Promise<Combined> {
   const { output, force } = settings
-  await assertNotRead(
-    { '--out': output },
-    inputs.flatMap(({ files }) => files),
-  )
-  await assertWritable(output, { force, onlyFile: true })
   const { ranked, planned } = await settle(plan, settings, context)
   const results = await writeTensors(planned, ranked, output, force, inputs, context)
   await assertWritten(output, planned, results)

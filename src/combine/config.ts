@@ -1,3 +1,4 @@
+import { targetedBy } from '../lora/found-by-loaders.ts'
 import type { JsonObject } from '../lora/model.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
 import { compareUtf8 } from '../text/compare.ts'
@@ -89,14 +90,16 @@ function targetsOf(
   const isTold =
     !isRestricted && all.every(({ target_modules, target_parameters }) => target_modules ?? target_parameters)
   const said = targets.filter((one) => one !== undefined)
-  if (isTold && said.length > 0) {
-    if (said.every((one) => JSON.stringify(one) === JSON.stringify(said[0]))) return said[0]
-    if (said.every(Array.isArray)) return union(said)
-  }
-  return modules
+  const paths = modules
     .filter(({ summed }) => summed.module.kind !== 'experts')
     .map(({ summed }) => patternPath(summed.module))
     .sort(compareUtf8)
+  if (!isTold || said.length === 0) return paths
+  const isOne = said.every((one) => JSON.stringify(one) === JSON.stringify(said[0]))
+  const words = isOne ? said[0] : said.every(Array.isArray) ? union(said) : paths
+  const missed = paths.filter((path) => !targetedBy(words as string | string[])(path))
+  // what no input's words named is named by its path, so that what is written is loaded
+  return missed.length === 0 ? words : Array.isArray(words) ? union([words, missed]) : paths
 }
 
 /** Which rows of which embeddings are stored: in the words of the configs where they have the same. */

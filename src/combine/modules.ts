@@ -1,11 +1,12 @@
 import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
+import { targetedBy } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed } from '../lora/model.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { addTo, compareNatural } from '../text/compare.ts'
-import { quoted, shapeText } from '../text/quote.ts'
+import { counted, quoted, shapeText } from '../text/quote.ts'
 import { NAMES } from './spelling.ts'
 
 /** An adapter that stands beside others. */
@@ -141,5 +142,19 @@ export function layersOf<M extends SharedModule>(shared: M): LayerOf<M>[] {
 }
 
 /** What is to be known of an adapter; not that it belongs to a changed base where what it began with is taken off. */
-export const warningsOf = ({ adapter: { warnings, config }, initial }: Summand): readonly string[] =>
-  initial === undefined ? warnings : warnings.filter((line) => !line.startsWith(`${config?.mutatesBase}:`))
+export function warningsOf({ adapter, initial }: Summand): readonly string[] {
+  const { warnings, config } = adapter
+  if (initial === undefined) return warnings
+  return warnings.filter((line) => !line.startsWith(`${config?.mutatesBase}:`))
+}
+
+/** Modules that PEFT would take for nothing in the adapter as it is, though its factors are summed. */
+export function untargeted({ path, config, modules, format }: Adapter): string[] {
+  if (format !== 'peft' || config === undefined) return []
+  const isTargeted = targetedBy(config.targetModules)
+  const missed = modules.filter((module) => module.kind !== 'experts' && !isTargeted(module.path))
+  if (missed.length === 0) return []
+  return [
+    `${path}: PEFT loads nothing of ${counted(missed.length, 'module')} (${quoted(missed[0].label)}${missed.length > 1 ? ', …' : ''}), which target_modules does not name; their factors count here, and the result names them`,
+  ]
+}

@@ -13,6 +13,7 @@ import {
   layersOf,
   type SharedModule,
   type Summand,
+  untargeted,
   warningsOf,
 } from './modules.ts'
 import { spelledAs } from './spelling.ts'
@@ -76,7 +77,7 @@ export async function planSum(
       ignored.filter(({ reason }) => reason !== COPY_OF_BASE).map((one) => ({ path, ...one })),
     ),
     dtype: dtype ?? commonDtype(modules),
-    warnings: settled.flatMap(warningsOf),
+    warnings: settled.flatMap((one) => [...warningsOf(one), ...untargeted(one.adapter)]),
   }
 }
 

@@ -1,13 +1,11 @@
-import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { assertNotRead, freeBytes } from '../io/files.ts'
-import { assertOutputFree } from '../io/place-folder.ts'
-import { assertWritable } from '../io/write-atomic.ts'
+import { assertRoom, freeBytes } from '../io/files.ts'
 import { withinLimits } from '../linalg/spectrum/rules.ts'
 import type { AdapterFormat } from '../lora/model.ts'
 import type { AdapterLayout } from '../lora/write/peft.ts'
 import type { CombineSettings } from './combine.ts'
 import { outputBytes, planOutput } from './output.ts'
+import { assertResultFree } from './place.ts'
 import type { CombinePlan, LostTensor } from './plan.ts'
 import type { SumRule } from './ranks.ts'
 
@@ -44,14 +42,11 @@ export async function previewSum(
   inputs: readonly Checkpoint[],
   settings: CombineSettings,
 ): Promise<CombinePreview> {
-  const { output, force, rule, layout } = settings
-  if (plan.format === 'peft') await assertOutputFree(output, ADAPTER_FOLDER, force, inputs)
-  else {
-    const files = inputs.flatMap(({ files }) => files)
-    await assertNotRead({ '--out': output }, files)
-    await assertWritable(output, { force, onlyFile: true })
-  }
+  const { output, rule, layout } = settings
+  await assertResultFree(plan.format, inputs, settings)
   const ranks = mostRanks(plan, settings)
+  const bytes = ranks && outputBytes(planOutput(plan, ranks, settings))
+  if (bytes !== undefined) await assertRoom(output, bytes)
   return {
     rule,
     layout,
@@ -68,7 +63,7 @@ export async function previewSum(
     output: {
       path: output,
       format: plan.format,
-      ...(ranks !== undefined && { bytes: outputBytes(planOutput(plan, ranks, settings)) }),
+      ...(bytes !== undefined && { bytes }),
       free: await freeBytes(output),
     },
     warnings: plan.warnings,

@@ -169,7 +169,7 @@ export function combinedNotes(result: Combined, screen: Screen): string {
     ({ name, optimalError }) => !broken.includes(name) || optimalError.atLeast <= allowed,
   )
   const because = isOfRounding
-    ? `Rounding to ${result.dtype} took what was left: a wider --dtype holds it.`
+    ? `Rounding to ${result.dtype} took what was left${result.dtype === 'f32' ? ', and nothing wider is written: ask for less.' : ': a wider --dtype holds it.'}`
     : 'The limits of the rank leave too few directions: a larger --max-rank, or no --multiple-of, holds it.'
   const over = rule.kind === 'budget' && totals.bytes > rule.bytes
   const worst = byError(result.layers.filter(({ name }) => broken.includes(name))).map(({ name }) => name)
@@ -186,8 +186,20 @@ export function combinedNotes(result: Combined, screen: Screen): string {
     ...(over ? [note(`Not kept: ${bytes(totals.bytes)} are more than the budget.`, paint.red, screen)] : []),
     ...lostNotes(lost, screen),
     ...(holds ? [note('What was asked holds.', paint.green, screen)] : []),
+    ...(totals.bytes > totals.bytesBefore ? [note(largerText(result), paint.yellow, screen)] : []),
     ...warningNotes(result.warnings, screen),
   ].join('\n')
+}
+
+/** Why a result takes more than what it is made of, and what would not. */
+function largerText({ layers, layout, totals, dtype }: Combined): string {
+  const isPadded = layout === 'portable' && layers.some(({ rank, storedRank }) => rank < storedRank)
+  const cures = [
+    ...(isPadded ? ['--layout pattern stores no zeros'] : []),
+    ...(dtype === 'f32' ? ['--dtype bf16 takes half'] : []),
+  ]
+  const cure = cures.length === 0 ? 'a LoHa or LoKr is smaller as it is' : cures.join(', ')
+  return `Larger than before: ${bytes(totals.bytes)} for ${bytes(totals.bytesBefore)}: ${cure}.`
 }
 
 /** The whole report of a dry run: each layer's ranks, what it would take, and what would not be in the result. */

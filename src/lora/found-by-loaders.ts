@@ -32,7 +32,7 @@ export function notLoaded(
 ): NotLoaded[] {
   const { config } = adapter
   if (adapter.format !== 'peft' || config === undefined) return []
-  const isTargeted = targets(adapter)
+  const isTargeted = targetedBy(adapter.config?.targetModules)
   const groups = new Map<string, NotLoaded & { modules: string[] }>()
   for (const { module, base } of matched) {
     const path = base.name.replace(/\.weight$/, '')
@@ -122,8 +122,7 @@ function classProblem(
 }
 
 /** Which paths target_modules means; all of them where the file leaves that to PEFT, or in words that are not read. */
-function targets({ config }: Adapter): (path: string) => boolean {
-  const named = config?.targetModules
+export function targetedBy(named: string | readonly string[] | undefined): (path: string) => boolean {
   if (named === undefined || named === 'all-linear') return () => true
   const unread = <T>(otherwise: T, read: () => T): T => {
     try {

@@ -39,6 +39,6 @@ export async function refuseLost(
 
 export const overflow = (base: string, name: string, dtype: FloatDtype) =>
   badInput(
-    `${base}: entries of the tensor ${quoted(name)} are past what ${dtype} can hold; write --dtype ${dtype === 'f16' ? 'bf16' : 'f32'}`,
+    `${base}: entries of the tensor ${quoted(name)}, with all that is added to them, are past what ${dtype} can hold; write --dtype ${dtype === 'f16' ? 'bf16' : 'f32'}`,
     { file: base, tensor: name },
   )

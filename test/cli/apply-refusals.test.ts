@@ -224,7 +224,7 @@ describe('what is refused, with nothing written', () => {
     ])
     expect(code).toBe(2)
     expect(stderr).toContain(
-      'entries of the tensor "x.weight" are past what f16 can hold; write --dtype bf16',
+      'entries of the tensor "x.weight", with all that is added to them, are past what f16 can hold; write --dtype bf16',
     )
     expect([existsSync(at('refused')), existsSync(at('refused.partial'))]).toEqual([false, false])
   })

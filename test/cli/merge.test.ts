@@ -529,3 +529,59 @@ describe('the report', () => {
     expect(card).not.toContain(folder)
   })
 })
+
+describe('what a new user stumbled over', () => {
+  test('a module that target_modules does not name is named by the result, and told', async () => {
+    const untold = await writePeft(
+      fresh(),
+      { ...pair(FC, 2, 71), ...pair(OUT, 2, 73) },
+      { target_modules: ['fc'] },
+    )
+    const out = fresh()
+    const { warnings } = await merged(out, untold)
+    expect(configOf(out).target_modules).toEqual(['blocks.0.out', 'fc'])
+    expect(warnings).toEqual([
+      `${untold}: PEFT loads nothing of 1 module ("blocks.0.out"), which target_modules does not name; their factors count here, and the result names them`,
+    ])
+    const again = fresh()
+    expect((await merged(again, out)).warnings).toEqual([])
+    expect(configOf(again).target_modules).toEqual(['blocks.0.out', 'fc'])
+  })
+
+  test('a regular expression that misses a module gives way to the paths', async () => {
+    const untold = await writePeft(
+      fresh(),
+      { ...pair(FC, 2, 75), ...pair(OUT, 2, 77) },
+      { target_modules: '.*fc' },
+    )
+    const out = fresh()
+    await merged(out, untold)
+    expect(configOf(out).target_modules).toEqual(['blocks.0.fc', 'blocks.0.out'])
+  })
+
+  test('a result of one file has a name that its loaders know', async () => {
+    const before = entries()
+    const one = await kohya(81)
+    const message = await refused(['merge', one, '-o', at('no-ending')])
+    expect(message).toMatch(/no-ending: the result is one file, .* a name that ends in \.safetensors/)
+    expect(entries().filter((name) => !before.includes(name) && name.includes('no-ending'))).toEqual([])
+  })
+
+  test('a result that is larger than what it is made of says so, with what is smaller', async () => {
+    const one = await writePeft(
+      fresh(),
+      { ...pair(FC, 4, 83), ...pair(OUT, 1, 85) },
+      { rank_pattern: { out: 1 }, r: 4 },
+    )
+    const { stdout } = await runInProcess(['merge', one, '-o', fresh(), '--weights', '2'], { columns: 80 })
+    expect(stdout.replace(/\s+/g, ' ')).toMatch(/Larger than before: .*: --layout pattern stores no zeros/)
+  })
+
+  test('what cancels all leaves nothing', async () => {
+    const one = await peft(87)
+    const { stdout } = await runInProcess(['merge', one, one, '-o', fresh(), '--weights', '1,-1'], {
+      columns: 80,
+    })
+    expect(stdout).toMatch(/together .* nothing: what one does another undoes/)
+  })
+})

@@ -21,6 +21,9 @@ type Screen = Pick<Terminal, 'paint' | 'columns'>
 /** Interference from which on a layer is called one where adapters fight: half of what they would do is lost. */
 const FIGHTING = 0.5
 
+/** Beyond this interference nothing but rounding is left of the sum. */
+const NOTHING_LEFT = 1 - 1e-6
+
 /** The report of `merge`: each layer, what each adapter adds and how they lie to each other, the totals, and whether what was asked holds. */
 export function mergeTables(result: MergeResult, screen: Screen): string {
   const { source, overlap, layers } = result
@@ -93,6 +96,7 @@ const cosineText = (cosine: number) => (Number.isNaN(cosine) ? UNKNOWN : cosine.
 function togetherText(interference: number): string {
   if (Math.abs(interference) < 5e-4)
     return 'as strong as orthogonal changes: the adapters are out of each other’s way'
+  if (interference > NOTHING_LEFT) return 'nothing: what one does another undoes'
   return interference > 0
     ? `${percent(interference)} weaker than orthogonal changes would be: they partly cancel`
     : `${percent(-interference)} stronger than orthogonal changes would be: they agree`

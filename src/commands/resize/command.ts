@@ -63,9 +63,9 @@ export function addSumOptions(command: Command): void {
 export function addResize(program: Command, run: Run): void {
   const command = program
     .command('resize')
-    .summary('an adapter at a smaller rank, as good as that rank can be')
+    .summary('an adapter at another rank, as good as that rank can be')
     .description(
-      'Cuts the rank of a LoRA, LoHa or LoKr adapter: the best factors of each rank, found from the factors alone, read back ' +
+      'Gives a LoRA, LoHa or LoKr adapter another rank: the best factors of each rank, found from the factors alone, read back ' +
         'from disk and set beside the best error possible. What is stored whole is kept; the scale goes into the factors.\n' +
         '<adapter> is a PEFT folder, or a .safetensors file in the names of kohya, ComfyUI or diffusers; the result is of the same kind.',
     )
