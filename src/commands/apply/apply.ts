@@ -58,6 +58,8 @@ async function applied(settings: ApplySettings, context: RunContext): Promise<Ap
   await assertFree(plan, settings, companions, placed)
   const files = outputFiles(plan, settings.maxShardSize, output)
   const identity = identityOf(plan, settings)
+  // before the numbers are looked at: a disk that is too full ends a dry run too
+  await assertRoom(output, await bytesToCome(files, companions, `${runFolderOf(output)}/whole`))
   const columnFactors = await columnFactorsOf(plan.changes, context)
   const samples: Sampled = await sampled(plan, digestOfJson(identity), columnFactors, context)
   if (settings.dryRun) {
