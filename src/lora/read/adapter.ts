@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput } from '../../errors.ts'
+import { badInput, LoraSvdError } from '../../errors.ts'
 import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
 import { readScalars } from '../factors.ts'
@@ -26,6 +26,11 @@ import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 export interface AdapterOptions {
   /** For modules whose alpha neither a config nor the file tells. */
   readonly alpha?: number
+  /**
+   * Is told of what is wrong with a part of the file, which is then left out, where it would be thrown otherwise: of a module, of a
+   * tensor, of the config. An adapter may then have no modules.
+   */
+  readonly onDefect?: (defect: LoraSvdError) => void
 }
 
 type Named = readonly [tensor: StoredTensor, parsed: ParsedName]
@@ -41,9 +46,10 @@ export async function adapterOf(
   checkpoint: Checkpoint,
   options: AdapterOptions = {},
 ): Promise<Adapter | undefined> {
-  if (checkpoint.isGguf) return ggufAdapterOf(checkpoint)
+  if (checkpoint.isGguf) return ggufAdapterOf(checkpoint, options.onDefect)
   const { path, tensors, metadata } = checkpoint
   const json = checkpoint.adapterConfig
+  const tolerant = <T>(work: () => T): T | undefined => tolerating(options.onDefect, work)
   const has = (name: string) => tensors.has(name)
   const isModel = (stem: string) =>
     json === undefined && (has(`${stem}.weight`) || has(`${stem}.base_layer.weight`))
@@ -52,40 +58,52 @@ export async function adapterOf(
   const others: StoredTensor[] = []
   for (const tensor of tensors.values()) {
     const other = otherKind(tensor.name, has)
-    if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other)
+    if (other !== undefined && !isModel(other.stem)) {
+      tolerant(() => {
+        throw otherKindError(path, tensor.name, other)
+      })
+      continue
+    }
     const parsed = parseName(tensor.name)
     if (parsed === undefined) others.push(tensor)
     else named.push([tensor, parsed])
   }
-  const config = json === undefined ? undefined : parsePeftConfig(json, configPath(checkpoint))
+  const config =
+    json === undefined ? undefined : tolerant(() => parsePeftConfig(json, configPath(checkpoint)))
   const factors = named.filter(([, { role }]) => isFactor(role))
   if (config === undefined) {
     if (factors.some(([, { stem }]) => isModel(stem))) return undefined
     const isExactParts = others.length === 0 && named.some(([, { role }]) => isExactPart(role))
     if (factors.length === 0 && !isExactParts) return undefined
   }
-  const adapterName = oneName(path, named)
-  const format = config === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
+  const adapterName = tolerant(() => oneName(path, named))
+  const format = json === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
   const alphas = await readAlphas(path, named)
-  const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
+  const configs =
+    config === undefined
+      ? (tolerant(() => metadataConfigs(path, metadata)) ?? new Map<string, PeftConfig>())
+      : new Map([['', config]])
 
-  const { modules, ignored, replaced } = sort(path, format, named, config)
+  const { modules, ignored, replaced } = sort(path, format, named, config, options.onDefect)
   for (const tensor of others) {
-    if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
+    if (format === 'peft') putTensor(otherTensor(tensor, config, adapterName), replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
   const built = withReadablePatterns(path, () =>
-    [...modules.values()].map((parts) =>
-      buildModule(parts, {
-        path,
-        format,
-        config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-        storedAlpha: alphaOf(parts, alphas, path, config !== undefined || options.alpha !== undefined),
-        alpha: options.alpha,
-      }),
-    ),
+    [...modules.values()].flatMap((parts) => {
+      const module = tolerant(() =>
+        buildModule(parts, {
+          path,
+          format,
+          config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
+          storedAlpha: alphaOf(parts, alphas, path, config !== undefined || options.alpha !== undefined),
+          alpha: options.alpha,
+        }),
+      )
+      return module ?? []
+    }),
   )
-  if (built.length === 0 && replaced.length === 0) {
+  if (built.length === 0 && replaced.length === 0 && options.onDefect === undefined) {
     const [first] = ignored
     const why = first === undefined ? '' : `: ${quoted(first.name)}: ${first.reason}`
     throw badInput(`${path}: holds no LoRA tensors${why}`, { file: path })
@@ -99,6 +117,18 @@ export async function adapterOf(
     replaced,
     ignored,
     warnings: warningsOf({ format, config: single, built, ignored }),
+  }
+}
+
+/** What the work gives; undefined where it throws what `tell` is told. */
+function tolerating<T>(tell: AdapterOptions['onDefect'], work: () => T): T | undefined {
+  if (tell === undefined) return work()
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof LoraSvdError)) throw error
+    tell(error)
+    return undefined
   }
 }
 
@@ -121,7 +151,7 @@ const configPath = ({ folder, path }: Checkpoint) =>
 const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
   badInput(
     `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only LoRA, LoHa and LoKr are read' : `that is not read: ${cure}`}`,
-    { file: path, tensor },
+    { file: path, tensor, rule: 'other-kind' },
   )
 
 /** The adapter's name in the keys, where one stands there. Throws where there are several: adapters of one model together. */
@@ -131,6 +161,7 @@ function oneName(path: string, named: readonly Named[]): string | undefined {
   const some = [...names].slice(0, 3).map(quoted).join(', ')
   throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
     file: path,
+    rule: 'several-adapters',
   })
 }
 
@@ -166,7 +197,7 @@ function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, 
   return readScalars(alphas)
 }
 
-function put(
+function putTensor(
   found: ReplacedTensor | IgnoredTensor,
   replaced: ReplacedTensor[],
   ignored: IgnoredTensor[],
@@ -176,7 +207,15 @@ function put(
 }
 
 /** Puts the tensors to their modules. Throws where two have the same part in one. */
-function sort(path: string, format: SpelledFormat, named: readonly Named[], config: PeftConfig | undefined) {
+function sort(
+  path: string,
+  format: SpelledFormat,
+  named: readonly Named[],
+  config: PeftConfig | undefined,
+  tell: AdapterOptions['onDefect'],
+) {
+  const put = (key: string, parts: ModuleParts, role: Role, tensor: StoredTensor) =>
+    modules.set(key, tolerating(tell, () => withPart(path, parts, role, tensor)) ?? parts)
   const modules = new Map<string, ModuleParts>()
   const replaced: ReplacedTensor[] = []
   const ignored: IgnoredTensor[] = []
@@ -187,7 +226,7 @@ function sort(path: string, format: SpelledFormat, named: readonly Named[], conf
     if (!isFactor(parsed.role)) continue
     const key = keyOf(parsed)
     const known = modules.get(key)
-    modules.set(key, withPart(path, known ?? splitModule(parsed.stem, format), parsed.role, tensor))
+    put(key, known ?? splitModule(parsed.stem, format), parsed.role, tensor)
   }
   for (const [tensor, parsed] of named) {
     if (isFactor(parsed.role)) continue
@@ -197,15 +236,17 @@ function sort(path: string, format: SpelledFormat, named: readonly Named[], conf
     if (isExactPart(parsed.role)) {
       replaced.push(exactPart(tensor, parsed.role, prefix, module))
     } else if (parsed.role === 'token rows') {
-      put(tokenRows(tensor, module, prefix, config, path), replaced, ignored)
+      const rows = tolerating(tell, () => tokenRows(tensor, module, prefix, config, path))
+      if (rows !== undefined) putTensor(rows, replaced, ignored)
     } else if (parts === undefined) {
       // a model may well have a parameter named alpha, and train it
-      if (config !== undefined && parsed.role === 'alpha') put(otherTensor(tensor, config), replaced, ignored)
+      if (config !== undefined && parsed.role === 'alpha')
+        putTensor(otherTensor(tensor, config), replaced, ignored)
       else ignored.push({ name: tensor.name, reason: 'its module has no factors' })
     } else if (config !== undefined && isSwitchedOff(parsed.role, config)) {
       ignored.push({ name: tensor.name, reason: 'adapter_config.json does not ask for it' })
     } else {
-      modules.set(key, withPart(path, parts, parsed.role, tensor))
+      put(key, parts, parsed.role, tensor)
     }
   }
   return { modules, replaced, ignored }
@@ -221,7 +262,7 @@ function withPart(path: string, parts: ModuleParts, role: Role, tensor: StoredTe
   if (before !== undefined) {
     throw badInput(
       `${path}: tensors ${quoted(before.name)} and ${quoted(tensor.name)} are both the ${role} of the module ${quoted(parts.module)}`,
-      { file: path, tensor: tensor.name },
+      { file: path, tensor: tensor.name, rule: 'duplicate-module' },
     )
   }
   return { ...parts, tensors: new Map([...parts.tensors, [role, tensor]]) }
