@@ -9,6 +9,8 @@ const ofPipeline = sourced('diffusers', PIPELINE, DATE)
 const ofConversion = sourced('diffusers', CONVERSION, DATE)
 
 const isUnet = ({ family, naming }: JudgedAdapter) => family?.component === 'unet' && naming === 'kohya'
+/** Original names of U-Nets, which kohya's files have of SDXL alone. */
+const LDM_PATH = /^(?:input_blocks|middle_block|output_blocks)_/
 const isOf = ({ family, naming }: JudgedAdapter, id: string, of = 'comfyui') =>
   family?.id === id && naming === of
 
@@ -35,6 +37,29 @@ const RULES: readonly LoaderRule[] = [
     ofAdapter: ({ format }) =>
       format === 'peft' || format === 'gguf' || format === 'mlx' ? OTHER_TASK : undefined,
     isFinal: true,
+  },
+  {
+    ...ofPipeline({
+      rule: 'diffusers-hunyuan-video-names',
+      effect: 'passes over',
+      text: 'diffusers knows HunyuanVideo’s files under ComfyUI’s names by Tencent’s img_attn_qkv, and loads nothing of others',
+    }),
+    ofAdapter: (adapter) =>
+      isOf(adapter, 'hunyuan-video') && !adapter.modules.some(({ path }) => path.includes('img_attn_qkv'))
+        ? 'it knows such a file by Tencent’s names (img_attn_qkv)'
+        : undefined,
+    isFinal: true,
+  },
+  {
+    ...ofConversion({
+      rule: 'diffusers-sd1-original-names',
+      effect: 'passes over',
+      text: 'diffusers makes names that the model lacks of kohya’s files of SD 1 and SD 2 under original names',
+    }),
+    ofModule: ({ path }, adapter) =>
+      isUnet(adapter) && adapter.family?.id !== 'sdxl' && LDM_PATH.test(path)
+        ? 'it makes names that the model lacks of SD 1’s and SD 2’s original ones'
+        : undefined,
   },
   {
     ...ofConversion({

@@ -117,6 +117,9 @@ function verdictOf(
   const lost = hits.filter(({ fact }) => fact.effect === 'passes over')
   const lostModules = new Set(lost.flatMap(({ modules = [] }) => modules))
   const lostWhole = new Set(lost.flatMap(({ tensors = [] }) => tensors))
+  if (lost.some((hit) => hit.modules === undefined && hit.tensors === undefined)) {
+    return { verdict: 'loads nothing', loaded: 0 }
+  }
   const loaded = modules.length - lostModules.size
   if (loaded === 0 && lostWhole.size === whole.length) return { verdict: 'loads nothing', loaded }
   if (lost.length > 0) return { verdict: 'loads part', loaded }

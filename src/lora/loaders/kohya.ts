@@ -21,6 +21,19 @@ const RULES: readonly LoaderRule[] = [
   },
   {
     ...fact({
+      rule: 'kohya-sd1-original-names',
+      effect: 'passes over',
+      text: 'kohya knows the modules of SD 1 and SD 2 by diffusers’ paths alone',
+    }),
+    ofModule: ({ path, prefix }, { family }) =>
+      (family?.id === 'sd1' || family?.id === 'sd2') &&
+      prefix === 'lora_unet_' &&
+      /^(?:input_blocks|middle_block|output_blocks|time_embed|out)_/.test(path)
+        ? 'it knows the modules of SD 1 and SD 2 by diffusers’ paths'
+        : undefined,
+  },
+  {
+    ...fact({
       rule: 'kohya-lycoris',
       effect: 'passes over',
       text: 'kohya reads LoHa and LoKr through lycoris.kohya alone',
