@@ -55,9 +55,9 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   const { adapter } = read
   const view = adapter && viewOf(adapter, { metadata: checkpoint.metadata, model: modelOf(base) })
   const wanted = settings.loaders ?? (view === undefined ? [] : loadersMeant(view))
-  const verdicts = view === undefined ? [] : verdictsOf(view, wanted)
+  const verdicts = view === undefined || checkpoint.tensors.size === 0 ? [] : verdictsOf(view, wanted)
   const found =
-    adapter === undefined
+    adapter === undefined || checkpoint.tensors.size === 0
       ? [...read.found, { rule: emptyRule(checkpoint) } as const]
       : [...read.found, ...(await defectsOf(adapter, base, wanted, settings, context))]
   for (const input of inputs) await assertUnchanged(input)

@@ -2,7 +2,14 @@ import { incompleteBlocks } from '../families/complete.ts'
 import { FAMILIES } from '../families/layout.ts'
 import { gapsOf } from '../families/modules.ts'
 import { encoderGaps } from '../families/text-encoder-gaps.ts'
-import type { Loader as DiffusionLoader, Encoder, Family, Gap, Naming } from '../families/types.ts'
+import type {
+  Completeness,
+  Loader as DiffusionLoader,
+  Encoder,
+  Family,
+  Gap,
+  Naming,
+} from '../families/types.ts'
 import type { Effect, Fact, LoaderRule, ModuleView } from './types.ts'
 
 /** What the families of diffusion models say of their loaders, as rules: one of each family, naming and effect. */
@@ -100,7 +107,9 @@ function incompleteRules(family: Family, loader: DiffusionLoader): LoaderRule[] 
       ...sourceOf(first.source),
       ofAdapter: (adapter) => {
         if (adapter.family !== family || adapter.naming !== first.naming) return undefined
-        const paths = adapter.modules.filter((module) => !isOfEncoder(module)).map(({ path }) => path)
+        const paths = adapter.modules
+          .filter((module) => !isOfEncoder(module))
+          .map(({ path }) => (first.naming === 'kohya' ? dottedBlock(path, family.completeness) : path))
         const [incomplete] = incompleteBlocks(family, first.naming, paths).filter(
           ({ rule }) => rule.loader === loader,
         )
@@ -108,6 +117,19 @@ function incompleteRules(family: Family, loader: DiffusionLoader): LoaderRule[] 
       },
     },
   ]
+}
+
+/** A path of kohya's with its dots again, where it is of a module of these blocks. */
+function dottedBlock(path: string, rules: readonly Completeness[]): string {
+  for (const { blocks, modules } of rules) {
+    for (const block of blocks) {
+      const [, number, rest] = /^(\d+)_(.+)$/.exec(path.slice(block.length)) ?? []
+      if (number === undefined || !path.startsWith(block.replaceAll('.', '_'))) continue
+      const module = modules.find((one) => one.replaceAll('.', '_') === rest)
+      if (module !== undefined) return `${block}${number}.${module}`
+    }
+  }
+  return path
 }
 
 /** Of a text encoder. */
