@@ -17,6 +17,7 @@ export const NAMES: Readonly<Record<AdapterFormat, string>> = {
   comfyui: 'ComfyUI',
   diffusers: 'diffusers',
   gguf: 'llama.cpp',
+  mlx: 'MLX',
 }
 
 const LYING_AS_STORED = { kind: 'linear', isTransposed: false } as const
