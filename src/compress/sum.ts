@@ -4,8 +4,7 @@ import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
 import type { ModuleFactors } from '../lora/factors.ts'
-import { type PackedFactors, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
-import { digestOf } from './layer-result.ts'
+import { type PackedFactors, packedDigest, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
 import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
@@ -42,6 +41,7 @@ export interface SumResult {
   readonly factors: PackedFactors
   /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
   readonly residual: number
+  /** `packedDigest` of the factors. */
   readonly digest: string
   /** ⟨wᵢΔᵢ, wⱼΔⱼ⟩_F of the adapters, by their numbers: a symmetric matrix of rows. */
   readonly inner: readonly (readonly number[])[]
@@ -115,12 +115,11 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
   const factors = { B: zeros(rows, 0), A: zeros(0, columns) }
-  const none = { factors, digest: digestOf(factors) }
+  const none = { factors, digest: packedDigest(factors, dtype) }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
     const factors = packedFactors(job.name, svd.factors(rank), dtype)
-    const stored = unpackedFactors(factors)
-    return { factors, residual: svd.distance(stored), digest: digestOf(stored) }
+    return { factors, residual: svd.distance(unpackedFactors(factors)), digest: packedDigest(factors, dtype) }
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask

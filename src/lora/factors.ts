@@ -1,11 +1,12 @@
 import { elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
-import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
+import { decodeHalfBits, decodeIntegers, decodeNumbers, isHalf } from '../formats/dtype.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import {
   type Float64Matrix,
   type FloatArray,
+  type HalfMatrix,
   type Matrix,
   matrix,
   toFloat64,
@@ -48,6 +49,40 @@ export async function readFactors(
   const { scale, isTransposed } = module
   const [B, A] = sameType(await storedFactors(module, expert, readWhole))
   return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
+}
+
+/** Factors as they are stored: the bits of 16-bit ones, which nothing widens. */
+export interface StoredFactors {
+  readonly B: Matrix | HalfMatrix
+  readonly A: Matrix | HalfMatrix
+}
+
+/** The same without widening what is stored in 16 bits where the layout needs no arithmetic; `scale` is left to the caller. */
+export async function readStoredFactors(
+  module: AdapterModule,
+  expert?: number,
+  readWhole: WholeReader = readFloats,
+): Promise<StoredFactors> {
+  const { product, kind, isTransposed, rank } = module
+  if (product.kind === 'lora' && product.mid === undefined && kind !== 'experts') {
+    const { A, B } = product
+    const [ofA, ofB] = [halfOf(A), halfOf(B)]
+    if (ofA !== undefined && ofA === ofB) {
+      const bits = async (tensor: StoredTensor, rows: number, columns: number): Promise<HalfMatrix> => {
+        assertBytes(tensor)
+        return { rows, columns, dtype: ofA, data: decodeHalfBits(await readBytes(tensor)) }
+      }
+      const [up, down] = [await bits(B, B.shape[0], rank), await bits(A, rank, elementCount(A) / rank)]
+      const turned = (X: HalfMatrix): HalfMatrix => ({ ...transpose(X), dtype: ofA })
+      return isTransposed ? { B: turned(down), A: turned(up) } : { B: up, A: down }
+    }
+  }
+  return readFactors(module, expert, readWhole)
+}
+
+function halfOf({ dtype }: StoredTensor): HalfMatrix['dtype'] | undefined {
+  const float = readableFloatOf(dtype)
+  return float !== undefined && isHalf(float) ? float : undefined
 }
 
 async function storedFactors(
