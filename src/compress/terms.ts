@@ -1,6 +1,6 @@
 import { refuseNonFinite } from '../checkpoint/read.ts'
 import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
-import type { Matrix } from '../linalg/matrix/matrix.ts'
+import type { FloatArray, Matrix } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { type ModuleFactors, readFactors } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
@@ -40,10 +40,14 @@ export async function stackedTerms(
   const weights = weightsOf(parts, terms)
   const [B, A] = [stackedB(parts), stackedA(parts)]
   // the product is within the product of these, and nothing on the way to it is beyond
-  const most = frobeniusNorm(B.data) * frobeniusNorm(weights) * frobeniusNorm(A.data)
+  const most = mostNorm(B.data) * frobeniusNorm(weights) * mostNorm(A.data)
   assertInRange([[most]], { file: terms[0].path, tensor: name })
   return { parts, weights, B, A }
 }
+
+/** At least ‖X‖_F: of float32 by their dtype alone, which sets products of two far below the largest float64. */
+const mostNorm = (data: FloatArray): number =>
+  data instanceof Float32Array ? 2 ** 128 * Math.sqrt(data.length) : frobeniusNorm(data)
 
 /** Throws `not-finite` on NaN and infinity. */
 async function finiteFactors({ module, path }: Term, expert: number | undefined): Promise<ModuleFactors> {
