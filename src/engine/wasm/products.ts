@@ -171,12 +171,12 @@ export function tileGrid(m: number, n: number, threads: number): TileGrid {
   return { tiles: count(m, n, side), tileRows: side, tileColumns: side }
 }
 
-/** A triangle is cut as if for this many threads: tiles on the diagonal waste less of it when they are small. */
+/** A triangle is cut as if for this many threads where there are several: its tiles differ in what they have to do. */
 const TRIANGLE_SHARES = 8
 
 /** The grid over an n × n result of which only one triangle is computed. */
 export const triangleGrid = (n: number, threads: number): TileGrid =>
-  tileGrid(n, n, Math.max(threads, TRIANGLE_SHARES))
+  tileGrid(n, n, threads === 1 ? 1 : Math.max(threads, TRIANGLE_SHARES))
 
 function count(m: number, n: number, side: number): number {
   return Math.ceil(m / side) * Math.ceil(n / side)
