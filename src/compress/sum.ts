@@ -3,8 +3,8 @@ import type { JobContext } from '../jobs/worker.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import type { ModuleFactors } from '../lora/factors.ts'
-import { type PackedFactors, packedDigest, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
+import type { StoredFactors } from '../lora/factors.ts'
+import { type PackedFactors, packedDigest, packedFactors } from '../lora/write/packed.ts'
 import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
@@ -66,7 +66,7 @@ export function flopsOf(job: SumJob): number {
 
 /**
  * The most memory that a job takes at one time, in so many times its stacked factors in float64: as read and stacked, bases, best factors
- * as found, rounded, packed and widened again, what of these lies outside of the bases, and what an engine copies.
+ * as found, rounded and packed, what of these lies outside of the bases, and what an engine copies. Of 16-bit factors it is less.
  */
 export function bytesOf(job: SumJob): number {
   const { rows, columns } = job
@@ -119,7 +119,7 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
     const factors = packedFactors(job.name, svd.factors(rank), dtype)
-    return { factors, residual: svd.distance(unpackedFactors(factors)), digest: packedDigest(factors, dtype) }
+    return { factors, residual: svd.distance(factors), digest: packedDigest(factors, dtype) }
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask
@@ -142,7 +142,7 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
 /** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)) of the adapters, from the Gram matrices of the stacked factors. */
 function innerProducts(
   svd: ProductSvd,
-  parts: readonly ModuleFactors[],
+  parts: readonly StoredFactors[],
   terms: readonly Term[],
   weights: Float64Array,
 ): number[][] {

@@ -1,4 +1,4 @@
-import { type HalfMatrix, type Matrix, matrix } from './matrix.ts'
+import { type HalfMatrix, type Matrix, matrix, toFloat64 } from './matrix.ts'
 
 /** The two 16-bit float formats: IEEE binary16 (`f16`) and bfloat16 (`bf16`, the upper half of a binary32). */
 export type HalfDtype = 'f16' | 'bf16'
@@ -96,3 +96,9 @@ export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype
 /** A with its entries as float32, exactly; A itself where it isn't stored in half precision. */
 export const widened = (A: Matrix | HalfMatrix): Matrix =>
   'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
+
+/** Both widened, exactly, for a product in float64 where either is stored in half precision. */
+export function widenedOperands(A: Matrix | HalfMatrix, B: Matrix | HalfMatrix): [A: Matrix, B: Matrix] {
+  if ('dtype' in A) return [toFloat64(widened(A)), widened(B)]
+  return [A, 'dtype' in B ? toFloat64(widened(B)) : B]
+}
