@@ -25,6 +25,9 @@ export interface StackedTerms {
   readonly A: Matrix | HalfMatrix
 }
 
+/** Terms that are read together: waiting for one file after the other takes a thread's time, and many at once too many handles. */
+const READ_AT_ONCE = 8
+
 /** What to do about NaN in an adapter, of which no part can be left out. */
 const CURE = 'mend the adapter, or train it again'
 
@@ -37,7 +40,14 @@ export async function stackedTerms(
   { name, expert }: { readonly name: string; readonly expert?: number },
 ): Promise<StackedTerms> {
   const read: StoredFactors[] = []
-  for (const term of terms) read.push(await finiteFactors(term, expert))
+  for (let first = 0; first < terms.length; first += READ_AT_ONCE) {
+    const some = terms.slice(first, first + READ_AT_ONCE).map((term) => finiteFactors(term, expert))
+    // so that of several errors it is always the first one's that is told
+    for (const one of await Promise.allSettled(some)) {
+      if (one.status === 'rejected') throw one.reason
+      read.push(one.value)
+    }
+  }
   const parts = ofOneType(read)
   const weights = weightsOf(parts, terms)
   const [B, A] = [stackedB(parts), stackedA(parts)]

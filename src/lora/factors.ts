@@ -66,18 +66,37 @@ export async function readStoredFactors(
   const { product, kind, isTransposed, rank } = module
   if (product.kind === 'lora' && product.mid === undefined && kind !== 'experts') {
     const { A, B } = product
-    const [ofA, ofB] = [halfOf(A), halfOf(B)]
-    if (ofA !== undefined && ofA === ofB) {
-      const bits = async (tensor: StoredTensor, rows: number, columns: number): Promise<HalfMatrix> => {
-        assertBytes(tensor)
-        return { rows, columns, dtype: ofA, data: decodeHalfBits(await readBytes(tensor)) }
-      }
-      const [up, down] = [await bits(B, B.shape[0], rank), await bits(A, rank, elementCount(A) / rank)]
-      const turned = (X: HalfMatrix): HalfMatrix => ({ ...transpose(X), dtype: ofA })
+    const dtype = halfOf(A)
+    if (dtype !== undefined && dtype === halfOf(B)) {
+      const bits = (bytes: Uint8Array, rows: number, columns: number): HalfMatrix => ({
+        rows,
+        columns,
+        dtype,
+        data: decodeHalfBits(bytes),
+      })
+      const [ofB, ofDown] = await bytesOfPair(B, A)
+      const [up, down] = [bits(ofB, B.shape[0], rank), bits(ofDown, rank, elementCount(A) / rank)]
+      const turned = (X: HalfMatrix): HalfMatrix => ({ ...transpose(X), dtype })
       return isTransposed ? { B: turned(down), A: turned(up) } : { B: up, A: down }
     }
   }
   return readFactors(module, expert, readWhole)
+}
+
+/** The bytes of two tensors, of which one file is opened once. */
+async function bytesOfPair(B: StoredTensor, A: StoredTensor): Promise<[B: Uint8Array, A: Uint8Array]> {
+  assertBytes(B)
+  assertBytes(A)
+  const [ofB, ofA] = [B.source, A.source]
+  if (ofB.kind !== 'range' || ofA.kind !== 'range' || ofB.file !== ofA.file) {
+    return [await readBytes(B), await readBytes(A)]
+  }
+  const last = ofB.end > ofA.end ? B : A
+  const whole = { ...ofB, begin: 0, end: Math.max(ofB.end, ofA.end) }
+  return withBytes(whole, last.name, async (read) => [
+    await read(ofB.begin, ofB.begin + B.bytes),
+    await read(ofA.begin, ofA.begin + A.bytes),
+  ])
 }
 
 function halfOf({ dtype }: StoredTensor): HalfMatrix['dtype'] | undefined {
