@@ -85,9 +85,12 @@ export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype
       out[i] = float32BitsToF16(oddFloat32Bits(values[i], nearest[i], bits[i]))
   } else {
     for (let i = 0; i < out.length; i++) {
+      const u = bits[i]
       // only what binary32 puts in the middle of two bf16 numbers may come from either side of it
-      const isTie = (bits[i] & 0xffff) === 0x8000
-      out[i] = float32BitsToBf16(isTie ? oddFloat32Bits(values[i], nearest[i], bits[i]) : bits[i])
+      const isTie = (u & 0xffff) === 0x8000
+      if (isTie || (u & 0x7fffffff) > 0x7f800000) {
+        out[i] = float32BitsToBf16(isTie ? oddFloat32Bits(values[i], nearest[i], u) : u)
+      } else out[i] = (u + 0x7fff + ((u >>> 16) & 1)) >>> 16
     }
   }
   return out
