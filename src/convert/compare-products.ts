@@ -1,4 +1,5 @@
 import { stackedTerms, type Term } from '../compress/terms.ts'
+import { widened } from '../linalg/matrix/half.ts'
 
 /** What a worker is asked: whether two sums of terms of one weight are one product. Plain data. */
 export interface ProductsJob {
@@ -65,7 +66,9 @@ async function directionsOf(
 ): Promise<Directions> {
   const none = { B: [], A: [], isExact: true }
   if (terms.length === 0) return none
-  const { B, A, weights } = await stackedTerms(terms, what)
+  const stacked = await stackedTerms(terms, what)
+  const { weights } = stacked
+  const [B, A] = [widened(stacked.B), widened(stacked.A)]
   const bits = B.data instanceof Float32Array ? FRACTION - NARROW_FRACTION : 1
   let isExact = weights.every((weight) => hasBits(weight, bits))
   const byA = new Map<string, { readonly a: Float64Array; readonly b: Float64Array }>()

@@ -1,4 +1,5 @@
 import { stackedTerms } from '../compress/terms.ts'
+import { widened } from '../linalg/matrix/half.ts'
 import { type FloatArray, type Matrix, matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
 import type { Factors } from '../linalg/svd/svd.ts'
 import type { TargetModule } from '../lora/model.ts'
@@ -13,10 +14,12 @@ export type FactorsOf = (change: Change) => Promise<Factors>
  * multiplied in float64. Throws LoraSvdError `not-finite` on NaN, infinity, and numbers out of range.
  */
 export async function foldedFactors({ module, terms, expert }: Change): Promise<Factors> {
-  const { B, A, weights } = await stackedTerms(terms, {
+  const stacked = await stackedTerms(terms, {
     name: module.tensor,
     ...(expert !== undefined && { expert }),
   })
+  const { weights } = stacked
+  const [B, A] = [widened(stacked.B), widened(stacked.A)]
   if (weights.every((weight) => weight === 1)) return { B, A }
   const scaled = new Float64Array(B.data.length)
   const r = B.columns
