@@ -24,15 +24,16 @@ interface Named {
  * What kohya, ComfyUI or diffusers call the modules of a diffusion model whose layout is known: one pair for each, be it a part of a fused
  * weight of the base, or fused from several of its weights.
  */
-export function namedPairs(changes: readonly Change[], layout: Layout, naming: Naming): NamedPairs {
-  const namer = moduleNames(layout, naming)
+export function namedPairs(changes: readonly Change[], layout: Layout, format: Naming): NamedPairs {
+  const naming = namingOf(layout, format)
+  const namer = namerFor(layout, format)
   const modules = new Map<string, Named>()
   const dropped: Dropped[] = []
   for (const change of changes) {
     const { label, tensor } = change.module
     const names = change.expert === undefined ? namer(tensor) : []
     if (names === undefined || names.length === 0) {
-      dropped.push({ name: label, reason: missing(layout, tensor, naming, names, change) })
+      dropped.push({ name: label, reason: missing(layout, tensor, format, names, change) })
       continue
     }
     for (const name of names) {
@@ -44,6 +45,22 @@ export function namedPairs(changes: readonly Change[], layout: Layout, naming: N
   const heights = heightsOf(layout, namer)
   const drafts = [...modules.values()].map(({ name, parts }) => drafted(name, parts, heights))
   return { drafts, dropped, warnings: incomplete(drafts, layout, naming) }
+}
+
+/** ComfyUI reads several namings: its files have the one that most other loaders of the family take too. */
+const namingOf = ({ family }: Layout, format: Naming): Naming =>
+  format === 'comfyui' ? family.portable : format
+
+/** What the format calls the modules of a tensor. Of text encoders ComfyUI knows kohya's names and its own, not diffusers'. */
+function namerFor(layout: Layout, format: Naming): Namer {
+  const own = moduleNames(layout, namingOf(layout, format))
+  if (format !== 'comfyui' || layout.family.portable !== 'diffusers') return own
+  const [kohya, comfyui] = [moduleNames(layout, 'kohya'), moduleNames(layout, 'comfyui')]
+  return (tensor) => {
+    if (partOf(layout, tensor).kind !== 'encoder') return own(tensor)
+    const names = kohya(tensor)
+    return names === undefined || names.length === 0 ? comfyui(tensor) : names
+  }
 }
 
 const fitOf = ({ rows, moduleRows, swapHalves, isTransposed }: ModuleName) => ({
