@@ -134,7 +134,7 @@ function refuseGguf(summands: readonly Summand[]): void {
 }
 
 /** bf16 or f16 where all factors are stored so, else f32. */
-function commonDtype(modules: readonly SummedModule[]): FloatDtype {
+export function commonDtype(modules: readonly Pick<SharedModule, 'terms'>[]): FloatDtype {
   const dtypes = new Set(
     modules.flatMap(({ terms }) =>
       terms.flatMap(({ module }) => tensorsOf(module.product).map(({ dtype }) => floatDtypeOf(dtype))),

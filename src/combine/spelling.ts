@@ -17,6 +17,7 @@ export const NAMES: Readonly<Record<AdapterFormat, string>> = {
   comfyui: 'ComfyUI',
   diffusers: 'diffusers',
   gguf: 'llama.cpp',
+  mlx: 'MLX',
 }
 
 /** How a module's factors lie in a format: PEFT alone stores those of embeddings and of Conv1D the other way round. */

@@ -48,7 +48,7 @@ export interface ParsedName {
 export const PEFT_PREFIX = 'base_model.model.'
 
 /** The formats that names tell apart: a GGUF file is one by its first bytes. */
-export type SpelledFormat = Exclude<AdapterFormat, 'gguf'>
+export type SpelledFormat = Exclude<AdapterFormat, 'gguf' | 'mlx'>
 
 /** What a format puts before a module's path, where it puts anything. */
 const PREFIXES: Readonly<Record<SpelledFormat, RegExp>> = {
