@@ -50,6 +50,39 @@ export interface BroughtTogether {
  * to tell them by, modules that the base has no weight for, and modules of other shapes.
  */
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
+  assertOneFormat(summands, base)
+  const [{ adapter: first }] = summands
+  const settled = summands.map((one) => settledBy(one, base))
+  const own = settled.flatMap(({ adapter }) => (adapter.format === first.format ? adapter.modules : []))
+  const units = base === undefined ? undefined : unitsOf(base, first.format, own)
+  if (units === undefined) return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
+  const { summands: inTheirs, modules } = underUnits(settled, units)
+  return { settled: inTheirs, modules }
+}
+
+/** The same by the weights of the base, whatever the adapters have in parts or in one. Throws as `bringTogether` does. */
+export function onWeights(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
+  assertOneFormat(summands, base)
+  const settled = summands.map((one) => settledBy(one, base))
+  return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
+}
+
+/** Settled adapters as units have them: modules that no unit is for are still those of their weights. */
+export function underUnits(
+  settled: readonly Summand[],
+  units: Units,
+): { readonly summands: readonly Summand[]; readonly modules: readonly SharedModule[] } {
+  const inTheirs = settled.map((one) => withUnits(one, units))
+  const names = new Map(inTheirs.flatMap(({ units }) => [...units]))
+  const keyOf: KeyOf = (module) => {
+    const unit = names.get(module)
+    return unit === undefined ? { key: module.tensor } : { key: `unit ${unitName(unit)}`, unit }
+  }
+  const summands = inTheirs.map(({ summand }) => summand)
+  return { summands, modules: modulesOf(summands, keyOf) }
+}
+
+function assertOneFormat(summands: readonly Summand[], base: Checkpoint | undefined): void {
   const [{ adapter: first }] = summands
   const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
   if (other !== undefined && base === undefined) {
@@ -58,18 +91,6 @@ export function bringTogether(summands: readonly Summand[], base: Checkpoint | u
       { file: other.path },
     )
   }
-  const settled = summands.map((one) => settledBy(one, base))
-  const own = settled.flatMap(({ adapter }) => (adapter.format === first.format ? adapter.modules : []))
-  const units = base === undefined ? undefined : unitsOf(base, first.format, own)
-  if (units === undefined) return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
-  const inTheirs = settled.map((one) => withUnits(one, units))
-  const names = new Map(inTheirs.flatMap(({ units }) => [...units]))
-  const keyOf: KeyOf = (module) => {
-    const unit = names.get(module)
-    return unit === undefined ? { key: module.tensor } : { key: `unit ${unitName(unit)}`, unit }
-  }
-  const summed = inTheirs.map(({ summand }) => summand)
-  return { settled: summed, modules: modulesOf(summed, keyOf) }
 }
 
 /** A summand with its modules as units have them, and which that is. */
