@@ -57,10 +57,13 @@ function unitsBy(namer: Namer, layout: Layout, names: Map<string, ModuleName>): 
 const namingOf = ({ family }: Layout, format: Naming): Naming =>
   format === 'comfyui' ? family.portable : format
 
-/** What the format calls the modules of a tensor. Of text encoders ComfyUI knows kohya's names and its own, not diffusers'. */
+/**
+ * What the format calls the modules of a tensor. In a file for ComfyUI text encoders have names that it reads: kohya's, where the encoder has
+ * some, else its own.
+ */
 function namerFor(layout: Layout, format: Naming): Namer {
   const own = moduleNames(layout, namingOf(layout, format))
-  if (format !== 'comfyui' || layout.family.portable !== 'diffusers') return own
+  if (format !== 'comfyui') return own
   const [kohya, comfyui] = [moduleNames(layout, 'kohya'), moduleNames(layout, 'comfyui')]
   return (tensor) => {
     if (partOf(layout, tensor).kind !== 'encoder') return own(tensor)
