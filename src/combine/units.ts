@@ -39,7 +39,7 @@ export function unitsOf(
   format: AdapterFormat,
   own: readonly AdapterModule[],
 ): Units | undefined {
-  const named = format === 'gguf' ? undefined : namedUnits(base, format)
+  const named = format === 'gguf' || format === 'mlx' ? undefined : namedUnits(base, format)
   if (named === undefined) return undefined
   const units = new Map<string, Unit[]>()
   const add = (tensor: string, unit: Unit) => {

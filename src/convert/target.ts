@@ -1,8 +1,7 @@
 import type { KeptTensor } from '../combine/kept.ts'
 import type { Term } from '../compress/terms.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
-import type { Fit } from '../lora/families/modules.ts'
-import type { Gap } from '../lora/families/types.ts'
+import type { Fit, Gap } from '../lora/families/types.ts'
 import type { AdapterFormat, AdapterModule, TargetModule } from '../lora/model.ts'
 import type { GgufAdapterPlan } from '../lora/write/gguf.ts'
 
