@@ -192,7 +192,7 @@ export function diffusionLayout(
   const layout = layoutOf(base.tensors)
   if (layout !== undefined) return layout
   const isLanguage = [...base.tensors.keys()].some((name) => LANGUAGE_MODEL.test(name))
-  if (!isLanguage && diffusionFamily(base.tensors.keys(), base.config) !== undefined)
+  if (!isLanguage && diffusionFamily(base.tensors, base.config) !== undefined)
     return otherLayout(base.tensors)
   throw badInput(
     `${adapter.path}: ${base.path} is no diffusion model that is known, and ${NAMES[format]} loads adapters of those alone; peft, mlx and gguf are formats for language models`,
