@@ -1,12 +1,10 @@
 import { join } from 'node:path'
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
-import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
-import { counted, quoted, shapeText } from '../../text/quote.ts'
+import { counted, quoted } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
-import { readScalars } from '../factors.ts'
-import type { Adapter, AdapterModule, IgnoredTensor, ReplacedTensor } from '../model.ts'
+import type { Adapter, AdapterModule, IgnoredTensor, JsonObject, ReplacedTensor } from '../model.ts'
 import {
   formatOf,
   isFactor,
@@ -18,6 +16,7 @@ import {
   splitPrefix,
 } from '../names.ts'
 import { PatternError } from '../pattern/syntax.ts'
+import { type AlphaZero, isSaid, refuseZeros, storedAlphas, zeroAlphas, zeroWarnings } from './alpha.ts'
 import { ggufAdapterOf } from './gguf.ts'
 import { buildModule, type ModuleParts } from './module.ts'
 import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
@@ -25,7 +24,13 @@ import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 
 export interface AdapterOptions {
   /** For modules whose alpha neither a config nor the file tells. */
-  readonly alpha?: number
+  readonly alpha?: number | undefined
+  /** What an alpha of 0 means. */
+  readonly alphaZero?: AlphaZero | undefined
+  /** config.json of the model that the adapter is of: tells the heads, by which torchtune orders rows. */
+  readonly model?: JsonObject | undefined
+  /** What leaves the change of a weight open is an error; else it is a warning, and the likeliest is taken. */
+  readonly isStrict?: boolean | undefined
 }
 
 type Named = readonly [tensor: StoredTensor, parsed: ParsedName]
@@ -66,7 +71,9 @@ export async function adapterOf(
   }
   const adapterName = oneName(path, named)
   const format = config === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
-  const alphas = await readAlphas(path, named)
+  const alphas = await storedAlphas(path, named)
+  const zeros = config === undefined ? zeroAlphas(named, alphas) : []
+  refuseZeros(path, zeros, options)
   const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
 
   const { modules, ignored, replaced } = sort(path, format, named, config)
@@ -80,8 +87,9 @@ export async function adapterOf(
         path,
         format,
         config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-        storedAlpha: alphaOf(parts, alphas, path, config !== undefined || options.alpha !== undefined),
+        storedAlpha: alphas.get(parts.tensors.get('alpha')?.name ?? ''),
         alpha: options.alpha,
+        alphaZero: options.alphaZero,
       }),
     ),
   )
@@ -98,7 +106,7 @@ export async function adapterOf(
     modules: labelled(built),
     replaced,
     ignored,
-    warnings: warningsOf({ format, config: single, built, ignored }),
+    warnings: warningsOf({ format, config: single, built, ignored, zeros: isSaid(options) ? [] : zeros }),
   }
 }
 
@@ -132,38 +140,6 @@ function oneName(path: string, named: readonly Named[]): string | undefined {
   throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
     file: path,
   })
-}
-
-/**
- * The alpha that a module's file stores. Throws `bad-input` where it is 0 and nothing else tells what it means: kohya's loader and
- * LyCORIS take 0 for the rank, ComfyUI for no change at all.
- */
-function alphaOf(
-  { tensors, module }: ModuleParts,
-  alphas: ReadonlyMap<string, number>,
-  path: string,
-  isSaid: boolean,
-): number | undefined {
-  const tensor = tensors.get('alpha')
-  const alpha = tensor && alphas.get(tensor.name)
-  if (alpha !== 0) return alpha
-  if (isSaid) return undefined
-  throw badInput(
-    `${path}: the alpha of ${quoted(module)} is 0, which kohya's tools and LyCORIS read as the rank, and ComfyUI as no change; say what it is with --alpha`,
-    { file: path, tensor: tensor!.name },
-  )
-}
-
-function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, number>> {
-  const alphas = named.filter(([, { role }]) => role === 'alpha').map(([tensor]) => tensor)
-  const wrong = alphas.find((tensor) => elementCount(tensor) !== 1)
-  if (wrong !== undefined) {
-    throw badInput(
-      `${path}: tensor ${quoted(wrong.name)} has the shape ${shapeText(wrong.shape)}; alpha is one number`,
-      { file: path, tensor: wrong.name },
-    )
-  }
-  return readScalars(alphas)
 }
 
 function put(
@@ -247,10 +223,12 @@ interface Findings {
   readonly config: PeftConfig | undefined
   readonly built: readonly AdapterModule[]
   readonly ignored: readonly IgnoredTensor[]
+  /** Tensors of an alpha of 0 of which nobody says what they mean. */
+  readonly zeros: readonly StoredTensor[]
 }
 
-function warningsOf({ format, config, built, ignored }: Findings): string[] {
-  const warnings: string[] = []
+function warningsOf({ format, config, built, ignored, zeros }: Findings): string[] {
+  const warnings = zeroWarnings(zeros)
   const unscaled = built.filter(({ alpha }) => alpha === undefined)
   if (format === 'peft' && unscaled.length > 0) {
     warnings.push(
