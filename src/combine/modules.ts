@@ -47,16 +47,34 @@ export interface BroughtTogether {
  * to tell them by, modules that the base has no weight for, and modules of other shapes.
  */
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
-  const [{ adapter: first }] = summands
-  const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
+  const named = summands.map(underPeftNames)
+  const [{ adapter: first }] = named
+  const other = named.find(({ adapter }) => adapter.format !== first.format)?.adapter
   if (other !== undefined && base === undefined) {
     throw badInput(
       `${other.path}: has names of ${NAMES[other.format]}, ${first.path} of ${NAMES[first.format]}; give --base, which tells what both mean`,
       { file: other.path },
     )
   }
-  const settled = summands.map((one) => settledBy(one, base))
+  const settled = named.map((one) => settledBy(one, base))
   return { settled, modules: modulesOf(settled, base !== undefined) }
+}
+
+/**
+ * MLX's paths are those of the model, as PEFT's are: what is summed of its adapters is one of PEFT's, with nothing of a config that holds the
+ * paths of a training run.
+ */
+function underPeftNames(summand: Summand): Summand {
+  const { adapter, checkpoint } = summand
+  if (adapter.format !== 'mlx') return summand
+  const isDora = adapter.modules.some(({ magnitude }) => magnitude !== undefined)
+  const adapterConfig = isDora ? { use_dora: true } : {}
+  return {
+    ...summand,
+    asRead: adapter,
+    adapter: { ...adapter, format: 'peft' },
+    checkpoint: { ...checkpoint, adapterConfig },
+  }
 }
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
@@ -82,10 +100,10 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
       warnings: [...adapter.warnings, ...warnings],
     }
   }
-  const { adapter, initial } = summand
+  const { adapter, asRead = adapter, initial } = summand
   return {
     ...summand,
-    asRead: adapter,
+    asRead,
     adapter: settle(adapter),
     ...(initial !== undefined && { initial: settle(initial) }),
   }

@@ -16,6 +16,7 @@ export const NAMES: Readonly<Record<AdapterFormat, string>> = {
   kohya: 'kohya',
   comfyui: 'ComfyUI',
   diffusers: 'diffusers',
+  mlx: 'MLX',
   gguf: 'llama.cpp',
 }
 

@@ -4,7 +4,7 @@ import type { PeftConfig } from './read/peft-config.ts'
 export type JsonObject = Readonly<Record<string, unknown>>
 
 /** Whose names the tensors have. */
-export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers' | 'gguf'
+export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers' | 'mlx' | 'gguf'
 
 /**
  * How a weight W lies to the product B·A of the factors that formats store.
@@ -57,6 +57,8 @@ export type StoredProduct =
       readonly A: StoredTensor
       readonly B: StoredTensor
       readonly mid?: StoredTensor
+      /** A is stored [in, rank] and B [rank, out], as MLX does: each is to be transposed. */
+      readonly isTurned?: true
     }
   | { readonly kind: 'loha'; readonly w1: LowRank; readonly w2: LowRank }
   | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }

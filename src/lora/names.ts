@@ -47,8 +47,8 @@ export interface ParsedName {
 /** PEFT's own wrappers, before the path in the model. */
 export const PEFT_PREFIX = 'base_model.model.'
 
-/** The formats that names tell apart: a GGUF file is one by its first bytes. */
-export type SpelledFormat = Exclude<AdapterFormat, 'gguf'>
+/** The formats that prefixes and endings tell apart: a GGUF file is one by its first bytes, MLX has a reader of its own. */
+export type SpelledFormat = Exclude<AdapterFormat, 'gguf' | 'mlx'>
 
 /** What a format puts before a module's path, where it puts anything. */
 const PREFIXES: Readonly<Record<SpelledFormat, RegExp>> = {
@@ -157,12 +157,6 @@ function named(name: string): ParsedName | undefined {
 
 /** Adapters that are no product B·A, or one under names that need a table, by the names that only they have. */
 const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: string])[] = [
-  // ml-explore/mlx-lm: mlx_lm/tuner/lora.py: lora_a [in, r], lora_b [r, out], the scale in its own adapter_config.json
-  [
-    /\.lora_[ab]$/,
-    'a LoRA of MLX, whose factors lie the other way round and whose scale is in its own config',
-    'mlx_lm.fuse puts it into its model, which can be compared with the base',
-  ],
   // XLabs-AI/x-flux: src/flux/modules/layers.py: processors of fused rows
   [
     /\.processor\.(?:qkv|proj)_lora\d?\.(?:down|up)\.weight$/,
@@ -179,7 +173,7 @@ const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: str
   [/\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
 ]
 /** One of these is in every such name: most names are passed over by one look. */
-const HINT = /\.lora_[ab]$|\.processor\.|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
+const HINT = /\.processor\.|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
 const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
 
 /** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */

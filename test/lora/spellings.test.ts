@@ -59,7 +59,6 @@ test('torchtune’s lora_a.weight and lora_b.weight are the same product, of a s
 })
 
 describe('what is known and not read is named, and never taken for weights', () => {
-  const mlx = { [`${PATH}.lora_a`]: { shape: [3, 2] }, [`${PATH}.lora_b`]: { shape: [2, 4] } }
   const xlabs = Object.fromEntries(
     ['down', 'up'].map((part) => [
       `single_blocks.0.processor.qkv_lora.${part}.weight`,
@@ -67,13 +66,6 @@ describe('what is known and not read is named, and never taken for weights', () 
     ]),
   )
   test.each<[string, Record<string, TestTensor>, Record<string, unknown> | undefined, RegExp]>([
-    ['MLX', mlx, undefined, /a LoRA of MLX.*mlx_lm\.fuse/],
-    [
-      'MLX with its own config',
-      mlx,
-      { fine_tune_type: 'lora', lora_parameters: { rank: 2 } },
-      /a LoRA of MLX/,
-    ],
     ['XLabs, of single blocks', xlabs, undefined, /a LoRA of XLabs/],
     [
       'XLabs, of double blocks',

@@ -65,7 +65,7 @@ export async function planApply(settings: ApplySettings, context: RunContext): P
   const { alpha, alphaZero, init } = settings
   const { summands: adapters, inputs } = await openSummands(
     settings.adapters,
-    { alpha, alphaZero, init },
+    { alpha, alphaZero, init, config: base.config },
     context,
   )
   for (const { adapter } of adapters) refuseActivated(adapter)

@@ -18,6 +18,7 @@ import {
 import { PatternError } from '../pattern/syntax.ts'
 import { type AlphaZero, isSaid, refuseZeros, storedAlphas, zeroAlphas, zeroWarnings } from './alpha.ts'
 import { ggufAdapterOf } from './gguf.ts'
+import { isMlx, mlxAdapterOf } from './mlx.ts'
 import { buildModule, type ModuleParts } from './module.ts'
 import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
@@ -47,6 +48,7 @@ export async function adapterOf(
   options: AdapterOptions = {},
 ): Promise<Adapter | undefined> {
   if (checkpoint.isGguf) return ggufAdapterOf(checkpoint)
+  if (isMlx(checkpoint)) return mlxAdapterOf(checkpoint, options)
   const { path, tensors, metadata } = checkpoint
   const json = checkpoint.adapterConfig
   const has = (name: string) => tensors.has(name)
