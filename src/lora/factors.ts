@@ -19,6 +19,7 @@ import {
 } from '../linalg/matrix/structured-products.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
+import { fitted } from './fit.ts'
 import type { AdapterModule, LowRank } from './model.ts'
 
 /** ΔW = scale·B·A in the base tensor's own two-dimensional view: a kernel's is [out, in·kh·kw]. */
@@ -38,15 +39,16 @@ export type WholeReader = (tensor: StoredTensor) => Promise<FloatArray>
  * [in, out] change places and are transposed; a Tucker core is folded into A; of a stack `expert` says which one, and
  * `readWhole` reads what all of its experts share, which may be kept from one to the next.
  * A module of unknown transpose is taken as its config says. Both factors are float32, or float64 where either is or a
- * core is folded. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
+ * core is folded. Of a module that is fitted to a weight B has the weight's rows, zeros where the module has none. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
  */
 export async function readFactors(
   module: AdapterModule,
   expert?: number,
   readWhole: WholeReader = readFloats,
 ): Promise<ModuleFactors> {
-  const { scale, isTransposed } = module
-  const [B, A] = sameType(await storedFactors(module, expert, readWhole))
+  const { scale, isTransposed, fit, rows } = module
+  const [up, A] = sameType(await storedFactors(module, expert, readWhole))
+  const B = fitted(up, fit, rows)
   return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
 }
 

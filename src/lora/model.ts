@@ -63,6 +63,13 @@ export type StoredProduct =
   | { readonly kind: 'loha'; readonly w1: LowRank; readonly w2: LowRank }
   | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }
 
+/** Rows of a module that are rows of a weight: `count` of them from row `module` on, which lie from row `weight` on. */
+export interface RowRun {
+  readonly module: number
+  readonly weight: number
+  readonly count: number
+}
+
 /**
  * A weight that an adapter changes, with what makes the change as it lies in the file: ΔW = scale·product, transposed where the
  * module is. `readFactors` gives it as plain factors, as W lies. Plain data, so that a worker can be sent it.
@@ -90,6 +97,8 @@ export interface AdapterModule extends TargetModule {
   readonly bias?: StoredTensor
   /** DoRA's magnitudes: the change is then not scale·B·A alone. */
   readonly magnitude?: StoredTensor
+  /** Of a module matched to a weight that has others of its rows: which of the product's are which of W's. W has no change in others. */
+  readonly fit?: readonly RowRun[]
 }
 
 /** A whole tensor that the adapter brings: it takes the base tensor's place, or is added to it. */
@@ -100,6 +109,8 @@ export interface ReplacedTensor {
   readonly how: 'replace' | 'add'
   /** It is rows of the base tensor alone, these, in their order (PEFT's trainable tokens). */
   readonly rows?: readonly number[]
+  /** Which of its rows are which of the base tensor's, where those are others. */
+  readonly fit?: readonly RowRun[]
   /** What stood before the name in the file. */
   readonly prefix: string
 }
