@@ -97,7 +97,7 @@ export async function entranceOf({ folder, entries }: ListedFolder): Promise<Ent
 
 /** The configs of a folder that speak of the file which was found in it. */
 function configsOf(file: string): string[] {
-  if (isAdapter(file)) return [ADAPTER_CONFIG_FILE]
+  if (isAdapter(file)) return [ADAPTER_CONFIG_FILE, CONFIG_FILE]
   return isModel(file) ? [CONFIG_FILE] : [CONFIG_FILE, ADAPTER_CONFIG_FILE]
 }
 

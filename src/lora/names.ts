@@ -155,14 +155,8 @@ function named(name: string): ParsedName | undefined {
   return undefined
 }
 
-/** Adapters that are no product B·A, or one under names that need a table, by the names that only they have. */
-const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: string])[] = [
-  // XLabs-AI/x-flux: src/flux/modules/layers.py: processors of fused rows
-  [
-    /\.processor\.(?:qkv|proj)_lora\d?\.(?:down|up)\.weight$/,
-    'a LoRA of XLabs for Flux, whose names are of processors and not of weights',
-    'diffusers loads it, and saves it under names that are read',
-  ],
+/** Adapters that are no product B·A, by the names that only they have. */
+const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
   [/\.lora_E$/, 'AdaLoRA (factors with singular values)'],
   [/\.vera_(?:lambda_[bd]|A|B)(?:\.weight)?$/, 'VeRA (shared random factors)'],
@@ -173,17 +167,17 @@ const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: str
   [/\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
 ]
 /** One of these is in every such name: most names are passed over by one look. */
-const HINT = /\.processor\.|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
+const HINT = /oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
 const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
 
 /** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */
 export function otherKind(
   name: string,
   has: (name: string) => boolean,
-): { readonly kind: string; readonly cure?: string; readonly stem: string } | undefined {
-  for (const [pattern, kind, cure] of HINT.test(name) ? OTHER_KINDS : []) {
+): { readonly kind: string; readonly stem: string } | undefined {
+  for (const [pattern, kind] of HINT.test(name) ? OTHER_KINDS : []) {
     const at = name.search(pattern)
-    if (at > 0) return { kind, ...(cure !== undefined && { cure }), stem: name.slice(0, at) }
+    if (at > 0) return { kind, stem: name.slice(0, at) }
   }
   const [first] = GLORA_PARTS
   if (!name.endsWith(first)) return undefined

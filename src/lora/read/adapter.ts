@@ -22,6 +22,8 @@ import { isMlx, mlxAdapterOf } from './mlx.ts'
 import { buildModule, type ModuleParts } from './module.ts'
 import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
+import { isTorchtune, type Renamed, underHubNames } from './torchtune.ts'
+import { isXlabs, underDiffusersNames } from './xlabs.ts'
 
 export interface AdapterOptions {
   /** For modules whose alpha neither a config nor the file tells. */
@@ -49,15 +51,16 @@ export async function adapterOf(
 ): Promise<Adapter | undefined> {
   if (checkpoint.isGguf) return ggufAdapterOf(checkpoint)
   if (isMlx(checkpoint)) return mlxAdapterOf(checkpoint, options)
-  const { path, tensors, metadata } = checkpoint
+  const { path, metadata } = checkpoint
+  const { tensors, warnings } = await underKnownNames(checkpoint, options)
   const json = checkpoint.adapterConfig
-  const has = (name: string) => tensors.has(name)
+  const has = (name: string) => checkpoint.tensors.has(name)
   const isModel = (stem: string) =>
     json === undefined && (has(`${stem}.weight`) || has(`${stem}.base_layer.weight`))
 
   const named: Named[] = []
   const others: StoredTensor[] = []
-  for (const tensor of tensors.values()) {
+  for (const tensor of tensors) {
     const other = otherKind(tensor.name, has)
     if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other)
     const parsed = parseName(tensor.name)
@@ -108,8 +111,22 @@ export async function adapterOf(
     modules: labelled(built),
     replaced,
     ignored,
-    warnings: warningsOf({ format, config: single, built, ignored, zeros: isSaid(options) ? [] : zeros }),
+    warnings: [
+      ...warnings,
+      ...warningsOf({ format, config: single, built, ignored, zeros: isSaid(options) ? [] : zeros }),
+    ],
   }
+}
+
+/** The tensors of a checkpoint, those of trainers with names of their own under names that others share. */
+async function underKnownNames(
+  { path, tensors, config }: Checkpoint,
+  { model = config, isStrict = false }: AdapterOptions,
+): Promise<Renamed> {
+  const all = [...tensors.values()]
+  if (isXlabs(tensors.keys())) return { tensors: underDiffusersNames(path, all), warnings: [] }
+  if (isTorchtune(tensors.keys())) return underHubNames(all, { path, model, isStrict })
+  return { tensors: all, warnings: [] }
 }
 
 /** Patterns that can be read may still take too long to match. */
@@ -128,11 +145,11 @@ const componentOf = (prefix: string) => prefix.replace(/\.$/, '')
 const configPath = ({ folder, path }: Checkpoint) =>
   folder === undefined ? `${path} (${ADAPTER_CONFIG_FILE})` : join(folder, ADAPTER_CONFIG_FILE)
 
-const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
-  badInput(
-    `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only LoRA, LoHa and LoKr are read' : `that is not read: ${cure}`}`,
-    { file: path, tensor },
-  )
+const otherKindError = (path: string, tensor: string, { kind }: { kind: string }) =>
+  badInput(`${path}: tensor ${quoted(tensor)} belongs to ${kind}; only LoRA, LoHa and LoKr are read`, {
+    file: path,
+    tensor,
+  })
 
 /** The adapter's name in the keys, where one stands there. Throws where there are several: adapters of one model together. */
 function oneName(path: string, named: readonly Named[]): string | undefined {
