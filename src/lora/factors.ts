@@ -1,11 +1,12 @@
 import { arrayOf, elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
-import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
+import { decodeHalfBits, decodeIntegers, decodeNumbers, isHalf } from '../formats/dtype.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import {
   type Float64Matrix,
   type FloatArray,
+  type HalfMatrix,
   type Matrix,
   matrix,
   toFloat64,
@@ -50,6 +51,59 @@ export async function readFactors(
   const [up, A] = sameType(await storedFactors(module, expert, readWhole))
   const B = fitted(up, fit, rows)
   return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
+}
+
+/** Factors as they are stored: the bits of 16-bit ones, which nothing widens. */
+export interface StoredFactors {
+  readonly B: Matrix | HalfMatrix
+  readonly A: Matrix | HalfMatrix
+}
+
+/** The same without widening what is stored in 16 bits where the layout needs no arithmetic; `scale` is left to the caller. */
+export async function readStoredFactors(
+  module: AdapterModule,
+  expert?: number,
+  readWhole: WholeReader = readFloats,
+): Promise<StoredFactors> {
+  const { product, kind, isTransposed, rank } = module
+  if (product.kind === 'lora' && product.mid === undefined && kind !== 'experts') {
+    const { A, B } = product
+    const dtype = halfOf(A)
+    if (dtype !== undefined && dtype === halfOf(B)) {
+      const bits = (bytes: Uint8Array, rows: number, columns: number): HalfMatrix => ({
+        rows,
+        columns,
+        dtype,
+        data: decodeHalfBits(bytes),
+      })
+      const [ofB, ofDown] = await bytesOfPair(B, A)
+      const [up, down] = [bits(ofB, B.shape[0], rank), bits(ofDown, rank, elementCount(A) / rank)]
+      const turned = (X: HalfMatrix): HalfMatrix => ({ ...transpose(X), dtype })
+      return isTransposed ? { B: turned(down), A: turned(up) } : { B: up, A: down }
+    }
+  }
+  return readFactors(module, expert, readWhole)
+}
+
+/** The bytes of two tensors, of which one file is opened once. */
+async function bytesOfPair(B: StoredTensor, A: StoredTensor): Promise<[B: Uint8Array, A: Uint8Array]> {
+  assertBytes(B)
+  assertBytes(A)
+  const [ofB, ofA] = [B.source, A.source]
+  if (ofB.kind !== 'range' || ofA.kind !== 'range' || ofB.file !== ofA.file) {
+    return [await readBytes(B), await readBytes(A)]
+  }
+  const last = ofB.end > ofA.end ? B : A
+  const whole = { ...ofB, begin: 0, end: Math.max(ofB.end, ofA.end) }
+  return withBytes(whole, last.name, async (read) => [
+    await read(ofB.begin, ofB.begin + B.bytes),
+    await read(ofA.begin, ofA.begin + A.bytes),
+  ])
+}
+
+function halfOf({ dtype }: StoredTensor): HalfMatrix['dtype'] | undefined {
+  const float = readableFloatOf(dtype)
+  return float !== undefined && isHalf(float) ? float : undefined
 }
 
 async function storedFactors(

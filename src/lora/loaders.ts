@@ -41,7 +41,7 @@ export const COMFYUI_NAMES: Readonly<Record<AdapterFormat, RegExp>> = {
   kohya: /^/,
   comfyui: /^/,
   diffusers: /^transformer\./,
-  // it reads no GGUF, and no lora_a that lies the other way round
+  // it reads no GGUF, and none of MLX's
   gguf: /(?!)/,
   mlx: /(?!)/,
   peft: /^(?:base_model\.model\.)?(?:transformer_blocks|joint_blocks)\./,

@@ -4,7 +4,7 @@ import type { PeftConfig } from './read/peft-config.ts'
 export type JsonObject = Readonly<Record<string, unknown>>
 
 /** Whose names the tensors have. */
-export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers' | 'mlx' | 'gguf'
+export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers' | 'gguf' | 'mlx'
 
 /**
  * How a weight W lies to the product B·A of the factors that formats store.

@@ -194,7 +194,7 @@ describe('refusals', () => {
 
   test('an output of the other kind', async () => {
     expect(await refusal([await plain(), '-o', at('no.safetensors'), '--rank=1'])).toMatch(
-      /is the name of a file, and an adapter of PEFT's is a folder/,
+      /is the name of a file, and an adapter of PEFT is a folder/,
     )
     const path = await writeTensors(fresh('.safetensors'), kohyaPair('lora_unet_x', 2, 1))
     expect(await refusal([path, '-o', `${at('no')}/`, '--rank=1'])).toMatch(/is a folder's name|folder/)
