@@ -18,7 +18,7 @@ export type BaseIndex = (name: string, prefix: string) => readonly (readonly Pla
  * that the family has no rule for, as `plainIndex` does.
  */
 export function baseIndex(base: Checkpoint, format: AdapterFormat): BaseIndex {
-  const finders = format === 'gguf' ? [] : layoutsOf(base.tensors).map(placesOf)
+  const finders = format === 'gguf' || format === 'mlx' ? [] : layoutsOf(base.tensors).map(placesOf)
   const plain = unwrapped(plainIndex(base, format === 'kohya'), base)
   if (finders.length === 0) return (name, prefix) => plain(name, prefix).map((tensor) => [{ tensor }])
   return (name, prefix) => {

@@ -40,7 +40,8 @@ export type WholeReader = (tensor: StoredTensor) => Promise<FloatArray>
  * [in, out] change places and are transposed; a Tucker core is folded into A; of a stack `expert` says which one, and
  * `readWhole` reads what all of its experts share, which may be kept from one to the next.
  * A module of unknown transpose is taken as its config says. Both factors are float32, or float64 where either is or a
- * core is folded. Of a module that is fitted to a weight B has the weight's rows, zeros where the module has none. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
+ * core is folded. Of a module that is fitted to a weight B has the weight's rows, zeros where the module has none. Throws
+ * `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
  */
 export async function readFactors(
   module: AdapterModule,
@@ -65,7 +66,7 @@ export async function readStoredFactors(
   expert?: number,
   readWhole: WholeReader = readFloats,
 ): Promise<StoredFactors> {
-  const { product, kind, isTransposed, rank } = module
+  const { product, kind, isTransposed, rank, fit, rows } = module
   if (product.kind === 'lora' && product.mid === undefined && kind !== 'experts') {
     const { A, B } = product
     const dtype = halfOf(A)
@@ -79,7 +80,9 @@ export async function readStoredFactors(
       const [ofB, ofDown] = await bytesOfPair(B, A)
       const [up, down] = [bits(ofB, B.shape[0], rank), bits(ofDown, rank, elementCount(A) / rank)]
       const turned = (X: HalfMatrix): HalfMatrix => ({ ...transpose(X), dtype })
-      return isTransposed ? { B: turned(down), A: turned(up) } : { B: up, A: down }
+      return isTransposed
+        ? { B: turned(down), A: turned(up) }
+        : { B: { ...fitted(up, fit, rows), dtype }, A: down }
     }
   }
   return readFactors(module, expert, readWhole)

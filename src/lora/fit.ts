@@ -1,6 +1,6 @@
 import { partOf } from '../checkpoint/matrices.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
-import { type FloatArray, type Matrix, matrix } from '../linalg/matrix/matrix.ts'
+import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import type { Fit, Rows } from './families/types.ts'
 import type { RowRun } from './model.ts'
 
@@ -74,15 +74,25 @@ export function joined(runs: readonly RowRun[]): RowRun[] {
   return found
 }
 
-/** The rows of a module's B [out, rank] as a weight has them, zeros where it has others: [rows, rank]. */
-export function fitted(B: Matrix, runs: readonly RowRun[] | undefined, rows: number): Matrix {
+interface Rowed<T extends FloatArray | Uint16Array> {
+  readonly rows: number
+  readonly columns: number
+  readonly data: T
+}
+
+/** The rows of a module's B [out, rank] as a weight has them, zeros where it has others: [rows, rank]. May be the bits of 16-bit floats. */
+export function fitted<T extends FloatArray | Uint16Array>(
+  B: Rowed<T>,
+  runs: readonly RowRun[] | undefined,
+  rows: number,
+): Rowed<T> {
   if (runs === undefined) return B
   const { columns } = B
-  const data = new (B.data.constructor as new (n: number) => FloatArray)(rows * columns)
+  const data = new (B.data.constructor as new (n: number) => T)(rows * columns)
   for (const { module, weight, count } of runs) {
     data.set(B.data.subarray(module * columns, (module + count) * columns), weight * columns)
   }
-  return matrix(rows, columns, data)
+  return { rows, columns, data }
 }
 
 /** Rows [from, from + count) of a tensor, under its name. */
