@@ -53,11 +53,13 @@ export type SpelledFormat = Exclude<AdapterFormat, 'gguf' | 'mlx'>
 /** What a format puts before a module's path, where it puts anything. */
 const PREFIXES: Readonly<Record<SpelledFormat, RegExp>> = {
   peft: new RegExp(`^${PEFT_PREFIX.replaceAll('.', '\\.')}`),
-  kohya: /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/,
+  // OneTrainer's legacy names have the component's, and a fourth encoder for HiDream (Nerogar/OneTrainer@2026-08-19: modules/model,
+  // lora_text_encoders; modules/modelLoader/mixin/LoRALoaderMixin.py, _mixture_legacy_conversion); SimpleTuner's are LyCORIS' own
+  kohya: /^(?:lora_(?:unet|te[1-4]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/,
   comfyui: /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/,
   // language models of the GPT-2 family call their trunk `transformer` too
   diffusers:
-    /^(?:unet|transformer(?:_2)?|text_encoder(?:_[23])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/,
+    /^(?:unet|transformer(?:_2)?|text_encoder(?:_[2-4])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/,
 }
 
 type Ending = readonly [ending: string, role: Role]
@@ -78,6 +80,8 @@ const SPELLINGS: Readonly<Record<SpelledFormat, readonly Ending[]>> = {
     ['.lora_B.bias', 'bias'],
     ['.lora_magnitude_vector', 'magnitude'],
     ['.lora_magnitude_vector.weight', 'magnitude'],
+    // ai-toolkit's DoRA (ostris/ai-toolkit: toolkit/models/DoRA.py), and torchtune's
+    ['.magnitude', 'magnitude'],
     // peft/tuners/trainable_tokens/layer.py, around the embedding itself
     ['.token_adapter.trainable_tokens_delta', 'token rows'],
     ['.trainable_tokens_delta', 'token rows'],

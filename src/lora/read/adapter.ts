@@ -20,7 +20,7 @@ import { type AlphaZero, isSaid, refuseZeros, storedAlphas, zeroAlphas, zeroWarn
 import { ggufAdapterOf } from './gguf.ts'
 import { isMlx, mlxAdapterOf } from './mlx.ts'
 import { buildModule, type ModuleParts } from './module.ts'
-import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
+import { COPY_OF_BASE, isSwitchedOff, otherTensor, strangerReason, tokenRows } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
 import { isTorchtune, type Renamed, underHubNames } from './torchtune.ts'
 import { isXlabs, underDiffusersNames } from './xlabs.ts'
@@ -83,7 +83,9 @@ export async function adapterOf(
 
   const { modules, ignored, replaced } = sort(path, format, named, config)
   for (const tensor of others) {
-    if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
+    const reason = strangerReason(tensor.name)
+    if (reason !== undefined) ignored.push({ name: tensor.name, reason })
+    else if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
   const built = withReadablePatterns(path, () =>
