@@ -50,9 +50,9 @@ export interface BroughtTogether {
  * to tell them by, modules that the base has no weight for, and modules of other shapes.
  */
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
-  assertOneFormat(summands, base)
-  const [{ adapter: first }] = summands
-  const settled = summands.map((one) => settledBy(one, base))
+  const named = assertedOneFormat(summands, base)
+  const [{ adapter: first }] = named
+  const settled = named.map((one) => settledBy(one, base))
   const own = settled.flatMap(({ adapter }) => (adapter.format === first.format ? adapter.modules : []))
   const units = base === undefined ? undefined : unitsOf(base, first.format, own)
   if (units === undefined) return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
@@ -62,8 +62,7 @@ export function bringTogether(summands: readonly Summand[], base: Checkpoint | u
 
 /** The same by the weights of the base, whatever the adapters have in parts or in one. Throws as `bringTogether` does. */
 export function onWeights(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
-  assertOneFormat(summands, base)
-  const settled = summands.map((one) => settledBy(one, base))
+  const settled = assertedOneFormat(summands, base).map((one) => settledBy(one, base))
   return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
 }
 
@@ -82,15 +81,18 @@ export function underUnits(
   return { summands, modules: modulesOf(summands, keyOf) }
 }
 
-function assertOneFormat(summands: readonly Summand[], base: Checkpoint | undefined): void {
-  const [{ adapter: first }] = summands
-  const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
+/** The adapters, whose names are all of one format where no base tells what they mean. */
+function assertedOneFormat(summands: readonly Summand[], base: Checkpoint | undefined): readonly Summand[] {
+  const named = summands.map(underPeftNames)
+  const [{ adapter: first }] = named
+  const other = named.find(({ adapter }) => adapter.format !== first.format)?.adapter
   if (other !== undefined && base === undefined) {
     throw badInput(
       `${other.path}: has names of ${NAMES[other.format]}, ${first.path} of ${NAMES[first.format]}; give --base, which tells what both mean`,
       { file: other.path },
     )
   }
+  return named
 }
 
 /** A summand with its modules as units have them, and which that is. */
@@ -112,6 +114,23 @@ function withUnits(
       ...(initial !== undefined && { initial: placed(initial, initial) }),
     },
     units: unitOf,
+  }
+}
+
+/**
+ * MLX's paths are those of the model, as PEFT's are: what is summed of its adapters is one of PEFT's, with nothing of a config that holds the
+ * paths of a training run.
+ */
+function underPeftNames(summand: Summand): Summand {
+  const { adapter, checkpoint } = summand
+  if (adapter.format !== 'mlx') return summand
+  const isDora = adapter.modules.some(({ magnitude }) => magnitude !== undefined)
+  const adapterConfig = isDora ? { use_dora: true } : {}
+  return {
+    ...summand,
+    asRead: adapter,
+    adapter: { ...adapter, format: 'peft' },
+    checkpoint: { ...checkpoint, adapterConfig },
   }
 }
 
@@ -142,10 +161,10 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
       warnings: [...adapter.warnings, ...warnings],
     }
   }
-  const { adapter, initial } = summand
+  const { adapter, asRead = adapter, initial } = summand
   return {
     ...summand,
-    asRead: adapter,
+    asRead,
     adapter: settle(adapter),
     ...(initial !== undefined && { initial: settle(initial) }),
   }

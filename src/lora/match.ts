@@ -237,7 +237,8 @@ function settledKind(
 const widthOf = (shape: readonly number[]) => shape.slice(1).reduce((product, n) => product * n, 1)
 
 /** Factors stored flat may be one pair for each expert of a stack. */
-const mayBeStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.A.shape.length === 2
+const mayBeStack = ({ product }: AdapterModule) =>
+  product.kind === 'lora' && product.A.shape.length === 2 && !product.isTurned
 
 /** Factors stored flat fit any kernel of as many entries; others have to have the base's. */
 function isSameKernel({ kernel }: AdapterModule, shape: readonly number[]): boolean {
