@@ -7,6 +7,7 @@ import { version } from '../version.ts'
 import { addApply } from './apply/command.ts'
 import { addCheck } from './check/command.ts'
 import { addCompare } from './compare/command.ts'
+import { addConvert } from './convert/command.ts'
 import { addDemo } from './demo/command.ts'
 import { addDoctor } from './doctor/command.ts'
 import { addExtract } from './extract/command.ts'
@@ -150,6 +151,7 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   addMerge(program, run)
   addApply(program, run)
   addCheck(program, run)
+  addConvert(program, run)
   addCompare(program, run)
   addFactor(program, run)
   addDoctor(program, run)

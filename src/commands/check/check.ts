@@ -46,8 +46,8 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
       inputs.flatMap(({ files }) => files),
     )
   }
-  const read = await readPastDefects(checkpoint)
-  if (read.adapter === undefined && !isMeantAsAdapter(checkpoint)) {
+  const read = await readPastDefects(checkpoint, base?.config)
+  if (read.adapter === undefined && read.found.length === 0 && !isMeantAsAdapter(checkpoint)) {
     throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
       file: settings.adapter,
     })
@@ -58,7 +58,7 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   const verdicts = view === undefined || checkpoint.tensors.size === 0 ? [] : verdictsOf(view, wanted)
   const found =
     adapter === undefined || checkpoint.tensors.size === 0
-      ? [...read.found, { rule: emptyRule(checkpoint) } as const]
+      ? nothingRead(read.found, checkpoint)
       : [...read.found, ...(await defectsOf(adapter, base, wanted, settings, context))]
   for (const input of inputs) await assertUnchanged(input)
   const defects = settledDefects(found, checkpoint)
@@ -92,7 +92,11 @@ async function openBase(path: string, { opening }: RunContext): Promise<Checkpoi
 const isMeantAsAdapter = ({ tensors, adapterConfig }: Checkpoint) =>
   adapterConfig !== undefined || tensors.size === 0
 
-const emptyRule = ({ tensors }: Checkpoint) => (tensors.size === 0 ? 'empty' : 'no-factors')
+/** That nothing could be read, where nothing tells why. */
+const nothingRead = (found: readonly Found[], { tensors }: Checkpoint): readonly Found[] => {
+  if (tensors.size === 0) return [...found, { rule: 'empty' }]
+  return found.length > 0 ? found : [{ rule: 'no-factors' }]
+}
 
 function modelOf(base: Checkpoint | undefined): ModelView {
   if (base === undefined) return {}

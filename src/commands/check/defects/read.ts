@@ -1,6 +1,6 @@
 import { elementCount } from '../../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../../checkpoint/types.ts'
-import type { LoraSvdError } from '../../../errors.ts'
+import { LoraSvdError } from '../../../errors.ts'
 import { readScalars } from '../../../lora/factors.ts'
 import type { Adapter } from '../../../lora/model.ts'
 import { parseName } from '../../../lora/names.ts'
@@ -19,14 +19,21 @@ export interface ReadAdapter {
 /** The methods of PEFT whose configs are read (huggingface/peft: src/peft/mapping.py). */
 const METHODS: ReadonlySet<unknown> = new Set(['LORA', 'LOHA', 'LOKR'])
 
-/** Reads an adapter past its defects: each is told, and the part that it is of left out. */
-export async function readPastDefects(checkpoint: Checkpoint): Promise<ReadAdapter> {
+/** Reads an adapter past its defects: each is told, and the part that it is of left out. `model` is the base's config.json. */
+export async function readPastDefects(
+  checkpoint: Checkpoint,
+  model: Checkpoint['config'],
+): Promise<ReadAdapter> {
   const alphas = await wrongAlphas(checkpoint)
   const left = new Set(alphas.flatMap(({ names = [] }) => names))
   const tensors = new Map([...checkpoint.tensors].filter(([name]) => !left.has(name)))
   const errors: LoraSvdError[] = []
   const onDefect = (error: LoraSvdError) => errors.push(error)
-  const adapter = await adapterOf({ ...checkpoint, tensors }, { onDefect })
+  const adapter = await adapterOf({ ...checkpoint, tensors }, { onDefect, model }).catch((error: unknown) => {
+    if (!(error instanceof LoraSvdError) || error.code !== 'bad-input') throw error
+    errors.push(error)
+    return undefined
+  })
   return { adapter, found: [...alphas, ...grouped(errors, checkpoint)] }
 }
 
