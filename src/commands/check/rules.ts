@@ -118,7 +118,7 @@ export const DEFECTS = {
     source: CONFIG,
   },
   'alpha-in-some': {
-    severity: 'warning',
+    severity: 'note',
     text: 'Some modules have an .alpha tensor and others have none, which means their rank.',
     advice: 'give every module an alpha',
     source: KOHYA,

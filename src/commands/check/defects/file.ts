@@ -70,7 +70,11 @@ function ranks({ modules }: Adapter, maxRank: number | undefined): Found[] {
 
 /** Factors that fit each other, if the other way round: those of a square weight do. */
 const isTurned = ({ product, kind }: AdapterModule) =>
-  product.kind === 'lora' && kind !== 'embedding' && kind !== 'experts' && isSwapped(product.A, product.B)
+  product.kind === 'lora' &&
+  !product.isTurned &&
+  kind !== 'embedding' &&
+  kind !== 'experts' &&
+  isSwapped(product.A, product.B)
 
 function factorsAndDiffs({ format, modules, replaced }: Adapter): Found[] {
   if (format === 'peft' || format === 'gguf') return []
