@@ -64,7 +64,11 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   const defects = settledDefects(found, checkpoint)
   const loaders = verdicts.map(loaderOf)
   const result: CheckResult = {
-    source: { adapter: settings.adapter, ...(settings.base !== undefined && { base: settings.base }) },
+    source: {
+      adapter: settings.adapter,
+      file: fileOf(checkpoint),
+      ...(settings.base !== undefined && { base: settings.base }),
+    },
     ...factsOf(checkpoint, adapter, view && judged(view).family?.name),
     loaders,
     defects,
@@ -127,9 +131,13 @@ async function defectsOf(
 
 const ORDER = ['error', 'warning', 'note']
 
+/** The file that holds the tensors, the first of several. */
+const fileOf = ({ path, files }: Checkpoint) => files[0]?.path ?? path
+
 /** The findings with what the table says of their kind, the gravest first. */
-function settledDefects(found: readonly Found[], { path, folder, files }: Checkpoint): CheckedDefect[] {
-  const file = files[0]?.path ?? path
+function settledDefects(found: readonly Found[], checkpoint: Checkpoint): CheckedDefect[] {
+  const { path, folder } = checkpoint
+  const file = fileOf(checkpoint)
   const config = folder === undefined ? path : join(path, ADAPTER_CONFIG_FILE)
   return found
     .map(({ rule, message, names = [], inConfig }): CheckedDefect => {

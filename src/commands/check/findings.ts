@@ -16,8 +16,8 @@ export interface Finding {
 
 /** All findings: what is wrong with the file, then what each loader makes of it. */
 export function findingsOf(result: CheckResult): Finding[] {
-  const { source, defects, loaders } = result
-  const file = defects[0]?.file ?? source.adapter
+  const { defects, loaders } = result
+  const { file } = result.source
   return [
     ...defects.map(({ rule, severity, message, advice, file, names }) => ({
       ...{ rule, severity, file, names },

@@ -45,7 +45,8 @@ export interface CheckedDefect {
 
 /** Which loaders load an adapter, and what is wrong with it. */
 export interface CheckResult {
-  readonly source: { readonly adapter: string; readonly base?: string }
+  /** As given, and the file that holds the tensors. */
+  readonly source: { readonly adapter: string; readonly file: string; readonly base?: string }
   /** Undefined where nothing of an adapter was found. */
   readonly format?: Adapter['format']
   /** Of diffusion models, where names tell it. */
