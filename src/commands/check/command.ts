@@ -16,8 +16,9 @@ file and the date of each fact.
 In GitHub Actions findings are annotations of the run too.
 
 Exit codes: 0 every loader loads all of it as it is meant
-1 one refuses it, loads part or nothing, or scales it wrongly; or the file has
-  a defect that is an error · 2 bad options, or no adapter · 3 the machine failed`
+1 one refuses it, loads part or nothing, or scales it wrongly; or the file has a
+  defect that is an error
+2 bad options, or no adapter · 3 the machine failed`
 
 /** `check`: which loaders load an adapter. */
 export function addCheck(program: Command, run: Run): void {

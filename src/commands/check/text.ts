@@ -51,7 +51,7 @@ function loadersGrid(result: CheckResult, { paint, columns }: Screen): string {
     )
   const rows = loaders.flatMap((loader) => {
     const colour = colourOf(loader, paint)
-    const whys = loader.reasons.map((reason) => printable(reasonText(reason, result)))
+    const whys = loader.reasons.map((reason) => `${printable(reasonText(reason, result))} [${reason.rule}]`)
     const lines = (whys.length === 0 ? [''] : whys).flatMap((why) =>
       wrap(why, Math.max(MIN_ROOM, room)).split('\n'),
     )
@@ -59,7 +59,12 @@ function loadersGrid(result: CheckResult, { paint, columns }: Screen): string {
       at === 0 ? [loader.loader, colour(loader.verdict), line] : ['', '', line],
     )
   })
-  return grid(HEADS, rows, ['left', 'left', 'left'], paint)
+  const table = grid(HEADS, rows, ['left', 'left', 'left'], paint)
+  const sources = new Set(
+    loaders.flatMap(({ reasons }) => reasons.map(({ source, date }) => `${source} (${date})`)),
+  )
+  if (sources.size === 0) return table
+  return `${table}\n${paintLines(wrap(`Read in ${[...sources].join(' · ')}`, columns), paint.dim)}`
 }
 
 /** However narrow the terminal, reasons are not wrapped to less. */
@@ -84,13 +89,17 @@ function defectText(defect: CheckedDefect, { paint, columns }: Screen): string {
 function ending({ holds, loaders, defects, warnings }: CheckResult, screen: Screen): string {
   const errors = defects.filter(({ severity }) => severity === 'error').length
   const failing = loaders.filter(({ verdict }) => verdict !== 'loads').length
-  const parts = [
-    ...(failing === 0 ? [] : [`${failing} of ${counted(loaders.length, 'loader')} not right`]),
-    ...(errors === 0 ? [] : [counted(errors, 'error')]),
+  const wrong = [
+    ...(failing === 0
+      ? []
+      : [
+          `${failing} of ${counted(loaders.length, 'loader')} ${failing === 1 ? 'does' : 'do'} not load it as it is meant.`,
+        ]),
+    ...(errors === 0 ? [] : [`The file has ${counted(errors, 'error')}.`]),
   ]
   const verdict = holds
     ? note(`All of it is loaded as it is meant by ${listText(loaders)}.`, screen.paint.green, screen)
-    : note(`Not right: ${parts.join(', ')}.`, screen.paint.red, screen)
+    : note(wrong.join(' '), screen.paint.red, screen)
   return [verdict, ...warningNotes(warnings, screen)].join('\n')
 }
 

@@ -43,6 +43,7 @@ export function verdictsOf(view: AdapterView, loaders: readonly Loader[]): Loade
 /** The facts of a loader that hold of an adapter, in the table's order. */
 export function hitsOf(adapter: JudgedAdapter, loader: Loader): Hit[] {
   const hits: Hit[] = []
+  const lost = new Set<string>()
   const reasons = adapterReasons(adapter, loader)
   for (const [at, rule] of FACTS[loader].rules.entries()) {
     const { ofAdapter, ofModule, ofWhole, isFinal, ...fact } = rule
@@ -53,9 +54,14 @@ export function hitsOf(adapter: JudgedAdapter, loader: Loader): Hit[] {
       continue
     }
     if (ofModule !== undefined) {
-      const found = reasonsIn(adapter.modules, (module) => ofModule(module, adapter))
+      const found = reasonsIn(adapter.modules, (module) =>
+        lost.has(module.label) ? undefined : ofModule(module, adapter),
+      )
       if (found !== undefined) {
-        hits.push({ fact, reason: found.reason, modules: found.of.map(({ label }) => label) })
+        const modules = found.of.map(({ label }) => label)
+        hits.push({ fact, reason: found.reason, modules })
+        // what a loader passes over it does nothing else with
+        if (fact.effect === 'passes over') for (const label of modules) lost.add(label)
       }
     }
     if (ofWhole !== undefined) {
