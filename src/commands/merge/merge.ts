@@ -1,8 +1,7 @@
-import { combine } from '../../combine/combine.ts'
 import { openSummands, refuseWhatAddsNothingUp } from '../../combine/open.ts'
 import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
-import type { Combined } from '../../combine/result.ts'
+import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumCommand } from '../combined.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
@@ -14,7 +13,7 @@ export interface MergePreview extends CombinePreview {
 }
 
 /** The sum of adapters, as it lies on disk. */
-export interface MergeResult extends Combined {
+export interface MergeResult extends SummedAs {
   readonly source: { readonly adapters: readonly { readonly path: string; readonly weight: number }[] }
   /** How the adapters lie to each other, over all layers. */
   readonly overlap: Overlap
@@ -45,7 +44,7 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   if (settings.dryRun) {
     return { source: { adapters: requests }, ...(await previewSum(plan, inputs, { ...settings, command })) }
   }
-  const combined = await combine(plan, inputs, { ...settings, command }, context)
+  const combined = await sumAs(plan, base, inputs, { ...settings, command }, context)
   return {
     source: { adapters: requests },
     ...combined,
