@@ -39,12 +39,17 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   const requests = adapters.map((path, i) => ({ path, weight: weights[i] }))
   const { summands, base, inputs } = await openSummands(requests, settings, context)
   refuseWhatAddsNothingUp(summands)
+  // llama.cpp's and MLX's are summed under PEFT's names
+  const format = settings.format ?? summands[0].adapter.format
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
   if (settings.dryRun) {
-    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, { ...settings, command })) }
+    return {
+      source: { adapters: requests },
+      ...(await previewSum(plan, inputs, { ...settings, format, command })),
+    }
   }
-  const combined = await sumAs(plan, base, inputs, { ...settings, command }, context)
+  const combined = await sumAs(plan, base, inputs, { ...settings, format, command }, context)
   return {
     source: { adapters: requests },
     ...combined,

@@ -38,11 +38,13 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   const start = performance.now()
   const { adapter, dtype } = settings
   const { summands, base, inputs } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
+  // llama.cpp's and MLX's are summed under PEFT's names
+  const format = settings.format ?? summands[0].adapter.format
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
   if (settings.dryRun)
-    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, command })) }
-  const combined = await sumAs(plan, base, inputs, { ...settings, command }, context)
+    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, format, command })) }
+  const combined = await sumAs(plan, base, inputs, { ...settings, format, command }, context)
   return {
     source: { adapter },
     ...combined,
