@@ -47,7 +47,7 @@ const layerColumns: NamedColumn<ConvertedLayer>[] = [
     title: 'difference',
     align: 'right',
     worth: Number.POSITIVE_INFINITY,
-    legend: '‖Δ − Δ‖_F / ‖Δ‖_F of what lies on disk and of the source',
+    legend: '‖stored − meant‖_F / ‖meant‖_F, read back from disk',
     cell: (layer, paint) => (layer.isExact ? paint.green : paint.yellow)(differenceText(layer)),
   },
 ]
@@ -70,7 +70,7 @@ const kindColumns: NamedColumn<Projection<ConvertedLayer>>[] = [
     title: 'difference',
     align: 'right',
     worth: Number.POSITIVE_INFINITY,
-    legend: 'the largest ‖Δ − Δ‖_F / ‖Δ‖_F of what lies on disk and of the source',
+    legend: 'the largest ‖stored − meant‖_F / ‖meant‖_F, read back from disk',
     cell: ({ rows }, paint) =>
       rows.every(({ isExact }) => isExact)
         ? paint.green('exact')
