@@ -14,6 +14,8 @@ const NAMES = [
   'merge-plan-1',
   'apply-1',
   'compare-1',
+  'convert-1',
+  'convert-plan-1',
   'resize-1',
   'merge-1',
   'error-1',
