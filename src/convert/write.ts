@@ -9,9 +9,9 @@ import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
 import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
 import { assertHeld } from '../lora/write/encode.ts'
-import { foldedFactors, pairFactors, rememberingLast } from './factors.ts'
+import { pairFactors, rememberingLast } from './factors.ts'
 import { kohyaHashes } from './metadata.ts'
-import type { FormatPlan, Pair } from './target.ts'
+import type { FormatPlan } from './target.ts'
 
 export interface WriteRequest {
   readonly output: string
@@ -71,7 +71,7 @@ async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): Async
 /** The tensors of the file, whose data is made when their turn comes. */
 function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
   const dtype = safetensorsDtypeOf(plan.dtype)
-  const factorsOf = rememberingLast((pair: Pair) => pairFactors(pair, foldedFactors))
+  const factorsOf = rememberingLast(pairFactors)
   const factors = plan.pairs.flatMap((pair): TensorToWrite[] => {
     const side = (side: 'A' | 'B'): TensorToWrite => ({
       name: pair.names[side],
