@@ -44,6 +44,9 @@ const KNOWN_FILES = [
   'pytorch_lora_weights.safetensors',
 ]
 
+/** Whether one of the files is there that transformers, peft and diffusers look for. */
+export const hasKnownFile = (entries: readonly string[]) => KNOWN_FILES.some((name) => entries.includes(name))
+
 /** Whether a file is named as a whole model's weights or their index are, so that config.json is of the same model. */
 const isModel = (file: string) => /^(diffusion_pytorch_)?model\.safetensors/.test(file)
 
