@@ -12,6 +12,7 @@ test('lora-svd exports', () => {
       "check",
       "chooseRank",
       "compare",
+      "convert",
       "demo",
       "effectiveRank",
       "energyRank",

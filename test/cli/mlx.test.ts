@@ -52,7 +52,7 @@ describe('an adapter folder of MLX', () => {
 
   test('is resized into a PEFT adapter, without the paths of the training', async () => {
     const [path, out] = [mlx(), fresh()]
-    const { output } = await combined('resize', [path, '-o', out, '--rank=2'])
+    const { output } = await combined('resize', [path, '-o', out, '--rank=2', '--format=peft'])
     expect(output).toMatchObject({ format: 'peft' })
     expect(readdirSync(out).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
     const [module] = (await openAdapter(out)).modules
@@ -90,7 +90,7 @@ describe('an adapter folder of MLX', () => {
       'adapter_config.json': { ...RUN, fine_tune_type: 'dora' },
     })
     const out = fresh()
-    await combined('resize', [path, '-o', out, '--rank=1'])
+    await combined('resize', [path, '-o', out, '--rank=1', '--format=peft'])
     expect(jsonOf(out, 'adapter_config.json')).toMatchObject({ use_dora: true })
     const [module] = (await openAdapter(out)).modules
     expect(module.magnitude?.name).toBe(`base_model.model.${MODULE}.lora_magnitude_vector`)

@@ -15,6 +15,8 @@ const NAMES = [
   'apply-1',
   'check-1',
   'compare-1',
+  'convert-1',
+  'convert-plan-1',
   'resize-1',
   'merge-1',
   'error-1',

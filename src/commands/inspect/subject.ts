@@ -1,6 +1,6 @@
 import { isComputed } from '../../checkpoint/correspondence.ts'
 import { nameFilter } from '../../checkpoint/filter.ts'
-import { matricesOf } from '../../checkpoint/matrices.ts'
+import { matricesOf, partOf } from '../../checkpoint/matrices.ts'
 import { pairModels } from '../../checkpoint/models.ts'
 import { type OpenOptions, openCheckpoint } from '../../checkpoint/open.ts'
 import { forEachChunk } from '../../checkpoint/read.ts'
@@ -8,6 +8,7 @@ import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from
 import { badInput, badUsage } from '../../errors.ts'
 import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { firstNonFinite } from '../../linalg/matrix/norms.ts'
+import { inOwnRows } from '../../lora/fit.ts'
 import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
 import { type Adapter, type AdapterModule, tensorsOf } from '../../lora/model.ts'
@@ -165,7 +166,7 @@ function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: Inspe
   const matrices = base === undefined ? undefined : baseMatrices(base, match!)
   const subjects = modules
     .filter(({ label }) => isWanted(label))
-    .flatMap((module) => productsOf(module, matrices?.get(module.tensor) ?? []))
+    .flatMap((module) => inItsRows(module, matrices?.get(module.tensor) ?? []))
   const unmatched = match?.unmatched.map(({ module, reason }) => ({ name: module.label, reason })) ?? []
   const whole = adapter.replaced.map(({ tensor, how }) => ({
     name: tensor.name,
@@ -195,6 +196,22 @@ function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Ma
   const byTensor = new Map<string, WeightMatrix[]>()
   for (const matrix of matrices) addTo(byTensor, matrix.tensor, matrix)
   return byTensor
+}
+
+/** The products of a module beside the rows that it changes, and not beside others of the same weight. */
+function inItsRows(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
+  if (module.fit === undefined) return productsOf(module, bases)
+  const { module: own, from } = inOwnRows(module)
+  return productsOf(
+    own,
+    bases.map((base) => rowsOfMatrix(base, from, own.rows)),
+  )
+}
+
+function rowsOfMatrix(matrix: WeightMatrix, from: number, rows: number): WeightMatrix {
+  const ofRow = matrix.bytes / matrix.rows
+  const source = partOf(matrix.source, from * ofRow, (from + rows) * ofRow)
+  return { ...matrix, rows, bytes: rows * ofRow, source }
 }
 
 /** The products of a module: one, but for a stack of experts. */
