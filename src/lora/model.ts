@@ -66,8 +66,8 @@ export type StoredProduct =
   | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }
   | {
       readonly kind: 'stack'
-      /** Of each expert the modules whose changes add up to its, with their rows of it. */
-      readonly parts: readonly (readonly AdapterModule[])[]
+      /** By the expert's number the modules whose changes add up to its, with their rows of it. */
+      readonly parts: Readonly<Record<number, readonly AdapterModule[]>>
     }
 
 /** Rows of a module that are rows of a weight: `count` of them from row `module` on, which lie from row `weight` on. */
@@ -163,8 +163,18 @@ export function tensorsOf(product: StoredProduct): StoredTensor[] {
     case 'lokr':
       return [...ofSide(product.w1), ...ofSide(product.w2)]
     case 'stack':
-      return product.parts.flat().flatMap((part) => tensorsOf(part.product))
+      return Object.values(product.parts)
+        .flat()
+        .flatMap((part) => tensorsOf(part.product))
   }
+}
+
+/** The module as far as it bears on one expert, so that a worker is not sent what all of a stack are made of. */
+export function ofExpert(module: AdapterModule, expert: number | undefined): AdapterModule {
+  const { product } = module
+  const own = product.kind === 'stack' && expert !== undefined ? product.parts[expert] : []
+  // one that has no change is still of a module whose tensors can be named
+  return own.length === 0 ? module : { ...module, product: { kind: 'stack', parts: { [expert!]: own } } }
 }
 
 /** Stored bytes of a product: of a tensor that holds those of all experts the share that is meant. */

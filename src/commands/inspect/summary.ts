@@ -138,7 +138,9 @@ function storedShapeOf(subject: Subject): readonly number[] {
 function storedBytesOf(subject: Subject): number {
   if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
   const { product, experts } = subject.module
-  return bytesOf(product) / experts
+  if (product.kind !== 'stack') return bytesOf(product) / experts
+  const own = subject.expert === undefined ? [] : product.parts[subject.expert]
+  return own.reduce((sum, part) => sum + bytesOf(part.product), 0)
 }
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
