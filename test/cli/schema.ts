@@ -13,6 +13,7 @@ const NAMES = [
   'resize-plan-1',
   'merge-plan-1',
   'apply-1',
+  'check-1',
   'compare-1',
   'convert-1',
   'convert-plan-1',
