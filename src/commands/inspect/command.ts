@@ -10,6 +10,7 @@ Examples:
   lora-svd inspect tuned/ --base base/ --html report.html --include '*attn*'
   lora-svd inspect tuned/ --base base/ --plot 0.self_attn.q_proj
   lora-svd inspect adapter/
+  lora-svd inspect adapter/ --base base/ --sort dominance
   lora-svd inspect model/ --sort stable-rank --top 10 --json
 
 Exit codes: 0 done
@@ -27,7 +28,12 @@ export function addInspect(program: Command, run: Run): void {
         'org/name in the local Hugging Face cache.',
     )
     .argument('<path>', 'the weights')
-    .addOption(new Option('--base <path>', 'inspect the change from these weights'))
+    .addOption(
+      new Option(
+        '--base <path>',
+        'inspect the change from these weights; of an adapter, set it beside the weights it is added to',
+      ),
+    )
     .addOption(common.header())
     .optionsGroup('Which matrices:')
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))

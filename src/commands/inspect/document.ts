@@ -76,16 +76,28 @@ function matrixFields(matrix: MatrixReport) {
     ...(!complete && { excess: jsonNumber(excess), next: intervalFields(next) }),
     method,
     failureProbability,
-    ...(base && {
-      base: {
-        dtype: base.dtype,
-        frobenius: base.frobenius,
-        ...relativeChangeFields(base.relativeChange),
-      },
-    }),
+    ...(base && { base: baseFields(base) }),
     ...(noise && { noise: noiseFields(noise) }),
     ...(adapter && { adapter }),
     verdict,
+  }
+}
+
+function baseFields({
+  dtype,
+  frobenius,
+  relativeChange,
+  spectral,
+  dominance,
+  intruders,
+}: NonNullable<MatrixReport['base']>) {
+  return {
+    dtype,
+    frobenius,
+    ...relativeChangeFields(relativeChange),
+    ...(spectral && { spectral: intervalFields(spectral) }),
+    ...(dominance && { dominance: intervalFields(dominance) }),
+    ...(intruders && { intruders: { ...intruders, cosines: intruders.cosines.map(intervalFields) } }),
   }
 }
 

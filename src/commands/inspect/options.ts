@@ -32,6 +32,8 @@ const SORT_KEYS = [
   'effective-rank',
   'energy-rank',
   'change',
+  'dominance',
+  'intruders',
 ] as const
 export type SortKey = (typeof SORT_KEYS)[number]
 
@@ -147,6 +149,8 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
   if (plot === '') throw badUsage('--plot is empty: name a matrix, or a part of its name')
   if (sort === 'change' && base === undefined)
     throw badUsage('--sort change orders by the change from --base: give one')
+  if ((sort === 'dominance' || sort === 'intruders') && base === undefined)
+    throw badUsage(`--sort ${sort} compares an adapter with its --base: give one`)
   const outputs = { html, svg, csv }
   const named = Object.entries(outputs).filter((entry): entry is [string, string] => entry[1] !== undefined)
   for (const [i, [kind, output]] of named.entries()) {

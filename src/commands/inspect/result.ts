@@ -55,6 +55,36 @@ export interface Verdict {
   readonly text: string
 }
 
+/** What a change has to do with the weight that it is added to. */
+export interface BaseFindings {
+  readonly dtype: string
+  readonly frobenius: number
+  readonly relativeChange: number
+  /** Of an adapter: σ₁ of the weight. */
+  readonly spectral?: Interval
+  /** Of an adapter: σ₁(scale·B·A) / σ₁ of the weight; infinite where that is zero. */
+  readonly dominance?: Interval
+  /** Of an adapter that is no DoRA, whose change is more than scale·B·A. */
+  readonly intruders?: IntruderFindings
+}
+
+/**
+ * Directions that an adapter brings into a weight: leading left singular vectors of W + scale·B·A that no left singular vector of W comes
+ * near, as PEFT's reduce_intruder_dimension has them.
+ */
+export interface IntruderFindings {
+  /** Leading vectors that were looked at: ten, or as many as there are. */
+  readonly directions: number
+  /** Those whose cosine with every vector of the weight is below 0.5. */
+  readonly intruders: number
+  /** Those of which the computed part of the weight's vectors doesn't tell. */
+  readonly undecided: number
+  /** Of each leading vector the largest |cosine| with a vector of the weight. */
+  readonly cosines: readonly Interval[]
+  /** That a bound is wrong. */
+  readonly failureProbability: number
+}
+
 /** What was found out about one matrix, or delta, or product of an adapter. */
 export interface MatrixReport {
   readonly name: string
@@ -74,7 +104,7 @@ export interface MatrixReport {
   readonly effectiveRank?: number
   readonly energyRanks: Readonly<Record<EnergyShare, IntegerRange>>
   /** Of a delta, or of an adapter beside its base. */
-  readonly base?: { readonly dtype: string; readonly frobenius: number; readonly relativeChange: number }
+  readonly base?: BaseFindings
   readonly noise?: NoiseFindings
   readonly adapter?: AdapterFindings
   readonly verdict: Verdict
@@ -114,6 +144,8 @@ export interface InspectResult {
     /** Matrices whose bounds hold but for a small chance each; left out where there are none. */
     readonly certified?: number
     readonly relativeChange?: number
+    /** Of an adapter beside its base: intruder directions over all modules. */
+    readonly intruders?: Pick<IntruderFindings, 'directions' | 'intruders' | 'undecided'>
     /** Of a delta: tensors that both have. */
     readonly matched?: number
     /** Of a delta: tensors that one of the two alone has, or that can't be compared. */

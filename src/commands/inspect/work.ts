@@ -16,6 +16,12 @@ import {
   spectrumOf,
   spectrumOfFactors,
 } from '../../linalg/spectrum/spectrum.ts'
+import {
+  type Intrusion,
+  intrusionBytes,
+  intrusionFlops,
+  intrusionOf,
+} from '../../linalg/subspace/intruders.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { blamed } from '../../lora/model.ts'
 import type { Extent } from './options.ts'
@@ -42,6 +48,8 @@ export type Finding =
       readonly spectrum: Spectrum
       readonly engine: string
       readonly baseFrobenius?: number
+      /** Of an adapter beside its base. */
+      readonly intrusion?: Intrusion
       readonly noise?: Omit<NoiseFloor, 'edge'>
     }
 
@@ -62,7 +70,12 @@ export async function inspectMatrix(job: InspectJob, context: JobContext): Promi
 export function flopsOf({ subject, extent }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   const order = Math.min(rows, columns)
-  if (subject.kind === 'adapter') return (rows + columns) * subject.module.rank ** 2
+  if (subject.kind === 'adapter') {
+    const ofFactors = (rows + columns) * subject.module.rank ** 2
+    return (
+      ofFactors + (subject.base === undefined ? 0 : intrusionFlops(rows, columns, extent.kind === 'full'))
+    )
+  }
   const share = extent.kind === 'full' ? 1 : Math.min(1, (SWEEPS * extent.count) / order)
   return rows * columns * order * share
 }
@@ -73,7 +86,11 @@ const SWEEPS = 8
 /** The most memory that a job takes at one time. */
 export function bytesOf({ subject, extent }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
-  if (subject.kind === 'adapter') return 32 * (rows + columns) * subject.module.rank
+  if (subject.kind === 'adapter') {
+    const { base, module } = subject
+    const ofBase = base === undefined ? 0 : base.bytes + intrusionBytes(rows, columns, extent.kind === 'full')
+    return 32 * (rows + columns) * module.rank + ofBase
+  }
   const order = Math.min(rows, columns)
   // float32, or what is stored, beside the engine's own copy; a basis with its products; and for all values a Gram matrix with
   // its reduction
@@ -152,9 +169,17 @@ async function inspectProduct(
   const spectrum = spectrumOfFactors(B, A, scale, engine)
   assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: name })
   const result = { kind: 'spectrum' as const, spectrum, engine: engine.name }
-  return base === undefined
-    ? result
-    : { ...result, baseFrobenius: frobeniusNorm(widened(await readWeight(base)).data) }
+  if (base === undefined) return result
+  const W = await readWeight(base)
+  const found = nonFiniteEntries(W)
+  if (found !== undefined) return { kind: 'not-finite', entries: [nonFinite(base.name, job.basePath, found)] }
+  const factors = { B, A, scale: spectrum.frobenius === 0 ? 0 : scale }
+  const how = { engine, full: job.extent.kind === 'full', seed: job.seed, name }
+  return {
+    ...result,
+    baseFrobenius: frobeniusNorm(widened(W).data),
+    intrusion: intrusionOf(W, factors, how),
+  }
 }
 
 async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {

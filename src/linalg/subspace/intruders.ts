@@ -10,7 +10,12 @@ import {
 import { frobeniusNorm } from '../matrix/norms.ts'
 import { columnsAt } from '../truncation/columns.ts'
 import { type Operator, shortSideOperator } from '../truncation/krylov.ts'
-import { allVectors, type LeadingVectors, leadingVectors } from '../truncation/leading-vectors.ts'
+import {
+  allVectors,
+  type LeadingVectors,
+  leadingVectors,
+  MOST_BASIS_COLUMNS,
+} from '../truncation/leading-vectors.ts'
 import { streamKeys } from '../truncation/streams.ts'
 import type { Interval } from '../truncation/truncated-svd.ts'
 import { largestParts } from './largest-part.ts'
@@ -42,6 +47,27 @@ export interface IntruderOptions {
   readonly full: boolean
   readonly seed: bigint | number
   readonly name: string
+}
+
+/** About how much of a product of W with as many columns as its order all this takes where not all vectors are computed. */
+const SWEPT_COLUMNS = 900
+
+/** The multiplications of it all, in the measure by which engines are chosen. */
+export function intrusionFlops(rows: number, columns: number, full: boolean): number {
+  const order = Math.min(rows, columns)
+  return rows * columns * (full ? 2 * order : Math.min(2 * order, SWEPT_COLUMNS))
+}
+
+/** The most memory that it takes at one time, W as it is stored left out. */
+export function intrusionBytes(rows: number, columns: number, full: boolean): number {
+  const order = Math.min(rows, columns)
+  const isFull = full || order <= ALWAYS_FULL_ORDER
+  // W in float32 where the engine works, the product and the sum; then either basis with its products, or the full decompositions
+  const entries = rows * columns
+  return (
+    16 * entries +
+    (isFull ? 8 * (4 * entries + 3 * order * order) : 64 * MOST_BASIS_COLUMNS * (rows + columns))
+  )
 }
 
 /** What W + Δ has to do with W. */
@@ -76,6 +102,8 @@ export function intrusionOf(
     throw new RangeError(`[${B.rows}, ${B.columns}] · [${A.rows}, ${A.columns}] + [${W.rows}, ${W.columns}]`)
   }
   const order = Math.min(W.rows, W.columns)
+  if (scale === 0)
+    return { ...ofNothing(W, options), cosines: Array(Math.min(INTRUDER_DIRECTIONS, order)).fill(SAME) }
   const count = Math.min(INTRUDER_DIRECTIONS, order)
   if (options.full || order <= ALWAYS_FULL_ORDER) {
     const base = allVectors(widened(W), engine)
@@ -84,8 +112,7 @@ export function intrusionOf(
     const few = { ...leading, U: leadingColumns(leading.U, count), errors: leading.errors.subarray(0, count) }
     return { spectral: base.spectral, cosines: nearest(engine, few, base).cosines, failureProbability: 0 }
   }
-  const operator = shortSideOperator(engine, W)
-  try {
+  return withOperator(engine, W, (operator) => {
     if (operator.frobenius === 0) return { ...NOTHING_THERE, cosines: Array(count).fill(ANYTHING) }
     const base = leadingVectors(operator, BASE_DIRECTIONS, { engine, keys: streamKeys(W, seed, name) })
     const leading = leadingOfSum(changed(W, { B, A, scale }, engine), count, options)
@@ -95,13 +122,34 @@ export function intrusionOf(
       cosines: narrowed(engine, operator, leading, cosines, open),
       failureProbability: base.failureProbability + leading.failureProbability,
     }
+  })
+}
+
+const ANYTHING: Interval = { atLeast: 0, atMost: 1 }
+const SAME: Interval = { atLeast: 1, atMost: 1 }
+const NOTHING_THERE = { spectral: { atLeast: 0, atMost: 0 }, failureProbability: 0 }
+
+/** The largest singular value of W alone: what isn't changed has the directions that it had. */
+function ofNothing(W: Matrix | HalfMatrix, { engine, full, seed, name }: IntruderOptions) {
+  const base =
+    full || Math.min(W.rows, W.columns) <= ALWAYS_FULL_ORDER
+      ? allVectors(widened(W), engine)
+      : withOperator(engine, W, (operator) =>
+          operator.frobenius === 0
+            ? NOTHING_THERE
+            : leadingVectors(operator, 1, { engine, keys: streamKeys(W, seed, name) }),
+        )
+  return { spectral: base.spectral, failureProbability: base.failureProbability }
+}
+
+function withOperator<T>(engine: Engine, A: Matrix | HalfMatrix, use: (operator: Operator) => T): T {
+  const operator = shortSideOperator(engine, A)
+  try {
+    return use(operator)
   } finally {
     operator.release()
   }
 }
-
-const ANYTHING: Interval = { atLeast: 0, atMost: 1 }
-const NOTHING_THERE = { spectral: { atLeast: 0, atMost: 0 }, failureProbability: 0 }
 
 interface ChangedWeight {
   readonly matrix: Matrix
@@ -130,14 +178,11 @@ function changed(
 }
 
 function leadingOfSum(sum: ChangedWeight, count: number, { engine, seed, name }: IntruderOptions) {
-  const operator = shortSideOperator(engine, sum.matrix)
-  try {
+  return withOperator(engine, sum.matrix, (operator) => {
     if (operator.frobenius === 0) return unknown(sum.matrix.rows, count)
     const keys = streamKeys(sum.matrix, seed, `${name} changed`)
     return leadingVectors(operator, count, { engine, keys, perturbation: sum.perturbation })
-  } finally {
-    operator.release()
-  }
+  })
 }
 
 /** Of a matrix of zeros any vectors are singular vectors. */

@@ -42,6 +42,7 @@ const BLOCK = 12
 /** The basis in blocks at least, without which nothing has converged, and at most: what it hasn't found by then is too close to others. */
 const LEAST_BLOCKS = 4
 const MOST_BLOCKS = 15
+export const MOST_BASIS_COLUMNS = MOST_BLOCKS * BLOCK
 /** Steps of the probe that bounds what is beyond the basis. */
 const PROBE_STEPS = 5
 /** No two lines are further apart. */
@@ -112,7 +113,7 @@ export function allVectors(A: Matrix, engine: Pick<Engine, 'svd'>, perturbation 
 /** A basis that has grown until its leading vectors are good, or as far as it may. */
 function grownView(A: Operator, count: number, engine: TruncationEngine, keys: StreamKeys): View {
   const draw = uniformColumns(A.short, A.precision, keys.known('start'))
-  const most = Math.min(MOST_BLOCKS * BLOCK, A.short / 2)
+  const most = Math.min(MOST_BASIS_COLUMNS, A.short / 2)
   let basis = startBasis(A, startBlock(engine, A.short, BLOCK, draw))
   let lookAt = Math.max(LEAST_BLOCKS * BLOCK, count + OVERSAMPLING)
   for (;;) {
@@ -147,7 +148,12 @@ const gapAt = (i: number, squareAt: (i: number) => number, { beyond }: ExcessBou
 const distanceOf = (residual: number, gap: number): number =>
   gap > 0 ? Math.min(FARTHEST, (FARTHEST * residual) / gap) : FARTHEST
 
-function* probe(A: Operator, { arithmetic, basis, rounding }: View, engine: TruncationEngine, keys: StreamKeys) {
+function* probe(
+  A: Operator,
+  { arithmetic, basis, rounding }: View,
+  engine: TruncationEngine,
+  keys: StreamKeys,
+) {
   const draw = normalColumns(A.short, arithmetic, keys.independent('probe/0'))
   let steps = 0
   for (const bound of complementBounds(engine, A, basis.V, draw, FAILURE_PROBABILITY, rounding.product)) {
