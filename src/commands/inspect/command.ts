@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { common, integerOf, numberOf, patterns, type Run } from '../flags.ts'
+import { common, integerOf, numberOf, parameterCount, patterns, type Run } from '../flags.ts'
 import type { InspectFlags } from './document.ts'
 import { INSPECT } from './options.ts'
 
@@ -11,6 +11,7 @@ Examples:
   lora-svd inspect tuned/ --base base/ --plot 0.self_attn.q_proj
   lora-svd inspect adapter/
   lora-svd inspect adapter/ --base base/ --sort dominance
+  lora-svd inspect tuned/ --base base/ --emit peft --parameters 40M > lora.json
   lora-svd inspect model/ --sort stable-rank --top 10 --json
 
 Exit codes: 0 done
@@ -64,6 +65,14 @@ export function addInspect(program: Command, run: Run): void {
     .addOption(new Option('--svg <path>', 'the spectra as a picture'))
     .addOption(new Option('--csv <path>', 'the table, a row a matrix'))
     .addOption(new Option('-f, --force', 'replace existing outputs').default(false))
+    .optionsGroup('The next training run:')
+    .addOption(
+      new Option(
+        '--emit <for>',
+        'print ranks for it in place of a report: the fields of LoraConfig, or the keys of axolotl',
+      ).choices(INSPECT.emit.choices),
+    )
+    .addOption(new Option('--parameters <n>', 'within so many, such as 40M').argParser(parameterCount))
     .addHelpText('after', EXAMPLES)
     .action((path: string, flags: Omit<InspectFlags, 'path'>) =>
       run(async (terminal) => {

@@ -3,10 +3,12 @@ import { badUsage } from '../../errors.ts'
 import type { HeaderChoice } from '../../formats/text-matrix.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
+import { parseCount } from '../../text/numbers.ts'
 import {
   bytes,
   bytesOf,
   checkOptions,
+  count,
   flag,
   HEADER,
   integer,
@@ -36,6 +38,10 @@ const SORT_KEYS = [
   'intruders',
 ] as const
 export type SortKey = (typeof SORT_KEYS)[number]
+
+/** Whose words the next run's ranks are put in. */
+const EMIT_FORMATS = ['peft', 'axolotl'] as const
+export type EmitFormat = (typeof EMIT_FORMATS)[number]
 
 /** How much of each spectrum is computed: all of it, or at least its leading `count` values. */
 export type Extent = { readonly kind: 'full' } | { readonly kind: 'leading'; readonly count: number }
@@ -72,6 +78,10 @@ export interface InspectOptions extends ReadingOptions {
   readonly svg?: string | undefined
   /** A file for the table, a row a matrix. */
   readonly csv?: string | undefined
+  /** Ranks for the next training run, as a text in `next`: `peft` for LoraConfig, `axolotl` for its YAML. */
+  readonly emit?: EmitFormat | undefined
+  /** Entries that the factors of the next run may have, all together: a number, or as in '40M'. */
+  readonly parameters?: number | string | undefined
   /** Replace existing files. */
   readonly force?: boolean | undefined
   /** Seed of the random start of the iteration; 0 by default. */
@@ -100,6 +110,8 @@ export interface InspectSettings {
   readonly plot: string | undefined
   /** Files that are written beside the report. */
   readonly outputs: { readonly html?: string; readonly svg?: string; readonly csv?: string }
+  /** The ranks of the next run that are asked for. */
+  readonly next: { readonly format: EmitFormat; readonly parameters: number } | undefined
   readonly force: boolean
   readonly seed: bigint
   /** Go on where the two look like one model under two sets of names. */
@@ -130,6 +142,8 @@ export const INSPECT = {
   html: path,
   svg: path,
   csv: path,
+  emit: oneOf(EMIT_FORMATS),
+  parameters: count,
   force: flag,
   seed,
   memory: bytes,
@@ -151,6 +165,13 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     throw badUsage('--sort change orders by the change from --base: give one')
   if ((sort === 'dominance' || sort === 'intruders') && base === undefined)
     throw badUsage(`--sort ${sort} compares an adapter with its --base: give one`)
+  const { emit, parameters } = given
+  if (emit !== undefined && parameters === undefined)
+    throw badUsage(`--emit ${emit} spreads ranks over a number of parameters: give --parameters, such as 40M`)
+  if (emit === undefined && parameters !== undefined)
+    throw badUsage('--parameters is for the ranks that --emit prints: give --emit peft or --emit axolotl')
+  if (emit !== undefined && plot !== undefined)
+    throw badUsage('--emit prints ranks in place of a report, and --plot is a part of one: give one of them')
   const outputs = { html, svg, csv }
   const named = Object.entries(outputs).filter((entry): entry is [string, string] => entry[1] !== undefined)
   for (const [i, [kind, output]] of named.entries()) {
@@ -173,6 +194,10 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     alpha: given.alpha,
     plot,
     outputs: Object.fromEntries(named),
+    next:
+      emit === undefined || parameters === undefined
+        ? undefined
+        : { format: emit, parameters: typeof parameters === 'string' ? parseCount(parameters) : parameters },
     force: given.force ?? false,
     seed: seedInteger(given.seed ?? 0n),
     allowUnpaired: given.allowUnpaired ?? false,

@@ -3,6 +3,8 @@ import type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 import type { IntegerRange, Interval, RankCost, Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import type { LoaderScale } from '../../lora/loader-scales.ts'
 
+import type { EmitFormat } from './options.ts'
+
 export type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 export type { RankCost } from '../../linalg/spectrum/spectrum.ts'
 export type { LoaderScale } from '../../lora/loader-scales.ts'
@@ -119,6 +121,42 @@ export interface NonFinite {
   readonly first: { readonly row: number; readonly column: number; readonly value: string }
 }
 
+/** A module of the next training run. */
+export interface NextModule {
+  readonly name: string
+  /** Its path in the model, as PEFT has it. */
+  readonly path: string
+  readonly rank: number
+  /** Entries of its factors. */
+  readonly parameters: number
+}
+
+/** Ranks for the next training run, spread so that the best factors carry most of the change. */
+export interface NextRun {
+  readonly format: EmitFormat
+  /** Entries that all factors may have, and those that they have. */
+  readonly budget: number
+  readonly parameters: number
+  /** The share of ‖Δ‖_F² of all that was looked at that the best factors of these ranks carry. */
+  readonly kept: Interval
+  readonly modules: readonly NextModule[]
+  /** What changed and is not named, and why. */
+  readonly left: readonly Skipped[]
+  /** Modules of which all singular values that were computed are taken, and more exist. */
+  readonly ranOut: readonly string[]
+  /** PEFT's fields, for `LoraConfig(**config)`. */
+  readonly config: {
+    readonly r: number
+    readonly lora_alpha: number
+    readonly target_modules: readonly string[] | string
+    readonly rank_pattern: Readonly<Record<string, number>>
+    readonly alpha_pattern: Readonly<Record<string, number>>
+    readonly fan_in_fan_out?: true
+  }
+  /** The config in the words of the format. */
+  readonly text: string
+}
+
 /** What was found out about weights, a change, or an adapter. */
 export interface InspectResult {
   readonly source: { readonly path: string; readonly base?: string }
@@ -154,6 +192,8 @@ export interface InspectResult {
   readonly costs: readonly RankCost[]
   /** One rank for all matrices, and why; no rank where none is both small and good. */
   readonly recommended?: RankAdvice
+  /** Where `emit` asked for them. */
+  readonly next?: NextRun
   /** What a user should know, such as loaders that scale an adapter differently. */
   readonly warnings: readonly string[]
   readonly engine: string
