@@ -4,7 +4,7 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import type { Combined } from '../../combine/result.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
-import { sumCommand } from '../combined.ts'
+import { sumBase, sumCommand } from '../combined.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
 import { type Overlap, overlapOf } from './overlap.ts'
 
@@ -42,10 +42,11 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   refuseWhatAddsNothingUp(summands)
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
+  const asked = { ...settings, command, named: sumBase(settings.baseName, base) }
   if (settings.dryRun) {
-    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, { ...settings, command })) }
+    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, asked)) }
   }
-  const combined = await combine(plan, inputs, { ...settings, command }, context)
+  const combined = await combine(plan, inputs, asked, context)
   return {
     source: { adapters: requests },
     ...combined,

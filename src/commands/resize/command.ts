@@ -31,6 +31,7 @@ export function addSumOptions(command: Command): void {
     .addOption(new Option('--uniform', 'all modules get the largest rank chosen').default(false))
     .optionsGroup('What is read:')
     .addOption(new Option('--base <path>', 'the base: where names and files do not tell how its weights lie'))
+    .addOption(new Option('--base-name <name>', 'what the adapter calls its base, as org/name on the Hub'))
     .addOption(
       new Option(
         '--init <folder>',

@@ -16,6 +16,7 @@ import {
   positive,
   READING,
   RULES,
+  text,
 } from '../options.ts'
 
 /** What `resize` takes: an adapter, where the result goes, and one rank rule of `rank`, `energy`, `error` and `budget`. */
@@ -43,6 +44,8 @@ export interface ResizeOptions extends ReadingOptions {
   readonly dtype?: Exclude<FloatDtype, 'f64'> | undefined
   /** The base that the adapter is of: tells how weights lie whose names don't, and gives the result its tensors' names. */
   readonly base?: string | undefined
+  /** What the adapter calls its base; by default what the input calls it, without the folders of a machine. */
+  readonly baseName?: string | undefined
   /** What the training of a PiSSA or OLoRA adapter began with, as PEFT saved it before. */
   readonly init?: string | undefined
   /** The alpha of an adapter that doesn't say it. */
@@ -64,6 +67,7 @@ export interface ResizeSettings {
   readonly layout: AdapterLayout
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   readonly base: string | undefined
+  readonly baseName: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
   readonly dryRun: boolean
@@ -82,6 +86,7 @@ export const SUM = {
   layout: oneOf(['portable', 'pattern']),
   dtype: oneOf(['f32', 'f16', 'bf16']),
   base: path,
+  baseName: text,
   init: path,
   alpha: positive,
   dryRun: flag,
@@ -112,6 +117,7 @@ export const sumSettings = (
   layout: given.layout ?? 'portable',
   dtype: given.dtype,
   base: given.base,
+  baseName: given.baseName || undefined,
   init: given.init,
   alpha: given.alpha,
   dryRun: given.dryRun ?? false,

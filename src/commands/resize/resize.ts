@@ -4,7 +4,7 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import type { Combined } from '../../combine/result.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
-import { sumCommand } from '../combined.ts'
+import { sumBase, sumCommand } from '../combined.ts'
 import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
 
 /** What a dry run says. */
@@ -41,9 +41,9 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   const { summands, base, inputs } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
-  if (settings.dryRun)
-    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, command })) }
-  const combined = await combine(plan, inputs, { ...settings, command }, context)
+  const asked = { ...settings, command, named: sumBase(settings.baseName, base) }
+  if (settings.dryRun) return { source: { adapter }, ...(await previewSum(plan, inputs, asked)) }
+  const combined = await combine(plan, inputs, asked, context)
   return {
     source: { adapter },
     ...combined,
