@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { jsEngine } from '../../src/engine/js/js-engine.ts'
 import { matrix, transpose } from '../../src/linalg/matrix/matrix.ts'
-import { f32, fileOf, folderOf, noise, type Tensors } from './checkpoints.ts'
+import { f32, factorsOf, fileOf, folderOf, noise, type Tensors, withSpectrum } from './checkpoints.ts'
 import { runInProcess } from './run.ts'
 import { documentOf } from './schema.ts'
 
@@ -104,6 +104,19 @@ const cwd = folderOf({
   'adapter/adapter_config.json': config(),
   'zero/adapter_model.safetensors': fileOf(zero),
   'zero/adapter_config.json': config(),
+  'large-base/model.safetensors': fileOf({
+    'lm_head.weight': f32([512, 512], withSpectrum(512, 512, [64, 8, 4, 2])),
+  }),
+  'large/adapter_model.safetensors': fileOf({
+    'base_model.model.lm_head.lora_A.weight': f32([1, 512], factorsOf(512, 512, [3]).A),
+    'base_model.model.lm_head.lora_B.weight': f32([512, 1], factorsOf(512, 512, [3]).B),
+  }),
+  'large/adapter_config.json': JSON.stringify({
+    peft_type: 'LORA',
+    r: 1,
+    lora_alpha: 1,
+    target_modules: ['lm_head'],
+  }),
   'dora/adapter_model.safetensors': fileOf(dora),
   'dora/adapter_config.json': config({ use_dora: true }),
 })
@@ -151,6 +164,29 @@ describe.concurrent('an adapter beside its base', () => {
       'intruders' in base,
     ])
     expect(Object.fromEntries(found)).toEqual({ 'h.0.attn.c_attn': true, wte: true, lm_head: false })
+  })
+
+  test('--no-intruders: the dominance alone, of large weights too', async () => {
+    const { matrices, totals } = await inspected('adapter', '--base', 'base', '--no-intruders')
+    const whole = await inspected('adapter', '--base', 'base')
+    expect(totals).not.toHaveProperty('intruders')
+    for (const [i, { base }] of matrices.entries()) {
+      expect(base).not.toHaveProperty('intruders')
+      expect(base.dominance).toEqual(whole.matrices[i].base.dominance)
+    }
+    const large = await inspected('large', '--base', 'large-base', '--no-intruders')
+    // σ₁ of the base is 64, of the change 3
+    const { dominance } = large.matrices[0].base
+    expect(dominance.atLeast).toBeLessThanOrEqual(3 / 64 + 1e-7)
+    expect(dominance.atMost).toBeGreaterThanOrEqual(3 / 64 - 1e-7)
+    expect(dominance.atMost / dominance.atLeast).toBeLessThan(1.001)
+    const refused = await runInProcess(
+      ['inspect', 'adapter', '--base', 'base', '--no-intruders', '--sort', 'intruders'],
+      { cwd },
+    )
+    expect(refused.stderr).toBe(
+      'lora-svd: --sort intruders orders by what is not counted: leave out --no-intruders and --emit\n',
+    )
   })
 
   test('in the table, and in order', async () => {

@@ -51,6 +51,12 @@ export function addInspect(program: Command, run: Run): void {
         integerOf(INSPECT.leading),
       ),
     )
+    .addOption(
+      new Option(
+        '--no-intruders',
+        'of an adapter with --base: do not look for new directions, which takes most of the time',
+      ),
+    )
     .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(common.seed())
@@ -77,7 +83,11 @@ export function addInspect(program: Command, run: Run): void {
     .action((path: string, flags: Omit<InspectFlags, 'path'>) =>
       run(async (terminal) => {
         const { printInspect } = await import('./document.ts')
-        return printInspect({ ...flags, path }, terminal)
+        // true is only that the flag was not given
+        return printInspect(
+          { ...flags, path, intruders: flags.intruders === false ? false : undefined },
+          terminal,
+        )
       }),
     )
 }

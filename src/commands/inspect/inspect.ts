@@ -72,8 +72,17 @@ async function lookAtAll(
   { subjects }: Subjects,
   context: RunContext,
 ): Promise<Finding[]> {
-  const { extent, seed, path, base = '' } = settings
-  const jobs = subjects.map((subject): InspectJob => ({ subject, extent, seed, path, basePath: base }))
+  const { extent, intruders, seed, path, base = '' } = settings
+  const jobs = subjects.map(
+    (subject): InspectJob => ({
+      subject,
+      extent,
+      intruders,
+      seed,
+      path,
+      basePath: base,
+    }),
+  )
   const how = {
     kind: 'inspect',
     work: inspectMatrix,

@@ -68,6 +68,8 @@ export interface InspectOptions extends ReadingOptions {
   readonly full?: boolean | undefined
   /** Compute at least so many of large matrices; 64 by default. */
   readonly leading?: number | undefined
+  /** Of an adapter with `base`: count the directions that it brings into the weights; true by default, but with `emit`. */
+  readonly intruders?: boolean | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
   /** The matrix to be plotted, by its name or a part of it; the result then has it as `plotted`. */
@@ -104,6 +106,7 @@ export interface InspectSettings {
   readonly reverse: boolean
   readonly top: number | undefined
   readonly extent: Extent
+  readonly intruders: boolean
   /** Of an adapter that doesn't say it. */
   readonly alpha: number | undefined
   /** The matrix whose spectrum is plotted: its name, or a part of it. */
@@ -137,6 +140,7 @@ export const INSPECT = {
   top: integer(1),
   full: flag,
   leading: integer(1),
+  intruders: flag,
   alpha: positive,
   plot: text,
   html: path,
@@ -165,7 +169,9 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     throw badUsage('--sort change orders by the change from --base: give one')
   if ((sort === 'dominance' || sort === 'intruders') && base === undefined)
     throw badUsage(`--sort ${sort} compares an adapter with its --base: give one`)
-  const { emit, parameters } = given
+  const { emit, parameters, intruders = emit === undefined } = given
+  if (sort === 'intruders' && !intruders)
+    throw badUsage('--sort intruders orders by what is not counted: leave out --no-intruders and --emit')
   if (emit !== undefined && parameters === undefined)
     throw badUsage(`--emit ${emit} spreads ranks over a number of parameters: give --parameters, such as 40M`)
   if (emit === undefined && parameters !== undefined)
@@ -191,6 +197,7 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     reverse: given.reverse ?? false,
     top: given.top,
     extent: full ? { kind: 'full' } : { kind: 'leading', count: leading ?? LEADING },
+    intruders,
     alpha: given.alpha,
     plot,
     outputs: Object.fromEntries(named),

@@ -130,7 +130,7 @@ function baseOf(
       atLeast: relative(change.atLeast, spectral.atMost),
       atMost: relative(change.atMost, spectral.atLeast),
     },
-    ...(subject.module.magnitude === undefined && { intruders: intrudersOf(intrusion) }),
+    ...(intrusion.cosines.length > 0 && { intruders: intrudersOf(intrusion) }),
   }
 }
 

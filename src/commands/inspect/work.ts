@@ -32,6 +32,8 @@ import type { Subject } from './subject.ts'
 export interface InspectJob {
   readonly subject: Subject
   readonly extent: Extent
+  /** Of an adapter beside its base: whether the directions that it brings are looked at. */
+  readonly intruders: boolean
   readonly seed: bigint
   /** As messages call the checkpoints. */
   readonly path: string
@@ -67,13 +69,16 @@ export async function inspectMatrix(job: InspectJob, context: JobContext): Promi
 }
 
 /** The flops of a job, in the measure by which engines are chosen. */
-export function flopsOf({ subject, extent }: InspectJob): number {
+export function flopsOf({ subject, extent, intruders }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   const order = Math.min(rows, columns)
   if (subject.kind === 'adapter') {
     const ofFactors = (rows + columns) * subject.module.rank ** 2
     return (
-      ofFactors + (subject.base === undefined ? 0 : intrusionFlops(rows, columns, extent.kind === 'full'))
+      ofFactors +
+      (subject.base === undefined
+        ? 0
+        : intrusionFlops(rows, columns, { full: extent.kind === 'full', directions: intruders }))
     )
   }
   const share = extent.kind === 'full' ? 1 : Math.min(1, (SWEEPS * extent.count) / order)
@@ -84,11 +89,14 @@ export function flopsOf({ subject, extent }: InspectJob): number {
 const SWEEPS = 8
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ subject, extent }: InspectJob): number {
+export function bytesOf({ subject, extent, intruders }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   if (subject.kind === 'adapter') {
     const { base, module } = subject
-    const ofBase = base === undefined ? 0 : base.bytes + intrusionBytes(rows, columns, extent.kind === 'full')
+    const ofBase =
+      base === undefined
+        ? 0
+        : base.bytes + intrusionBytes(rows, columns, { full: extent.kind === 'full', directions: intruders })
     return 32 * (rows + columns) * module.rank + ofBase
   }
   const order = Math.min(rows, columns)
@@ -174,7 +182,9 @@ async function inspectProduct(
   const found = nonFiniteEntries(W)
   if (found !== undefined) return { kind: 'not-finite', entries: [nonFinite(base.name, job.basePath, found)] }
   const factors = { B, A, scale: spectrum.frobenius === 0 ? 0 : scale }
-  const how = { engine, full: job.extent.kind === 'full', seed: job.seed, name }
+  // what DoRA makes of the weight is not W + scale·B·A
+  const directions = job.intruders && module.magnitude === undefined
+  const how = { engine, full: job.extent.kind === 'full', directions, seed: job.seed, name }
   return {
     ...result,
     baseFrobenius: frobeniusNorm(widened(W).data),

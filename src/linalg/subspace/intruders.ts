@@ -45,6 +45,8 @@ export interface IntruderOptions {
   readonly engine: Engine
   /** All singular vectors of both, so that nothing is left open but what rounding leaves. */
   readonly full: boolean
+  /** Whether directions are looked at, which takes most of the time, or the size of W alone. */
+  readonly directions: boolean
   readonly seed: bigint | number
   readonly name: string
 }
@@ -52,16 +54,22 @@ export interface IntruderOptions {
 /** About how much of a product of W with as many columns as its order all this takes where not all vectors are computed. */
 const SWEPT_COLUMNS = 900
 
+/** The same for the largest singular value alone. */
+const SWEPT_FOR_SIZE = 150
+
 /** The multiplications of it all, in the measure by which engines are chosen. */
-export function intrusionFlops(rows: number, columns: number, full: boolean): number {
+export function intrusionFlops(rows: number, columns: number, how: Extent): number {
   const order = Math.min(rows, columns)
-  return rows * columns * (full ? 2 * order : Math.min(2 * order, SWEPT_COLUMNS))
+  if (!how.directions) return rows * columns * Math.min(order, SWEPT_FOR_SIZE)
+  return rows * columns * (how.full ? 2 * order : Math.min(2 * order, SWEPT_COLUMNS))
 }
 
+type Extent = Pick<IntruderOptions, 'full' | 'directions'>
+
 /** The most memory that it takes at one time, W as it is stored left out. */
-export function intrusionBytes(rows: number, columns: number, full: boolean): number {
+export function intrusionBytes(rows: number, columns: number, { full, directions }: Extent): number {
   const order = Math.min(rows, columns)
-  const isFull = full || order <= ALWAYS_FULL_ORDER
+  const isFull = (full && directions) || order <= ALWAYS_FULL_ORDER
   // W in float32 where the engine works, the product and the sum; then either basis with its products, or the full decompositions
   const entries = rows * columns
   return (
@@ -102,6 +110,7 @@ export function intrusionOf(
     throw new RangeError(`[${B.rows}, ${B.columns}] · [${A.rows}, ${A.columns}] + [${W.rows}, ${W.columns}]`)
   }
   const order = Math.min(W.rows, W.columns)
+  if (!options.directions) return { ...ofNothing(W, options), cosines: [] }
   if (scale === 0)
     return { ...ofNothing(W, options), cosines: Array(Math.min(INTRUDER_DIRECTIONS, order)).fill(SAME) }
   const count = Math.min(INTRUDER_DIRECTIONS, order)
@@ -129,10 +138,10 @@ const ANYTHING: Interval = { atLeast: 0, atMost: 1 }
 const SAME: Interval = { atLeast: 1, atMost: 1 }
 const NOTHING_THERE = { spectral: { atLeast: 0, atMost: 0 }, failureProbability: 0 }
 
-/** The largest singular value of W alone: what isn't changed has the directions that it had. */
-function ofNothing(W: Matrix | HalfMatrix, { engine, full, seed, name }: IntruderOptions) {
+/** The largest singular value of W alone. */
+function ofNothing(W: Matrix | HalfMatrix, { engine, seed, name }: IntruderOptions) {
   const base =
-    full || Math.min(W.rows, W.columns) <= ALWAYS_FULL_ORDER
+    Math.min(W.rows, W.columns) <= ALWAYS_FULL_ORDER
       ? allVectors(widened(W), engine)
       : withOperator(engine, W, (operator) =>
           operator.frobenius === 0

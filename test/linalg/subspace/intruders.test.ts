@@ -60,7 +60,7 @@ function weightAndChange({ rows, columns, leading, kind, scale }: Case) {
   return { W, change: { B, A, scale } }
 }
 
-const how = { engine: jsEngine, full: false, seed: 0n, name: 'w' }
+const how = { engine: jsEngine, full: false, directions: true, seed: 0n, name: 'w' }
 const ROUNDING = 1e-6
 
 function expectTrue({ cosines, spectral }: Intrusion, truth: Case): void {
