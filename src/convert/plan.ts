@@ -152,7 +152,7 @@ async function otherPlan(
     const config = mlxConfig(drafts, r)
     return {
       ...{ ...common, pairs, r, metadata: { format: 'mlx' }, tensorFile: MLX_FILE },
-      texts: new Map([[ADAPTER_CONFIG_FILE, config]]),
+      texts: textsOf(config, { ...known, format, fileName: MLX_FILE, r, warnings: common.warnings }),
       ...crossWholes(source, format, pairs, dropped),
     }
   }
@@ -167,9 +167,9 @@ async function otherPlan(
     const { plan, pairs, dropped, config } = peftPairs(changes, model, layout, dtype)
     return {
       ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
-      texts: new Map([[ADAPTER_CONFIG_FILE, config]]),
+      texts: textsOf(config, { ...known, format, fileName: ADAPTER_FILE, r: plan.r, warnings }),
       ...crossWholes(source, format, pairs, dropped),
-      warnings: [...common.warnings, ...plan.warnings],
+      warnings,
     }
   }
   const known = diffusionLayout(needed(base, source, format), source, format)
