@@ -1,10 +1,14 @@
 import { targetedBy } from '../lora/found-by-loaders.ts'
-import type { JsonObject } from '../lora/model.ts'
+import { isExpertParameter } from '../lora/kinds.ts'
+import type { AdapterModule, JsonObject } from '../lora/model.ts'
+import { leafOfPath } from '../lora/traits.ts'
+import { withoutPlace } from '../lora/write/config.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import type { KeptTensor } from './kept.ts'
-import type { OutputPlan, WrittenModule } from './output.ts'
-import { patternPath } from './spelling.ts'
+import type { OutputPlan, SumBase, WrittenModule } from './output.ts'
+import type { CombinePlan } from './plan.ts'
+import { parameterOf, patternPath } from './spelling.ts'
 
 /** Fields of PEFT's LoHa and LoKr configs that LoRA's has not (tuners/loha/config.py, tuners/lokr/config.py). */
 const OF_OTHER_METHODS = new Set([
@@ -43,20 +47,20 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
   const restricting = RESTRICTING.filter((key) =>
     all.some((json) => textOf(json, key) !== textOf(all[0], key)),
   )
-  const parameters = union(all.map((json) => json.target_parameters))
+  const parameters = parametersOf(all, modules)
   const saved = union(all.map((json) => json.modules_to_save))
   const fields: Record<string, unknown> = {
     ...own,
     peft_type: 'LORA',
     task_type: firstOf('task_type'),
-    base_model_name_or_path: firstOf('base_model_name_or_path'),
+    base_model_name_or_path: baseOf(plan, output.named) ?? null,
     r,
     lora_alpha: r,
     rank_pattern: patterns,
     alpha_pattern: patterns,
     ...Object.fromEntries(restricting.map((key) => [key, null])),
     target_modules: targetsOf(all, modules, restricting.length > 0),
-    ...(parameters.length > 0 && { target_parameters: parameters }),
+    target_parameters: parameters.length > 0 ? parameters : 'target_parameters' in own ? null : undefined,
     ...tokensOf(all, plan.kept),
     modules_to_save: saved.length > 0 ? saved : null,
     lora_dropout: own.lora_dropout ?? 0,
@@ -70,6 +74,18 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
   }
   const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => compareUtf8(a, b)))
   return `${JSON.stringify(sorted, null, 2)}\n`
+}
+
+/** The base by what the user said, else as the first adapter that names one does, else as the base's own folder tells. */
+export function baseOf(
+  { summands }: Pick<CombinePlan, 'summands'>,
+  { given, found }: SumBase,
+): string | undefined {
+  if (given !== undefined) return given
+  const named = summands
+    .map(({ checkpoint }) => checkpoint.adapterConfig?.base_model_name_or_path)
+    .find((name): name is string => typeof name === 'string' && name !== '')
+  return named === undefined ? found : withoutPlace(named)
 }
 
 /** Fields that leave modules out which `target_modules` names. */
@@ -101,6 +117,24 @@ function targetsOf(
   // what no input's words named is named by its path, so that what is written is loaded
   return missed.length === 0 ? words : Array.isArray(words) ? union([words, missed]) : paths
 }
+
+/** The parameters that the inputs target, without stacks of experts that became modules of single ones, and with new stacks. */
+function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModule[]): string[] {
+  const stacks = modules.flatMap(({ summed: { module } }) =>
+    module.kind === 'experts' ? [parameterOf(module)] : [],
+  )
+  const isApart = modules.some(({ summed }) => summed.terms.some(({ module }) => isOfStack(module)))
+  const said = union(all.map((json) => json.target_parameters))
+  const isOf = (name: string, stack: string | undefined) =>
+    stack === undefined || stack === name || stack.endsWith(`.${name}`)
+  const isGone = (name: string) =>
+    isApart && isExpertParameter(leafOfPath(name)) && !stacks.some((stack) => isOf(name, stack))
+  const added = stacks.filter((stack) => stack !== undefined && !said.some((name) => isOf(name, stack)))
+  return union([said.filter((name) => !isGone(name)), added])
+}
+
+/** A module that a stack of experts was taken apart into. */
+const isOfStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.every !== undefined
 
 /** Which rows of which embeddings are stored: in the words of the configs where they have the same. */
 function tokensOf(all: readonly JsonObject[], kept: readonly KeptTensor[]): Record<string, unknown> {

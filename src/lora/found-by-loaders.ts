@@ -55,7 +55,7 @@ export function notLoaded(
       spellingProblem(blamed(module, 'A').name, module.prefix) ??
       pathProblem(module, path, adapter, traits) ??
       classProblem(module, base.shape, path, traits) ??
-      (module.kind === 'experts' || isTargeted(module.path) ? undefined : NOT_TARGETED)
+      (isOfParameter(module) || isTargeted(module.path) ? undefined : NOT_TARGETED)
     if (problem === undefined) continue
     const key = JSON.stringify(problem)
     const group = groups.get(key) ?? { ...problem, modules: [] }
@@ -64,6 +64,10 @@ export function notLoaded(
   }
   return [...groups.values()]
 }
+
+/** Whether its factors are of stacked experts, which target_parameters names. */
+const isOfParameter = ({ kind, product }: AdapterModule) =>
+  kind === 'experts' || (product.kind === 'lora' && product.every !== undefined)
 
 const NOT_TARGETED: Problem = {
   loaders: ['PEFT'],
@@ -95,12 +99,19 @@ function spellingProblem(name: string, prefix: string): Problem | undefined {
     : { loaders: ['PEFT'], reason: `would load nothing of it: its names do not begin with ${PEFT_PREFIX}` }
 }
 
+const IN_A_STACK: Problem = {
+  loaders: ['PEFT'],
+  reason: 'would load nothing of it: the model has its experts stacked, and no module for a single one',
+}
+
 function pathProblem(
-  { path: module, kind }: AdapterModule,
+  { path: module, kind, product }: AdapterModule,
   stored: string,
   { config }: Adapter,
   traits: ModelTraits,
 ): Problem | undefined {
+  if (product.kind === 'stack') return IN_A_STACK
+  if (product.kind === 'lora' && product.every !== undefined) return undefined
   const plain = pathOf(stored, { ...traits, prefix: '' })
   if (kind === 'experts' || module === pathOf(stored, traits) || module === plain) return undefined
   const [head] = module.split('.', 1)

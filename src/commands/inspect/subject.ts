@@ -11,7 +11,7 @@ import { firstNonFinite } from '../../linalg/matrix/norms.ts'
 import { inOwnRows } from '../../lora/fit.ts'
 import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
-import { type Adapter, type AdapterModule, tensorsOf } from '../../lora/model.ts'
+import { type Adapter, type AdapterModule, ofExpert, tensorsOf } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import type { Matching } from '../../report/notes.ts'
 import { addTo } from '../../text/compare.ts'
@@ -220,7 +220,7 @@ function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subj
   const product = (name: string, base: WeightMatrix | undefined, expert?: number): Subject => ({
     kind: 'adapter',
     name,
-    module,
+    module: ofExpert(module, expert),
     ...(expert !== undefined && { expert }),
     ...(base !== undefined && { base }),
   })

@@ -31,7 +31,8 @@ export function moduleView(module: AdapterModule): ModuleView {
   return {
     ...{ label, prefix, path, kind, productShape, kernel, rank, dim, scale },
     down: blamed(module, 'A').name,
-    method: product.kind,
+    // experts that are stored one by one are LoRA each
+    method: product.kind === 'stack' ? 'lora' : product.kind,
     ...(storedAlpha !== undefined && { storedAlpha }),
     ...(bias !== undefined && { bias: bias.name }),
     ...(magnitude !== undefined && { magnitude: { name: magnitude.name, shape: magnitude.shape } }),
