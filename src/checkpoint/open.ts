@@ -7,6 +7,7 @@ import { readTextIfThere } from '../io/source.ts'
 import { quoted } from '../text/quote.ts'
 import { JsonError, parseJson, parseObject } from '../text/strict-json.ts'
 import { ADAPTER_CONFIG_FILE, entranceItself, entranceOf, folderMeant, type Surroundings } from './folder.ts'
+import { joinSplits, splitsOf } from './gguf-splits.ts'
 import { type JoinedTensors, joinShards, readShardIndex } from './shards.ts'
 import { type OpenedFile, openFiles } from './stored.ts'
 import type { Checkpoint } from './types.ts'
@@ -19,7 +20,7 @@ export interface OpenOptions extends Partial<Surroundings> {
 }
 
 /**
- * Opens a checkpoint of whatever form: a safetensors, GGUF, .npy, .npz or text file (`-`: standard input), an index of shards, a
+ * Opens a checkpoint of whatever form: a safetensors, GGUF (with all files of a model that was split), .npy, .npz or text file (`-`: standard input), an index of shards, a
  * folder of a model or an adapter, a repository's folder in the Hugging Face cache, or `org/name`, which is looked up in that
  * cache without network. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is missing,
  * broken or of another format, naming the file.
@@ -31,10 +32,11 @@ export async function openCheckpoint(
   const folder = path === '-' ? undefined : await folderMeant(path, { env, home })
   const entrance = folder === undefined ? entranceItself(path) : await entranceOf(folder)
   const index = entrance.isIndex ? await readShardIndex(entrance.file) : undefined
+  const files = index?.paths ?? (await splitsOf(entrance.file))
   const opened = await (index === undefined
-    ? openFiles([entrance.file], { stdin, header, mayBePipe: folder === undefined })
-    : openFiles(index.paths, { only: 'safetensors' }))
-  const { tensors, warnings } = index === undefined ? alone(opened[0]) : joinShards(opened, index)
+    ? openFiles(files, { stdin, header, mayBePipe: folder === undefined && files.length === 1 })
+    : openFiles(files, { only: 'safetensors' }))
+  const { tensors, warnings } = index === undefined ? joined(files, opened) : joinShards(opened, index)
   const configs = await readConfigs(entrance.configs)
   const identities = opened.flatMap(({ identity }) => identity)
   return {
@@ -49,10 +51,11 @@ export async function openCheckpoint(
   }
 }
 
-const alone = ({ tensors, warnings }: OpenedFile): JoinedTensors => ({
-  tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
-  warnings,
-})
+function joined(files: readonly string[], opened: readonly OpenedFile[]): JoinedTensors {
+  const [{ tensors, warnings, format }] = opened
+  if (format === 'gguf') return joinSplits(files, opened)
+  return { tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])), warnings }
+}
 
 /** The configs of real models have a few kilobytes; those with label lists or long patterns some hundred. */
 const CONFIG_BYTE_LIMIT = 16 * 2 ** 20

@@ -4,12 +4,13 @@ import { openNpz } from '../formats/npz.ts'
 import { openTensors } from '../formats/open.ts'
 import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
-import { openFile } from '../io/source.ts'
+import { type ByteSource, openFile } from '../io/source.ts'
 import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
 import { firstNonFinite } from '../linalg/matrix/norms.ts'
 import { quoted } from '../text/quote.ts'
-import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
+import { fillFromRows } from './rows.ts'
+import type { ByteRange, StoredTensor, TensorSource, WeightMatrix } from './types.ts'
 
 /** The bytes [begin, end) of what a source holds as stored. */
 type ByteReader = (begin: number, end: number) => Promise<Uint8Array>
@@ -76,15 +77,22 @@ export async function withBytes<T>(
       async (target, begin) => target.set(bytes.subarray(begin, begin + target.length)),
     )
   }
-  if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
-  const file = await openFile(source.file)
-  try {
-    if (file.byteLength < source.end) {
-      throw badInput(
-        `${source.file}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${source.end}: it was made shorter since it was opened`,
-        { file: source.file, tensor },
-      )
+  if (source.kind === 'rows') {
+    const files = await openRanges(source.ranges, tensor)
+    try {
+      const fill: ByteFiller = (target, begin) => fillFromRows(source, files, target, begin)
+      return await use(async (begin, end) => {
+        const bytes = new Uint8Array(end - begin)
+        await fill(bytes, begin)
+        return bytes
+      }, fill)
+    } finally {
+      for (const file of files) await file.close()
     }
+  }
+  if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
+  const [file] = await openRanges([source], tensor)
+  try {
     return await use(
       (begin, end) => file.read(source.begin + begin, source.begin + end),
       (target, begin) => file.readInto(target, source.begin + begin),
@@ -94,11 +102,31 @@ export async function withBytes<T>(
   }
 }
 
+/** Opens the file of each range. Throws `bad-input` where one ends before its range does. */
+async function openRanges(ranges: readonly ByteRange[], tensor: string): Promise<ByteSource[]> {
+  const files: ByteSource[] = []
+  try {
+    for (const { file: path, end } of ranges) {
+      const file = await openFile(path)
+      files.push(file)
+      if (file.byteLength >= end) continue
+      throw badInput(
+        `${path}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${end}: it was made shorter since it was opened`,
+        { file: path, tensor },
+      )
+    }
+    return files
+  } catch (error) {
+    for (const file of files) await file.close()
+    throw error
+  }
+}
+
 /** Entries read at once: 4 MiB where an entry takes two bytes. */
 const CHUNK_ENTRIES = 2 ** 21
 
-export const isStoredInBytes = ({ source }: StoredTensor) =>
-  source.kind === 'range' || source.kind === 'bytes'
+export const isStoredInBytes = ({ source }: Pick<StoredTensor, 'source'>) =>
+  source.kind === 'range' || source.kind === 'rows' || source.kind === 'bytes'
 export const bytesPerEntry = ({ dtype }: StoredTensor) => bitsPerElement(dtype) / 8
 
 /** The numbers that bytes stand for; undefined of a dtype that isn't read, and of integers past 2^53. */

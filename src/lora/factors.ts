@@ -1,4 +1,4 @@
-import { elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
+import { elementCount, isStoredInBytes, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
@@ -175,7 +175,7 @@ function scalar(tensor: StoredTensor, bytes: Uint8Array): number {
 }
 
 function assertBytes(tensor: StoredTensor): void {
-  if (tensor.source.kind === 'range' || tensor.source.kind === 'bytes') return
+  if (isStoredInBytes(tensor)) return
   throw badInput(
     `tensor ${quoted(tensor.name)} of an adapter lies in no safetensors file; convert the adapter to one`,
     placeOf(tensor),

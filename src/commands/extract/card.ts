@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { cachedName, isRepositoryName } from '../../checkpoint/folder.ts'
 import { diffusionFamily } from '../../lora/diffusion.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
@@ -6,7 +7,7 @@ import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
 import type { ExtractSettings } from './options.ts'
-import type { ExtractionPlan } from './plan.ts'
+import { type ExtractionPlan, isQuantised } from './plan.ts'
 import type { ExtractResult } from './result.ts'
 import { leftText } from './sentences.ts'
 
@@ -20,7 +21,8 @@ export function configFacts(
 ): ConfigFacts {
   const { base, tuned, traits } = plan
   const config = base.config ?? tuned.config
-  const given = baseName ?? (isOfHub(plan) ? base.path : undefined)
+  // the tuned model's config may name the base before it was quantised
+  const given = baseName ?? (isOfHub(plan) ? base.path : isQuantised(plan) ? basename(base.path) : undefined)
   return {
     baseModel: baseModelName(given, config),
     taskType: taskTypeOf(config, adapterPlan, tuned.tensors.keys(), traits),

@@ -4,6 +4,7 @@ import { assertUnchanged } from '../../io/files.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
+import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
 import {
   type AdapterMeasures,
   type Carried,
@@ -62,8 +63,10 @@ async function verified(settings: VerifySettings, context: RunContext): Promise<
       file: settings.adapter,
     })
   }
-  const base = await openCheckpoint(settings.base, opening)
+  const stored = await openCheckpoint(settings.base, opening)
   const tuned = await openCheckpoint(settings.tuned, opening)
+  refuseGguf(tuned)
+  const base = await inNamesOf(stored, tuned)
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
