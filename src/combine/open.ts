@@ -5,6 +5,7 @@ import type { RunContext } from '../jobs/context.ts'
 import type { Adapter } from '../lora/model.ts'
 import { assertBeganWith, refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
+import { refuseGgufBase } from '../lora/read/gguf-base.ts'
 import { quoted } from '../text/quote.ts'
 import type { Summand } from './modules.ts'
 
@@ -50,6 +51,7 @@ export async function openSummands(
   }
   if (initial !== undefined) refuseWrongInit(summands, initial)
   const model = base === undefined ? undefined : await openCheckpoint(base, opening)
+  if (model !== undefined) for (const { adapter } of summands) refuseGgufBase(model, adapter)
   const others = [began?.checkpoint, model].filter((one) => one !== undefined)
   return { summands, base: model, inputs: [...summands.map(({ checkpoint }) => checkpoint), ...others] }
 }

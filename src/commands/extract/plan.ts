@@ -2,7 +2,6 @@ import { type ModelPairing, pairModels, sameNumbers } from '../../checkpoint/mod
 import { pairsByTensor, type Unmatched } from '../../checkpoint/pair.ts'
 import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../../checkpoint/types.ts'
-import { isInBlocks } from '../../delta/blocks.ts'
 import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
@@ -70,10 +69,6 @@ export function layersByModule({ layers }: Pick<ExtractionPlan, 'layers'>): Map<
   for (const [i, { module }] of layers.entries()) addTo(indices, module, i)
   return indices
 }
-
-/** Whether the changes begin with numbers that were quantised. */
-export const isQuantised = ({ layers }: Pick<ExtractionPlan, 'layers'>): boolean =>
-  layers.some(({ pair }) => isInBlocks(pair.base))
 
 /** Why a tensor that changed is not factored, where the user chose so. */
 const LEFT_OUT = { kind: 'left-out' } as const

@@ -142,7 +142,7 @@ function plannedText(
   const ranks = layers.flatMap(({ quantisation, rank }) =>
     quantisation === undefined || rank === undefined ? [] : [rank],
   )
-  const found = { share, dtypes: dtype.split('/'), carried }
+  const found = { share, dtypes: dtype.split('/'), ...(carried !== undefined && { carried }) }
   return `${quantisationText(found, { ranks, isBound: true })} (by a sample of rows)`
 }
 

@@ -4,7 +4,12 @@ import type { LayerResult } from '../../compress/layer-result.ts'
 import { isInBlocks } from '../../delta/blocks.ts'
 import { withDifference } from '../../delta/difference.ts'
 import { mostCarried, quantisationShare, roundingShare } from '../../linalg/spectrum/quantisation.ts'
+import type { ExtractionPlan } from './plan.ts'
 import type { ExtractedLayer, ExtractPreview, PlannedQuantisation, QuantisationTotals } from './result.ts'
+
+/** Whether the changes begin with numbers that were quantised. */
+export const isQuantised = ({ layers }: Pick<ExtractionPlan, 'layers'>): boolean =>
+  layers.some(({ pair }) => isInBlocks(pair.base))
 
 /** What of a layer's change is the rounding of its quantised base, and what its factors carry of it; nothing for another base. */
 export function quantisationOf(
@@ -24,19 +29,24 @@ export function quantisationOf(
 export function quantisationTotals(layers: readonly ExtractedLayer[]): {
   readonly quantisation?: QuantisationTotals
 } {
-  const of = layers.flatMap(({ quantisation, frobenius }) =>
-    quantisation === undefined ? [] : [{ ...quantisation, energy: frobenius ** 2 }],
-  )
+  const of = layers.flatMap(({ quantisation, frobenius, relativeError }) => {
+    if (quantisation === undefined) return []
+    const energy = frobenius ** 2
+    return [{ ...quantisation, energy, rest: relativeError ** 2 * energy }]
+  })
   if (of.length === 0) return {}
   const sum = (value: (layer: (typeof of)[number]) => number) =>
     of.reduce((total, one) => total + value(one), 0)
-  const [energy, noise] = [sum((one) => one.energy), sum(({ share, energy }) => share * energy)]
+  const [energy, rest] = [sum((one) => one.energy), sum((one) => one.rest)]
+  const noise = sum(({ share, energy }) => share * energy)
+  const carried = sum(({ share, carried, energy }) => share * carried * energy)
   return {
     quantisation: {
       layers: of.length,
       dtypes: [...new Set(of.map(({ dtype }) => dtype))].sort(),
       share: energy === 0 ? 0 : noise / energy,
-      carried: noise === 0 ? 0 : sum(({ share, carried, energy }) => share * carried * energy) / noise,
+      carried: noise === 0 ? 0 : carried / noise,
+      ofRest: rest === 0 ? 0 : Math.min(1, (noise - carried) / rest),
     },
   }
 }

@@ -73,6 +73,8 @@ export interface QuantisationTotals extends QuantisationShare {
   readonly layers: number
   /** Their dtypes, sorted. */
   readonly dtypes: readonly string[]
+  /** Of what the factors leave of the change: how much is rounding of the base. */
+  readonly ofRest: number
 }
 
 /** What a byte budget was spent on. */

@@ -13,8 +13,16 @@ import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import { spanText } from '../../report/layer-list.ts'
 import { partText } from '../../report/notes.ts'
 import { bytes, grouped, percent, percentUp, roughPercent, short } from '../../text/numbers.ts'
-import { type ExtractionPlan, isQuantised } from './plan.ts'
-import type { BrokenGuarantee, ExtractedLayer, ExtractResult, LeftBecause, LeftReason } from './result.ts'
+import type { ExtractionPlan } from './plan.ts'
+import { isQuantised } from './quantisation.ts'
+import type {
+  BrokenGuarantee,
+  ExtractedLayer,
+  ExtractResult,
+  LeftBecause,
+  LeftReason,
+  QuantisationTotals,
+} from './result.ts'
 
 /** The words for what the results of `extract` say by tags. */
 
@@ -89,7 +97,12 @@ export function quantisedBaseWarning(plan: Pick<ExtractionPlan, 'base' | 'layers
 
 /** How a share of the change that is rounding reads, and what ranks carry of it, where that is known. */
 export function quantisationText(
-  { share, dtypes, carried }: { share: number; dtypes: readonly string[]; carried?: number | undefined },
+  {
+    share,
+    dtypes,
+    carried,
+    ofRest,
+  }: Pick<QuantisationTotals, 'share' | 'dtypes'> & Partial<Pick<QuantisationTotals, 'carried' | 'ofRest'>>,
   { ranks, isBound = false }: { readonly ranks: readonly number[]; readonly isBound?: boolean },
 ): string {
   const of = `the base (${dtypes.map((dtype) => dtype.toUpperCase()).join(', ')})`
@@ -97,9 +110,13 @@ export function quantisationText(
     return `none of this change is rounding of ${of}: the fine-tune began with its rounded numbers`
   const what = `about ${roughPercent(share)} of this change is rounding of ${of}, spread over all directions`
   if (carried === undefined || ranks.length === 0) return what
+  const rest =
+    ofRest === undefined
+      ? ''
+      : `, and about ${roughPercent(ofRest)} of what is left of the change is that rounding`
   const isOne = new Set(ranks).size === 1
   const carry = isOne ? 'carries' : 'carry'
-  return `${what}: ${isOne ? 'rank' : 'ranks'} ${spanText(ranks, grouped)} ${carry} ${isBound ? 'at most ' : ''}${roughPercent(carried)} of it`
+  return `${what}: ${isOne ? 'rank' : 'ranks'} ${spanText(ranks, grouped)} ${carry} ${isBound ? 'at most ' : ''}${roughPercent(carried)} of it${rest}`
 }
 
 /** The error that a rule allows in all layers together, where it does. */

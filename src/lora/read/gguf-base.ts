@@ -5,6 +5,7 @@ import { encodeFloats } from '../../formats/dtype.ts'
 import { bitsPerElement } from '../../formats/safetensors-dtype.ts'
 import { quoted } from '../../text/quote.ts'
 import { readFloats } from '../factors.ts'
+import type { Adapter } from '../model.ts'
 import { GGUF_ARCHITECTURES } from '../write/gguf-architectures.ts'
 import { type GgufModel, type GgufPart, ggufModel, ggufPlace } from '../write/gguf-names.ts'
 import { isComputedByConverter, isPlusOne, normsOf } from './gguf-vectors.ts'
@@ -50,6 +51,15 @@ export function refuseGguf({ path, isGguf }: Checkpoint): void {
   if (!isGguf) return
   throw badInput(
     `${path}: is a GGUF file, whose names and order of rows are llama.cpp's; as the tuned model name the safetensors checkpoint that it was made from`,
+    { file: path },
+  )
+}
+
+/** Throws `bad-input` for a GGUF base of an adapter that has transformers' names: nothing beside either tells the architecture. */
+export function refuseGgufBase({ path, isGguf }: Checkpoint, adapter: Adapter): void {
+  if (!isGguf || adapter.format === 'gguf') return
+  throw badInput(
+    `${path}: is a GGUF file, whose names and order of rows are llama.cpp's, and ${adapter.path} has transformers'; name the safetensors checkpoint that it was made from`,
     { file: path },
   )
 }
