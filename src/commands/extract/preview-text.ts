@@ -136,13 +136,13 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
 }
 
 function plannedText(
-  { share, dtype, carriedAtMost: carried }: NonNullable<ExtractPreview['totals']['quantisation']>,
+  { share, dtypes, carriedAtMost: carried }: NonNullable<ExtractPreview['totals']['quantisation']>,
   layers: readonly Layer[],
 ): string {
   const ranks = layers.flatMap(({ quantisation, rank }) =>
     quantisation === undefined || rank === undefined ? [] : [rank],
   )
-  const found = { share, dtypes: dtype.split('/'), ...(carried !== undefined && { carried }) }
+  const found = { share, dtypes, ...(carried !== undefined && { carried }) }
   return `${quantisationText(found, { ranks, isBound: true })} (by a sample of rows)`
 }
 

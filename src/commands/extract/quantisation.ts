@@ -110,7 +110,7 @@ export function plannedTotals(
   return {
     quantisation: {
       layers: of.length,
-      dtype: [...new Set(of.map(({ dtype }) => dtype))].sort().join('/'),
+      dtypes: [...new Set(of.map(({ dtype }) => dtype))].sort(),
       share: energy === 0 ? 0 : noise / energy,
       ...(isKnown && { carriedAtMost: noise === 0 ? 0 : carried / noise }),
     },

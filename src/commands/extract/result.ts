@@ -137,7 +137,7 @@ export interface ExtractResult {
 
 /** What a sample of rows says of the rounding of a quantised base before anything is decomposed. */
 export interface PlannedQuantisation {
-  /** As the base is stored; of several, joined by slashes. */
+  /** As the base is stored. */
   readonly dtype: string
   /** Of ‖Δ‖_F²: what is rounding of the base. */
   readonly share: number
@@ -169,7 +169,8 @@ export interface ExtractPreview {
     readonly parameters: number
     readonly matched: number
     readonly unmatched: number
-    readonly quantisation?: PlannedQuantisation & { readonly layers: number }
+    readonly quantisation?: Pick<QuantisationTotals, 'layers' | 'dtypes' | 'share'> &
+      Pick<PlannedQuantisation, 'carriedAtMost'>
   }
   readonly output: {
     readonly path: string

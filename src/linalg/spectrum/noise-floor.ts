@@ -48,7 +48,7 @@ export const isNoisy = (dtype: string): dtype is NoisyDtype => isRounded(dtype) 
 const fractionBitsOf = (dtype: NoisyDtype) => (isRounded(dtype) ? FORMATS[dtype].fractionBits : 0)
 
 /** The floor over the edge: the norm of rounding errors was within a fifth of the edge in all trials. */
-const MARGIN = 1.25
+export const MARGIN = 1.25
 /** Where fewer entries than this changed, most changes were too small to be stored: what is left isn't signal + noise. */
 const SUB_ULP_CHANGED = 0.6
 /** A change with less than this share of the energy that the base's rounding would have is free of it. */

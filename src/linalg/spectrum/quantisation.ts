@@ -1,4 +1,4 @@
-import { isFreeOf } from './noise-floor.ts'
+import { isFreeOf, MARGIN } from './noise-floor.ts'
 
 /**
  * What of a delta tuned − quantised base is the rounding of that base, and what factors of a rank carry of it. The rounding of each entry is
@@ -47,12 +47,12 @@ export const roundingShare = (energy: number, rounding: number): number =>
 /**
  * What of σ² is noise, for noise of this energy on independent entries, variance v each. A direction θ of the signal is seen as
  * σ² = (θ² + v·m)(θ² + v·n)/θ² (Benaych-Georges & Nadakuditi, Journal of Multivariate Analysis 111 (2012) 120); up to
- * √v·(√m + √n) none can be told from noise.
+ * √v·(√m + √n), with the margin of the noise floor, none can be told from noise.
  */
 function noiseOfDirection(squared: number, noise: number, rows: number, columns: number): number {
   const variance = noise / (rows * columns)
   const edge = variance * (Math.sqrt(rows) + Math.sqrt(columns)) ** 2
-  if (squared <= edge) return squared
+  if (squared <= MARGIN ** 2 * edge) return squared
   const excess = squared - variance * (rows + columns)
   return squared - (excess + Math.sqrt(excess ** 2 - 4 * variance ** 2 * rows * columns)) / 2
 }
