@@ -103,6 +103,12 @@ describe('extract with a base in GGUF', () => {
     expect(totals.quantisation).toBeUndefined()
     const { stdout, code } = await run('verify', 'same', 'base-f32.gguf', TUNED, '--json')
     expect([code, documentOf(stdout, 'verify-1').layers.length]).toEqual([0, 23])
+    const piped = await runInProcess(['verify', 'same', '-', TUNED, '--json'], {
+      cwd: folder,
+      input: readFileSync(join(folder, 'base-f32.gguf')),
+    })
+    const { totals: ofPipe } = documentOf(piped.stdout, 'verify-1')
+    expect([piped.code, ofPipe]).toEqual([0, documentOf(stdout, 'verify-1').totals])
   })
 
   test('in 4 bits: the share that is rounding, layer by layer and in all, and what the rank carries', async () => {

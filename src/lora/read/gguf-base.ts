@@ -1,8 +1,8 @@
 import { partOf } from '../../checkpoint/matrices.ts'
-import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
+import type { Checkpoint, StoredTensor, TensorSource } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
 import { encodeFloats } from '../../formats/dtype.ts'
-import { bitsPerElement } from '../../formats/safetensors-dtype.ts'
+import { bitsPerElement, readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { quoted } from '../../text/quote.ts'
 import { readFloats } from '../factors.ts'
 import type { Adapter } from '../model.ts'
@@ -114,6 +114,7 @@ function partsOf(
   model: GgufModel,
   { tensors }: Checkpoint,
 ): readonly Part[] | undefined {
+  if (shape.includes(0)) return undefined
   const stack = stackParts(name, shape, model)
   if (stack !== undefined) return found(stack, 'weight', tensors)
   const [, path, what] = /^(.+)\.(weight|bias)$/.exec(name) ?? []
@@ -172,8 +173,7 @@ function joined(parts: readonly Part[]): StoredTensor | undefined {
   const { dtype, shape } = tensor
   const within = shape.slice(1)
   const isOne = parts.every((part) => part.tensor.dtype === dtype && part.expert === undefined)
-  const ranges = parts.flatMap(({ tensor: { source } }) => (source.kind === 'range' ? [source] : []))
-  if (!isOne || ranges.length !== parts.length) return undefined
+  if (!isOne) return undefined
   const columns = within.at(-1) ?? 1
   const rowBytes = (columns * bitsPerElement(dtype)) / 8
   const counts = parts.map((part) => part.tensor.bytes / rowBytes)
@@ -186,10 +186,25 @@ function joined(parts: readonly Part[]): StoredTensor | undefined {
     at += counts[i]
   }
   if (order.includes(count)) return undefined
-  const source = { kind: 'rows', ranges, rowBytes, order } as const
+  const source = inOrder(parts, rowBytes, order)
+  if (source === undefined) return undefined
   const bytes = count * rowBytes
   if (shape.length < 3) return { ...tensor, shape: [count, ...within], bytes, source }
   return { ...tensor, shape: [shape[0], count / shape[0], columns], bytes, source }
+}
+
+/** The rows of the parts in this order: where they lie, or, of what was read already, themselves. */
+function inOrder(parts: readonly Part[], rowBytes: number, order: Uint32Array): TensorSource | undefined {
+  const sources = parts.map(({ tensor: { source } }) => source)
+  const ranges = sources.filter((source) => source.kind === 'range')
+  if (ranges.length === parts.length) return { kind: 'rows', ranges, rowBytes, order }
+  const read = sources.flatMap((source) => (source.kind === 'bytes' ? [source.bytes] : []))
+  if (read.length < parts.length) return undefined
+  const all = Buffer.concat(read)
+  const bytes = new Uint8Array(order.length * rowBytes)
+  for (const [i, row] of order.entries())
+    bytes.set(all.subarray(row * rowBytes, (row + 1) * rowBytes), i * rowBytes)
+  return { kind: 'bytes', bytes }
 }
 
 function expertOf(tensor: StoredTensor, expert: number): StoredTensor | undefined {
@@ -198,6 +213,9 @@ function expertOf(tensor: StoredTensor, expert: number): StoredTensor | undefine
   const bytes = tensor.bytes / count
   return { ...tensor, shape, bytes, source: partOf(tensor.source, expert * bytes, (expert + 1) * bytes) }
 }
+
+const isVector = ({ dtype, shape }: StoredTensor) =>
+  shape.length === 1 && readableFloatOf(dtype) !== undefined
 
 /**
  * A norm as transformers stores it. The 1 was added in float32, which loses bits of small weights: where the tuned model's numbers plus 1 are
@@ -209,10 +227,10 @@ async function lessOne(
   { of }: GgufModel,
   tuned: Checkpoint,
 ): Promise<StoredTensor> {
-  if (!isPlusOne(of.name, name)) return tensor
+  if (!isPlusOne(of.name, name) || !isVector(tensor)) return tensor
   const stored = await readFloats(tensor)
   const inTuned = tuned.tensors.get(name)
-  if (inTuned !== undefined) {
+  if (inTuned !== undefined && isVector(inTuned)) {
     const own = await readFloats(inTuned)
     if (own.length === stored.length && own.every((x, i) => Math.fround(x + 1) === stored[i])) return inTuned
   }
