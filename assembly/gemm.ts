@@ -16,6 +16,9 @@ export function blockDepth<D>(): u32 {
 export const PACKED_A_BYTES: usize = (PACKED_ROWS * DEPTH_F32 * 4) as usize
 export const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
 
+/** Rows of a triangle that are multiplied together, by the columns that the last of them needs; register tiles divide it. */
+const STRIP_ROWS: u32 = 16
+
 /** Bytes of private memory a thread needs to compute tiles. */
 export const GEMM_SCRATCH_BYTES: usize = SPARE_BYTES + PACKED_A_BYTES + PACKED_B_BYTES
 
@@ -46,10 +49,20 @@ export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
       const rows = min<u32>(PACKED_ROWS, row1 - i)
       // what lies right of these rows' diagonal is in the upper triangle
       if (lowerOnly && column0 >= i + rows) continue
-      const needed = lowerOnly ? min(columns, i + rows - column0) : columns
       pack<D>(packedA, task.a, task.typeA, task.strideA, task.transposeA !== 0, i, rows, p, depth, height)
       const c = task.c + (i as usize) * strideC + column0 * sizeof<D>()
-      multiplyPacked<D>(packedA, packedB, rows, needed, depth, c, strideC, accumulate, spare)
+      if (!lowerOnly) {
+        multiplyPacked<D>(packedA, packedB, rows, columns, depth, c, strideC, accumulate, spare)
+        continue
+      }
+      for (let s: u32 = 0; s < rows; s += STRIP_ROWS) {
+        const strip = min<u32>(STRIP_ROWS, rows - s)
+        if (column0 >= i + s + strip) continue
+        const needed = min(columns, i + s + strip - column0)
+        const a = packedA + ((s * depth) as usize) * sizeof<D>()
+        const below = c + (s as usize) * strideC
+        multiplyPacked<D>(a, packedB, strip, needed, depth, below, strideC, accumulate, spare)
+      }
     }
   }
 }

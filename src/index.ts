@@ -61,6 +61,9 @@ export type {
   PairLayer,
   SubspaceFigures,
 } from './commands/compare/result.ts'
+export type { ConvertPreview, ConvertResult } from './commands/convert/convert.ts'
+export { convert } from './commands/convert/convert.ts'
+export type { ConvertOptions } from './commands/convert/options.ts'
 export type { DemoResult, WorstEntry } from './commands/demo/demo.ts'
 export type { DemoOptions } from './commands/demo/options.ts'
 export { extract } from './commands/extract/extract.ts'
@@ -86,6 +89,8 @@ export type { ResizeOptions } from './commands/resize/options.ts'
 export { type ResizePreview, type ResizeResult, resize } from './commands/resize/resize.ts'
 export type { VerifyOptions } from './commands/verify/options.ts'
 export { type VerifyResult, verify } from './commands/verify/verify.ts'
+export type { Conversion, ConvertedLayer, LoaderGap } from './convert/convert.ts'
+export type { Dropped } from './convert/target.ts'
 export { type ErrorCode, LoraSvdError } from './errors.ts'
 export { readStoredTensor, readTensor } from './formats/safetensors.ts'
 export { readSafetensorsHeader } from './formats/safetensors-header.ts'

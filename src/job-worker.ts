@@ -7,6 +7,7 @@ const loaders: JobLoaders = {
   extract: async () => (await import('./compress/layer.ts')).extractLayer,
   sum: async () => (await import('./compress/sum.ts')).sumModules,
   apply: async () => (await import('./commands/apply/apply-jobs.ts')).applyWork,
+  convert: async () => (await import('./convert/compare-products.ts')).compareProducts,
   compare: async () => (await import('./commands/compare/compare-layer.ts')).compareLayer,
   measure: async () => (await import('./measure/measure.ts')).measureMatrix,
 }

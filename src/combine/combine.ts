@@ -1,18 +1,18 @@
 import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { areFactors } from '../compress/layer-result.ts'
 import type { SumResult } from '../compress/sum.ts'
 import { LoraSvdError } from '../errors.ts'
+import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
 import { layoutSafetensors, safetensorsChunks } from '../formats/safetensors-writer.ts'
 import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
 import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
 import type { RunContext } from '../jobs/context.ts'
-import { readFactors } from '../lora/factors.ts'
+import { readStoredFactors } from '../lora/factors.ts'
 import type { AdapterModule } from '../lora/model.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
-import { encodePacked } from '../lora/write/packed.ts'
+import { arePacked, encodePacked } from '../lora/write/packed.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import {
   type EncodedOf,
@@ -170,6 +170,10 @@ async function assertWritten(
     })
   const adapter = await adapterOf(await openCheckpoint(path))
   if (adapter === undefined) throw wrong('the adapter')
+  const { dtype } = planned.plan
+  const stored = safetensorsDtypeOf(dtype)
+  const isStored = ({ product }: AdapterModule) =>
+    product.kind === 'lora' && product.A.dtype === stored && product.B.dtype === stored
   const byName = new Map(
     adapter.modules.flatMap((module) =>
       module.product.kind === 'lora' ? [[module.product.A.name, module] as const] : [],
@@ -181,13 +185,14 @@ async function assertWritten(
     // of a stack the file alone tells the rank of all experts together
     const isStack = summed.module.kind === 'experts' && found?.kind !== 'experts'
     const scale = isStack && found?.alpha !== undefined ? found.alpha / storedRank : found?.scale
-    if (found === undefined || scale !== 1) throw wrong(names.A)
+    if (found === undefined || !isStored(found) || scale !== 1) throw wrong(names.A)
     // the base may have told how the weight lies, which the file alone can't
     const { kind, rows, columns, experts, isTransposed, shape } = summed.module
     const module = { ...found, kind, rows, columns, experts, isTransposed, shape, rank: storedRank }
     for (const [expert, i] of indices.get(summed.module)!.entries()) {
-      const { B, A } = await readFactors(module, kind === 'experts' ? expert : undefined)
-      if (!areFactors({ B, A }, results[i].rank, results[i].digest)) throw wrong(names.A)
+      const { rank, digest } = results[i]
+      const read = await readStoredFactors(module, kind === 'experts' ? expert : undefined)
+      if (!arePacked(read, rank, dtype, digest)) throw wrong(names.A)
     }
   }
 }

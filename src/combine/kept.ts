@@ -39,7 +39,7 @@ interface KeptPart {
 /** Which of two adapters that replace one tensor in two ways holds. */
 export type Prefer = 'first' | 'last'
 
-interface Candidate extends KeptPart {
+export interface Candidate extends KeptPart {
   readonly name: string
   readonly how: 'replace' | 'add'
   /** Two of one target are alternatives, or add up. */
@@ -193,7 +193,8 @@ function added(all: readonly Candidate[]): KeptTensor {
   return keptOf(all)
 }
 
-function keptOf(all: readonly Candidate[]): KeptTensor {
+/** One tensor of what is of one target. */
+export function keptOf(all: readonly Candidate[]): KeptTensor {
   const [{ name, tensor, replaces, rows }] = all
   const { dtype, shape } = tensor
   const isOfOne = all.every((one) => one.tensor.dtype === dtype)

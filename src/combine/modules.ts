@@ -8,6 +8,7 @@ import { modelTraits } from '../lora/traits.ts'
 import { addTo, compareNatural } from '../text/compare.ts'
 import { counted, quoted, shapeText } from '../text/quote.ts'
 import { NAMES } from './spelling.ts'
+import { inUnits, type Unit, type Units, unitName, unitsOf } from './units.ts'
 
 /** An adapter that stands beside others. */
 export interface Summand {
@@ -26,6 +27,8 @@ export interface SharedModule {
   /** As the first adapter that has it has it; where a base is known, with its tensor's name and shape. */
   readonly module: AdapterModule
   readonly terms: readonly Term[]
+  /** Its names are of the first adapter's format already, whichever adapter it is of. */
+  readonly isNamed?: true
 }
 
 /** One matrix of a module: the module itself, or one expert of it. */
@@ -47,16 +50,88 @@ export interface BroughtTogether {
  * to tell them by, modules that the base has no weight for, and modules of other shapes.
  */
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
-  const [{ adapter: first }] = summands
-  const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
+  const named = assertedOneFormat(summands, base)
+  const [{ adapter: first }] = named
+  const settled = named.map((one) => settledBy(one, base))
+  const own = settled.flatMap(({ adapter }) => (adapter.format === first.format ? adapter.modules : []))
+  const units = base === undefined ? undefined : unitsOf(base, first.format, own)
+  if (units === undefined) return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
+  const { summands: inTheirs, modules } = underUnits(settled, units)
+  return { settled: inTheirs, modules }
+}
+
+/** The same by the weights of the base, whatever the adapters have in parts or in one. Throws as `bringTogether` does. */
+export function onWeights(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
+  const settled = assertedOneFormat(summands, base).map((one) => settledBy(one, base))
+  return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
+}
+
+/** Settled adapters as units have them: modules that no unit is for are still those of their weights. */
+export function underUnits(
+  settled: readonly Summand[],
+  units: Units,
+): { readonly summands: readonly Summand[]; readonly modules: readonly SharedModule[] } {
+  const inTheirs = settled.map((one) => withUnits(one, units))
+  const names = new Map(inTheirs.flatMap(({ units }) => [...units]))
+  const keyOf: KeyOf = (module) => {
+    const unit = names.get(module)
+    return unit === undefined ? { key: module.tensor } : { key: `unit ${unitName(unit)}`, unit }
+  }
+  const summands = inTheirs.map(({ summand }) => summand)
+  return { summands, modules: modulesOf(summands, keyOf) }
+}
+
+/** The adapters, whose names are all of one format where no base tells what they mean. */
+function assertedOneFormat(summands: readonly Summand[], base: Checkpoint | undefined): readonly Summand[] {
+  const named = summands.map(underPeftNames)
+  const [{ adapter: first }] = named
+  const other = named.find(({ adapter }) => adapter.format !== first.format)?.adapter
   if (other !== undefined && base === undefined) {
     throw badInput(
       `${other.path}: has names of ${NAMES[other.format]}, ${first.path} of ${NAMES[first.format]}; give --base, which tells what both mean`,
       { file: other.path },
     )
   }
-  const settled = summands.map((one) => settledBy(one, base))
-  return { settled, modules: modulesOf(settled, base !== undefined) }
+  return named
+}
+
+/** A summand with its modules as units have them, and which that is. */
+function withUnits(
+  summand: Summand,
+  units: Units,
+): { readonly summand: Summand; readonly units: ReadonlyMap<AdapterModule, Unit> } {
+  const unitOf = new Map<AdapterModule, Unit>()
+  const placed = (adapter: Adapter, asRead: Adapter): Adapter => {
+    const parts = inUnits(adapter, asRead, units)
+    for (const { unit, module } of parts) if (unit !== undefined) unitOf.set(module, unit)
+    return { ...adapter, modules: parts.map(({ module }) => module) }
+  }
+  const { adapter, asRead = adapter, initial } = summand
+  return {
+    summand: {
+      ...summand,
+      adapter: placed(adapter, asRead),
+      ...(initial !== undefined && { initial: placed(initial, initial) }),
+    },
+    units: unitOf,
+  }
+}
+
+/**
+ * MLX's paths are those of the model, as PEFT's are: what is summed of its adapters is one of PEFT's, with nothing of a config that holds the
+ * paths of a training run.
+ */
+function underPeftNames(summand: Summand): Summand {
+  const { adapter, checkpoint } = summand
+  if (adapter.format !== 'mlx') return summand
+  const isDora = adapter.modules.some(({ magnitude }) => magnitude !== undefined)
+  const adapterConfig = isDora ? { use_dora: true } : {}
+  return {
+    ...summand,
+    asRead: adapter,
+    adapter: { ...adapter, format: 'peft' },
+    checkpoint: { ...checkpoint, adapterConfig },
+  }
 }
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
@@ -78,46 +153,63 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
     return {
       ...adapter,
       modules: matched.map(({ module }) => module),
-      replaced: replaced.map((one) => one.replaced),
+      replaced: adapter.replaced.map((own) => {
+        const found = replaced.filter(({ asRead }) => asRead === own)
+        // what lies otherwise in the base keeps the adapter's own name
+        return found.length === 1 && found[0].replaced.fit === undefined ? found[0].replaced : own
+      }),
       warnings: [...adapter.warnings, ...warnings],
     }
   }
-  const { adapter, initial } = summand
+  const { adapter, asRead = adapter, initial } = summand
   return {
     ...summand,
-    asRead: adapter,
+    asRead,
     adapter: settle(adapter),
     ...(initial !== undefined && { initial: settle(initial) }),
   }
 }
 
-/** By what modules of two adapters are told to be the same: the weight that they change, and of names without a base its prefix. */
-const keyOf = ({ tensor, prefix }: AdapterModule, { format }: Adapter, hasBase: boolean): string =>
-  format === 'peft' || hasBase ? tensor : `${prefix}${tensor}`
+/** By what modules of two adapters are told to be the same, and the unit that they are. */
+type KeyOf = (module: AdapterModule, adapter: Adapter) => { readonly key: string; readonly unit?: Unit }
 
-function modulesOf(summands: readonly Summand[], hasBase: boolean): SharedModule[] {
-  const terms = new Map<string, Term[]>()
+/** The weight that they change, and of names without a base its prefix. */
+const keysBy =
+  (hasBase: boolean): KeyOf =>
+  ({ tensor, prefix }, { format }) => ({
+    key: format === 'peft' || hasBase ? tensor : `${prefix}${tensor}`,
+  })
+
+function modulesOf(summands: readonly Summand[], keyOf: KeyOf): SharedModule[] {
+  const groups = new Map<string, { readonly unit: Unit | undefined; readonly terms: Term[] }>()
   for (const [index, { adapter, initial, weight }] of summands.entries()) {
-    const term = (module: AdapterModule, of: Adapter, weight: number): Term => ({
-      module,
-      weight,
-      path: of.path,
-      adapter: index,
-    })
-    const initials = new Map(initial?.modules.map((module) => [keyOf(module, initial!, hasBase), module]))
-    for (const module of adapter.modules) {
-      const key = keyOf(module, adapter, hasBase)
-      addTo(terms, key, term(module, adapter, weight))
-      const before = initials.get(key)
-      if (before !== undefined) addTo(terms, key, term(before, initial!, -weight))
+    const add = (module: AdapterModule, of: Adapter, weight: number) => {
+      const { key, unit } = keyOf(module, of)
+      const group = groups.get(key) ?? { unit, terms: [] }
+      group.terms.push({ module, weight, path: of.path, adapter: index })
+      groups.set(key, group)
+      return key
     }
+    const initials = new Map<string, AdapterModule[]>()
+    for (const module of initial?.modules ?? []) addTo(initials, keyOf(module, initial!).key, module)
+    const keys = new Set(adapter.modules.map((module) => add(module, adapter, weight)))
+    for (const key of keys) for (const module of initials.get(key) ?? []) add(module, initial!, -weight)
   }
-  return [...terms.values()]
-    .map((all): SharedModule => {
-      for (const other of all) assertSameForm(all[0], other)
-      return { module: all[0].module, terms: all }
+  return [...groups.values()]
+    .map(({ unit, terms }): SharedModule => {
+      for (const other of terms) assertSameForm(terms[0], other)
+      const [{ module }] = terms
+      return unit === undefined ? { module, terms } : { module: namedAs(unit, module), terms, isNamed: true }
     })
     .sort((a, b) => compareNatural(a.module.label, b.module.label))
+}
+
+/** A module of a unit under the unit's names, with all of its rows. */
+function namedAs({ prefix, path, label }: Unit, module: AdapterModule): AdapterModule {
+  const isOwn = module.prefix === prefix && module.path === path
+  if (isOwn && module.fit === undefined) return module
+  const { fit: _, ...whole } = module
+  return { ...whole, prefix, path, label }
 }
 
 function assertSameForm(first: Term, other: Term): void {

@@ -16,7 +16,7 @@ import {
   untargeted,
   warningsOf,
 } from './modules.ts'
-import { spelledAs } from './spelling.ts'
+import { lyingIn, spelledAs } from './spelling.ts'
 
 /** A module of the result, and what adds up to it. */
 export interface SummedModule extends SharedModule {
@@ -108,7 +108,8 @@ function spelledModules(summands: readonly Summand[], shared: readonly SharedMod
   const [{ adapter: first }] = summands
   const named = spelledAs(first)
   return shared
-    .map(({ module, terms }): SummedModule => {
+    .map(({ module, terms, isNamed }): SummedModule => {
+      if (isNamed) return { module: lyingIn(first.format, module), like: likeIn(first, module, true), terms }
       const [{ adapter, path }] = terms
       const isForeign = summands[adapter].adapter.format !== first.format
       return { ...(isForeign ? named(module, path) : { module, like: likeIn(first, module) }), terms }
@@ -117,8 +118,10 @@ function spelledModules(summands: readonly Summand[], shared: readonly SharedMod
 }
 
 /** A module of the first adapter, by whose spelling this one's tensors go: loaders read no file of two spellings. */
-const likeIn = ({ modules }: Adapter, module: AdapterModule): AdapterModule =>
-  modules.includes(module) ? module : (modules.find(({ prefix }) => prefix === module.prefix) ?? module)
+const likeIn = ({ modules }: Adapter, module: AdapterModule, isNamed = false): AdapterModule =>
+  modules.includes(module)
+    ? module
+    : (modules.find(({ prefix }) => prefix === module.prefix) ?? (isNamed ? modules[0] : undefined) ?? module)
 
 /** Throws for an adapter of llama.cpp: no sum is written under its names. */
 function refuseGguf(summands: readonly Summand[]): void {
@@ -131,7 +134,7 @@ function refuseGguf(summands: readonly Summand[]): void {
 }
 
 /** bf16 or f16 where all factors are stored so, else f32. */
-function commonDtype(modules: readonly SummedModule[]): FloatDtype {
+export function commonDtype(modules: readonly Pick<SharedModule, 'terms'>[]): FloatDtype {
   const dtypes = new Set(
     modules.flatMap(({ terms }) =>
       terms.flatMap(({ module }) => tensorsOf(module.product).map(({ dtype }) => floatDtypeOf(dtype))),

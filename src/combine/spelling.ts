@@ -17,9 +17,12 @@ export const NAMES: Readonly<Record<AdapterFormat, string>> = {
   comfyui: 'ComfyUI',
   diffusers: 'diffusers',
   gguf: 'llama.cpp',
+  mlx: 'MLX',
 }
 
-const LYING_AS_STORED = { kind: 'linear', isTransposed: false } as const
+/** How a module's factors lie in a format: PEFT alone stores those of embeddings and of Conv1D the other way round. */
+export const lyingIn = (format: AdapterFormat, module: AdapterModule): AdapterModule =>
+  format !== 'peft' && module.isTransposed ? { ...module, kind: 'linear', isTransposed: false } : module
 
 /** What an adapter's names have before a module's path where the base's have something else. */
 interface Wrapping {
@@ -52,9 +55,10 @@ export function spelledAs(
     const full = found.own + name.slice(found.base.length)
     const { prefix } = found.like
     const own = full.startsWith(prefix) ? full.slice(prefix.length) : full
-    // PEFT alone stores the factors of embeddings and of Conv1D the other way round
-    const form = adapter.format !== 'peft' && module.isTransposed ? LYING_AS_STORED : {}
-    return { module: { ...module, ...form, prefix, path: own, label: own }, like: found.like }
+    return {
+      module: { ...lyingIn(adapter.format, module), prefix, path: own, label: own },
+      like: found.like,
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import { type ProcessIo, type Terminal, terminalOf } from '../terminal/terminal.
 import { version } from '../version.ts'
 import { addApply } from './apply/command.ts'
 import { addCompare } from './compare/command.ts'
+import { addConvert } from './convert/command.ts'
 import { addDemo } from './demo/command.ts'
 import { addDoctor } from './doctor/command.ts'
 import { addExtract } from './extract/command.ts'
@@ -148,6 +149,7 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   addResize(program, run)
   addMerge(program, run)
   addApply(program, run)
+  addConvert(program, run)
   addCompare(program, run)
   addFactor(program, run)
   addDoctor(program, run)

@@ -3,9 +3,8 @@ import type { JobContext } from '../jobs/worker.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
-import type { ModuleFactors } from '../lora/factors.ts'
-import { type PackedFactors, packedFactors, unpackedFactors } from '../lora/write/packed.ts'
-import { digestOf } from './layer-result.ts'
+import type { StoredFactors } from '../lora/factors.ts'
+import { type PackedFactors, packedDigest, packedFactors } from '../lora/write/packed.ts'
 import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
@@ -42,6 +41,7 @@ export interface SumResult {
   readonly factors: PackedFactors
   /** ‖Σ wᵢΔᵢ − B·A‖_F of these; ‖Σ wᵢΔᵢ‖_F where there are none. */
   readonly residual: number
+  /** `packedDigest` of the factors. */
   readonly digest: string
   /** ⟨wᵢΔᵢ, wⱼΔⱼ⟩_F of the adapters, by their numbers: a symmetric matrix of rows. */
   readonly inner: readonly (readonly number[])[]
@@ -66,7 +66,7 @@ export function flopsOf(job: SumJob): number {
 
 /**
  * The most memory that a job takes at one time, in so many times its stacked factors in float64: as read and stacked, bases, best factors
- * as found, rounded, packed and widened again, what of these lies outside of the bases, and what an engine copies.
+ * as found, rounded and packed, what of these lies outside of the bases, and what an engine copies. Of 16-bit factors it is less.
  */
 export function bytesOf(job: SumJob): number {
   const { rows, columns } = job
@@ -115,12 +115,11 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
   const factors = { B: zeros(rows, 0), A: zeros(0, columns) }
-  const none = { factors, digest: digestOf(factors) }
+  const none = { factors, digest: packedDigest(factors, dtype) }
   if (ask.kind === 'spectrum' || most === 0) return { ...none, residual: most === 0 ? 0 : svd.frobenius }
   const at = (rank: number) => {
     const factors = packedFactors(job.name, svd.factors(rank), dtype)
-    const stored = unpackedFactors(factors)
-    return { factors, residual: svd.distance(stored), digest: digestOf(stored) }
+    return { factors, residual: svd.distance(factors), digest: packedDigest(factors, dtype) }
   }
   if (ask.kind === 'exact') return at(most)
   const { rule, limits } = ask
@@ -143,7 +142,7 @@ function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'r
 /** ⟨wᵢΔᵢ, wⱼΔⱼ⟩ = tr((BⱼᵀBᵢ)·(AᵢAⱼᵀ)) of the adapters, from the Gram matrices of the stacked factors. */
 function innerProducts(
   svd: ProductSvd,
-  parts: readonly ModuleFactors[],
+  parts: readonly StoredFactors[],
   terms: readonly Term[],
   weights: Float64Array,
 ): number[][] {

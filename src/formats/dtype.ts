@@ -106,6 +106,12 @@ export function encodeHalfBits(bits: Uint16Array): Uint8Array {
   return HOST_IS_LITTLE_ENDIAN ? bytes : swapBytes(bytes, 2)
 }
 
+/** Whether all values are finite, not all zero, and the largest of them neither overflows nor vanishes when stored as `dtype`. */
+export function isPlainlyHeld(values: FloatArray, dtype: FloatDtype): boolean {
+  const largest = largestAbs(values)
+  return largest > ROUNDS_TO_ZERO[dtype] && largest < ROUNDS_TO_INFINITY[dtype]
+}
+
 /** The index of the first finite value that becomes infinite when stored as `dtype`, or −1. */
 export function findOverflow(values: FloatArray, dtype: FloatDtype): number {
   const limit = ROUNDS_TO_INFINITY[dtype]

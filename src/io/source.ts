@@ -1,5 +1,5 @@
 import { constants } from 'node:buffer'
-import { type BigIntStats, constants as fsConstants, type StatsBase } from 'node:fs'
+import { type BigIntStats, constants as fsConstants, readSync, type StatsBase } from 'node:fs'
 import { type FileHandle, lstat, open, stat } from 'node:fs/promises'
 import { badInput, errnoOf, LoraSvdError, osError, osReason } from '../errors.ts'
 
@@ -11,7 +11,10 @@ export interface ByteSource {
   readonly stamp?: FileStamp
   /** The bytes [start, end). Throws RangeError outside 0 … byteLength. The result may share the source's memory. */
   read(start: number, end: number): Promise<Uint8Array>
-  /** Fills `target` with the bytes from `start` on. Throws as `read` does. */
+  /**
+   * Fills `target` with the bytes from `start` on, by a call that waits: for panels of a few hundred KiB, of which each by way of Node's
+   * pool would cost as much again. Throws as `read` does.
+   */
   readInto(target: Uint8Array, start: number): Promise<void>
   close(): Promise<void>
 }
@@ -184,15 +187,15 @@ export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): FileStamp => ({
 function fileSource(path: string, handle: FileHandle, stamp: FileStamp): ByteSource {
   const byteLength = stamp.bytes
 
-  async function readInto(target: Uint8Array, start: number): Promise<void> {
+  type ReadCall = (target: Uint8Array, offset: number, length: number, at: number) => number | Promise<number>
+
+  const readByPool: ReadCall = async (...call) => (await handle.read(...call)).bytesRead
+  const readNow: ReadCall = (...call) => readSync(handle.fd, ...call)
+
+  async function readInto(target: Uint8Array, start: number, call: ReadCall): Promise<void> {
     checkRange(path, start, start + target.length, byteLength)
     for (let filled = 0; filled < target.length; ) {
-      const wanted = Math.min(READ_CALL_BYTES, target.length - filled)
-      const { bytesRead } = await handle
-        .read(target, filled, wanted, start + filled)
-        .catch((error: unknown) => {
-          throw osError(error, 'read it', path)
-        })
+      const bytesRead = await readSome(target, filled, start, call)
       if (bytesRead === 0) {
         throw badInput(
           `${path}: ended at byte ${start + filled} of ${byteLength}: it was made shorter while it was read`,
@@ -203,6 +206,19 @@ function fileSource(path: string, handle: FileHandle, stamp: FileStamp): ByteSou
     }
   }
 
+  async function readSome(
+    target: Uint8Array,
+    filled: number,
+    start: number,
+    call: ReadCall,
+  ): Promise<number> {
+    try {
+      return await call(target, filled, Math.min(READ_CALL_BYTES, target.length - filled), start + filled)
+    } catch (error) {
+      throw osError(error, 'read it', path)
+    }
+  }
+
   return {
     name: path,
     byteLength,
@@ -210,10 +226,10 @@ function fileSource(path: string, handle: FileHandle, stamp: FileStamp): ByteSou
     read: async (start, end) => {
       checkRange(path, start, end, byteLength)
       const bytes = allocate(end - start, path)
-      await readInto(bytes, start)
+      await readInto(bytes, start, readByPool)
       return bytes
     },
-    readInto,
+    readInto: (target, start) => readInto(target, start, readNow),
     close: () => handle.close(),
   }
 }

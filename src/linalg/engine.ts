@@ -41,12 +41,12 @@ export interface ResidentMatrix {
 export interface Engine extends Decompositions {
   readonly name: EngineName
   readonly threads: number
-  /** op(A)·op(B). Float32 only where both are float32, else float64. */
-  multiply(A: Matrix, B: Matrix, options?: MultiplyOptions): Matrix
+  /** op(A)·op(B). Float32 only where both are float32, else float64, as of 16-bit floats. */
+  multiply(A: Matrix | HalfMatrix, B: Matrix | HalfMatrix, options?: MultiplyOptions): Matrix
   /**
    * The inner products of A's columns, Aᵀ·A, or of its rows, A·Aᵀ, with products and sums in float64 whatever A is stored in; exactly
    * symmetric.
    */
-  gram(A: Matrix, of?: GramOf): Float64Matrix
+  gram(A: Matrix | HalfMatrix, of?: GramOf): Float64Matrix
   resident(A: Matrix | HalfMatrix): ResidentMatrix
 }

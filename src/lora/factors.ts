@@ -1,11 +1,12 @@
-import { elementCount, isStoredInBytes, readBytes, withBytes } from '../checkpoint/read.ts'
+import { arrayOf, elementCount, isStoredInBytes, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
-import { decodeIntegers, decodeNumbers } from '../formats/dtype.ts'
+import { decodeHalfBits, decodeIntegers, decodeNumbers, isHalf } from '../formats/dtype.ts'
 import { bitsPerElement, readableFloatOf } from '../formats/safetensors-dtype.ts'
 import {
   type Float64Matrix,
   type FloatArray,
+  type HalfMatrix,
   type Matrix,
   matrix,
   toFloat64,
@@ -19,6 +20,7 @@ import {
 } from '../linalg/matrix/structured-products.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
+import { fitted } from './fit.ts'
 import type { AdapterModule, LowRank } from './model.ts'
 
 /** ΔW = scale·B·A in the base tensor's own two-dimensional view: a kernel's is [out, in·kh·kw]. */
@@ -38,16 +40,73 @@ export type WholeReader = (tensor: StoredTensor) => Promise<FloatArray>
  * [in, out] change places and are transposed; a Tucker core is folded into A; of a stack `expert` says which one, and
  * `readWhole` reads what all of its experts share, which may be kept from one to the next.
  * A module of unknown transpose is taken as its config says. Both factors are float32, or float64 where either is or a
- * core is folded. Throws `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
+ * core is folded. Of a module that is fitted to a weight B has the weight's rows, zeros where the module has none. Throws
+ * `bad-input` on dtypes that are no floats, RangeError for an expert that isn't there.
  */
 export async function readFactors(
   module: AdapterModule,
   expert?: number,
   readWhole: WholeReader = readFloats,
 ): Promise<ModuleFactors> {
-  const { scale, isTransposed } = module
-  const [B, A] = sameType(await storedFactors(module, expert, readWhole))
+  const { scale, isTransposed, fit, rows } = module
+  const [up, A] = sameType(await storedFactors(module, expert, readWhole))
+  const B = fitted(up, fit, rows)
   return isTransposed ? { B: transpose(A), A: transpose(B), scale } : { B, A, scale }
+}
+
+/** Factors as they are stored: the bits of 16-bit ones, which nothing widens. */
+export interface StoredFactors {
+  readonly B: Matrix | HalfMatrix
+  readonly A: Matrix | HalfMatrix
+}
+
+/** The same without widening what is stored in 16 bits where the layout needs no arithmetic; `scale` is left to the caller. */
+export async function readStoredFactors(
+  module: AdapterModule,
+  expert?: number,
+  readWhole: WholeReader = readFloats,
+): Promise<StoredFactors> {
+  const { product, kind, isTransposed, rank, fit, rows } = module
+  if (product.kind === 'lora' && product.mid === undefined && kind !== 'experts') {
+    const { A, B } = product
+    const dtype = halfOf(A)
+    if (dtype !== undefined && dtype === halfOf(B)) {
+      const bits = (bytes: Uint8Array, rows: number, columns: number): HalfMatrix => ({
+        rows,
+        columns,
+        dtype,
+        data: decodeHalfBits(bytes),
+      })
+      const [ofB, ofDown] = await bytesOfPair(B, A)
+      const [up, down] = [bits(ofB, B.shape[0], rank), bits(ofDown, rank, elementCount(A) / rank)]
+      const turned = (X: HalfMatrix): HalfMatrix => ({ ...transpose(X), dtype })
+      return isTransposed
+        ? { B: turned(down), A: turned(up) }
+        : { B: { ...fitted(up, fit, rows), dtype }, A: down }
+    }
+  }
+  return readFactors(module, expert, readWhole)
+}
+
+/** The bytes of two tensors, of which one file is opened once. */
+async function bytesOfPair(B: StoredTensor, A: StoredTensor): Promise<[B: Uint8Array, A: Uint8Array]> {
+  assertBytes(B)
+  assertBytes(A)
+  const [ofB, ofA] = [B.source, A.source]
+  if (ofB.kind !== 'range' || ofA.kind !== 'range' || ofB.file !== ofA.file) {
+    return [await readBytes(B), await readBytes(A)]
+  }
+  const last = ofB.end > ofA.end ? B : A
+  const whole = { ...ofB, begin: 0, end: Math.max(ofB.end, ofA.end) }
+  return withBytes(whole, last.name, async (read) => [
+    await read(ofB.begin, ofB.begin + B.bytes),
+    await read(ofA.begin, ofA.begin + A.bytes),
+  ])
+}
+
+function halfOf({ dtype }: StoredTensor): HalfMatrix['dtype'] | undefined {
+  const float = readableFloatOf(dtype)
+  return float !== undefined && isHalf(float) ? float : undefined
 }
 
 async function storedFactors(
@@ -59,6 +118,10 @@ async function storedFactors(
   if (product.kind === 'loha') return hadamardFactors(await readSide(product.w1), await readSide(product.w2))
   if (product.kind === 'lokr') return kroneckerFactors(await readSide(product.w1), await readSide(product.w2))
   const { A, B, mid } = product
+  if (product.isTurned) {
+    const [left, right] = [await readFloats(B), await readFloats(A)]
+    return [transpose(matrix(rank, B.shape[1], left)), transpose(matrix(A.shape[0], rank, right))]
+  }
   const out = B.shape[0]
   if (kind === 'experts') {
     if (expert === undefined || !(expert >= 0 && expert < experts)) {
@@ -123,9 +186,13 @@ function sameType([B, A]: [Matrix, Matrix]): [Matrix, Matrix] {
 
 /**
  * The float entries [start, end) of a tensor in row-major order, all of them by default: f64 as float64, others widened
- * exactly to float32. Reads only their bytes. Throws `bad-input` on another dtype.
+ * exactly to float32. Reads only their bytes, but of an array that can only be read whole all of them. Throws `bad-input` on another dtype.
  */
-export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(tensor)): Promise<FloatArray> {
+export async function readFloats(
+  tensor: StoredTensor,
+  start = 0,
+  end = elementCount(tensor),
+): Promise<FloatArray> {
   const { source, dtype, name } = tensor
   const float = readableFloatOf(dtype)
   if (float === undefined) {
@@ -134,7 +201,8 @@ export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(t
       placeOf(tensor),
     )
   }
-  assertBytes(tensor)
+  const whole = await arrayOf(tensor)
+  if (whole !== undefined) return whole.slice(start, end)
   const size = bitsPerElement(dtype) / 8
   return withBytes(source, name, async (read) => decodeNumbers(await read(start * size, end * size), float))
 }

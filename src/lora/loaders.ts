@@ -41,8 +41,9 @@ export const COMFYUI_NAMES: Readonly<Record<AdapterFormat, RegExp>> = {
   kohya: /^/,
   comfyui: /^/,
   diffusers: /^transformer\./,
-  // it reads no GGUF
+  // it reads no GGUF, and none of MLX's
   gguf: /(?!)/,
+  mlx: /(?!)/,
   peft: /^(?:base_model\.model\.)?(?:transformer_blocks|joint_blocks)\./,
 }
 

@@ -1,10 +1,12 @@
-import { plainName } from '../checkpoint/correspondence.ts'
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
+import { type BaseIndex, baseIndex } from './base-names.ts'
+import type { Place } from './families/places.ts'
+import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
+import { inModelNames } from './gguf-modules.ts'
 import { type Adapter, type AdapterModule, type ModuleKind, type ReplacedTensor, tensorsOf } from './model.ts'
-import { PEFT_PREFIX } from './names.ts'
 import { loraScale } from './read/peft-config.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
 
@@ -19,11 +21,17 @@ export interface UnmatchedModule {
   readonly reason: string
 }
 
+/** A whole tensor with the base tensor's name, where there is one; several of one that the base has in parts. */
+export interface MatchedTensor {
+  readonly replaced: ReplacedTensor
+  readonly base?: StoredTensor
+  readonly asRead: ReplacedTensor
+}
+
 export interface BaseMatch {
   readonly matched: readonly MatchedModule[]
   readonly unmatched: readonly UnmatchedModule[]
-  /** Whole tensors with the base tensor's name, where there is one. */
-  readonly replaced: readonly { readonly replaced: ReplacedTensor; readonly base?: StoredTensor }[]
+  readonly replaced: readonly MatchedTensor[]
   readonly warnings: readonly string[]
 }
 
@@ -36,22 +44,28 @@ const LISTED_NAMES = 3
  * nothing better is known. Throws `bad-input` naming both tensors where shapes don't fit.
  */
 export function matchToBase(
-  adapter: Adapter,
+  asStored: Adapter,
   base: Checkpoint,
   traits: ModelTraits = modelTraits(base.config, base.tensors),
 ): BaseMatch {
-  const find = unwrapped(baseIndex(base, adapter.format === 'kohya'), base)
-  const stacks = stacksByOwner(base)
+  const { adapter, unnamed } = inModelNames(asStored, base)
   const hasConfig = adapter.config !== undefined
+  const find = baseIndex(base, adapter.format)
+  const stacks = stacksByOwner(base)
   const matched: MatchedModule[] = []
-  const unmatched: UnmatchedModule[] = []
+  const unmatched: UnmatchedModule[] = [...unnamed]
   for (const module of adapter.modules) {
-    const names = find(module.tensor, module.prefix)
-    if (names.length > 1) {
-      unmatched.push({ module, reason: ambiguity(names) })
+    const alternatives = find(module.tensor, module.prefix)
+    if (alternatives.length > 1) {
+      unmatched.push({ module, reason: ambiguity(alternatives.map(([{ tensor }]) => tensor)) })
       continue
     }
-    const named = base.tensors.get(names[0])
+    const [places = []] = alternatives
+    if (places.some(isFitted)) {
+      matched.push(...fittedTo(adapter, base, module, places))
+      continue
+    }
+    const named = base.tensors.get(places[0]?.tensor)
     const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, hasConfig, traits) !== undefined
     if (named !== undefined && (module.kind !== 'experts' || isStackOf(named))) {
       matched.push(settle(adapter, traits, module, named))
@@ -62,8 +76,8 @@ export function matchToBase(
     else if (named !== undefined) throw misfit(adapter, module, named)
     else unmatched.push(found)
   }
-  const [single, shared] = separateShared(matched)
-  const transposed = single.filter(({ module }) => module.kind === 'conv1d')
+  const [own, shared] = separateShared(matched)
+  const transposed = own.filter(({ module }) => module.kind === 'conv1d')
   const warnings =
     adapter.config?.fanInFanOut === false && transposed.length > 0
       ? [
@@ -71,56 +85,103 @@ export function matchToBase(
         ]
       : []
   return {
-    matched: single,
+    matched: own,
     unmatched: [...unmatched, ...shared],
-    replaced: adapter.replaced.map((replaced) => matchReplaced(replaced, base, find)),
+    replaced: adapter.replaced.flatMap((replaced) => matchReplaced(adapter, replaced, base, find)),
     warnings,
-  }
-}
-
-/** As an index finds names, and where it finds none without the parts that wrappers put into either side's. */
-function unwrapped(find: BaseIndex, base: Checkpoint): BaseIndex {
-  let plain: Map<string, string[]> | undefined
-  const plainNames = () => {
-    if (plain === undefined) {
-      plain = new Map()
-      for (const name of base.tensors.keys()) addTo(plain, plainName(name), name)
-    }
-    return plain
-  }
-  return (name, prefix) => {
-    const names = find(name, prefix)
-    if (names.length > 0) return names
-    const bare = plainName(name)
-    const others = bare === name ? [] : find(bare, prefix)
-    return others.length > 0 ? others : (plainNames().get(bare) ?? [])
   }
 }
 
 const ambiguity = (names: readonly string[]) =>
   `may be any of ${names.slice(0, LISTED_NAMES).map(quoted).join(', ')}${names.length > LISTED_NAMES ? ', …' : ''}`
 
-/** Two modules for one base tensor: which is meant can't be told. */
+/** Two modules for the same rows of one base tensor: which is meant can't be told. */
 function separateShared(matched: readonly MatchedModule[]): [MatchedModule[], UnmatchedModule[]] {
   const byBase = new Map<string, MatchedModule[]>()
   for (const match of matched) addTo(byBase, match.base.name, match)
-  const isSingle = ({ base }: MatchedModule) => byBase.get(base.name)!.length === 1
-  const shared = matched
-    .filter((match) => !isSingle(match))
-    .map(({ module, base }) => ({
+  const rowsOf = ({ module, base }: MatchedModule) => rowsReached(module.fit, base.shape[0])
+  const isShared = (match: MatchedModule) => {
+    const rows = rowsOf(match)
+    return byBase.get(match.base.name)!.some((other) => other !== match && overlap(rows, rowsOf(other)))
+  }
+  const shared = matched.filter(isShared)
+  const isOf = new Set(shared)
+  return [
+    matched.filter((match) => !isOf.has(match)),
+    shared.map(({ module, base }) => ({
       module,
       reason: `applies to ${quoted(base.name)}, and so does another module of the adapter`,
-    }))
-  return [matched.filter(isSingle), shared]
+    })),
+  ]
 }
 
-function matchReplaced(replaced: ReplacedTensor, base: Checkpoint, find: BaseIndex) {
+const isFitted = ({ rows, moduleRows, swapHalves, isTransposed }: Place) =>
+  (rows ?? moduleRows ?? swapHalves ?? isTransposed) !== undefined
+
+/** A module, a matrix for each of the base's tensors that it has rows of. Throws where its shape isn't that of all of them. */
+function fittedTo(
+  adapter: Adapter,
+  base: Checkpoint,
+  module: AdapterModule,
+  places: readonly Place[],
+): MatchedModule[] {
+  const [out, columns] = module.productShape
+  return places.map((place): MatchedModule => {
+    const tensor = base.tensors.get(place.tensor)!
+    const isTransposed = place.isTransposed === true
+    const { shape } = tensor
+    const width = widthOf(shape)
+    const isOne = isTransposed
+      ? shape.length === 2 && shape[0] === columns && shape[1] === out
+      : width === columns && rowsWanted(places, shape[0]) === out && isSameKernel(module, shape)
+    if (!isOne || module.kind === 'embedding' || module.kind === 'experts')
+      throw misfit(adapter, module, tensor)
+    const fit = isTransposed ? undefined : runsOf(place, [out, shape[0]])
+    const kind = isTransposed ? 'conv1d' : shape.length > 2 ? 'convolution' : 'linear'
+    const { moduleRows } = place
+    return {
+      module: {
+        ...module,
+        ...{ tensor: tensor.name, kind, shape, rows: shape[0], columns: width, isTransposed },
+        ...(moduleRows !== undefined && { label: `${module.label}[${moduleRows[0]}:${moduleRows[1]}]` }),
+        ...(fit !== undefined && { fit }),
+      },
+      base: tensor,
+    }
+  })
+}
+
+/** The tensors that a whole one is for, each with its rows of it. */
+function matchReplaced(
+  { path }: Adapter,
+  replaced: ReplacedTensor,
+  base: Checkpoint,
+  find: BaseIndex,
+): MatchedTensor[] {
   const ofModule = find(replaced.name, replaced.prefix)
   // ComfyUI's `X.diff` may be of a parameter X that is no module's (comfy/lora.py)
-  const names = ofModule.length > 0 ? ofModule : find(replaced.name.replace(/\.weight$/, ''), replaced.prefix)
-  if (names.length !== 1) return { replaced }
-  return { replaced: { ...replaced, name: names[0] }, base: base.tensors.get(names[0])! }
+  const found = ofModule.length > 0 ? ofModule : find(replaced.name.replace(/\.weight$/, ''), replaced.prefix)
+  if (found.length !== 1) return [{ replaced, asRead: replaced }]
+  const [places] = found
+  return places.map((place): MatchedTensor => {
+    const tensor = base.tensors.get(place.tensor)!
+    const own = { ...replaced, name: tensor.name }
+    if (!isFitted(place)) return { replaced: own, base: tensor, asRead: replaced }
+    const { shape } = replaced.tensor
+    // of a vector there is nothing to turn
+    const isTurned = place.isTransposed === true && shape.length > 1
+    const isOne = !isTurned && shape[0] === rowsWanted(places, tensor.shape[0])
+    if (!isOne || replaced.how === 'replace') throw unfit(path, replaced, tensor, isOne)
+    const fit = runsOf(place, [shape[0], tensor.shape[0]])
+    return { replaced: { ...own, ...(fit !== undefined && { fit }) }, base: tensor, asRead: replaced }
+  })
 }
+
+const unfit = (path: string, { tensor }: ReplacedTensor, base: StoredTensor, isOne: boolean) =>
+  badInput(
+    `${path}: tensor ${quoted(tensor.name)} ${shapeText(tensor.shape)} ${isOne ? `takes the place of rows of ${quoted(base.name)}, which is stored otherwise in this base: apply it to a base that has the weight as the adapter names it` : `doesn't fit the base's ${quoted(base.name)} ${shapeText(base.shape)}`}`,
+    { file: path, tensor: tensor.name },
+  )
 
 function settle(
   adapter: Adapter,
@@ -140,7 +201,7 @@ function settle(
     kind,
     shape,
     rows: shape[0],
-    columns: shape.slice(1).reduce((product, n) => product * n, 1),
+    columns: widthOf(shape),
     isTransposed: kind === 'embedding' || kind === 'conv1d',
   }
   return { module: { ...module, ...form }, base: tensor }
@@ -153,7 +214,7 @@ function settledKind(
   { name, shape }: StoredTensor,
 ): ModuleKind | undefined {
   const [out, columns] = module.productShape
-  const width = shape.slice(1).reduce((product, n) => product * n, 1)
+  const width = widthOf(shape)
   const isPlain = shape[0] === out && width === columns
   const isTransposed = shape.length === 2 && shape[0] === columns && shape[1] === out
   switch (module.kind) {
@@ -173,8 +234,11 @@ function settledKind(
   }
 }
 
+const widthOf = (shape: readonly number[]) => shape.slice(1).reduce((product, n) => product * n, 1)
+
 /** Factors stored flat may be one pair for each expert of a stack. */
-const mayBeStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.A.shape.length === 2
+const mayBeStack = ({ product }: AdapterModule) =>
+  product.kind === 'lora' && product.A.shape.length === 2 && !product.isTurned
 
 /** Factors stored flat fit any kernel of as many entries; others have to have the base's. */
 function isSameKernel({ kernel }: AdapterModule, shape: readonly number[]): boolean {
@@ -262,86 +326,4 @@ function asStack(
     },
     base: tensor,
   }
-}
-
-/** What a base checkpoint may put before the names of a model, or of the denoiser of a diffusion pipeline. */
-const TRUNK = [
-  '',
-  'model.diffusion_model.',
-  'diffusion_model.',
-  'unet.',
-  'transformer.',
-  'model.',
-  PEFT_PREFIX,
-]
-
-/** The same for the text encoders, in folders of diffusers and in single files. */
-const TEXT_ENCODERS = [
-  [
-    '',
-    'text_encoder.',
-    'cond_stage_model.transformer.',
-    'conditioner.embedders.0.transformer.',
-    'text_encoders.clip_l.transformer.',
-  ],
-  ['', 'text_encoder_2.', 'conditioner.embedders.1.model.', 'text_encoders.clip_g.transformer.'],
-  ['', 'text_encoder_3.', 'text_encoders.t5xxl.transformer.'],
-]
-
-/** The base's possible prefixes for a module that had `prefix` in the adapter. */
-function basePrefixes(prefix: string): readonly string[] {
-  if (/^lora_te2_|^text_encoder_2\.|clip_g/.test(prefix)) return TEXT_ENCODERS[1]
-  if (/^lora_te3_|^text_encoder_3\.|t5xxl/.test(prefix)) return TEXT_ENCODERS[2]
-  if (/^lora_te1?_|^text_encoder/.test(prefix)) return TEXT_ENCODERS[0]
-  return TRUNK
-}
-
-/** Finds the names of base tensors that a name in an adapter may stand for: none, one, or several. */
-export type BaseIndex = (name: string, prefix: string) => readonly string[]
-
-/**
- * Looks names up as they are, then with the prefixes that either side may have; kohya's, whose dots became underscores,
- * among the base's names with the same done to them. Last, for dotted names, without the first part on either side: a
- * model and its trunk (`bert.encoder…`, `encoder…`).
- */
-function baseIndex(base: Checkpoint, isUnderscored: boolean): BaseIndex {
-  const names = [...base.tensors.keys()]
-  const form = (name: string) => (isUnderscored ? name.replaceAll('.', '_') : name)
-  const byPrefixes = new Map<readonly string[], Map<string, string[]>>()
-  const indexOf = (prefixes: readonly string[]) => {
-    const known = byPrefixes.get(prefixes)
-    if (known !== undefined) return known
-    const index = new Map<string, string[]>()
-    for (const name of names) {
-      for (const prefix of prefixes)
-        if (name.startsWith(prefix)) addTo(index, form(name.slice(prefix.length)), name)
-    }
-    byPrefixes.set(prefixes, index)
-    return index
-  }
-  let withoutFirst: Map<string, string[]> | undefined
-  const indexWithoutFirst = () => {
-    if (withoutFirst === undefined) {
-      withoutFirst = new Map()
-      for (const name of names) {
-        const rest = afterFirst(name)
-        if (rest !== undefined) addTo(withoutFirst, rest, name)
-      }
-    }
-    return withoutFirst
-  }
-  return (name, prefix) => {
-    if (!isUnderscored && base.tensors.has(name)) return [name]
-    const index = indexOf(basePrefixes(prefix))
-    const direct = index.get(form(name))
-    if (direct !== undefined || isUnderscored) return direct ?? []
-    const rest = afterFirst(name)
-    return (rest === undefined ? undefined : index.get(rest)) ?? indexWithoutFirst().get(name) ?? []
-  }
-}
-
-/** What follows the first part of a dotted name, where that still names a module and its tensor. */
-function afterFirst(name: string): string | undefined {
-  const rest = name.slice(name.indexOf('.') + 1)
-  return name.includes('.') && rest.includes('.') ? rest : undefined
 }

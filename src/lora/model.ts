@@ -4,7 +4,7 @@ import type { PeftConfig } from './read/peft-config.ts'
 export type JsonObject = Readonly<Record<string, unknown>>
 
 /** Whose names the tensors have. */
-export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers' | 'gguf'
+export type AdapterFormat = 'peft' | 'kohya' | 'comfyui' | 'diffusers' | 'gguf' | 'mlx'
 
 /**
  * How a weight W lies to the product B·A of the factors that formats store.
@@ -57,9 +57,18 @@ export type StoredProduct =
       readonly A: StoredTensor
       readonly B: StoredTensor
       readonly mid?: StoredTensor
+      /** A is stored [in, rank] and B [rank, out], as MLX does: each is to be transposed. */
+      readonly isTurned?: true
     }
   | { readonly kind: 'loha'; readonly w1: LowRank; readonly w2: LowRank }
   | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }
+
+/** Rows of a module that are rows of a weight: `count` of them from row `module` on, which lie from row `weight` on. */
+export interface RowRun {
+  readonly module: number
+  readonly weight: number
+  readonly count: number
+}
 
 /**
  * A weight that an adapter changes, with what makes the change as it lies in the file: ΔW = scale·product, transposed where the
@@ -88,6 +97,8 @@ export interface AdapterModule extends TargetModule {
   readonly bias?: StoredTensor
   /** DoRA's magnitudes: the change is then not scale·B·A alone. */
   readonly magnitude?: StoredTensor
+  /** Of a module matched to a weight that has others of its rows: which of the product's are which of W's. W has no change in others. */
+  readonly fit?: readonly RowRun[]
 }
 
 /** A whole tensor that the adapter brings: it takes the base tensor's place, or is added to it. */
@@ -98,6 +109,8 @@ export interface ReplacedTensor {
   readonly how: 'replace' | 'add'
   /** It is rows of the base tensor alone, these, in their order (PEFT's trainable tokens). */
   readonly rows?: readonly number[]
+  /** Which of its rows are which of the base tensor's, where those are others. */
+  readonly fit?: readonly RowRun[]
   /** What stood before the name in the file. */
   readonly prefix: string
 }

@@ -10,9 +10,10 @@ import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { readFloats } from '../lora/factors.ts'
 import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
-import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../lora/model.ts'
+import { type Adapter, type AdapterModule, blamed, type ReplacedTensor, type RowRun } from '../lora/model.ts'
 import { refuseOtherSums } from '../lora/other-sums.ts'
 import { modelTraits } from '../lora/traits.ts'
+import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import {
   changeBetween,
@@ -46,7 +47,8 @@ export interface Other extends Unmatched {
 
 export interface WholeTensor {
   readonly name: string
-  readonly replaced: ReplacedTensor
+  /** One, or several that are of other rows. */
+  readonly replaced: readonly ReplacedTensor[]
   readonly base: StoredTensor | undefined
   readonly tuned: StoredTensor
 }
@@ -76,8 +78,10 @@ export async function compare(
   }
   const isEqual = async (name: string, inBase: StoredTensor, inTuned: StoredTensor) =>
     knownEqual.has(name) || (await sameNumbers(inBase, inTuned))
-  const modules = new Map(match.matched.map(({ module }) => [module.tensor, module]))
-  const wholes = new Map(match.replaced.map((one) => [one.replaced.name, one]))
+  const modulesOf = new Map<string, AdapterModule[]>()
+  for (const { module } of match.matched) addTo(modulesOf, module.tensor, module)
+  const wholes = new Map<string, ReplacedTensor[]>()
+  for (const { replaced } of match.replaced) addTo(wholes, replaced.name, replaced)
   const unchanged: string[] = []
   const jobs: MeasureJob[] = []
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
@@ -88,15 +92,16 @@ export async function compare(
     const name = t.tensor === tiedHead?.name ? t.tensor : b.tensor
     const isLeftOut = !pairing.isWanted(t.tensor)
     // of what the user leaves out the adapter has zeros at most, which complete a group
-    const module = isLeftOut ? undefined : modules.get(name)
+    const modules = isLeftOut ? [] : (modulesOf.get(name) ?? [])
+    const [module] = modules
     const whole = wholes.get(name)
     if (whole !== undefined) {
-      if (module !== undefined) throw bothWays(adapter, module, whole.replaced)
-      replaced.push({ name: t.tensor, replaced: whole.replaced, base: inBase, tuned: inTuned })
+      if (module !== undefined) throw bothWays(adapter, module, whole[0])
+      replaced.push({ name: t.tensor, replaced: whole, base: inBase, tuned: inTuned })
     } else if (module === undefined && (await isEqual(t.tensor, inBase, inTuned))) unchanged.push(t.tensor)
     else {
       const matrices = module?.kind !== 'experts' ? pairs : stackOf(inBase, inTuned, pairs[0])
-      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, module, i), isLeftOut, paths })))
+      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, modules, i), isLeftOut, paths })))
     }
   }
   const others: Other[] = []
@@ -105,7 +110,7 @@ export async function compare(
     const { base: inBase, tuned: inTuned, name } = one
     const whole = inTuned === undefined ? undefined : wholes.get(inBase?.name ?? pairing.nameInBase(name))
     if (whole !== undefined && inTuned !== undefined) {
-      replaced.push({ name, replaced: whole.replaced, base: inBase, tuned: inTuned })
+      replaced.push({ name, replaced: whole, base: inBase, tuned: inTuned })
       if (pairing.lost.has(one)) carried++
     } else if (inBase !== undefined && inTuned !== undefined && (await isEqual(name, inBase, inTuned))) {
       unchanged.push(name)
@@ -147,19 +152,19 @@ const withTensor = (base: Checkpoint, tensor: StoredTensor): Checkpoint => ({
 })
 
 /** A job for one matrix of a tensor. */
-const jobOf = (pair: MatrixPair, module: AdapterModule | undefined, index: number) => ({
+const jobOf = (pair: MatrixPair, modules: readonly AdapterModule[], index: number) => ({
   pair,
-  ...(module !== undefined && { module }),
-  ...(module?.kind === 'experts' && { expert: index }),
+  modules,
+  ...(modules[0]?.kind === 'experts' && { expert: index }),
 })
 
 /** Of a matrix, once it is measured: a layer of the adapter, or a change that nothing carries. */
 export function outcomeOf(
-  { pair, module }: MeasureJob,
+  { pair, modules }: MeasureJob,
   { delta, residual, base }: Measured,
 ): VerifiedLayer | NotCarried {
   const { name, tuned } = pair
-  if (module === undefined) {
+  if (modules.length === 0) {
     const reason = 'the adapter has no factors for it'
     if (!Number.isFinite(delta)) return { name, reason: `${reason}, and it has entries that are no numbers` }
     return { name, reason, deltaFrobenius: delta, relativeChange: relative(delta, base) }
@@ -167,8 +172,8 @@ export function outcomeOf(
   return {
     name,
     shape: [tuned.rows, tuned.columns],
-    rank: module.rank,
-    scale: module.scale,
+    rank: modules.reduce((sum, { rank }) => sum + rank, 0),
+    scale: modules.every(({ scale }) => scale === modules[0].scale) ? modules[0].scale : undefined,
     deltaFrobenius: delta,
     residualFrobenius: residual,
     baseFrobenius: base,
@@ -181,17 +186,21 @@ export async function measureWhole(
   { name, replaced, base, tuned }: WholeTensor,
   paths: MeasureJob['paths'],
 ): Promise<VerifiedTensor> {
-  if (!isFloat(tuned) || !isFloat(replaced.tensor)) return sameOrNot(name, replaced.tensor, tuned)
+  const [{ tensor: first }] = replaced
+  if (!isFloat(tuned) || !isFloat(first)) return sameOrNot(name, first, tuned)
   const isComparable = base !== undefined && isSameForm(base.shape, tuned.shape)
   const before = isComparable ? await valuesOf(base) : undefined
   const after = await readFloats(tuned)
   refuseNonFiniteNumbers(paths.tuned, tuned.name, after)
-  const stored = await readFloats(replaced.tensor)
-  refuseNonFiniteNumbers(paths.adapter, replaced.tensor.name, stored)
-  const reached = reachedBy(replaced, before, stored)
+  let reached: ArrayLike<number> | undefined = before
+  for (const one of replaced) {
+    const stored = await readFloats(one.tensor)
+    refuseNonFiniteNumbers(paths.adapter, one.tensor.name, stored)
+    reached = reachedBy(one, reached, stored)
+  }
   const deltaFrobenius = before === undefined ? frobeniusNorm(after) : distance(after, before)
   const residualFrobenius =
-    reached.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
+    reached?.length === after.length ? distance(after, reached) : Number.POSITIVE_INFINITY
   return {
     name,
     deltaFrobenius,
@@ -202,16 +211,31 @@ export async function measureWhole(
 
 /** The base's values with a tensor of the adapter added to them, put in their place, or put in the place of some of their rows. */
 function reachedBy(
-  { how, rows, tensor }: ReplacedTensor,
+  { how, rows, tensor, fit }: ReplacedTensor,
   before: ArrayLike<number> | undefined,
   stored: FloatArray,
 ): ArrayLike<number> {
   if (before === undefined) return stored
-  if (how === 'add') return Float64Array.from(stored, (x, i) => x + before[i])
+  if (how === 'add' && fit === undefined) return Float64Array.from(stored, (x, i) => x + before[i])
+  if (fit !== undefined) return withRowsAdded(before, stored, fit, stored.length / tensor.shape[0])
   if (rows === undefined) return stored
   const [, width] = tensor.shape
   const reached = Float64Array.from(before)
   for (const [i, row] of rows.entries()) reached.set(stored.subarray(i * width, (i + 1) * width), row * width)
+  return reached
+}
+
+/** Rows of so many entries, added where they lie. */
+function withRowsAdded(
+  before: ArrayLike<number>,
+  stored: FloatArray,
+  fit: readonly RowRun[],
+  width: number,
+): Float64Array {
+  const reached = Float64Array.from(before)
+  for (const { module, weight, count } of fit) {
+    for (let i = 0; i < count * width; i++) reached[weight * width + i] += stored[module * width + i]
+  }
   return reached
 }
 

@@ -8,6 +8,7 @@ import { assertInRange, nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import { type FloatArray, type Matrix, rowRange } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
 import type { Difference } from '../linalg/matrix/subtract.ts'
+import { oneBelowTheOther, sideBySide } from '../linalg/truncation/columns.ts'
 import { readFactors, readFloats } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
 
@@ -16,9 +17,10 @@ export interface VerifiedLayer {
   /** The tensor's name in the tuned checkpoint. */
   readonly name: string
   readonly shape: readonly [rows: number, columns: number]
-  /** Rows of A as stored. */
+  /** Rows of A as stored, of all modules that share the tensor. */
   readonly rank: number
-  readonly scale: number
+  /** Undefined where modules that share the tensor have others. */
+  readonly scale: number | undefined
   /** ‖tuned − base‖_F. */
   readonly deltaFrobenius: number
   /** ‖tuned − base − scale·B·A‖_F, summed in float64. */
@@ -51,8 +53,8 @@ export const relative = (residual: number, delta: number): number => (residual =
 /** What a worker is asked: plain data. */
 export interface MeasureJob {
   readonly pair: MatrixPair
-  /** What the adapter adds here; undefined where it adds nothing. */
-  readonly module?: AdapterModule
+  /** What the adapter adds here: nothing, one module, or several that share the tensor. */
+  readonly modules: readonly AdapterModule[]
   /** Which matrix of a stack of experts. */
   readonly expert?: number
   /** It was asked to leave this out: entries that are no numbers stop nothing. */
@@ -74,17 +76,14 @@ export interface Measured {
  * infinity in any of them.
  */
 export async function measureMatrix(job: MeasureJob, context: JobContext): Promise<Measured> {
-  const { pair, module, expert, paths, isLeftOut = false } = job
-  if (module === undefined) {
+  const { pair, modules, expert, paths, isLeftOut = false } = job
+  const [first] = modules
+  if (first === undefined) {
     const frobenius = await forEachPanel(pair, () => {})
     if (!isLeftOut) await assertFinite(pair, frobenius, paths)
     return { delta: frobenius.delta, base: frobenius.base, residual: frobenius.delta }
   }
-  const { B, A, scale } = await readFactors(module, expert)
-  refuseNonFinite(paths.adapter, blamed(module, 'B').name, nonFiniteEntries(B))
-  refuseNonFinite(paths.adapter, blamed(module, 'A').name, nonFiniteEntries(A))
-  const scaledB = scaled(B, scale)
-  assertInRange([scaledB.data], { file: paths.adapter, tensor: blamed(module, 'B').name })
+  const { B: scaledB, A } = await product(modules, expert, paths.adapter)
   const engine = await context.engine(flopsOf(job))
   let squares = 0
   let extreme = 0
@@ -106,7 +105,7 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
   const residual = extreme === 0 ? Math.sqrt(squares) : Math.hypot(extreme, Math.sqrt(squares))
   assertInRange([[frobenius.base, frobenius.delta, residual]], {
     file: paths.adapter,
-    tensor: blamed(module, 'B').name,
+    tensor: blamed(first, 'B').name,
   })
   return { delta: frobenius.delta, base: frobenius.base, residual }
 }
@@ -121,16 +120,47 @@ async function assertFinite(
   refuseNonFinite(paths.base, pair.name, found.base)
 }
 
+/** scale·B·A, scale in B: of several modules, which have rows of their own in it, all beside each other. Throws `not-finite`. */
+async function product(
+  modules: readonly AdapterModule[],
+  expert: number | undefined,
+  path: string,
+): Promise<{ readonly B: Matrix; readonly A: Matrix }> {
+  const parts: { readonly B: Matrix; readonly A: Matrix }[] = []
+  for (const module of modules) {
+    const { B, A, scale } = await readFactors(module, expert)
+    refuseNonFinite(path, blamed(module, 'B').name, nonFiniteEntries(B))
+    refuseNonFinite(path, blamed(module, 'A').name, nonFiniteEntries(A))
+    const scaledB = scaled(B, scale)
+    assertInRange([scaledB.data], { file: path, tensor: blamed(module, 'B').name })
+    parts.push({ B: scaledB, A })
+  }
+  const [{ B, A }] = parts
+  if (parts.length === 1) return { B, A }
+  return {
+    B: sideBySide(
+      B.rows,
+      parts.map((part) => part.B),
+    ),
+    A: oneBelowTheOther(
+      A.columns,
+      parts.map((part) => part.A),
+    ),
+  }
+}
+
+const rankOf = (modules: readonly AdapterModule[]) => modules.reduce((sum, { rank }) => sum + rank, 0)
+
 /** By which engines are chosen: a residual is one product, far less than a decomposition. */
-export function flopsOf({ pair: { tuned }, module }: MeasureJob): number {
-  return 4 * tuned.rows * tuned.columns * (1 + (module?.rank ?? 0))
+export function flopsOf({ pair: { tuned }, modules }: MeasureJob): number {
+  return 4 * tuned.rows * tuned.columns * (1 + rankOf(modules))
 }
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ pair, module }: MeasureJob): number {
+export function bytesOf({ pair, modules }: MeasureJob): number {
   const { rows, columns } = pair.tuned
   // the panel again, where the engine works on it, and its product in float64
-  return 4 * panelBytes(pair) + 3 * 8 * (rows + columns) * (module?.rank ?? 0)
+  return 4 * panelBytes(pair) + 3 * 8 * (rows + columns) * rankOf(modules)
 }
 
 /** scale·B, each entry rounded once to B's own type; float64 unless the scale is 1. */

@@ -1,4 +1,5 @@
 import type { StoredTensor } from '../checkpoint/types.ts'
+import type { PlacedRows } from '../lora/fit.ts'
 import type { AdapterModule } from '../lora/model.ts'
 
 /** What becomes of one tensor of a checkpoint. Plain data, so that a worker can be sent it. */
@@ -15,7 +16,7 @@ export interface Change {
   readonly columns: number
   /** Added: Σ weight·scale·B·A. */
   readonly factors: readonly FactorTerm[]
-  /** Added: Σ factor·T, each of the tensor's own size. */
+  /** Added: Σ factor·T, each of the tensor's own size or of some of its rows. */
   readonly dense: readonly DenseTerm[]
   /** What is made of the sum then. */
   readonly rescale?: Rescale
@@ -32,6 +33,8 @@ export interface FactorTerm {
 
 export interface DenseTerm {
   readonly tensor: StoredTensor
+  /** The entry of the weight at which its own begin. */
+  readonly first: number
   readonly factor: number
   readonly path: string
 }
@@ -48,8 +51,9 @@ export interface Replacement {
  * v·(1 + share·(m/(‖v‖ + epsilon) − 1)).
  */
 export interface Rescale {
-  readonly magnitude: StoredTensor
-  /** Of the matrix as it is stored: what one entry of the magnitude is for. */
+  /** Each from the row on at which it begins; rows without one stay as they are. Of columns one for all of them. */
+  readonly magnitudes: readonly PlacedRows[]
+  /** Of the matrix as it is stored: what one entry of a magnitude is for. */
   readonly axis: 'rows' | 'columns'
   /** Neighbouring columns that share an entry, as those of a kernel do; 1 where `axis` is rows. */
   readonly group: number

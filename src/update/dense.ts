@@ -43,8 +43,8 @@ export async function panelSum(
     factors === undefined
       ? new Float64Array(end - start)
       : product(rowRange(factors.B, range.first, range.first + range.count), factors.A)
-  for (const { tensor, factor } of change.dense) {
-    const added = await entries(tensor, start, end)
+  for (const { tensor, factor, first } of change.dense) {
+    const added = await entries(tensor, start - first, end - first)
     for (let i = 0; i < delta.length; i++) delta[i] += factor * added[i]
   }
   if (rescale === undefined) return { before, delta }
@@ -86,7 +86,14 @@ async function rowFactors(
 ): Promise<Float64Array> {
   const squares = new Float64Array(count)
   for (let i = 0; i < delta.length; i++) squares[Math.floor(i / columns)] += (before[i] + delta[i]) ** 2
-  return factorsOf(rescale, await entries(rescale.magnitude, first, first + count), squares)
+  const all = new Float64Array(count).fill(1)
+  for (const { tensor, row } of rescale.magnitudes) {
+    const [from, to] = [Math.max(first, row), Math.min(first + count, row + elementCount(tensor))]
+    if (from >= to) continue
+    const magnitude = await entries(tensor, from - row, to - row)
+    all.set(factorsOf(rescale, magnitude, squares.subarray(from - first, to - first)), from - first)
+  }
+  return all
 }
 
 /** 1 + share·(m/(‖v‖ + epsilon) − 1), by squared norms. */
@@ -112,9 +119,9 @@ export async function columnSquares(
   return squares
 }
 
-/** All entries of a rescaling's magnitude. */
-export const magnitudeOf = ({ magnitude }: Rescale): Promise<FloatArray> =>
-  entries(magnitude, 0, elementCount(magnitude))
+/** All entries of the magnitude of a rescaling of columns. */
+export const magnitudeOf = ({ magnitudes: [{ tensor }] }: Rescale): Promise<FloatArray> =>
+  entries(tensor, 0, elementCount(tensor))
 
 /** What is stored of it, with the account of that. */
 export function stored({ before, delta, after }: PanelSum, dtype: FloatDtype): Rounded {
@@ -124,17 +131,17 @@ export function stored({ before, delta, after }: PanelSum, dtype: FloatDtype): R
   return { bytes, account: accountOf(before, delta, decodeFloats(bytes, dtype)) }
 }
 
-/** Entries of a tensor in row-major order: zeros past its end, and of none. */
+/** Entries of a tensor in row-major order: zeros before its first and past its end, and of none. */
 async function entries(tensor: StoredTensor | undefined, start: number, end: number): Promise<FloatArray> {
   const count = tensor === undefined ? 0 : elementCount(tensor)
-  if (tensor === undefined || start >= count) return new Float64Array(end - start)
+  const [from, to] = [Math.max(0, start), Math.min(end, count)]
+  if (tensor === undefined || from >= to) return new Float64Array(end - start)
   const size = bytesPerEntry(tensor)
-  const last = Math.min(end, count)
-  const bytes = await withBytes(tensor.source, tensor.name, (read) => read(start * size, last * size))
+  const bytes = await withBytes(tensor.source, tensor.name, (read) => read(from * size, to * size))
   const numbers = numbersOf(bytes, tensor.dtype)
   if (numbers === undefined) throw new RangeError(`${tensor.name}: ${tensor.dtype} is no float`)
-  if (last === end) return numbers
+  if (numbers.length === end - start) return numbers
   const padded = new Float64Array(end - start)
-  padded.set(numbers)
+  padded.set(numbers, from - start)
   return padded
 }

@@ -1,4 +1,6 @@
 import type { StoredTensor } from '../checkpoint/types.ts'
+import { jsEngine } from '../engine/js/js-engine.ts'
+import type { Engine } from '../linalg/engine.ts'
 import { type FloatArray, type Matrix, matrix } from '../linalg/matrix/matrix.ts'
 import { readFactors, readFloats, type WholeReader } from '../lora/factors.ts'
 import type { Change } from './change.ts'
@@ -46,26 +48,24 @@ export async function stackedFactors(
   return { B: matrix(rows, rank, B), A: matrix(rank, columns, A) }
 }
 
+/** From so many operations on the embedded engine saves more than it takes to start. */
+const KERNELS_PAY_FROM = 2 ** 19
+
+/** Kept by each thread, as a workspace is. */
+let embedded: Engine | undefined
+
+async function engineFor(operations: number): Promise<Engine> {
+  if (operations < KERNELS_PAY_FROM) return jsEngine
+  embedded ??= (await import('../engine/wasm/wasm-engine.ts')).createWasmEngine()
+  return embedded
+}
+
 /** ‖B·A‖_F² = tr((BᵀB)(AAᵀ)), without the product. */
-export function productSquared({ B, A }: StackedFactors): number {
-  const rank = A.rows
-  const [left, right] = [new Float64Array(rank * rank), new Float64Array(rank * rank)]
-  for (let i = 0; i < B.rows; i++) {
-    const row = B.data.subarray(i * rank, (i + 1) * rank)
-    for (let k = 0; k < rank; k++) for (let l = 0; l <= k; l++) left[k * rank + l] += row[k] * row[l]
-  }
-  for (let k = 0; k < rank; k++) {
-    const row = A.data.subarray(k * A.columns, (k + 1) * A.columns)
-    for (let l = 0; l <= k; l++) {
-      const other = A.data.subarray(l * A.columns, (l + 1) * A.columns)
-      for (let j = 0; j < row.length; j++) right[k * rank + l] += row[j] * other[j]
-    }
-  }
-  let sum = 0
-  for (let k = 0; k < rank; k++) {
-    for (let l = 0; l <= k; l++) sum += (k === l ? 1 : 2) * left[k * rank + l] * right[k * rank + l]
-  }
-  return Math.max(0, sum)
+export async function productSquared({ B, A }: StackedFactors): Promise<number> {
+  const engine = await engineFor(A.rows ** 2 * (B.rows + A.columns))
+  const [left, right] = [engine.gram(B).data, engine.gram(A, 'rows').data]
+  const trace = left.reduce((sum, x, i) => sum + x * right[i], 0)
+  return Math.max(0, trace)
 }
 
 /** The last factors that this thread has read: the pieces of one matrix come after each other. */

@@ -1,5 +1,5 @@
 import { withBytes } from '../checkpoint/read.ts'
-import { withWorkspace } from '../engine/wasm/workspace.ts'
+import type { Workspace } from '../engine/wasm/workspace.ts'
 import { bytesPerElement, type FloatDtype } from '../formats/dtype.ts'
 import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
 import { rowRange } from '../linalg/matrix/matrix.ts'
@@ -27,10 +27,14 @@ export interface ChangeContext {
 /** Entries of a panel of what goes by plain loops in float64. */
 const DENSE_ENTRIES = 2 ** 17
 
-/** Gives the rows of a change as they are to be stored, panel by panel; the bytes are valid until `use` is done. */
+/**
+ * Gives the rows of a change as they are to be stored, panel by panel; the bytes are valid until `use` is done, and what kernels made
+ * lies in the workspace.
+ */
 export async function forEachPanel(
   work: ChangeWork,
   { run, columnFactors }: ChangeContext,
+  workspace: Workspace,
   use: (bytes: Uint8Array, account: RoundingAccount) => Promise<void>,
 ): Promise<void> {
   const { change, range, dtype } = work
@@ -40,17 +44,15 @@ export async function forEachPanel(
   if (factors !== undefined && from !== undefined) {
     const { base } = change
     const rowBytes = columns * bytesPerElement(from)
-    await withWorkspace((workspace) =>
-      withBytes(base!.source, base!.name, async (_, fill) => {
-        const panelRows = updatePanelRows(range.count, columns)
-        const update = openUpdate(workspace, { A: factors.A, dtype: from, out: dtype, panelRows })
-        for (const { first, count } of panels(range, panelRows)) {
-          await fill(update.input(count), (range.matrix * rows + first) * rowBytes)
-          const { bytes, account } = update.add(rowRange(factors.B, first, first + count))
-          await use(bytes, account)
-        }
-      }),
-    )
+    await withBytes(base!.source, base!.name, async (_, fill) => {
+      const panelRows = updatePanelRows(range.count, columns)
+      const update = openUpdate(workspace, { A: factors.A, dtype: from, out: dtype, panelRows })
+      for (const { first, count } of panels(range, panelRows)) {
+        await fill(update.input(count), (range.matrix * rows + first) * rowBytes)
+        const { bytes, account } = update.add(rowRange(factors.B, first, first + count))
+        await use(bytes, account)
+      }
+    })
     return
   }
   for (const panel of panels(range, Math.max(1, Math.floor(DENSE_ENTRIES / columns)))) {

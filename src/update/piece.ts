@@ -69,7 +69,7 @@ export function writePiece(job: PieceJob): Promise<WrittenPiece> {
       const out = writerAt(file, to, checksum)
       if (work.kind === 'copy') await copy(work, job.piece, workspace, out.write)
       else if (work.kind === 'convert') await convert(work, job, out.write)
-      const account = work.kind === 'change' ? await change(work, job, out.write) : undefined
+      const account = work.kind === 'change' ? await change(work, job, workspace, out.write) : undefined
       out.assertFull()
       return { checksum: checksum.value(), ...(account !== undefined && { account }) }
     }),
@@ -141,13 +141,18 @@ async function convert(
 
 type Sums = { -readonly [key in keyof RoundingAccount]: RoundingAccount[key] }
 
-async function change(work: ChangeWork, job: PieceJob, write: Write): Promise<RoundingAccount> {
+async function change(
+  work: ChangeWork,
+  job: PieceJob,
+  workspace: Workspace,
+  write: Write,
+): Promise<RoundingAccount> {
   const sums: Sums = { ...NOTHING_ROUNDED }
   const keep = async (bytes: Uint8Array, account: RoundingAccount) => {
     for (const key of Object.keys(sums) as (keyof Sums)[]) sums[key] += account[key]
     await write(bytes)
   }
-  await forEachPanel(work, job, keep)
+  await forEachPanel(work, job, workspace, keep)
   await refuseLost(sums, work, job)
   return sums
 }

@@ -11,6 +11,7 @@ const COMMANDS = [
   'resize',
   'merge',
   'apply',
+  'convert',
   'compare',
   'factor',
   'doctor',

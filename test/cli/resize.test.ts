@@ -194,7 +194,7 @@ describe('refusals', () => {
 
   test('an output of the other kind', async () => {
     expect(await refusal([await plain(), '-o', at('no.safetensors'), '--rank=1'])).toMatch(
-      /is the name of a file, and an adapter of PEFT's is a folder/,
+      /is the name of a file, and an adapter of PEFT is a folder/,
     )
     const path = await writeTensors(fresh('.safetensors'), kohyaPair('lora_unet_x', 2, 1))
     expect(await refusal([path, '-o', `${at('no')}/`, '--rank=1'])).toMatch(/is a folder's name|folder/)
@@ -266,8 +266,11 @@ describe('refusals', () => {
     }
     const path = await writeTensors(fresh('.safetensors'), tensors)
     expect(await refusal([path, '-o', at('no.safetensors'), '--rank=1'])).toMatch(
-      /say what it is with --alpha/,
+      /"lora_unet_x\.alpha" is 0, .*: say which with --alpha-zero rank or --alpha-zero off/,
     )
+    const asRank = fresh('.safetensors')
+    await resized(path, asRank, '--rank=2', '--alpha-zero=rank')
+    expect((await openAdapter(asRank)).modules[0]).toMatchObject({ scale: 1, alpha: 2 })
     const out = fresh('.safetensors')
     await resized(path, out, '--rank=2', '--alpha=4')
     const given = await openAdapter(path, 4)

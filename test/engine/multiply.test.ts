@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { gram as plainGram, multiply as plainMultiply } from '../../src/engine/js/js-engine.ts'
+import { jsEngine, gram as plainGram, multiply as plainMultiply } from '../../src/engine/js/js-engine.ts'
 import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
-import { type Matrix, matrix, toFloat64, transpose } from '../../src/linalg/matrix/matrix.ts'
+import { narrowHalf, widened } from '../../src/linalg/matrix/half.ts'
+import { type HalfMatrix, type Matrix, matrix, toFloat64, transpose } from '../../src/linalg/matrix/matrix.ts'
 import { absolute, generator, largestExcess, randomMatrix, sameBits } from './support.ts'
 
 const engine = createWasmEngine()
@@ -35,6 +36,36 @@ describe('multiply', () => {
             expect(C.data).toBeInstanceOf(result)
             expect(excess(C, A, B)).toBeLessThanOrEqual(1)
           }
+        }
+      }
+    })
+  }
+
+  for (const dtype of ['bf16', 'f16'] as const) {
+    it(`takes ${dtype} as the float64 that it widens to, in products and Gram matrices`, () => {
+      const random = generator(3)
+      const half = (m: number, n: number): HalfMatrix => {
+        const { data } = randomMatrix(m, n, 'f64', random)
+        return { rows: m, columns: n, dtype, data: narrowHalf(data, dtype) }
+      }
+      const wide = (X: HalfMatrix) => toFloat64(widened(X))
+      for (const [m, k, n] of [
+        [3, 2, 4],
+        [65, 300, 31],
+        [130, 33, 70],
+      ]) {
+        const [A, B, single] = [half(m, k), half(k, n), randomMatrix(k, n, 'f32', random)]
+        for (const { multiply, gram } of [engine, jsEngine]) {
+          expect(sameBits(multiply(A, B), multiply(wide(A), wide(B)))).toBe(true)
+          expect(sameBits(multiply(A, single), multiply(wide(A), toFloat64(single)))).toBe(true)
+          expect(
+            sameBits(
+              multiply(single, B, { transposeA: true }),
+              multiply(toFloat64(single), wide(B), { transposeA: true }),
+            ),
+          ).toBe(true)
+          for (const of of ['columns', 'rows'] as const)
+            expect(sameBits(gram(A, of), gram(wide(A), of))).toBe(true)
         }
       }
     })

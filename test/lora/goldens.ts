@@ -16,7 +16,7 @@ export async function mergedByReader(
   expect(unmatched).toEqual([])
   const weights = new Map<string, Float64Array>()
   for (const { module, base: tensor } of matched) {
-    const W = Float64Array.from(await readFloats(tensor))
+    const W = weights.get(tensor.name) ?? Float64Array.from(await readFloats(tensor))
     for (let e = 0; e < module.experts; e++) {
       const { B, A, scale } = await readFactors(module, module.kind === 'experts' ? e : undefined)
       for (let i = 0; i < module.rows; i++) {

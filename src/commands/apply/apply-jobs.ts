@@ -96,5 +96,8 @@ function memoryOf(job: ApplyJob): number {
   if (job.job === 'check') return Math.min(job.to.bytes, 2 ** 23)
   const { change } = job
   const range = job.job === 'norms' ? job.range : { matrix: 0, first: 0, count: SAMPLED_ROWS }
-  return panelBytes({ change, range, dtype: 'f32' })
+  const rank = rankOf(change)
+  // of a sample also one factor and its inner products in the engine's memory
+  const grams = job.job === 'norms' ? 0 : 8 * rank * (Math.max(change.rows, change.columns) + 4 * rank)
+  return panelBytes({ change, range, dtype: 'f32' }) + grams
 }

@@ -1,12 +1,15 @@
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
+import { biasOf } from '../../lora/base-names.ts'
+import type { Rows } from '../../lora/families/types.ts'
+import { placedRows } from '../../lora/fit.ts'
 import { matchToBase } from '../../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '../../lora/model.ts'
 import { HEADS, type ModelTraits } from '../../lora/traits.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import type { Change, DenseTerm, FactorTerm, Replacement } from '../../update/change.ts'
-import { rescaleOf } from './dora.ts'
+import { isOverlapping, rescaleOf } from './dora.ts'
 import { assertRows, isSameLength, matrixOf, misfit, oneOf, replacing } from './replaced.ts'
 
 /** An adapter and by what its change is multiplied. */
@@ -15,12 +18,19 @@ export interface WeightedAdapter {
   readonly weight: number
 }
 
+export interface AskedDense extends DenseTerm {
+  /** It is a difference of the weight itself. */
+  readonly isExact: boolean
+  /** The rows of the weight that it changes, where those are not all. */
+  readonly rows?: Rows
+}
+
 /** What the adapters ask of one tensor, before it is known whether that can be. */
 interface Asked {
   readonly name: string
   readonly base: StoredTensor | undefined
   readonly factors: FactorTerm[]
-  readonly dense: (DenseTerm & { readonly isExact: boolean })[]
+  readonly dense: AskedDense[]
   readonly replacements: Replacement[]
 }
 
@@ -87,24 +97,40 @@ interface Asking {
 
 /** lora_B.bias changes the base's bias by scale·bias (PEFT, tuners/lora/layer.py, merge). */
 function addBias(
-  { bias, scale, label }: AdapterModule,
+  { bias, scale, label, fit }: AdapterModule,
   weight: StoredTensor,
   { base, path, weight: by, of }: Asking & { readonly of: (name: string) => Asked },
 ): void {
   if (bias === undefined) return
-  const name = weight.name.replace(/weight$/, 'bias')
+  const name = biasOf(weight.name)
   if (name === weight.name || !base.tensors.has(name)) {
     throw badInput(
       `${path}: the module ${quoted(label)} has a bias of its own, and ${base.path} has none that it could be added to`,
       { file: path, tensor: bias.name },
     )
   }
-  of(name).dense.push({ tensor: bias, factor: by * scale, path, isExact: false })
+  of(name).dense.push(
+    ...denseTerms(bias, fit, base.tensors.get(name)!, { factor: by * scale, path, isExact: false }),
+  )
 }
+
+/** A tensor as it is added to one of the base, in pieces where it has other rows. */
+const denseTerms = (
+  tensor: StoredTensor,
+  fit: AdapterModule['fit'],
+  { shape }: StoredTensor,
+  term: Pick<AskedDense, 'factor' | 'path' | 'isExact'>,
+): AskedDense[] =>
+  placedRows(tensor, fit).map(({ tensor: piece, row }) => ({
+    ...{ ...term, tensor: piece, first: row * elementsOf(shape.slice(1)) },
+    ...(fit !== undefined && { rows: [row, row + piece.shape[0]] as const }),
+  }))
+
+const elementsOf = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1)
 
 function ask(
   of: (name: string) => Asked,
-  { name, tensor, how, rows }: ReplacedTensor,
+  { name, tensor, how, rows, fit }: ReplacedTensor,
   base: StoredTensor | undefined,
   { path, weight, base: checkpoint }: Asking,
 ): void {
@@ -118,7 +144,7 @@ function ask(
   }
   if (how === 'add') {
     if (base === undefined) throw nowhere(path, tensor, checkpoint)
-    of(base.name).dense.push({ tensor, factor: weight, path, isExact: true })
+    of(base.name).dense.push(...denseTerms(tensor, fit, base, { factor: weight, path, isExact: true }))
     return
   }
   if (base === undefined && !HEADS.test(name)) throw nowhere(path, tensor, checkpoint)
@@ -147,17 +173,20 @@ async function settled(
   prefer: 'first' | 'last' | undefined,
   warnings: string[],
 ): Promise<Change | undefined> {
-  refuseMixed(name, factors, dense, replacements)
+  refuseMixed({ name, factors, dense, replacements })
   const replacement = await oneOf(name, replacements, prefer)
   if (replacement !== undefined) return replacing(name, base, replacement, checkpoint)
   const tensor = base!
   const form = formOf(tensor, factors)
-  const rescale = rescaleOf(name, factors, dense.length, warnings)
-  for (const { tensor: added, path } of dense) {
-    if (!isSameLength(added, tensor)) throw misfit(path, added, tensor)
+  for (const added of dense) {
+    const { rows: [from, to] = [0, tensor.shape[0]] } = added
+    const own =
+      tensor.shape.length === 0 ? tensor : { ...tensor, shape: [to - from, ...tensor.shape.slice(1)] }
+    if (!isSameLength(added.tensor, own)) throw misfit(added.path, added.tensor, tensor)
   }
+  const rescale = rescaleOf(name, factors, dense, warnings)
   const terms = (rescale?.factors ?? factors).filter(({ weight }) => weight !== 0)
-  const added = dense.filter(({ factor }) => factor !== 0).map(({ isExact, ...term }) => term)
+  const added = dense.filter(({ factor }) => factor !== 0).map(({ isExact, rows, ...term }) => term)
   if (terms.length + added.length === 0 && rescale === undefined) return undefined
   return {
     ...{ name, base: tensor, shape: tensor.shape, ...form },
@@ -168,12 +197,7 @@ async function settled(
 }
 
 /** What can be asked of one tensor only one at a time. */
-function refuseMixed(
-  name: string,
-  factors: readonly FactorTerm[],
-  dense: Asked['dense'],
-  replacements: readonly Replacement[],
-): void {
+function refuseMixed({ name, factors, dense, replacements }: Omit<Asked, 'base'>): void {
   const [replacement] = replacements
   const [first] = [...factors, ...dense]
   if (replacement !== undefined && first !== undefined) {
@@ -182,7 +206,9 @@ function refuseMixed(
       { file: replacement.path, tensor: replacement.tensor.name },
     )
   }
-  const both = dense.find(({ isExact, path }) => isExact && factors.some((factor) => factor.path === path))
+  const isOfFactors = (one: AskedDense) =>
+    factors.some(({ path, module }) => path === one.path && isOverlapping(module, one))
+  const both = dense.find((one) => one.isExact && isOfFactors(one))
   if (both !== undefined) {
     throw badInput(
       `${both.path}: has factors and ${quoted(both.tensor.name)} for one weight, ${quoted(name)}: ComfyUI takes the latter alone, others add them; leave one out`,

@@ -77,7 +77,9 @@ async function knownMeasures(
   { ranks, results }: RankChoice,
 ): Promise<Map<string, Measured>> {
   const { matched } = matchToBase(adapter, base, traits)
-  const modules = new Map(matched.map(({ module }) => [module.tensor, module]))
+  const modules = new Map(
+    matched.filter(({ module }) => module.fit === undefined).map(({ module }) => [module.tensor, module]),
+  )
   const known = new Map<string, Measured>()
   for (const [i, { pair, module: planned, expert }] of layers.entries()) {
     const { measured, spectrum, baseFrobenius } = results[i]

@@ -36,7 +36,7 @@ const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
 
 /** The diffusion models that base and tuned belong to. */
 export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>): string | undefined =>
-  diffusionFamily(base.tensors.keys(), base.config ?? tuned.config)
+  diffusionFamily(base.tensors, base.config ?? tuned.config)
 
 /** What the model card tells; `result` is left out where only its length is wanted. */
 export function cardFigures(

@@ -85,8 +85,8 @@ export interface Other {
 export async function openSubjects(settings: InspectSettings, surroundings: OpenOptions): Promise<Subjects> {
   const opening = { ...surroundings, header: settings.header }
   const stored = await openCheckpoint(settings.path, opening)
-  const adapter = await adapterOf(stored, settings.alpha === undefined ? {} : { alpha: settings.alpha })
   const storedBase = settings.base === undefined ? undefined : await openCheckpoint(settings.base, opening)
+  const adapter = await adapterOf(stored, { alpha: settings.alpha, model: storedBase?.config })
   const { checkpoint, base } = await inOneLanguage(stored, storedBase, adapter)
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
     throw badUsage(`--base ${settings.base} is an adapter; name the weights that it was trained on`)

@@ -28,7 +28,11 @@ export function verifyDocument(result: VerifyResult) {
   const { source, layers, replaced, notCarried, unchanged, worst, totals, maxError } = result
   return jsonDocument('verify', 1, {
     source,
-    layers: layers.map((layer) => ({ ...layer, ...relativeErrorFields(layer.relativeError) })),
+    layers: layers.map(({ scale, ...layer }) => ({
+      ...layer,
+      ...(scale === undefined ? { scale: null, scaleReason: OTHER_SCALES } : { scale }),
+      ...relativeErrorFields(layer.relativeError),
+    })),
     replaced: replaced.map(wholeTensorFields),
     notCarried: notCarried.map(notCarriedFields),
     unchanged,
@@ -41,6 +45,8 @@ export function verifyDocument(result: VerifyResult) {
     seconds: result.seconds,
   })
 }
+
+const OTHER_SCALES = 'modules that share the tensor have other scales'
 
 /** An error that is infinite is null, with the reason. */
 export const relativeErrorFields = (

@@ -131,11 +131,10 @@ const kindColumns = (allowed: number | undefined): NamedColumn<Projection<Verifi
     title: 'scale',
     align: 'right',
     worth: 8,
-    cell: ({ rows }) =>
-      spanText(
-        rows.map(({ scale }) => scale),
-        setting,
-      ),
+    cell: ({ rows }) => {
+      const scales = rows.flatMap(({ scale }) => scale ?? [])
+      return scales.length === 0 ? setting(undefined) : spanText(scales, setting)
+    },
   },
   {
     title: 'error',

@@ -56,17 +56,19 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
 async function verified(settings: VerifySettings, context: RunContext): Promise<VerifyResult> {
   const start = performance.now()
   const { opening } = context
+  const { alpha, alphaZero } = settings
   const files = await openCheckpoint(settings.adapter, opening)
-  const adapter = await adapterOf(files, settings.alpha === undefined ? {} : { alpha: settings.alpha })
+  const stored = await openCheckpoint(settings.base, opening)
+  const tuned = await openCheckpoint(settings.tuned, opening)
+  refuseGguf(tuned)
+  const base = await inNamesOf(stored, tuned)
+  const model = base.config ?? tuned.config
+  const adapter = await adapterOf(files, { alpha, alphaZero, model, isStrict: true })
   if (adapter === undefined) {
     throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
       file: settings.adapter,
     })
   }
-  const stored = await openCheckpoint(settings.base, opening)
-  const tuned = await openCheckpoint(settings.tuned, opening)
-  refuseGguf(tuned)
-  const base = await inNamesOf(stored, tuned)
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000

@@ -1,5 +1,5 @@
 import type { Engine, GramOf, HalfMatrix, MultiplyOptions, ResidentMatrix } from '../../linalg/engine.ts'
-import { widened } from '../../linalg/matrix/half.ts'
+import { widened, widenedOperands } from '../../linalg/matrix/half.ts'
 import {
   type Float64Matrix,
   type FloatArray,
@@ -25,7 +25,12 @@ export const jsEngine: Engine = {
  * op(A)·op(B) by plain loops with float64 sums, each over the inner index in order; rounded once to float32
  * when both are float32. Throws RangeError when the inner dimensions differ.
  */
-export function multiply(A: Matrix, B: Matrix, options: MultiplyOptions = {}): Matrix {
+export function multiply(
+  leftOperand: Matrix | HalfMatrix,
+  rightOperand: Matrix | HalfMatrix,
+  options: MultiplyOptions = {},
+): Matrix {
+  const [A, B] = widenedOperands(leftOperand, rightOperand)
   const left = options.transposeA ? transpose(A) : A
   const right = options.transposeB ? transpose(B) : B
   checkInner(left.columns, right.rows)
@@ -47,7 +52,8 @@ export function multiply(A: Matrix, B: Matrix, options: MultiplyOptions = {}): M
 }
 
 /** Aᵀ·A or A·Aᵀ in float64. The same products in the same order for (i, j) and (j, i), so exactly symmetric. */
-export function gram(A: Matrix, of: GramOf = 'columns'): Float64Matrix {
+export function gram(stored: Matrix | HalfMatrix, of: GramOf = 'columns'): Float64Matrix {
+  const A = widened(stored)
   if (of === 'rows') return gram(transpose(A))
   const n = A.columns
   const data = new Float64Array(n * n)

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import type { Engine } from '../../linalg/engine.ts'
+import { widened, widenedOperands } from '../../linalg/matrix/half.ts'
 import { qr, svd, symmetricEigen } from './decompositions.ts'
 import {
   candidateLibraries,
@@ -126,8 +127,8 @@ function engineOver(lapack: Lapack, threads: number): Engine {
   return {
     name: 'lapack',
     threads,
-    multiply: (A, B, options) => multiply(lapack, A, B, options),
-    gram: (A, of) => gram(lapack, A, of),
+    multiply: (A, B, options) => multiply(lapack, ...widenedOperands(A, B), options),
+    gram: (A, of) => gram(lapack, widened(A), of),
     qr: (A) => qr(lapack, A),
     symmetricEigen: (G, vectors) => symmetricEigen(lapack, G, vectors),
     svd: (A, vectors) => svd(lapack, A, vectors),

@@ -1,8 +1,8 @@
 import type { GramOf, MultiplyOptions } from '../../linalg/engine.ts'
-import { type Float64Matrix, floatType, type Matrix, zeros } from '../../linalg/matrix/matrix.ts'
+import { type Float64Matrix, type HalfMatrix, type Matrix, zeros } from '../../linalg/matrix/matrix.ts'
 import { checkInner, gram as plainGram, multiply as plainMultiply } from '../js/js-engine.ts'
 import { DEPTH_F32, DEPTH_F64, Kind, MAX_TILE_COLUMNS, TypeCode } from './contract.ts'
-import { bytesPerEntry, copyIn, copyOut, floats, withBlocks } from './memory.ts'
+import { bytesPerEntry, copyIn, copyOut, floats, storageType, withBlocks } from './memory.ts'
 import { emptyTask } from './pool.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
@@ -16,25 +16,30 @@ const SLAB_ROWS_STEP = Math.max(DEPTH_F32, DEPTH_F64)
 const SLAB_BYTES = 64 * 2 ** 20
 
 /** Visits [from, to) for consecutive slabs of the rows of A. */
-function forEachSlab(A: Matrix, visit: (from: number, to: number) => void): void {
+function forEachSlab(A: Matrix | HalfMatrix, visit: (from: number, to: number) => void): void {
   const step = slabRows(A)
   for (let from = 0; from < A.rows; from += step) visit(from, Math.min(A.rows, from + step))
 }
 
-function slabRows(A: Matrix): number {
+function slabRows(A: Matrix | HalfMatrix): number {
   const rows = SLAB_BYTES / (A.columns * A.data.BYTES_PER_ELEMENT)
   return Math.min(A.rows, Math.max(1, Math.floor(rows / SLAB_ROWS_STEP)) * SLAB_ROWS_STEP)
 }
 
 /** op(A)·op(B) as `Engine.multiply` says. Throws RangeError when the inner dimensions differ. */
-export function multiply(runtime: WasmRuntime, A: Matrix, B: Matrix, options: MultiplyOptions = {}): Matrix {
+export function multiply(
+  runtime: WasmRuntime,
+  A: Matrix | HalfMatrix,
+  B: Matrix | HalfMatrix,
+  options: MultiplyOptions = {},
+): Matrix {
   const { transposeA = false, transposeB = false } = options
   const [m, k] = transposeA ? [A.columns, A.rows] : [A.rows, A.columns]
   const [inner, n] = transposeB ? [B.columns, B.rows] : [B.rows, B.columns]
   checkInner(k, inner)
   if (m * n * k < PLAIN_LOOPS_BELOW) return plainMultiply(A, B, options)
 
-  const type = floatType(A) === 'f32' && floatType(B) === 'f32' ? 'f32' : 'f64'
+  const type = storageType(A) === 'f32' && storageType(B) === 'f32' ? 'f32' : 'f64'
   const { memory, heap } = runtime
   const sizeB = B.data.BYTES_PER_ELEMENT
   const data = floats(type, m * n)
@@ -58,12 +63,12 @@ export function multiply(runtime: WasmRuntime, A: Matrix, B: Matrix, options: Mu
         n,
         k: transposeA ? to - from : k,
         a,
-        typeA: TypeCode[floatType(A)],
+        typeA: TypeCode[storageType(A)],
         strideA: A.columns,
         transposeA,
         // a slab of Aᵀ takes part in the inner indices [from, to) only
         b: transposeA ? b + from * (transposeB ? 1 : B.columns) * sizeB : b,
-        typeB: TypeCode[floatType(B)],
+        typeB: TypeCode[storageType(B)],
         strideB: B.columns,
         transposeB,
         c,
@@ -78,13 +83,13 @@ export function multiply(runtime: WasmRuntime, A: Matrix, B: Matrix, options: Mu
 }
 
 /** Aᵀ·A or A·Aᵀ in float64 as `Engine.gram` says: one triangle computed, the other its mirror image. */
-export function gram(runtime: WasmRuntime, A: Matrix, of: GramOf = 'columns'): Float64Matrix {
+export function gram(runtime: WasmRuntime, A: Matrix | HalfMatrix, of: GramOf = 'columns'): Float64Matrix {
   if (of === 'rows') return gramOfRows(runtime, A)
   const n = A.columns
   if (A.rows * n * n < PLAIN_LOOPS_BELOW) return plainGram(A)
   const { memory, heap, kernels } = runtime
   const G = zeros(n, n)
-  const type = TypeCode[floatType(A)]
+  const type = TypeCode[storageType(A)]
   withBlocks(heap, [slabRows(A) * n * A.data.BYTES_PER_ELEMENT, G.data.byteLength], (a, c) => {
     forEachSlab(A, (from, to) => {
       copyIn(memory, a, A, from * n, to * n)
@@ -116,12 +121,12 @@ export function gram(runtime: WasmRuntime, A: Matrix, of: GramOf = 'columns'): F
 }
 
 /** A·Aᵀ, with A copied as a whole: its rows are taken to be few. */
-function gramOfRows(runtime: WasmRuntime, A: Matrix): Float64Matrix {
+function gramOfRows(runtime: WasmRuntime, A: Matrix | HalfMatrix): Float64Matrix {
   const { rows: n, columns: k } = A
   if (k * n * n < PLAIN_LOOPS_BELOW) return plainGram(A, 'rows')
   const { memory, heap, kernels } = runtime
   const G = zeros(n, n)
-  const type = TypeCode[floatType(A)]
+  const type = TypeCode[storageType(A)]
   withBlocks(heap, [A.data.byteLength, G.data.byteLength], (a, c) => {
     copyIn(memory, a, A)
     runtime.run({
@@ -171,12 +176,12 @@ export function tileGrid(m: number, n: number, threads: number): TileGrid {
   return { tiles: count(m, n, side), tileRows: side, tileColumns: side }
 }
 
-/** A triangle is cut as if for this many threads: tiles on the diagonal waste less of it when they are small. */
+/** A triangle is cut as if for this many threads where there are several: its tiles differ in what they have to do. */
 const TRIANGLE_SHARES = 8
 
 /** The grid over an n × n result of which only one triangle is computed. */
 export const triangleGrid = (n: number, threads: number): TileGrid =>
-  tileGrid(n, n, Math.max(threads, TRIANGLE_SHARES))
+  tileGrid(n, n, threads === 1 ? 1 : Math.max(threads, TRIANGLE_SHARES))
 
 function count(m: number, n: number, side: number): number {
   return Math.ceil(m / side) * Math.ceil(n / side)

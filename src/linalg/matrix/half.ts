@@ -1,4 +1,4 @@
-import { type HalfMatrix, type Matrix, matrix } from './matrix.ts'
+import { type HalfMatrix, type Matrix, matrix, toFloat64 } from './matrix.ts'
 
 /** The two 16-bit float formats: IEEE binary16 (`f16`) and bfloat16 (`bf16`, the upper half of a binary32). */
 export type HalfDtype = 'f16' | 'bf16'
@@ -85,9 +85,12 @@ export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype
       out[i] = float32BitsToF16(oddFloat32Bits(values[i], nearest[i], bits[i]))
   } else {
     for (let i = 0; i < out.length; i++) {
+      const u = bits[i]
       // only what binary32 puts in the middle of two bf16 numbers may come from either side of it
-      const isTie = (bits[i] & 0xffff) === 0x8000
-      out[i] = float32BitsToBf16(isTie ? oddFloat32Bits(values[i], nearest[i], bits[i]) : bits[i])
+      const isTie = (u & 0xffff) === 0x8000
+      if (isTie || (u & 0x7fffffff) > 0x7f800000) {
+        out[i] = float32BitsToBf16(isTie ? oddFloat32Bits(values[i], nearest[i], u) : u)
+      } else out[i] = (u + 0x7fff + ((u >>> 16) & 1)) >>> 16
     }
   }
   return out
@@ -96,3 +99,9 @@ export function narrowHalf(values: Float32Array | Float64Array, dtype: HalfDtype
 /** A with its entries as float32, exactly; A itself where it isn't stored in half precision. */
 export const widened = (A: Matrix | HalfMatrix): Matrix =>
   'dtype' in A ? matrix(A.rows, A.columns, widenHalf(A.data, A.dtype)) : A
+
+/** Both widened, exactly, for a product in float64 where either is stored in half precision. */
+export function widenedOperands(A: Matrix | HalfMatrix, B: Matrix | HalfMatrix): [A: Matrix, B: Matrix] {
+  if ('dtype' in A) return [toFloat64(widened(A)), widened(B)]
+  return [A, 'dtype' in B ? toFloat64(widened(B)) : B]
+}

@@ -1,5 +1,6 @@
 import type { Engine, GramOf } from '../engine.ts'
-import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
+import { widened } from '../matrix/half.ts'
+import { type Float64Matrix, type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { type GramQr, gramQr } from '../svd/gram-qr.ts'
 
 /** What multiplies and decomposes. */
@@ -19,7 +20,7 @@ export interface FactorBasis {
   /** Q·Y: [m, p], of rows [p, k], of coordinates Y [r, p]. */
   expand(Y: Float64Matrix): Float64Matrix
   /** Other vectors as coordinates in the basis and a rest that is orthogonal to it. */
-  split(X: Matrix): Split
+  split(X: Matrix | HalfMatrix): Split
 }
 
 export interface Split {
@@ -41,7 +42,7 @@ const mostCondition = (length: number): number => Math.min(2 ** 13, 2 * length)
  * for their lengths, as those of trained adapters are, Q = F·R⁻¹ with R from the Gram matrix, half the work of a QR at the speed of
  * a product. Else by Householder's QR, which errs by ε of each vector whatever the others are.
  */
-export function factorBasis(engine: ProductEngine, F: Matrix, side: Side): FactorBasis {
+export function factorBasis(engine: ProductEngine, F: Matrix | HalfMatrix, side: Side): FactorBasis {
   const [length, count] = side === 'columns' ? [F.rows, F.columns] : [F.columns, F.rows]
   if (length <= count) return wholeSpace(engine, F, side)
   const gram = engine.gram(F, side)
@@ -51,8 +52,8 @@ export function factorBasis(engine: ProductEngine, F: Matrix, side: Side): Facto
 }
 
 /** Whether the squares of a vector that isn't zero are all too small for float64: its length would be taken for zero. */
-function hasLostSquares(F: Matrix, gram: Float64Matrix, side: Side): boolean {
-  if (F.data instanceof Float32Array) return false
+function hasLostSquares(F: Matrix | HalfMatrix, gram: Float64Matrix, side: Side): boolean {
+  if (!(F.data instanceof Float64Array)) return false
   for (let j = 0; j < gram.rows; j++) {
     if (gram.data[j * gram.rows + j] !== 0) continue
     const [first, step, end] =
@@ -64,18 +65,23 @@ function hasLostSquares(F: Matrix, gram: Float64Matrix, side: Side): boolean {
 
 const asLying = (X: Float64Matrix, side: Side): Float64Matrix => (side === 'columns' ? X : transpose(X))
 
-function wholeSpace(engine: ProductEngine, F: Matrix, side: Side): FactorBasis {
+function wholeSpace(engine: ProductEngine, F: Matrix | HalfMatrix, side: Side): FactorBasis {
   return {
-    R: toFloat64(side === 'columns' ? F : transpose(F)),
+    R: toFloat64(side === 'columns' ? widened(F) : transpose(widened(F))),
     gram: () => engine.gram(F, side),
     expand: (Y) => asLying(Y, side),
-    split: (X) => ({ along: asLying(toFloat64(X), side) }),
+    split: (X) => ({ along: asLying(toFloat64(widened(X)), side) }),
   }
 }
 
 type BasisAlone = Omit<FactorBasis, 'gram'>
 
-function byGram(engine: ProductEngine, F: Matrix, { R, inverse }: GramQr, side: Side): BasisAlone {
+function byGram(
+  engine: ProductEngine,
+  F: Matrix | HalfMatrix,
+  { R, inverse }: GramQr,
+  side: Side,
+): BasisAlone {
   const { multiply } = inFloat64(engine)
   const combine = (Y: Float64Matrix) =>
     side === 'columns' ? multiply(F, Y) : multiply(Y, F, { transposeA: true })
@@ -83,21 +89,21 @@ function byGram(engine: ProductEngine, F: Matrix, { R, inverse }: GramQr, side: 
     R,
     expand: (Y) => combine(multiply(inverse, Y)),
     split(X) {
-      // in float64, so that the products are
-      const wide = toFloat64(X)
+      // so that the products are in float64
+      const wide = 'dtype' in X ? X : toFloat64(X)
       const products =
         side === 'columns'
           ? transpose(multiply(wide, F, { transposeA: true }))
           : multiply(F, wide, { transposeB: true })
       const along = multiply(inverse, products, { transposeA: true })
-      return { along, across: lessFrom(wide, combine(multiply(inverse, along))) }
+      return { along, across: lessFrom(widened(X), combine(multiply(inverse, along))) }
     },
   }
 }
 
-function byHouseholder(engine: ProductEngine, F: Matrix, side: Side): BasisAlone {
+function byHouseholder(engine: ProductEngine, F: Matrix | HalfMatrix, side: Side): BasisAlone {
   const { multiply } = inFloat64(engine)
-  const { Q, R } = engine.qr(side === 'columns' ? F : transpose(F))
+  const { Q, R } = engine.qr(side === 'columns' ? widened(F) : transpose(widened(F)))
   const expand = (Y: Float64Matrix) =>
     side === 'columns' ? multiply(Q, Y) : multiply(Y, Q, { transposeA: true, transposeB: true })
   return {
@@ -105,7 +111,7 @@ function byHouseholder(engine: ProductEngine, F: Matrix, side: Side): BasisAlone
     expand,
     split(X) {
       const along = multiply(Q, X, { transposeA: true, transposeB: side === 'rows' })
-      return { along, across: lessFrom(toFloat64(X), expand(along)) }
+      return { along, across: lessFrom(widened(X), expand(along)) }
     },
   }
 }
@@ -115,7 +121,7 @@ const inFloat64 = (engine: ProductEngine) => ({
 })
 
 /** X − Y in the place of Y. */
-function lessFrom(X: Float64Matrix, Y: Float64Matrix): Float64Matrix {
+function lessFrom(X: Matrix, Y: Float64Matrix): Float64Matrix {
   for (let i = 0; i < Y.data.length; i++) Y.data[i] = X.data[i] - Y.data[i]
   return Y
 }

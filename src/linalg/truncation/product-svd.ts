@@ -1,7 +1,19 @@
-import { type Float64Matrix, leadingColumns, type Matrix, transpose } from '../matrix/matrix.ts'
+import {
+  type Float64Matrix,
+  type HalfMatrix,
+  leadingColumns,
+  type Matrix,
+  transpose,
+} from '../matrix/matrix.ts'
 import { frobeniusNorm, isSquarable } from '../matrix/norms.ts'
 import type { Factors } from '../svd/svd.ts'
 import { factorBasis, type ProductEngine, type Split } from './factor-basis.ts'
+
+/** Factors of any type. */
+interface StoredFactors {
+  readonly B: Matrix | HalfMatrix
+  readonly A: Matrix | HalfMatrix
+}
 
 /** The singular value decomposition of a product B·D·A that is never formed. */
 export interface ProductSvd {
@@ -21,7 +33,7 @@ export interface ProductSvd {
    * ‖B·D·A − B'·A'‖_F of other factors, without forming either product: right to rounding for what is near to this product's own
    * factors, to 10⁻⁹ of ‖B'·A'‖ for any others.
    */
-  distance(other: Factors): number
+  distance(other: StoredFactors): number
 }
 
 /**
@@ -30,7 +42,12 @@ export interface ProductSvd {
  * times the norm of each column, whatever the others' are, so that factors may be scaled as they like. Throws LoraSvdError
  * 'not-finite' on NaN and infinity, RangeError where the shapes don't fit.
  */
-export function productSvd(engine: ProductEngine, B: Matrix, A: Matrix, D?: Float64Array): ProductSvd {
+export function productSvd(
+  engine: ProductEngine,
+  B: Matrix | HalfMatrix,
+  A: Matrix | HalfMatrix,
+  D?: Float64Array,
+): ProductSvd {
   if (B.columns !== A.rows) throw new RangeError(`[${B.rows}, ${B.columns}] · [${A.rows}, ${A.columns}]`)
   const left = factorBasis(engine, B, 'columns')
   const right = factorBasis(engine, A, 'rows')

@@ -73,7 +73,8 @@ export const FLUX: Family = {
     comfyui: { form: 'original', ...KOHYA },
     diffusers: { form: 'diffusers', ...DIFFUSERS },
   },
-  portable: 'kohya',
+  // of modules outside the blocks diffusers and kohya load none under kohya's names; under these ComfyUI and diffusers load all
+  portable: 'diffusers',
   loaders: ['ComfyUI', 'diffusers', 'kohya'],
   gaps: [
     {

@@ -1,19 +1,7 @@
 import { type Layout, type PlacedEncoder, partOf } from './layout.ts'
 import { encoderGaps } from './text-encoder-gaps.ts'
 import { encoderModule, transformersPaths } from './text-encoders.ts'
-import type { Family, Form, Gap, Link, Naming, Rename, Rows, Target } from './types.ts'
-
-/** How a module of an adapter and a tensor of the base lie to each other. */
-export interface Fit {
-  /** The rows of the base's tensor that the module changes, where it changes only those. */
-  readonly rows?: Rows
-  /** The rows of the module that change the base's tensor, where others change other tensors. */
-  readonly moduleRows?: Rows
-  /** The halves of the module's rows lie the other way round. */
-  readonly swapHalves?: true
-  /** The module's matrix is the base's turned. */
-  readonly isTransposed?: true
-}
+import type { Family, Fit, Form, Gap, Link, Naming, Rename, Target } from './types.ts'
 
 /** What an adapter calls the module, or one of the modules, that changes a tensor of the base. */
 export interface ModuleName extends Fit {

@@ -24,7 +24,7 @@ const OTHER: Family = {
 }
 
 /** What files put before a denoiser's names, by ComfyUI's count of them, and as files of the denoiser alone have it. */
-const PREFIXES = [
+export const PREFIXES = [
   'model.diffusion_model.',
   'model.model.',
   'net.',

@@ -1,7 +1,7 @@
 import { type Layout, type PlacedEncoder, partOf } from './layout.ts'
-import { denoiserName, encoderRenames, type Fit, fitOf, rewritten } from './modules.ts'
+import { denoiserName, encoderRenames, fitOf, rewritten } from './modules.ts'
 import { encoderModule } from './text-encoders.ts'
-import { type Form, NAMINGS } from './types.ts'
+import { type Fit, type Form, NAMINGS } from './types.ts'
 
 /** A base's tensor that a module of an adapter changes. */
 export interface Place extends Fit {

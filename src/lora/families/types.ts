@@ -24,6 +24,18 @@ export interface Link {
   readonly isTransposed?: true
 }
 
+/** How a module of an adapter and a tensor of the base lie to each other. */
+export interface Fit {
+  /** The rows of the base's tensor that the module changes, where it changes only those. */
+  readonly rows?: Rows
+  /** The rows of the module that change the base's tensor, where others change other tensors. */
+  readonly moduleRows?: Rows
+  /** The halves of the module's rows lie the other way round. */
+  readonly swapHalves?: true
+  /** The module's matrix is the base's turned. */
+  readonly isTransposed?: true
+}
+
 /** The counterparts of a path: several where it is fused, none where the other form drops it, undefined where no rule knows it. */
 export type Rename = (path: string) => readonly Link[] | undefined
 

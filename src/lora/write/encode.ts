@@ -1,5 +1,5 @@
 import { badInput } from '../../errors.ts'
-import { encodeFloats, type FloatDtype, findOverflow, vanishes } from '../../formats/dtype.ts'
+import { encodeFloats, type FloatDtype, findOverflow, isPlainlyHeld, vanishes } from '../../formats/dtype.ts'
 import { type FloatArray, transpose } from '../../linalg/matrix/matrix.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { quoted } from '../../text/quote.ts'
@@ -163,6 +163,7 @@ export function assertHeld(
   dtype: FloatDtype,
   otherwise: string,
 ): void {
+  if (isPlainlyHeld(values, dtype)) return
   const isTooSmall = vanishes(values, dtype)
   if (!isTooSmall && findOverflow(values, dtype) < 0) return
   const largest = (values as Float64Array)

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { encodeFloats, encodeHalfBits, type FloatDtype, isHalf } from '../../formats/dtype.ts'
 import { narrowHalf, widened } from '../../linalg/matrix/half.ts'
 import {
@@ -32,6 +33,41 @@ function packed(X: Matrix, dtype: FloatDtype): Matrix | HalfMatrix {
   if (isHalf(dtype)) return { rows: X.rows, columns: X.columns, dtype, data: narrowHalf(X.data, dtype) }
   return dtype === 'f32' ? toFloat32(X) : toFloat64(X)
 }
+
+/**
+ * What tells these numbers, and the dtype that they are stored in, from all others: of 16-bit ones the bits, which is half the work of
+ * what they are widened to.
+ */
+export function packedDigest({ B, A }: PackedFactors, dtype: FloatDtype): string {
+  const hash = createHash('sha256').update(`${dtype} ${B.rows} ${B.columns} ${A.columns} `)
+  for (const { data } of [B, A]) hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  return hash.digest('base64')
+}
+
+/** Whether factors that were read from tensors of this dtype are those of this digest, padded with zeros beyond their rank. */
+export function arePacked(read: PackedFactors, rank: number, dtype: FloatDtype, digest: string): boolean {
+  const [B, A] = [repacked(read.B, dtype), repacked(read.A, dtype)]
+  if (B.columns < rank || A.rows !== B.columns) return false
+  if (B.columns === rank) return packedDigest({ B, A }, dtype) === digest
+  for (let at = rank * A.columns; at < A.data.length; at++) if (A.data[at] !== 0) return false
+  const leading = dataLike(B.data, B.rows * rank)
+  for (let i = 0; i < B.rows; i++) {
+    const row = B.data.subarray(i * B.columns, (i + 1) * B.columns)
+    for (let j = rank; j < row.length; j++) if (row[j] !== 0) return false
+    leading.set(row.subarray(0, rank), i * rank)
+  }
+  const own = {
+    B: { ...B, columns: rank, data: leading },
+    A: { ...A, rows: rank, data: A.data.subarray(0, rank * A.columns) },
+  }
+  return packedDigest(own as PackedFactors, dtype) === digest
+}
+
+/** Numbers of the dtype that were widened, as their bits again. */
+const repacked = (X: Matrix | HalfMatrix, dtype: FloatDtype) => ('dtype' in X ? X : packed(X, dtype))
+
+const dataLike = <T extends Uint16Array | FloatArray>(data: T, length: number): T =>
+  new (data.constructor as new (n: number) => T)(length)
 
 /** The numbers of packed factors. */
 export const unpackedFactors = ({ B, A }: PackedFactors): Factors => ({ B: widened(B), A: widened(A) })

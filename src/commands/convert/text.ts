@@ -1,0 +1,156 @@
+import type { ConvertedLayer, LoaderGap } from '../../convert/convert.ts'
+import type { Dropped } from '../../convert/target.ts'
+import { figure } from '../../report/cells.ts'
+import { layerList, type Projection, spanText } from '../../report/layer-list.ts'
+import { note, warningNotes } from '../../report/notes.ts'
+import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
+import type { Terminal } from '../../terminal/terminal.ts'
+import { firstOf, shownName } from '../../text/names.ts'
+import { bytes, grouped, shape, short } from '../../text/numbers.ts'
+import { counted, paintLines, printable } from '../../text/quote.ts'
+import { wrap } from '../../text/width.ts'
+import type { ConvertPreview, ConvertResult } from './convert.ts'
+
+type Screen = Pick<Terminal, 'paint' | 'columns'>
+
+/** The report of `convert`: each layer, what it came to, and what loaders make of it. */
+export function convertTables(result: ConvertResult, screen: Screen): string {
+  const { source, layers, from, format, seconds } = result
+  const sections = [
+    title(
+      `lora-svd convert: ${printable(source.adapter)}, ${from} → ${format}`,
+      `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s`,
+      screen,
+    ),
+    ...(layers.length === 0 ? [] : layerList(layers, layerColumns, kindColumns, screen)),
+    totals(result, screen),
+    notes(result, screen),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}
+
+function title(head: string, facts: string, { paint, columns }: Screen): string {
+  return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`
+}
+
+const differenceText = ({ isExact, relativeError }: ConvertedLayer) =>
+  isExact ? 'exact' : figure(relativeError)
+
+const rankText = ({ rankBefore, rank }: ConvertedLayer) =>
+  rankBefore === rank ? grouped(rank) : `${grouped(rankBefore)} in ${grouped(rank)}`
+
+const layerColumns: NamedColumn<ConvertedLayer>[] = [
+  { title: 'shape', align: 'right', worth: 6, cell: ({ shape: [rows, columns] }) => shape(rows, columns) },
+  { title: 'rank', align: 'right', worth: 13, cell: (layer, paint) => paint.cyan(rankText(layer)) },
+  {
+    title: 'difference',
+    align: 'right',
+    worth: Number.POSITIVE_INFINITY,
+    legend: '‖Δ − Δ‖_F / ‖Δ‖_F of what lies on disk and of the source',
+    cell: (layer, paint) => (layer.isExact ? paint.green : paint.yellow)(differenceText(layer)),
+  },
+]
+
+const kindColumns: NamedColumn<Projection<ConvertedLayer>>[] = [
+  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  {
+    title: 'rank',
+    align: 'right',
+    worth: 13,
+    cell: ({ rows }, paint) =>
+      paint.cyan(
+        spanText(
+          rows.map(({ rank }) => rank),
+          grouped,
+        ),
+      ),
+  },
+  {
+    title: 'difference',
+    align: 'right',
+    worth: Number.POSITIVE_INFINITY,
+    legend: 'the largest ‖Δ − Δ‖_F / ‖Δ‖_F of what lies on disk and of the source',
+    cell: ({ rows }, paint) =>
+      rows.every(({ isExact }) => isExact)
+        ? paint.green('exact')
+        : paint.yellow(figure(Math.max(...rows.map(({ relativeError }) => relativeError)))),
+  },
+]
+
+function totals(result: ConvertResult, { columns }: Screen): string {
+  const { isExact, largestError, dtype, totals, output } = result
+  return table(
+    [
+      [
+        'change',
+        isExact
+          ? 'exact: the same number for number'
+          : `the same but for rounding to ${dtype}: at most ${figure(largestError)} of a layer`,
+      ],
+      ['modules', `${counted(totals.modules, 'pair')} of factors of rank ${grouped(totals.rank)}, ${dtype}`],
+      ['output', `${printable(output.path)}, ${bytes(output.bytes)} (from ${bytes(totals.bytesBefore)})`],
+    ],
+    columns,
+  )
+}
+
+interface Noted {
+  readonly dropped: readonly Dropped[]
+  readonly gaps: readonly LoaderGap[]
+  readonly warnings: readonly string[]
+}
+
+function notes({ dropped, gaps, warnings }: Noted, screen: Screen): string {
+  return [
+    ...droppedNotes(dropped, screen),
+    ...gaps.map((gap) => note(gapText(gap), screen.paint.yellow, screen)),
+    ...warningNotes(warnings, screen),
+  ].join('\n')
+}
+
+function droppedNotes(dropped: readonly Dropped[], screen: Screen): string[] {
+  const byReason = new Map<string, string[]>()
+  for (const { name, reason } of dropped)
+    byReason.set(reason, [...(byReason.get(reason) ?? []), shownName(name)])
+  return [...byReason].map(([reason, names]) =>
+    note(`Left out: ${firstOf(names)}: ${reason}.`, screen.paint.red, screen),
+  )
+}
+
+const EFFECTS = {
+  dropped: 'passes over',
+  refused: 'refuses the file for',
+  wrong: 'gets other numbers for',
+} as const
+
+const gapText = ({ loader, effect, reason, source, modules }: LoaderGap) =>
+  `${loader} ${EFFECTS[effect]} ${counted(modules.length, 'module')} (${firstOf(modules.map(shownName))}): ${reason} (${source}).`
+
+/** What `convert --dry-run` says. */
+export function convertPlanTables(preview: ConvertPreview, screen: Screen): string {
+  const { source, from, format, modules, output, dtype } = preview
+  const columns: NamedColumn<ConvertPreview['modules'][number]>[] = [
+    {
+      title: 'rank',
+      align: 'right',
+      worth: 13,
+      cell: ({ rank, storedRank }, paint) =>
+        paint.cyan(rank === storedRank ? grouped(rank) : `${grouped(rank)} in ${grouped(storedRank)}`),
+    },
+    { title: 'of', align: 'left', worth: 8, cell: ({ weights }) => firstOf(weights.map(shownName)) },
+  ]
+  const sections = [
+    title(
+      `lora-svd convert --dry-run: ${printable(source.adapter)}, ${from} → ${format}`,
+      `${counted(modules.length, 'module')}, ${dtype}`,
+      screen,
+    ),
+    modules.length === 0 ? '' : namedGrid(modules, columns, screen, { title: 'module' }),
+    table(
+      [['output', `${printable(output.path)}, ${bytes(output.bytes)}, of ${bytes(output.free)} free`]],
+      screen.columns,
+    ),
+    notes(preview, screen),
+  ]
+  return `${sections.filter((section) => section !== '').join('\n\n')}\n`
+}

@@ -1,0 +1,201 @@
+import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
+import type { Checkpoint } from '../checkpoint/types.ts'
+import { onWeights, type Summand } from '../combine/modules.ts'
+import { planOutput } from '../combine/output.ts'
+import { commonDtype, planSum } from '../combine/plan.ts'
+import { NAMES } from '../combine/spelling.ts'
+import { badInput } from '../errors.ts'
+import type { FloatDtype } from '../formats/dtype.ts'
+import { diffusionFamily } from '../lora/diffusion.ts'
+import { type Layout, layoutOf } from '../lora/families/layout.ts'
+import { otherLayout } from '../lora/families/other.ts'
+import type { Naming } from '../lora/families/types.ts'
+import { LANGUAGE_MODEL } from '../lora/loaders.ts'
+import type { AdapterFormat } from '../lora/model.ts'
+import { modelTraits, pathOf } from '../lora/traits.ts'
+import { baseModelName, taskTypeOf } from '../lora/write/config.ts'
+import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
+import { quoted } from '../text/quote.ts'
+import { ggufPlan } from './gguf.ts'
+import { kohyaMetadata } from './metadata.ts'
+import { MLX_FILE, mlxConfig, mlxPairs } from './mlx.ts'
+import { namedPairs } from './named.ts'
+import { changesOf, largestRank, settledPairs } from './pairs.ts'
+import { peftPairs } from './peft.ts'
+import type { Change, FormatPlan, Pair } from './target.ts'
+import { crossWholes } from './wholes.ts'
+
+export interface ConvertRequest {
+  readonly format: AdapterFormat
+  readonly layout: AdapterLayout
+  readonly dtype: FloatDtype | undefined
+  /** What the base is called: on the Hub, or by its folder. */
+  readonly baseName: string | undefined
+  /** The command that makes it, for the card. */
+  readonly command: string
+}
+
+/** What becomes of an adapter in another format. */
+export interface ConversionPlan extends FormatPlan {
+  /** As read, in its own names. */
+  readonly source: Summand
+  readonly base: Checkpoint | undefined
+}
+
+/**
+ * What an adapter is in another format, from headers and configs alone. Throws `bad-input` where names need a base that isn't given, and for
+ * DoRA in formats that have no place for its magnitudes.
+ */
+export async function planConversion(
+  source: Summand,
+  base: Checkpoint | undefined,
+  request: ConvertRequest,
+): Promise<ConversionPlan> {
+  const { settled, modules } = onWeights([source], base)
+  const changes = changesOf(modules)
+  refuseDora(source, changes, request.format)
+  const isSame = source.adapter.format === request.format
+  const plan =
+    isSame && (base === undefined || request.format === 'peft')
+      ? await samePlan(source, base, changes, request)
+      : await otherPlan(settled[0], base, changes, request)
+  const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
+  return { ...plan, dropped: [...plan.dropped, ...lost], source, base }
+}
+
+/** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
+const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya']
+
+function refuseDora({ adapter }: Summand, changes: readonly Change[], format: AdapterFormat): void {
+  const dora = changes.find(({ module }) => module.magnitude !== undefined)
+  if (dora === undefined || WITH_MAGNITUDES.includes(format)) return
+  const why =
+    format === 'comfyui'
+      ? 'ComfyUI divides by the norm of the plain weight, not of the changed one, and gets another weight of it'
+      : `${NAMES[format]} has no place for its magnitudes`
+  throw badInput(
+    `${adapter.path}: the module ${quoted(dora.module.label)} is DoRA, and ${why}; apply it to the base, and extract what comes of it as ${format}`,
+    { file: adapter.path },
+  )
+}
+
+/** The same names, with the factors and the scale as every loader takes them. */
+async function samePlan(
+  source: Summand,
+  base: Checkpoint | undefined,
+  changes: readonly Change[],
+  { dtype, layout, command }: ConvertRequest,
+): Promise<FormatPlan> {
+  const plan = await planSum([source], { base, dtype: dtype ?? exactDtype(changes) })
+  const ranks = plan.layers.map(({ terms }) => terms.reduce((sum, term) => sum + term.module.rank, 0))
+  const output = planOutput(plan, ranks, { layout, command, limits: {} })
+  const pairs = output.modules.map(({ summed: { module, terms }, names, storedRank, rank }): Pair => {
+    const changes = changesOf([{ module, terms }])
+    const { rows, columns, isTransposed, kind, label } = module
+    return {
+      ...{ module: label, names, changes, rank, storedRank, gaps: [], orientation: 'plain', isTransposed },
+      rows: isTransposed ? columns : rows,
+      columns: isTransposed ? rows : columns,
+      shapes: factorShapes(module, storedRank),
+      ...(kind === 'experts' && { stack: module }),
+    }
+  })
+  return {
+    format: plan.format,
+    pairs,
+    wholes: plan.kept,
+    dropped: [],
+    metadata: output.metadata,
+    texts: output.texts,
+    tensorFile: plan.format === 'peft' ? ADAPTER_FILE : undefined,
+    dtype: plan.dtype,
+    r: output.r,
+    warnings: plan.warnings,
+  }
+}
+
+/** The dtype that the factors have, or that holds them all: products of two are as long as both. */
+const exactDtype = (changes: readonly Change[]): FloatDtype =>
+  changes.every(({ terms }) => terms.every(({ module }) => module.product.kind === 'lora'))
+    ? commonDtype(changes)
+    : 'f32'
+
+async function otherPlan(
+  source: Summand,
+  base: Checkpoint | undefined,
+  changes: readonly Change[],
+  request: ConvertRequest,
+): Promise<FormatPlan> {
+  const { format, layout } = request
+  const dtype = request.dtype ?? exactDtype(changes)
+  const common = { format, dtype, warnings: source.adapter.warnings }
+  const traits = modelTraits(base?.config, base?.tensors ?? new Map())
+  const path = (change: Change) =>
+    base === undefined ? change.module.path : pathOf(change.module.tensor.replace(/\.weight$/, ''), traits)
+  if (format === 'gguf') {
+    return { ...common, ...ggufPlan(changes, needed(base, source, format), path, dtype) }
+  }
+  if (format === 'mlx') {
+    const { drafts, dropped } = mlxPairs(changes, path)
+    const pairs = settledPairs(drafts, 'portable')
+    const r = largestRank(pairs)
+    const config = mlxConfig(drafts, r)
+    return {
+      ...{ ...common, pairs, r, metadata: { format: 'mlx' }, tensorFile: MLX_FILE },
+      texts: new Map([[ADAPTER_CONFIG_FILE, config]]),
+      ...crossWholes(source, format, pairs, dropped),
+    }
+  }
+  if (format === 'peft') {
+    const family = base && layoutOf(base.tensors)
+    const named = base === undefined ? source.adapter.config?.baseModel : undefined
+    const model = {
+      ...{ base, layout: family, traits },
+      baseModel: baseModelName(request.baseName ?? named, base?.config),
+      taskType: taskTypeOf(base?.config, { saved: [] }, base?.tensors.keys() ?? [], traits),
+    }
+    const { plan, pairs, dropped, config } = peftPairs(changes, model, layout, dtype)
+    return {
+      ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
+      texts: new Map([[ADAPTER_CONFIG_FILE, config]]),
+      ...crossWholes(source, format, pairs, dropped),
+      warnings: [...common.warnings, ...plan.warnings],
+    }
+  }
+  const known = diffusionLayout(needed(base, source, format), source, format)
+  const { drafts, dropped, warnings } = namedPairs(source, known, format)
+  const pairs = settledPairs(drafts, layout)
+  const r = largestRank(pairs)
+  return {
+    ...{ ...common, pairs, r, texts: new Map(), tensorFile: undefined },
+    metadata:
+      format === 'kohya' ? kohyaMetadata(known, layout === 'portable' ? r : undefined) : { format: 'pt' },
+    ...crossWholes(source, format, pairs, dropped, known),
+    warnings: [...common.warnings, ...warnings],
+  }
+}
+
+function needed(base: Checkpoint | undefined, { adapter }: Summand, format: AdapterFormat): Checkpoint {
+  if (base !== undefined) return base
+  throw badInput(
+    `${adapter.path}: what ${NAMES[format]} calls its modules can't be told from names of ${NAMES[adapter.format]} alone; give the base that it is of by --base`,
+    { file: adapter.path },
+  )
+}
+
+/** The layout of a diffusion model. Throws `bad-input` for other models. */
+export function diffusionLayout(
+  base: Checkpoint,
+  { adapter }: Pick<Summand, 'adapter'>,
+  format: Naming,
+): Layout {
+  const layout = layoutOf(base.tensors)
+  if (layout !== undefined) return layout
+  const isLanguage = [...base.tensors.keys()].some((name) => LANGUAGE_MODEL.test(name))
+  if (!isLanguage && diffusionFamily(base.tensors, base.config) !== undefined)
+    return otherLayout(base.tensors)
+  throw badInput(
+    `${adapter.path}: ${base.path} is no diffusion model that is known, and ${NAMES[format]} loads adapters of those alone; peft, mlx and gguf are formats for language models`,
+    { file: adapter.path },
+  )
+}

@@ -1,0 +1,104 @@
+import { ADAPTER_FOLDER } from '../checkpoint/folder.ts'
+import type { Checkpoint } from '../checkpoint/types.ts'
+import { keptData } from '../combine/kept.ts'
+import { assertResultFree } from '../combine/place.ts'
+import { ggufChunks, layoutGguf } from '../formats/gguf-writer.ts'
+import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
+import { layoutSafetensors, safetensorsChunks, type TensorToWrite } from '../formats/safetensors-writer.ts'
+import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
+import { writeFolderAtomic } from '../io/new-folder.ts'
+import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
+import { assertHeld } from '../lora/write/encode.ts'
+import { pairFactors, rememberingLast } from './factors.ts'
+import { kohyaHashes } from './metadata.ts'
+import type { FormatPlan } from './target.ts'
+
+export interface WriteRequest {
+  readonly output: string
+  readonly force: boolean
+}
+
+export interface WrittenFile {
+  readonly name: string
+  readonly bytes: number
+}
+
+/** Bytes of a hash as it is written. */
+const HASHES = { sshs_model_hash: '0'.repeat(64), sshs_legacy_hash: '0'.repeat(8) }
+
+/** The exact bytes of the result before anything is computed. */
+export function plannedBytes(plan: FormatPlan): number {
+  const texts = [...plan.texts.values()].reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0)
+  if (plan.gguf !== undefined) return layoutGguf(plan.gguf.tensors, plan.gguf.metadata).byteLength
+  const metadata = plan.format === 'kohya' ? { ...plan.metadata, ...HASHES } : plan.metadata
+  return layoutSafetensors(tensorsToWrite(plan), metadata).byteLength + texts
+}
+
+/**
+ * Writes what is planned: a folder where texts stand beside the tensors, else one file; whole or not at all. `check` reads it back, at the path
+ * where it is then, and what it throws takes the result away again. Throws `bad-input` where an entry is out of the dtype's range.
+ */
+export async function writeConverted<T>(
+  plan: FormatPlan,
+  inputs: readonly Checkpoint[],
+  { output, force }: WriteRequest,
+  check: (path: string) => Promise<T>,
+): Promise<{ readonly files: WrittenFile[]; readonly checked: T }> {
+  await assertResultFree(plan.format, inputs, { output, force })
+  await assertRoom(output, plannedBytes(plan))
+  const { tensorFile } = plan
+  if (tensorFile === undefined) {
+    const bytes = await writeFileAtomic(output, chunksOf(plan, inputs), { force })
+    return { checked: await check(output), files: [{ name: output, bytes }] }
+  }
+  return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
+    await writeFileAtomic(`${staging}/${tensorFile}`, chunksOf(plan, inputs), { force: true })
+    for (const [name, text] of plan.texts) await writeTextAtomic(`${staging}/${name}`, text, { force: true })
+    return { checked: await check(staging), files: await sizesIn(staging) }
+  })
+}
+
+async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): AsyncGenerator<Uint8Array> {
+  if (plan.gguf !== undefined) yield* ggufChunks(layoutGguf(plan.gguf.tensors, plan.gguf.metadata))
+  else {
+    const tensors = tensorsToWrite(plan)
+    const hashes = plan.format === 'kohya' ? await kohyaHashes(tensors, plan.metadata) : {}
+    yield* safetensorsChunks(layoutSafetensors(tensors, { ...plan.metadata, ...hashes }))
+  }
+  for (const input of inputs) await assertUnchanged(input)
+}
+
+/** The tensors of the file, whose data is made when their turn comes. */
+function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
+  const dtype = safetensorsDtypeOf(plan.dtype)
+  const factorsOf = rememberingLast(pairFactors)
+  const factors = plan.pairs.flatMap((pair): TensorToWrite[] => {
+    const side = (side: 'A' | 'B'): TensorToWrite => ({
+      name: pair.names[side],
+      dtype,
+      shape: pair.shapes[side],
+      data: async () => {
+        const { data } = (await factorsOf(pair))[side]
+        if (pair.rank > 0)
+          assertHeld(pair.module, side, data, plan.dtype, 'nothing that adapters are stored in holds it')
+        return data
+      },
+    })
+    // the scale lies in the factors: alpha is the rank
+    const alpha = pair.names.alpha
+    const scale =
+      alpha === undefined
+        ? []
+        : [{ name: alpha, dtype: 'F32', shape: [], data: Float64Array.of(pair.storedRank) } as const]
+    return [side('A'), side('B'), ...scale]
+  })
+  const wholes = plan.wholes.map(
+    (one): TensorToWrite => ({
+      name: one.name,
+      dtype: one.dtype,
+      shape: one.shape,
+      data: () => keptData(one),
+    }),
+  )
+  return [...factors, ...wholes]
+}
