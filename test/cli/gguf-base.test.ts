@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { modelGguf, readTensors } from '../../bench/gguf.mjs'
+import { adapterGguf, modelGguf, readTensors } from '../../bench/gguf.mjs'
 import { narrowHalf, widenHalf } from '../../src/linalg/matrix/half.ts'
 import { type RawTensor, raw, rawGguf, readRaw } from '../formats/gguf-support.ts'
 import { temporaryFolder } from '../temporary.ts'
@@ -103,6 +103,15 @@ describe('extract with a base in GGUF', () => {
     expect(totals.quantisation).toBeUndefined()
     const { stdout, code } = await run('verify', 'same', 'base-f32.gguf', TUNED, '--json')
     expect([code, documentOf(stdout, 'verify-1').layers.length]).toEqual([0, 23])
+    // the same adapter for llama.cpp
+    await extracted('base-f32.gguf', TUNED, join(folder, 'factors'), ['--rank', '4'], { cwd: folder })
+    writeFileSync(join(folder, 'factors.gguf'), adapterGguf(join(folder, 'factors'), BASE))
+    const errors = []
+    for (const adapter of ['factors', 'factors.gguf']) {
+      const verified = await run('verify', adapter, 'base-f32.gguf', TUNED, '--json')
+      errors.push(documentOf(verified.stdout, 'verify-1').totals.relativeError)
+    }
+    expect(errors[1]).toBeCloseTo(errors[0], 12)
     const piped = await runInProcess(['verify', 'same', '-', TUNED, '--json'], {
       cwd: folder,
       input: readFileSync(join(folder, 'base-f32.gguf')),

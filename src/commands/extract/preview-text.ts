@@ -32,11 +32,10 @@ export function previewTables(preview: ExtractPreview, screen: Screen): string {
 
 function title({ source, totals }: ExtractPreview, { paint, columns }: Screen): string {
   const head = `lora-svd extract --dry-run: ${printable(source.tuned)} − ${printable(source.base)}`
-  const from =
+  const fact =
     totals.quantisation === undefined
-      ? 'headers and equal bytes'
-      : 'headers, equal bytes and a sample of rows'
-  const fact = `from ${from}; nothing was decomposed or written`
+      ? 'from headers and equal bytes; nothing was computed or written'
+      : 'from headers, equal bytes and a sample of rows; nothing was decomposed or written'
   return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(fact, columns))}`
 }
 

@@ -13,7 +13,7 @@ import { isComputedByConverter, isPlusOne, normsOf } from './gguf-vectors.ts'
 /**
  * A GGUF checkpoint as transformers' models are named and laid out, so that it can be set beside `tuned`, whose config.json tells the
  * architecture: names by its rule, rows of queries and keys in transformers' order, stacked experts apart, fused ones together, norms
- * less the 1 that some are stored with. Numbers stay where they lie and as they are; norms stored plus 1 alone are read. What has no
+ * less the 1 that some are stored with, and the config of `tuned` with it. Numbers stay where they lie and as they are; norms stored plus 1 alone are read. What has no
  * counterpart keeps llama.cpp's name. Throws `bad-input` for an architecture that isn't known, or isn't the file's.
  */
 export async function inNamesOf(base: Checkpoint, tuned: Checkpoint): Promise<Checkpoint> {
@@ -43,7 +43,8 @@ export async function inNamesOf(base: Checkpoint, tuned: Checkpoint): Promise<Ch
     put(name, await lessOne(tensor, name, model, tuned), [tensor.name])
   }
   const { isGguf: _, ...rest } = base
-  return { ...rest, tensors }
+  // of the tie the file itself tells
+  return { ...rest, tensors, config: { ...tuned.config, tie_word_embeddings: model.isTied } }
 }
 
 /** Throws `bad-input` for a GGUF file where a fine-tune is asked for: its config.json has to tell what the names of a GGUF base mean. */
