@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { matricesOfView } from '../../src/checkpoint/matrices.ts'
 import { sameNumbers } from '../../src/checkpoint/models.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
-import { forEachChunk } from '../../src/checkpoint/read.ts'
+import { forEachChunk, readWeight } from '../../src/checkpoint/read.ts'
 import type { Checkpoint } from '../../src/checkpoint/types.ts'
 import { inNamesOf, refuseGguf } from '../../src/lora/read/gguf-base.ts'
 import { checkpoint, folderOf, type TensorSpec } from '../checkpoint/support.ts'
@@ -275,6 +276,28 @@ describe('a GGUF base in the names of transformers', () => {
       expect(base.tensors.get(name)!.shape).toEqual(shape)
       expect(await numbersOf(base, name)).toEqual([...data])
     }
+    const tensor = base.tensors.get('model.layers.0.mlp.experts.gate_up_proj')!
+    const view = { kind: 'expert', count: 3, rows: 8, columns: 8 } as const
+    for (const [e, matrix] of matricesOfView(tensor, view, 'f32').entries()) {
+      const { data } = (await readWeight(matrix)) as { data: Float32Array }
+      expect([...data]).toEqual([...both.data.subarray(64 * e, 64 * (e + 1))])
+    }
+  })
+
+  test('names with parts of wrappers in them', async () => {
+    const name = 'model.layers.0._orig_mod.self_attn.q_proj.weight'
+    const tuned = await tunedOf(
+      { [name]: q, '_orig_mod.model.norm.weight': random(8) },
+      { architectures: ['LlamaForCausalLM'], ...HEADS },
+    )
+    const norm = random(8)
+    const base = await inNamesOf(
+      await ggufOf('llama', { 'blk.0.attn_q.weight': rotated(q, 4), 'output_norm.weight': norm }),
+      tuned,
+    )
+    expect([...base.tensors.keys()]).toEqual(['model.layers.0.self_attn.q_proj.weight', 'model.norm.weight'])
+    expect(await numbersOf(base, 'model.layers.0.self_attn.q_proj.weight')).toEqual([...q.data])
+    expect(await numbersOf(base, 'model.norm.weight')).toEqual([...norm.data])
   })
 
   test('what has no counterpart keeps its name; frequencies are no weights', async () => {

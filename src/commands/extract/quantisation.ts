@@ -73,9 +73,11 @@ export async function sampledQuantisation(pair: MatrixPair, rank?: number): Prom
     rounding += quantised
     count += end - first
   }
+  // NaN and infinity are named once all is read
+  if (!Number.isFinite(energy) || !Number.isFinite(rounding)) [energy, rounding] = [0, 0]
   return {
     dtype: base.dtype,
-    share: Number.isFinite(energy) ? roundingShare(energy, rounding) : 0,
+    share: roundingShare(energy, rounding),
     ...(rank !== undefined && { carriedAtMost: mostCarried(rank, tuned.rows, tuned.columns) }),
     energy: (energy * tuned.rows) / count,
   }

@@ -1,3 +1,4 @@
+import { plainName } from '../../checkpoint/correspondence.ts'
 import { partOf } from '../../checkpoint/matrices.ts'
 import type { Checkpoint, StoredTensor, TensorSource } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
@@ -26,7 +27,9 @@ export async function inNamesOf(base: Checkpoint, tuned: Checkpoint): Promise<Ch
     tensors.set(name, { ...tensor, name })
     for (const one of from) used.add(one)
   }
-  for (const { name, shape } of tuned.tensors.values()) {
+  // wrappers' parts of names are seen through when the two are paired
+  const byName = new Map([...tuned.tensors.values()].map((tensor) => [plainName(tensor.name), tensor]))
+  for (const [name, { shape }] of byName) {
     const from = partsOf(name, shape, model, base)
     const found = from && joined(from)
     if (found !== undefined)
@@ -39,8 +42,8 @@ export async function inNamesOf(base: Checkpoint, tuned: Checkpoint): Promise<Ch
   for (const tensor of base.tensors.values()) {
     if (used.has(tensor.name) || isComputedByConverter(tensor.name)) continue
     const names = normsOf(tensor.name, model.of.layers)
-    const name = names.find((one) => tuned.tensors.has(one)) ?? names[0] ?? tensor.name
-    put(name, await lessOne(tensor, name, model, tuned), [tensor.name])
+    const name = names.find((one) => byName.has(one)) ?? names[0] ?? tensor.name
+    put(name, await lessOne(tensor, name, model, byName.get(name)), [tensor.name])
   }
   const { isGguf: _, ...rest } = base
   // of the tie the file itself tells
@@ -226,11 +229,10 @@ async function lessOne(
   tensor: StoredTensor,
   name: string,
   { of }: GgufModel,
-  tuned: Checkpoint,
+  inTuned: StoredTensor | undefined,
 ): Promise<StoredTensor> {
   if (!isPlusOne(of.name, name) || !isVector(tensor)) return tensor
   const stored = await readFloats(tensor)
-  const inTuned = tuned.tensors.get(name)
   if (inTuned !== undefined && isVector(inTuned)) {
     const own = await readFloats(inTuned)
     if (own.length === stored.length && own.every((x, i) => Math.fround(x + 1) === stored[i])) return inTuned
