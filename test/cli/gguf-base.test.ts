@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { adapterGguf, modelGguf, readTensors } from '../../bench/gguf.mjs'
+import { adapterGguf, modelGguf, q4_0, readTensors } from '../../bench/gguf.mjs'
 import { narrowHalf, widenHalf } from '../../src/linalg/matrix/half.ts'
 import { type RawTensor, raw, rawGguf, readRaw } from '../formats/gguf-support.ts'
 import { temporaryFolder } from '../temporary.ts'
@@ -17,21 +17,7 @@ const run = (...args: string[]) => runInProcess(args, { cwd: folder })
 const halfOf = (x: number) => narrowHalf(Float32Array.of(x), 'f16')
 const halfValue = (bits: Uint16Array) => widenHalf(bits, 'f16')[0]
 
-/** quantize_row_q4_0_ref of ggml/src/ggml-quants.c: 16 steps from the largest number on. */
-function q4_0(data: Float32Array): Buffer {
-  const out = Buffer.alloc((data.length / 32) * 18)
-  for (let block = 0; block < data.length / 32; block++) {
-    const x = data.subarray(block * 32, (block + 1) * 32)
-    const most = x.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0)
-    const d = most / -8
-    out.writeUInt16LE(halfOf(d)[0], block * 18)
-    const code = (i: number) => Math.min(15, Math.floor((d === 0 ? 0 : x[i] / d) + 8.5))
-    for (let i = 0; i < 16; i++) out[block * 18 + 2 + i] = code(i) | (code(i + 16) << 4)
-  }
-  return out
-}
-
-/** quantize_row_q8_0_ref. */
+/** As quantize_row_q8_0_ref of ggml/src/ggml-quants.c does. */
 function q8_0(data: Float32Array): Buffer {
   const out = Buffer.alloc((data.length / 32) * 34)
   for (let block = 0; block < data.length / 32; block++) {
