@@ -77,48 +77,100 @@ export async function withBytes<T>(
       async (target, begin) => target.set(bytes.subarray(begin, begin + target.length)),
     )
   }
-  if (source.kind === 'rows') {
-    const files = await openRanges(source.ranges, tensor)
-    try {
-      const fill: ByteFiller = (target, begin) => fillFromRows(source, files, target, begin)
-      return await use(async (begin, end) => {
-        const bytes = new Uint8Array(end - begin)
-        await fill(bytes, begin)
-        return bytes
-      }, fill)
-    } finally {
-      for (const file of files) await file.close()
-    }
-  }
-  if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
-  const [file] = await openRanges([source], tensor)
-  try {
-    return await use(
-      (begin, end) => file.read(source.begin + begin, source.begin + end),
-      (target, begin) => file.readInto(target, source.begin + begin),
+  if (source.kind === 'range') {
+    return withRanges([source], tensor, ([file]) =>
+      use(
+        (begin, end) => file.read(source.begin + begin, source.begin + end),
+        (target, begin) => file.readInto(target, source.begin + begin),
+      ),
     )
-  } finally {
-    await file.close()
   }
+  if (source.kind !== 'rows') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
+  return withRanges(source.ranges, tensor, (files) => {
+    const fill: ByteFiller = (target, begin) => fillFromRows(source, files, target, begin)
+    return use(async (begin, end) => {
+      const bytes = new Uint8Array(end - begin)
+      await fill(bytes, begin)
+      return bytes
+    }, fill)
+  })
 }
 
-/** Opens the file of each range. Throws `bad-input` where one ends before its range does. */
-async function openRanges(ranges: readonly ByteRange[], tensor: string): Promise<ByteSource[]> {
+/** Runs `use` on the file of each range while they are open. Throws `bad-input` where one ends before its range does. */
+async function withRanges<T>(
+  ranges: readonly ByteRange[],
+  tensor: string,
+  use: (files: readonly ByteSource[]) => Promise<T>,
+): Promise<T> {
   const files: ByteSource[] = []
+  const own: ByteSource[] = []
   try {
     for (const { file: path, end } of ranges) {
-      const file = await openFile(path)
+      const shared = held.get(path)?.source
+      const file = shared ?? (await openFile(path))
       files.push(file)
+      if (shared === undefined) own.push(file)
       if (file.byteLength >= end) continue
       throw badInput(
         `${path}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${end}: it was made shorter since it was opened`,
         { file: path, tensor },
       )
     }
-    return files
-  } catch (error) {
-    for (const file of files) await file.close()
-    throw error
+    return await use(files)
+  } finally {
+    for (const file of own) await file.close()
+  }
+}
+
+/** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */
+const AHEAD = 2 ** 20
+
+/** A source that reads more than it is asked for, and gives what comes next from that. */
+function readingAhead(source: ByteSource): ByteSource {
+  let window = { start: 0, end: 0, bytes: Promise.resolve<Uint8Array>(new Uint8Array(0)) }
+  return {
+    ...source,
+    read: async (start, end) => {
+      if (end - start > AHEAD) return source.read(start, end)
+      if (start < window.start || end > window.end) {
+        const last = Math.max(end, Math.min(source.byteLength, start + AHEAD))
+        window = { start, end: last, bytes: source.read(start, last) }
+      }
+      const { start: first, bytes } = window
+      return (await bytes).slice(start - first, end - first)
+    },
+  }
+}
+
+/** Files that are open while work goes on, and how many works need them. */
+const held = new Map<string, { readonly source: ByteSource; users: number }>()
+
+/**
+ * Keeps files open while `work` goes on, so that `withBytes` opens none of them for every tensor: of many small ones that takes longer
+ * than reading them. In this thread alone.
+ */
+export async function holdingOpen<T>(files: Iterable<string>, work: () => Promise<T>): Promise<T> {
+  const taken: string[] = []
+  try {
+    for (const file of new Set(files)) {
+      const opened = held.get(file) ?? { source: readingAhead(await openFile(file)), users: 0 }
+      // another work may have opened it meanwhile
+      const known = held.get(file)
+      if (known !== undefined && known !== opened) await opened.source.close()
+      const entry = known ?? opened
+      held.set(file, entry)
+      entry.users++
+      taken.push(file)
+    }
+    return await work()
+  } finally {
+    for (const file of taken) {
+      const entry = held.get(file)!
+      entry.users--
+      if (entry.users > 0) continue
+      held.delete(file)
+      await entry.source.close()
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { type BudgetedMatrix, splitBudget } from '../../linalg/spectrum/budget.t
 import { numericalRank } from '../../linalg/spectrum/ranks.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { patternWarnings } from '../../lora/loaders.ts'
+import { patternWarnings } from '../../lora/loaders/plan-warnings.ts'
 import { elementsPerRank, type TargetModule } from '../../lora/model.ts'
 import { modelCard } from '../../lora/write/card.ts'
 import { type AdapterPlan, adapterSize, planAdapter } from '../../lora/write/peft.ts'
