@@ -3,6 +3,7 @@ import type { StoredDtype } from '../formats/dtype.ts'
 import {
   bitsPerElement,
   floatDtypeOf,
+  isUnread,
   readableFloatOf,
   storedIntegerOf,
 } from '../formats/safetensors-dtype.ts'
@@ -107,6 +108,9 @@ function unreadable(tensors: Tensors, { name, dtype }: StoredTensor): string {
   const [scales] = scaleTensorsOf(name, tensors)
   if (scales !== undefined) {
     return `quantised: stored as ${dtype}, with ${quoted(scales)} beside it; dequantise it first`
+  }
+  if (isUnread(dtype)) {
+    return `quantised: stored as ${dtype}, which is not read; Q8_0, Q4_0, Q4_K and Q6_K are: quantise the model to one of those`
   }
   if (/^F[468]/.test(dtype)) return `stored as ${dtype}, which is not read; convert it to F16 or BF16`
   return `stored as ${dtype}, which is no float type`
@@ -219,13 +223,20 @@ export function matricesOfView(tensor: StoredTensor, view: View, dtype: StoredDt
   }))
 }
 
-/** The bytes [begin, end) of a tensor. Arrays of files and matrices in memory have two dimensions, and so one part. */
+/**
+ * The bytes [begin, end) of a tensor, whole rows where they are in an order of their own. Arrays of files and matrices in memory have two
+ * dimensions, and so one part.
+ */
 export function partOf(source: TensorSource, begin: number, end: number): TensorSource {
   switch (source.kind) {
     case 'range':
       return { ...source, begin: source.begin + begin, end: source.begin + end }
     case 'bytes':
       return { kind: 'bytes', bytes: source.bytes.slice(begin, end) }
+    case 'rows': {
+      const { order, rowBytes } = source
+      return { ...source, order: order.slice(begin / rowBytes, end / rowBytes) }
+    }
     default:
       return source
   }
