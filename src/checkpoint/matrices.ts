@@ -20,12 +20,14 @@ export interface Matrices {
 }
 
 /**
- * The matrices of a checkpoint: 2-D tensors of floats, kernels of convolutions and stacks of experts. Throws `bad-input` for a
- * pattern of `include` that matches nothing, and for F8 weights that mean nothing without the scales beside them.
+ * The matrices of a checkpoint: 2-D tensors of floats, kernels of convolutions and stacks of experts, which those of `stacks` are whatever
+ * their shape looks like. Throws `bad-input` for a pattern of `include` that matches nothing, and for F8 weights that mean nothing
+ * without the scales beside them.
  */
 export function matricesOf(
   { path, tensors }: Pick<Checkpoint, 'path' | 'tensors'>,
   filter: NameFilter = {},
+  stacks: ReadonlySet<string> = new Set(),
 ): Matrices {
   const { isWanted, warnings } = nameFilter(filter, [...tensors.keys()], path)
   const scaleOf = scalesOf(tensors)
@@ -38,7 +40,8 @@ export function matricesOf(
     const weight = scaleOf.get(name)
     const read: Readable =
       weight === undefined ? readable(tensors, tensor) : { reason: `the scales of ${quoted(weight)}` }
-    if ('dtype' in read) matrices.push(...matricesOfView(tensor, viewOf(name, tensor.shape), read.dtype))
+    const view = stacks.has(name) ? stackView(tensor.shape) : viewOf(name, tensor.shape)
+    if ('dtype' in read) matrices.push(...matricesOfView(tensor, view, read.dtype))
     else if (read.scales !== undefined) throw scaledError(path, name, read.reason)
     else skipped.push({ name, reason: read.reason })
   }
@@ -200,8 +203,15 @@ export function viewOf(name: string, shape: readonly number[]): View {
   const isKernel = shape.length > 3 || /conv/i.test(name) || shape[2] <= LONGEST_KERNEL
   if (isKernel) return { kind: 'conv', rows: shape[0], columns }
   if (shape[0] === 1) return { kind: 'matrix', rows: shape[1], columns: shape[2] }
-  return { kind: 'expert', count: shape[0], rows: shape[1], columns: shape[2] }
+  return stackView(shape)
 }
+
+const stackView = ([count, rows, columns]: readonly number[]): View => ({
+  kind: 'expert',
+  count,
+  rows,
+  columns,
+})
 
 const none = (reason: string): View => ({ kind: 'none', reason })
 

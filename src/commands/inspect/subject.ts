@@ -206,11 +206,16 @@ function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: Inspe
 
 /** The matrices that the matched modules apply to, by the name of their tensor. */
 function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Map<string, WeightMatrix[]> {
+  // a small stack has the shape of a kernel: that it is one, its module knows
+  const stacks = new Set(
+    matched.filter(({ module }) => module.kind === 'experts').map(({ base }) => base.name),
+  )
   const wanted = new Set(matched.map(({ base }) => base.name))
-  const { matrices } = matricesOf({
-    path,
-    tensors: new Map([...tensors].filter(([name]) => wanted.has(name))),
-  })
+  const { matrices } = matricesOf(
+    { path, tensors: new Map([...tensors].filter(([name]) => wanted.has(name))) },
+    {},
+    stacks,
+  )
   const byTensor = new Map<string, WeightMatrix[]>()
   for (const matrix of matrices) addTo(byTensor, matrix.tensor, matrix)
   return byTensor
