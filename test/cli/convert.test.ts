@@ -53,26 +53,33 @@ const refusal = async (args: readonly string[]) =>
   (await refused(['convert', ...args])).replaceAll(`${folder}/`, '')
 
 describe('there and back', () => {
+  const [GGUF, MLX, PEFT] = [
+    ['gguf', '.gguf'],
+    ['mlx', ''],
+    ['peft', ''],
+  ] as const
   test.each([
-    ['gguf', '.gguf', ['--base', BASE]],
-    ['mlx', '', []],
-  ] as const)('%s: the same change, number for number', async (format, end, more) => {
+    ['gguf', [GGUF, PEFT], ['--base', BASE]],
+    ['mlx', [MLX, PEFT], []],
+    ['gguf and mlx', [GGUF, MLX, PEFT], ['--base', BASE]],
+    ['mlx and gguf', [MLX, GGUF, PEFT], ['--base', BASE]],
+  ] as const)('by %s: the same change, number for number', async (_, way, more) => {
     const source = await adapter()
-    const [there, back] = [fresh(end), fresh()]
-    expect(await converted([source, '-o', there, '--format', format, ...more])).toMatchObject({
-      ...{ exact: true, from: 'peft', format, dropped: [], largestError: 0, holds: true },
-      totals: { layers: 3, modules: 3, rank: 3 },
-    })
-    expect(await converted([there, '-o', back, '--format', 'peft', ...more])).toMatchObject({
-      exact: true,
-      from: format,
-    })
-    const [before, after] = [await densesOf(source), await densesOf(back)]
+    let [from, path] = ['peft', source]
+    for (const [format, end] of way) {
+      const out = fresh(end)
+      expect(await converted([path, '-o', out, '--format', format, ...more])).toMatchObject({
+        ...{ exact: true, from, format, dropped: [], largestError: 0, holds: true },
+        totals: { rank: 3 },
+      })
+      ;[from, path] = [format, out]
+    }
+    const [before, after] = [await densesOf(source), await densesOf(path)]
     for (const [name, dense] of before) expect(after.get(name), name).toEqual(dense)
     // zeros for the rest of a group that servers stack
     for (const [name, dense] of after)
       expect(before.has(name) || dense.every((x) => x === 0), name).toBe(true)
-    const config = JSON.parse(readFileSync(join(back, 'adapter_config.json'), 'utf8'))
+    const config = JSON.parse(readFileSync(join(path, 'adapter_config.json'), 'utf8'))
     expect(config).toMatchObject({ r: 3, lora_alpha: 3, use_rslora: false, rank_pattern: {} })
   })
 
