@@ -1,6 +1,7 @@
 import type { Terminal } from '../terminal/terminal.ts'
 import { addTo } from '../text/compare.ts'
 import { namePattern } from '../text/names.ts'
+import { grouped } from '../text/numbers.ts'
 import { type NamedColumn, namedGrid } from './table.ts'
 
 interface Layer {
@@ -70,6 +71,28 @@ export const byError = <Row extends { readonly relativeError: number }>(rows: re
   )
 
 export const isLong = (rows: readonly unknown[]) => rows.length > LONG_LIST
+
+/** How many layers there are of each kind. */
+export const countColumn: NamedColumn<Projection<unknown>> = {
+  title: 'count',
+  align: 'right',
+  worth: 9,
+  cell: ({ rows }) => grouped(rows.length),
+}
+
+/** The least and the largest rank of each kind. */
+export const rankSpanColumn: NamedColumn<Projection<{ readonly rank: number }>> = {
+  title: 'rank',
+  align: 'right',
+  worth: 13,
+  cell: ({ rows }, paint) =>
+    paint.cyan(
+      spanText(
+        rows.map(({ rank }) => rank),
+        grouped,
+      ),
+    ),
+}
 
 /** Layers of one kind: their names but for the numbers. */
 export interface Projection<Row> {

@@ -1,7 +1,7 @@
 import type { ConvertedLayer, LoaderGap } from '../../convert/convert.ts'
 import type { Dropped } from '../../convert/target.ts'
 import { figure } from '../../report/cells.ts'
-import { layerList, type Projection, spanText } from '../../report/layer-list.ts'
+import { countColumn, layerList, type Projection, rankSpanColumn } from '../../report/layer-list.ts'
 import { note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -53,19 +53,8 @@ const layerColumns: NamedColumn<ConvertedLayer>[] = [
 ]
 
 const kindColumns: NamedColumn<Projection<ConvertedLayer>>[] = [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
-  {
-    title: 'rank',
-    align: 'right',
-    worth: 13,
-    cell: ({ rows }, paint) =>
-      paint.cyan(
-        spanText(
-          rows.map(({ rank }) => rank),
-          grouped,
-        ),
-      ),
-  },
+  countColumn,
+  rankSpanColumn,
   {
     title: 'difference',
     align: 'right',
