@@ -11,7 +11,7 @@ import { firstNonFinite } from '../../linalg/matrix/norms.ts'
 import { inOwnRows } from '../../lora/fit.ts'
 import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
-import { type Adapter, type AdapterModule, ofExpert, tensorsOf } from '../../lora/model.ts'
+import { type Adapter, type AdapterModule, ofExpert } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGgufBase } from '../../lora/read/gguf-base.ts'
 import type { Matching } from '../../report/notes.ts'
@@ -61,14 +61,6 @@ export type Subject =
       /** What it is added to, where a base was given. */
       readonly base?: WeightMatrix
     }
-
-/** The files in which an adapter's factors lie: of small ones there are many in each. */
-export const filesOf = (subject: Subject): string[] =>
-  subject.kind === 'adapter'
-    ? tensorsOf(subject.module.product).flatMap(({ source }) =>
-        source.kind === 'range' ? [source.file] : [],
-      )
-    : []
 
 /** What was opened, and all there is to look at in it. Only headers have been read. */
 export interface Subjects {
