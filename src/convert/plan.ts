@@ -176,7 +176,8 @@ async function otherPlan(
     const { baseModel, taskType } = told
     const model = { base, layout: family, traits, baseModel, taskType }
     const { plan, pairs, dropped, config } = peftPairs(changes, model, layout, dtype)
-    const warnings = [...common.warnings, ...plan.warnings]
+    // what servers of language models refuse tells nobody who makes pictures anything
+    const warnings = [...common.warnings, ...(family === undefined ? plan.warnings : [])]
     return {
       ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
       texts: textsOf(config, { ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings }),
