@@ -62,7 +62,11 @@ export async function planConversion(
       }),
     ),
   )
-  refuseDora(source, changes, request.format)
+  refuseDora(
+    source,
+    modules.map(({ module }) => module),
+    request.format,
+  )
   const isSame = source.adapter.format === request.format
   const plan =
     isSame && (base === undefined || request.format === 'peft')
@@ -75,15 +79,15 @@ export async function planConversion(
 /** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
 const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya']
 
-function refuseDora({ adapter }: Summand, changes: readonly Change[], format: AdapterFormat): void {
-  const dora = changes.find(({ module }) => module.magnitude !== undefined)
+function refuseDora({ adapter }: Summand, modules: readonly AdapterModule[], format: AdapterFormat): void {
+  const dora = modules.find(({ magnitude }) => magnitude !== undefined)
   if (dora === undefined || WITH_MAGNITUDES.includes(format)) return
   const why =
     format === 'comfyui'
       ? 'ComfyUI divides by the norm of the plain weight, not of the changed one, and gets another weight of it'
       : `${NAMES[format]} has no place for its magnitudes`
   throw badInput(
-    `${adapter.path}: the module ${quoted(dora.module.label)} is DoRA, and ${why}; apply it to the base, and extract what comes of it as ${format}`,
+    `${adapter.path}: the module ${quoted(dora.label)} is DoRA, and ${why}; apply it to the base, and extract what comes of it as ${format}`,
     { file: adapter.path },
   )
 }
@@ -98,8 +102,6 @@ async function samePlan(
   const plan = await planSum([source], { base, dtype: dtype ?? exactDtype(changes) })
   const ranks = plan.layers.map(({ terms }) => terms.reduce((sum, term) => sum + term.module.rank, 0))
   const output = planOutput(plan, ranks, { layout, command, limits: {} })
-  const byModule = new Map<AdapterModule, Change[]>()
-  for (const change of changes) byModule.set(change.module, [...(byModule.get(change.module) ?? []), change])
   const pairs = output.modules.map(({ summed: { module, terms }, names, storedRank, rank }): Pair => {
     const parts = layersOf({ module, terms }).map(({ expert }) => ({
       change: {

@@ -5,10 +5,14 @@ import type { Fit, Gap } from '../lora/families/types.ts'
 import type { AdapterFormat, AdapterModule, TargetModule } from '../lora/model.ts'
 import type { GgufAdapterPlan } from '../lora/write/gguf.ts'
 
+/** A weight of a model, and what it is called in messages. */
+export type ChangedModule = TargetModule & Pick<AdapterModule, 'label'>
+
 /** A weight that an adapter changes, as it lies in the model, and what adds up to its change. */
 export interface Change {
   /** With the base's name and shape where there is a base. */
-  readonly module: AdapterModule
+  readonly module: ChangedModule
+  /** None where the factors come from no adapter. */
   readonly terms: readonly Term[]
   /** Columns of the terms' factors, all together. */
   readonly rank: number

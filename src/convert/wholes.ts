@@ -7,7 +7,7 @@ import type { Layout } from '../lora/families/layout.ts'
 import { moduleNames } from '../lora/families/modules.ts'
 import type { AdapterFormat, AdapterModule, ReplacedTensor } from '../lora/model.ts'
 import { quoted } from '../text/quote.ts'
-import type { Dropped, Pair } from './target.ts'
+import type { ChangedModule, Dropped, Pair } from './target.ts'
 
 export interface Wholes {
   readonly wholes: readonly KeptTensor[]
@@ -37,7 +37,7 @@ export function crossWholes(
   for (const pair of pairs) {
     for (const { change } of pair.parts) {
       const { module } = change
-      if (placed.has(module)) continue
+      if (!isOfAdapter(module) || placed.has(module)) continue
       placed.add(module)
       const { magnitude, bias, scale } = module
       if (magnitude !== undefined) {
@@ -56,10 +56,15 @@ export function crossWholes(
   return { wholes, dropped }
 }
 
+const isOfAdapter = (module: ChangedModule): module is AdapterModule => 'product' in module
+
 const candidate = (name: string, how: Candidate['how']) => ({ name, how, target: name })
 
 /** ComfyUI's name of a whole tensor or a difference (comfy/lora.py: load_lora @2025-10-12); undefined where it has none. */
-function exactName({ name, how, tensor, rows }: ReplacedTensor, layout: Layout): string | undefined {
+export function exactName(
+  { name, how, tensor, rows }: Pick<ReplacedTensor, 'name' | 'how' | 'tensor' | 'rows'>,
+  layout: Layout,
+): string | undefined {
   if (rows !== undefined || isBlocked(tensor.dtype)) return undefined
   const modules = moduleNames(layout, 'comfyui')(name)
   if (modules?.length !== 1) return undefined

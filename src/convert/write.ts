@@ -9,7 +9,7 @@ import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
 import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
 import { assertHeld } from '../lora/write/encode.ts'
-import { foldedFactors, pairFactors, rememberingLast } from './factors.ts'
+import { type FactorsOf, foldedFactors, pairFactors, rememberingLast } from './factors.ts'
 import { kohyaHashes } from './metadata.ts'
 import type { FormatPlan, Pair } from './target.ts'
 
@@ -58,21 +58,29 @@ export async function writeConverted<T>(
   })
 }
 
-async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): AsyncGenerator<Uint8Array> {
+/** The bytes of the file of the tensors, piece by piece. `factors` are those of the changes that the tensors are made of. */
+export async function* formatChunks(
+  plan: FormatPlan,
+  factors: FactorsOf = foldedFactors,
+): AsyncGenerator<Uint8Array> {
   if (plan.gguf !== undefined) yield* ggufChunks(layoutGguf(plan.gguf.tensors, plan.gguf.metadata))
   else {
-    const tensors = tensorsToWrite(plan)
+    const tensors = tensorsToWrite(plan, factors)
     const hashes = plan.format === 'kohya' ? await kohyaHashes(tensors, plan.metadata) : {}
     yield* safetensorsChunks(layoutSafetensors(tensors, { ...plan.metadata, ...hashes }))
   }
+}
+
+async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): AsyncGenerator<Uint8Array> {
+  yield* formatChunks(plan)
   for (const input of inputs) await assertUnchanged(input)
 }
 
 /** The tensors of the file, whose data is made when their turn comes. */
-function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
+function tensorsToWrite(plan: FormatPlan, factors: FactorsOf = foldedFactors): TensorToWrite[] {
   const dtype = safetensorsDtypeOf(plan.dtype)
-  const factorsOf = rememberingLast((pair: Pair) => pairFactors(pair, foldedFactors))
-  const factors = plan.pairs.flatMap((pair): TensorToWrite[] => {
+  const factorsOf = rememberingLast((pair: Pair) => pairFactors(pair, factors))
+  const ofPairs = plan.pairs.flatMap((pair): TensorToWrite[] => {
     const side = (side: 'A' | 'B'): TensorToWrite => ({
       name: pair.names[side],
       dtype,
@@ -100,5 +108,5 @@ function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
       data: () => keptData(one),
     }),
   )
-  return [...factors, ...wholes]
+  return [...ofPairs, ...wholes]
 }
