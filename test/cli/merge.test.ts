@@ -563,7 +563,9 @@ describe('what a new user stumbled over', () => {
     const before = entries()
     const one = await kohya(81)
     const message = await refused(['merge', one, '-o', at('no-ending')])
-    expect(message).toMatch(/no-ending: the result is one file of kohya; .* a name that ends in \.safetensors/)
+    expect(message).toMatch(
+      /no-ending: the result is one file of kohya; .* a name that ends in \.safetensors/,
+    )
     expect(entries().filter((name) => !before.includes(name) && name.includes('no-ending'))).toEqual([])
   })
 

@@ -12,7 +12,7 @@ import { counted, quoted } from '../../text/quote.ts'
 import { convertCommand } from './made-by.ts'
 import { type ConvertOptions, type ConvertSettings, convertSettings } from './options.ts'
 
-interface ConvertSource {
+export interface ConvertSource {
   readonly adapter: string
   readonly base?: string
 }

@@ -103,7 +103,7 @@ interface Noted {
 function notes({ dropped, gaps, warnings }: Noted, screen: Screen): string {
   return [
     ...droppedNotes(dropped, screen),
-    ...gaps.map((gap) => note(gapText(gap), screen.paint.yellow, screen)),
+    ...gapNotes(gaps, screen),
     ...warningNotes(warnings, screen),
   ].join('\n')
 }
@@ -122,6 +122,10 @@ const EFFECTS = {
   refused: 'refuses the file for',
   wrong: 'gets other numbers for',
 } as const
+
+/** What loaders don't do right with modules of a file, a line each. */
+export const gapNotes = (gaps: readonly LoaderGap[], screen: Screen): string[] =>
+  gaps.map((gap) => note(gapText(gap), screen.paint.yellow, screen))
 
 const gapText = ({ loader, effect, reason, source, modules }: LoaderGap) =>
   `${loader} ${EFFECTS[effect]} ${counted(modules.length, 'module')} (${firstOf(modules.map(shownName))}): ${reason} (${source}).`

@@ -1,7 +1,11 @@
+import { dirname } from 'node:path'
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { readBytes } from '../../checkpoint/read.ts'
 import { areFactors, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
+import type { FactorsOf } from '../../convert/factors.ts'
+import type { FormatPlan } from '../../convert/target.ts'
+import { formatChunks } from '../../convert/write.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { makeFolder, sizesIn } from '../../io/files.ts'
@@ -19,9 +23,10 @@ import type { AdapterPlan, PlannedModule } from '../../lora/write/peft.ts'
 import { ADAPTER_METADATA, plannedTensors } from '../../lora/write/peft.ts'
 import { measureAdapter } from '../../measure/adapter.ts'
 import type { Measured } from '../../measure/measure.ts'
-import { planOf } from './budget.ts'
 import { CARD_FILE, cardFigures, configFacts } from './card.ts'
 import type { ExtractSettings } from './options.ts'
+import { outputFacts, outputPlan, stagedPath } from './output.ts'
+import { changeKey, layerKey } from './placing.ts'
 import { type ExtractionPlan, layersByModule } from './plan.ts'
 import { chooseRanks, type RankChoice } from './ranks.ts'
 import type { ExtractResult } from './result.ts'
@@ -93,6 +98,15 @@ async function knownMeasures(
   return known
 }
 
+/** An adapter under the names of other tools, in a new folder: a file, or a folder's files. */
+async function writeOther(path: string, plan: FormatPlan, factors: FactorsOf): Promise<void> {
+  const { tensorFile, texts } = plan
+  const file = tensorFile === undefined ? path : `${path}/${tensorFile}`
+  await makeFolder(dirname(file))
+  await writeFileAtomic(file, formatChunks(plan, factors), { force: true })
+  for (const [name, text] of texts) await writeTextAtomic(`${path}/${name}`, text, { force: true })
+}
+
 /** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */
 export async function buildAdapter(
   plan: ExtractionPlan,
@@ -102,17 +116,24 @@ export async function buildAdapter(
   start: number,
 ): Promise<ExtractResult> {
   const choice = await chooseRanks(plan, settings, folder, context)
-  const adapterPlan = planOf(plan, settings, choice)
   const { staging } = folder
-  const matricesOf = layersByModule(plan)
-  await writeAdapter(staging, adapterPlan, plan, configFacts(plan, settings, adapterPlan), (planned) =>
-    factorsOf(matricesOf.get(planned.module) ?? [], choice, folder, settings),
-  )
+  const ofLayers = (indices: readonly number[]) => factorsOf(indices, choice, folder, settings)
+  const layerOf = new Map(plan.layers.map((layer, i) => [layerKey(layer), i]))
+  const factors: FactorsOf = async (change) => (await ofLayers([layerOf.get(changeKey(change))!]))[0]
+  const output = outputPlan(plan, settings, choice, factors)
+  const path = stagedPath(staging, settings.output, plan.destination)
+  if (output.peft === undefined) await writeOther(path, output.other, factors)
+  else {
+    const matricesOf = layersByModule(plan)
+    await writeAdapter(path, output.peft, plan, configFacts(plan, settings, output.peft), ({ module }) =>
+      ofLayers(matricesOf.get(module) ?? []),
+    )
+  }
 
-  const adapter = await adapterOf(await openCheckpoint(staging))
+  const adapter = await adapterOf(await openCheckpoint(path))
   if (adapter === undefined) {
-    const message = `${staging}: was changed while it was written; run the same command again`
-    throw new LoraSvdError('system', message, { file: staging })
+    const message = `${path}: was changed while it was written; run the same command again`
+    throw new LoraSvdError('system', message, { file: path })
   }
   // what can't be paired was refused by the plan, or allowed
   const pairing = {
@@ -123,12 +144,14 @@ export async function buildAdapter(
   }
   const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
-  const built = { choice, adapterPlan, measures }
+  const built = { choice, output: outputFacts(output), measures }
   const layers = layersOf(plan, built)
-  const { relativeError } = errorsOf(measures, layers)
-  const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
-  const card = modelCard(adapterPlan, cardFigures(plan, settings, adapterPlan, figures))
-  await writeTextAtomic(`${staging}/${CARD_FILE}`, card, { force: true })
+  if (output.peft !== undefined) {
+    const { relativeError } = errorsOf(measures, layers)
+    const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
+    const card = modelCard(output.peft, cardFigures(plan, settings, output.peft, figures))
+    await writeTextAtomic(`${path}/${CARD_FILE}`, card, { force: true })
+  }
   return resultOf(plan, settings, built, layers, await sizesIn(staging), {
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,

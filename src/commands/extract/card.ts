@@ -1,10 +1,10 @@
 import { cachedName, isRepositoryName } from '../../checkpoint/folder.ts'
-import { diffusionFamily } from '../../lora/diffusion.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
 import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../../lora/write/config.ts'
 import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
+import { familyOf } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractResult } from './result.ts'
@@ -31,10 +31,6 @@ export function configFacts(
 const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
   isRepositoryName(path) && folder?.includes(cachedName(path)) === true
 
-/** The diffusion models that base and tuned belong to. */
-export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>): string | undefined =>
-  diffusionFamily(base.tensors.keys(), base.config ?? tuned.config)
-
 /** What the model card tells; `result` is left out where only its length is wanted. */
 export function cardFigures(
   plan: ExtractionPlan,
@@ -46,7 +42,7 @@ export function cardFigures(
   // by what the adapter's plan calls the tensor of a layer
   const tensors = new Map(plan.layers.map(({ pair, module }) => [pair.name, module.tensor]))
   const facts = configFacts(plan, options, adapterPlan)
-  const family = familyOf(plan)
+  const family = familyOf(plan.base, plan.tuned)
   return {
     baseModel: facts.baseModel && publicName(facts.baseModel),
     taskType: facts.taskType,
@@ -107,6 +103,7 @@ export function commandOf({
     ...flag('no-distribute-scale', !rest.distributeScale),
     ...flag('embeddings', rest.embeddings),
     ...flag('experts', rest.experts),
+    ...flag('no-text-encoder', !rest.textEncoder),
     ...flag('carry-rest', rest.carryRest),
     ...rest.saveFull.flatMap((name) => flag('save-full', name)),
     ...rest.include.flatMap((pattern) => flag('include', pattern)),

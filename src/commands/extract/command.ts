@@ -9,6 +9,7 @@ Examples:
   lora-svd extract base/ tuned/ -o adapter/ --budget 40MiB --dtype bf16
   lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --carry-rest
   lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
+  lora-svd extract sdxl.safetensors tuned.safetensors -o lora.safetensors --rank 32
 
 A run that was killed goes on where it was when the same command is given again.
 
@@ -28,7 +29,9 @@ export function addExtract(program: Command, run: Run): void {
     )
     .argument('<base>', 'the weights before')
     .argument('<tuned>', 'the weights after')
-    .addOption(new Option('-o, --out <folder>', 'the adapter').makeOptionMandatory())
+    .addOption(
+      new Option('-o, --out <path>', 'the adapter: a folder of PEFT or MLX, or a file').makeOptionMandatory(),
+    )
     .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
     .addOption(new Option('-f, --force', 'replace an existing adapter').default(false))
   addRules(command, { energy: '‖Δ‖_F²', error: 'the least rank with ‖Δ − B·A‖_F ≤ e·‖Δ‖_F' })
@@ -54,6 +57,7 @@ export function addExtract(program: Command, run: Run): void {
     .addOption(new Option('--carry-rest', 'store whole whatever factors cannot carry').default(false))
     .addOption(new Option('--embeddings', 'factor embeddings too').default(false))
     .addOption(new Option('--experts', 'factor stacked experts too; few loaders read them').default(false))
+    .addOption(new Option('--no-text-encoder', "leave a diffusion model's text encoders out"))
     .optionsGroup('What is written:')
     .addOption(
       new Option(
@@ -64,9 +68,10 @@ export function addExtract(program: Command, run: Run): void {
         .default('portable'),
     )
     .addOption(
-      new Option('--format <name>', 'peft, also for a diffusion model, whose tools do not read it').choices(
-        EXTRACT.format.choices,
-      ),
+      new Option(
+        '--format <name>',
+        'whose adapter it is (default: comfyui for a diffusion model, else peft)',
+      ).choices(EXTRACT.format.choices),
     )
     .addOption(
       new Option('--dtype <float>', "float type of the factors (default: the tuned weights' own)").choices(
