@@ -29,11 +29,15 @@ export const ADAPTER_FOLDER: FolderKind = {
   mayHold: /^(adapter_|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/,
 }
 
+/** What MLX calls an adapter's tensors; before April 2024 without a config beside them. */
+const MLX_FILES = ['adapters.safetensors', 'adapters.npz']
+
 /** The names that transformers, peft and diffusers look for, in the order in which they are looked for here. */
 const KNOWN_FILES = [
   'model.safetensors',
   'model.safetensors.index.json',
   ADAPTER_FILE,
+  ...MLX_FILES,
   'diffusion_pytorch_model.safetensors',
   'diffusion_pytorch_model.safetensors.index.json',
   'pytorch_lora_weights.safetensors',
@@ -41,6 +45,10 @@ const KNOWN_FILES = [
 
 /** Whether a file is named as a whole model's weights or their index are, so that config.json is of the same model. */
 const isModel = (file: string) => /^(diffusion_pytorch_)?model\.safetensors/.test(file)
+
+/** Whether it is named as an adapter's weights are, MLX's after so many iterations too, so that adapter_config.json is of the same. */
+const isAdapter = (file: string) =>
+  file === ADAPTER_FILE || /^(?:\d+_)?adapters\.(?:safetensors|npz)$/.test(file)
 
 /** Files and folders listed at most: they must fit one line. */
 const LISTED = 6
@@ -53,7 +61,7 @@ export function entranceItself(file: string): Entrance {
   const name = basename(file)
   const isIndex = isIndexName(name)
   const folder = dirname(file)
-  const configs = isIndex ? [CONFIG_FILE] : name === ADAPTER_FILE || isModel(name) ? configsOf(name) : []
+  const configs = isIndex ? [CONFIG_FILE] : isAdapter(name) || isModel(name) ? configsOf(name) : []
   return {
     file,
     isIndex,
@@ -89,7 +97,7 @@ export async function entranceOf({ folder, entries }: ListedFolder): Promise<Ent
 
 /** The configs of a folder that speak of the file which was found in it. */
 function configsOf(file: string): string[] {
-  if (file === ADAPTER_FILE) return [ADAPTER_CONFIG_FILE]
+  if (isAdapter(file)) return [ADAPTER_CONFIG_FILE, CONFIG_FILE]
   return isModel(file) ? [CONFIG_FILE] : [CONFIG_FILE, ADAPTER_CONFIG_FILE]
 }
 

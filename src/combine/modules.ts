@@ -50,26 +50,49 @@ export interface BroughtTogether {
  * to tell them by, modules that the base has no weight for, and modules of other shapes.
  */
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
-  const [{ adapter: first }] = summands
-  const other = summands.find(({ adapter }) => adapter.format !== first.format)?.adapter
-  if (other !== undefined && base === undefined) {
-    throw badInput(
-      `${other.path}: has names of ${NAMES[other.format]}, ${first.path} of ${NAMES[first.format]}; give --base, which tells what both mean`,
-      { file: other.path },
-    )
-  }
-  const settled = summands.map((one) => settledBy(one, base))
+  const named = assertedOneFormat(summands, base)
+  const [{ adapter: first }] = named
+  const settled = named.map((one) => settledBy(one, base))
   const own = settled.flatMap(({ adapter }) => (adapter.format === first.format ? adapter.modules : []))
   const units = base === undefined ? undefined : unitsOf(base, first.format, own)
   if (units === undefined) return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
+  const { summands: inTheirs, modules } = underUnits(settled, units)
+  return { settled: inTheirs, modules }
+}
+
+/** The same by the weights of the base, whatever the adapters have in parts or in one. Throws as `bringTogether` does. */
+export function onWeights(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
+  const settled = assertedOneFormat(summands, base).map((one) => settledBy(one, base))
+  return { settled, modules: modulesOf(settled, keysBy(base !== undefined)) }
+}
+
+/** Settled adapters as units have them: modules that no unit is for are still those of their weights. */
+export function underUnits(
+  settled: readonly Summand[],
+  units: Units,
+): { readonly summands: readonly Summand[]; readonly modules: readonly SharedModule[] } {
   const inTheirs = settled.map((one) => withUnits(one, units))
   const names = new Map(inTheirs.flatMap(({ units }) => [...units]))
   const keyOf: KeyOf = (module) => {
     const unit = names.get(module)
     return unit === undefined ? { key: module.tensor } : { key: `unit ${unitName(unit)}`, unit }
   }
-  const summed = inTheirs.map(({ summand }) => summand)
-  return { settled: summed, modules: modulesOf(summed, keyOf) }
+  const summands = inTheirs.map(({ summand }) => summand)
+  return { summands, modules: modulesOf(summands, keyOf) }
+}
+
+/** The adapters, whose names are all of one format where no base tells what they mean. */
+function assertedOneFormat(summands: readonly Summand[], base: Checkpoint | undefined): readonly Summand[] {
+  const named = summands.map(underPeftNames)
+  const [{ adapter: first }] = named
+  const other = named.find(({ adapter }) => adapter.format !== first.format)?.adapter
+  if (other !== undefined && base === undefined) {
+    throw badInput(
+      `${other.path}: has names of ${NAMES[other.format]}, ${first.path} of ${NAMES[first.format]}; give --base, which tells what both mean`,
+      { file: other.path },
+    )
+  }
+  return named
 }
 
 /** A summand with its modules as units have them, and which that is. */
@@ -91,6 +114,23 @@ function withUnits(
       ...(initial !== undefined && { initial: placed(initial, initial) }),
     },
     units: unitOf,
+  }
+}
+
+/**
+ * MLX's paths are those of the model, as PEFT's are: what is summed of its adapters is one of PEFT's, with nothing of a config that holds the
+ * paths of a training run.
+ */
+function underPeftNames(summand: Summand): Summand {
+  const { adapter, checkpoint } = summand
+  if (adapter.format !== 'mlx') return summand
+  const isDora = adapter.modules.some(({ magnitude }) => magnitude !== undefined)
+  const adapterConfig = isDora ? { use_dora: true } : {}
+  return {
+    ...summand,
+    asRead: adapter,
+    adapter: { ...adapter, format: 'peft' },
+    checkpoint: { ...checkpoint, adapterConfig },
   }
 }
 
@@ -121,10 +161,10 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
       warnings: [...adapter.warnings, ...warnings],
     }
   }
-  const { adapter, initial } = summand
+  const { adapter, asRead = adapter, initial } = summand
   return {
     ...summand,
-    asRead: adapter,
+    asRead,
     adapter: settle(adapter),
     ...(initial !== undefined && { initial: settle(initial) }),
   }

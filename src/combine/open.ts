@@ -2,9 +2,10 @@ import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import type { RunContext } from '../jobs/context.ts'
-import type { Adapter } from '../lora/model.ts'
+import type { Adapter, JsonObject } from '../lora/model.ts'
 import { assertBeganWith, refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
+import type { AlphaZero } from '../lora/read/alpha.ts'
 import { quoted } from '../text/quote.ts'
 import type { Summand } from './modules.ts'
 
@@ -16,9 +17,13 @@ export interface SummandRequest {
 export interface OpenSumOptions {
   /** For modules whose alpha neither a config nor the file tells. */
   readonly alpha?: number | undefined
+  /** What an alpha of 0 means: refused where this is left out. */
+  readonly alphaZero?: AlphaZero | undefined
   /** What the training of an adapter that changed its base (PiSSA, OLoRA …) began with: the adapter that was saved before. */
   readonly init?: string | undefined
   readonly base?: string | undefined
+  /** config.json of the base, where that is open already. */
+  readonly config?: JsonObject | undefined
 }
 
 /**
@@ -29,12 +34,18 @@ export interface OpenSumOptions {
  */
 export async function openSummands(
   requests: readonly SummandRequest[],
-  { alpha, init, base }: OpenSumOptions,
+  { alpha, alphaZero, init, base, config }: OpenSumOptions,
   { opening }: RunContext,
 ): Promise<{ summands: Summand[]; base: Checkpoint | undefined; inputs: Checkpoint[] }> {
+  const model = base === undefined ? undefined : await openCheckpoint(base, opening)
   const open = async (path: string) => {
     const checkpoint = await openCheckpoint(path, opening)
-    const adapter = await adapterOf(checkpoint, alpha === undefined ? {} : { alpha })
+    const adapter = await adapterOf(checkpoint, {
+      alpha,
+      alphaZero,
+      model: model?.config ?? config,
+      isStrict: true,
+    })
     if (adapter !== undefined) return { checkpoint, adapter }
     throw badInput(`${path}: is no adapter: none of its tensors is a LoRA factor`, { file: path })
   }
@@ -49,7 +60,6 @@ export async function openSummands(
     summands.push({ checkpoint, adapter, weight, ...(isMutating && initial !== undefined && { initial }) })
   }
   if (initial !== undefined) refuseWrongInit(summands, initial)
-  const model = base === undefined ? undefined : await openCheckpoint(base, opening)
   const others = [began?.checkpoint, model].filter((one) => one !== undefined)
   return { summands, base: model, inputs: [...summands.map(({ checkpoint }) => checkpoint), ...others] }
 }

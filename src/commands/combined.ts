@@ -16,13 +16,14 @@ interface Told {
   readonly base: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
+  readonly alphaZero: string | undefined
 }
 
 const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-'))
 
 /** The command that makes the result, without what changes none of its bytes and without the folders of this machine. */
 export function sumCommand([name, ...paths]: readonly string[], told: Told): string {
-  const { rule, limits, uniform, layout, dtype, weights, prefer, base, init, alpha } = told
+  const { rule, limits, uniform, layout, dtype, weights, prefer, base, init, alpha, alphaZero } = told
   const path = (name: string, value: string | undefined) =>
     value === undefined ? [] : [`--${name} ${argument(value)}`]
   const flag = (name: string, value: string | number | undefined) =>
@@ -41,6 +42,7 @@ export function sumCommand([name, ...paths]: readonly string[], told: Told): str
     ...path('base', base),
     ...path('init', init),
     ...flag('alpha', alpha),
+    ...flag('alpha-zero', alphaZero),
   ].join(' ')
 }
 

@@ -3,7 +3,7 @@ import { LoraSvdError } from '../errors.ts'
 import { parseSeed } from '../random/seedrandom.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { parseBytes } from '../text/numbers.ts'
-import { CERTIFY, COMMON, HEADER, type Kind, LIMITS, RULES } from './options.ts'
+import { ALPHA_ZERO_KIND, CERTIFY, COMMON, HEADER, type Kind, LIMITS, RULES } from './options.ts'
 
 /** Runs the work of a command: gives it the terminal, reports its error, and makes its number the exit code. */
 export type Run = (work: (terminal: Terminal) => Promise<number>) => Promise<void>
@@ -121,6 +121,11 @@ export const common = {
       '--header <is>',
       'whether the first row of a text file is names (default: where none of its cells is like a number)',
     ).choices(HEADER.choices),
+  alphaZero: () =>
+    new Option(
+      '--alpha-zero <is>',
+      'what an alpha of 0 in a file means: the rank, as for kohya and LyCORIS, or no change, as for ComfyUI',
+    ).choices(ALPHA_ZERO_KIND.choices),
   memory: () => new Option('--memory <size>', 'for the matrices in work, such as 4GiB').argParser(byteSize),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

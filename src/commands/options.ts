@@ -1,4 +1,5 @@
 import { badUsage, LoraSvdError } from '../errors.ts'
+import { ALPHA_ZERO } from '../lora/read/alpha.ts'
 import { seedInteger } from '../random/seedrandom.ts'
 import { didYouMean } from '../text/compare.ts'
 import { parseBytes } from '../text/numbers.ts'
@@ -101,6 +102,9 @@ export const READING = {
     isValid: (value: unknown) => typeof value === 'object' && value !== null,
   },
 }
+
+/** What an alpha of 0 in an adapter means, on which loaders disagree. */
+export const ALPHA_ZERO_KIND = oneOf(ALPHA_ZERO)
 
 /** Whether the first row of a text file is names. */
 export const HEADER = oneOf(['yes', 'no'])

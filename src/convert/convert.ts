@@ -1,6 +1,6 @@
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { bringTogether, layersOf } from '../combine/modules.ts'
+import { layersOf, onWeights } from '../combine/modules.ts'
 import { LoraSvdError } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { doJobs, type RunContext } from '../jobs/context.ts'
@@ -116,7 +116,7 @@ async function comparedWith(
   const { source, base } = plan
   // without a base both have the names that the model has for its modules
   const written = base === undefined ? { ...adapter, format: source.adapter.format } : adapter
-  const { modules } = bringTogether([source, { adapter: written, checkpoint, weight: 1 }], base)
+  const { modules } = onWeights([source, { adapter: written, checkpoint, weight: 1 }], base)
   const dropped = new Set(plan.dropped.map(({ name }) => name))
   const jobs = modules.flatMap(layersOf).flatMap(({ name, module, terms, expert }): ProductsJob[] => {
     const meant = terms.filter((term) => term.adapter === 0)

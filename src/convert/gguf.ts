@@ -4,19 +4,15 @@ import type { GgufFloat } from '../formats/gguf-writer.ts'
 import { transpose } from '../linalg/matrix/matrix.ts'
 import { type GgufModuleToWrite, planGgufAdapter } from '../lora/write/gguf.ts'
 import { ggufModel } from '../lora/write/gguf-names.ts'
-import { type FactorsOf, foldedFactors, rememberingLast } from './factors.ts'
+import { foldedFactors, rememberingLast } from './factors.ts'
 import type { Change, Dropped, FormatPlan } from './target.ts'
 
-/**
- * llama.cpp's tensors of the changes. `pathOf` gives the path of a change's module as transformers has it, `factors` what its tensors are
- * made of.
- */
+/** llama.cpp's tensors of the changes. `pathOf` gives the path of a change's module as transformers has it. */
 export function ggufPlan(
   changes: readonly Change[],
   base: Checkpoint,
   pathOf: (change: Change) => string,
   dtype: FloatDtype,
-  factors: FactorsOf = foldedFactors,
 ): Omit<FormatPlan, 'format' | 'dtype' | 'warnings'> {
   const heads = [...base.tensors.keys()].filter((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
@@ -27,7 +23,7 @@ export function ggufPlan(
     base.config?.tie_word_embeddings === true || heads.length === 0 ? undefined : false,
   )
   const labels = new Map<string, string>()
-  const factorsOf = rememberingLast(factors)
+  const factorsOf = rememberingLast(foldedFactors)
   const dropped: Dropped[] = []
   const modules: GgufModuleToWrite[] = []
   for (const change of changes) {

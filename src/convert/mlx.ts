@@ -31,11 +31,10 @@ export function mlxPairs(
     drafts.push({
       module: path,
       names: { A: `${path}.lora_a`, B: `${path}.lora_b` },
-      parts: [{ change, fit: {} }],
+      change,
       ...(kind === 'embedding'
         ? { rows: columns, columns: rows, isTransposed: true }
         : { rows: isTurned ? columns : rows, columns: isTurned ? rows : columns, isTransposed: isTurned }),
-      kernel: [],
       orientation: 'turned',
       gaps: [],
     })

@@ -1,11 +1,14 @@
+import { type Summand, underUnits } from '../combine/modules.ts'
+import type { Units } from '../combine/units.ts'
 import { incompleteBlocks } from '../lora/families/complete.ts'
-import type { Layout } from '../lora/families/layout.ts'
-import { partOf } from '../lora/families/layout.ts'
+import { type Layout, partOf } from '../lora/families/layout.ts'
 import { type ModuleName, moduleNames, type Namer } from '../lora/families/modules.ts'
+import { placesOf } from '../lora/families/places.ts'
 import type { Naming } from '../lora/families/types.ts'
+import { rowsWanted, runsOf } from '../lora/fit.ts'
 import { counted } from '../text/quote.ts'
-import type { DraftedPair } from './pairs.ts'
-import type { Change, Dropped, Part } from './target.ts'
+import { changesOf, type DraftedPair } from './pairs.ts'
+import type { Change, Dropped } from './target.ts'
 
 /** The pairs of a naming of diffusion models, and what it has no names for. */
 export interface NamedPairs {
@@ -14,47 +17,53 @@ export interface NamedPairs {
   readonly warnings: readonly string[]
 }
 
-/** A module of the naming, and the changes of the base's tensors that are its. */
-interface Named {
-  readonly name: ModuleName
-  readonly parts: Part[]
-}
-
 /**
  * What kohya, ComfyUI or diffusers call the modules of a diffusion model whose layout is known: one pair for each, be it a part of a fused
- * weight of the base, or fused from several of its weights.
+ * weight of the base, or fused from several of its weights. `source` is an adapter that has been matched to the base.
  */
-export function namedPairs(changes: readonly Change[], layout: Layout, format: Naming): NamedPairs {
+export function namedPairs(source: Summand, layout: Layout, format: Naming): NamedPairs {
   const naming = namingOf(layout, format)
   const namer = namerFor(layout, format)
-  const modules = new Map<string, Named>()
+  const names = new Map<string, ModuleName>()
+  const { modules } = underUnits([source], unitsBy(namer, layout, names))
+  const drafts: DraftedPair[] = []
   const dropped: Dropped[] = []
-  for (const change of changes) {
+  for (const change of changesOf(modules)) {
     const { label, tensor } = change.module
-    const names = change.expert === undefined ? namer(tensor) : []
-    if (names === undefined || names.length === 0) {
-      dropped.push({ name: label, reason: missing(layout, tensor, format, names, change) })
-      continue
-    }
-    for (const name of names) {
-      const known = modules.get(name.name) ?? { name, parts: [] }
-      known.parts.push({ change, fit: fitOf(name) })
-      modules.set(name.name, known)
-    }
+    const name = names.get(label)
+    if (name !== undefined && change.expert === undefined) drafts.push(drafted(name, change))
+    else dropped.push({ name: label, reason: missing(layout, tensor, format, namer(tensor), change) })
   }
-  const heights = heightsOf(layout, namer)
-  const drafts = [...modules.values()].map(({ name, parts }) => drafted(name, parts, heights))
   return { drafts, dropped, warnings: incomplete(drafts, layout, naming) }
+}
+
+/** The modules of a naming that a weight is of; `names` gets all of them by their names. */
+function unitsBy(namer: Namer, layout: Layout, names: Map<string, ModuleName>): Units {
+  const find = placesOf(layout)
+  return (tensor) => {
+    const { shape } = layout.tensors.get(tensor)!
+    return (namer(tensor) ?? []).map((module) => {
+      const { name } = module
+      names.set(name, module)
+      const isTurned = module.isTransposed === true
+      const rows = isTurned ? shape[1] : rowsWanted(find(name), shape[0])
+      const fit = isTurned ? undefined : runsOf(module, [rows, shape[0]])
+      return { prefix: '', path: name, label: name, rows, isTurned, fit }
+    })
+  }
 }
 
 /** ComfyUI reads several namings: its files have the one that most other loaders of the family take too. */
 const namingOf = ({ family }: Layout, format: Naming): Naming =>
   format === 'comfyui' ? family.portable : format
 
-/** What the format calls the modules of a tensor. Of text encoders ComfyUI knows kohya's names and its own, not diffusers'. */
+/**
+ * What the format calls the modules of a tensor. In a file for ComfyUI text encoders have names that it reads: kohya's, where the encoder has
+ * some, else its own.
+ */
 function namerFor(layout: Layout, format: Naming): Namer {
   const own = moduleNames(layout, namingOf(layout, format))
-  if (format !== 'comfyui' || layout.family.portable !== 'diffusers') return own
+  if (format !== 'comfyui') return own
   const [kohya, comfyui] = [moduleNames(layout, 'kohya'), moduleNames(layout, 'comfyui')]
   return (tensor) => {
     if (partOf(layout, tensor).kind !== 'encoder') return own(tensor)
@@ -62,13 +71,6 @@ function namerFor(layout: Layout, format: Naming): Namer {
     return names === undefined || names.length === 0 ? comfyui(tensor) : names
   }
 }
-
-const fitOf = ({ rows, moduleRows, swapHalves, isTransposed }: ModuleName) => ({
-  ...(rows !== undefined && { rows }),
-  ...(moduleRows !== undefined && { moduleRows }),
-  ...(swapHalves && { swapHalves }),
-  ...(isTransposed && { isTransposed }),
-})
 
 function missing(
   layout: Layout,
@@ -84,27 +86,8 @@ function missing(
   return `has no place in names of ${naming}`
 }
 
-/** Rows of the modules that are fused of several weights of the base, whether or not an adapter changes them all. */
-function heightsOf(layout: Layout, namer: Namer): (module: string) => number {
-  let heights: Map<string, number> | undefined
-  return (module) => {
-    if (heights === undefined) {
-      heights = new Map()
-      for (const tensor of layout.tensors.keys()) {
-        for (const { name, moduleRows } of namer(tensor) ?? []) {
-          if (moduleRows !== undefined) heights.set(name, Math.max(heights.get(name) ?? 0, moduleRows[1]))
-        }
-      }
-    }
-    return heights.get(module)!
-  }
-}
-
-function drafted(name: ModuleName, parts: readonly Part[], heights: (module: string) => number): DraftedPair {
-  const [{ change, fit }] = parts
-  const { rows, columns, shape, kind } = change.module
-  const own = fit.rows === undefined ? rows : fit.rows[1] - fit.rows[0]
-  const [height, width] = fit.isTransposed ? [columns, own] : [own, columns]
+function drafted(name: ModuleName, change: Change): DraftedPair {
+  const { rows, columns } = change.module
   return {
     module: name.name,
     names: {
@@ -112,10 +95,7 @@ function drafted(name: ModuleName, parts: readonly Part[], heights: (module: str
       B: name.name + name.up,
       ...(name.hasAlpha && { alpha: `${name.name}.alpha` }),
     },
-    parts,
-    rows: fit.moduleRows === undefined ? height : heights(name.name),
-    columns: width,
-    kernel: kind === 'convolution' ? shape.slice(2) : [],
+    ...{ change, rows, columns },
     isTransposed: false,
     orientation: 'plain',
     gaps: name.gaps,

@@ -1,35 +1,46 @@
+import type { SharedModule } from '../combine/modules.ts'
+import { layersOf } from '../combine/modules.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
-import type { Pair } from './target.ts'
+import type { Change, Pair } from './target.ts'
+
+/** The changes of shared modules: one of each, and of a stack one of each expert. */
+export const changesOf = (modules: readonly SharedModule[]): Change[] =>
+  modules.flatMap((shared) =>
+    layersOf(shared).map(
+      ({ module, terms, expert }): Change => ({
+        module,
+        terms,
+        rank: terms.reduce((sum, term) => sum + term.module.rank, 0),
+        ...(expert !== undefined && { expert }),
+      }),
+    ),
+  )
 
 /** A pair before its rank among the others is known. */
-export type DraftedPair = Omit<Pair, 'rank' | 'storedRank' | 'shapes'> & {
-  /** [kh, kw …] of a convolution's weight, [] of any other. */
-  readonly kernel: readonly number[]
+export type DraftedPair = Omit<Pair, 'changes' | 'rank' | 'storedRank' | 'shapes'> & {
+  readonly change: Change
 }
 
 /**
  * The pairs with their stored ranks and shapes: `portable` gives all the largest, so that every loader scales them alike, `pattern` each its
- * own. `least` is what the largest is at least.
+ * own.
  */
-export function settledPairs(drafts: readonly DraftedPair[], layout: AdapterLayout, least = 1): Pair[] {
-  const rankOf = ({ parts }: DraftedPair) => parts.reduce((sum, { change }) => sum + change.rank, 0)
-  const r = drafts.reduce((most, draft) => Math.max(most, rankOf(draft)), least)
-  return drafts.map(({ kernel, ...draft }): Pair => {
-    const rank = rankOf({ kernel, ...draft })
-    const storedRank = layout === 'portable' ? r : Math.max(1, rank)
-    return { ...draft, rank, storedRank, shapes: shapesOf({ kernel, ...draft }, storedRank) }
+export function settledPairs(drafts: readonly DraftedPair[], layout: AdapterLayout): Pair[] {
+  const r = drafts.reduce((most, { change }) => Math.max(most, change.rank), 1)
+  return drafts.map(({ change, ...draft }): Pair => {
+    const storedRank = layout === 'portable' ? r : Math.max(1, change.rank)
+    const shapes = shapesOf({ change, ...draft }, storedRank)
+    return { ...draft, changes: [change], rank: change.rank, storedRank, shapes }
   })
 }
 
-function shapesOf({ kernel, rows, columns, orientation }: DraftedPair, r: number): Pair['shapes'] {
+function shapesOf(
+  { change: { module }, rows, columns, orientation }: DraftedPair,
+  r: number,
+): Pair['shapes'] {
   if (orientation === 'turned') return { A: [columns, r], B: [r, rows] }
-  if (kernel.length === 0) return { A: [r, columns], B: [rows, r] }
-  const inputs = columns / kernel.reduce((product, n) => product * n, 1)
-  const shape = [rows, inputs, ...kernel]
-  return factorShapes(
-    { kind: 'convolution', shape, rows, columns, experts: 1, isTransposed: false, tensor: '', path: '' },
-    r,
-  )
+  if (module.kind === 'convolution') return factorShapes(module, r)
+  return { A: [r, columns], B: [rows, r] }
 }
 
 /** The largest stored rank. */

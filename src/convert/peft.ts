@@ -68,7 +68,7 @@ export function peftPairs(
     return {
       module: module.path,
       names,
-      parts: group.map((change) => ({ change, fit: {} })),
+      changes: group,
       rank,
       storedRank,
       rows: module.isTransposed ? module.columns : module.rows,

@@ -1,6 +1,6 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { bringTogether, layersOf, type Summand } from '../combine/modules.ts'
+import { onWeights, type Summand } from '../combine/modules.ts'
 import { planOutput } from '../combine/output.ts'
 import { commonDtype, planSum } from '../combine/plan.ts'
 import { NAMES } from '../combine/spelling.ts'
@@ -11,7 +11,7 @@ import { type Layout, layoutOf } from '../lora/families/layout.ts'
 import { otherLayout } from '../lora/families/other.ts'
 import type { Naming } from '../lora/families/types.ts'
 import { LANGUAGE_MODEL } from '../lora/loaders.ts'
-import type { AdapterFormat, AdapterModule } from '../lora/model.ts'
+import type { AdapterFormat } from '../lora/model.ts'
 import { modelTraits, pathOf } from '../lora/traits.ts'
 import { baseModelName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
@@ -20,7 +20,7 @@ import { ggufPlan } from './gguf.ts'
 import { kohyaMetadata } from './metadata.ts'
 import { MLX_FILE, mlxConfig, mlxPairs } from './mlx.ts'
 import { namedPairs } from './named.ts'
-import { largestRank, settledPairs } from './pairs.ts'
+import { changesOf, largestRank, settledPairs } from './pairs.ts'
 import { peftPairs } from './peft.ts'
 import type { Change, FormatPlan, Pair } from './target.ts'
 import { crossWholes } from './wholes.ts'
@@ -37,9 +37,9 @@ export interface ConvertRequest {
 
 /** What becomes of an adapter in another format. */
 export interface ConversionPlan extends FormatPlan {
+  /** As read, in its own names. */
   readonly source: Summand
   readonly base: Checkpoint | undefined
-  readonly changes: readonly Change[]
 }
 
 /**
@@ -51,43 +51,30 @@ export async function planConversion(
   base: Checkpoint | undefined,
   request: ConvertRequest,
 ): Promise<ConversionPlan> {
-  const { settled, modules } = bringTogether([source], base)
-  const changes = modules.flatMap((shared) =>
-    layersOf(shared).map(
-      ({ module, terms, expert }): Change => ({
-        module,
-        terms,
-        rank: terms.reduce((sum, term) => sum + term.module.rank, 0),
-        ...(expert !== undefined && { expert }),
-      }),
-    ),
-  )
-  refuseDora(
-    source,
-    modules.map(({ module }) => module),
-    request.format,
-  )
+  const { settled, modules } = onWeights([source], base)
+  const changes = changesOf(modules)
+  refuseDora(source, changes, request.format)
   const isSame = source.adapter.format === request.format
   const plan =
     isSame && (base === undefined || request.format === 'peft')
       ? await samePlan(source, base, changes, request)
       : await otherPlan(settled[0], base, changes, request)
   const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
-  return { ...plan, dropped: [...plan.dropped, ...lost], source: settled[0], base, changes }
+  return { ...plan, dropped: [...plan.dropped, ...lost], source, base }
 }
 
 /** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
 const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya']
 
-function refuseDora({ adapter }: Summand, modules: readonly AdapterModule[], format: AdapterFormat): void {
-  const dora = modules.find(({ magnitude }) => magnitude !== undefined)
+function refuseDora({ adapter }: Summand, changes: readonly Change[], format: AdapterFormat): void {
+  const dora = changes.find(({ module }) => module.magnitude !== undefined)
   if (dora === undefined || WITH_MAGNITUDES.includes(format)) return
   const why =
     format === 'comfyui'
       ? 'ComfyUI divides by the norm of the plain weight, not of the changed one, and gets another weight of it'
       : `${NAMES[format]} has no place for its magnitudes`
   throw badInput(
-    `${adapter.path}: the module ${quoted(dora.label)} is DoRA, and ${why}; apply it to the base, and extract what comes of it as ${format}`,
+    `${adapter.path}: the module ${quoted(dora.module.label)} is DoRA, and ${why}; apply it to the base, and extract what comes of it as ${format}`,
     { file: adapter.path },
   )
 }
@@ -103,16 +90,10 @@ async function samePlan(
   const ranks = plan.layers.map(({ terms }) => terms.reduce((sum, term) => sum + term.module.rank, 0))
   const output = planOutput(plan, ranks, { layout, command, limits: {} })
   const pairs = output.modules.map(({ summed: { module, terms }, names, storedRank, rank }): Pair => {
-    const parts = layersOf({ module, terms }).map(({ expert }) => ({
-      change: {
-        ...{ module, terms, rank },
-        ...(expert !== undefined && { expert }),
-      },
-      fit: {},
-    }))
+    const changes = changesOf([{ module, terms }])
     const { rows, columns, isTransposed, kind, label } = module
     return {
-      ...{ module: label, names, parts, rank, storedRank, gaps: [], orientation: 'plain', isTransposed },
+      ...{ module: label, names, changes, rank, storedRank, gaps: [], orientation: 'plain', isTransposed },
       rows: isTransposed ? columns : rows,
       columns: isTransposed ? rows : columns,
       shapes: factorShapes(module, storedRank),
@@ -182,7 +163,7 @@ async function otherPlan(
     }
   }
   const known = diffusionLayout(needed(base, source, format), source, format)
-  const { drafts, dropped, warnings } = namedPairs(changes, known, format)
+  const { drafts, dropped, warnings } = namedPairs(source, known, format)
   const pairs = settledPairs(drafts, layout)
   const r = largestRank(pairs)
   return {
@@ -211,7 +192,7 @@ export function diffusionLayout(
   const layout = layoutOf(base.tensors)
   if (layout !== undefined) return layout
   const isLanguage = [...base.tensors.keys()].some((name) => LANGUAGE_MODEL.test(name))
-  if (!isLanguage && diffusionFamily(base.tensors.keys(), base.config) !== undefined)
+  if (!isLanguage && diffusionFamily(base.tensors, base.config) !== undefined)
     return otherLayout(base.tensors)
   throw badInput(
     `${adapter.path}: ${base.path} is no diffusion model that is known, and ${NAMES[format]} loads adapters of those alone; peft, mlx and gguf are formats for language models`,

@@ -1,18 +1,13 @@
 import type { KeptTensor } from '../combine/kept.ts'
 import type { Term } from '../compress/terms.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
-import type { Fit, Gap } from '../lora/families/types.ts'
+import type { Gap } from '../lora/families/types.ts'
 import type { AdapterFormat, AdapterModule, TargetModule } from '../lora/model.ts'
 import type { GgufAdapterPlan } from '../lora/write/gguf.ts'
 
-/** A weight of a model, and what it is called in messages. */
-export type ChangedModule = TargetModule & Pick<AdapterModule, 'label'>
-
-/** A weight that an adapter changes, as it lies in the model, and what adds up to its change. */
+/** A weight that an adapter changes, or a part of one, as a module of the result has it, and what adds up to its change. */
 export interface Change {
-  /** With the base's name and shape where there is a base. */
-  readonly module: ChangedModule
-  /** None where the factors come from no adapter. */
+  readonly module: AdapterModule
   readonly terms: readonly Term[]
   /** Columns of the terms' factors, all together. */
   readonly rank: number
@@ -20,16 +15,7 @@ export interface Change {
   readonly expert?: number
 }
 
-/** What a change adds to a pair of factors. */
-export interface Part {
-  readonly change: Change
-  /** How the pair's matrix lies to the weight's. */
-  readonly fit: Fit
-  /** For each row of the pair's B the row of the weight's that it is; absent where they are the same. */
-  readonly order?: Uint32Array
-}
-
-/** How a pair's two tensors lie: PEFT's A [r, in] and B [out, r]; both turned, as MLX has them. */
+/** How a pair's two tensors lie: A [r, in] and B [out, r]; both turned, as MLX has them. */
 export type Orientation = 'plain' | 'turned'
 
 /** Two tensors of the result: the factors of one of its modules. */
@@ -38,8 +24,9 @@ export interface Pair {
   readonly names: { readonly A: string; readonly B: string; readonly alpha?: string }
   /** The module, as the format's own tools call it. */
   readonly module: string
-  readonly parts: readonly Part[]
-  /** Directions that the parts have, all together. */
+  /** One, those of the experts of a stack, or none where the factors are zeros. */
+  readonly changes: readonly Change[]
+  /** Directions of the change, of experts the most that one has. */
   readonly rank: number
   /** The rank of the stored factors, padded with zeros. */
   readonly storedRank: number
@@ -51,7 +38,7 @@ export interface Pair {
   /** The module's matrix is the turned one of the weight's: Conv1D and embeddings in PEFT's names. */
   readonly isTransposed: boolean
   readonly orientation: Orientation
-  /** It is one of a stack of experts, whose parts are their matrices, one after the other. */
+  /** It is one of a stack of experts. */
   readonly stack?: TargetModule
   /** What loaders don't do right with it. */
   readonly gaps: readonly Gap[]

@@ -7,7 +7,7 @@ import type { Layout } from '../lora/families/layout.ts'
 import { moduleNames } from '../lora/families/modules.ts'
 import type { AdapterFormat, AdapterModule, ReplacedTensor } from '../lora/model.ts'
 import { quoted } from '../text/quote.ts'
-import type { ChangedModule, Dropped, Pair } from './target.ts'
+import type { Dropped, Pair } from './target.ts'
 
 export interface Wholes {
   readonly wholes: readonly KeptTensor[]
@@ -35,9 +35,8 @@ export function crossWholes(
   }
   const placed = new Set<AdapterModule>()
   for (const pair of pairs) {
-    for (const { change } of pair.parts) {
-      const { module } = change
-      if (!isOfAdapter(module) || placed.has(module)) continue
+    for (const { module } of pair.changes) {
+      if (placed.has(module)) continue
       placed.add(module)
       const { magnitude, bias, scale } = module
       if (magnitude !== undefined) {
@@ -46,7 +45,7 @@ export function crossWholes(
         wholes.push({ ...kept, shape: magnitudeShape(pair, module, format, path) })
       }
       if (bias === undefined) continue
-      const isWhole = pair.parts.length === 1 && Object.keys(pair.parts[0].fit).length === 0
+      const isWhole = isWholeModule(pair)
       const name = isWhole ? biasName(pair, format) : undefined
       if (name === undefined)
         dropped.push({ name: bias.name, reason: `${NAMES[format]} has no place for a bias of the factors` })
@@ -55,8 +54,6 @@ export function crossWholes(
   }
   return { wholes, dropped }
 }
-
-const isOfAdapter = (module: ChangedModule): module is AdapterModule => 'product' in module
 
 const candidate = (name: string, how: Candidate['how']) => ({ name, how, target: name })
 
@@ -92,13 +89,17 @@ function magnitudeShape(pair: Pair, module: AdapterModule, format: AdapterFormat
   const { shape, name } = module.magnitude!
   const [out] = module.productShape
   const isOfRows = shape[0] === out && shape.slice(1).every((n) => n === 1)
-  const isWhole = pair.parts.length === 1 && Object.keys(pair.parts[0].fit).length === 0
+  const isWhole = isWholeModule(pair)
   if (isOfRows && isWhole) return format === 'peft' ? [out] : [out, ...module.shape.slice(1).map(() => 1)]
   throw badInput(
     `${path}: tensor ${quoted(name)} holds the magnitudes of DoRA ${isWhole ? `for the columns, and ${NAMES[format]} has them for the rows` : 'of a module that is another part of the model there'}; apply the adapter to its base, and extract what comes of it`,
     { file: path, tensor: name },
   )
 }
+
+/** The pair is of one module of the source, with all of its rows. */
+const isWholeModule = ({ changes }: Pair) =>
+  changes.length === 1 && changes[0].terms.length === 1 && changes[0].terms[0].module.fit === undefined
 
 /** The name under which a change of the module's bias is stored. */
 function biasName({ module, names }: Pair, format: AdapterFormat): string | undefined {

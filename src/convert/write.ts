@@ -9,9 +9,9 @@ import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
 import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
 import { assertHeld } from '../lora/write/encode.ts'
-import { type FactorsOf, foldedFactors, pairFactors, rememberingLast } from './factors.ts'
+import { pairFactors, rememberingLast } from './factors.ts'
 import { kohyaHashes } from './metadata.ts'
-import type { FormatPlan, Pair } from './target.ts'
+import type { FormatPlan } from './target.ts'
 
 export interface WriteRequest {
   readonly output: string
@@ -58,14 +58,11 @@ export async function writeConverted<T>(
   })
 }
 
-/** The bytes of the file of the tensors, piece by piece. `factors` are those of the changes that the tensors are made of. */
-export async function* formatChunks(
-  plan: FormatPlan,
-  factors: FactorsOf = foldedFactors,
-): AsyncGenerator<Uint8Array> {
+/** The bytes of the file of the tensors, piece by piece. */
+export async function* formatChunks(plan: FormatPlan): AsyncGenerator<Uint8Array> {
   if (plan.gguf !== undefined) yield* ggufChunks(layoutGguf(plan.gguf.tensors, plan.gguf.metadata))
   else {
-    const tensors = tensorsToWrite(plan, factors)
+    const tensors = tensorsToWrite(plan)
     const hashes = plan.format === 'kohya' ? await kohyaHashes(tensors, plan.metadata) : {}
     yield* safetensorsChunks(layoutSafetensors(tensors, { ...plan.metadata, ...hashes }))
   }
@@ -77,10 +74,10 @@ async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): Async
 }
 
 /** The tensors of the file, whose data is made when their turn comes. */
-function tensorsToWrite(plan: FormatPlan, factors: FactorsOf = foldedFactors): TensorToWrite[] {
+function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
   const dtype = safetensorsDtypeOf(plan.dtype)
-  const factorsOf = rememberingLast((pair: Pair) => pairFactors(pair, factors))
-  const ofPairs = plan.pairs.flatMap((pair): TensorToWrite[] => {
+  const factorsOf = rememberingLast(pairFactors)
+  const factors = plan.pairs.flatMap((pair): TensorToWrite[] => {
     const side = (side: 'A' | 'B'): TensorToWrite => ({
       name: pair.names[side],
       dtype,
@@ -108,5 +105,5 @@ function tensorsToWrite(plan: FormatPlan, factors: FactorsOf = foldedFactors): T
       data: () => keptData(one),
     }),
   )
-  return [...ofPairs, ...wholes]
+  return [...factors, ...wholes]
 }

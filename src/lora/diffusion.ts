@@ -1,83 +1,26 @@
 import { badInput } from '../errors.ts'
 import { JsonError, parseJson } from '../text/strict-json.ts'
+import { layoutOf } from './families/layout.ts'
+import type { Tensors } from './families/types.ts'
 import { type PeftConfig, parsePeftConfig } from './read/peft-config.ts'
 
 type JsonObject = Readonly<Record<string, unknown>>
 
-interface Mark {
-  readonly family: string
-  /** Names of tensors that the family alone has, after whatever prefix a file gives them. */
-  readonly tensors: readonly string[]
-}
-
-/**
- * By single tensors, as ComfyUI tells its models apart (Comfy-Org/ComfyUI: comfy/model_detection.py, mid-2026), in its order; and
- * by those of diffusers' own layouts (huggingface/diffusers: src/diffusers/models@2026-08-23).
- */
-const MARKS: readonly Mark[] = [
-  { family: 'Stable Diffusion 3', tensors: ['joint_blocks.0.context_block.attn.qkv.weight'] },
-  {
-    family: 'HunyuanVideo',
-    tensors: [
-      'txt_in.individual_token_refiner.blocks.0.norm1.weight',
-      'context_embedder.token_refiner.refiner_blocks.0.norm1.weight',
-    ],
-  },
-  { family: 'Chroma', tensors: ['distilled_guidance_layer.in_proj.weight'] },
-  {
-    family: 'Flux',
-    tensors: [
-      'double_blocks.0.img_attn.norm.key_norm.scale',
-      'double_blocks.0.img_attn.qkv.weight',
-      'single_transformer_blocks.0.attn.to_q.weight',
-    ],
-  },
-  { family: 'Wan', tensors: ['head.modulation', 'condition_embedder.time_embedder.linear_1.weight'] },
-  {
-    family: 'Lumina 2 or Z-Image',
-    tensors: ['cap_embedder.1.weight', 'time_caption_embed.timestep_embedder.linear_1.weight'],
-  },
-  { family: 'Qwen-Image', tensors: ['txt_norm.weight'] },
-  {
-    family: 'Stable Diffusion',
-    tensors: [
-      'input_blocks.0.0.weight',
-      'down_blocks.0.resnets.0.time_emb_proj.weight',
-      'down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight',
-    ],
-  },
-  {
-    family: 'Stable Diffusion 3',
-    tensors: [
-      'transformer_blocks.0.attn.add_q_proj.weight',
-      'time_text_embed.timestep_embedder.linear_1.weight',
-    ],
-  },
+/** Models without rules of their own here, by a tensor that they alone have (comfy/model_detection.py, mid-2026). */
+const WITHOUT_RULES: readonly (readonly [ending: string, family: string])[] = [
+  ['distilled_guidance_layer.in_proj.weight', 'Chroma'],
 ]
 
-const FAMILY_OF = new Map(
-  MARKS.flatMap(({ family, tensors }, order) => tensors.map((name) => [name, { family, order }])),
-)
-
-/** Names that a file may put before a denoiser's own at most: `model.diffusion_model.` has two. */
-const MOST_PARTS = 3
-
 /**
- * The family of diffusion models that a checkpoint belongs to, by its tensors' names, or what diffusers' config.json calls its
- * class; undefined for any other model.
+ * The family of diffusion models that a checkpoint belongs to, by its tensors, or what diffusers' config.json calls its class;
+ * undefined for any other model.
  */
-export function diffusionFamily(names: Iterable<string>, config: JsonObject | undefined): string | undefined {
-  let first: { readonly family: string; readonly order: number } | undefined
-  for (const name of names) {
-    for (let at = 0, parts = 0; parts <= MOST_PARTS; parts++) {
-      const found = FAMILY_OF.get(name.slice(at))
-      if (found !== undefined && (first === undefined || found.order < first.order)) first = found
-      const dot = name.indexOf('.', at)
-      if (dot < 0) break
-      at = dot + 1
-    }
+export function diffusionFamily(tensors: Tensors, config: JsonObject | undefined): string | undefined {
+  const layout = layoutOf(tensors)
+  if (layout !== undefined) return layout.family.name
+  for (const [ending, family] of WITHOUT_RULES) {
+    for (const name of tensors.keys()) if (name === ending || name.endsWith(`.${ending}`)) return family
   }
-  if (first !== undefined) return first.family
   const className = config?._class_name
   const isDenoiser = typeof className === 'string' && /Transformer|UNet/.test(className)
   return isDenoiser && config?._diffusers_version !== undefined ? className : undefined

@@ -1,4 +1,4 @@
-import { elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
+import { arrayOf, elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { decodeHalfBits, decodeIntegers, decodeNumbers, isHalf } from '../formats/dtype.ts'
@@ -118,6 +118,10 @@ async function storedFactors(
   if (product.kind === 'loha') return hadamardFactors(await readSide(product.w1), await readSide(product.w2))
   if (product.kind === 'lokr') return kroneckerFactors(await readSide(product.w1), await readSide(product.w2))
   const { A, B, mid } = product
+  if (product.isTurned) {
+    const [left, right] = [await readFloats(B), await readFloats(A)]
+    return [transpose(matrix(rank, B.shape[1], left)), transpose(matrix(A.shape[0], rank, right))]
+  }
   const out = B.shape[0]
   if (kind === 'experts') {
     if (expert === undefined || !(expert >= 0 && expert < experts)) {
@@ -182,9 +186,13 @@ function sameType([B, A]: [Matrix, Matrix]): [Matrix, Matrix] {
 
 /**
  * The float entries [start, end) of a tensor in row-major order, all of them by default: f64 as float64, others widened
- * exactly to float32. Reads only their bytes. Throws `bad-input` on another dtype.
+ * exactly to float32. Reads only their bytes, but of an array that can only be read whole all of them. Throws `bad-input` on another dtype.
  */
-export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(tensor)): Promise<FloatArray> {
+export async function readFloats(
+  tensor: StoredTensor,
+  start = 0,
+  end = elementCount(tensor),
+): Promise<FloatArray> {
   const { source, dtype, name } = tensor
   const float = readableFloatOf(dtype)
   if (float === undefined) {
@@ -193,7 +201,8 @@ export function readFloats(tensor: StoredTensor, start = 0, end = elementCount(t
       placeOf(tensor),
     )
   }
-  assertBytes(tensor)
+  const whole = await arrayOf(tensor)
+  if (whole !== undefined) return whole.slice(start, end)
   const size = bitsPerElement(dtype) / 8
   return withBytes(source, name, async (read) => decodeNumbers(await read(start * size, end * size), float))
 }

@@ -46,6 +46,9 @@ const EMBEDDINGS =
 const UNCLEAR_EMBEDDINGS =
   /^(?:patch_embed(?:ding)?s?|(?:.*_)?emb|(?:.*_)?embs|(?:.*_)?codebooks?|(?:.*_)?embed(?:ding)?s?_table|(?:.*_)?lookup(?:_table)?)$/
 
+/** Whether the last name of a module is one that models give tables of rows alone. */
+export const isEmbeddingName = (leaf: string) => EMBEDDINGS.test(leaf) && !UNCLEAR_EMBEDDINGS.test(leaf)
+
 const ROUTERS = /^(?:gate|router)$/
 const ROUTED_BLOCKS = /^(?:mlp|moe|ffn|feed_forward|block_sparse_moe)$/
 const TRANSPOSED = /(?:^|[._])(?:deconv|convtranspose|conv_transpose|transposed?_conv|upconv|up_conv)/i
@@ -86,8 +89,7 @@ const RULES: readonly Rule[] = [
   },
   // lora/layer.py, dispatch_default: nn.Embedding has lora_embedding_A and _B; Gemma 3n's embed_tokens_per_layer is one
   {
-    applies: (facts) =>
-      facts.shape.length === 2 && EMBEDDINGS.test(leafOf(facts)) && !UNCLEAR_EMBEDDINGS.test(leafOf(facts)),
+    applies: (facts) => facts.shape.length === 2 && isEmbeddingName(leafOf(facts)),
     taking: { takes: 'embedding' },
   },
   // the same: factors of the one kind are no names of the other's

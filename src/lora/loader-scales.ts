@@ -96,6 +96,7 @@ function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
   const { adapter, config } = judged
   return LOADERS.map((loader) => {
     if (adapter.format === 'gguf') return { loader, ...ofGguf(loader, module) }
+    if (adapter.format === 'mlx') return { loader, refusal: OTHER_FORMAT }
     if (loader === 'ComfyUI') return { loader, ...comfyUi(adapter.format, config, module) }
     if (adapter.format !== 'peft') return { loader, refusal: OTHER_FORMAT }
     if (config === undefined) return { loader, refusal: 'it needs adapter_config.json' }

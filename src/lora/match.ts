@@ -5,6 +5,7 @@ import { quoted, shapeText } from '../text/quote.ts'
 import { type BaseIndex, baseIndex } from './base-names.ts'
 import type { Place } from './families/places.ts'
 import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
+import { inModelNames } from './gguf-modules.ts'
 import { type Adapter, type AdapterModule, type ModuleKind, type ReplacedTensor, tensorsOf } from './model.ts'
 import { loraScale } from './read/peft-config.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
@@ -43,15 +44,16 @@ const LISTED_NAMES = 3
  * nothing better is known. Throws `bad-input` naming both tensors where shapes don't fit.
  */
 export function matchToBase(
-  adapter: Adapter,
+  asStored: Adapter,
   base: Checkpoint,
   traits: ModelTraits = modelTraits(base.config, base.tensors),
 ): BaseMatch {
+  const { adapter, unnamed } = inModelNames(asStored, base)
   const hasConfig = adapter.config !== undefined
   const find = baseIndex(base, adapter.format)
   const stacks = stacksByOwner(base)
   const matched: MatchedModule[] = []
-  const unmatched: UnmatchedModule[] = []
+  const unmatched: UnmatchedModule[] = [...unnamed]
   for (const module of adapter.modules) {
     const alternatives = find(module.tensor, module.prefix)
     if (alternatives.length > 1) {
@@ -235,7 +237,8 @@ function settledKind(
 const widthOf = (shape: readonly number[]) => shape.slice(1).reduce((product, n) => product * n, 1)
 
 /** Factors stored flat may be one pair for each expert of a stack. */
-const mayBeStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.A.shape.length === 2
+const mayBeStack = ({ product }: AdapterModule) =>
+  product.kind === 'lora' && product.A.shape.length === 2 && !product.isTurned
 
 /** Factors stored flat fit any kernel of as many entries; others have to have the base's. */
 function isSameKernel({ kernel }: AdapterModule, shape: readonly number[]): boolean {

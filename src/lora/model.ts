@@ -57,6 +57,8 @@ export type StoredProduct =
       readonly A: StoredTensor
       readonly B: StoredTensor
       readonly mid?: StoredTensor
+      /** A is stored [in, rank] and B [rank, out], as MLX does: each is to be transposed. */
+      readonly isTurned?: true
     }
   | { readonly kind: 'loha'; readonly w1: LowRank; readonly w2: LowRank }
   | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }

@@ -47,17 +47,19 @@ export interface ParsedName {
 /** PEFT's own wrappers, before the path in the model. */
 export const PEFT_PREFIX = 'base_model.model.'
 
-/** The formats that names tell apart: a GGUF file is one by its first bytes. */
+/** The formats that prefixes and endings tell apart: a GGUF file is one by its first bytes, MLX has a reader of its own. */
 export type SpelledFormat = Exclude<AdapterFormat, 'gguf' | 'mlx'>
 
 /** What a format puts before a module's path, where it puts anything. */
 const PREFIXES: Readonly<Record<SpelledFormat, RegExp>> = {
   peft: new RegExp(`^${PEFT_PREFIX.replaceAll('.', '\\.')}`),
-  kohya: /^(?:lora_(?:unet|te[123]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/,
+  // OneTrainer's legacy names have the component's, and a fourth encoder for HiDream (Nerogar/OneTrainer@2026-08-19: modules/model,
+  // lora_text_encoders; modules/modelLoader/mixin/LoRALoaderMixin.py, _mixture_legacy_conversion); SimpleTuner's are LyCORIS' own
+  kohya: /^(?:lora_(?:unet|te[1-4]?|transformer|prior_unet|prior_te)|lycoris)_(?=[^.]+$)/,
   comfyui: /^(?:diffusion_model\.|text_encoders\.(?:(?:[^.]+\.)?transformer\.|clip_[lgh]\.)?)/,
   // language models of the GPT-2 family call their trunk `transformer` too
   diffusers:
-    /^(?:unet|transformer(?:_2)?|text_encoder(?:_[23])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/,
+    /^(?:unet|transformer(?:_2)?|text_encoder(?:_[2-4])?)\.(?!(?:h|wte|wpe|word_embeddings|encoder\.layers)\.)/,
 }
 
 type Ending = readonly [ending: string, role: Role]
@@ -78,6 +80,8 @@ const SPELLINGS: Readonly<Record<SpelledFormat, readonly Ending[]>> = {
     ['.lora_B.bias', 'bias'],
     ['.lora_magnitude_vector', 'magnitude'],
     ['.lora_magnitude_vector.weight', 'magnitude'],
+    // ai-toolkit's DoRA (ostris/ai-toolkit: toolkit/models/DoRA.py), and torchtune's
+    ['.magnitude', 'magnitude'],
     // peft/tuners/trainable_tokens/layer.py, around the embedding itself
     ['.token_adapter.trainable_tokens_delta', 'token rows'],
     ['.trainable_tokens_delta', 'token rows'],
@@ -155,20 +159,8 @@ function named(name: string): ParsedName | undefined {
   return undefined
 }
 
-/** Adapters that are no product B·A, or one under names that need a table, by the names that only they have. */
-const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: string])[] = [
-  // ml-explore/mlx-lm: mlx_lm/tuner/lora.py: lora_a [in, r], lora_b [r, out], the scale in its own adapter_config.json
-  [
-    /\.lora_[ab]$/,
-    'a LoRA of MLX, whose factors lie the other way round and whose scale is in its own config',
-    'mlx_lm.fuse puts it into its model, which can be compared with the base',
-  ],
-  // XLabs-AI/x-flux: src/flux/modules/layers.py: processors of fused rows
-  [
-    /\.processor\.(?:qkv|proj)_lora\d?\.(?:down|up)\.weight$/,
-    'a LoRA of XLabs for Flux, whose names are of processors and not of weights',
-    'diffusers loads it, and saves it under names that are read',
-  ],
+/** Adapters that are no product B·A, by the names that only they have. */
+const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string])[] = [
   [/\.(?:oft|boft)_(?:blocks|diag|R|r|s|[RS]\.weight)$/, 'OFT (orthogonal fine-tuning)'],
   [/\.lora_E$/, 'AdaLoRA (factors with singular values)'],
   [/\.vera_(?:lambda_[bd]|A|B)(?:\.weight)?$/, 'VeRA (shared random factors)'],
@@ -179,17 +171,17 @@ const OTHER_KINDS: readonly (readonly [pattern: RegExp, kind: string, cure?: str
   [/\.hira_[AB](?:\.weight)?$/, 'HiRA (Hadamard products)'],
 ]
 /** One of these is in every such name: most names are passed over by one look. */
-const HINT = /\.lora_[ab]$|\.processor\.|oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
+const HINT = /oft_|lora_E|vera_|ia3_l|fourierft_|vblora_|randlora_|hira_/
 const GLORA_PARTS = ['a1', 'a2', 'b1', 'b2'].map((part) => `.${part}.weight`)
 
 /** The kind of adapter, other than a product B·A, that a name belongs to, and the module's stem. */
 export function otherKind(
   name: string,
   has: (name: string) => boolean,
-): { readonly kind: string; readonly cure?: string; readonly stem: string } | undefined {
-  for (const [pattern, kind, cure] of HINT.test(name) ? OTHER_KINDS : []) {
+): { readonly kind: string; readonly stem: string } | undefined {
+  for (const [pattern, kind] of HINT.test(name) ? OTHER_KINDS : []) {
     const at = name.search(pattern)
-    if (at > 0) return { kind, ...(cure !== undefined && { cure }), stem: name.slice(0, at) }
+    if (at > 0) return { kind, stem: name.slice(0, at) }
   }
   const [first] = GLORA_PARTS
   if (!name.endsWith(first)) return undefined

@@ -266,8 +266,11 @@ describe('refusals', () => {
     }
     const path = await writeTensors(fresh('.safetensors'), tensors)
     expect(await refusal([path, '-o', at('no.safetensors'), '--rank=1'])).toMatch(
-      /say what it is with --alpha/,
+      /"lora_unet_x\.alpha" is 0, .*: say which with --alpha-zero rank or --alpha-zero off/,
     )
+    const asRank = fresh('.safetensors')
+    await resized(path, asRank, '--rank=2', '--alpha-zero=rank')
+    expect((await openAdapter(asRank)).modules[0]).toMatchObject({ scale: 1, alpha: 2 })
     const out = fresh('.safetensors')
     await resized(path, out, '--rank=2', '--alpha=4')
     const given = await openAdapter(path, 4)

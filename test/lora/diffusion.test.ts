@@ -1,34 +1,36 @@
 import { describe, expect, test } from 'vitest'
 import { diffusionFamily } from '../../src/lora/diffusion.ts'
+import { SMALL, singleFile } from './families/whole.ts'
 
-describe('diffusion models are known by a tensor', () => {
+const of = (...names: string[]) => new Map(names.map((name) => [name, { shape: [1] }]))
+
+describe('diffusion models are known by their tensors', () => {
   test.each([
-    ['model.diffusion_model.input_blocks.0.0.weight', 'Stable Diffusion'],
-    ['model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight', 'Stable Diffusion 3'],
-    ['double_blocks.0.img_attn.norm.key_norm.scale', 'Flux'],
-    ['model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale', 'Flux'],
-    ['head.modulation', 'Wan'],
-    ['diffusion_model.cap_embedder.1.weight', 'Lumina 2 or Z-Image'],
-    ['txt_norm.weight', 'Qwen-Image'],
-    ['down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight', 'Stable Diffusion'],
-    ['single_transformer_blocks.0.attn.to_q.weight', 'Flux'],
-  ])('%s: %s', (name, family) => {
-    expect(diffusionFamily(['a.weight', name], undefined)).toBe(family)
+    ['flux', 'Flux.1'],
+    ['sd3', 'Stable Diffusion 3'],
+    ['wan', 'Wan'],
+    ['hunyuan-video', 'HunyuanVideo'],
+    ['qwen-image', 'Qwen-Image'],
+    ['lumina2', 'Lumina 2'],
+    ['z-image', 'Z-Image'],
+    ['sd1', 'Stable Diffusion 1'],
+    ['sd2', 'Stable Diffusion 2'],
+    ['sdxl', 'Stable Diffusion XL'],
+  ])('%s: %s, alone and in a single file', (id, family) => {
+    expect(diffusionFamily(SMALL[id](), undefined)).toBe(family)
+    expect(diffusionFamily(singleFile(id), undefined)).toBe(family)
   })
 
-  test('HunyuanVideo has Flux’s blocks too', () => {
-    const names = [
-      'double_blocks.0.img_attn.qkv.weight',
-      'txt_in.individual_token_refiner.blocks.0.norm1.weight',
-    ]
-    expect(diffusionFamily(names, undefined)).toBe('HunyuanVideo')
+  test('one whose names have no rules is known by name', () => {
+    const name = 'model.diffusion_model.distilled_guidance_layer.in_proj.weight'
+    expect(diffusionFamily(of('double_blocks.0.img_attn.qkv.weight', name), undefined)).toBe('Chroma')
   })
 
   test('a family that is not listed is told by diffusers’ config', () => {
     const config = { _class_name: 'PixArtTransformer2DModel', _diffusers_version: '0.30.0' }
-    expect(diffusionFamily(['a.weight'], config)).toBe('PixArtTransformer2DModel')
+    expect(diffusionFamily(of('a.weight'), config)).toBe('PixArtTransformer2DModel')
     expect(
-      diffusionFamily(['a.weight'], { _class_name: 'AutoencoderKL', _diffusers_version: '0.30.0' }),
+      diffusionFamily(of('a.weight'), { _class_name: 'AutoencoderKL', _diffusers_version: '0.30.0' }),
     ).toBeUndefined()
   })
 
@@ -39,7 +41,7 @@ describe('diffusion models are known by a tensor', () => {
     'encoder.block.0.layer.0.SelfAttention.q.weight',
   ])('%s is of none', (name) => {
     expect(
-      diffusionFamily([name], { model_type: 'llama', architectures: ['LlamaForCausalLM'] }),
+      diffusionFamily(of(name), { model_type: 'llama', architectures: ['LlamaForCausalLM'] }),
     ).toBeUndefined()
   })
 })

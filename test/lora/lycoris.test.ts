@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readFactors } from '../../src/lora/factors.ts'
+import { type AdapterOptions, adapterOf } from '../../src/lora/read/adapter.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { type ComfyCase, distance, flat, goldens, mergedByReader, type Nested, tensorsOf } from './goldens.ts'
 import { adapterFrom, checkpointOf, moduleNamed, type TestTensor } from './support.ts'
@@ -48,6 +49,24 @@ describe('what LyCORIS trains', () => {
     // where the two differ, its own merge scales twice
     expect(distance(found.get('x.weight')!, flat(one.forward ?? one.merged))).toBeLessThan(1e-6)
   })
+})
+
+test('an alpha of 0 is the rank to LyCORIS, and with `off` no change', async () => {
+  const golden = goldens('goldens/lycoris').find(
+    ({ what }: { what: string }) => what === 'LoCon alpha 0 counts as rank',
+  )
+  const names = Object.entries(golden.adapter as Record<string, Nested>).map(
+    ([name, value]) => [`lycoris_x.${name}`, value] as const,
+  )
+  const checkpoint = await checkpointOf({ tensors: tensorsOf(Object.fromEntries(names)) })
+  const base = await checkpointOf({ tensors: tensorsOf({ 'x.weight': golden.base }) })
+  for (const [alphaZero, wanted] of [
+    ['rank', golden.merged],
+    ['off', golden.base],
+  ] as const) {
+    const found = await mergedByReader((await adapterOf(checkpoint, { alphaZero }))!, base)
+    expect(distance(found.get('x.weight')!, flat(wanted)), alphaZero).toBeLessThan(1e-6)
+  }
 })
 
 describe('PEFT’s own numbers', () => {
@@ -111,11 +130,26 @@ describe('sizes and refusals', () => {
   })
 
   test('alpha 0, which loaders read in two ways, has to be said', async () => {
-    const tensors = loha(2, 4, 3, { 'lora_unet_x.alpha': { shape: [], data: Float64Array.of(0) } })
-    const error = await errorOf(() => adapterFrom({ tensors }))
+    const zero = { shape: [], data: Float64Array.of(0) }
+    const tensors = loha(2, 4, 3, { 'lora_unet_x.alpha': zero })
+    const checkpoint = await checkpointOf({ tensors })
+    const read = async (options: AdapterOptions) => (await adapterOf(checkpoint, options))!
+    const error = await errorOf(() => read({ isStrict: true }))
     expect(error).toMatchObject({ code: 'bad-input', tensor: 'lora_unet_x.alpha' })
-    expect(error.message).toMatch(/alpha of "x" is 0, which kohya's tools and LyCORIS read as the rank/)
-    expect((await adapterFrom({ tensors }, 4)).modules[0].scale).toBe(2)
+    expect(error.message).toMatch(
+      /"lora_unet_x\.alpha" is 0, which kohya's tools and LyCORIS read as the rank, .* --alpha-zero rank or --alpha-zero off/,
+    )
+    expect((await read({ alphaZero: 'rank' })).modules[0]).toMatchObject({
+      scale: 1,
+      alpha: 2,
+      storedAlpha: 0,
+    })
+    expect((await read({ alphaZero: 'off' })).modules[0]).toMatchObject({ scale: 0, alpha: 0 })
+    expect((await read({ isStrict: true, alpha: 4 })).modules[0].scale).toBe(2)
+    expect((await read({ alphaZero: 'rank' })).warnings).toEqual([])
+    const { modules, warnings } = await read({})
+    expect(modules[0].scale).toBe(1)
+    expect(warnings).toEqual([expect.stringMatching(/"lora_unet_x\.alpha" is 0, .* the rank is taken/)])
   })
 
   test.each<[string, Record<string, TestTensor>, RegExp]>([

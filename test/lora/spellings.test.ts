@@ -48,39 +48,8 @@ describe('an adapter’s name in the keys is no part of them', () => {
   })
 })
 
-test('torchtune’s lora_a.weight and lora_b.weight are the same product, of a scale that it keeps elsewhere', async () => {
-  const tensors = { 'layers.0.attn.q_proj.lora_a.weight': A, 'layers.0.attn.q_proj.lora_b.weight': B }
-  const { modules, warnings } = await adapterFrom({ tensors })
-  expect(modules.map(({ path, rank, scale }) => [path, rank, scale])).toEqual([
-    ['layers.0.attn.q_proj', 2, 1],
-  ])
-  expect(warnings.join()).toContain('UNKNOWN')
-  expect((await adapterFrom({ tensors }, 4)).modules[0].scale).toBe(2)
-})
-
 describe('what is known and not read is named, and never taken for weights', () => {
-  const mlx = { [`${PATH}.lora_a`]: { shape: [3, 2] }, [`${PATH}.lora_b`]: { shape: [2, 4] } }
-  const xlabs = Object.fromEntries(
-    ['down', 'up'].map((part) => [
-      `single_blocks.0.processor.qkv_lora.${part}.weight`,
-      { shape: part === 'down' ? [2, 3] : [4, 2] },
-    ]),
-  )
   test.each<[string, Record<string, TestTensor>, Record<string, unknown> | undefined, RegExp]>([
-    ['MLX', mlx, undefined, /a LoRA of MLX.*mlx_lm\.fuse/],
-    [
-      'MLX with its own config',
-      mlx,
-      { fine_tune_type: 'lora', lora_parameters: { rank: 2 } },
-      /a LoRA of MLX/,
-    ],
-    ['XLabs, of single blocks', xlabs, undefined, /a LoRA of XLabs/],
-    [
-      'XLabs, of double blocks',
-      { 'double_blocks.0.processor.proj_lora1.up.weight': B },
-      undefined,
-      /a LoRA of XLabs/,
-    ],
     [
       'another spelling',
       { [`${PATH}.lora_left.weight`]: A, [`${PATH}.lora_right.weight`]: B },

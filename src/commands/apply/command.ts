@@ -56,6 +56,7 @@ export function addApply(program: Command, run: Run): void {
     .addOption(
       new Option('--alpha <a>', 'alpha of adapters that do not say it').argParser(numberOf(APPLY.alpha)),
     )
+    .addOption(common.alphaZero())
     .addOption(
       new Option(
         '--init <folder>',

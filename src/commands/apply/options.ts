@@ -1,8 +1,10 @@
 import { badUsage } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
+import type { AlphaZero } from '../../lora/read/alpha.ts'
 import { counted } from '../../text/quote.ts'
 import {
+  ALPHA_ZERO_KIND,
   bytes,
   bytesOf,
   checkOptions,
@@ -36,6 +38,8 @@ export interface ApplyOptions extends ReadingOptions {
   readonly prefer?: 'first' | 'last' | undefined
   /** The alpha of adapters that don't say it. */
   readonly alpha?: number | undefined
+  /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
+  readonly alphaZero?: AlphaZero | undefined
   /** What the training of a PiSSA or OLoRA adapter began with, as PEFT saved it before. */
   readonly init?: string | undefined
   /** Say what would be done and what rounding would leave, from a sample: the result is then an `ApplyPreview`. */
@@ -57,6 +61,7 @@ export interface ApplySettings {
   readonly maxShardSize: number | undefined
   readonly prefer: 'first' | 'last' | undefined
   readonly alpha: number | undefined
+  readonly alphaZero: AlphaZero | undefined
   readonly init: string | undefined
   readonly dryRun: boolean
   readonly force: boolean
@@ -84,6 +89,7 @@ export const APPLY = {
   maxShardSize: bytes,
   prefer: oneOf(['first', 'last']),
   alpha: positive,
+  alphaZero: ALPHA_ZERO_KIND,
   init: path,
   dryRun: flag,
   force: flag,
@@ -119,6 +125,7 @@ export function applySettings(given: ApplyOptions): ApplySettings {
     maxShardSize: bytesOf(given.maxShardSize),
     prefer: given.prefer,
     alpha: given.alpha,
+    alphaZero: given.alphaZero,
     init: given.init,
     dryRun: given.dryRun ?? false,
     force: given.force ?? false,

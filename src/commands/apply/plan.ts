@@ -62,8 +62,12 @@ export interface ApplyPlan {
 export async function planApply(settings: ApplySettings, context: RunContext): Promise<ApplyPlan> {
   const base = await openCheckpoint(settings.base, context.opening)
   await refuseBase(base)
-  const { alpha, init } = settings
-  const { summands: adapters, inputs } = await openSummands(settings.adapters, { alpha, init }, context)
+  const { alpha, alphaZero, init } = settings
+  const { summands: adapters, inputs } = await openSummands(
+    settings.adapters,
+    { alpha, alphaZero, init, config: base.config },
+    context,
+  )
   for (const { adapter } of adapters) refuseActivated(adapter)
   const { base: withHead, tied } = withTiedHead(base)
   const traits = modelTraits(base.config, base.tensors)

@@ -45,6 +45,7 @@ export function addCompare(program: Command, run: Run): void {
         numberOf(COMPARE.alpha),
       ),
     )
+    .addOption(common.alphaZero())
     .optionsGroup('How:')
     .addOption(common.memory())
     .addHelpText('after', EXAMPLES)

@@ -1,6 +1,8 @@
 import { badUsage } from '../../errors.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
+import type { AlphaZero } from '../../lora/read/alpha.ts'
 import {
+  ALPHA_ZERO_KIND,
   bytes,
   bytesOf,
   checkOptions,
@@ -23,6 +25,8 @@ export interface CompareOptions extends ReadingOptions {
   readonly init?: string | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
+  /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
+  readonly alphaZero?: AlphaZero | undefined
   /** Pairs that are listed layer by layer, the nearest first; 10 by default. */
   readonly top?: number | undefined
   /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
@@ -34,6 +38,7 @@ export interface CompareSettings {
   readonly base: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
+  readonly alphaZero: AlphaZero | undefined
   readonly top: number
   readonly memory: number | undefined
 }
@@ -49,6 +54,7 @@ export const COMPARE = {
   base: path,
   init: path,
   alpha: positive,
+  alphaZero: ALPHA_ZERO_KIND,
   top: integer(0),
   memory: bytes,
 }
@@ -59,12 +65,12 @@ export const DEFAULT_TOP = 10
 /** Checks the options and fills in what was left out. Throws `bad-usage`. */
 export function compareSettings(given: CompareOptions): CompareSettings {
   checkOptions('compare', given, COMPARE)
-  const { adapters, base, init, alpha, top = DEFAULT_TOP } = given
+  const { adapters, base, init, alpha, alphaZero, top = DEFAULT_TOP } = given
   if (adapters.length < 2) {
     throw badUsage(
       `compare takes two adapters or more, got ${adapters.length === 1 ? `only ${adapters[0]}` : 'none'}: name another`,
     )
   }
   for (const adapter of adapters) assertNamed({ '<adapter>': adapter })
-  return { adapters, base, init, alpha, top, memory: bytesOf(given.memory) }
+  return { adapters, base, init, alpha, alphaZero, top, memory: bytesOf(given.memory) }
 }

@@ -54,7 +54,7 @@ export function resultOf(
 }
 
 function adapterOf(
-  { adapter: { path, format, modules } }: Summand,
+  { adapter: { path, modules }, adapter, asRead = adapter }: Summand,
   index: number,
   layers: readonly ShapedOverlap[],
   { norms }: Totals,
@@ -65,7 +65,7 @@ function adapterOf(
   })
   return {
     path,
-    format,
+    format: asRead.format,
     layers: ranks.length,
     ranks: {
       atLeast: ranks.length === 0 ? 0 : ranks.reduce((a, b) => Math.min(a, b)),

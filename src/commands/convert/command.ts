@@ -48,6 +48,7 @@ export function addConvert(program: Command, run: Run): void {
         numberOf(CONVERT.alpha),
       ),
     )
+    .addOption(common.alphaZero())
     .optionsGroup('What is written:')
     .addOption(
       new Option('--drop', 'leave out what the format has no place for; the exit code is then 1').default(

@@ -99,9 +99,9 @@ async function previewOf(plan: ConversionPlan, output: string): Promise<Omit<Con
     format,
     dtype: plan.dtype,
     modules: [
-      ...plan.pairs.map(({ module, parts, rank, storedRank }) => ({
+      ...plan.pairs.map(({ module, changes, rank, storedRank }) => ({
         name: module,
-        weights: [...new Set(parts.map(({ change }) => change.module.tensor))],
+        weights: [...new Set(changes.map((change) => change.module.tensor))],
         ...{ rank, storedRank },
       })),
       ...ofGguf.map(({ name, shape }) => ({

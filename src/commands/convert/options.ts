@@ -1,7 +1,9 @@
 import type { ReadingOptions } from '../../jobs/context.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
+import type { AlphaZero } from '../../lora/read/alpha.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import {
+  ALPHA_ZERO_KIND,
   bytes,
   bytesOf,
   checkOptions,
@@ -40,6 +42,8 @@ export interface ConvertOptions extends ReadingOptions {
   readonly init?: string | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
+  /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
+  readonly alphaZero?: AlphaZero | undefined
   /** `portable`, the default: one rank, padded with zeros, so that every loader scales alike; `pattern`: true ranks. */
   readonly layout?: AdapterLayout | undefined
   /** dtype of the written factors; by default the adapter's own, or f32 where products of it need more. */
@@ -62,6 +66,7 @@ export interface ConvertSettings {
   readonly baseName: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
+  readonly alphaZero: AlphaZero | undefined
   readonly layout: AdapterLayout
   readonly dtype: 'f32' | 'f16' | 'bf16' | undefined
   readonly drop: boolean
@@ -79,6 +84,7 @@ export const CONVERT = {
   baseName: text,
   init: path,
   alpha: positive,
+  alphaZero: ALPHA_ZERO_KIND,
   layout: oneOf(['portable', 'pattern']),
   dtype: oneOf(['f32', 'f16', 'bf16']),
   drop: flag,
@@ -90,10 +96,10 @@ export const CONVERT = {
 /** Checks the options, each by itself, and fills in what was left out. Throws `bad-usage`. */
 export function convertSettings(given: ConvertOptions): ConvertSettings {
   checkOptions('convert', given, CONVERT)
-  const { adapter, out, format, base, baseName, init, alpha, dtype } = given
+  const { adapter, out, format, base, baseName, init, alpha, alphaZero, dtype } = given
   assertNamed({ '<adapter>': adapter, '--out': out })
   return {
-    ...{ adapter, output: out, format, base, baseName, init, alpha, dtype },
+    ...{ adapter, output: out, format, base, baseName, init, alpha, alphaZero, dtype },
     layout: given.layout ?? 'portable',
     drop: given.drop ?? false,
     dryRun: given.dryRun ?? false,

@@ -23,7 +23,7 @@ const isNaming = (format: AdapterFormat): format is Naming => NAMINGS.some((one)
 
 /** The diffusion models that base and tuned belong to. */
 export const familyOf = (base: Pick<Checkpoint, 'tensors' | 'config'>, tuned: Pick<Checkpoint, 'config'>) =>
-  diffusionFamily(base.tensors.keys(), base.config ?? tuned.config)
+  diffusionFamily(base.tensors, base.config ?? tuned.config)
 
 /**
  * The format that was asked for, or the one that suits the model: ComfyUI's for a diffusion model, else PEFT's. Throws `bad-input` where no
@@ -103,7 +103,10 @@ export function asideIn(
   return undefined
 }
 
-/** The module of a diffusion model's weight: a linear layer or a convolution, of which the factors lie as the weight does. */
+/** open_clip multiplies by it from the right. */
+const TURNED = /(?:^|\.)text_projection$/
+
+/** The module of a diffusion model's weight: a linear layer or a convolution. */
 export function diffusionModule(
   tensor: string,
   view: TensorView,
@@ -115,8 +118,10 @@ export function diffusionModule(
   if (view === 'expert' || (view === 'matrix' && shape.length > 2)) return no('a stack of matrices')
   if (!embeddings && EMBEDDING.test(tensor)) return no('an embedding (--embeddings carries it)')
   const [rows, ...rest] = shape
+  const isTransposed = TURNED.test(tensor)
   return {
-    ...{ tensor, path: tensor.replace(/\.weight$/, ''), kind: view === 'conv' ? 'convolution' : 'linear' },
-    ...{ shape, rows, columns: rest.reduce((product, n) => product * n, 1), experts: 1, isTransposed: false },
+    ...{ tensor, path: tensor.replace(/\.weight$/, ''), shape, rows, experts: 1, isTransposed },
+    columns: rest.reduce((product, n) => product * n, 1),
+    kind: view === 'conv' ? 'convolution' : isTransposed ? 'conv1d' : 'linear',
   }
 }

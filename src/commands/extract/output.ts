@@ -1,7 +1,7 @@
 import { basename, dirname, resolve } from 'node:path'
 import { ADAPTER_FOLDER } from '../../checkpoint/folder.ts'
+import type { Checkpoint } from '../../checkpoint/types.ts'
 import { gapsOf, type LoaderGap } from '../../convert/convert.ts'
-import type { FactorsOf } from '../../convert/factors.ts'
 import type { FormatPlan } from '../../convert/target.ts'
 import { plannedBytes } from '../../convert/write.ts'
 import { putFileInPlace } from '../../io/copy-files.ts'
@@ -10,14 +10,15 @@ import type { OwnedRun } from '../../io/run-folder.ts'
 import { syncFolder } from '../../io/sized-file.ts'
 import { patternWarnings } from '../../lora/loaders.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
-import { elementsPerRank, type TargetModule } from '../../lora/model.ts'
+import { elementsPerRank } from '../../lora/model.ts'
 import { modelCard } from '../../lora/write/card.ts'
 import { type AdapterPlan, adapterSize, planAdapter } from '../../lora/write/peft.ts'
 import { cardFigures, configFacts } from './card.ts'
 import type { Destination } from './destination.ts'
 import { keptDifference } from './exact.ts'
 import type { ExtractSettings } from './options.ts'
-import { entriesPerRank, formatPlanAt } from './placing.ts'
+import { rankedModules } from './own-names.ts'
+import { entriesPerRank, formatPlanAt, formatPlanOf, weightsOf } from './placing.ts'
 import type { ExtractionPlan, PlannedLayer } from './plan.ts'
 import type { RankChoice } from './ranks.ts'
 import type { PlacedModule } from './result.ts'
@@ -30,33 +31,47 @@ export type OutputPlan =
 
 type Ranked = Pick<RankChoice, 'ranks'> & Partial<RankChoice>
 
-/** The plan for the ranks that were chosen. Throws `bad-input` where none is above 0. `factors` gives those of a change when it is written. */
+/** The plan for the ranks that were chosen. Throws `bad-input` where none is above 0. */
 export function outputPlan(
   plan: ExtractionPlan,
   { layout }: ExtractSettings,
   { ranks, results = [] }: Ranked,
-  factors?: FactorsOf,
 ): OutputPlan {
-  const { layers, base, traits, saved, dtype, destination, exact } = plan
+  const { layers, base, traits, saved, dtype, destination } = plan
   if (ranks.every((rank) => rank === 0)) throw nothingToCarry(results)
-  if (destination.format !== 'peft') {
-    const placed = { ...plan, wholes: exact.map(keptDifference) }
-    return { other: formatPlanAt(placed, layout, ranks, factors) }
-  }
-  const ofModules = new Map<TargetModule, number>()
-  for (const [i, { module }] of layers.entries()) {
-    // of a stack of experts the largest
-    ofModules.set(module, Math.max(ranks[i], ofModules.get(module) ?? 0))
-  }
+  if (destination.format !== 'peft') return { other: formatPlanAt(placedOf(plan), layout, ranks) }
+  const ofModules = new Map(rankedModules(layers, ranks).map(({ module, rank }) => [module, rank]))
   return { peft: planAdapter({ ranks: ofModules, layout, dtype, base: base.tensors, traits, saved }) }
 }
+
+/** The same plan of another format than PEFT's, with the factors that it is made of. */
+export const otherPlan = (
+  plan: ExtractionPlan,
+  { layout }: ExtractSettings,
+  { ranks }: Ranked,
+  factors: Checkpoint,
+): FormatPlan => formatPlanOf(placedOf(plan), layout, ranks, factors)
+
+const placedOf = (plan: ExtractionPlan) => ({ ...plan, wholes: plan.exact.map(keptDifference) })
 
 /** Whether a format is a folder of files; others are one file. */
 const isFolder = (format: AdapterFormat) => format === 'peft' || format === 'mlx'
 
-/** Where an adapter is put together: the run folder's staging folder, or in it the file that gets the output's name. */
-export const stagedPath = (staging: string, output: string, { format }: Destination): string =>
-  isFolder(format) ? staging : `${staging}/${basename(output)}`
+/** In the run folder's staging folder: what an adapter of another format than PEFT's is made of, and where it is put together. */
+const FACTORS = 'factors.safetensors'
+const RESULT = 'result'
+
+export const factorsPath = (staging: string) => `${staging}/${FACTORS}`
+
+/** Where an adapter is put together: the folder, or the file, that gets the output's name. */
+export function stagedPath(staging: string, output: string, { format }: Destination): string {
+  if (format === 'peft') return staging
+  return isFolder(format) ? `${staging}/${RESULT}` : `${staging}/${RESULT}/${basename(output)}`
+}
+
+/** The folder whose files are those of the result. */
+export const folderWith = (path: string, { format }: Destination): string =>
+  isFolder(format) ? path : dirname(path)
 
 /** Gives what is whole in the staging folder its final name. */
 export async function place(
@@ -68,7 +83,7 @@ export async function place(
   const path = stagedPath(staging, output, destination)
   await run.markPlaced(path)
   if (isFolder(destination.format)) {
-    return putFolderInPlace({ staging, output, replaced, kind: ADAPTER_FOLDER, force, placed })
+    return putFolderInPlace({ staging: path, output, replaced, kind: ADAPTER_FOLDER, force, placed })
   }
   await putFileInPlace(path, output, { force: force || placed !== undefined })
   await syncFolder(dirname(resolve(output)))
@@ -115,7 +130,7 @@ export function leastOverhead(
 
 /** The entries that a layer's factors gain with each rank, of a stack of experts all of them together. */
 export const entriesOf = (plan: ExtractionPlan, layer: PlannedLayer): number =>
-  plan.destination.format === 'peft' ? elementsPerRank(layer.module) : entriesPerRank(plan, layer)
+  plan.destination.format === 'peft' ? elementsPerRank(layer.module) : entriesPerRank(plan.drafts, layer)
 
 /** What is to be told of an output. */
 export interface OutputFacts {
@@ -130,11 +145,11 @@ export interface OutputFacts {
 
 export function outputFacts(output: OutputPlan): OutputFacts {
   const storedRanks = new Map<string, number>()
-  const add = ({ tensor }: Pick<TargetModule, 'tensor'>, rank: number) =>
+  const add = (tensor: string, rank: number) =>
     storedRanks.set(tensor, Math.max(rank, storedRanks.get(tensor) ?? 0))
   if (output.peft !== undefined) {
     const { modules, warnings } = output.peft
-    for (const { module, storedRank } of modules) add(module, storedRank)
+    for (const { module, storedRank } of modules) add(module.tensor, storedRank)
     const entries = modules.reduce(
       (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
       0,
@@ -142,7 +157,9 @@ export function outputFacts(output: OutputPlan): OutputFacts {
     return { storedRanks, entries, warnings, gaps: [] }
   }
   const { pairs, warnings, gguf } = output.other
-  for (const { parts, storedRank } of pairs) for (const { change } of parts) add(change.module, storedRank)
+  for (const { changes, storedRank } of pairs) {
+    for (const tensor of changes.flatMap(weightsOf)) add(tensor, storedRank)
+  }
   const tensors = gguf?.tensors ?? pairs.flatMap(({ shapes }) => [{ shape: shapes.A }, { shape: shapes.B }])
   const entries = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0)
   return { storedRanks, entries, warnings, gaps: gapsOf(output.other) }
@@ -154,10 +171,7 @@ export function placedModules(output: OutputPlan): PlacedModule[] {
   const { pairs, gguf } = output.other
   const ofGguf = gguf?.tensors.filter(({ name }) => name.endsWith('.lora_b')) ?? []
   return [
-    ...pairs.map(({ module, parts }) => ({
-      name: module,
-      weights: [...new Set(parts.map(({ change }) => change.module.tensor))],
-    })),
+    ...pairs.map(({ module, changes }) => ({ name: module, weights: changes.flatMap(weightsOf) })),
     ...ofGguf.map(({ name }) => ({ name: name.replace(/\.lora_b$/, ''), weights: [] })),
   ]
 }

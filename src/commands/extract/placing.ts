@@ -1,13 +1,13 @@
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import type { KeptTensor } from '../../combine/kept.ts'
+import type { Summand } from '../../combine/modules.ts'
 import { NAMES } from '../../combine/spelling.ts'
-import type { FactorsOf } from '../../convert/factors.ts'
 import { ggufPlan } from '../../convert/gguf.ts'
 import { kohyaMetadata } from '../../convert/metadata.ts'
 import { MLX_FILE, mlxConfig, mlxPairs } from '../../convert/mlx.ts'
 import { namedPairs } from '../../convert/named.ts'
-import { type DraftedPair, largestRank, settledPairs } from '../../convert/pairs.ts'
+import { changesOf, type DraftedPair, largestRank, settledPairs } from '../../convert/pairs.ts'
 import type { Change, Dropped, FormatPlan } from '../../convert/target.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import { type Layout, partOf } from '../../lora/families/layout.ts'
@@ -16,6 +16,7 @@ import type { AdapterFormat } from '../../lora/model.ts'
 import { type ModelTraits, pathOf } from '../../lora/traits.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { Destination } from './destination.ts'
+import { rankedModules, sharedModules, underOwnNames } from './own-names.ts'
 import type { PlannedLayer } from './plan.ts'
 
 /** Where each layer goes in an adapter of another format than PEFT's, whatever the ranks. */
@@ -24,7 +25,7 @@ export interface Placing {
   readonly layers: readonly PlannedLayer[]
   /** Why others have none, by the base's tensors. */
   readonly refused: ReadonlyMap<string, string>
-  /** The modules of the format that the layers are, or parts of; of GGUF they are made anew for each ranks. */
+  /** The modules of the format that the layers are, or parts of, as they are at rank 1; none of GGUF. */
   readonly drafts: readonly DraftedPair[]
   readonly warnings: readonly string[]
 }
@@ -35,23 +36,17 @@ interface Model {
   readonly traits: ModelTraits
 }
 
-/** The loader that a naming is written for. */
+/** The loader that files of a naming are for. */
 const LOADERS: Readonly<Record<Naming, Loader>> = {
   comfyui: 'ComfyUI',
   kohya: 'kohya',
   diffusers: 'diffusers',
 }
 
-const changeOf = ({ module, expert }: PlannedLayer, rank: number): Change => ({
-  module: { ...module, label: module.tensor },
-  terms: [],
-  rank,
-  ...(module.kind === 'experts' && { expert }),
-})
-
-/** Tells the layer of a change: two of one weight are of two experts. */
-export const changeKey = ({ module: { tensor }, expert = 0 }: Change): string => `${expert} ${tensor}`
-export const layerKey = ({ module: { tensor }, expert }: PlannedLayer): string => `${expert} ${tensor}`
+/** Whose factors a module of the format holds, by the base's tensors. */
+export const weightsOf = ({ terms }: Change): string[] => [
+  ...new Set(terms.map(({ module }) => module.tensor)),
+]
 
 /**
  * The place of each layer in the destination's names. What the tools of that format have no name for, pass over or refuse has none: it would
@@ -62,55 +57,61 @@ export function placeLayers(
   { format, layouts }: Destination,
   model: Model,
 ): Placing {
-  const changes = layers.map((layer) => changeOf(layer, 1))
-  const { drafts, refused, warnings } = draftedIn(format, layouts, changes, model)
-  const isPlaced = ({ parts }: DraftedPair) => parts.every(({ change }) => !refused.has(change.module.tensor))
+  const source = underOwnNames(
+    rankedModules(
+      layers,
+      layers.map(() => 1),
+    ),
+    model.base,
+  )
+  const { drafts, dropped, warnings } = draftedIn(format, layouts, source, model)
+  const refused = new Map(dropped.map(({ name, reason }) => [name, reason]))
+  for (const { change, gaps } of drafts) {
+    const gap = gaps.find(({ loader }) => loader === LOADERS[format as Naming])
+    if (gap !== undefined) for (const tensor of weightsOf(change)) refused.set(tensor, gap.reason)
+  }
   return {
     layers: layers.filter(({ module }) => !refused.has(module.tensor)),
     refused,
-    drafts: drafts.filter(isPlaced),
+    drafts: drafts.filter(({ change }) => !weightsOf(change).some((tensor) => refused.has(tensor))),
     warnings,
   }
 }
 
-/** Modules of a format, and by the base's tensors why some have no place. */
 interface Drafted {
   readonly drafts: readonly DraftedPair[]
-  readonly refused: ReadonlyMap<string, string>
+  readonly dropped: readonly Dropped[]
   readonly warnings: readonly string[]
 }
 
 function draftedIn(
   format: AdapterFormat,
   layouts: readonly Layout[],
-  changes: readonly Change[],
+  source: Summand,
   { base, traits }: Model,
 ): Drafted {
-  const reasons = (dropped: readonly Dropped[]) => new Map(dropped.map(({ name, reason }) => [name, reason]))
-  if (format === 'gguf') {
-    const { dropped } = ggufPlan(changes, base, pathIn(traits), 'f32')
-    return { drafts: [], refused: reasons(dropped), warnings: [] }
+  if (format === 'gguf' || format === 'mlx') {
+    const changes = changesOf(sharedModules(source))
+    const { drafts, dropped } =
+      format === 'mlx'
+        ? mlxPairs(changes, pathIn(traits))
+        : { drafts: [], ...ggufPlan(changes, base, pathIn(traits), 'f32') }
+    return { drafts, dropped, warnings: [] }
   }
-  if (format === 'mlx') {
-    const { drafts, dropped } = mlxPairs(changes, pathIn(traits))
-    return { drafts, refused: reasons(dropped), warnings: [] }
-  }
-  const naming = format as Naming
   const all = layouts.map((layout, i) => {
-    const isOfLayout = ({ module }: Change) =>
-      layouts.findIndex((one) => partOf(one, module.tensor).kind !== 'other') === i ||
-      (i === 0 && layouts.every((one) => partOf(one, module.tensor).kind === 'other'))
-    return namedPairs(changes.filter(isOfLayout), layout, naming)
+    const isIn = (one: Layout, tensor: string) => partOf(one, tensor).kind !== 'other'
+    // what is in none of them is told by the first
+    const place = (tensor: string) =>
+      Math.max(
+        0,
+        layouts.findIndex((one) => isIn(one, tensor)),
+      )
+    const modules = source.adapter.modules.filter(({ tensor }) => place(tensor) === i)
+    return namedPairs({ ...source, adapter: { ...source.adapter, modules } }, layout, format as Naming)
   })
-  const refused = reasons(all.flatMap(({ dropped }) => dropped))
-  for (const { parts, gaps } of all.flatMap(({ drafts }) => drafts)) {
-    const gap = gaps.find(({ loader }) => loader === LOADERS[naming])
-    if (gap === undefined) continue
-    for (const { change } of parts) refused.set(change.module.tensor, gap.reason)
-  }
   return {
     drafts: all.flatMap(({ drafts }) => drafts),
-    refused,
+    dropped: all.flatMap(({ dropped }) => dropped),
     warnings: all.flatMap(({ warnings }) => warnings),
   }
 }
@@ -128,30 +129,50 @@ export interface Placed extends Pick<Placing, 'layers' | 'drafts'>, Model {
   readonly wholes: readonly KeptTensor[]
 }
 
-/** What the adapter's files hold at these ranks, one for each layer. `factors` gives those of a change when they are written. */
-export function formatPlanAt(
-  { layers, drafts, base, traits, destination: { format, layouts }, dtype, wholes }: Placed,
+/** What the adapter's files hold at these ranks, one for each layer: names, shapes and sizes. */
+export function formatPlanAt(placed: Placed, layout: AdapterLayout, ranks: readonly number[]): FormatPlan {
+  const { layers, base, destination } = placed
+  if (destination.format === 'gguf') {
+    return ggufPlanOf(placed, underOwnNames(rankedModules(layers, ranks), base))
+  }
+  const rankOf = new Map(rankedModules(layers, ranks).map(({ module, rank }) => [module.tensor, rank]))
+  const ranked = placed.drafts.flatMap((draft): DraftedPair[] => {
+    const terms = draft.change.terms.filter(({ module }) => rankOf.has(module.tensor))
+    const rank = terms.reduce((sum, { module }) => sum + rankOf.get(module.tensor)!, 0)
+    return terms.length === 0 ? [] : [{ ...draft, change: { ...draft.change, terms, rank } }]
+  })
+  return planOfPairs(placed, ranked, layout)
+}
+
+/** The same with the factors in it, that lie in a file of their own until then. */
+export function formatPlanOf(
+  placed: Placed,
   layout: AdapterLayout,
   ranks: readonly number[],
-  factors?: FactorsOf,
+  factors: Checkpoint,
+): FormatPlan {
+  const { layers, base, destination } = placed
+  const source = underOwnNames(rankedModules(layers, ranks), base, factors)
+  if (destination.format === 'gguf') return ggufPlanOf(placed, source)
+  const { drafts } = draftedIn(destination.format, destination.layouts, source, placed)
+  return planOfPairs(placed, drafts, layout)
+}
+
+const ggufPlanOf = ({ base, traits, dtype, wholes }: Placed, source: Summand): FormatPlan => ({
+  ...ggufPlan(changesOf(sharedModules(source)), base, pathIn(traits), dtype),
+  ...{ format: 'gguf', dtype, wholes, dropped: [], warnings: [] },
+})
+
+function planOfPairs(
+  { destination: { format, layouts }, dtype, wholes }: Placed,
+  drafts: readonly DraftedPair[],
+  layout: AdapterLayout,
 ): FormatPlan {
   const common = { format, dtype, wholes, dropped: [], warnings: [] }
-  if (format === 'gguf') {
-    const changes = layers.flatMap((layer, i) => (ranks[i] > 0 ? [changeOf(layer, ranks[i])] : []))
-    return { ...ggufPlan(changes, base, pathIn(traits), dtype, factors), ...common }
-  }
-  const rankOf = new Map(layers.map((layer, i) => [layerKey(layer), ranks[i]]))
-  const ranked = drafts.flatMap((draft): DraftedPair[] => {
-    const parts = draft.parts.flatMap(({ change, ...part }) => {
-      const rank = rankOf.get(changeKey(change)) ?? 0
-      return rank > 0 ? [{ ...part, change: { ...change, rank } }] : []
-    })
-    return parts.length === 0 ? [] : [{ ...draft, parts }]
-  })
-  const pairs = settledPairs(ranked, format === 'mlx' ? 'portable' : layout)
+  const pairs = settledPairs(drafts, format === 'mlx' ? 'portable' : layout)
   const r = largestRank(pairs)
   if (format === 'mlx') {
-    const texts = new Map([[ADAPTER_CONFIG_FILE, mlxConfig(ranked, r)]])
+    const texts = new Map([[ADAPTER_CONFIG_FILE, mlxConfig(drafts, r)]])
     return { ...common, pairs, r, texts, metadata: { format: 'mlx' }, tensorFile: MLX_FILE }
   }
   const metadata =
@@ -159,11 +180,9 @@ export function formatPlanAt(
   return { ...common, pairs, r, texts: new Map(), metadata, tensorFile: undefined }
 }
 
-/** Entries that a layer's modules gain with each of its ranks. */
-export function entriesPerRank({ drafts }: Pick<Placing, 'drafts'>, layer: PlannedLayer): number {
-  const key = layerKey(layer)
-  const own = drafts.filter(({ parts }) => parts.some(({ change }) => changeKey(change) === key))
-  const { module } = layer
+/** Entries that the modules of a layer gain with each of its ranks. */
+export function entriesPerRank(drafts: readonly DraftedPair[], { module }: PlannedLayer): number {
+  const own = drafts.filter(({ change }) => weightsOf(change).includes(module.tensor))
   if (own.length === 0) return module.rows + module.columns
   return own.reduce((sum, { rows, columns }) => sum + rows + columns, 0)
 }

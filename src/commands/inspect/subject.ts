@@ -84,8 +84,8 @@ export interface Other {
 export async function openSubjects(settings: InspectSettings, surroundings: OpenOptions): Promise<Subjects> {
   const opening = { ...surroundings, header: settings.header }
   const checkpoint = await openCheckpoint(settings.path, opening)
-  const adapter = await adapterOf(checkpoint, settings.alpha === undefined ? {} : { alpha: settings.alpha })
   const base = settings.base === undefined ? undefined : await openCheckpoint(settings.base, opening)
+  const adapter = await adapterOf(checkpoint, { alpha: settings.alpha, model: base?.config })
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
     throw badUsage(`--base ${settings.base} is an adapter; name the weights that it was trained on`)
   }

@@ -40,6 +40,7 @@ export function addSumOptions(command: Command): void {
     .addOption(
       new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(numberOf(SUM.alpha)),
     )
+    .addOption(common.alphaZero())
     .optionsGroup('What is written:')
     .addOption(
       new Option(

@@ -3,8 +3,10 @@ import { badUsage } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { askedLimits, askedRule, type RankLimits } from '../../linalg/spectrum/rules.ts'
+import type { AlphaZero } from '../../lora/read/alpha.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import {
+  ALPHA_ZERO_KIND,
   bytes,
   bytesOf,
   checkOptions,
@@ -47,6 +49,8 @@ export interface ResizeOptions extends ReadingOptions {
   readonly init?: string | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
+  /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
+  readonly alphaZero?: AlphaZero | undefined
   /** Say what would be done, from the headers alone. */
   readonly dryRun?: boolean | undefined
   /** Replace what is at `out`. */
@@ -66,6 +70,7 @@ export interface ResizeSettings {
   readonly base: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
+  readonly alphaZero: AlphaZero | undefined
   readonly dryRun: boolean
   readonly force: boolean
   readonly memory: number | undefined
@@ -84,6 +89,7 @@ export const SUM = {
   base: path,
   init: path,
   alpha: positive,
+  alphaZero: ALPHA_ZERO_KIND,
   dryRun: flag,
   force: flag,
   memory: bytes,
@@ -114,6 +120,7 @@ export const sumSettings = (
   base: given.base,
   init: given.init,
   alpha: given.alpha,
+  alphaZero: given.alphaZero,
   dryRun: given.dryRun ?? false,
   force: given.force ?? false,
   memory: bytesOf(given.memory),

@@ -30,6 +30,7 @@ export function addVerify(program: Command, run: Run): void {
     .addOption(
       new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(numberOf(VERIFY.alpha)),
     )
+    .addOption(common.alphaZero())
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
     .addOption(common.allowUnpaired())

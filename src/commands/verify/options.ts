@@ -1,6 +1,8 @@
 import { badUsage } from '../../errors.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
+import type { AlphaZero } from '../../lora/read/alpha.ts'
 import {
+  ALPHA_ZERO_KIND,
   bytes,
   bytesOf,
   checkOptions,
@@ -28,6 +30,8 @@ export interface VerifyOptions extends ReadingOptions {
   readonly maxError?: number | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
+  /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
+  readonly alphaZero?: AlphaZero | undefined
   /** Go on where the two look like one model under two sets of names. */
   readonly allowUnpaired?: boolean | undefined
   /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
@@ -43,6 +47,7 @@ export interface VerifySettings {
   readonly exclude: readonly string[]
   readonly maxError: number | undefined
   readonly alpha: number | undefined
+  readonly alphaZero: AlphaZero | undefined
   readonly memory: number | undefined
   readonly allowUnpaired: boolean
 }
@@ -55,6 +60,7 @@ export const VERIFY = {
   tuned: needed(path),
   maxError: nonNegative,
   alpha: positive,
+  alphaZero: ALPHA_ZERO_KIND,
   memory: bytes,
 }
 
@@ -62,6 +68,7 @@ export const VERIFY = {
 export function verifySettings(given: VerifyOptions): VerifySettings {
   checkOptions('verify', given, VERIFY)
   const { adapter, base, tuned, include = [], exclude = [], maxError, alpha, allowUnpaired = false } = given
+  const { alphaZero } = given
   for (const [name, path] of Object.entries({ '<adapter>': adapter, '<base>': base, '<tuned>': tuned })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
   }
@@ -69,5 +76,5 @@ export function verifySettings(given: VerifyOptions): VerifySettings {
     throw badUsage('standard input is one file: name the others')
   }
   const memory = bytesOf(given.memory)
-  return { adapter, base, tuned, include, exclude, maxError, alpha, memory, allowUnpaired }
+  return { adapter, base, tuned, include, exclude, maxError, alpha, alphaZero, memory, allowUnpaired }
 }

@@ -55,14 +55,15 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
 async function verified(settings: VerifySettings, context: RunContext): Promise<VerifyResult> {
   const start = performance.now()
   const { opening } = context
+  const { alpha, alphaZero } = settings
   const files = await openCheckpoint(settings.adapter, opening)
-  const adapter = await adapterOf(files, settings.alpha === undefined ? {} : { alpha: settings.alpha })
+  const base = await openCheckpoint(settings.base, opening)
+  const adapter = await adapterOf(files, { alpha, alphaZero, model: base.config, isStrict: true })
   if (adapter === undefined) {
     throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
       file: settings.adapter,
     })
   }
-  const base = await openCheckpoint(settings.base, opening)
   const tuned = await openCheckpoint(settings.tuned, opening)
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)

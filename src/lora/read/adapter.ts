@@ -1,12 +1,10 @@
 import { join } from 'node:path'
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
-import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
-import { counted, quoted, shapeText } from '../../text/quote.ts'
+import { counted, quoted } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
-import { readScalars } from '../factors.ts'
-import type { Adapter, AdapterModule, IgnoredTensor, ReplacedTensor } from '../model.ts'
+import type { Adapter, AdapterModule, IgnoredTensor, JsonObject, ReplacedTensor } from '../model.ts'
 import {
   formatOf,
   isFactor,
@@ -18,14 +16,24 @@ import {
   splitPrefix,
 } from '../names.ts'
 import { PatternError } from '../pattern/syntax.ts'
+import { type AlphaZero, isSaid, refuseZeros, storedAlphas, zeroAlphas, zeroWarnings } from './alpha.ts'
 import { ggufAdapterOf } from './gguf.ts'
+import { isMlx, mlxAdapterOf } from './mlx.ts'
 import { buildModule, type ModuleParts } from './module.ts'
-import { COPY_OF_BASE, isSwitchedOff, otherTensor, tokenRows } from './peft.ts'
+import { COPY_OF_BASE, isSwitchedOff, otherTensor, strangerReason, tokenRows } from './peft.ts'
 import { type PeftConfig, parsePeftConfig } from './peft-config.ts'
+import { isTorchtune, type Renamed, underHubNames } from './torchtune.ts'
+import { isXlabs, underDiffusersNames } from './xlabs.ts'
 
 export interface AdapterOptions {
   /** For modules whose alpha neither a config nor the file tells. */
-  readonly alpha?: number
+  readonly alpha?: number | undefined
+  /** What an alpha of 0 means. */
+  readonly alphaZero?: AlphaZero | undefined
+  /** config.json of the model that the adapter is of: tells the heads, by which torchtune orders rows. */
+  readonly model?: JsonObject | undefined
+  /** What leaves the change of a weight open is an error; else it is a warning, and the likeliest is taken. */
+  readonly isStrict?: boolean | undefined
 }
 
 type Named = readonly [tensor: StoredTensor, parsed: ParsedName]
@@ -42,15 +50,17 @@ export async function adapterOf(
   options: AdapterOptions = {},
 ): Promise<Adapter | undefined> {
   if (checkpoint.isGguf) return ggufAdapterOf(checkpoint)
-  const { path, tensors, metadata } = checkpoint
+  if (isMlx(checkpoint)) return mlxAdapterOf(checkpoint, options)
+  const { path, metadata } = checkpoint
+  const { tensors, warnings } = await underKnownNames(checkpoint, options)
   const json = checkpoint.adapterConfig
-  const has = (name: string) => tensors.has(name)
+  const has = (name: string) => checkpoint.tensors.has(name)
   const isModel = (stem: string) =>
     json === undefined && (has(`${stem}.weight`) || has(`${stem}.base_layer.weight`))
 
   const named: Named[] = []
   const others: StoredTensor[] = []
-  for (const tensor of tensors.values()) {
+  for (const tensor of tensors) {
     const other = otherKind(tensor.name, has)
     if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other)
     const parsed = parseName(tensor.name)
@@ -66,12 +76,16 @@ export async function adapterOf(
   }
   const adapterName = oneName(path, named)
   const format = config === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
-  const alphas = await readAlphas(path, named)
+  const alphas = await storedAlphas(path, named)
+  const zeros = config === undefined ? zeroAlphas(named, alphas) : []
+  refuseZeros(path, zeros, options)
   const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
 
   const { modules, ignored, replaced } = sort(path, format, named, config)
   for (const tensor of others) {
-    if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
+    const reason = strangerReason(tensor.name)
+    if (reason !== undefined) ignored.push({ name: tensor.name, reason })
+    else if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
   const built = withReadablePatterns(path, () =>
@@ -80,8 +94,9 @@ export async function adapterOf(
         path,
         format,
         config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-        storedAlpha: alphaOf(parts, alphas, path, config !== undefined || options.alpha !== undefined),
+        storedAlpha: alphas.get(parts.tensors.get('alpha')?.name ?? ''),
         alpha: options.alpha,
+        alphaZero: options.alphaZero,
       }),
     ),
   )
@@ -98,8 +113,22 @@ export async function adapterOf(
     modules: labelled(built),
     replaced,
     ignored,
-    warnings: warningsOf({ format, config: single, built, ignored }),
+    warnings: [
+      ...warnings,
+      ...warningsOf({ format, config: single, built, ignored, zeros: isSaid(options) ? [] : zeros }),
+    ],
   }
+}
+
+/** The tensors of a checkpoint, those of trainers with names of their own under names that others share. */
+async function underKnownNames(
+  { path, tensors, config }: Checkpoint,
+  { model = config, isStrict = false }: AdapterOptions,
+): Promise<Renamed> {
+  const all = [...tensors.values()]
+  if (isXlabs(tensors.keys())) return { tensors: underDiffusersNames(path, all), warnings: [] }
+  if (isTorchtune(tensors.keys())) return underHubNames(all, { path, model, isStrict })
+  return { tensors: all, warnings: [] }
 }
 
 /** Patterns that can be read may still take too long to match. */
@@ -118,11 +147,11 @@ const componentOf = (prefix: string) => prefix.replace(/\.$/, '')
 const configPath = ({ folder, path }: Checkpoint) =>
   folder === undefined ? `${path} (${ADAPTER_CONFIG_FILE})` : join(folder, ADAPTER_CONFIG_FILE)
 
-const otherKindError = (path: string, tensor: string, { kind, cure }: { kind: string; cure?: string }) =>
-  badInput(
-    `${path}: tensor ${quoted(tensor)} belongs to ${kind}; ${cure === undefined ? 'only LoRA, LoHa and LoKr are read' : `that is not read: ${cure}`}`,
-    { file: path, tensor },
-  )
+const otherKindError = (path: string, tensor: string, { kind }: { kind: string }) =>
+  badInput(`${path}: tensor ${quoted(tensor)} belongs to ${kind}; only LoRA, LoHa and LoKr are read`, {
+    file: path,
+    tensor,
+  })
 
 /** The adapter's name in the keys, where one stands there. Throws where there are several: adapters of one model together. */
 function oneName(path: string, named: readonly Named[]): string | undefined {
@@ -132,38 +161,6 @@ function oneName(path: string, named: readonly Named[]): string | undefined {
   throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
     file: path,
   })
-}
-
-/**
- * The alpha that a module's file stores. Throws `bad-input` where it is 0 and nothing else tells what it means: kohya's loader and
- * LyCORIS take 0 for the rank, ComfyUI for no change at all.
- */
-function alphaOf(
-  { tensors, module }: ModuleParts,
-  alphas: ReadonlyMap<string, number>,
-  path: string,
-  isSaid: boolean,
-): number | undefined {
-  const tensor = tensors.get('alpha')
-  const alpha = tensor && alphas.get(tensor.name)
-  if (alpha !== 0) return alpha
-  if (isSaid) return undefined
-  throw badInput(
-    `${path}: the alpha of ${quoted(module)} is 0, which kohya's tools and LyCORIS read as the rank, and ComfyUI as no change; say what it is with --alpha`,
-    { file: path, tensor: tensor!.name },
-  )
-}
-
-function readAlphas(path: string, named: readonly Named[]): Promise<Map<string, number>> {
-  const alphas = named.filter(([, { role }]) => role === 'alpha').map(([tensor]) => tensor)
-  const wrong = alphas.find((tensor) => elementCount(tensor) !== 1)
-  if (wrong !== undefined) {
-    throw badInput(
-      `${path}: tensor ${quoted(wrong.name)} has the shape ${shapeText(wrong.shape)}; alpha is one number`,
-      { file: path, tensor: wrong.name },
-    )
-  }
-  return readScalars(alphas)
 }
 
 function put(
@@ -247,10 +244,12 @@ interface Findings {
   readonly config: PeftConfig | undefined
   readonly built: readonly AdapterModule[]
   readonly ignored: readonly IgnoredTensor[]
+  /** Tensors of an alpha of 0 of which nobody says what they mean. */
+  readonly zeros: readonly StoredTensor[]
 }
 
-function warningsOf({ format, config, built, ignored }: Findings): string[] {
-  const warnings: string[] = []
+function warningsOf({ format, config, built, ignored, zeros }: Findings): string[] {
+  const warnings = zeroWarnings(zeros)
   const unscaled = built.filter(({ alpha }) => alpha === undefined)
   if (format === 'peft' && unscaled.length > 0) {
     warnings.push(

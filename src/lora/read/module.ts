@@ -5,6 +5,7 @@ import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import { type AdapterFormat, type AdapterModule, type TargetModule, tensorsOf } from '../model.ts'
 import { isFactor, isLycoris, type Role } from '../names.ts'
+import type { AlphaZero } from './alpha.ts'
 import { lycorisProduct } from './lycoris.ts'
 import { moduleRule, parameterStack } from './peft.ts'
 import { loraScale, type PeftConfig } from './peft-config.ts'
@@ -23,6 +24,7 @@ export interface ModuleContext {
   readonly storedAlpha: number | undefined
   /** The user's. */
   readonly alpha: number | undefined
+  readonly alphaZero: AlphaZero | undefined
 }
 
 /** One module from its tensors, checked. Throws `bad-input` naming both where the two factors don't fit, or one is missing. */
@@ -115,8 +117,10 @@ const namesOf = ({ module, prefix }: ModuleParts) => ({
 })
 
 /** alpha as the config, the file or the user gives it, and the scale that follows. */
-function scaleOf({ config, storedAlpha, alpha: given }: ModuleContext, dim: number, configured?: number) {
-  const alpha = configured ?? storedAlpha ?? given
+function scaleOf(context: ModuleContext, dim: number, configured?: number) {
+  const { config, storedAlpha, alpha: given, alphaZero } = context
+  const zero = alphaZero === 'off' ? 0 : alphaZero === 'rank' ? dim : (given ?? dim)
+  const alpha = configured ?? (storedAlpha === 0 ? zero : storedAlpha) ?? given
   return {
     scale: alpha === undefined ? 1 : loraScale(alpha, dim, config?.useRslora ?? false),
     ...(alpha !== undefined && { alpha }),

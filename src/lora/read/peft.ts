@@ -83,6 +83,16 @@ export function otherTensor(
   return { name, tensor, how: 'replace', prefix }
 }
 
+/**
+ * Why a tensor is of no weight, whatever the format: what trainers put beside (Nerogar/OneTrainer@2026-08-19: modules/modelSaver/flux/FluxLoRASaver.py;
+ * modules/util/load_lora_util.py, normalize_various).
+ */
+export function strangerReason(name: string): string | undefined {
+  if (name.startsWith('bundle_emb.'))
+    return 'an embedding of a word, which OneTrainer bundles and no weight is changed by'
+  return name.startsWith('_aux.') ? 'no weight' : undefined
+}
+
 export const COPY_OF_BASE = 'a copy of the base'
 
 /**

@@ -60,7 +60,8 @@ export function ggufModel(config: JsonObject | undefined, path: string, isTied?:
   }
 }
 
-function headsOf(config: JsonObject, { name }: GgufArchitecture): Heads | undefined {
+/** The heads that a config.json tells, of an architecture by llama.cpp's name; undefined where it doesn't. */
+export function headsOf(config: JsonObject, { name }: { readonly name?: string } = {}): Heads | undefined {
   const queries = countIn(config, 'num_attention_heads', 'n_head')
   if (queries === undefined) return undefined
   if (name !== 'falcon') return { queries, keys: countIn(config, 'num_key_value_heads') ?? queries }

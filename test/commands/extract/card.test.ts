@@ -70,21 +70,21 @@ test('the command is quoted for a shell', () => {
 
 describe('diffusion models', () => {
   const names = [
-    'model.diffusion_model.input_blocks.0.0.weight',
-    'model.diffusion_model.input_blocks.1.1.proj_in.weight',
+    'model.diffusion_model.double_blocks.0.img_mod.lin.weight',
+    'model.diffusion_model.single_blocks.0.linear1.weight',
   ]
 
   test('are refused before anything is read, with what to do', async () => {
     await expect(cardOf({}, names)).rejects.toMatchObject({
       code: 'bad-input',
-      message: expect.stringMatching(/diffusion model \(Stable Diffusion\).*--format peft/),
+      message: expect.stringMatching(/diffusion model \(Flux\.1\).*--format peft/),
     })
   })
 
   test('--format peft writes them, and the card advises no loader that finds nothing', async () => {
     const card = await cardOf({ format: 'peft' }, names)
     expect(card).not.toMatch(/AutoModel|vLLM:|llama\.cpp:/)
-    expect(card).toContain('diffusion model (Stable Diffusion)')
+    expect(card).toContain('diffusion model (Flux.1)')
     expect(card).toContain('--format peft')
   })
 

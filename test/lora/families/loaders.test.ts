@@ -173,7 +173,7 @@ test('modules that ComfyUI and diffusers both load rightly, in the naming that m
   })
   // design/ADAPTERS.md 4.4, where HunyuanVideo's are those of the blocks alone
   expect(Object.fromEntries(counts)).toEqual({
-    'flux1-dev': 304,
+    'flux1-dev': 504,
     'sd3-medium': 341,
     'wan2.1-t2v-1.3B': 306,
     'wan2.1-i2v-14B': 488,
