@@ -46,11 +46,11 @@ function adapterModule(
   { module, rank }: RankedModule,
   stored: (module: TargetModule, side: 'A' | 'B', shape: readonly number[]) => StoredTensor,
 ): AdapterModule {
-  const { tensor, kind, shape, rows, columns, isTransposed } = module
+  const { path, kind, shape, rows, columns, isTransposed } = module
   const shapes = factorShapes(module, rank)
   return {
     ...module,
-    ...{ prefix: '', label: tensor, rank, dim: rank, scale: 1 },
+    ...{ prefix: '', label: path, rank, dim: rank, scale: 1 },
     product: { kind: 'lora', A: stored(module, 'A', shapes.A), B: stored(module, 'B', shapes.B) },
     productShape: isTransposed ? [columns, rows] : [rows, columns],
     kernel: kind === 'convolution' ? shape.slice(2) : [],

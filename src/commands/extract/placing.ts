@@ -65,7 +65,8 @@ export function placeLayers(
     model.base,
   )
   const { drafts, dropped, warnings } = draftedIn(format, layouts, source, model)
-  const refused = new Map(dropped.map(({ name, reason }) => [name, reason]))
+  const tensors = new Map(layers.map(({ module }) => [module.path, module.tensor]))
+  const refused = new Map(dropped.map(({ name, reason }) => [tensors.get(name) ?? name, reason]))
   for (const { change, gaps } of drafts) {
     const gap = gaps.find(({ loader }) => loader === LOADERS[format as Naming])
     if (gap !== undefined) for (const tensor of weightsOf(change)) refused.set(tensor, gap.reason)
