@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../../../src/checkpoint/open.ts'
 import { extract } from '../../../src/commands/extract/extract.ts'
 import { verify } from '../../../src/commands/verify/verify.ts'
+import { partOf } from '../../../src/lora/families/layout.ts'
 import { moduleNames } from '../../../src/lora/families/modules.ts'
 import type { Naming } from '../../../src/lora/families/types.ts'
 import { openAdapter, writeTensors } from '../../combine/support.ts'
@@ -12,6 +13,7 @@ import {
   asPipeline,
   changed,
   factorsFor,
+  type TestFactors,
   type Valued,
   type ValuedTensors,
   valued,
@@ -38,12 +40,30 @@ const ofEachKind = (names: readonly string[]) => {
   return names.filter((name, i) => names.findLastIndex((one) => kindOf(one) === kindOf(name)) === i)
 }
 
-const EMBEDDING = /(?:token_embedding|position_embedding|shared|embed_tokens)\.weight$/
 const VAE = 'first_stage_model.decoder.conv_in.weight'
 
+type Read = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: ArrayLike<number> }>
+
+/** Factors under the names of a format: in a file for ComfyUI those that most tools take, and of text encoders kohya's where it has some. */
+function named(file: ValuedTensors, format: Naming, factors: ReadonlyMap<string, TestFactors>): Read {
+  const layout = layoutOfAll(file)
+  const under = (naming: Naming, one: ReadonlyMap<string, TestFactors>) =>
+    Object.entries(adapterTensors(file, naming, one).tensors).map(
+      ([name, { shape, data }]) => [name, { shape, data: data as Float64Array }] as const,
+    )
+  if (format !== 'comfyui') return new Map(under(format, factors))
+  return new Map(
+    [...factors].flatMap(([name, one]) => {
+      const of = new Map([[name, one]])
+      if (partOf(layout, name).kind !== 'encoder') return under(layout.family.portable, of)
+      const byKohya = under('kohya', of)
+      return byKohya.length > 0 ? byKohya : under('comfyui', of)
+    }),
+  )
+}
+
 /** scale·B·A of each module of a file, by the rule that all of its loaders have: alpha over rank. */
-function productsOf(path: string) {
-  const tensors = readSafetensorsFile(path)
+function productsOf(tensors: Read) {
   const products = new Map<string, Float64Array>()
   for (const [name, down] of tensors) {
     const module = /^(.+)\.lora_(?:A|down)\.weight$/.exec(name)?.[1]
@@ -88,6 +108,7 @@ function chosen(file: ValuedTensors): string[] {
 
 describe.each(Object.keys(SMALL))('%s', (id) => {
   const file = new Map([...withValues(singleFile(id)), [VAE, valued([4, 3, 3, 3], 7)]])
+  const { portable } = layoutOfAll(file).family
   const weights = chosen(file)
   const factors = new Map(weights.map((name, i) => [name, factorsFor(file.get(name)!, 1000 + 2 * i)]))
   const pathOf = (name: string) => join(folder, `${id}-${name}.safetensors`)
@@ -105,28 +126,46 @@ describe.each(Object.keys(SMALL))('%s', (id) => {
     }
   })
 
-  const cases = Object.keys(LAYOUTS).flatMap((layout) =>
-    FORMATS.map((format) => [format, layout as keyof typeof LAYOUTS] as const),
-  )
+  const cases = [
+    ...FORMATS.map((format) => [format, 'original'] as const),
+    ['kohya', 'pipeline'] as const,
+    // of U-Nets it is kohya's
+    ...(portable === 'kohya' ? [] : [['comfyui', 'pipeline'] as const]),
+  ]
   test.each(cases)('as %s, from the %s layout', async (format, layout) => {
     const [base, after] = [pathOf(layout), pathOf(`${layout}-tuned`)]
     const out = pathOf(`${layout}-${format}`)
     const result = await extract({ base, tuned: after, out, format, rank: 2, embeddings: true, threads: 1 })
     expect(result.output).toMatchObject({ format, files: [out.split('/').at(-1)] })
-    // as it is read back, on the base
-    const merged = await mergedByReader(await openAdapter(out), await openCheckpoint(base))
-    const left = new Set(result.notCarried.map(({ name }) => name))
-    const before = LAYOUTS[layout](file)
-    for (const [name, { data }] of LAYOUTS[layout](tuned)) {
-      const found = merged.get(name) ?? before.get(name)!.data
-      const delta = found.map((x, i) => x - before.get(name)!.data[i])
-      const wanted = left.has(name) ? delta.map(() => 0) : data.map((x, i) => x - before.get(name)!.data[i])
-      expect(near(delta, wanted), name).toBe(true)
-    }
-    expect(left.has(VAE)).toBe(true)
-    expect(result.notCarried.every(({ because: { kind } }) => ['vae', 'no-place'].includes(kind))).toBe(true)
     expect(result.gaps.some(({ loader }) => loader === LOADERS[format])).toBe(false)
     expect(Math.max(...result.layers.map(({ relativeError }) => relativeError))).toBeLessThan(ROUNDING)
+    expect(result.notCarried.every(({ because: { kind } }) => ['vae', 'no-place'].includes(kind))).toBe(true)
+    const left = new Set(result.notCarried.map(({ name }) => name))
+    expect(
+      left.has(
+        LAYOUTS[layout](new Map([[VAE, file.get(VAE)!]]))
+          .keys()
+          .next().value!,
+      ),
+    ).toBe(true)
+    // as it is read back, on the base
+    const merged = await mergedByReader(await openAdapter(out), await openCheckpoint(base))
+    const before = LAYOUTS[layout](file)
+    for (const [name, { data }] of LAYOUTS[layout](tuned)) {
+      const from = before.get(name)!.data
+      const delta = (merged.get(name) ?? from).map((x, i) => x - from[i])
+      const wanted = left.has(name) ? delta.map(() => 0) : data.map((x, i) => x - from[i])
+      expect(near(delta, wanted), name).toBe(true)
+    }
+    // by the loaders' rule alone: the modules that they know, and what each does
+    if (layout === 'original') {
+      const carried = new Map([...factors].filter(([name]) => !left.has(name)))
+      const wanted = productsOf(named(file, format, carried))
+      const found = productsOf(readSafetensorsFile(out))
+      expect(new Set(found.keys())).toEqual(new Set(wanted.keys()))
+      for (const [module, values] of wanted) expect(near(found.get(module)!, values), module).toBe(true)
+    }
+    if (format !== 'comfyui') return
     // what verify finds
     const verified = await verify({ adapter: out, base, tuned: after, threads: 1 })
     expect(verified.layers.length).toBe(result.layers.length)
