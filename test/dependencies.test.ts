@@ -18,6 +18,7 @@ const LAYERS = [
   ['delta', 'update'],
   ['compress', 'measure'],
   ['combine'],
+  ['convert'],
   ['mathjs', 'report'],
   ['commands'],
   ['index.ts', 'mathjs.ts', 'job-worker.ts'],

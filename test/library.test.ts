@@ -156,6 +156,7 @@ describe.sequential('a project that has the package installed', () => {
       'resize',
       'merge',
       'apply',
+      'convert',
       'compare',
       'inspect',
       'factor',

@@ -11,6 +11,7 @@ test('lora-svd exports', () => {
       "apply",
       "chooseRank",
       "compare",
+      "convert",
       "demo",
       "effectiveRank",
       "energyRank",

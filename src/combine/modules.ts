@@ -2,6 +2,7 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
+import { inModelNames } from '../lora/gguf-modules.ts'
 import { matchToBase } from '../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed } from '../lora/model.ts'
 import { modelTraits } from '../lora/traits.ts'
@@ -83,7 +84,7 @@ export function underUnits(
 
 /** The adapters, whose names are all of one format where no base tells what they mean. */
 function assertedOneFormat(summands: readonly Summand[], base: Checkpoint | undefined): readonly Summand[] {
-  const named = summands.map(underPeftNames)
+  const named = summands.map((one) => underPeftNames(one, base))
   const [{ adapter: first }] = named
   const other = named.find(({ adapter }) => adapter.format !== first.format)?.adapter
   if (other !== undefined && base === undefined) {
@@ -118,21 +119,38 @@ function withUnits(
 }
 
 /**
- * MLX's paths are those of the model, as PEFT's are: what is summed of its adapters is one of PEFT's, with nothing of a config that holds the
- * paths of a training run.
+ * MLX's paths are those of the model, as PEFT's are, and so are llama.cpp's once a base has told them: what is summed of such adapters is
+ * one of PEFT's, with nothing of a config that holds the paths of a training run.
  */
-function underPeftNames(summand: Summand): Summand {
+function underPeftNames(summand: Summand, base: Checkpoint | undefined): Summand {
   const { adapter, checkpoint } = summand
-  if (adapter.format !== 'mlx') return summand
+  if (adapter.format !== 'mlx' && adapter.format !== 'gguf') return summand
+  const named = base === undefined ? adapter : namedByModel(adapter, base)
+  if (named.format === 'gguf') return summand
   const isDora = adapter.modules.some(({ magnitude }) => magnitude !== undefined)
   const adapterConfig = isDora ? { use_dora: true } : {}
   return {
     ...summand,
     asRead: adapter,
-    adapter: { ...adapter, format: 'peft' },
+    adapter: { ...named, format: 'peft' },
     checkpoint: { ...checkpoint, adapterConfig },
   }
 }
+
+/** A GGUF adapter as one of PEFT's. Throws `bad-input` for a module that the base's model has no name for. */
+function namedByModel(asStored: Adapter, base: Checkpoint): Adapter {
+  const { adapter, unnamed } = inModelNames(asStored, base)
+  const [lost] = unnamed
+  if (lost !== undefined) throw unapplicable(asStored, lost.module, base, lost.reason)
+  const isNamed = asStored.format === 'gguf' && !base.isGguf
+  return isNamed ? { ...adapter, format: 'peft' } : adapter
+}
+
+const unapplicable = (adapter: Adapter, module: AdapterModule, base: Checkpoint, reason: string) =>
+  badInput(
+    `${adapter.path}: the module ${quoted(module.label)} can't be applied to ${base.path}: ${reason}`,
+    { file: adapter.path, tensor: blamed(module, 'A').name },
+  )
 
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
 function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
@@ -144,12 +162,7 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
       modelTraits(base.config, base.tensors),
     )
     const [lost] = unmatched
-    if (lost !== undefined) {
-      throw badInput(
-        `${adapter.path}: the module ${quoted(lost.module.label)} can't be applied to ${base.path}: ${lost.reason}`,
-        { file: adapter.path, tensor: blamed(lost.module, 'A').name },
-      )
-    }
+    if (lost !== undefined) throw unapplicable(adapter, lost.module, base, lost.reason)
     return {
       ...adapter,
       modules: matched.map(({ module }) => module),

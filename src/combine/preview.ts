@@ -40,17 +40,19 @@ export interface CombinePreview {
 export async function previewSum(
   plan: CombinePlan,
   inputs: readonly Checkpoint[],
-  settings: CombineSettings,
+  settings: CombineSettings & { readonly format: AdapterFormat | undefined },
 ): Promise<CombinePreview> {
-  const { output, rule, layout } = settings
-  await assertResultFree(plan.format, inputs, settings)
+  const { output, rule, layout, format = plan.format } = settings
+  await assertResultFree(format, inputs, settings)
   const ranks = mostRanks(plan, settings)
-  const bytes = ranks && outputBytes(planOutput(plan, ranks, settings))
+  // another format's names take other room
+  const bytes =
+    ranks === undefined || format !== plan.format ? undefined : outputBytes(planOutput(plan, ranks, settings))
   if (bytes !== undefined) await assertRoom(output, bytes)
   return {
     rule,
     layout,
-    format: plan.format,
+    format,
     dtype: plan.dtype,
     layers: plan.layers.map(({ name, module, terms }, i) => ({
       name,
@@ -62,7 +64,7 @@ export async function previewSum(
     lost: plan.lost,
     output: {
       path: output,
-      format: plan.format,
+      format,
       ...(bytes !== undefined && { bytes }),
       free: await freeBytes(output),
     },

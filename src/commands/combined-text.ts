@@ -1,5 +1,6 @@
 import type { CombinePreview } from '../combine/preview.ts'
 import type { Combined, CombinedLayer } from '../combine/result.ts'
+import type { SummedAs } from '../convert/sum-as.ts'
 import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import { errorPaint, figure, paintWords, UNKNOWN } from '../report/cells.ts'
 import { byError, isLong, kindGrid, layerList, type Projection, spanText } from '../report/layer-list.ts'
@@ -10,6 +11,7 @@ import { someTensors } from '../text/names.ts'
 import { bytes, grouped, percent, percentUp, shape, short } from '../text/numbers.ts'
 import { counted, paintLines, printable } from '../text/quote.ts'
 import { wrap } from '../text/width.ts'
+import { gapNotes } from './gap-text.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
 
@@ -161,7 +163,7 @@ export function combinedTotals(
 }
 
 /** Whether what was asked holds, what is not in the result, and what to know besides. */
-export function combinedNotes(result: Combined, screen: Screen): string {
+export function combinedNotes(result: SummedAs, screen: Screen): string {
   const { paint } = screen
   const { broken, lost, rule, holds, totals } = result
   const allowed = allowedBy(rule) ?? Number.POSITIVE_INFINITY
@@ -185,6 +187,7 @@ export function combinedNotes(result: Combined, screen: Screen): string {
         ]),
     ...(over ? [note(`Not kept: ${bytes(totals.bytes)} are more than the budget.`, paint.red, screen)] : []),
     ...lostNotes(lost, screen),
+    ...gapNotes(result.gaps, screen),
     ...(holds ? [note('What was asked holds.', paint.green, screen)] : []),
     ...(totals.bytes > totals.bytesBefore ? [note(largerText(result), paint.yellow, screen)] : []),
     ...warningNotes(result.warnings, screen),

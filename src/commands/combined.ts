@@ -1,5 +1,5 @@
 import type { SumRule } from '../combine/ranks.ts'
-import type { Combined } from '../combine/result.ts'
+import type { SummedAs } from '../convert/sum-as.ts'
 import type { RankLimits } from '../linalg/spectrum/rules.ts'
 import { publicName } from '../lora/write/config.ts'
 import { intervalFields } from '../report/json.ts'
@@ -10,6 +10,8 @@ interface Told {
   readonly limits: RankLimits
   readonly uniform: boolean
   readonly layout: string
+  readonly format: string | undefined
+  readonly baseName: string | undefined
   readonly dtype: string | undefined
   readonly weights?: readonly number[]
   readonly prefer?: string | undefined
@@ -23,7 +25,21 @@ const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-
 
 /** The command that makes the result, without what changes none of its bytes and without the folders of this machine. */
 export function sumCommand([name, ...paths]: readonly string[], told: Told): string {
-  const { rule, limits, uniform, layout, dtype, weights, prefer, base, init, alpha, alphaZero } = told
+  const {
+    rule,
+    limits,
+    uniform,
+    layout,
+    format,
+    baseName,
+    dtype,
+    weights,
+    prefer,
+    base,
+    init,
+    alpha,
+    alphaZero,
+  } = told
   const path = (name: string, value: string | undefined) =>
     value === undefined ? [] : [`--${name} ${argument(value)}`]
   const flag = (name: string, value: string | number | undefined) =>
@@ -37,6 +53,8 @@ export function sumCommand([name, ...paths]: readonly string[], told: Told): str
     ...flag('multiple-of', limits.multipleOf),
     ...(uniform ? ['--uniform'] : []),
     ...flag('layout', layout === 'portable' ? undefined : layout),
+    ...flag('format', format),
+    ...flag('base-name', baseName),
     ...flag('dtype', dtype),
     ...flag('prefer', prefer),
     ...path('base', base),
@@ -62,7 +80,7 @@ function ruleFlags(rule: SumRule): string[] {
 }
 
 /** The fields of a result that `resize` and `merge` share, as JSON. */
-export function combinedFields(result: Combined) {
+export function combinedFields(result: SummedAs) {
   const { layers, totals, couldGain } = result
   return {
     rule: result.rule,
@@ -79,6 +97,7 @@ export function combinedFields(result: Combined) {
     broken: result.broken,
     holds: result.holds,
     output: result.output,
+    gaps: result.gaps,
     warnings: result.warnings,
     engine: result.engine,
   }

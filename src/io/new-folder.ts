@@ -45,3 +45,18 @@ export async function writeFolderAtomic<T>(
     done()
   }
 }
+
+/** Does work in a new folder beside `output`, which is gone afterwards, also where the process is killed by a signal that it hears. */
+export async function inTemporaryFolder<T>(output: string, work: (folder: string) => Promise<T>): Promise<T> {
+  const parent = dirname(resolve(output))
+  await removeLeftovers(parent)
+  const folder = join(parent, temporaryName())
+  await makeFolder(folder)
+  const done = beforeEnd(() => rmSync(folder, { recursive: true, force: true }))
+  try {
+    return await work(folder)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+    done()
+  }
+}

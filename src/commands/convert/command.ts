@@ -1,18 +1,20 @@
 import { type Command, Option } from 'commander'
 import { common, numberOf, type Run } from '../flags.ts'
+import { FORMATS } from '../formats.ts'
 import type { ConvertFlags } from './document.ts'
-import { CONVERT, FORMATS } from './options.ts'
+import { CONVERT } from './options.ts'
 
 const EXAMPLES = `
 Examples:
   lora-svd convert adapter/ -o adapter.gguf --format gguf --base base/
-  lora-svd convert lora.safetensors -o flux.safetensors --format diffusers --base flux1-dev.safetensors
-  lora-svd convert lycoris.safetensors -o plain.safetensors --format kohya
+  lora-svd convert lora.safetensors -o out.safetensors --format diffusers \\
+    --base flux1-dev.safetensors
+  lora-svd convert loha.safetensors -o plain.safetensors --format kohya
   lora-svd convert adapter/ -o mlx/ --format mlx
 
-The change of each weight stays what it is: it is read back from what was written,
-and called exact where both are the same number for number.
-For another rank: lora-svd resize.
+The change of each weight stays what it is: it is read back from what was
+written, and called exact where both are the same number for number.
+Another rank in another format: lora-svd resize --format.
 
 Exit codes: 0 done
 1 something was left out, with --drop

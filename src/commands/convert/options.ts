@@ -2,6 +2,7 @@ import type { ReadingOptions } from '../../jobs/context.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AlphaZero } from '../../lora/read/alpha.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
+import { FORMATS } from '../formats.ts'
 import {
   ALPHA_ZERO_KIND,
   bytes,
@@ -16,16 +17,6 @@ import {
   text,
 } from '../options.ts'
 import { assertNamed } from '../resize/options.ts'
-
-/** The formats that adapters are written in. */
-export const FORMATS = [
-  'peft',
-  'comfyui',
-  'kohya',
-  'diffusers',
-  'mlx',
-  'gguf',
-] as const satisfies AdapterFormat[]
 
 /** What `convert` takes: an adapter, where it goes, and the format that it is to have. */
 export interface ConvertOptions extends ReadingOptions {

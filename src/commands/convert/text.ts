@@ -9,6 +9,7 @@ import { firstOf, shownName } from '../../text/names.ts'
 import { bytes, grouped, shape, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
+import { gapNotes } from '../gap-text.ts'
 import type { ConvertPreview, ConvertResult } from './convert.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -46,7 +47,7 @@ const layerColumns: NamedColumn<ConvertedLayer>[] = [
     title: 'difference',
     align: 'right',
     worth: Number.POSITIVE_INFINITY,
-    legend: '‖Δ − Δ‖_F / ‖Δ‖_F of what lies on disk and of the source',
+    legend: '‖stored − meant‖_F / ‖meant‖_F, read back from disk',
     cell: (layer, paint) => (layer.isExact ? paint.green : paint.yellow)(differenceText(layer)),
   },
 ]
@@ -69,7 +70,7 @@ const kindColumns: NamedColumn<Projection<ConvertedLayer>>[] = [
     title: 'difference',
     align: 'right',
     worth: Number.POSITIVE_INFINITY,
-    legend: 'the largest ‖Δ − Δ‖_F / ‖Δ‖_F of what lies on disk and of the source',
+    legend: 'the largest ‖stored − meant‖_F / ‖meant‖_F, read back from disk',
     cell: ({ rows }, paint) =>
       rows.every(({ isExact }) => isExact)
         ? paint.green('exact')
@@ -116,19 +117,6 @@ function droppedNotes(dropped: readonly Dropped[], screen: Screen): string[] {
     note(`Left out: ${firstOf(names)}: ${reason}.`, screen.paint.red, screen),
   )
 }
-
-const EFFECTS = {
-  dropped: 'passes over',
-  refused: 'refuses the file for',
-  wrong: 'gets other numbers for',
-} as const
-
-/** What loaders don't do right with modules of a file, a line each. */
-export const gapNotes = (gaps: readonly LoaderGap[], screen: Screen): string[] =>
-  gaps.map((gap) => note(gapText(gap), screen.paint.yellow, screen))
-
-const gapText = ({ loader, effect, reason, source, modules }: LoaderGap) =>
-  `${loader} ${EFFECTS[effect]} ${counted(modules.length, 'module')} (${firstOf(modules.map(shownName))}): ${reason} (${source}).`
 
 /** What `convert --dry-run` says. */
 export function convertPlanTables(preview: ConvertPreview, screen: Screen): string {

@@ -6,7 +6,7 @@ import type { Certify } from '../../linalg/truncation/truncated-svd.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
-import { FORMATS } from '../convert/options.ts'
+import { FORMATS } from '../formats.ts'
 import {
   bytes,
   bytesOf,

@@ -1,8 +1,7 @@
-import { combine } from '../../combine/combine.ts'
 import { openSummands, refuseWhatAddsNothingUp } from '../../combine/open.ts'
 import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
-import type { Combined } from '../../combine/result.ts'
+import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumCommand } from '../combined.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
@@ -14,7 +13,7 @@ export interface MergePreview extends CombinePreview {
 }
 
 /** The sum of adapters, as it lies on disk. */
-export interface MergeResult extends Combined {
+export interface MergeResult extends SummedAs {
   readonly source: { readonly adapters: readonly { readonly path: string; readonly weight: number }[] }
   /** How the adapters lie to each other, over all layers. */
   readonly overlap: Overlap
@@ -40,12 +39,17 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   const requests = adapters.map((path, i) => ({ path, weight: weights[i] }))
   const { summands, base, inputs } = await openSummands(requests, settings, context)
   refuseWhatAddsNothingUp(summands)
+  // llama.cpp's and MLX's are summed under PEFT's names
+  const format = settings.format ?? summands[0].adapter.format
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
   if (settings.dryRun) {
-    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, { ...settings, command })) }
+    return {
+      source: { adapters: requests },
+      ...(await previewSum(plan, inputs, { ...settings, format, command })),
+    }
   }
-  const combined = await combine(plan, inputs, { ...settings, command }, context)
+  const combined = await sumAs(plan, base, inputs, { ...settings, format, command }, context)
   return {
     source: { adapters: requests },
     ...combined,

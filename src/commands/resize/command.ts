@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { addLimits, addRules, byteSize, common, numberOf, type Run } from '../flags.ts'
+import { FORMATS } from '../formats.ts'
 import type { ResizeFlags } from './document.ts'
 import { SUM } from './options.ts'
 
@@ -42,6 +43,12 @@ export function addSumOptions(command: Command): void {
     )
     .addOption(common.alphaZero())
     .optionsGroup('What is written:')
+    .addOption(
+      new Option('--format <name>', "the format (default: the adapter's own); most need --base").choices(
+        FORMATS,
+      ),
+    )
+    .addOption(new Option('--base-name <name>', "the base's name on the Hub, for config and card"))
     .addOption(
       new Option(
         '--layout <how>',

@@ -3,8 +3,10 @@ import { badUsage } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { askedLimits, askedRule, type RankLimits } from '../../linalg/spectrum/rules.ts'
+import type { AdapterFormat } from '../../lora/model.ts'
 import type { AlphaZero } from '../../lora/read/alpha.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
+import { FORMATS } from '../formats.ts'
 import {
   ALPHA_ZERO_KIND,
   bytes,
@@ -18,6 +20,7 @@ import {
   positive,
   READING,
   RULES,
+  text,
 } from '../options.ts'
 
 /** What `resize` takes: an adapter, where the result goes, and one rank rule of `rank`, `energy`, `error` and `budget`. */
@@ -41,6 +44,10 @@ export interface ResizeOptions extends ReadingOptions {
   readonly uniform?: boolean | undefined
   /** `portable`, the default: one rank, padded with zeros, so that every loader scales alike; `pattern`: true ranks. */
   readonly layout?: AdapterLayout | undefined
+  /** The format of the result; by default that of the adapter. Of most formats the names hang on the base. */
+  readonly format?: AdapterFormat | undefined
+  /** What the base is called, on the Hub or by its folder; by default what the adapter's files say. */
+  readonly baseName?: string | undefined
   /** dtype of the written factors; by default the adapter's own where all its factors are bf16 or f16, else f32. */
   readonly dtype?: Exclude<FloatDtype, 'f64'> | undefined
   /** The base that the adapter is of: tells how weights lie whose names don't, and gives the result its tensors' names. */
@@ -66,6 +73,8 @@ export interface ResizeSettings {
   readonly limits: RankLimits
   readonly uniform: boolean
   readonly layout: AdapterLayout
+  readonly format: AdapterFormat | undefined
+  readonly baseName: string | undefined
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   readonly base: string | undefined
   readonly init: string | undefined
@@ -85,6 +94,8 @@ export const SUM = {
   budget: bytes,
   uniform: flag,
   layout: oneOf(['portable', 'pattern']),
+  format: oneOf(FORMATS),
+  baseName: text,
   dtype: oneOf(['f32', 'f16', 'bf16']),
   base: path,
   init: path,
@@ -116,6 +127,8 @@ export const sumSettings = (
   limits: askedLimits(given),
   uniform: given.uniform ?? false,
   layout: given.layout ?? 'portable',
+  format: given.format,
+  baseName: given.baseName,
   dtype: given.dtype,
   base: given.base,
   init: given.init,

@@ -1,8 +1,7 @@
-import { combine } from '../../combine/combine.ts'
 import { openSummands } from '../../combine/open.ts'
 import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
-import type { Combined } from '../../combine/result.ts'
+import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumCommand } from '../combined.ts'
 import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
@@ -13,7 +12,7 @@ export interface ResizePreview extends CombinePreview {
 }
 
 /** An adapter at another rank, as it lies on disk. */
-export interface ResizeResult extends Combined {
+export interface ResizeResult extends SummedAs {
   readonly source: { readonly adapter: string }
   /** Whether it is DoRA: the error is then that of B·A, and the magnitudes are those that were. */
   readonly isDora: boolean
@@ -39,11 +38,13 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   const start = performance.now()
   const { adapter, dtype } = settings
   const { summands, base, inputs } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
+  // llama.cpp's and MLX's are summed under PEFT's names
+  const format = settings.format ?? summands[0].adapter.format
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
   if (settings.dryRun)
-    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, command })) }
-  const combined = await combine(plan, inputs, { ...settings, command }, context)
+    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, format, command })) }
+  const combined = await sumAs(plan, base, inputs, { ...settings, format, command }, context)
   return {
     source: { adapter },
     ...combined,

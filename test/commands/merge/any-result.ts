@@ -1,8 +1,9 @@
 import fc from 'fast-check'
-import type { Combined, CombinedLayer } from '../../../src/combine/result.ts'
+import type { CombinedLayer } from '../../../src/combine/result.ts'
 import type { MergeResult } from '../../../src/commands/merge/merge.ts'
 import { overlapOf } from '../../../src/commands/merge/overlap.ts'
 import type { ResizeResult } from '../../../src/commands/resize/resize.ts'
+import type { SummedAs } from '../../../src/convert/sum-as.ts'
 import { anyName } from '../extract/any-result.ts'
 
 const anyText = fc.string({ maxLength: 120 })
@@ -26,10 +27,10 @@ const anyLayer = (inner: fc.Arbitrary<readonly (readonly number[])[]>): fc.Arbit
     inner,
   })
 
-const anyCombined = (inner: fc.Arbitrary<readonly (readonly number[])[]>): fc.Arbitrary<Combined> =>
+const anyCombined = (inner: fc.Arbitrary<readonly (readonly number[])[]>): fc.Arbitrary<SummedAs> =>
   fc
     .record({
-      rule: fc.constantFrom<Combined['rule']>(
+      rule: fc.constantFrom<SummedAs['rule']>(
         { kind: 'rank', rank: 16 },
         { kind: 'error', error: 0.05 },
         { kind: 'energy', energy: 0.99 },
@@ -61,6 +62,16 @@ const anyCombined = (inner: fc.Arbitrary<readonly (readonly number[])[]>): fc.Ar
         bytes: fc.nat(),
         files: fc.constant(['adapter_model.safetensors']),
       }),
+      gaps: fc.array(
+        fc.record({
+          loader: fc.constantFrom('diffusers', 'kohya'),
+          effect: fc.constantFrom('dropped' as const, 'refused' as const, 'wrong' as const),
+          reason: anyText,
+          source: anyText,
+          modules: fc.array(anyText, { minLength: 1, maxLength: 3 }),
+        }),
+        { maxLength: 2 },
+      ),
       warnings: fc.array(anyText, { maxLength: 2 }),
       engine: fc.constantFrom('wasm', 'js, wasm'),
     })
