@@ -21,6 +21,8 @@ export type ErrorCode =
 export interface ErrorPlace {
   readonly file?: string
   readonly tensor?: string
+  /** The rule of `check` that this breaks, where it is one. */
+  readonly rule?: string
   readonly cause?: unknown
 }
 
@@ -40,6 +42,7 @@ export class LoraSvdError extends Error {
   readonly code: ErrorCode
   readonly file: string | undefined
   readonly tensor: string | undefined
+  readonly rule: string | undefined
 
   constructor(code: ErrorCode, message: string, place: ErrorPlace = {}) {
     super(message, place.cause === undefined ? undefined : { cause: place.cause })
@@ -47,6 +50,7 @@ export class LoraSvdError extends Error {
     this.code = code
     this.file = place.file
     this.tensor = place.tensor
+    this.rule = place.rule
   }
 }
 

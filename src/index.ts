@@ -48,6 +48,9 @@ export type {
   PlannedTensor,
   Rounding,
 } from './commands/apply/result.ts'
+export { check } from './commands/check/check.ts'
+export type { CheckOptions } from './commands/check/options.ts'
+export type { CheckedDefect, CheckedLoader, CheckResult, LoaderReason } from './commands/check/result.ts'
 export { compare } from './commands/compare/compare.ts'
 export type { CompareOptions } from './commands/compare/options.ts'
 export type {

@@ -157,6 +157,7 @@ describe.sequential('a project that has the package installed', () => {
       'merge',
       'apply',
       'convert',
+      'check',
       'compare',
       'inspect',
       'factor',

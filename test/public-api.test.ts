@@ -9,6 +9,7 @@ test('lora-svd exports', () => {
       "addMultiple",
       "allclose",
       "apply",
+      "check",
       "chooseRank",
       "compare",
       "convert",

@@ -22,11 +22,12 @@ export const ADAPTER_FILE = 'adapter_model.safetensors'
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json'
 const CONFIG_FILE = 'config.json'
 
-/** A folder that is an adapter's alone: it may hold what PEFT, the Hub and desktops put there. */
+/** A folder that is an adapter's alone: it may hold what PEFT, mlx-lm, the Hub and desktops put there. */
 export const ADAPTER_FOLDER: FolderKind = {
   noun: 'adapter',
   mark: ADAPTER_CONFIG_FILE,
-  mayHold: /^(adapter_|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/,
+  mayHold:
+    /^(adapter_|(\d+_)?adapters\.safetensors$|README\.md$|\.|tokenizer|special_tokens|added_tokens|vocab|merges|chat_template)/,
 }
 
 /** What MLX calls an adapter's tensors; before April 2024 without a config beside them. */
@@ -42,6 +43,9 @@ const KNOWN_FILES = [
   'diffusion_pytorch_model.safetensors.index.json',
   'pytorch_lora_weights.safetensors',
 ]
+
+/** Whether one of the files is there that transformers, peft and diffusers look for. */
+export const hasKnownFile = (entries: readonly string[]) => KNOWN_FILES.some((name) => entries.includes(name))
 
 /** Whether a file is named as a whole model's weights or their index are, so that config.json is of the same model. */
 const isModel = (file: string) => /^(diffusion_pytorch_)?model\.safetensors/.test(file)

@@ -6,10 +6,18 @@ import { type FileIdentity, identityOf, withoutLinks } from '../io/files.ts'
 import { readTextIfThere } from '../io/source.ts'
 import { quoted } from '../text/quote.ts'
 import { JsonError, parseJson, parseObject } from '../text/strict-json.ts'
-import { ADAPTER_CONFIG_FILE, entranceItself, entranceOf, folderMeant, type Surroundings } from './folder.ts'
-import { type JoinedTensors, joinShards, readShardIndex } from './shards.ts'
-import { type OpenedFile, openFiles } from './stored.ts'
-import type { Checkpoint } from './types.ts'
+import {
+  ADAPTER_CONFIG_FILE,
+  type Entrance,
+  entranceItself,
+  entranceOf,
+  folderMeant,
+  type Surroundings,
+} from './folder.ts'
+import { ofComponent, type Pipeline, pipelineOf } from './pipeline.ts'
+import { type JoinedTensors, joinShards, readShardIndex, type ShardIndex } from './shards.ts'
+import { type OpenedFile, type OpenFilesOptions, openFiles } from './stored.ts'
+import type { Checkpoint, Component, StoredTensor } from './types.ts'
 
 export interface OpenOptions extends Partial<Surroundings> {
   /** What `-` stands for. */
@@ -20,23 +28,21 @@ export interface OpenOptions extends Partial<Surroundings> {
 
 /**
  * Opens a checkpoint of whatever form: a safetensors, GGUF, .npy, .npz or text file (`-`: standard input), an index of shards, a
- * folder of a model or an adapter, a repository's folder in the Hugging Face cache, or `org/name`, which is looked up in that
- * cache without network. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is missing,
- * broken or of another format, naming the file.
+ * folder of a model, an adapter or a pipeline of diffusers, a repository's folder in the Hugging Face cache, or `org/name`, which is
+ * looked up in that cache without network. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is
+ * missing, broken or of another format, naming the file.
  */
 export async function openCheckpoint(
   path: string,
   { stdin, header, env = process.env, home = homedir() }: OpenOptions = {},
 ): Promise<Checkpoint> {
   const folder = path === '-' ? undefined : await folderMeant(path, { env, home })
+  const pipeline = folder === undefined ? undefined : await pipelineOf(folder)
+  if (pipeline !== undefined) return openPipeline(path, folder!.folder, pipeline)
   const entrance = folder === undefined ? entranceItself(path) : await entranceOf(folder)
-  const index = entrance.isIndex ? await readShardIndex(entrance.file) : undefined
-  const opened = await (index === undefined
-    ? openFiles([entrance.file], { stdin, header, mayBePipe: folder === undefined })
-    : openFiles(index.paths, { only: 'safetensors' }))
-  const { tensors, warnings } = index === undefined ? alone(opened[0]) : joinShards(opened, index)
+  const options = { stdin, header, mayBePipe: folder === undefined }
+  const { opened, index, tensors, warnings } = await openEntrance(entrance, options)
   const configs = await readConfigs(entrance.configs)
-  const identities = opened.flatMap(({ identity }) => identity)
   return {
     path,
     ...(entrance.folder !== undefined && { folder: await withoutLinks(entrance.folder) }),
@@ -44,9 +50,46 @@ export async function openCheckpoint(
     metadata: opened[0].metadata,
     ...(opened[0].format === 'gguf' && { isGguf: true }),
     ...configs,
-    files: [...identities, ...(index?.identity ?? []), ...configs.files],
+    files: [...identitiesOf(opened, index), ...configs.files],
     warnings: [...entrance.warnings, ...warnings, ...configs.warnings],
   }
+}
+
+interface Opened extends JoinedTensors {
+  readonly opened: readonly OpenedFile[]
+  readonly index: ShardIndex | undefined
+}
+
+async function openEntrance({ file, isIndex }: Entrance, options: OpenFilesOptions): Promise<Opened> {
+  const index = isIndex ? await readShardIndex(file) : undefined
+  const opened = await (index === undefined
+    ? openFiles([file], options)
+    : openFiles(index.paths, { only: 'safetensors' }))
+  return { opened, index, ...(index === undefined ? alone(opened[0]) : joinShards(opened, index)) }
+}
+
+const identitiesOf = (opened: readonly OpenedFile[], index: ShardIndex | undefined): FileIdentity[] => [
+  ...opened.flatMap(({ identity }) => identity),
+  ...(index?.identity ?? []),
+]
+
+/** All components of a pipeline as one, their names before those of their tensors. Of their configs none speaks of all of it. */
+async function openPipeline(path: string, folder: string, pipeline: Pipeline): Promise<Checkpoint> {
+  const tensors = new Map<string, StoredTensor>()
+  const components: Component[] = []
+  const files: FileIdentity[] = [...pipeline.identity]
+  const warnings = [...pipeline.warnings]
+  for (const { name, entrance } of pipeline.components) {
+    const part = await openEntrance(entrance, { only: 'safetensors' })
+    for (const [full, tensor] of ofComponent(name, part.tensors.values())) tensors.set(full, tensor)
+    const { metadata } = part.opened[0]
+    const index = part.index === undefined ? undefined : basename(part.index.file)
+    components.push({ name, metadata, ...(index !== undefined && { index }) })
+    files.push(...identitiesOf(part.opened, part.index))
+    warnings.push(...entrance.warnings, ...part.warnings)
+  }
+  const { metadata } = components[0]
+  return { path, folder: await withoutLinks(folder), components, tensors, metadata, files, warnings }
 }
 
 const alone = ({ tensors, warnings }: OpenedFile): JoinedTensors => ({

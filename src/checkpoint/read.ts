@@ -4,7 +4,7 @@ import { openNpz } from '../formats/npz.ts'
 import { openTensors } from '../formats/open.ts'
 import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
-import { openFile } from '../io/source.ts'
+import { type ByteSource, openFile } from '../io/source.ts'
 import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
 import { firstNonFinite } from '../linalg/matrix/norms.ts'
@@ -77,7 +77,8 @@ export async function withBytes<T>(
     )
   }
   if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
-  const file = await openFile(source.file)
+  const shared = held.get(source.file)
+  const file = shared?.source ?? (await openFile(source.file))
   try {
     if (file.byteLength < source.end) {
       throw badInput(
@@ -90,7 +91,59 @@ export async function withBytes<T>(
       (target, begin) => file.readInto(target, source.begin + begin),
     )
   } finally {
-    await file.close()
+    if (shared === undefined) await file.close()
+  }
+}
+
+/** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */
+const AHEAD = 2 ** 20
+
+/** A source that reads more than it is asked for, and gives what comes next from that. */
+function readingAhead(source: ByteSource): ByteSource {
+  let window = { start: 0, end: 0, bytes: Promise.resolve<Uint8Array>(new Uint8Array(0)) }
+  return {
+    ...source,
+    read: async (start, end) => {
+      if (end - start > AHEAD) return source.read(start, end)
+      if (start < window.start || end > window.end) {
+        const last = Math.max(end, Math.min(source.byteLength, start + AHEAD))
+        window = { start, end: last, bytes: source.read(start, last) }
+      }
+      const { start: first, bytes } = window
+      return (await bytes).slice(start - first, end - first)
+    },
+  }
+}
+
+/** Files that are open while work goes on, and how many works need them. */
+const held = new Map<string, { readonly source: ByteSource; users: number }>()
+
+/**
+ * Keeps files open while `work` goes on, so that `withBytes` opens none of them for every tensor: of many small ones that takes longer
+ * than reading them. In this thread alone.
+ */
+export async function holdingOpen<T>(files: Iterable<string>, work: () => Promise<T>): Promise<T> {
+  const taken: string[] = []
+  try {
+    for (const file of new Set(files)) {
+      const opened = held.get(file) ?? { source: readingAhead(await openFile(file)), users: 0 }
+      // another work may have opened it meanwhile
+      const known = held.get(file)
+      if (known !== undefined && known !== opened) await opened.source.close()
+      const entry = known ?? opened
+      held.set(file, entry)
+      entry.users++
+      taken.push(file)
+    }
+    return await work()
+  } finally {
+    for (const file of taken) {
+      const entry = held.get(file)!
+      entry.users--
+      if (entry.users > 0) continue
+      held.delete(file)
+      await entry.source.close()
+    }
   }
 }
 

@@ -32,6 +32,15 @@ export interface StoredTensor {
   readonly source: TensorSource
 }
 
+/** A folder of a pipeline, whose tensors have the component's name before theirs. */
+export interface Component {
+  readonly name: string
+  /** `__metadata__` of its first file. */
+  readonly metadata: ReadonlyMap<string, string>
+  /** The name of the index of its shards. */
+  readonly index?: string
+}
+
 /** A set of named tensors, wherever it lies. Only headers have been read. */
 export interface Checkpoint {
   /** As the user named it. */
@@ -45,6 +54,8 @@ export interface Checkpoint {
   readonly files: readonly FileIdentity[]
   /** It is a GGUF file: names, the order of some rows, and the scale of an adapter are llama.cpp's. */
   readonly isGguf?: true
+  /** It is a pipeline of diffusers: folders in a folder, each a model. */
+  readonly components?: readonly Component[]
   /** config.json of a model's folder. */
   readonly config?: Readonly<Record<string, unknown>>
   /** adapter_config.json of an adapter's folder. */

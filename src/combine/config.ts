@@ -1,10 +1,12 @@
 import { targetedBy } from '../lora/found-by-loaders.ts'
-import type { JsonObject } from '../lora/model.ts'
+import { isExpertParameter } from '../lora/kinds.ts'
+import type { AdapterModule, JsonObject } from '../lora/model.ts'
+import { leafOfPath } from '../lora/traits.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import type { KeptTensor } from './kept.ts'
 import type { OutputPlan, WrittenModule } from './output.ts'
-import { patternPath } from './spelling.ts'
+import { parameterOf, patternPath } from './spelling.ts'
 
 /** Fields of PEFT's LoHa and LoKr configs that LoRA's has not (tuners/loha/config.py, tuners/lokr/config.py). */
 const OF_OTHER_METHODS = new Set([
@@ -43,7 +45,7 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
   const restricting = RESTRICTING.filter((key) =>
     all.some((json) => textOf(json, key) !== textOf(all[0], key)),
   )
-  const parameters = union(all.map((json) => json.target_parameters))
+  const parameters = parametersOf(all, modules)
   const saved = union(all.map((json) => json.modules_to_save))
   const fields: Record<string, unknown> = {
     ...own,
@@ -56,7 +58,7 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
     alpha_pattern: patterns,
     ...Object.fromEntries(restricting.map((key) => [key, null])),
     target_modules: targetsOf(all, modules, restricting.length > 0),
-    ...(parameters.length > 0 && { target_parameters: parameters }),
+    target_parameters: parameters.length > 0 ? parameters : 'target_parameters' in own ? null : undefined,
     ...tokensOf(all, plan.kept),
     modules_to_save: saved.length > 0 ? saved : null,
     lora_dropout: own.lora_dropout ?? 0,
@@ -101,6 +103,24 @@ function targetsOf(
   // what no input's words named is named by its path, so that what is written is loaded
   return missed.length === 0 ? words : Array.isArray(words) ? union([words, missed]) : paths
 }
+
+/** The parameters that the inputs target, without stacks of experts that became modules of single ones, and with new stacks. */
+function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModule[]): string[] {
+  const stacks = modules.flatMap(({ summed: { module } }) =>
+    module.kind === 'experts' ? [parameterOf(module)] : [],
+  )
+  const isApart = modules.some(({ summed }) => summed.terms.some(({ module }) => isOfStack(module)))
+  const said = union(all.map((json) => json.target_parameters))
+  const isOf = (name: string, stack: string | undefined) =>
+    stack === undefined || stack === name || stack.endsWith(`.${name}`)
+  const isGone = (name: string) =>
+    isApart && isExpertParameter(leafOfPath(name)) && !stacks.some((stack) => isOf(name, stack))
+  const added = stacks.filter((stack) => stack !== undefined && !said.some((name) => isOf(name, stack)))
+  return union([said.filter((name) => !isGone(name)), added])
+}
+
+/** A module that a stack of experts was taken apart into. */
+const isOfStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.every !== undefined
 
 /** Which rows of which embeddings are stored: in the words of the configs where they have the same. */
 function tokensOf(all: readonly JsonObject[], kept: readonly KeptTensor[]): Record<string, unknown> {

@@ -13,7 +13,7 @@ import { doJobs, type RunContext } from '../jobs/context.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
 import { splitBudget } from '../linalg/spectrum/budget.ts'
 import { type AskedRule, type RankLimits, withinLimits } from '../linalg/spectrum/rules.ts'
-import { type AdapterModule, elementsPerRank } from '../lora/model.ts'
+import { type AdapterModule, elementsPerRank, ofExpert } from '../lora/model.ts'
 import type { AdapterLayout } from '../lora/write/peft.ts'
 import { addTo } from '../text/compare.ts'
 import { bytes as byteText } from '../text/numbers.ts'
@@ -50,7 +50,16 @@ async function* sums(
   const all = [...asks].map(([index, ask]) => {
     const { name, module, terms, expert } = layers[index]
     const { rows, columns } = module
-    const job: SumJob = { name, terms, rows, columns, ask, dtype, ...(expert !== undefined && { expert }) }
+    const own = terms.map((term) => ({ ...term, module: ofExpert(term.module, expert) }))
+    const job: SumJob = {
+      name,
+      terms: own,
+      rows,
+      columns,
+      ask,
+      dtype,
+      ...(expert !== undefined && { expert }),
+    }
     return { index, job }
   })
   const results = doJobs(

@@ -5,6 +5,7 @@ import { reportError } from '../report/error.ts'
 import { type ProcessIo, type Terminal, terminalOf } from '../terminal/terminal.ts'
 import { version } from '../version.ts'
 import { addApply } from './apply/command.ts'
+import { addCheck } from './check/command.ts'
 import { addCompare } from './compare/command.ts'
 import { addConvert } from './convert/command.ts'
 import { addDemo } from './demo/command.ts'
@@ -149,6 +150,7 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   addResize(program, run)
   addMerge(program, run)
   addApply(program, run)
+  addCheck(program, run)
   addConvert(program, run)
   addCompare(program, run)
   addFactor(program, run)

@@ -67,11 +67,16 @@ const FACTS: Readonly<Record<string, FamilyFacts>> = {
  * The metadata that kohya's tools write and others show (sd-scripts: library/train_util.py, build_minimum_network_metadata). `r` is the rank
  * of all modules; undefined where they differ, which they call dynamic.
  */
-export function kohyaMetadata({ family }: Layout, r: number | undefined): Record<string, string> {
+export function kohyaMetadata(
+  { family }: Layout,
+  r: number | undefined,
+  isDora = false,
+): Record<string, string> {
   const facts = FACTS[family.id]
   const rank = r === undefined ? 'Dynamic' : String(r)
   return {
-    ss_network_module: facts?.network ?? 'networks.lora',
+    // sd-scripts' own networks have no DoRA, which is LyCORIS' alone
+    ss_network_module: isDora ? 'lycoris.kohya' : (facts?.network ?? 'networks.lora'),
     ss_network_dim: rank,
     ss_network_alpha: r === undefined ? 'Dynamic' : `${r}.0`,
     ss_network_args: '{}',

@@ -54,7 +54,7 @@ function refusal({ module: { kind }, expert }: Change, path: string): string | u
 export function mlxConfig(drafts: readonly DraftedPair[], r: number): string {
   const keys = new Set(drafts.map(({ module }) => IN_LAYERS.exec(module)?.[2] ?? module))
   const config = {
-    fine_tune_type: 'lora',
+    fine_tune_type: drafts.some(({ change }) => change.module.magnitude !== undefined) ? 'dora' : 'lora',
     // mlx-lm takes all layers where this is no count above 0
     num_layers: -1,
     lora_parameters: { rank: r, scale: 1, dropout: 0, keys: [...keys].sort() },

@@ -81,7 +81,8 @@ export function peftPairs(
     }
   })
   const { baseModel, taskType } = model
-  return { plan, pairs, dropped, config: adapterConfig(plan, { baseModel, taskType }) }
+  const isDora = changes.some(({ module }) => module.magnitude !== undefined)
+  return { plan, pairs, dropped, config: adapterConfig(plan, { baseModel, taskType, isDora }) }
 }
 
 const largestOf = (group: readonly Change[]) => group.reduce((most, { rank }) => Math.max(most, rank), 1)

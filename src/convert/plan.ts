@@ -10,7 +10,7 @@ import { diffusionFamily } from '../lora/diffusion.ts'
 import { type Layout, layoutOf } from '../lora/families/layout.ts'
 import { otherLayout } from '../lora/families/other.ts'
 import type { Naming } from '../lora/families/types.ts'
-import { LANGUAGE_MODEL } from '../lora/loaders.ts'
+import { LANGUAGE_MODEL } from '../lora/loaders/view.ts'
 import type { AdapterFormat } from '../lora/model.ts'
 import { modelTraits, pathOf } from '../lora/traits.ts'
 import { baseModelName, taskTypeOf } from '../lora/write/config.ts'
@@ -64,11 +64,20 @@ export async function planConversion(
 }
 
 /** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
-const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya']
+const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya', 'mlx']
 
 function refuseDora({ adapter }: Summand, changes: readonly Change[], format: AdapterFormat): void {
   const dora = changes.find(({ module }) => module.magnitude !== undefined)
-  if (dora === undefined || WITH_MAGNITUDES.includes(format)) return
+  if (dora === undefined) return
+  // PEFT and mlx-lm switch DoRA on for all modules, and give those without magnitudes some of their own
+  const plain = format === 'kohya' ? undefined : changes.find(({ module }) => module.magnitude === undefined)
+  if (WITH_MAGNITUDES.includes(format) && plain !== undefined) {
+    throw badInput(
+      `${adapter.path}: the module ${quoted(dora.module.label)} is DoRA and ${quoted(plain.module.label)} is not, and ${NAMES[format]} has one switch for all; apply it to the base, and extract what comes of it`,
+      { file: adapter.path },
+    )
+  }
+  if (WITH_MAGNITUDES.includes(format)) return
   const why =
     format === 'comfyui'
       ? 'ComfyUI divides by the norm of the plain weight, not of the changed one, and gets another weight of it'
@@ -133,7 +142,8 @@ async function otherPlan(
   const path = (change: Change) =>
     base === undefined ? change.module.path : pathOf(change.module.tensor.replace(/\.weight$/, ''), traits)
   if (format === 'gguf') {
-    return { ...common, ...ggufPlan(changes, needed(base, source, format), path, dtype) }
+    const planned = ggufPlan(changes, needed(base, source, format), path, dtype)
+    return { ...common, ...planned, ...crossWholes(source, format, [], planned.dropped) }
   }
   if (format === 'mlx') {
     const { drafts, dropped } = mlxPairs(changes, path)
@@ -166,10 +176,13 @@ async function otherPlan(
   const { drafts, dropped, warnings } = namedPairs(source, known, format)
   const pairs = settledPairs(drafts, layout)
   const r = largestRank(pairs)
+  const isDora = changes.some(({ module }) => module.magnitude !== undefined)
   return {
     ...{ ...common, pairs, r, texts: new Map(), tensorFile: undefined },
     metadata:
-      format === 'kohya' ? kohyaMetadata(known, layout === 'portable' ? r : undefined) : { format: 'pt' },
+      format === 'kohya'
+        ? kohyaMetadata(known, layout === 'portable' ? r : undefined, isDora)
+        : { format: 'pt' },
     ...crossWholes(source, format, pairs, dropped, known),
     warnings: [...common.warnings, ...warnings],
   }

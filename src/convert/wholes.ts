@@ -33,6 +33,10 @@ export function crossWholes(
     if (name === undefined) dropped.push({ name: one.tensor.name, reason: noPlace(one, format) })
     else wholes.push(keptOf([{ ...candidate(name, one.how), tensor: one.tensor, factor: 1, path }]))
   }
+  // llama.cpp's tensors are no pairs of these
+  for (const { bias } of format === 'gguf' ? adapter.modules : []) {
+    if (bias !== undefined) dropped.push({ name: bias.name, reason: noBias(format) })
+  }
   const placed = new Set<AdapterModule>()
   for (const pair of pairs) {
     for (const { module } of pair.changes) {
@@ -47,13 +51,14 @@ export function crossWholes(
       if (bias === undefined) continue
       const isWhole = isWholeModule(pair)
       const name = isWhole ? biasName(pair, format) : undefined
-      if (name === undefined)
-        dropped.push({ name: bias.name, reason: `${NAMES[format]} has no place for a bias of the factors` })
+      if (name === undefined) dropped.push({ name: bias.name, reason: noBias(format) })
       else wholes.push(keptOf([{ ...candidate(name, 'add'), tensor: bias, factor: scale, path }]))
     }
   }
   return { wholes, dropped }
 }
+
+const noBias = (format: AdapterFormat) => `${NAMES[format]} has no place for a bias of the factors`
 
 const candidate = (name: string, how: Candidate['how']) => ({ name, how, target: name })
 
@@ -76,13 +81,14 @@ const noPlace = ({ how }: ReplacedTensor, format: AdapterFormat) =>
     ? `takes the place of a whole tensor, for which ${NAMES[format]} has none in such a file`
     : `is added to a whole tensor, for which ${NAMES[format]} has no place`
 
-const magnitudeName = ({ module, names }: Pair, format: AdapterFormat) =>
-  format === 'peft'
-    ? `${names.A.replace(/\.lora_(?:embedding_)?A(?:\.weight)?$/, '')}.lora_magnitude_vector`
-    : `${module}.dora_scale`
+function magnitudeName({ module, names }: Pair, format: AdapterFormat): string {
+  if (format === 'mlx') return `${module}.m`
+  if (format !== 'peft') return `${module}.dora_scale`
+  return `${names.A.replace(/\.lora_(?:embedding_)?A(?:\.weight)?$/, '')}.lora_magnitude_vector`
+}
 
 /**
- * The same magnitudes, [out] in PEFT, [out, 1 …] in LyCORIS (modules/locon.py, wd_on_out). Throws `bad-input` for those of the columns, which
+ * The same magnitudes, [out] in PEFT and MLX (mlx_lm/tuner/dora.py), [out, 1 …] in LyCORIS (modules/locon.py, wd_on_out). Throws `bad-input` for those of the columns, which
  * PEFT does not have, and for a module that is cut or joined.
  */
 function magnitudeShape(pair: Pair, module: AdapterModule, format: AdapterFormat, path: string): number[] {
@@ -90,7 +96,7 @@ function magnitudeShape(pair: Pair, module: AdapterModule, format: AdapterFormat
   const [out] = module.productShape
   const isOfRows = shape[0] === out && shape.slice(1).every((n) => n === 1)
   const isWhole = isWholeModule(pair)
-  if (isOfRows && isWhole) return format === 'peft' ? [out] : [out, ...module.shape.slice(1).map(() => 1)]
+  if (isOfRows && isWhole) return format !== 'kohya' ? [out] : [out, ...module.shape.slice(1).map(() => 1)]
   throw badInput(
     `${path}: tensor ${quoted(name)} holds the magnitudes of DoRA ${isWhole ? `for the columns, and ${NAMES[format]} has them for the rows` : 'of a module that is another part of the model there'}; apply the adapter to its base, and extract what comes of it`,
     { file: path, tensor: name },

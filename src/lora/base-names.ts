@@ -3,7 +3,7 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import { addTo } from '../text/compare.ts'
 import { FAMILIES, layoutsOf } from './families/layout.ts'
 import { PREFIXES } from './families/other.ts'
-import { type Place, placesOf } from './families/places.ts'
+import { type Finder, type Place, placesOf } from './families/places.ts'
 import type { AdapterFormat } from './model.ts'
 import { PEFT_PREFIX } from './names.ts'
 
@@ -18,7 +18,7 @@ export type BaseIndex = (name: string, prefix: string) => readonly (readonly Pla
  * that the family has no rule for, as `plainIndex` does.
  */
 export function baseIndex(base: Checkpoint, format: AdapterFormat): BaseIndex {
-  const finders = format === 'gguf' || format === 'mlx' ? [] : layoutsOf(base.tensors).map(placesOf)
+  const finders = format === 'gguf' || format === 'mlx' ? [] : findersOf(base)
   const plain = unwrapped(plainIndex(base, format === 'kohya'), base)
   if (finders.length === 0) return (name, prefix) => plain(name, prefix).map((tensor) => [{ tensor }])
   return (name, prefix) => {
@@ -34,6 +34,16 @@ export function baseIndex(base: Checkpoint, format: AdapterFormat): BaseIndex {
     if (found.size > 0) return [...found.values()]
     return plain(name, prefix).map((tensor) => [{ tensor }])
   }
+}
+
+/** Of bases that many adapters are matched to. */
+const known = new WeakMap<Checkpoint['tensors'], readonly Finder[]>()
+
+/** One of each layout of the base. */
+function findersOf({ tensors }: Checkpoint): readonly Finder[] {
+  const finders = known.get(tensors) ?? layoutsOf(tensors).map(placesOf)
+  known.set(tensors, finders)
+  return finders
 }
 
 /** The places of a module's weight, or those of the biases that lie beside it. */

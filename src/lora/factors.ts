@@ -1,4 +1,4 @@
-import { arrayOf, elementCount, readBytes, withBytes } from '../checkpoint/read.ts'
+import { arrayOf, elementCount, isStoredInBytes, readBytes, withBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
 import { decodeHalfBits, decodeIntegers, decodeNumbers, isHalf } from '../formats/dtype.ts'
@@ -21,7 +21,7 @@ import {
 import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import { fitted } from './fit.ts'
-import type { AdapterModule, LowRank } from './model.ts'
+import type { AdapterModule, LowRank, StoredProduct } from './model.ts'
 
 /** ΔW = scale·B·A in the base tensor's own two-dimensional view: a kernel's is [out, in·kh·kw]. */
 export interface ModuleFactors {
@@ -67,7 +67,7 @@ export async function readStoredFactors(
   readWhole: WholeReader = readFloats,
 ): Promise<StoredFactors> {
   const { product, kind, isTransposed, rank, fit, rows } = module
-  if (product.kind === 'lora' && product.mid === undefined && kind !== 'experts') {
+  if (isPlainPair(product) && kind !== 'experts') {
     const { A, B } = product
     const dtype = halfOf(A)
     if (dtype !== undefined && dtype === halfOf(B)) {
@@ -87,6 +87,15 @@ export async function readStoredFactors(
   }
   return readFactors(module, expert, readWhole)
 }
+
+/** Whether factors are stored as B and A, each in bytes, and nothing else. */
+const isPlainPair = (product: StoredProduct): product is Extract<StoredProduct, { kind: 'lora' }> =>
+  product.kind === 'lora' &&
+  product.mid === undefined &&
+  product.isTurned === undefined &&
+  product.every === undefined &&
+  isStoredInBytes(product.A) &&
+  isStoredInBytes(product.B)
 
 /** The bytes of two tensors, of which one file is opened once. */
 async function bytesOfPair(B: StoredTensor, A: StoredTensor): Promise<[B: Uint8Array, A: Uint8Array]> {
@@ -117,24 +126,49 @@ async function storedFactors(
   const { product, rank, kind, experts } = module
   if (product.kind === 'loha') return hadamardFactors(await readSide(product.w1), await readSide(product.w2))
   if (product.kind === 'lokr') return kroneckerFactors(await readSide(product.w1), await readSide(product.w2))
-  const { A, B, mid } = product
+  if (kind === 'experts' && !(expert !== undefined && expert >= 0 && expert < experts)) {
+    throw new RangeError(`${module.label} has the experts 0 to ${experts - 1}, not ${expert}`)
+  }
+  if (product.kind === 'stack') return sumOf(module, product.parts[expert!], readWhole)
+  const { A, B, mid, every } = product
+  const entries = async (side: 'A' | 'B') =>
+    every?.side === side
+      ? everyNth(await readWhole(product[side]), every.of, every.first)
+      : readFloats(product[side])
   if (product.isTurned) {
-    const [left, right] = [await readFloats(B), await readFloats(A)]
+    const [left, right] = [await entries('B'), await entries('A')]
     return [transpose(matrix(rank, B.shape[1], left)), transpose(matrix(A.shape[0], rank, right))]
   }
   const out = B.shape[0]
-  if (kind === 'experts') {
-    if (expert === undefined || !(expert >= 0 && expert < experts)) {
-      throw new RangeError(`${module.label} has the experts 0 to ${experts - 1}, not ${expert}`)
-    }
+  if (kind === 'experts' && expert !== undefined) {
     const columns = A.shape[1]
     const rows = await readFloats(A, expert * rank * columns, (expert + 1) * rank * columns)
     const ofExpert = everyNth(await readWhole(B), experts, expert)
     return [matrix(out, rank, ofExpert), matrix(rank, columns, rows)]
   }
-  const up = matrix(out, rank, await readFloats(B))
-  const down = matrix(rank, elementCount(A) / rank, await readFloats(A))
+  const up = matrix(out, rank, await entries('B'))
+  const down = matrix(rank, elementCount(A) / rank, await entries('A'))
   return [up, mid === undefined ? down : foldCore(mid, await readFloats(mid), down)]
+}
+
+/** The factors of several modules of one weight beside each other, with their scales in B, and zeros up to the rank. */
+async function sumOf(
+  { rank, productShape: [rows, columns] }: AdapterModule,
+  parts: readonly AdapterModule[],
+  readWhole: WholeReader,
+): Promise<[B: Matrix, A: Matrix]> {
+  const [B, A] = [new Float64Array(rows * rank), new Float64Array(rank * columns)]
+  let first = 0
+  for (const part of parts) {
+    const own = await readFactors(part, undefined, readWhole)
+    for (let i = 0; i < rows; i++) {
+      for (let k = 0; k < own.B.columns; k++)
+        B[i * rank + first + k] = own.scale * own.B.data[i * own.B.columns + k]
+    }
+    A.set(own.A.data, first * columns)
+    first += own.A.rows
+  }
+  return [matrix(rows, rank, B), matrix(rank, columns, A)]
 }
 
 /** A part of a LoHa or LoKr as L·R in float64; of a whole matrix one of the two is the identity. */

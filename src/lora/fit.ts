@@ -2,7 +2,7 @@ import { partOf } from '../checkpoint/matrices.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import type { FloatArray } from '../linalg/matrix/matrix.ts'
 import type { Fit, Rows } from './families/types.ts'
-import type { RowRun } from './model.ts'
+import type { AdapterModule, RowRun } from './model.ts'
 
 /**
  * Which of a module's rows are which of a weight's; undefined where all are, in their order. Also undefined where there is nothing
@@ -118,3 +118,16 @@ export const placedRows = (tensor: StoredTensor, runs: readonly RowRun[] | undef
   runs === undefined
     ? [{ tensor, row: 0 }]
     : runs.map(({ module, weight, count }) => ({ tensor: rowsOf(tensor, module, count), row: weight }))
+
+/** A module as a change of its own rows of the weight alone, and where these begin there. */
+export function inOwnRows(module: AdapterModule): { readonly module: AdapterModule; readonly from: number } {
+  const { fit, shape, productShape, ...rest } = module
+  if (fit === undefined) return { module, from: 0 }
+  const from = Math.min(...fit.map(({ weight }) => weight))
+  const rows = Math.max(...fit.map(({ weight, count }) => weight + count)) - from
+  const own = joined(fit.map((run) => ({ ...run, weight: run.weight - from })))
+  const [{ module: first, count }] = own
+  const isWhole = own.length === 1 && first === 0 && count === productShape[0]
+  const placed = { ...rest, shape: [rows, ...shape.slice(1)], productShape, rows }
+  return { module: isWhole ? placed : { ...placed, fit: own }, from }
+}

@@ -1,7 +1,6 @@
 import { quoted } from '../text/quote.ts'
 import { takingOf } from './kinds.ts'
-import type { Loader } from './loaders.ts'
-import { BODIES, HEADED_TASKS, SKIP_UNKNOWN_NAMES } from './loaders.ts'
+import type { Loader } from './loaders/types.ts'
 import type { MatchedModule } from './match.ts'
 import { type Adapter, type AdapterModule, blamed } from './model.ts'
 import { PEFT_PREFIX } from './names.ts'
@@ -21,6 +20,22 @@ export interface NotLoaded {
 
 type Problem = Omit<NotLoaded, 'modules'>
 
+/** PEFT passes over names that no module of the model has (utils/save_and_load.py, load_state_dict(strict=False)); so does vLLM. */
+const SKIP_UNKNOWN_NAMES: readonly Loader[] = ['PEFT', 'vLLM']
+
+/** PEFT's tasks of models whose head stands beside the body (peft/mapping.py). */
+const HEADED_TASKS: ReadonlySet<string | undefined> = new Set([
+  'CAUSAL_LM',
+  'SEQ_CLS',
+  'SEQ_2_SEQ_LM',
+  'TOKEN_CLS',
+  'QUESTION_ANS',
+])
+
+/** transformers' names of bodies: base_model_prefix of its classes. */
+const BODIES =
+  /^(?:model|transformer|backbone|encoder|gpt_neox|rwkv|vit|clip|\w*(?:bert|roberta|electra|net|former))$/
+
 /**
  * What PEFT and vLLM make of the names of an adapter's factors, set beside the model. Only of a folder with adapter_config.json: a
  * lone file is not theirs. A module that heads alone make a difference for is theirs too, as a model may be loaded without.
@@ -37,10 +52,10 @@ export function notLoaded(
   for (const { module, base } of matched) {
     const path = base.name.replace(/\.weight$/, '')
     const problem =
-      nameProblem(module) ??
+      spellingProblem(blamed(module, 'A').name, module.prefix) ??
       pathProblem(module, path, adapter, traits) ??
       classProblem(module, base.shape, path, traits) ??
-      (module.kind === 'experts' || isTargeted(module.path) ? undefined : NOT_TARGETED)
+      (isOfParameter(module) || isTargeted(module.path) ? undefined : NOT_TARGETED)
     if (problem === undefined) continue
     const key = JSON.stringify(problem)
     const group = groups.get(key) ?? { ...problem, modules: [] }
@@ -50,14 +65,26 @@ export function notLoaded(
   return [...groups.values()]
 }
 
+/** Whether its factors are of stacked experts, which target_parameters names. */
+const isOfParameter = ({ kind, product }: AdapterModule) =>
+  kind === 'experts' || (product.kind === 'lora' && product.every !== undefined)
+
 const NOT_TARGETED: Problem = {
   loaders: ['PEFT'],
   reason: 'would load nothing of it: target_modules does not match its path',
 }
 
-/** What the factors' own names say, whatever the model. */
-export function nameProblem(module: AdapterModule): Problem | undefined {
-  const { name } = blamed(module, 'A')
+/** Why a loader finds nothing by a module's names, whatever the model; undefined where it may. */
+export function nameProblem(
+  { down, prefix }: { readonly down: string; readonly prefix: string },
+  loader: Loader,
+): string | undefined {
+  const problem = spellingProblem(down, prefix)
+  return problem?.loaders.includes(loader) ? problem.reason.replace(/^would load /, 'it finds ') : undefined
+}
+
+/** What the name of the first factor, and what stands before the module's path in it, say whatever the model. */
+function spellingProblem(name: string, prefix: string): Problem | undefined {
   const key = /\.(?:lora_(?:A|embedding_A)|hada_w1_a|lokr_w1(?:_a)?)\.(?!weight$)(.+?)(?:\.weight)?$/.exec(
     name,
   )?.[1]
@@ -67,17 +94,24 @@ export function nameProblem(module: AdapterModule): Problem | undefined {
       reason: `would load nothing of it: its names hold the adapter's name (${key}), which PEFT takes out when it saves`,
     }
   }
-  return module.prefix === PEFT_PREFIX
+  return prefix === PEFT_PREFIX
     ? undefined
     : { loaders: ['PEFT'], reason: `would load nothing of it: its names do not begin with ${PEFT_PREFIX}` }
 }
 
+const IN_A_STACK: Problem = {
+  loaders: ['PEFT'],
+  reason: 'would load nothing of it: the model has its experts stacked, and no module for a single one',
+}
+
 function pathProblem(
-  { path: module, kind }: AdapterModule,
+  { path: module, kind, product }: AdapterModule,
   stored: string,
   { config }: Adapter,
   traits: ModelTraits,
 ): Problem | undefined {
+  if (product.kind === 'stack') return IN_A_STACK
+  if (product.kind === 'lora' && product.every !== undefined) return undefined
   const plain = pathOf(stored, { ...traits, prefix: '' })
   if (kind === 'experts' || module === pathOf(stored, traits) || module === plain) return undefined
   const [head] = module.split('.', 1)

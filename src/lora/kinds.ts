@@ -180,7 +180,7 @@ export interface ModuleOptions {
 /** The parameters of an experts module in the order in which models register them, which is how PEFT nests them. */
 export const EXPERT_PARAMETERS = ['gate_up_proj', 'down_proj'] as const
 
-const isExpertParameter = (name: string) => (EXPERT_PARAMETERS as readonly string[]).includes(name)
+export const isExpertParameter = (name: string) => (EXPERT_PARAMETERS as readonly string[]).includes(name)
 
 /** Why PEFT's LoRA can't adapt a tensor. */
 export interface NoModule {

@@ -1,17 +1,19 @@
 import { counted } from '../text/quote.ts'
-import { nameProblem } from './found-by-loaders.ts'
-import {
-  COMFYUI_NAMES,
-  LANGUAGE_MODEL,
-  LOADERS,
-  type Loader,
-  stackedPaths,
-  VLLM_INITS,
-  VLLM_LARGEST_RANK,
-} from './loaders.ts'
-import { type Adapter, type AdapterFormat, type AdapterModule, blamed } from './model.ts'
-import { loraScale, type PeftConfig } from './read/peft-config.ts'
-import { leafOfPath } from './traits.ts'
+import { NO_NAMES, OTHER_FORMAT, OTHER_TASK } from './loaders/common.ts'
+import { isSameScale, refusalOf, scaleIn } from './loaders/judge.ts'
+import type { JudgedAdapter, Loader, ModuleView } from './loaders/types.ts'
+import { judged, viewOf } from './loaders/view.ts'
+import type { Adapter, AdapterModule } from './model.ts'
+
+/** The loaders whose scales are set beside each other, in this order. */
+export const SCALED_LOADERS = [
+  'PEFT',
+  'vLLM',
+  'SGLang',
+  'llama.cpp',
+  'TensorRT-LLM',
+  'ComfyUI',
+] as const satisfies readonly Loader[]
 
 /** The scale by which a loader multiplies B·A, or why it does not load the adapter. */
 export interface LoaderScale {
@@ -20,188 +22,38 @@ export interface LoaderScale {
   readonly refusal?: string
 }
 
-/** Scales closer than this are the same: an .alpha tensor in bf16 is off by up to 2⁻⁹. */
-const SCALE_TOLERANCE = 2 ** -8
-
-interface Judged {
-  readonly adapter: Adapter
-  readonly config: PeftConfig | undefined
-  readonly byPath: ReadonlyMap<string, AdapterModule>
-  /** Why a loader refuses the adapter, whatever the module. */
-  readonly refusals: Readonly<Record<'vLLM' | 'llama.cpp', string | undefined>>
+/** An adapter as loaders see it, with its modules by their labels. */
+interface Known {
+  readonly adapter: JudgedAdapter
+  readonly byLabel: ReadonlyMap<string, ModuleView>
 }
 
-type Judgement = { readonly scale: number } | { readonly refusal: string }
-type Rule = (judged: Judged, config: PeftConfig, module: AdapterModule) => Judgement
+/** What is the same for all modules is found once. */
+const known = new WeakMap<Adapter, Known>()
 
-/** Where no rule stands the loader reads whatever PEFT writes. */
-const PEFT_RULES: Readonly<Record<Exclude<Loader, 'ComfyUI'>, Rule>> = {
-  PEFT: (_, __, module) => judge(unfound(module, 'PEFT'), module.scale),
-  // up to mid-2026 the patterns are not read, so that all modules have one scale
-  vLLM: (judged, config, module) =>
-    judge(
-      judged.refusals.vLLM ?? unfound(module, 'vLLM') ?? vllmModuleRefusal(config, module),
-      loraScale(config.loraAlpha, config.r, config.useRslora),
-    ),
-  SGLang: (judged, config, module) =>
-    judge(sglangRefusal(judged, config, module), loraScale(config.loraAlpha, config.r, false)),
-  'llama.cpp': (judged, config, module) =>
-    // an alpha of 0 counts as none there (llama-adapter.h, get_scale)
-    judge(
-      judged.refusals['llama.cpp'] ?? llamaCppModuleRefusal(module),
-      config.loraAlpha === 0 ? 1 : loraScale(config.loraAlpha, module.rank, false),
-    ),
-  'TensorRT-LLM': (_, config, module) =>
-    judge(tensorRtRefusal(config, module), loraScale(config.loraAlpha, module.rank, config.useRslora)),
+function knownOf(adapter: Adapter): Known {
+  const before = known.get(adapter)
+  if (before !== undefined) return before
+  const view = judged(viewOf(adapter))
+  const found = { adapter: view, byLabel: new Map(view.modules.map((module) => [module.label, module])) }
+  known.set(adapter, found)
+  return found
 }
-
-/** Names by which a loader finds no module. */
-function unfound(module: AdapterModule, loader: Loader): string | undefined {
-  const problem = nameProblem(module)
-  return problem?.loaders.includes(loader) ? problem.reason.replace(/^would load /, 'it finds ') : undefined
-}
-
-const judge = (refusal: string | undefined, scale: number): Judgement =>
-  refusal === undefined ? { scale } : { refusal }
 
 /**
  * The scale by which each loader multiplies B·A of a module, or why it doesn't load it: one entry a loader, always in
- * the same order. As read from the loaders' sources in 2026: vLLM up to the middle of that year.
+ * the same order.
  */
-export const loaderScales = (adapter: Adapter, module: AdapterModule): LoaderScale[] =>
-  scalesIn(judgedOf(adapter), module)
-
-/** What is the same for all modules is found once. */
-const known = new WeakMap<Adapter, Judged>()
-
-function judgedOf(adapter: Adapter): Judged {
-  const before = known.get(adapter)
-  if (before !== undefined) return before
-  const config = adapter.format === 'peft' ? adapter.config : undefined
-  const strangers = strangersIn(adapter)
-  const judged = {
-    adapter,
-    config,
-    byPath: new Map(adapter.modules.map((module) => [module.path, module])),
-    refusals: {
-      vLLM: config && vllmRefusal(strangers, config),
-      'llama.cpp': config && llamaCppRefusal(strangers, config),
-    },
-  }
-  known.set(adapter, judged)
-  return judged
+export function loaderScales(adapter: Adapter, { label }: AdapterModule): LoaderScale[] {
+  const { adapter: view, byLabel } = knownOf(adapter)
+  return scalesIn(view, byLabel.get(label)!)
 }
 
-function scalesIn(judged: Judged, module: AdapterModule): LoaderScale[] {
-  const { adapter, config } = judged
-  return LOADERS.map((loader) => {
-    if (adapter.format === 'gguf') return { loader, ...ofGguf(loader, module) }
-    if (adapter.format === 'mlx') return { loader, refusal: OTHER_FORMAT }
-    if (loader === 'ComfyUI') return { loader, ...comfyUi(adapter.format, config, module) }
-    if (adapter.format !== 'peft') return { loader, refusal: OTHER_FORMAT }
-    if (config === undefined) return { loader, refusal: 'it needs adapter_config.json' }
-    if (config.method !== 'LORA' && loader !== 'PEFT') return { loader, refusal: OTHER_METHOD }
-    return { loader, ...PEFT_RULES[loader](judged, config, module) }
+const scalesIn = (adapter: JudgedAdapter, module: ModuleView): LoaderScale[] =>
+  SCALED_LOADERS.map((loader) => {
+    const refusal = refusalOf(adapter, loader, module)
+    return refusal === undefined ? { loader, scale: scaleIn(adapter, loader, module) } : { loader, refusal }
   })
-}
-
-/** src/llama-adapter.h: one alpha for the file, divided by the rank of each tensor. */
-const ofGguf = (loader: Loader, { scale }: AdapterModule): Judgement =>
-  loader === 'llama.cpp' ? { scale } : { refusal: OTHER_FORMAT }
-
-const OTHER_FORMAT = 'it reads PEFT adapters'
-const OTHER_METHOD = 'it reads LoRA, and neither LoHa nor LoKr'
-const NO_NAMES = 'it finds no names such as'
-const OTHER_TASK = 'it reads adapters of diffusion models'
-
-/** comfy/weight_adapter/lora.py: adapter_config.json is not read, and no .alpha means 1. */
-function comfyUi(format: AdapterFormat, config: PeftConfig | undefined, module: AdapterModule): Judgement {
-  if (config?.taskType !== undefined || LANGUAGE_MODEL.test(module.path)) return { refusal: OTHER_TASK }
-  const known = COMFYUI_NAMES[format]
-  if (!known.test(module.prefix + module.path)) return { refusal: `${NO_NAMES} ${blamed(module, 'A').name}` }
-  if (module.kind === 'embedding') return { refusal: 'it knows no lora_embedding_A' }
-  if (module.kind === 'experts') return { refusal: 'it knows no stacked experts' }
-  if (module.magnitude?.name.includes('lora_magnitude_vector')) {
-    return { refusal: 'it reads DoRA from dora_scale alone' }
-  }
-  return { scale: module.storedAlpha === undefined ? 1 : module.storedAlpha / module.dim }
-}
-
-function vllmRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
-  if (config.missing.length > 0) return `it needs ${config.missing.join(', ')} in adapter_config.json`
-  if (config.modulesToSave.length > 0) return `it refuses modules_to_save (${someOf(config.modulesToSave)})`
-  const [extra] = strangers
-  if (extra !== undefined) return `it refuses tensors that are no factors (${extra})`
-  if (config.useDora) return 'it refuses DoRA'
-  if (config.bias !== 'none') return `it refuses bias "${config.bias}"`
-  if (config.loraBias) return 'it refuses lora_bias'
-  if (config.layerReplication) return 'it refuses layer_replication'
-  if (config.alora) return 'it refuses aLoRA'
-  const init = config.initLoraWeights
-  if (typeof init === 'string' && !VLLM_INITS.includes(init.toLowerCase())) {
-    return `it refuses init_lora_weights "${init}"`
-  }
-  return undefined
-}
-
-function vllmModuleRefusal(config: PeftConfig, module: AdapterModule): string | undefined {
-  if (module.bias !== undefined) return 'it refuses lora_bias'
-  const rank = Math.max(config.r, module.rank)
-  if (rank > VLLM_LARGEST_RANK) return `it refuses rank ${rank}, above ${VLLM_LARGEST_RANK}`
-  return module.kind === 'experts' ? 'it misreads stacked experts (vLLM #41384)' : undefined
-}
-
-function sglangRefusal({ byPath }: Judged, config: PeftConfig, module: AdapterModule): string | undefined {
-  const targets = config.targetModules
-  if (typeof targets === 'string' && targets !== 'all-linear' && targets !== 'all') {
-    return 'it refuses a regular expression as target_modules'
-  }
-  if (module.kind === 'experts') return 'it misreads stacked experts (SGLang #25528)'
-  const stacked = stackedPaths(module.path)
-  const other = stacked
-    .map((path) => byPath.get(path))
-    .find((sibling) => sibling !== undefined && sibling.rank !== module.rank)
-  if (other === undefined) return undefined
-  const names = stacked.map(leafOfPath)
-  return `it needs equal ranks in ${names.join(', ')}: ${module.path} has ${module.rank}, ${other.path} ${other.rank}`
-}
-
-/** Names listed at most in a refusal. */
-const LISTED = 3
-const someOf = (names: readonly string[]) =>
-  names.length <= LISTED
-    ? names.join(', ')
-    : `${names.slice(0, LISTED).join(', ')} and ${names.length - LISTED} more`
-
-/** Names of tensors that are neither factors nor the copies of the base's weights that loaders skip. */
-const strangersIn = ({ replaced, ignored, modules }: Adapter): string[] => [
-  ...replaced.map(({ tensor }) => tensor.name),
-  ...ignored.map(({ name }) => name).filter((name) => !name.endsWith('.base_layer.weight')),
-  ...modules.flatMap(({ label, storedAlpha }) => (storedAlpha === undefined ? [] : [`${label}.alpha`])),
-]
-
-/** convert_lora_to_gguf.py stops at any name it doesn't know, norms excepted. */
-function llamaCppRefusal(strangers: readonly string[], config: PeftConfig): string | undefined {
-  if (config.missing.includes('lora_alpha')) return 'it needs lora_alpha in adapter_config.json'
-  const whole = strangers.find((name) => !/_layernorm|\.norm/.test(name))
-  return whole === undefined ? undefined : `it stops at tensors that are no factors (${whole})`
-}
-
-function llamaCppModuleRefusal(module: AdapterModule): string | undefined {
-  const extra = module.bias ?? module.magnitude
-  if (extra !== undefined) return `it stops at ${extra.name}`
-  const { name } = blamed(module, 'A')
-  if (!/\.lora_(?:A\.weight|embedding_A)$/.test(name)) return `it doesn't know the name ${name}`
-  if (module.kind === 'convolution') return 'it reads no convolutions'
-  return module.kind === 'experts' ? 'it reads no stacked experts' : undefined
-}
-
-/** tensorrt_llm/lora_manager.py: the rank is that of the stored A. */
-function tensorRtRefusal(config: PeftConfig, module: AdapterModule): string | undefined {
-  const missing = config.missing.filter((key) => key !== 'target_modules')
-  if (missing.length > 0) return `it needs ${missing.join(', ')} in adapter_config.json`
-  return module.kind === 'experts' ? 'it reads experts one by one' : undefined
-}
 
 /** Modules that a loader multiplies by another scale than the adapter's own format does. */
 export interface ScaleDisagreement {
@@ -215,30 +67,29 @@ export interface ScaleDisagreement {
 
 /** Disagreements grouped by loader and by the pair of scales, in the loaders' order. */
 export function scaleDisagreements(adapter: Adapter): ScaleDisagreement[] {
-  const judged = judgedOf(adapter)
+  const { adapter: view } = knownOf(adapter)
   const groups = new Map<string, ScaleDisagreement & { modules: string[] }>()
-  for (const module of adapter.modules) {
-    for (const { loader, scale } of scalesIn(judged, module)) {
+  for (const module of view.modules) {
+    for (const { loader, scale } of scalesIn(view, module)) {
       const expected = module.scale
-      if (scale === undefined || isClose(scale, expected)) continue
+      if (scale === undefined || isSameScale(scale, expected)) continue
       const key = JSON.stringify([loader, scale, expected])
       const group = groups.get(key) ?? { loader, modules: [], scale, expected }
       group.modules.push(module.label)
       groups.set(key, group)
     }
   }
-  return [...groups.values()].sort((a, b) => LOADERS.indexOf(a.loader) - LOADERS.indexOf(b.loader))
+  return [...groups.values()].sort((a, b) => orderOf(a) - orderOf(b))
 }
 
-const isClose = (a: number, b: number) =>
-  Math.abs(a - b) <= SCALE_TOLERANCE * Math.max(Math.abs(a), Math.abs(b))
+const orderOf = ({ loader }: ScaleDisagreement) => (SCALED_LOADERS as readonly Loader[]).indexOf(loader)
 
 /** One line a loader that scales modules otherwise, and one a loader that refuses them. */
 export function loaderWarnings(adapter: Adapter): string[] {
   const total = adapter.modules.length
   const own = adapter.format === 'peft' && adapter.config !== undefined ? 'PEFT' : 'the file'
   const disagreements = scaleDisagreements(adapter)
-  const scaled = LOADERS.flatMap((loader) => {
+  const scaled = SCALED_LOADERS.flatMap((loader) => {
     const groups = disagreements.filter((group) => group.loader === loader)
     if (groups.length === 0) return []
     const count = groups.reduce((sum, { modules }) => sum + modules.length, 0)
@@ -256,10 +107,10 @@ export function loaderWarnings(adapter: Adapter): string[] {
 }
 
 function refusalWarnings(adapter: Adapter): string[] {
-  const judged = judgedOf(adapter)
+  const { adapter: view } = knownOf(adapter)
   const first = new Map<Loader, string>()
-  for (const module of adapter.modules) {
-    for (const { loader, refusal } of scalesIn(judged, module)) {
+  for (const module of view.modules) {
+    for (const { loader, refusal } of scalesIn(view, module)) {
       // what was made for one loader is not to blame for not being another's
       if (refusal === undefined || refusal === OTHER_FORMAT || refusal === OTHER_TASK) continue
       if (loader === 'ComfyUI' && adapter.format === 'peft' && refusal.startsWith(NO_NAMES)) continue

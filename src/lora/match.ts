@@ -3,6 +3,7 @@ import { badInput } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { type BaseIndex, baseIndex } from './base-names.ts'
+import { expertsByOwner, inSingleExperts, inStacks, isOfOneExpert } from './experts.ts'
 import type { Place } from './families/places.ts'
 import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
 import { inModelNames } from './gguf-modules.ts'
@@ -52,6 +53,8 @@ export function matchToBase(
   const hasConfig = adapter.config !== undefined
   const find = baseIndex(base, adapter.format)
   const stacks = stacksByOwner(base)
+  const singles = expertsByOwner(base)
+  const ofSingles: AdapterModule[] = []
   const matched: MatchedModule[] = []
   const unmatched: UnmatchedModule[] = [...unnamed]
   for (const module of adapter.modules) {
@@ -72,10 +75,20 @@ export function matchToBase(
       continue
     }
     const found = matchStack(adapter, module, stacks, traits)
-    if ('base' in found) matched.push(found)
+    if ('base' in found) {
+      matched.push(found)
+      continue
+    }
+    const parts = inSingleExperts(module, singles, hasConfig, traits)
+    if (parts !== undefined && 'reason' in parts) unmatched.push({ module, reason: parts.reason })
+    else if (parts !== undefined) matched.push(...parts)
     else if (named !== undefined) throw misfit(adapter, module, named)
+    else if (isOfOneExpert(module)) ofSingles.push(module)
     else unmatched.push(found)
   }
+  const stacked = inStacks(ofSingles, stacks, traits)
+  matched.push(...stacked.matched)
+  unmatched.push(...stacked.unmatched)
   const [own, shared] = separateShared(matched)
   const transposed = own.filter(({ module }) => module.kind === 'conv1d')
   const warnings =

@@ -49,7 +49,7 @@ export interface LowRank {
  * The tensors whose product is the change of a weight, before it is scaled. `lora`: B·A, with A [rank, in], [rank, in, …kernel] or
  * of experts [experts·rank, in], and B [out, rank], [out, rank, 1…] or [out, rank·experts]; LoCon's Tucker core `mid` is
  * [rank, rank, …kernel] beside an A of [rank, in, 1…]. `loha`: w1 and w2 multiplied entry by entry (Hadamard). `lokr`: w1 ⊗ w2
- * (Kronecker), each whole or a product itself.
+ * (Kronecker), each whole or a product itself. `stack`: what modules of single experts make of a stack of all.
  */
 export type StoredProduct =
   | {
@@ -59,9 +59,16 @@ export type StoredProduct =
       readonly mid?: StoredTensor
       /** A is stored [in, rank] and B [rank, out], as MLX does: each is to be transposed. */
       readonly isTurned?: true
+      /** One of its two tensors has the columns of `of` experts in turn, of which only each `of`-th is meant, from `first` on. */
+      readonly every?: { readonly side: 'A' | 'B'; readonly first: number; readonly of: number }
     }
   | { readonly kind: 'loha'; readonly w1: LowRank; readonly w2: LowRank }
   | { readonly kind: 'lokr'; readonly w1: StoredTensor | LowRank; readonly w2: StoredTensor | LowRank }
+  | {
+      readonly kind: 'stack'
+      /** By the expert's number the modules whose changes add up to its, with their rows of it. */
+      readonly parts: Readonly<Record<number, readonly AdapterModule[]>>
+    }
 
 /** Rows of a module that are rows of a weight: `count` of them from row `module` on, which lie from row `weight` on. */
 export interface RowRun {
@@ -155,7 +162,29 @@ export function tensorsOf(product: StoredProduct): StoredTensor[] {
       return [...ofLowRank(product.w1), ...ofLowRank(product.w2)]
     case 'lokr':
       return [...ofSide(product.w1), ...ofSide(product.w2)]
+    case 'stack':
+      return Object.values(product.parts)
+        .flat()
+        .flatMap((part) => tensorsOf(part.product))
   }
+}
+
+/** The module as far as it bears on one expert, so that a worker is not sent what all of a stack are made of. */
+export function ofExpert(module: AdapterModule, expert: number | undefined): AdapterModule {
+  const { product } = module
+  const own = product.kind === 'stack' && expert !== undefined ? product.parts[expert] : []
+  // one that has no change is still of a module whose tensors can be named
+  return own.length === 0 ? module : { ...module, product: { kind: 'stack', parts: { [expert!]: own } } }
+}
+
+/** Stored bytes of a product: of a tensor that holds those of all experts the share that is meant. */
+export function bytesOf(product: StoredProduct): number {
+  const every = product.kind === 'lora' ? product.every : undefined
+  const shared = every === undefined ? undefined : product.kind === 'lora' ? product[every.side] : undefined
+  return tensorsOf(product).reduce(
+    (sum, tensor) => sum + (tensor === shared ? tensor.bytes / every!.of : tensor.bytes),
+    0,
+  )
 }
 
 /** The tensor to be named for what is wrong with a side of the factors: of products that are no LoRA the first. */

@@ -10,7 +10,14 @@ import { frobeniusNorm } from '../linalg/matrix/norms.ts'
 import { readFloats } from '../lora/factors.ts'
 import { type NotLoaded, notLoaded } from '../lora/found-by-loaders.ts'
 import { matchToBase } from '../lora/match.ts'
-import { type Adapter, type AdapterModule, blamed, type ReplacedTensor, type RowRun } from '../lora/model.ts'
+import {
+  type Adapter,
+  type AdapterModule,
+  blamed,
+  ofExpert,
+  type ReplacedTensor,
+  type RowRun,
+} from '../lora/model.ts'
 import { refuseOtherSums } from '../lora/other-sums.ts'
 import { modelTraits } from '../lora/traits.ts'
 import { addTo } from '../text/compare.ts'
@@ -152,11 +159,10 @@ const withTensor = (base: Checkpoint, tensor: StoredTensor): Checkpoint => ({
 })
 
 /** A job for one matrix of a tensor. */
-const jobOf = (pair: MatrixPair, modules: readonly AdapterModule[], index: number) => ({
-  pair,
-  modules,
-  ...(modules[0]?.kind === 'experts' && { expert: index }),
-})
+const jobOf = (pair: MatrixPair, modules: readonly AdapterModule[], index: number) =>
+  modules[0]?.kind === 'experts'
+    ? { pair, modules: modules.map((module) => ofExpert(module, index)), expert: index }
+    : { pair, modules }
 
 /** Of a matrix, once it is measured: a layer of the adapter, or a change that nothing carries. */
 export function outcomeOf(

@@ -131,6 +131,28 @@ describe.each(BOTH)('a base in the %s layout', (layout) => {
     expect([(layers as object[]).length, notCarried]).toEqual([layout === 'original' ? 4 : 9, []])
   })
 
+  test.each(NAMINGS)(
+    'inspect: the change relative to the rows that it is of, under names of %s',
+    async (naming) => {
+      const run = await runInProcess([
+        ...['inspect', await named(naming, factors(1)), '--base', baseAt(layout), '--json'],
+      ])
+      expect([run.code, run.stderr]).toEqual([0, ''])
+      const { totals, matrices } = documentOf(run.stdout, 'inspect-1') as {
+        totals: { elements: number; relativeChange: number }
+        matrices: { shape: number[] }[]
+      }
+      const squares = (tensors: Iterable<ArrayLike<number>>) =>
+        [...tensors].reduce((sum, data) => sum + Array.from(data).reduce((all, x) => all + x * x, 0), 0)
+      const before = CHANGED.map((name) => flux.get(name)!.data)
+      const after = merged('original', factors(1))
+      const deltas = CHANGED.map((name, i) => after.get(name)!.data.map((x, j) => x - before[i][j]))
+      expect(totals.elements).toBe(before.reduce((sum, { length }) => sum + length, 0))
+      expect(totals.relativeChange).toBeCloseTo(Math.sqrt(squares(deltas) / squares(before)), 6)
+      expect(matrices.length).toBe(layout === 'original' && naming !== 'diffusers' ? 4 : 9)
+    },
+  )
+
   test('compare: an adapter and itself under other names are one', async () => {
     const run = await runInProcess([
       ...['compare', await named('kohya', factors(1)), await named('diffusers', factors(1))],

@@ -12,6 +12,7 @@ const COMMANDS = [
   'merge',
   'apply',
   'convert',
+  'check',
   'compare',
   'factor',
   'doctor',

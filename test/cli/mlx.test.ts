@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { writeNpz } from '../../src/formats/npz.ts'
 import { matrix, transpose } from '../../src/linalg/matrix/matrix.ts'
-import { combined, openAdapter } from '../combine/support.ts'
+import { combined, densesOf, openAdapter } from '../combine/support.ts'
 import { temporaryFolder } from '../temporary.ts'
 import { applied, distance, fileOf, folderWith, jsonOf, random, read, type Weights } from './apply-support.ts'
 import { compared, peftFolder } from './compare-support.ts'
@@ -52,7 +52,7 @@ describe('an adapter folder of MLX', () => {
 
   test('is resized into a PEFT adapter, without the paths of the training', async () => {
     const [path, out] = [mlx(), fresh()]
-    const { output } = await combined('resize', [path, '-o', out, '--rank=2'])
+    const { output } = await combined('resize', [path, '-o', out, '--rank=2', '--format=peft'])
     expect(output).toMatchObject({ format: 'peft' })
     expect(readdirSync(out).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
     const [module] = (await openAdapter(out)).modules
@@ -84,13 +84,31 @@ describe('an adapter folder of MLX', () => {
     expect(distance(values(ours), W.data)).toBeGreaterThan(0.1)
   })
 
+  test('in bf16, of which an exact sum widens nothing', async () => {
+    const halves = {
+      [`${MODULE}.lora_a`]: random([5, 2], 7, 'BF16'),
+      [`${MODULE}.lora_b`]: random([2, 6], 8, 'BF16'),
+    }
+    const path = folderWith(fresh(), { 'adapters.safetensors': fileOf(halves), 'adapter_config.json': RUN })
+    const out = fresh()
+    await combined('merge', [path, '-o', out, '--dtype=f32'])
+    const [a, b] = Object.values(halves).map(({ data }) => data)
+    const wanted = Array.from({ length: 6 * 5 }, (_, at) => {
+      const [i, j] = [Math.floor(at / 5), at % 5]
+      return 20 * (a[j * 2] * b[i] + a[j * 2 + 1] * b[6 + i])
+    })
+    for (const found of [path, out]) {
+      expect(distance((await densesOf(found)).get(MODULE)!, wanted)).toBeLessThan(1e-6)
+    }
+  })
+
   test('DoRA’s magnitudes stay', async () => {
     const path = folderWith(fresh(), {
       'adapters.safetensors': fileOf({ ...FACTORS, [`${MODULE}.m`]: random([6], 5) }),
       'adapter_config.json': { ...RUN, fine_tune_type: 'dora' },
     })
     const out = fresh()
-    await combined('resize', [path, '-o', out, '--rank=1'])
+    await combined('resize', [path, '-o', out, '--rank=1', '--format=peft'])
     expect(jsonOf(out, 'adapter_config.json')).toMatchObject({ use_dora: true })
     const [module] = (await openAdapter(out)).modules
     expect(module.magnitude?.name).toBe(`base_model.model.${MODULE}.lora_magnitude_vector`)

@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { loaderScales, loaderWarnings, scaleDisagreements } from '../../src/lora/loader-scales.ts'
-import { LOADERS } from '../../src/lora/loaders.ts'
+import {
+  SCALED_LOADERS as LOADERS,
+  loaderScales,
+  loaderWarnings,
+  scaleDisagreements,
+} from '../../src/lora/loader-scales.ts'
+
 import { adapterFrom, LORA, moduleNamed, pair, type TestTensor } from './support.ts'
 
 const p = 'base_model.model.'
@@ -80,7 +85,7 @@ describe('ComfyUI is not said to load what it finds no names for', () => {
     ['base_model.model.transformer_blocks.0.attn.to_q', 'transformer_blocks.0.attn.to_q', 1],
     ['diffusion_model.blocks.0.self_attn.q', 'blocks.0.self_attn.q', 1],
     ['transformer.single_transformer_blocks.0.attn.to_q', 'single_transformer_blocks.0.attn.to_q', 1],
-    ['unet.down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_q', /no names such as unet/],
+    ['unet.down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_q', /as .processor.to_q/],
     ['text_encoder.text_model.q_proj', 'text_model.q_proj', /no names such as text_encoder/],
     ['base_model.model.down_blocks.0.attn1.to_q', 'down_blocks.0.attn1.to_q', /no names/],
     ['base_model.model.model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.q_proj', /diffusion/],
@@ -236,7 +241,7 @@ describe('refusals', () => {
 })
 
 describe('disagreements', () => {
-  const lm = { ...LORA, task_type: 'CAUSAL_LM' }
+  const lm = { ...LORA, task_type: 'CAUSAL_LM', target_modules: ['q_proj', 'o_proj'] }
   const three = {
     ...pair(`${p}a.o_proj`),
     ...pair(`${p}b.o_proj`),

@@ -12,7 +12,6 @@ import { inContext, type RunContext } from '../../jobs/context.ts'
 import { version } from '../../version.ts'
 import { CARD_FILE, mergedCard } from './card.ts'
 import { type Companions, companionsOf } from './companions.ts'
-import { CONFIG_FILE } from './config.ts'
 import { isSingleFile, type OutputFiles, outputFiles } from './files.ts'
 import { type ApplyOptions, type ApplySettings, applySettings } from './options.ts'
 import { assertFree, bytesToCome, place, takeBack } from './output.ts'
@@ -25,7 +24,7 @@ import { adviceText } from './sentences.ts'
 import { expectedAdvice, previewOf, resultOf, type Sampled, totalsOf } from './summary.ts'
 import {
   accountsOf,
-  configText,
+  configTexts,
   finishFolder,
   prepareFiles,
   settle,
@@ -130,19 +129,16 @@ async function written(
   await settle(staging, files.files, pieces, done, context)
   const accounts = accountsOf(pieces, done)
   const totals = totalsOf(plan, samples, accounts)
-  const config = await configText(plan, settings, companions.copied)
+  const configs = await configTexts(plan, settings, companions.copied)
   const isFile = isSingleFile(plan.base)
   await finishFolder(
     staging,
     {
+      weights: files.files.map(({ name }) => name),
       companions: companions.copied,
       texts: isFile
         ? []
-        : [
-            ...(files.index === undefined ? [] : [files.index]),
-            ...(config === undefined ? [] : [{ name: CONFIG_FILE, text: config }]),
-            { name: CARD_FILE, text: mergedCard(plan, settings, { totals }) },
-          ],
+        : [...files.indices, ...configs, { name: CARD_FILE, text: mergedCard(plan, settings, { totals }) }],
     },
     context,
   )

@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { isIndexName } from '../../checkpoint/folder.ts'
 import { filesBelow } from '../../io/copy-files.ts'
 import type { ApplyPlan } from './plan.ts'
 
@@ -28,7 +27,7 @@ const OF_TRAINING =
 /** The base's own description, and an adapter that lies beside it. */
 const NOT_OURS = /^(README|adapter_)/i
 
-/** In the folders of a pipeline weights belong to it, whatever their format, but for those that only other programs read. */
+/** In folders whose weights aren't read they belong to the model, whatever their format, but for those that only other programs read. */
 const FOREIGN_BELOW = /\.(pth|gguf|msgpack|h5|tflite|nemo)$/i
 
 /** Files that speak of the words of a vocabulary. */
@@ -44,18 +43,24 @@ export async function companionsOf(plan: ApplyPlan): Promise<Companions> {
   const { folder } = base
   if (folder === undefined) return { copied: [], leftOut: [] }
   const leftOut: string[] = []
+  const components = new Set(base.components?.map((one) => one.name))
+  const isOfComponent = (path: string) => components.has(path.slice(0, path.indexOf('/')))
   const files = await filesBelow(folder, (path, isFolder) => {
     const name = path.split('/').at(-1)!
     const isTop = !path.includes('/')
     // the hub's and git's own
     if (name.startsWith('.')) return false
-    if (OF_TRAINING.test(name) || (isTop && NOT_OURS.test(name))) {
+    // a pipeline has a folder called scheduler
+    const isOfTraining = base.components === undefined && OF_TRAINING.test(name)
+    if (isOfTraining || (isTop && NOT_OURS.test(name))) {
       leftOut.push(path)
       return false
     }
     if (isFolder) return true
-    if (isTop && (isWeightsOf(plan, path) || isIndexName(name) || /\.index\.json$/.test(name))) return false
-    const isForeign = isTop ? WEIGHTS.test(name) : FOREIGN_BELOW.test(name)
+    // beside weights that are written anew others would be the old ones
+    const isBeside = isTop || isOfComponent(path)
+    if (isBeside && (isWeightsOf(plan, path) || /\.index(\.[^.]+)?\.json$/.test(name))) return false
+    const isForeign = isBeside ? WEIGHTS.test(name) : FOREIGN_BELOW.test(name)
     if (isForeign) leftOut.push(path)
     return !isForeign
   })

@@ -22,39 +22,81 @@ export interface PlacedTensor {
 }
 
 export interface OutputFiles {
+  /** By their paths in the output. */
   readonly files: readonly OutputFile[]
-  /** The index of shards, where there is one. */
-  readonly index?: { readonly name: string; readonly text: string }
+  /** The index of shards, where there is one; of a pipeline one for each component that has. */
+  readonly indices: readonly TextFile[]
+}
+
+interface TextFile {
+  readonly name: string
+  readonly text: string
 }
 
 /** Metadata that speaks of the bytes of another file. */
 const OF_OTHER_BYTES = /hash/i
 
 /**
- * Where everything goes: sharded like the base, with the names of its files, or in shards of so many bytes. Throws `bad-usage` where a
- * single file would have to become several.
+ * Where everything goes: sharded like the base, with the names of its files, or in shards of so many bytes; each component of a pipeline
+ * in its folder. Throws `bad-usage` where a single file would have to become several.
  */
 export function outputFiles(
   { base, tensors }: ApplyPlan,
   maxShardSize: number | undefined,
   output: string,
 ): OutputFiles {
-  const metadata = [...base.metadata].filter(([key]) => !OF_OTHER_BYTES.test(key))
-  const file = (name: string, own: readonly OutputTensor[]) => layout(name, own, new Map(metadata))
+  const { components, metadata } = base
   if (base.folder === undefined) {
     if (maxShardSize !== undefined) {
       throw badUsage('--max-shard-size is for a base that is a folder: of a single file comes a single file')
     }
-    return { files: [file(basename(output), tensors)] }
+    return { files: [layout(basename(output), tensors, ownMetadata(metadata))], indices: [] }
   }
-  const indexName = base.files.map(({ path }) => basename(path)).find(isIndexName)
+  if (components === undefined) {
+    const index = base.files.map(({ path }) => basename(path)).find(isIndexName)
+    return modelFiles({ metadata, index }, tensors, maxShardSize)
+  }
+  const parts = components.map((component) => {
+    const { name } = component
+    const own = tensors
+      .filter(({ home }) => home.startsWith(`${name}/`))
+      .map((tensor) => withinComponent(name, tensor))
+    const { files, indices } = modelFiles(component, own, maxShardSize)
+    const below = <F extends { readonly name: string }>(file: F): F => ({
+      ...file,
+      name: `${name}/${file.name}`,
+    })
+    return { files: files.map(below), indices: indices.map(below) }
+  })
+  return { files: parts.flatMap(({ files }) => files), indices: parts.flatMap(({ indices }) => indices) }
+}
+
+/** A tensor of a component as its own folder has it. */
+const withinComponent = (component: string, tensor: OutputTensor): OutputTensor => ({
+  ...tensor,
+  name: tensor.name.slice(component.length + 1),
+  home: tensor.home.slice(component.length + 1),
+})
+
+const ownMetadata = (metadata: ReadonlyMap<string, string>) =>
+  new Map([...metadata].filter(([key]) => !OF_OTHER_BYTES.test(key)))
+
+/** The files of one model's folder. */
+function modelFiles(
+  {
+    metadata,
+    index,
+  }: { readonly metadata: ReadonlyMap<string, string>; readonly index?: string | undefined },
+  tensors: readonly OutputTensor[],
+  maxShardSize: number | undefined,
+): OutputFiles {
   const shards =
-    maxShardSize === undefined ? byHome(tensors) : bySize(tensors, maxShardSize, stemOf(tensors, indexName))
-  const files = [...shards].map(([name, own]) => file(name, own))
-  const isSharded = maxShardSize === undefined ? indexName !== undefined : files.length > 1
-  if (!isSharded) return { files }
-  const name = indexName ?? `${stemOf(tensors, indexName)}.safetensors.index.json`
-  return { files, index: { name, text: indexText(files) } }
+    maxShardSize === undefined ? byHome(tensors) : bySize(tensors, maxShardSize, stemOf(tensors, index))
+  const files = [...shards].map(([name, own]) => layout(name, own, ownMetadata(metadata)))
+  const isSharded = maxShardSize === undefined ? index !== undefined : files.length > 1
+  if (!isSharded) return { files, indices: [] }
+  const name = index ?? `${stemOf(tensors, index)}.safetensors.index.json`
+  return { files, indices: [{ name, text: indexText(files) }] }
 }
 
 /** The files of the base, each with its own tensors. */

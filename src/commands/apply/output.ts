@@ -21,7 +21,7 @@ const modelFolder = ({ copied }: Companions): FolderKind => {
   const ours = new Set(copied.map(({ path }) => path.split('/')[0]))
   return {
     noun: 'model',
-    mark: /\.safetensors(\.index\.json)?$/,
+    mark: /\.safetensors(\.index\.json)?$|^model_index\.json$/,
     mayHold: { test: (name) => OF_A_MODEL.test(name) || ours.has(name) },
   }
 }

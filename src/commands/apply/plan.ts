@@ -33,7 +33,7 @@ export interface OutputTensor {
   readonly name: string
   readonly dtype: SafetensorsDtype
   readonly shape: readonly number[]
-  /** The name of the base's file that it is in, or would be. */
+  /** The base's file that it is in, or would be, by its name, of a pipeline's with the component's folder before it. */
   readonly home: string
   readonly content:
     | { readonly kind: 'same'; readonly tensor: StoredTensor }
@@ -160,7 +160,7 @@ function outputTensors(
   const outputOf = (tensor: StoredTensor, change: Change | undefined): OutputTensor => {
     const own = change?.base === undefined && change?.replacement ? change.replacement.tensor : tensor
     const written = writtenAs(own, dtype)
-    const place = { name: nameOf(change?.name ?? tensor.name), home: homeOf(tensor) }
+    const place = { name: nameOf(change?.name ?? tensor.name), home: homeOf(tensor, base) }
     const whole = change?.replacement?.tensor
     if (whole !== undefined && whole.dtype === tensor.dtype && readableFloatOf(whole.dtype) === undefined) {
       // counters and the like
@@ -200,7 +200,10 @@ const eightBits = (base: Checkpoint, { name, dtype }: StoredTensor) =>
     { file: base.path, tensor: name },
   )
 
-const homeOf = ({ source }: StoredTensor): string => basename('file' in source ? source.file : '')
+function homeOf({ name, source }: StoredTensor, { components }: Checkpoint): string {
+  const file = basename('file' in source ? source.file : '')
+  return components === undefined ? file : `${name.slice(0, name.indexOf('.'))}/${file}`
+}
 
 const lastOf = ({ tensors }: Checkpoint): StoredTensor => [...tensors.values()].at(-1)!
 

@@ -79,7 +79,7 @@ export const expectedAdvice = (plan: ApplyPlan, samples: Sampled): Advice[] =>
 export function previewOf(
   plan: ApplyPlan,
   { output }: ApplySettings,
-  { files, index }: OutputFiles,
+  { files, indices }: OutputFiles,
   { copied }: Companions,
   samples: Sampled,
   resumable: boolean,
@@ -87,7 +87,7 @@ export function previewOf(
   const encoder = new TextEncoder()
   const all = [
     ...files.map(({ name, byteLength }) => ({ name, bytes: byteLength })),
-    ...(index === undefined ? [] : [{ name: index.name, bytes: encoder.encode(index.text).length }]),
+    ...indices.map(({ name, text }) => ({ name, bytes: encoder.encode(text).length })),
     ...copied.map(({ path, bytes }) => ({ name: path, bytes })),
   ]
   const layers = layersOf(plan, samples)

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { LoraSvdError } from '../../errors.ts'
 import { copyInto, syncFolders } from '../../io/copy-files.ts'
 import { kindOf, makeFolder } from '../../io/files.ts'
@@ -7,8 +7,9 @@ import { readTextFile } from '../../io/source.ts'
 import { removeLeftovers } from '../../io/temporary.ts'
 import { writeFileAtomic } from '../../io/write-atomic.ts'
 import { doJobsAsDone, type RunContext } from '../../jobs/context.ts'
-import { editedJson } from '../../text/edit-json.ts'
+import { editedJson, type JsonEdits } from '../../text/edit-json.ts'
 import { quoted } from '../../text/quote.ts'
+import { JsonError, parseObject } from '../../text/strict-json.ts'
 import { joinAccounts, type RoundingAccount } from '../../update/account.ts'
 import type { Piece, WrittenPiece } from '../../update/piece.ts'
 import { jobKind } from './apply-jobs.ts'
@@ -25,6 +26,7 @@ export async function prepareFiles(folder: string, files: readonly OutputFile[])
   if ((await kindOf(folder)) === 'missing') await makeFolder(folder)
   for (const { name, header, byteLength } of files) {
     const path = join(folder, name)
+    if ((await kindOf(dirname(path))) === 'missing') await makeFolder(dirname(path))
     await makeSized(path, byteLength)
     await withSizedFile(path, (file) => file.write(header, 0))
   }
@@ -112,21 +114,64 @@ export function accountsOf(
 
 /** What is written beside the weights: copies, and what has to say something else than the base's. */
 export interface Beside {
+  /** The paths of the weights. */
+  readonly weights: readonly string[]
   readonly companions: readonly Companion[]
   readonly texts: readonly { readonly name: string; readonly text: string }[]
 }
 
-/** config.json with its changes, of a base that has one and needs some. */
-export async function configText(
+/** config.json with its changes, where there is one and it needs some; of a pipeline those of its components. */
+export async function configTexts(
   plan: ApplyPlan,
   { dtype }: ApplySettings,
   companions: readonly Companion[],
-): Promise<string | undefined> {
-  const edits = configEdits(plan, dtype)
-  const from = companions.find(({ path }) => path === CONFIG_FILE)?.from
-  if (edits === undefined || from === undefined) return undefined
-  const { text } = await readTextFile(from, Number.MAX_SAFE_INTEGER)
-  return editedJson(text, edits)
+): Promise<Beside['texts']> {
+  const texts: { name: string; text: string }[] = []
+  for (const { name, edits } of await configsToEdit(plan, dtype, companions)) {
+    const { text } = await readTextFile(companions.find(({ path }) => path === name)!.from, CONFIG_LIMIT)
+    texts.push({ name, text: editedJson(text, edits) })
+  }
+  return texts
+}
+
+const CONFIG_LIMIT = Number.MAX_SAFE_INTEGER
+
+async function configsToEdit(
+  plan: ApplyPlan,
+  dtype: ApplySettings['dtype'],
+  companions: readonly Companion[],
+) {
+  const { components } = plan.base
+  if (components === undefined) {
+    const edits = configEdits(plan, dtype)
+    const isThere = companions.some(({ path }) => path === CONFIG_FILE)
+    return edits !== undefined && isThere ? [{ name: CONFIG_FILE, edits }] : []
+  }
+  const found: { name: string; edits: JsonEdits }[] = []
+  for (const { name: component } of components) {
+    const name = `${component}/${CONFIG_FILE}`
+    const from = companions.find(({ path }) => path === name)?.from
+    if (dtype === 'as-base' || from === undefined) continue
+    const config = objectIn((await readTextFile(from, CONFIG_LIMIT)).text)
+    // transformers' name the type, diffusers' don't know such a key
+    if (!Object.hasOwn(config, 'torch_dtype') && !Object.hasOwn(config, 'dtype')) continue
+    const edits = configEdits(
+      { base: { ...plan.base, config }, untied: undefined, vocabulary: undefined },
+      dtype,
+    )
+    if (edits !== undefined) found.push({ name, edits })
+  }
+  return found
+}
+
+/** The object that a text is; an empty one for any other, which stays as it is. */
+function objectIn(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return parseObject(text)
+  } catch (error) {
+    if (error instanceof JsonError) return {}
+    throw error
+  }
 }
 
 /** Reads everything back while the disk takes it up: the one waits for the processor, the other for the disk. Throws as both do. */
@@ -145,7 +190,7 @@ export async function settle(
 /** Writes what lies beside the weights, and flushes it to the disk. */
 export async function finishFolder(
   folder: string,
-  { companions, texts }: Beside,
+  { weights, companions, texts }: Beside,
   { signal }: RunContext,
 ): Promise<void> {
   const own = new Set(texts.map(({ name }) => name))
@@ -156,9 +201,7 @@ export async function finishFolder(
   for (const { name, text } of texts) {
     await writeFileAtomic(join(folder, name), [new TextEncoder().encode(text)], { force: true })
   }
-  await removeLeftovers(folder)
-  await syncFolders(
-    folder,
-    companions.map(({ path }) => path),
-  )
+  const paths = [...weights, ...texts.map(({ name }) => name), ...companions.map(({ path }) => path)]
+  for (const inner of new Set(paths.map((path) => dirname(join(folder, path))))) await removeLeftovers(inner)
+  await syncFolders(folder, paths)
 }

@@ -1,6 +1,7 @@
 import { bringTogether, layersOf } from '../../combine/modules.ts'
 import { openSummands } from '../../combine/open.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
+import { ofExpert } from '../../lora/model.ts'
 import { bytesOf, type CompareJob, compareLayer, flopsOf } from './compare-layer.ts'
 import { type CompareOptions, type CompareSettings, compareSettings } from './options.ts'
 import type { CompareResult } from './result.ts'
@@ -25,7 +26,13 @@ async function compared(settings: CompareSettings, context: RunContext): Promise
   const { settled, modules } = bringTogether(summands, base)
   const jobs = modules.flatMap(layersOf).map(
     ({ name, terms, module: { rows, columns }, expert }): CompareJob => ({
-      ...{ name, terms, rows, columns, withAngles: summands.length === 2 },
+      ...{
+        name,
+        terms: terms.map((term) => ({ ...term, module: ofExpert(term.module, expert) })),
+        rows,
+        columns,
+        withAngles: summands.length === 2,
+      },
       ...(expert !== undefined && { expert }),
     }),
   )

@@ -1,6 +1,6 @@
 import { errorAt, roundingLevelOf } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange, Interval } from '../../linalg/spectrum/spectrum.ts'
-import { LOADERS } from '../../lora/loaders.ts'
+import { SCALED_LOADERS } from '../../lora/loader-scales.ts'
 import { printable } from '../../text/quote.ts'
 import {
   ENERGY_SHARES,
@@ -72,7 +72,7 @@ const COLUMNS: readonly Column[] = [
   ['alpha', ({ adapter }) => adapter?.alpha],
   ['scale', ({ adapter }) => adapter?.scale],
   ['wasted_rank', ({ adapter }) => adapter?.wasted],
-  ...LOADERS.map((loader): Column => [`scale_${loader}`, (matrix) => scaleOf(matrix, loader)]),
+  ...SCALED_LOADERS.map((loader): Column => [`scale_${loader}`, (matrix) => scaleOf(matrix, loader)]),
   ['verdict', ({ verdict }) => verdict.kind],
   ['verdict_text', ({ verdict }) => verdict.text],
 ]

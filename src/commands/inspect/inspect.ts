@@ -1,3 +1,4 @@
+import { holdingOpen } from '../../checkpoint/read.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
@@ -6,7 +7,7 @@ import { htmlReport } from './html/report.ts'
 import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
 import { plottedMatrix } from './plot.ts'
 import type { InspectResult } from './result.ts'
-import { nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
+import { filesOf, nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
 import { inspectResult, type WholeResult } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
 import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
@@ -30,7 +31,8 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
   await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  const findings = await lookAtAll(settings, opened, context)
+  const files = opened.subjects.flatMap(filesOf)
+  const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
   const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000

@@ -1,6 +1,6 @@
 import { isComputed } from '../../checkpoint/correspondence.ts'
 import { nameFilter } from '../../checkpoint/filter.ts'
-import { matricesOf } from '../../checkpoint/matrices.ts'
+import { matricesOf, partOf } from '../../checkpoint/matrices.ts'
 import { pairModels } from '../../checkpoint/models.ts'
 import { type OpenOptions, openCheckpoint } from '../../checkpoint/open.ts'
 import { forEachChunk } from '../../checkpoint/read.ts'
@@ -8,9 +8,10 @@ import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from
 import { badInput, badUsage } from '../../errors.ts'
 import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { firstNonFinite } from '../../linalg/matrix/norms.ts'
+import { inOwnRows } from '../../lora/fit.ts'
 import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
-import type { Adapter, AdapterModule } from '../../lora/model.ts'
+import { type Adapter, type AdapterModule, ofExpert, tensorsOf } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import type { Matching } from '../../report/notes.ts'
 import { addTo } from '../../text/compare.ts'
@@ -59,6 +60,14 @@ export type Subject =
       /** What it is added to, where a base was given. */
       readonly base?: WeightMatrix
     }
+
+/** The files in which an adapter's factors lie: of small ones there are many in each. */
+export const filesOf = (subject: Subject): string[] =>
+  subject.kind === 'adapter'
+    ? tensorsOf(subject.module.product).flatMap(({ source }) =>
+        source.kind === 'range' ? [source.file] : [],
+      )
+    : []
 
 /** What was opened, and all there is to look at in it. Only headers have been read. */
 export interface Subjects {
@@ -157,7 +166,7 @@ function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: Inspe
   const matrices = base === undefined ? undefined : baseMatrices(base, match!)
   const subjects = modules
     .filter(({ label }) => isWanted(label))
-    .flatMap((module) => productsOf(module, matrices?.get(module.tensor) ?? []))
+    .flatMap((module) => inItsRows(module, matrices?.get(module.tensor) ?? []))
   const unmatched = match?.unmatched.map(({ module, reason }) => ({ name: module.label, reason })) ?? []
   const whole = adapter.replaced.map(({ tensor, how }) => ({
     name: tensor.name,
@@ -189,13 +198,29 @@ function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Ma
   return byTensor
 }
 
+/** The products of a module beside the rows that it changes, and not beside others of the same weight. */
+function inItsRows(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
+  if (module.fit === undefined) return productsOf(module, bases)
+  const { module: own, from } = inOwnRows(module)
+  return productsOf(
+    own,
+    bases.map((base) => rowsOfMatrix(base, from, own.rows)),
+  )
+}
+
+function rowsOfMatrix(matrix: WeightMatrix, from: number, rows: number): WeightMatrix {
+  const ofRow = matrix.bytes / matrix.rows
+  const source = partOf(matrix.source, from * ofRow, (from + rows) * ofRow)
+  return { ...matrix, rows, bytes: rows * ofRow, source }
+}
+
 /** The products of a module: one, but for a stack of experts. */
 function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
   const { kind, experts, label } = module
   const product = (name: string, base: WeightMatrix | undefined, expert?: number): Subject => ({
     kind: 'adapter',
     name,
-    module,
+    module: ofExpert(module, expert),
     ...(expert !== undefined && { expert }),
     ...(base !== undefined && { base }),
   })

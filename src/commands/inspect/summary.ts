@@ -11,7 +11,7 @@ import {
 } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
-import { blamed, tensorsOf } from '../../lora/model.ts'
+import { blamed, bytesOf } from '../../lora/model.ts'
 import { relative } from '../../measure/measure.ts'
 import type { InspectSettings, SortKey } from './options.ts'
 import {
@@ -138,7 +138,9 @@ function storedShapeOf(subject: Subject): readonly number[] {
 function storedBytesOf(subject: Subject): number {
   if (subject.kind !== 'adapter') return (subject.kind === 'delta' ? subject.tuned : subject.weight).bytes
   const { product, experts } = subject.module
-  return tensorsOf(product).reduce((sum, { bytes }) => sum + bytes, 0) / experts
+  if (product.kind !== 'stack') return bytesOf(product) / experts
+  const own = subject.expert === undefined ? [] : product.parts[subject.expert]
+  return own.reduce((sum, part) => sum + bytesOf(part.product), 0)
 }
 
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput } from '../../errors.ts'
+import { badInput, LoraSvdError } from '../../errors.ts'
 import { counted, quoted } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
 import type { Adapter, AdapterModule, IgnoredTensor, JsonObject, ReplacedTensor } from '../model.ts'
@@ -34,6 +34,11 @@ export interface AdapterOptions {
   readonly model?: JsonObject | undefined
   /** What leaves the change of a weight open is an error; else it is a warning, and the likeliest is taken. */
   readonly isStrict?: boolean | undefined
+  /**
+   * Is told of what is wrong with a part of the file, which is then left out, where it would be thrown otherwise: of a module, of a
+   * tensor, of the config. An adapter may then have no modules.
+   */
+  readonly onDefect?: (defect: LoraSvdError) => void
 }
 
 type Named = readonly [tensor: StoredTensor, parsed: ParsedName]
@@ -49,11 +54,12 @@ export async function adapterOf(
   checkpoint: Checkpoint,
   options: AdapterOptions = {},
 ): Promise<Adapter | undefined> {
-  if (checkpoint.isGguf) return ggufAdapterOf(checkpoint)
+  if (checkpoint.isGguf) return ggufAdapterOf(checkpoint, options.onDefect)
   if (isMlx(checkpoint)) return mlxAdapterOf(checkpoint, options)
   const { path, metadata } = checkpoint
   const { tensors, warnings } = await underKnownNames(checkpoint, options)
   const json = checkpoint.adapterConfig
+  const tolerant = <T>(work: () => T): T | undefined => tolerating(options.onDefect, work)
   const has = (name: string) => checkpoint.tensors.has(name)
   const isModel = (stem: string) =>
     json === undefined && (has(`${stem}.weight`) || has(`${stem}.base_layer.weight`))
@@ -62,45 +68,57 @@ export async function adapterOf(
   const others: StoredTensor[] = []
   for (const tensor of tensors) {
     const other = otherKind(tensor.name, has)
-    if (other !== undefined && !isModel(other.stem)) throw otherKindError(path, tensor.name, other)
+    if (other !== undefined && !isModel(other.stem)) {
+      tolerant(() => {
+        throw otherKindError(path, tensor.name, other)
+      })
+      continue
+    }
     const parsed = parseName(tensor.name)
     if (parsed === undefined) others.push(tensor)
     else named.push([tensor, parsed])
   }
-  const config = json === undefined ? undefined : parsePeftConfig(json, configPath(checkpoint))
+  const config =
+    json === undefined ? undefined : tolerant(() => parsePeftConfig(json, configPath(checkpoint)))
   const factors = named.filter(([, { role }]) => isFactor(role))
   if (config === undefined) {
     if (factors.some(([, { stem }]) => isModel(stem))) return undefined
     const isExactParts = others.length === 0 && named.some(([, { role }]) => isExactPart(role))
     if (factors.length === 0 && !isExactParts) return undefined
   }
-  const adapterName = oneName(path, named)
-  const format = config === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
+  const adapterName = tolerant(() => oneName(path, named))
+  const format = json === undefined ? formatOf(named.map(([, parsed]) => parsed)) : 'peft'
   const alphas = await storedAlphas(path, named)
   const zeros = config === undefined ? zeroAlphas(named, alphas) : []
   refuseZeros(path, zeros, options)
-  const configs = config === undefined ? metadataConfigs(path, metadata) : new Map([['', config]])
+  const configs =
+    config === undefined
+      ? (tolerant(() => metadataConfigs(path, metadata)) ?? new Map<string, PeftConfig>())
+      : new Map([['', config]])
 
-  const { modules, ignored, replaced } = sort(path, format, named, config)
+  const { modules, ignored, replaced } = sort(path, format, named, config, options.onDefect)
   for (const tensor of others) {
     const reason = strangerReason(tensor.name)
     if (reason !== undefined) ignored.push({ name: tensor.name, reason })
-    else if (format === 'peft') put(otherTensor(tensor, config, adapterName), replaced, ignored)
+    else if (format === 'peft') putTensor(otherTensor(tensor, config, adapterName), replaced, ignored)
     else ignored.push({ name: tensor.name, reason: 'a name that loaders of such files do not know' })
   }
   const built = withReadablePatterns(path, () =>
-    [...modules.values()].map((parts) =>
-      buildModule(parts, {
-        path,
-        format,
-        config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
-        storedAlpha: alphas.get(parts.tensors.get('alpha')?.name ?? ''),
-        alpha: options.alpha,
-        alphaZero: options.alphaZero,
-      }),
-    ),
+    [...modules.values()].flatMap((parts) => {
+      const module = tolerant(() =>
+        buildModule(parts, {
+          path,
+          format,
+          config: configs.get(componentOf(parts.prefix)) ?? configs.get(''),
+          storedAlpha: alphas.get(parts.tensors.get('alpha')?.name ?? ''),
+          alpha: options.alpha,
+          alphaZero: options.alphaZero,
+        }),
+      )
+      return module ?? []
+    }),
   )
-  if (built.length === 0 && replaced.length === 0) {
+  if (built.length === 0 && replaced.length === 0 && options.onDefect === undefined) {
     const [first] = ignored
     const why = first === undefined ? '' : `: ${quoted(first.name)}: ${first.reason}`
     throw badInput(`${path}: holds no LoRA tensors${why}`, { file: path })
@@ -117,6 +135,18 @@ export async function adapterOf(
       ...warnings,
       ...warningsOf({ format, config: single, built, ignored, zeros: isSaid(options) ? [] : zeros }),
     ],
+  }
+}
+
+/** What the work gives; undefined where it throws what `tell` is told. */
+function tolerating<T>(tell: AdapterOptions['onDefect'], work: () => T): T | undefined {
+  if (tell === undefined) return work()
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof LoraSvdError)) throw error
+    tell(error)
+    return undefined
   }
 }
 
@@ -151,6 +181,7 @@ const otherKindError = (path: string, tensor: string, { kind }: { kind: string }
   badInput(`${path}: tensor ${quoted(tensor)} belongs to ${kind}; only LoRA, LoHa and LoKr are read`, {
     file: path,
     tensor,
+    rule: 'other-kind',
   })
 
 /** The adapter's name in the keys, where one stands there. Throws where there are several: adapters of one model together. */
@@ -160,10 +191,11 @@ function oneName(path: string, named: readonly Named[]): string | undefined {
   const some = [...names].slice(0, 3).map(quoted).join(', ')
   throw badInput(`${path}: holds several adapters (${some}${names.size > 3 ? ', …' : ''}): save each alone`, {
     file: path,
+    rule: 'several-adapters',
   })
 }
 
-function put(
+function putTensor(
   found: ReplacedTensor | IgnoredTensor,
   replaced: ReplacedTensor[],
   ignored: IgnoredTensor[],
@@ -173,7 +205,15 @@ function put(
 }
 
 /** Puts the tensors to their modules. Throws where two have the same part in one. */
-function sort(path: string, format: SpelledFormat, named: readonly Named[], config: PeftConfig | undefined) {
+function sort(
+  path: string,
+  format: SpelledFormat,
+  named: readonly Named[],
+  config: PeftConfig | undefined,
+  tell: AdapterOptions['onDefect'],
+) {
+  const put = (key: string, parts: ModuleParts, role: Role, tensor: StoredTensor) =>
+    modules.set(key, tolerating(tell, () => withPart(path, parts, role, tensor)) ?? parts)
   const modules = new Map<string, ModuleParts>()
   const replaced: ReplacedTensor[] = []
   const ignored: IgnoredTensor[] = []
@@ -184,7 +224,7 @@ function sort(path: string, format: SpelledFormat, named: readonly Named[], conf
     if (!isFactor(parsed.role)) continue
     const key = keyOf(parsed)
     const known = modules.get(key)
-    modules.set(key, withPart(path, known ?? splitModule(parsed.stem, format), parsed.role, tensor))
+    put(key, known ?? splitModule(parsed.stem, format), parsed.role, tensor)
   }
   for (const [tensor, parsed] of named) {
     if (isFactor(parsed.role)) continue
@@ -194,15 +234,17 @@ function sort(path: string, format: SpelledFormat, named: readonly Named[], conf
     if (isExactPart(parsed.role)) {
       replaced.push(exactPart(tensor, parsed.role, prefix, module))
     } else if (parsed.role === 'token rows') {
-      put(tokenRows(tensor, module, prefix, config, path), replaced, ignored)
+      const rows = tolerating(tell, () => tokenRows(tensor, module, prefix, config, path))
+      if (rows !== undefined) putTensor(rows, replaced, ignored)
     } else if (parts === undefined) {
       // a model may well have a parameter named alpha, and train it
-      if (config !== undefined && parsed.role === 'alpha') put(otherTensor(tensor, config), replaced, ignored)
+      if (config !== undefined && parsed.role === 'alpha')
+        putTensor(otherTensor(tensor, config), replaced, ignored)
       else ignored.push({ name: tensor.name, reason: 'its module has no factors' })
     } else if (config !== undefined && isSwitchedOff(parsed.role, config)) {
       ignored.push({ name: tensor.name, reason: 'adapter_config.json does not ask for it' })
     } else {
-      modules.set(key, withPart(path, parts, parsed.role, tensor))
+      put(key, parts, parsed.role, tensor)
     }
   }
   return { modules, replaced, ignored }
@@ -218,7 +260,7 @@ function withPart(path: string, parts: ModuleParts, role: Role, tensor: StoredTe
   if (before !== undefined) {
     throw badInput(
       `${path}: tensors ${quoted(before.name)} and ${quoted(tensor.name)} are both the ${role} of the module ${quoted(parts.module)}`,
-      { file: path, tensor: tensor.name },
+      { file: path, tensor: tensor.name, rule: 'duplicate-module' },
     )
   }
   return { ...parts, tensors: new Map([...parts.tensors, [role, tensor]]) }

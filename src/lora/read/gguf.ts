@@ -1,6 +1,6 @@
 import { partOf } from '../../checkpoint/matrices.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput, type LoraSvdError } from '../../errors.ts'
+import { badInput, LoraSvdError } from '../../errors.ts'
 import { encodeFloats } from '../../formats/dtype.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { matrix, transpose } from '../../linalg/matrix/matrix.ts'
@@ -32,7 +32,10 @@ interface Pair {
  * GGUF stores the other way round, and nothing else. Throws `bad-input`, naming the tensors, on an adapter of another kind, on half a
  * pair, on factors that don't fit each other, and on an alpha that is no number.
  */
-export async function ggufAdapterOf({ path, tensors, metadata }: Checkpoint): Promise<Adapter | undefined> {
+export async function ggufAdapterOf(
+  { path, tensors, metadata }: Checkpoint,
+  onDefect?: (defect: LoraSvdError) => void,
+): Promise<Adapter | undefined> {
   const pairs = new Map<string, Pair>()
   const ignored: IgnoredTensor[] = []
   for (const tensor of tensors.values()) {
@@ -49,8 +52,13 @@ export async function ggufAdapterOf({ path, tensors, metadata }: Checkpoint): Pr
   const alpha = alphaOf(path, metadata.get(ALPHA))
   const modules: AdapterModule[] = []
   for (const [name, { a, b }] of pairs) {
-    if (a === undefined || b === undefined) throw halfPair(path, name, (a ?? b)!)
-    modules.push(...(await modulesOf(path, name, a, b, alpha)))
+    try {
+      if (a === undefined || b === undefined) throw halfPair(path, name, (a ?? b)!)
+      modules.push(...(await modulesOf(path, name, a, b, alpha)))
+    } catch (error) {
+      if (onDefect === undefined || !(error instanceof LoraSvdError)) throw error
+      onDefect(error)
+    }
   }
   return {
     ...{ format: 'gguf', path, modules, replaced: [], ignored },
@@ -167,7 +175,7 @@ function expertOf(tensor: StoredTensor, expert: number): StoredTensor {
 const halfPair = (path: string, module: string, { name }: StoredTensor) =>
   badInput(
     `${path}: ${quoted(module)} has the factor ${quoted(name)} and no other: the file is incomplete, and llama.cpp refuses it`,
-    { file: path, tensor: name },
+    { file: path, tensor: name, rule: 'half-pair' },
   )
 
 const misfit = (path: string, a: StoredTensor, b: StoredTensor, expected: string) =>
@@ -182,6 +190,7 @@ function refusal(path: string, tensors: readonly StoredTensor[], problem: string
   return badInput(`${path}: ${tensors.length === 1 ? 'tensor' : 'tensors'} ${names} ${problem}`, {
     file: path,
     tensor: tensors[0].name,
+    rule: 'factor-shapes',
   })
 }
 

@@ -33,7 +33,12 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
   if (lycoris === undefined) return loraModule(parts, context)
   const other = [...parts.tensors].find(([role]) => isFactor(role) && !isLycoris(role))
   if (other !== undefined) {
-    throw refusal(context, [other[1], lycoris[1]], 'are of one module: it is one kind of product or another')
+    throw refusal(
+      context,
+      [other[1], lycoris[1]],
+      'are of one module: it is one kind of product or another',
+      'duplicate-module',
+    )
   }
   return lycorisModule(parts, context)
 }
@@ -46,7 +51,12 @@ function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
   const isEmbedding = embedding !== undefined
   const linear = tensors.get('A') ?? tensors.get('B')
   if (isEmbedding && linear !== undefined) {
-    throw refusal(context, [linear, embedding], 'are of one module: it is either an embedding or not')
+    throw refusal(
+      context,
+      [linear, embedding],
+      'are of one module: it is either an embedding or not',
+      'duplicate-module',
+    )
   }
   const A = tensors.get(isEmbedding ? 'embedding A' : 'A')
   const B = tensors.get(isEmbedding ? 'embedding B' : 'B')
@@ -62,6 +72,7 @@ function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
       context,
       [A],
       `has ${rows} rows, the config says rank ${rank}: PEFT refuses to load that; correct r or rank_pattern`,
+      'config-rank',
     )
   }
   const kernel = (mid ?? A).shape.slice(2)
@@ -92,6 +103,7 @@ function lycorisModule(parts: ModuleParts, context: ModuleContext): AdapterModul
       context,
       [tensorsOf(product)[0]],
       `is of rank ${dim}, the config says rank ${configured.rank}: PEFT refuses to load that; correct r or rank_pattern`,
+      'config-rank',
     )
   }
   const divisor = configured?.rank ?? dim
@@ -171,7 +183,12 @@ function checkedRows(
 ): number {
   for (const tensor of mid === undefined ? [A, B] : [A, B, mid]) {
     if (readableFloatOf(tensor.dtype) === undefined) {
-      throw refusal(context, [tensor], `is stored as ${tensor.dtype}; a factor is made of floats`)
+      throw refusal(
+        context,
+        [tensor],
+        `is stored as ${tensor.dtype}; a factor is made of floats`,
+        'factor-dtype',
+      )
     }
     if (tensor.shape.length < 2 || tensor.shape.length > 5 || elementCount(tensor) === 0) {
       throw refusal(
@@ -200,6 +217,7 @@ function checkedRows(
       isGrouped
         ? `${shapes} are of a grouped convolution, which is not read`
         : `${shapes} are no pair: B needs as many columns as A has rows`,
+      isGrouped ? 'grouped-convolution' : isSwapped(A, B) ? 'swapped-factors' : 'factor-shapes',
     )
   }
   if (mid !== undefined) {
@@ -215,18 +233,30 @@ function checkedRows(
   return rows
 }
 
+/** A [in, r] and B [r, out], or each under the other's name: a pair the other way round. */
+export const isSwapped = (
+  { shape: A }: Pick<StoredTensor, 'shape'>,
+  { shape: B }: Pick<StoredTensor, 'shape'>,
+): boolean => A.length === 2 && B.length === 2 && A[1] === B[0] && A[0] > A[1] && B[1] > B[0]
+
 function halfPair({ path }: ModuleContext, module: string, found: StoredTensor, isAMissing: boolean) {
   const [missing, other] = isAMissing ? ['A (down)', 'B (up)'] : ['B (up)', 'A (down)']
   return badInput(
     `${path}: module ${quoted(module)} has the factor ${other} in ${quoted(found.name)}, but no ${missing}: the file is incomplete`,
-    { file: path, tensor: found.name },
+    { file: path, tensor: found.name, rule: 'half-pair' },
   )
 }
 
-function refusal({ path }: ModuleContext, tensors: readonly StoredTensor[], problem: string) {
+function refusal(
+  { path }: ModuleContext,
+  tensors: readonly StoredTensor[],
+  problem: string,
+  rule = 'factor-shapes',
+) {
   const names = tensors.map(({ name }) => quoted(name)).join(' and ')
   return badInput(`${path}: ${tensors.length === 1 ? 'tensor' : 'tensors'} ${names} ${problem}`, {
     file: path,
     tensor: tensors[0].name,
+    rule,
   })
 }

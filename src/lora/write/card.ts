@@ -1,5 +1,5 @@
 import { counted, printable } from '../../text/quote.ts'
-import { VLLM_RANKS } from '../loaders.ts'
+import { VLLM_RANKS } from '../loaders/vllm.ts'
 import { HUB_NAME } from './config.ts'
 import type { AdapterPlan } from './peft.ts'
 

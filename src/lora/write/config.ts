@@ -8,6 +8,8 @@ export interface ConfigFacts {
   /** PEFT's `base_model_name_or_path`: where a loader finds the base. */
   readonly baseModel: string | undefined
   readonly taskType: string | undefined
+  /** The factors have magnitudes beside them. */
+  readonly isDora?: boolean
 }
 
 /** PEFT's task types by the ending of config.json's class, with the heads that PEFT then wants in the adapter file. */
@@ -67,7 +69,10 @@ export function publicName(path: string): string {
 export const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
 
 /** The text of adapter_config.json: PEFT's fields, sorted, as PEFT itself writes them. */
-export function adapterConfig(plan: AdapterPlan, { baseModel, taskType }: ConfigFacts): string {
+export function adapterConfig(
+  plan: AdapterPlan,
+  { baseModel, taskType, isDora = false }: ConfigFacts,
+): string {
   const patterns = Object.fromEntries([...plan.rankPattern].sort(([a], [b]) => compareUtf8(a, b)))
   const fields: Record<string, unknown> = {
     peft_type: 'LORA',
@@ -84,7 +89,7 @@ export function adapterConfig(plan: AdapterPlan, { baseModel, taskType }: Config
     bias: 'none',
     fan_in_fan_out: plan.fanInFanOut,
     use_rslora: false,
-    use_dora: false,
+    use_dora: isDora,
     init_lora_weights: true,
     inference_mode: true,
   }

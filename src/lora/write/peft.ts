@@ -8,7 +8,7 @@ import {
 } from '../../formats/safetensors-dtype.ts'
 import { layoutSafetensors } from '../../formats/safetensors-writer.ts'
 import { EXPERT_PARAMETERS, peftModule } from '../kinds.ts'
-import { planWarnings, stackedWith } from '../loaders.ts'
+import { planWarnings, stackedWith } from '../loaders/plan-warnings.ts'
 import type { SavedModule, TargetModule } from '../model.ts'
 import { PEFT_PREFIX } from '../names.ts'
 import type { ModelTraits } from '../traits.ts'

@@ -1,0 +1,184 @@
+import { join } from 'node:path'
+import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
+import { openCheckpoint } from '../../checkpoint/open.ts'
+import type { Checkpoint } from '../../checkpoint/types.ts'
+import { badInput, badUsage } from '../../errors.ts'
+import { assertNotRead, assertUnchanged } from '../../io/files.ts'
+import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
+import { type LoaderVerdict, verdictsOf } from '../../lora/loaders/judge.ts'
+import { loadersMeant } from '../../lora/loaders/meant.ts'
+import type { Loader, ModelView } from '../../lora/loaders/types.ts'
+import { judged, viewOf } from '../../lora/loaders/view.ts'
+import type { Adapter } from '../../lora/model.ts'
+import { adapterOf } from '../../lora/read/adapter.ts'
+import { architectureOf } from '../../lora/traits.ts'
+import { baseDefects } from './defects/base.ts'
+import { configDefects } from './defects/config.ts'
+import { dataDefects } from './defects/data.ts'
+import { fileDefects } from './defects/file.ts'
+import { readPastDefects } from './defects/read.ts'
+import { type CheckOptions, type CheckSettings, checkSettings } from './options.ts'
+import type { CheckedDefect, CheckedLoader, CheckResult } from './result.ts'
+import { DEFECTS, type Found } from './rules.ts'
+import { sarifOf } from './sarif.ts'
+
+/**
+ * Which loaders load an adapter, which load part of it or nothing, which refuse it and which scale it wrongly; and what is wrong with
+ * the file itself. Reads headers and configs, and the numbers once, unless `fast`. Writes SARIF where asked. Throws LoraSvdError:
+ * `bad-usage`, `bad-input` for what is no adapter or no safetensors file, `output-exists`, `system`, `interrupted`.
+ */
+export async function check(options: CheckOptions): Promise<CheckResult> {
+  const settings = checkSettings(options)
+  return inContext(options, (context) => checked(settings, context))
+}
+
+async function checked(settings: CheckSettings, context: RunContext): Promise<CheckResult> {
+  const start = performance.now()
+  const { sarif, force } = settings
+  if (sarif !== undefined) await assertWritable(sarif, { force })
+  const checkpoint = await openCheckpoint(settings.adapter, context.opening)
+  const base = settings.base === undefined ? undefined : await openBase(settings.base, context)
+  const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
+  if (sarif !== undefined) {
+    await assertNotRead(
+      { '--sarif': sarif },
+      inputs.flatMap(({ files }) => files),
+    )
+  }
+  const read = await readPastDefects(checkpoint, base?.config)
+  if (read.adapter === undefined && read.found.length === 0 && !isMeantAsAdapter(checkpoint)) {
+    throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
+      file: settings.adapter,
+    })
+  }
+  const { adapter } = read
+  const view = adapter && viewOf(adapter, { metadata: checkpoint.metadata, model: modelOf(base) })
+  const wanted = settings.loaders ?? (view === undefined ? [] : loadersMeant(view))
+  const verdicts = view === undefined || checkpoint.tensors.size === 0 ? [] : verdictsOf(view, wanted)
+  const found =
+    adapter === undefined || checkpoint.tensors.size === 0
+      ? nothingRead(read.found, checkpoint)
+      : [...read.found, ...(await defectsOf(adapter, base, wanted, settings, context))]
+  for (const input of inputs) await assertUnchanged(input)
+  const defects = settledDefects(found, checkpoint)
+  const loaders = verdicts.map(loaderOf)
+  const result: CheckResult = {
+    source: {
+      adapter: settings.adapter,
+      file: fileOf(checkpoint),
+      ...(settings.base !== undefined && { base: settings.base }),
+    },
+    ...factsOf(checkpoint, adapter, view && judged(view).family?.name),
+    loaders,
+    defects,
+    holds:
+      loaders.every(({ verdict }) => verdict === 'loads') &&
+      defects.every(({ severity }) => severity !== 'error'),
+    readNumbers: !settings.fast,
+    warnings: inputs.flatMap(({ warnings }) => warnings),
+    seconds: (performance.now() - start) / 1000,
+  }
+  if (sarif !== undefined)
+    await writeTextAtomic(sarif, `${JSON.stringify(sarifOf(result), null, 2)}\n`, { force })
+  return result
+}
+
+async function openBase(path: string, { opening }: RunContext): Promise<Checkpoint> {
+  const base = await openCheckpoint(path, opening)
+  if ((await adapterOf(base)) !== undefined) {
+    throw badUsage(`--base ${path} is an adapter; name the weights that it was trained on`)
+  }
+  return base
+}
+
+/** A file without tensors is no model either. */
+const isMeantAsAdapter = ({ tensors, adapterConfig }: Checkpoint) =>
+  adapterConfig !== undefined || tensors.size === 0
+
+/** That nothing could be read, where nothing tells why. */
+const nothingRead = (found: readonly Found[], { tensors }: Checkpoint): readonly Found[] => {
+  if (tensors.size === 0) return [...found, { rule: 'empty' }]
+  return found.length > 0 ? found : [{ rule: 'no-factors' }]
+}
+
+function modelOf(base: Checkpoint | undefined): ModelView {
+  if (base === undefined) return {}
+  const architecture = architectureOf(base.config)
+  const hasHead = [...base.tensors.keys()].some((name) =>
+    /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
+  )
+  return {
+    ...(architecture !== undefined && { architecture }),
+    isTied: base.config?.tie_word_embeddings === true || !hasHead,
+  }
+}
+
+async function defectsOf(
+  adapter: Adapter,
+  base: Checkpoint | undefined,
+  loaders: readonly Loader[],
+  settings: CheckSettings,
+  context: RunContext,
+): Promise<Found[]> {
+  return [
+    ...fileDefects(adapter, settings),
+    ...configDefects(adapter),
+    ...(base === undefined ? [] : baseDefects(adapter, base, loaders)),
+    ...(settings.fast ? [] : await dataDefects(adapter, context)),
+  ]
+}
+
+const ORDER = ['error', 'warning', 'note']
+
+/** The file that holds the tensors, the first of several. */
+const fileOf = ({ path, files }: Checkpoint) => files[0]?.path ?? path
+
+/** The findings with what the table says of their kind, the gravest first. */
+function settledDefects(found: readonly Found[], checkpoint: Checkpoint): CheckedDefect[] {
+  const { path, folder } = checkpoint
+  const file = fileOf(checkpoint)
+  const config = folder === undefined ? path : join(path, ADAPTER_CONFIG_FILE)
+  return found
+    .map(({ rule, message, names = [], inConfig }): CheckedDefect => {
+      const { severity, text, advice, source } = DEFECTS[rule]
+      return {
+        ...{ rule, severity, message: message ?? text, advice, names, source },
+        file: inConfig ? config : file,
+      }
+    })
+    .sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity))
+}
+
+const loaderOf = ({ loader, verdict, loaded, hits }: LoaderVerdict): CheckedLoader => ({
+  ...{ loader, verdict, loaded },
+  reasons: hits.map(({ fact: { rule, effect, source, date }, reason, modules, tensors, scale }) => ({
+    ...{ rule, effect, reason, source, date },
+    ...(modules !== undefined && { modules }),
+    ...(tensors !== undefined && { tensors }),
+    ...(scale !== undefined && { scale }),
+  })),
+})
+
+function factsOf(
+  { tensors }: Checkpoint,
+  adapter: Adapter | undefined,
+  family: string | undefined,
+): Pick<CheckResult, 'format' | 'family' | 'modules' | 'others' | 'ranks' | 'bytes'> {
+  const bytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0)
+  if (adapter === undefined) return { modules: 0, others: tensors.size, bytes }
+  const { format, modules, replaced, ignored } = adapter
+  const ranks = modules.filter(({ product }) => product.kind === 'lora').map(({ rank }) => rank)
+  const [least, most] = ranks.reduce(
+    ([low, high], rank) => [Math.min(low, rank), Math.max(high, rank)],
+    [Number.POSITIVE_INFINITY, 0],
+  )
+  return {
+    format,
+    ...(family !== undefined && { family }),
+    modules: modules.length,
+    others: replaced.length + ignored.length,
+    ...(ranks.length > 0 && { ranks: { atLeast: least, atMost: most } }),
+    bytes,
+  }
+}

@@ -1,0 +1,85 @@
+import { nameProblem, targetedBy } from '../found-by-loaders.ts'
+import { takingOf } from '../kinds.ts'
+import type { ModelTraits } from '../traits.ts'
+import { modelTraits } from '../traits.ts'
+import { peftFolderRules, sourced } from './common.ts'
+import type { JudgedAdapter, LoaderFacts, LoaderRule } from './types.ts'
+
+const DATE = '2026-08-21'
+const SAVE = 'huggingface/peft: src/peft/utils/save_and_load.py'
+const ofNames = sourced('PEFT', SAVE, DATE)
+const ofModules = sourced('PEFT', 'huggingface/peft: src/peft/tuners/tuners_utils.py', DATE)
+const ofLayers = sourced('PEFT', 'huggingface/peft: src/peft/tuners/lora/layer.py', DATE)
+
+/** What depends on the adapter alone is made once. */
+function remembered<T>(make: (adapter: JudgedAdapter) => T): (adapter: JudgedAdapter) => T {
+  const known = new WeakMap<JudgedAdapter, T>()
+  return (adapter) => {
+    const before = known.get(adapter)
+    if (before !== undefined) return before
+    const made = make(adapter)
+    known.set(adapter, made)
+    return made
+  }
+}
+
+const targetsOf = remembered(({ config }) => targetedBy(config?.targetModules))
+
+/** The model as far as the adapter's own modules tell of it. */
+const traitsOf = remembered(
+  ({ modules }): ModelTraits =>
+    modelTraits(
+      undefined,
+      new Map(modules.map(({ path, productShape }) => [`${path}.weight`, { shape: productShape }])),
+    ),
+)
+
+const RULES: readonly LoaderRule[] = [
+  ...peftFolderRules('PEFT', 'peft', SAVE, DATE),
+  {
+    ...ofNames({
+      rule: 'peft-names',
+      effect: 'passes over',
+      text: 'PEFT passes over names that do not begin with base_model.model., or that hold the adapter’s name',
+    }),
+    ofModule: (module) => nameProblem(module, 'PEFT'),
+  },
+  {
+    ...ofModules({
+      rule: 'peft-not-targeted',
+      effect: 'passes over',
+      text: 'PEFT passes over modules that target_modules does not mean',
+    }),
+    ofModule: ({ path, kind }, adapter) =>
+      kind === 'experts' || targetsOf(adapter)(path.replace(/(?:\.base_layer)+$/, ''))
+        ? undefined
+        : 'it finds nothing of it: target_modules does not match its path',
+  },
+  {
+    ...ofLayers({
+      rule: 'peft-class',
+      effect: 'warns',
+      text: 'PEFT raises at modules of classes that it has no layer for, or ignores them: routers, Mamba’s convolutions, grouped convolutions, positions',
+    }),
+    ofModule: ({ path, productShape, kernel, kind }, adapter) => {
+      if (adapter.config?.method !== 'LORA' || kind === 'experts' || kind === 'embedding') return undefined
+      const [out, columns] = productShape
+      const size = kernel.reduce((product, n) => product * n, 1)
+      const shape = kernel.length === 0 ? [out, columns] : [out, columns / size, ...kernel]
+      const taking = takingOf({ path, shape, isKernel: kernel.length > 0, traits: traitsOf(adapter) })
+      return 'reason' in taking ? `it may not take ${path}: ${taking.reason}` : undefined
+    },
+  },
+]
+
+export const PEFT: LoaderFacts = {
+  rules: RULES,
+  scale: {
+    ...ofLayers({
+      rule: 'peft-scale',
+      effect: 'scales',
+      text: 'PEFT scales by lora_alpha / r, or / √r with rslora, each by the patterns of its config',
+    }),
+    scaleOf: ({ scale }) => scale,
+  },
+}

@@ -1,0 +1,75 @@
+import { familyOfNames } from '../families/of-names.ts'
+import { type Adapter, type AdapterModule, blamed } from '../model.ts'
+import type { AdapterView, JudgedAdapter, ModelView, ModuleView } from './types.ts'
+
+/** What stands beside an adapter's tensors and modules. */
+export interface Surroundings {
+  readonly metadata?: ReadonlyMap<string, string>
+  readonly model?: ModelView
+}
+
+/** An adapter that was read, as loaders see it. */
+export const viewOf = (
+  { format, config, modules, replaced, ignored }: Adapter,
+  { metadata, model }: Surroundings = {},
+): AdapterView => ({
+  format,
+  ...(config !== undefined && { config }),
+  modules: modules.map(moduleView),
+  whole: replaced.map(({ tensor, name, how, rows }) => ({
+    ...{ name: tensor.name, target: name, how, isRows: rows !== undefined },
+  })),
+  ignored,
+  ...(metadata !== undefined && { metadata }),
+  ...(model !== undefined && { model }),
+})
+
+/** A module that was read, as loaders see it. */
+export function moduleView(module: AdapterModule): ModuleView {
+  const { label, prefix, path, kind, product, productShape, kernel, rank, dim, scale } = module
+  const { storedAlpha, bias, magnitude } = module
+  return {
+    ...{ label, prefix, path, kind, productShape, kernel, rank, dim, scale },
+    down: blamed(module, 'A').name,
+    // experts that are stored one by one are LoRA each
+    method: product.kind === 'stack' ? 'lora' : product.kind,
+    ...(storedAlpha !== undefined && { storedAlpha }),
+    ...(bias !== undefined && { bias: bias.name }),
+    ...(magnitude !== undefined && { magnitude: { name: magnitude.name, shape: magnitude.shape } }),
+  }
+}
+
+/**
+ * The layers of language models. ComfyUI knows them as parts of text encoders alone; families of diffusion models whose blocks are
+ * called `layers` have their own prefix before it.
+ */
+export const LANGUAGE_MODEL =
+  /^(?:model\.(?:language_model\.)?layers|language_model\.model\.layers|transformer\.h|gpt_neox\.layers)\.\d/
+/** The same of bodies that are saved alone. */
+const BODY = /^(?:h|layers)\.\d+\.(?:attn|mlp|self_attn|block_sparse_moe)\./
+
+/** An adapter with what follows of its names and numbers, found once for all loaders. */
+export function judged(view: AdapterView): JudgedAdapter {
+  const { modules, whole, ignored, config } = view
+  const { family, naming } = familyOfNames(view.format, modules)
+  const [first] = modules
+  return {
+    ...view,
+    byPath: new Map(modules.map((module) => [module.path, module])),
+    strangers: [
+      ...whole.map(({ name }) => name),
+      ...ignored.map(({ name }) => name).filter((name) => !name.endsWith('.base_layer.weight')),
+      ...modules.flatMap(({ label, storedAlpha }) => (storedAlpha === undefined ? [] : [`${label}.alpha`])),
+    ],
+    ...(family !== undefined && { family }),
+    ...(naming !== undefined && { naming }),
+    isLanguageModel:
+      view.format === 'gguf' ||
+      view.format === 'mlx' ||
+      config?.taskType === 'CAUSAL_LM' ||
+      (view.format === 'peft' && modules.some(({ path }) => LANGUAGE_MODEL.test(path) || BODY.test(path))),
+    isUniform: modules.every(
+      ({ dim, storedAlpha }) => dim === first.dim && storedAlpha === first.storedAlpha,
+    ),
+  }
+}
