@@ -57,6 +57,44 @@ const tunedWan: ValuedTensors = new Map<string, Valued>([
 ])
 const [WAN, TUNED_WAN] = [at('wan.safetensors'), at('wan-tuned.safetensors')]
 
+/** A folder with one for each component, the transformer in two shards. The tuned one's VAE is another. */
+async function writePipeline(path: string, tensors: ValuedTensors) {
+  const components = {
+    transformer: 'transformer.',
+    text_encoder: 'text_encoders.clip_l.transformer.',
+    text_encoder_2: 'text_encoders.t5xxl.transformer.',
+  }
+  mkdirSync(path)
+  const index = { _class_name: 'FluxPipeline', _diffusers_version: '0.36.0' }
+  const listed = [...Object.keys(components), 'vae'].map((name) => [name, ['diffusers', 'Any']])
+  writeFileSync(join(path, 'model_index.json'), JSON.stringify({ ...index, ...Object.fromEntries(listed) }))
+  for (const [component, prefix] of Object.entries(components)) {
+    const own = [...tensors].flatMap(([name, tensor]): [string, Valued][] =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [],
+    )
+    const folder = join(path, component)
+    mkdirSync(folder)
+    if (component !== 'transformer') {
+      await writeTensors(join(folder, 'model.safetensors'), Object.fromEntries(own))
+      continue
+    }
+    const map: Record<string, string> = {}
+    for (const i of [0, 1]) {
+      const shard = `diffusion_pytorch_model-0000${i + 1}-of-00002.safetensors`
+      const half = own.filter((_, at) => at % 2 === i)
+      for (const [name] of half) map[name] = shard
+      await writeTensors(join(folder, shard), Object.fromEntries(half))
+    }
+    writeFileSync(
+      join(folder, 'diffusion_pytorch_model.safetensors.index.json'),
+      JSON.stringify({ metadata: { total_size: 0 }, weight_map: map }),
+    )
+  }
+  mkdirSync(join(path, 'vae'))
+  const vae = valued([4, 4], path.length)
+  await writeTensors(join(path, 'vae/diffusion_pytorch_model.safetensors'), { 'conv.weight': vae })
+}
+
 beforeAll(async () => {
   await writeTensors(WAN, Object.fromEntries(wan))
   await writeTensors(TUNED_WAN, Object.fromEntries(tunedWan))
@@ -105,6 +143,10 @@ describe('a diffusion model', () => {
       true,
     )
     expect(document.notCarried.map(({ name }: { name: string }) => name)).toEqual([VAE])
+    const gaps = document.gaps.filter(({ modules }: { modules: string[] }) => modules.length === 3)
+    expect(gaps.map(({ loader, effect }: Record<string, string>) => [loader, effect])).toEqual([
+      ['diffusers', 'dropped'],
+    ])
   })
 
   test('--save-full stores one module’s differences; other formats have no place for them', async () => {
@@ -176,6 +218,41 @@ describe('a diffusion model', () => {
       }
     },
   )
+
+  test('a pipeline of diffusers, sharded: the denoiser and its text encoders', async () => {
+    const names = [
+      'model.diffusion_model.single_blocks.1.linear1.weight',
+      'text_encoders.clip_l.transformer.text_model.encoder.layers.1.mlp.fc1.weight',
+    ]
+    const file = withValues(singleFile('flux'))
+    const after = names.map((name): [string, Valued] => {
+      const one = file.get(name)!
+      return [name, { ...one, data: changed(one, factorsFor(one, 3)) }]
+    })
+    const [base, tuned, out] = [at('pipeline'), at('pipeline-tuned'), at('pipeline.safetensors')]
+    await writePipeline(base, asPipeline(file))
+    await writePipeline(tuned, asPipeline(new Map([...file, ...after])))
+    const document = await extracted([base, tuned, '-o', out, '--rank', '2'])
+    expect(document.layers.map(({ name }: { name: string }) => name)).toEqual([
+      'text_encoder.text_model.encoder.layers.1.mlp.fc1.weight',
+      'transformer.single_transformer_blocks.1.attn.to_k.weight',
+      'transformer.single_transformer_blocks.1.attn.to_q.weight',
+      'transformer.single_transformer_blocks.1.attn.to_v.weight',
+      'transformer.single_transformer_blocks.1.proj_mlp.weight',
+    ])
+    expect(document.notCarried.map(({ name }: { name: string }) => name)).toEqual(['vae.conv.weight'])
+    expect([...readSafetensorsFile(out).keys()].filter((name) => /down|lora_A/.test(name)).sort()).toEqual([
+      'lora_te1_text_model_encoder_layers_1_mlp_fc1.lora_down.weight',
+      'transformer.single_transformer_blocks.1.attn.to_k.lora_A.weight',
+      'transformer.single_transformer_blocks.1.attn.to_q.lora_A.weight',
+      'transformer.single_transformer_blocks.1.attn.to_v.lora_A.weight',
+      'transformer.single_transformer_blocks.1.proj_mlp.lora_A.weight',
+    ])
+    // the transformer alone, as a folder of its own
+    const alone = at('alone.safetensors')
+    await extracted([join(base, 'transformer'), join(tuned, 'transformer'), '-o', alone, '--rank', '2'])
+    expect([...readSafetensorsFile(alone).keys()].every((name) => name.startsWith('transformer.'))).toBe(true)
+  })
 
   test('an existing file is replaced with --force alone', async () => {
     const out = at('there.safetensors')

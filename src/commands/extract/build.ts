@@ -76,7 +76,7 @@ export async function buildAdapter(
   }
   const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
-  const built = { choice, output: outputFacts(output), measures }
+  const built = { choice, output: outputFacts(output, plan), measures }
   const layers = layersOf(plan, built)
   if (output.peft !== undefined) {
     const { relativeError } = errorsOf(measures, layers)

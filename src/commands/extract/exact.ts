@@ -1,6 +1,7 @@
 import { isSameForm } from '../../checkpoint/matrices.ts'
 import type { StoredTensor } from '../../checkpoint/types.ts'
 import { type KeptTensor, keptOf } from '../../combine/kept.ts'
+import type { LoaderGap } from '../../convert/convert.ts'
 import { exactName } from '../../convert/wholes.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import type { Destination } from './destination.ts'
@@ -52,6 +53,36 @@ function exactPart({ base, tuned }: LeftOut, layouts: Destination['layouts']): E
     if (name !== undefined) return { name, base, tuned }
   }
   return 'has no place of its own in ComfyUI’s names'
+}
+
+const DIFFUSERS = 'diffusers: loaders/lora_conversion_utils.py, lora_pipeline.py @2026-08-23'
+
+/** What other loaders than ComfyUI do with differences. */
+export function exactGaps(exact: readonly ExactPart[], layouts: Destination['layouts']): LoaderGap[] {
+  if (exact.length === 0) return []
+  const modules = exact.map(({ name }) => name)
+  const isUnet = layouts.some(({ family }) => family.component === 'unet')
+  const isLoadedBy = (loader: LoaderGap['loader']) =>
+    layouts.some(({ family }) => family.loaders.some((one) => one === loader))
+  const gaps: LoaderGap[] = [
+    {
+      loader: 'diffusers',
+      effect: isUnet ? 'refused' : 'dropped',
+      reason: isUnet
+        ? 'diffusers refuses a U-Net’s adapter with any tensor that is no factor'
+        : 'diffusers reads factors, and of differences those of some biases alone',
+      source: DIFFUSERS,
+      modules,
+    },
+    {
+      loader: 'kohya',
+      effect: 'dropped',
+      reason: 'kohya reads factors alone',
+      source: 'sd-scripts: networks/lora.py @2026-02-16',
+      modules,
+    },
+  ]
+  return gaps.filter(({ loader }) => isLoadedBy(loader))
 }
 
 /** The difference as it is stored: in float32, which tells tuned from base to the last bit of any narrower type. */

@@ -15,7 +15,7 @@ import { modelCard } from '../../lora/write/card.ts'
 import { type AdapterPlan, adapterSize, planAdapter } from '../../lora/write/peft.ts'
 import { cardFigures, configFacts } from './card.ts'
 import type { Destination } from './destination.ts'
-import { keptDifference } from './exact.ts'
+import { exactGaps, keptDifference } from './exact.ts'
 import type { ExtractSettings } from './options.ts'
 import { rankedModules } from './own-names.ts'
 import { entriesPerRank, formatPlanAt, formatPlanOf, weightsOf } from './placing.ts'
@@ -143,7 +143,10 @@ export interface OutputFacts {
   readonly gaps: readonly LoaderGap[]
 }
 
-export function outputFacts(output: OutputPlan): OutputFacts {
+export function outputFacts(
+  output: OutputPlan,
+  { exact, destination }: Pick<ExtractionPlan, 'exact' | 'destination'>,
+): OutputFacts {
   const storedRanks = new Map<string, number>()
   const add = (tensor: string, rank: number) =>
     storedRanks.set(tensor, Math.max(rank, storedRanks.get(tensor) ?? 0))
@@ -162,7 +165,8 @@ export function outputFacts(output: OutputPlan): OutputFacts {
   }
   const tensors = gguf?.tensors ?? pairs.flatMap(({ shapes }) => [{ shape: shapes.A }, { shape: shapes.B }])
   const entries = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0)
-  return { storedRanks, entries, warnings, gaps: gapsOf(output.other) }
+  const gaps = [...gapsOf(output.other), ...exactGaps(exact, destination.layouts)]
+  return { storedRanks, entries, warnings, gaps }
 }
 
 /** The modules of formats that call them otherwise than PEFT, which has the model's own names. */

@@ -75,7 +75,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       unmatched: plan.unmatched,
     },
     modules: output === undefined ? [] : placedModules(output),
-    gaps: output === undefined ? [] : outputFacts(output).gaps,
+    gaps: output === undefined ? [] : outputFacts(output, plan).gaps,
     output: {
       path: options.output,
       format: plan.destination.format,
