@@ -84,7 +84,14 @@ export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'
 export { inspect } from './commands/inspect/inspect.ts'
 export type { InspectOptions } from './commands/inspect/options.ts'
-export type { InspectResult, MatrixReport, Verdict, VerdictKind } from './commands/inspect/result.ts'
+export type {
+  InspectResult,
+  IntruderFindings,
+  MatrixReport,
+  NextRun,
+  Verdict,
+  VerdictKind,
+} from './commands/inspect/result.ts'
 export { type MergePreview, type MergeResult, merge } from './commands/merge/merge.ts'
 export type { MergeOptions } from './commands/merge/options.ts'
 export type { Overlap } from './commands/merge/overlap.ts'

@@ -14,11 +14,13 @@ import type { AdapterModule } from '../lora/model.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
 import { arePacked, encodePacked } from '../lora/write/packed.ts'
 import { compareUtf8 } from '../text/compare.ts'
+import { CARD_FILE, sumCard } from './card.ts'
 import {
   type EncodedOf,
   type OutputPlan,
   outputBytes,
   planOutput,
+  type SumBase,
   TENSOR_FILE,
   tensorsOf,
   type WrittenModule,
@@ -33,6 +35,7 @@ export interface CombineSettings extends RankSettings {
   readonly force: boolean
   /** The command that makes it, for the card. */
   readonly command: string
+  readonly named?: SumBase | undefined
 }
 
 /** A file of the result. */
@@ -69,7 +72,10 @@ async function toFolder(
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
     const { ranked, planned } = await settle(plan, settings, context)
     const results = await writeTensors(planned, ranked, `${staging}/${TENSOR_FILE}`, true, inputs, context)
-    for (const [name, text] of planned.texts)
+    const { totals } = combinedOf(planned, settings, ranked, results, [])
+    const { relativeError, optimalError } = totals
+    const card = sumCard(planned, settings.command, { relativeError, optimalError: optimalError.atLeast })
+    for (const [name, text] of new Map(planned.texts).set(CARD_FILE, card))
       await writeTextAtomic(`${staging}/${name}`, text, { force: true })
     await assertWritten(staging, planned, results)
     return combinedOf(planned, settings, ranked, results, await sizesIn(staging))

@@ -2,10 +2,12 @@ import { targetedBy } from '../lora/found-by-loaders.ts'
 import { isExpertParameter } from '../lora/kinds.ts'
 import type { AdapterModule, JsonObject } from '../lora/model.ts'
 import { leafOfPath } from '../lora/traits.ts'
+import { withoutPlace } from '../lora/write/config.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import type { KeptTensor } from './kept.ts'
-import type { OutputPlan, WrittenModule } from './output.ts'
+import type { OutputPlan, SumBase, WrittenModule } from './output.ts'
+import type { CombinePlan } from './plan.ts'
 import { parameterOf, patternPath } from './spelling.ts'
 
 /** Fields of PEFT's LoHa and LoKr configs that LoRA's has not (tuners/loha/config.py, tuners/lokr/config.py). */
@@ -51,7 +53,7 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
     ...own,
     peft_type: 'LORA',
     task_type: firstOf('task_type'),
-    base_model_name_or_path: firstOf('base_model_name_or_path'),
+    base_model_name_or_path: baseOf(plan, output.named) ?? null,
     r,
     lora_alpha: r,
     rank_pattern: patterns,
@@ -72,6 +74,18 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
   }
   const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => compareUtf8(a, b)))
   return `${JSON.stringify(sorted, null, 2)}\n`
+}
+
+/** The base by what the user said, else as the first adapter that names one does, else as the base's own folder tells. */
+export function baseOf(
+  { summands }: Pick<CombinePlan, 'summands'>,
+  { given, found }: SumBase,
+): string | undefined {
+  if (given !== undefined) return given
+  const named = summands
+    .map(({ checkpoint }) => checkpoint.adapterConfig?.base_model_name_or_path)
+    .find((name): name is string => typeof name === 'string' && name !== '')
+  return named === undefined ? found : withoutPlace(named)
 }
 
 /** Fields that leave modules out which `target_modules` names. */

@@ -1,5 +1,6 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
 import { storedOrder } from '../compress/sum.ts'
+import { badUsage } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { safetensorsDtypeOf } from '../formats/safetensors-dtype.ts'
 import { layoutSafetensors, type TensorToWrite } from '../formats/safetensors-writer.ts'
@@ -31,6 +32,7 @@ export interface OutputPlan {
   /** The largest stored rank, by which PEFT's alpha is divided. */
   readonly r: number
   readonly modules: readonly WrittenModule[]
+  readonly named: SumBase
   readonly metadata: Readonly<Record<string, string>>
   /** The files beside the tensors, as text: none where the result is one file. */
   readonly texts: ReadonlyMap<string, string>
@@ -41,7 +43,16 @@ export type EncodedOf = (
   written: WrittenModule,
 ) => Promise<{ readonly A: Uint8Array; readonly B: Uint8Array }>
 
+/** What the result calls its base. */
+export interface SumBase {
+  /** As the user says. */
+  readonly given?: string | undefined
+  /** As the base itself tells, where it is at hand. */
+  readonly found?: string | undefined
+}
+
 export interface OutputOptions {
+  readonly named?: SumBase | undefined
   readonly layout: AdapterLayout
   /** Of which `multipleOf` may make a stored rank more than the directions that there are. */
   readonly limits: RankLimits
@@ -51,7 +62,7 @@ export interface OutputOptions {
 
 /** The result's files at these ranks, one for each layer of the plan. */
 export function planOutput(plan: CombinePlan, ranks: readonly number[], options: OutputOptions): OutputPlan {
-  const { layout, command, limits } = options
+  const { layout, command, limits, named = {} } = options
   const ofModules = new Map<SummedModule['module'], number>()
   for (const [i, { module }] of plan.layers.entries()) {
     ofModules.set(module, Math.max(ranks[i], ofModules.get(module) ?? 0))
@@ -65,8 +76,13 @@ export function planOutput(plan: CombinePlan, ranks: readonly number[], options:
     const rank = ofModules.get(summed.module)!
     return { summed, rank, storedRank: layout === 'portable' ? r : own(summed.module), names: names[i] }
   })
-  const settled = { plan, layout, r, modules }
+  const settled = { plan, layout, r, modules, named }
   const metadata = sumMetadata(settled)
+  if (plan.format !== 'peft' && named.given !== undefined) {
+    throw badUsage(
+      `--base-name: a file in the names of ${plan.format} has no place for it, which a PEFT folder has; leave it out`,
+    )
+  }
   if (plan.format !== 'peft') return { ...settled, metadata, texts: new Map() }
   const texts = [
     [ADAPTER_CONFIG_FILE, sumConfig(settled)],

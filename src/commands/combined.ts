@@ -1,7 +1,9 @@
+import type { Checkpoint } from '../checkpoint/types.ts'
+import type { SumBase } from '../combine/output.ts'
 import type { SumRule } from '../combine/ranks.ts'
 import type { SummedAs } from '../convert/sum-as.ts'
 import type { RankLimits } from '../linalg/spectrum/rules.ts'
-import { publicName } from '../lora/write/config.ts'
+import { baseModelName, publicName, repositoryOf } from '../lora/write/config.ts'
 import { intervalFields } from '../report/json.ts'
 import { shellWord } from '../text/quote.ts'
 
@@ -20,6 +22,12 @@ interface Told {
   readonly alpha: number | undefined
   readonly alphaZero: string | undefined
 }
+
+/** What the result calls its base: as the user says, or as the base tells where it is given. */
+export const sumBase = (given: string | undefined, base: Checkpoint | undefined): SumBase => ({
+  given,
+  found: base && baseModelName(repositoryOf(base), base.config),
+})
 
 const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-'))
 

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { LoraSvdError } from '../errors.ts'
 import { parseSeed } from '../random/seedrandom.ts'
 import type { Terminal } from '../terminal/terminal.ts'
-import { parseBytes } from '../text/numbers.ts'
+import { parseBytes, parseCount } from '../text/numbers.ts'
 import { ALPHA_ZERO_KIND, CERTIFY, COMMON, HEADER, type Kind, LIMITS, RULES } from './options.ts'
 
 /** Runs the work of a command: gives it the terminal, reports its error, and makes its number the exit code. */
@@ -38,6 +38,9 @@ export const numberList =
 
 /** A number of bytes: 40MiB, 1.5GB, 512k. */
 export const byteSize = (text: string) => parsedBy(parseBytes)(text)
+
+/** A number of parameters: 40M, 1.5B, 400k. */
+export const parameterCount = (text: string) => parsedBy(parseCount)(text)
 
 /** Makes a parser that throws LoraSvdError speak commander's language. */
 export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {

@@ -2,7 +2,7 @@ import { badUsage, LoraSvdError } from '../errors.ts'
 import { ALPHA_ZERO } from '../lora/read/alpha.ts'
 import { seedInteger } from '../random/seedrandom.ts'
 import { didYouMean } from '../text/compare.ts'
-import { parseBytes } from '../text/numbers.ts'
+import { parseBytes, parseCount } from '../text/numbers.ts'
 
 /**
  * What an option takes. The command line reads it from text, the library gets it as a value: both refuse what is not valid, with the
@@ -70,6 +70,11 @@ export const bytes: Kind = {
   expected: "a number of bytes, such as 40 * 2 ** 20 or '40MiB'",
   isValid: (value) =>
     typeof value === 'string' ? passes(() => parseBytes(value)) : integer(1).isValid(value),
+}
+export const count: Kind = {
+  expected: "a number of parameters, such as 40e6 or '40M'",
+  isValid: (value) =>
+    typeof value === 'string' ? passes(() => parseCount(value)) : integer(1).isValid(value),
 }
 export const seed: Kind = {
   expected: 'an integer or a bigint',

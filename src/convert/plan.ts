@@ -13,9 +13,10 @@ import type { Naming } from '../lora/families/types.ts'
 import { LANGUAGE_MODEL } from '../lora/loaders/view.ts'
 import type { AdapterFormat } from '../lora/model.ts'
 import { modelTraits, pathOf } from '../lora/traits.ts'
-import { baseModelName, taskTypeOf } from '../lora/write/config.ts'
+import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
 import { quoted } from '../text/quote.ts'
+import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
 import { ggufPlan } from './gguf.ts'
 import { kohyaMetadata } from './metadata.ts'
 import { MLX_FILE, mlxConfig, mlxPairs } from './mlx.ts'
@@ -141,6 +142,21 @@ async function otherPlan(
   const traits = modelTraits(base?.config, base?.tensors ?? new Map())
   const path = (change: Change) =>
     base === undefined ? change.module.path : pathOf(change.module.tensor.replace(/\.weight$/, ''), traits)
+  const family = base && layoutOf(base.tensors)
+  // PEFT's config may hold the folder of a machine
+  const named = source.adapter.config?.baseModel
+  const told = {
+    source: source.adapter.path,
+    baseModel: baseModelName(
+      request.baseName ?? (base === undefined ? named && publicName(named) : undefined),
+      base?.config,
+    ),
+    taskType:
+      taskTypeOf(base?.config, { saved: [] }, base?.tensors.keys() ?? [], traits) ??
+      source.adapter.config?.taskType,
+    diffusion: family?.family.name,
+    command: request.command,
+  }
   if (format === 'gguf') {
     const planned = ggufPlan(changes, needed(base, source, format), path, dtype)
     return { ...common, ...planned, ...crossWholes(source, format, [], planned.dropped) }
@@ -152,24 +168,20 @@ async function otherPlan(
     const config = mlxConfig(drafts, r)
     return {
       ...{ ...common, pairs, r, metadata: { format: 'mlx' }, tensorFile: MLX_FILE },
-      texts: new Map([[ADAPTER_CONFIG_FILE, config]]),
+      texts: textsOf(config, { ...told, format, fileName: MLX_FILE, r, warnings: common.warnings }),
       ...crossWholes(source, format, pairs, dropped),
     }
   }
   if (format === 'peft') {
-    const family = base && layoutOf(base.tensors)
-    const named = base === undefined ? source.adapter.config?.baseModel : undefined
-    const model = {
-      ...{ base, layout: family, traits },
-      baseModel: baseModelName(request.baseName ?? named, base?.config),
-      taskType: taskTypeOf(base?.config, { saved: [] }, base?.tensors.keys() ?? [], traits),
-    }
+    const { baseModel, taskType } = told
+    const model = { base, layout: family, traits, baseModel, taskType }
     const { plan, pairs, dropped, config } = peftPairs(changes, model, layout, dtype)
+    const warnings = [...common.warnings, ...plan.warnings]
     return {
       ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
-      texts: new Map([[ADAPTER_CONFIG_FILE, config]]),
+      texts: textsOf(config, { ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings }),
       ...crossWholes(source, format, pairs, dropped),
-      warnings: [...common.warnings, ...plan.warnings],
+      warnings,
     }
   }
   const known = diffusionLayout(needed(base, source, format), source, format)
@@ -187,6 +199,12 @@ async function otherPlan(
     warnings: [...common.warnings, ...warnings],
   }
 }
+
+const textsOf = (config: string, facts: CardFacts): ReadonlyMap<string, string> =>
+  new Map([
+    [ADAPTER_CONFIG_FILE, config],
+    [CARD_FILE, convertCard(facts)],
+  ])
 
 function needed(base: Checkpoint | undefined, { adapter }: Summand, format: AdapterFormat): Checkpoint {
   if (base !== undefined) return base

@@ -71,6 +71,19 @@ export function duration(seconds: number): string {
 /** 1000 or 1024, by what follows the letter. A letter alone means powers of 1024, as in `ls -h` and `docker -m`. */
 const BASES: Readonly<Record<string, number>> = { '': 1024, b: 1000, ib: 1024 }
 
+const COUNT = /^(\d+\.?\d*|\.\d+)\s*([kmb])?$/i
+const THOUSANDS = 'kmb'
+
+/** A count as people write it: 40M, 1.5B, 400k, 1000000, in powers of a thousand. Throws LoraSvdError 'bad-usage' for anything else and for less than 1. */
+export function parseCount(text: string): number {
+  const [, digits, letter = ''] = COUNT.exec(text.trim()) ?? []
+  const power = letter === '' ? 0 : THOUSANDS.indexOf(letter.toLowerCase()) + 1
+  const count = Math.round(Number(digits) * 1000 ** power)
+  if (!(count >= 1 && count <= Number.MAX_SAFE_INTEGER))
+    throw badUsage('expected a number of parameters, such as 40M, 1.5B or 400k')
+  return count
+}
+
 const LETTERS = 'kmgt'
 
 const SIZE = /^(\d+\.?\d*|\.\d+)\s*(?:b|([kmgt])(i?b)?)?$/i

@@ -67,7 +67,9 @@ describe('a sharded model in bfloat16', () => {
       'vae',
     ])
     expect(output.leftOut.sort()).toEqual(['README.md', 'optimizer.pt', 'pytorch_model.bin'])
-    expect(readFileSync(join(out, 'README.md'), 'utf8')).toMatch(/^---\nbase_model_relation: merge\n/)
+    expect(readFileSync(join(out, 'README.md'), 'utf8')).toMatch(
+      /^---\n# base_model: .*\nbase_model_relation: merge\n/,
+    )
     for (const name of ['config.json', 'tokenizer.json', 'LICENSE', 'vae/config.json'])
       expect(readFileSync(join(out, name)).equals(readFileSync(join(base, name))), name).toBe(true)
     const index = jsonOf(out, 'model.safetensors.index.json')
@@ -374,12 +376,15 @@ test('the card names the model by its name on the hub, where that is known', asy
   const env = { HF_HUB_CACHE: at('hub') }
   await applied(['org/digits', adapter, '-o', at('hub-merged')], { env })
   await applied([snapshot, adapter, '-o', at('folder-merged')])
-  const cards = ['hub-merged', 'folder-merged'].map((name) =>
+  cpSync(BASE, at('elsewhere/digits'), { recursive: true })
+  await applied([at('elsewhere/digits'), adapter, '-o', at('own-merged')])
+  const cards = ['hub-merged', 'folder-merged', 'own-merged'].map((name) =>
     readFileSync(join(at(name), 'README.md'), 'utf8'),
   )
-  expect(cards[0]).toContain('base_model: "org/digits"\nbase_model_relation: merge\n')
-  expect(cards[1]).not.toContain('base_model: ')
-  expect(cards.map((card) => card.includes(folder))).toEqual([false, false])
+  for (const card of cards.slice(0, 2))
+    expect(card).toContain('base_model: "org/digits"\nbase_model_relation: merge\n')
+  expect(cards[2]).not.toMatch(/^base_model: /m)
+  expect(cards.map((card) => card.includes(folder))).toEqual([false, false, false])
 })
 
 test('a base of links, as in the hub’s cache, becomes files', async () => {

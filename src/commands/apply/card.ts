@@ -1,6 +1,6 @@
-import { isRepositoryName } from '../../checkpoint/folder.ts'
-import type { Checkpoint } from '../../checkpoint/types.ts'
-import { baseModelName, HUB_NAME, publicName } from '../../lora/write/config.ts'
+import { frontMatter, pipelineTagOf } from '../../lora/card/front-matter.ts'
+import { diffusionFamily } from '../../lora/diffusion.ts'
+import { baseModelName, publicName, repositoryOf, taskNameOf } from '../../lora/write/config.ts'
 import { short } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
 import { version } from '../../version.ts'
@@ -17,23 +17,22 @@ export function mergedCard(
   { dtype }: ApplySettings,
   { totals }: Pick<ApplyResult, 'totals'>,
 ): string {
-  const known = baseModelName(isInCache(base) ? base.path : undefined, base.config)
+  const known = baseModelName(repositoryOf(base), base.config)
   const name = publicName(known ?? base.path)
-  const isOfHub = known !== undefined && HUB_NAME.test(name)
   const lines = adapters.map(
     ({ adapter, weight }) =>
       `- \`${printable(publicName(adapter.path))}\` (${adapter.format}), weight ${short(weight)}`,
   )
   return [
-    [
-      '---',
-      ...(isOfHub ? [`base_model: "${name}"`] : []),
-      'base_model_relation: merge',
-      'tags:',
-      '- merge',
-      '- lora-svd',
-      '---',
-    ].join('\n'),
+    frontMatter({
+      base: known === undefined ? undefined : name,
+      relation: 'merge',
+      pipelineTag: pipelineTagOf({
+        taskType: taskNameOf(base.config),
+        diffusion: diffusionFamily(base.tensors, base.config),
+      }),
+      tags: ['merge', 'lora-svd'],
+    }),
     '# Merged checkpoint',
     `\`${printable(name)}\` with ${counted(adapters.length, 'adapter')} added to its weights:`,
     lines.join('\n'),
@@ -48,7 +47,3 @@ export function mergedCard(
     .join('\n\n')
     .concat('\n')
 }
-
-/** It was named as org/name and found in the cache. */
-const isInCache = ({ path, folder }: Checkpoint) =>
-  isRepositoryName(path) && folder?.includes(`models--${path.replace('/', '--')}`) === true

@@ -1,6 +1,11 @@
-import { cachedName, isRepositoryName } from '../../checkpoint/folder.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
-import { baseModelName, type ConfigFacts, publicName, taskTypeOf } from '../../lora/write/config.ts'
+import {
+  baseModelName,
+  type ConfigFacts,
+  publicName,
+  repositoryOf,
+  taskTypeOf,
+} from '../../lora/write/config.ts'
 import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
@@ -20,16 +25,12 @@ export function configFacts(
 ): ConfigFacts {
   const { base, tuned, traits } = plan
   const config = base.config ?? tuned.config
-  const given = baseName ?? (isOfHub(plan) ? base.path : undefined)
+  const given = baseName ?? repositoryOf(base)
   return {
     baseModel: baseModelName(given, config),
     taskType: taskTypeOf(config, adapterPlan, tuned.tensors.keys(), traits),
   }
 }
-
-/** The base was named as org/name and found in the cache. */
-const isOfHub = ({ base: { path, folder } }: ExtractionPlan) =>
-  isRepositoryName(path) && folder?.includes(cachedName(path)) === true
 
 /** What the model card tells; `result` is left out where only its length is wanted. */
 export function cardFigures(

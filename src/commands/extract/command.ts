@@ -79,7 +79,7 @@ export function addExtract(program: Command, run: Run): void {
       ),
     )
     .addOption(new Option('--no-distribute-scale', 'B = U·S and A = Vᵀ instead of √S on both'))
-    .addOption(new Option('--base-name <name>', 'what the adapter calls its base'))
+    .addOption(new Option('--base-name <name>', 'what the adapter calls its base, as org/name on the Hub'))
     .optionsGroup('How:')
     .addOption(common.certify())
     .addOption(common.seed())

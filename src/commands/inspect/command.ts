@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { common, integerOf, numberOf, patterns, type Run } from '../flags.ts'
+import { common, integerOf, numberOf, parameterCount, patterns, type Run } from '../flags.ts'
 import type { InspectFlags } from './document.ts'
 import { INSPECT } from './options.ts'
 
@@ -10,6 +10,8 @@ Examples:
   lora-svd inspect tuned/ --base base/ --html report.html --include '*attn*'
   lora-svd inspect tuned/ --base base/ --plot 0.self_attn.q_proj
   lora-svd inspect adapter/
+  lora-svd inspect adapter/ --base base/ --sort dominance
+  lora-svd inspect tuned/ --base base/ --emit peft --parameters 40M > lora.json
   lora-svd inspect model/ --sort stable-rank --top 10 --json
 
 Exit codes: 0 done
@@ -27,7 +29,12 @@ export function addInspect(program: Command, run: Run): void {
         'org/name in the local Hugging Face cache.',
     )
     .argument('<path>', 'the weights')
-    .addOption(new Option('--base <path>', 'inspect the change from these weights'))
+    .addOption(
+      new Option(
+        '--base <path>',
+        'inspect the change from these weights; of an adapter, set it beside the weights it is added to',
+      ),
+    )
     .addOption(common.header())
     .optionsGroup('Which matrices:')
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
@@ -44,6 +51,12 @@ export function addInspect(program: Command, run: Run): void {
         integerOf(INSPECT.leading),
       ),
     )
+    .addOption(
+      new Option(
+        '--no-intruders',
+        'of an adapter with --base: do not look for new directions, which takes most of the time',
+      ),
+    )
     .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(common.seed())
@@ -58,11 +71,23 @@ export function addInspect(program: Command, run: Run): void {
     .addOption(new Option('--svg <path>', 'the spectra as a picture'))
     .addOption(new Option('--csv <path>', 'the table, a row a matrix'))
     .addOption(new Option('-f, --force', 'replace existing outputs').default(false))
+    .optionsGroup('The next training run:')
+    .addOption(
+      new Option(
+        '--emit <for>',
+        'print ranks for it in place of a report: the fields of LoraConfig, or the keys of axolotl',
+      ).choices(INSPECT.emit.choices),
+    )
+    .addOption(new Option('--parameters <n>', 'within so many, such as 40M').argParser(parameterCount))
     .addHelpText('after', EXAMPLES)
     .action((path: string, flags: Omit<InspectFlags, 'path'>) =>
       run(async (terminal) => {
         const { printInspect } = await import('./document.ts')
-        return printInspect({ ...flags, path }, terminal)
+        // true is only that the flag was not given
+        return printInspect(
+          { ...flags, path, intruders: flags.intruders === false ? false : undefined },
+          terminal,
+        )
       }),
     )
 }

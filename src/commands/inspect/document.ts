@@ -2,12 +2,16 @@ import { ExitCode } from '../../errors.ts'
 import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measures.ts'
 import type { IntegerRange, Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { intervalFields, jsonDocument, jsonNumber, relativeChangeFields } from '../../report/json.ts'
+import { note } from '../../report/notes.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped } from '../../text/numbers.ts'
+import { printable } from '../../text/quote.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
 import { inspect } from './inspect.ts'
+import { nextNotes } from './next/text.ts'
 import type { InspectOptions } from './options.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
+import { notesOf } from './text/facts.ts'
 import { inspectReport } from './text/text.ts'
 import { modelVerdict } from './verdict.ts'
 
@@ -18,14 +22,30 @@ export async function printInspect(flags: InspectFlags, terminal: Terminal): Pro
   const result = await terminal.interruptible((signal) =>
     inspect({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
   )
-  await print(
-    terminal,
-    flags,
-    () => inspectDocument(result),
-    () => inspectReport(result, terminal),
-  )
+  if (result.next !== undefined && !flags.json) await printNext(result, flags, terminal)
+  else {
+    await print(
+      terminal,
+      flags,
+      () => inspectDocument(result),
+      () => inspectReport(result, terminal),
+    )
+  }
   const isWhole = result.nonFinite.length === 0 && !result.totals.unmatched
   return isWhole ? ExitCode.ok : ExitCode.checkFailed
+}
+
+/** The config alone on standard output, so that it can go into a file; what is to be known of it on standard error. */
+async function printNext(result: InspectResult, { quiet }: InspectFlags, terminal: Terminal): Promise<void> {
+  const next = result.next!
+  await terminal.out(next.text)
+  if (quiet) return
+  const screen = { paint: terminal.paintErr, columns: terminal.errColumns }
+  const lines = [
+    ...nextNotes(next).map((line) => note(printable(line), String, screen)),
+    ...notesOf(result, screen),
+  ]
+  terminal.err(`${lines.join('\n')}\n`)
 }
 
 /** The JSON document of `inspect`; its fields are those of schemas/inspect-1.json. */
@@ -50,6 +70,7 @@ export function inspectDocument(result: InspectResult) {
     })),
     ...(recommended && { recommended: { ...recommended, rank: recommended.rank ?? null } }),
     verdict: modelVerdict(result),
+    ...(result.next && { next: { ...result.next, kept: intervalFields(result.next.kept) } }),
     warnings: result.warnings,
     engine: result.engine,
     seconds: result.seconds,
@@ -76,16 +97,28 @@ function matrixFields(matrix: MatrixReport) {
     ...(!complete && { excess: jsonNumber(excess), next: intervalFields(next) }),
     method,
     failureProbability,
-    ...(base && {
-      base: {
-        dtype: base.dtype,
-        frobenius: base.frobenius,
-        ...relativeChangeFields(base.relativeChange),
-      },
-    }),
+    ...(base && { base: baseFields(base) }),
     ...(noise && { noise: noiseFields(noise) }),
     ...(adapter && { adapter }),
     verdict,
+  }
+}
+
+function baseFields({
+  dtype,
+  frobenius,
+  relativeChange,
+  spectral,
+  dominance,
+  intruders,
+}: NonNullable<MatrixReport['base']>) {
+  return {
+    dtype,
+    frobenius,
+    ...relativeChangeFields(relativeChange),
+    ...(spectral && { spectral: intervalFields(spectral) }),
+    ...(dominance && { dominance: intervalFields(dominance) }),
+    ...(intruders && { intruders: { ...intruders, cosines: intruders.cosines.map(intervalFields) } }),
   }
 }
 

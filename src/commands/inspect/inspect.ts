@@ -4,6 +4,7 @@ import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
+import { assertChange, nextRun } from './next/run.ts'
 import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
 import { plottedMatrix } from './plot.ts'
 import type { InspectResult } from './result.ts'
@@ -27,6 +28,7 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const { outputs, plot, path, base } = settings
   for (const output of Object.values(outputs)) await assertWritable(output, settings)
   const opened = await openSubjects(settings, context.opening)
+  if (settings.next !== undefined) assertChange(opened, path)
   const plotted = plot === undefined ? undefined : plottedMatrix(plot, opened.subjects, path)
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
@@ -39,7 +41,12 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const result = inspectResult(settings, opened, findings, seconds, nonFinite)
   await writeOutputs(settings, result)
   const { all, ...shown } = result
-  return plotted === undefined ? shown : { ...shown, plotted: plottedOf(plotted, result) }
+  const next = settings.next && nextRun(opened, all, settings.next)
+  return {
+    ...shown,
+    ...(plotted !== undefined && { plotted: plottedOf(plotted, result) }),
+    ...(next !== undefined && { next }),
+  }
 }
 
 /** Writes the files that were asked for, each whole or not at all. */
@@ -67,8 +74,17 @@ async function lookAtAll(
   { subjects }: Subjects,
   context: RunContext,
 ): Promise<Finding[]> {
-  const { extent, seed, path, base = '' } = settings
-  const jobs = subjects.map((subject): InspectJob => ({ subject, extent, seed, path, basePath: base }))
+  const { extent, intruders, seed, path, base = '' } = settings
+  const jobs = subjects.map(
+    (subject): InspectJob => ({
+      subject,
+      extent,
+      intruders,
+      seed,
+      path,
+      basePath: base,
+    }),
+  )
   const how = {
     kind: 'inspect',
     work: inspectMatrix,

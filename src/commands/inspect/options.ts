@@ -3,10 +3,12 @@ import { badUsage } from '../../errors.ts'
 import type { HeaderChoice } from '../../formats/text-matrix.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
+import { parseCount } from '../../text/numbers.ts'
 import {
   bytes,
   bytesOf,
   checkOptions,
+  count,
   flag,
   HEADER,
   integer,
@@ -32,8 +34,14 @@ const SORT_KEYS = [
   'effective-rank',
   'energy-rank',
   'change',
+  'dominance',
+  'intruders',
 ] as const
 export type SortKey = (typeof SORT_KEYS)[number]
+
+/** Whose words the next run's ranks are put in. */
+const EMIT_FORMATS = ['peft', 'axolotl'] as const
+export type EmitFormat = (typeof EMIT_FORMATS)[number]
 
 /** How much of each spectrum is computed: all of it, or at least its leading `count` values. */
 export type Extent = { readonly kind: 'full' } | { readonly kind: 'leading'; readonly count: number }
@@ -60,6 +68,8 @@ export interface InspectOptions extends ReadingOptions {
   readonly full?: boolean | undefined
   /** Compute at least so many of large matrices; 64 by default. */
   readonly leading?: number | undefined
+  /** Of an adapter with `base`: count the directions that it brings into the weights; true by default, but with `emit`. */
+  readonly intruders?: boolean | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
   /** The matrix to be plotted, by its name or a part of it; the result then has it as `plotted`. */
@@ -70,6 +80,10 @@ export interface InspectOptions extends ReadingOptions {
   readonly svg?: string | undefined
   /** A file for the table, a row a matrix. */
   readonly csv?: string | undefined
+  /** Ranks for the next training run, as a text in `next`: `peft` for LoraConfig, `axolotl` for its YAML. */
+  readonly emit?: EmitFormat | undefined
+  /** Entries that the factors of the next run may have, all together: a number, or as in '40M'. */
+  readonly parameters?: number | string | undefined
   /** Replace existing files. */
   readonly force?: boolean | undefined
   /** Seed of the random start of the iteration; 0 by default. */
@@ -92,12 +106,15 @@ export interface InspectSettings {
   readonly reverse: boolean
   readonly top: number | undefined
   readonly extent: Extent
+  readonly intruders: boolean
   /** Of an adapter that doesn't say it. */
   readonly alpha: number | undefined
   /** The matrix whose spectrum is plotted: its name, or a part of it. */
   readonly plot: string | undefined
   /** Files that are written beside the report. */
   readonly outputs: { readonly html?: string; readonly svg?: string; readonly csv?: string }
+  /** The ranks of the next run that are asked for. */
+  readonly next: { readonly format: EmitFormat; readonly parameters: number } | undefined
   readonly force: boolean
   readonly seed: bigint
   /** Go on where the two look like one model under two sets of names. */
@@ -123,11 +140,14 @@ export const INSPECT = {
   top: integer(1),
   full: flag,
   leading: integer(1),
+  intruders: flag,
   alpha: positive,
   plot: text,
   html: path,
   svg: path,
   csv: path,
+  emit: oneOf(EMIT_FORMATS),
+  parameters: count,
   force: flag,
   seed,
   memory: bytes,
@@ -147,6 +167,17 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
   if (plot === '') throw badUsage('--plot is empty: name a matrix, or a part of its name')
   if (sort === 'change' && base === undefined)
     throw badUsage('--sort change orders by the change from --base: give one')
+  if ((sort === 'dominance' || sort === 'intruders') && base === undefined)
+    throw badUsage(`--sort ${sort} compares an adapter with its --base: give one`)
+  const { emit, parameters, intruders = emit === undefined } = given
+  if (sort === 'intruders' && !intruders)
+    throw badUsage('--sort intruders orders by what is not counted: leave out --no-intruders and --emit')
+  if (emit !== undefined && parameters === undefined)
+    throw badUsage(`--emit ${emit} spreads ranks over a number of parameters: give --parameters, such as 40M`)
+  if (emit === undefined && parameters !== undefined)
+    throw badUsage('--parameters is for the ranks that --emit prints: give --emit peft or --emit axolotl')
+  if (emit !== undefined && plot !== undefined)
+    throw badUsage('--emit prints ranks in place of a report, and --plot is a part of one: give one of them')
   const outputs = { html, svg, csv }
   const named = Object.entries(outputs).filter((entry): entry is [string, string] => entry[1] !== undefined)
   for (const [i, [kind, output]] of named.entries()) {
@@ -166,9 +197,14 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     reverse: given.reverse ?? false,
     top: given.top,
     extent: full ? { kind: 'full' } : { kind: 'leading', count: leading ?? LEADING },
+    intruders,
     alpha: given.alpha,
     plot,
     outputs: Object.fromEntries(named),
+    next:
+      emit === undefined || parameters === undefined
+        ? undefined
+        : { format: emit, parameters: typeof parameters === 'string' ? parseCount(parameters) : parameters },
     force: given.force ?? false,
     seed: seedInteger(given.seed ?? 0n),
     allowUnpaired: given.allowUnpaired ?? false,

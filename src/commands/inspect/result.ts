@@ -3,6 +3,8 @@ import type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 import type { IntegerRange, Interval, RankCost, Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import type { LoaderScale } from '../../lora/loader-scales.ts'
 
+import type { EmitFormat } from './options.ts'
+
 export type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 export type { RankCost } from '../../linalg/spectrum/spectrum.ts'
 export type { LoaderScale } from '../../lora/loader-scales.ts'
@@ -55,6 +57,36 @@ export interface Verdict {
   readonly text: string
 }
 
+/** What a change has to do with the weight that it is added to. */
+export interface BaseFindings {
+  readonly dtype: string
+  readonly frobenius: number
+  readonly relativeChange: number
+  /** Of an adapter: σ₁ of the weight. */
+  readonly spectral?: Interval
+  /** Of an adapter: σ₁(scale·B·A) / σ₁ of the weight; infinite where that is zero. */
+  readonly dominance?: Interval
+  /** Of an adapter that is no DoRA, whose change is more than scale·B·A. */
+  readonly intruders?: IntruderFindings
+}
+
+/**
+ * Directions that an adapter brings into a weight: leading left singular vectors of W + scale·B·A that no left singular vector of W comes
+ * near, as PEFT's reduce_intruder_dimension has them.
+ */
+export interface IntruderFindings {
+  /** Leading vectors that were looked at: ten, or as many as there are. */
+  readonly directions: number
+  /** Those whose cosine with every vector of the weight is below 0.5. */
+  readonly intruders: number
+  /** Those of which the computed part of the weight's vectors doesn't tell. */
+  readonly undecided: number
+  /** Of each leading vector the largest |cosine| with a vector of the weight. */
+  readonly cosines: readonly Interval[]
+  /** That a bound is wrong. */
+  readonly failureProbability: number
+}
+
 /** What was found out about one matrix, or delta, or product of an adapter. */
 export interface MatrixReport {
   readonly name: string
@@ -74,7 +106,7 @@ export interface MatrixReport {
   readonly effectiveRank?: number
   readonly energyRanks: Readonly<Record<EnergyShare, IntegerRange>>
   /** Of a delta, or of an adapter beside its base. */
-  readonly base?: { readonly dtype: string; readonly frobenius: number; readonly relativeChange: number }
+  readonly base?: BaseFindings
   readonly noise?: NoiseFindings
   readonly adapter?: AdapterFindings
   readonly verdict: Verdict
@@ -87,6 +119,42 @@ export interface NonFinite {
   readonly file: string
   readonly count: number
   readonly first: { readonly row: number; readonly column: number; readonly value: string }
+}
+
+/** A module of the next training run. */
+export interface NextModule {
+  readonly name: string
+  /** Its path in the model, as PEFT has it. */
+  readonly path: string
+  readonly rank: number
+  /** Entries of its factors. */
+  readonly parameters: number
+}
+
+/** Ranks for the next training run, spread so that the best factors carry most of the change. */
+export interface NextRun {
+  readonly format: EmitFormat
+  /** Entries that all factors may have, and those that they have. */
+  readonly budget: number
+  readonly parameters: number
+  /** The share of ‖Δ‖_F² of all that was looked at that the best factors of these ranks carry. */
+  readonly kept: Interval
+  readonly modules: readonly NextModule[]
+  /** What changed and is not named, and why. */
+  readonly left: readonly Skipped[]
+  /** Modules of which all singular values that were computed are taken, and more exist. */
+  readonly ranOut: readonly string[]
+  /** PEFT's fields, for `LoraConfig(**config)`. */
+  readonly config: {
+    readonly r: number
+    readonly lora_alpha: number
+    readonly target_modules: readonly string[] | string
+    readonly rank_pattern: Readonly<Record<string, number>>
+    readonly alpha_pattern: Readonly<Record<string, number>>
+    readonly fan_in_fan_out?: true
+  }
+  /** The config in the words of the format. */
+  readonly text: string
 }
 
 /** What was found out about weights, a change, or an adapter. */
@@ -114,6 +182,8 @@ export interface InspectResult {
     /** Matrices whose bounds hold but for a small chance each; left out where there are none. */
     readonly certified?: number
     readonly relativeChange?: number
+    /** Of an adapter beside its base: intruder directions over all modules. */
+    readonly intruders?: Pick<IntruderFindings, 'directions' | 'intruders' | 'undecided'>
     /** Of a delta: tensors that both have. */
     readonly matched?: number
     /** Of a delta: tensors that one of the two alone has, or that can't be compared. */
@@ -122,6 +192,8 @@ export interface InspectResult {
   readonly costs: readonly RankCost[]
   /** One rank for all matrices, and why; no rank where none is both small and good. */
   readonly recommended?: RankAdvice
+  /** Where `emit` asked for them. */
+  readonly next?: NextRun
   /** What a user should know, such as loaders that scale an adapter differently. */
   readonly warnings: readonly string[]
   readonly engine: string

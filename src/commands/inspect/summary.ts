@@ -9,7 +9,7 @@ import {
   spectralOf,
   stableRankOf,
 } from '../../linalg/spectrum/measures.ts'
-import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { countIntruders, type Intrusion } from '../../linalg/subspace/intruders.ts'
 import { loaderScales } from '../../lora/loader-scales.ts'
 import { blamed, bytesOf } from '../../lora/model.ts'
 import { relative } from '../../measure/measure.ts'
@@ -17,6 +17,7 @@ import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
   type InspectResult,
+  type IntruderFindings,
   type MatrixReport,
   type NonFinite,
   TABULATED_RANKS,
@@ -73,9 +74,9 @@ export function inspectResult(
 }
 
 function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): MatrixReport {
-  const { spectrum, baseFrobenius, noise } = finding
+  const { spectrum, noise } = finding
   const rank = numericalRankOf(spectrum)
-  const base = baseOf(subject, spectrum, baseFrobenius)
+  const base = baseOf(subject, finding)
   const matrix: MatrixFindings = {
     name: subject.name,
     shape: [spectrum.rows, spectrum.columns],
@@ -108,15 +109,37 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
 const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
 
-function baseOf(subject: Subject, { frobenius }: Spectrum, baseFrobenius: number | undefined) {
+function baseOf(
+  subject: Subject,
+  { spectrum, baseFrobenius, intrusion }: Seen,
+): MatrixReport['base'] | undefined {
   if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)
     return undefined
-  return {
+  const base = {
     dtype: subject.base.dtype,
     frobenius: baseFrobenius,
-    relativeChange: relative(frobenius, baseFrobenius),
+    relativeChange: relative(spectrum.frobenius, baseFrobenius),
+  }
+  if (subject.kind !== 'adapter' || intrusion === undefined) return base
+  const { spectral } = intrusion
+  const change = spectralOf(spectrum)
+  return {
+    ...base,
+    spectral,
+    dominance: {
+      atLeast: relative(change.atLeast, spectral.atMost),
+      atMost: relative(change.atMost, spectral.atLeast),
+    },
+    ...(intrusion.cosines.length > 0 && { intruders: intrudersOf(intrusion) }),
   }
 }
+
+const intrudersOf = ({ cosines, failureProbability }: Intrusion): IntruderFindings => ({
+  directions: cosines.length,
+  ...countIntruders(cosines),
+  cosines,
+  failureProbability,
+})
 
 /** The dtype of what is looked at, in which factors of it would be stored. */
 function dtypeOf(subject: Subject): StoredDtype {
@@ -146,12 +169,22 @@ function storedBytesOf(subject: Subject): number {
 function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
   const sum = (of: (report: MatrixReport) => number) => all.reduce((total, report) => total + of(report), 0)
   const withBase = all.filter(({ base }) => base !== undefined)
+  const intruders = all.flatMap(({ base }) => base?.intruders ?? [])
+  const counted = (of: (one: IntruderFindings) => number) =>
+    intruders.reduce((total, one) => total + of(one), 0)
   return {
     matrices: all.length,
     elements: sum(({ shape: [rows, columns] }) => rows * columns),
     bytes: sum(({ bytes }) => bytes),
     frobenius: frobeniusNorm(Float64Array.from(all, ({ spectrum }) => spectrum.frobenius)),
     ...certifiedField(all.map(({ spectrum }) => spectrum)),
+    ...(intruders.length > 0 && {
+      intruders: {
+        directions: counted(({ directions }) => directions),
+        intruders: counted((one) => one.intruders),
+        undecided: counted(({ undecided }) => undecided),
+      },
+    }),
     ...(withBase.length > 0 && {
       relativeChange: ratioOfNorms(
         withBase.map(({ spectrum }) => spectrum.frobenius),
@@ -172,6 +205,8 @@ const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport)
   'stable-rank': ({ stableRank }) => stableRank.atMost,
   'effective-rank': ({ effectiveRank }) => effectiveRank ?? Number.NEGATIVE_INFINITY,
   'energy-rank': ({ energyRanks }) => energyRanks['0.9'].atLeast,
+  dominance: ({ base }) => base?.dominance?.atLeast ?? Number.NEGATIVE_INFINITY,
+  intruders: ({ base }) => base?.intruders?.intruders ?? Number.NEGATIVE_INFINITY,
   change: ({ base }) => base?.relativeChange ?? Number.NEGATIVE_INFINITY,
 }
 

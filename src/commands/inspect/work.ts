@@ -16,6 +16,12 @@ import {
   spectrumOf,
   spectrumOfFactors,
 } from '../../linalg/spectrum/spectrum.ts'
+import {
+  type Intrusion,
+  intrusionBytes,
+  intrusionFlops,
+  intrusionOf,
+} from '../../linalg/subspace/intruders.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { blamed } from '../../lora/model.ts'
 import type { Extent } from './options.ts'
@@ -26,6 +32,8 @@ import type { Subject } from './subject.ts'
 export interface InspectJob {
   readonly subject: Subject
   readonly extent: Extent
+  /** Of an adapter beside its base: whether the directions that it brings are looked at. */
+  readonly intruders: boolean
   readonly seed: bigint
   /** As messages call the checkpoints. */
   readonly path: string
@@ -42,6 +50,8 @@ export type Finding =
       readonly spectrum: Spectrum
       readonly engine: string
       readonly baseFrobenius?: number
+      /** Of an adapter beside its base. */
+      readonly intrusion?: Intrusion
       readonly noise?: Omit<NoiseFloor, 'edge'>
     }
 
@@ -59,10 +69,18 @@ export async function inspectMatrix(job: InspectJob, context: JobContext): Promi
 }
 
 /** The flops of a job, in the measure by which engines are chosen. */
-export function flopsOf({ subject, extent }: InspectJob): number {
+export function flopsOf({ subject, extent, intruders }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   const order = Math.min(rows, columns)
-  if (subject.kind === 'adapter') return (rows + columns) * subject.module.rank ** 2
+  if (subject.kind === 'adapter') {
+    const ofFactors = (rows + columns) * subject.module.rank ** 2
+    return (
+      ofFactors +
+      (subject.base === undefined
+        ? 0
+        : intrusionFlops(rows, columns, { full: extent.kind === 'full', directions: intruders }))
+    )
+  }
   const share = extent.kind === 'full' ? 1 : Math.min(1, (SWEEPS * extent.count) / order)
   return rows * columns * order * share
 }
@@ -71,9 +89,16 @@ export function flopsOf({ subject, extent }: InspectJob): number {
 const SWEEPS = 8
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ subject, extent }: InspectJob): number {
+export function bytesOf({ subject, extent, intruders }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
-  if (subject.kind === 'adapter') return 32 * (rows + columns) * subject.module.rank
+  if (subject.kind === 'adapter') {
+    const { base, module } = subject
+    const ofBase =
+      base === undefined
+        ? 0
+        : base.bytes + intrusionBytes(rows, columns, { full: extent.kind === 'full', directions: intruders })
+    return 32 * (rows + columns) * module.rank + ofBase
+  }
   const order = Math.min(rows, columns)
   // float32, or what is stored, beside the engine's own copy; a basis with its products; and for all values a Gram matrix with
   // its reduction
@@ -152,9 +177,19 @@ async function inspectProduct(
   const spectrum = spectrumOfFactors(B, A, scale, engine)
   assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: name })
   const result = { kind: 'spectrum' as const, spectrum, engine: engine.name }
-  return base === undefined
-    ? result
-    : { ...result, baseFrobenius: frobeniusNorm(widened(await readWeight(base)).data) }
+  if (base === undefined) return result
+  const W = await readWeight(base)
+  const found = nonFiniteEntries(W)
+  if (found !== undefined) return { kind: 'not-finite', entries: [nonFinite(base.name, job.basePath, found)] }
+  const factors = { B, A, scale: spectrum.frobenius === 0 ? 0 : scale }
+  // what DoRA makes of the weight is not W + scale·B·A
+  const directions = job.intruders && module.magnitude === undefined
+  const how = { engine, full: job.extent.kind === 'full', directions, seed: job.seed, name }
+  return {
+    ...result,
+    baseFrobenius: frobeniusNorm(widened(W).data),
+    intrusion: intrusionOf(W, factors, how),
+  }
 }
 
 async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {

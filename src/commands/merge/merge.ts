@@ -3,7 +3,7 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
-import { sumCommand } from '../combined.ts'
+import { sumBase, sumCommand } from '../combined.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
 import { type Overlap, overlapOf } from './overlap.ts'
 
@@ -43,13 +43,11 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   const format = settings.format ?? summands[0].adapter.format
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
+  const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }
   if (settings.dryRun) {
-    return {
-      source: { adapters: requests },
-      ...(await previewSum(plan, inputs, { ...settings, format, command })),
-    }
+    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, asked)) }
   }
-  const combined = await sumAs(plan, base, inputs, { ...settings, format, command }, context)
+  const combined = await sumAs(plan, base, inputs, asked, context)
   return {
     source: { adapters: requests },
     ...combined,

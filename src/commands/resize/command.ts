@@ -32,6 +32,7 @@ export function addSumOptions(command: Command): void {
     .addOption(new Option('--uniform', 'all modules get the largest rank chosen').default(false))
     .optionsGroup('What is read:')
     .addOption(new Option('--base <path>', 'the base: where names and files do not tell how its weights lie'))
+    .addOption(new Option('--base-name <name>', 'what the adapter calls its base, as org/name on the Hub'))
     .addOption(
       new Option(
         '--init <folder>',
@@ -48,7 +49,6 @@ export function addSumOptions(command: Command): void {
         FORMATS,
       ),
     )
-    .addOption(new Option('--base-name <name>', "the base's name on the Hub, for config and card"))
     .addOption(
       new Option(
         '--layout <how>',

@@ -46,12 +46,12 @@ export interface ResizeOptions extends ReadingOptions {
   readonly layout?: AdapterLayout | undefined
   /** The format of the result; by default that of the adapter. Of most formats the names hang on the base. */
   readonly format?: AdapterFormat | undefined
-  /** What the base is called, on the Hub or by its folder; by default what the adapter's files say. */
-  readonly baseName?: string | undefined
   /** dtype of the written factors; by default the adapter's own where all its factors are bf16 or f16, else f32. */
   readonly dtype?: Exclude<FloatDtype, 'f64'> | undefined
   /** The base that the adapter is of: tells how weights lie whose names don't, and gives the result its tensors' names. */
   readonly base?: string | undefined
+  /** What the adapter calls its base; by default what the input calls it, without the folders of a machine. */
+  readonly baseName?: string | undefined
   /** What the training of a PiSSA or OLoRA adapter began with, as PEFT saved it before. */
   readonly init?: string | undefined
   /** The alpha of an adapter that doesn't say it. */
@@ -74,9 +74,9 @@ export interface ResizeSettings {
   readonly uniform: boolean
   readonly layout: AdapterLayout
   readonly format: AdapterFormat | undefined
-  readonly baseName: string | undefined
   readonly dtype: Exclude<FloatDtype, 'f64'> | undefined
   readonly base: string | undefined
+  readonly baseName: string | undefined
   readonly init: string | undefined
   readonly alpha: number | undefined
   readonly alphaZero: AlphaZero | undefined
@@ -95,9 +95,9 @@ export const SUM = {
   uniform: flag,
   layout: oneOf(['portable', 'pattern']),
   format: oneOf(FORMATS),
-  baseName: text,
   dtype: oneOf(['f32', 'f16', 'bf16']),
   base: path,
+  baseName: text,
   init: path,
   alpha: positive,
   alphaZero: ALPHA_ZERO_KIND,
@@ -128,9 +128,9 @@ export const sumSettings = (
   uniform: given.uniform ?? false,
   layout: given.layout ?? 'portable',
   format: given.format,
-  baseName: given.baseName,
   dtype: given.dtype,
   base: given.base,
+  baseName: given.baseName || undefined,
   init: given.init,
   alpha: given.alpha,
   alphaZero: given.alphaZero,

@@ -3,7 +3,7 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
-import { sumCommand } from '../combined.ts'
+import { sumBase, sumCommand } from '../combined.ts'
 import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
 
 /** What a dry run says. */
@@ -42,9 +42,9 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   const format = settings.format ?? summands[0].adapter.format
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
-  if (settings.dryRun)
-    return { source: { adapter }, ...(await previewSum(plan, inputs, { ...settings, format, command })) }
-  const combined = await sumAs(plan, base, inputs, { ...settings, format, command }, context)
+  const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }
+  if (settings.dryRun) return { source: { adapter }, ...(await previewSum(plan, inputs, asked)) }
+  const combined = await sumAs(plan, base, inputs, asked, context)
   return {
     source: { adapter },
     ...combined,

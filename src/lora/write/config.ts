@@ -1,3 +1,4 @@
+import type { Checkpoint } from '../../checkpoint/types.ts'
 import { compareUtf8 } from '../../text/compare.ts'
 import type { JsonObject } from '../model.ts'
 import { architectureOf, type ModelTraits, pathOf } from '../traits.ts'
@@ -21,6 +22,14 @@ const TASKS: readonly { ending: RegExp; type: string; heads: readonly string[] }
   { ending: /ForQuestionAnswering$/, type: 'QUESTION_ANS', heads: ['qa_outputs'] },
 ]
 
+/** PEFT's name for the task of config.json's class, whatever an adapter of it holds. */
+export const taskNameOf = (config: JsonObject | undefined): string | undefined => taskOf(config)?.type
+
+function taskOf(config: JsonObject | undefined) {
+  const task = TASKS.find(({ ending }) => ending.test(architectureOf(config) ?? ''))
+  return task?.type === 'SEQ_2_SEQ_LM' && config?.is_encoder_decoder !== true ? undefined : task
+}
+
 /**
  * PEFT's task type, or undefined: PEFT loads an adapter without one. With the type of a classifier PEFT adds the head to
  * `modules_to_save` and fails where the file lacks it (peft_model.py), so it is named only where all of the head is saved.
@@ -32,9 +41,8 @@ export function taskTypeOf(
   tensors: Iterable<string>,
   traits: ModelTraits,
 ): string | undefined {
-  const task = TASKS.find(({ ending }) => ending.test(architectureOf(config) ?? ''))
+  const task = taskOf(config)
   if (task === undefined) return undefined
-  if (task.type === 'SEQ_2_SEQ_LM' && config?.is_encoder_decoder !== true) return undefined
   const saved = new Set(plan.saved.flatMap(({ tensors }) => tensors))
   const isOfHead = (tensor: string) =>
     pathOf(tensor, traits)
@@ -56,17 +64,41 @@ export function baseModelName(given: string | undefined, config: JsonObject | un
 
 const WHOLE_PATH = /^(?:[/\\~]|[A-Za-z]:[/\\])/
 
+/** The repository in whose folder of the Hub's cache a path lies. */
+function cachedRepository(path: string): string | undefined {
+  const found = /(?:^|[/\\])models--([^/\\]+?)(?:--([^/\\]+))?(?=$|[/\\])/.exec(path)
+  return found === null ? undefined : found[2] === undefined ? found[1] : `${found[1]}/${found[2]}`
+}
+
+/** The repository that a checkpoint is of: named so and found in the Hub's cache, or read from there by its path. */
+export const repositoryOf = ({ path, folder }: Pick<Checkpoint, 'path' | 'folder'>): string | undefined =>
+  cachedRepository(folder ?? path) ?? cachedRepository(path)
+
+/** A base as another's config names it: what is a whole path there, of whatever machine, is its name alone. */
+export const withoutPlace = (name: string): string => (WHOLE_PATH.test(name) ? publicName(name) : name)
+
 /** What may be told of a model's place: its name on the Hub, of a path the last name alone. */
 export function publicName(path: string): string {
-  const cached = /(?:^|[/\\])models--([^/\\]+?)--([^/\\]+)(?=$|[/\\])/.exec(path)
-  if (cached !== null) return `${cached[1]}/${cached[2]}`
+  const cached = cachedRepository(path)
+  if (cached !== undefined) return cached
   if (HUB_NAME.test(path)) return path
   const names = path.split(/[/\\]+/).filter((name) => !/^\.*$/.test(name))
   return names.at(-1) ?? path
 }
 
-/** The Hub takes only such a name for a card's base model. */
-export const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
+const HUB_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/
+/** Letters of a repository's name at most. */
+const MOST_LETTERS = 96
+
+/** The name as the Hub takes it for a card's base model, or undefined (huggingface_hub: utils/_validators.py, validate_repo_id). */
+export function hubName(name: string | undefined): string | undefined {
+  const isName =
+    name !== undefined &&
+    HUB_NAME.test(name) &&
+    name.length <= MOST_LETTERS &&
+    !/--|\.\.|\.git$|(?:^|\/)[.-]|[.-](?:$|\/)/.test(name)
+  return isName ? name : undefined
+}
 
 /** The text of adapter_config.json: PEFT's fields, sorted, as PEFT itself writes them. */
 export function adapterConfig(

@@ -1,12 +1,21 @@
 import { orderOf } from '../../../linalg/spectrum/measures.ts'
-import { figure, intervalCell, rangeCell, realRank, realRankRange, setting } from '../../../report/cells.ts'
+import {
+  figure,
+  intervalCell,
+  rangeCell,
+  rangeText,
+  realRank,
+  realRankRange,
+  setting,
+  UNKNOWN,
+} from '../../../report/cells.ts'
 import { sparkline } from '../../../report/spectrum.ts'
 import type { Align } from '../../../report/table.ts'
 import type { Terminal } from '../../../terminal/terminal.ts'
 import { fittedName, type NamePattern, withoutPattern } from '../../../text/names.ts'
-import { shape } from '../../../text/numbers.ts'
+import { grouped, shape } from '../../../text/numbers.ts'
 import { printable } from '../../../text/quote.ts'
-import type { EnergyShare, MatrixReport } from '../result.ts'
+import type { EnergyShare, IntruderFindings, MatrixReport } from '../result.ts'
 import { VERDICT_NAMES, verdictPaint } from '../verdict.ts'
 
 /** How the cells of one table are drawn. */
@@ -27,6 +36,12 @@ export interface Column {
   has(matrix: MatrixReport): boolean
   cell(matrix: MatrixReport, style: CellStyle): string
 }
+
+/** 3 of 10, or 3–5 of 10 where some are undecided. */
+export const intruderText = ({ directions, intruders, undecided }: IntruderCounts): string =>
+  `${rangeText({ atLeast: intruders, atMost: intruders + undecided }, Number.POSITIVE_INFINITY)} of ${grouped(directions)}`
+
+export type IntruderCounts = Pick<IntruderFindings, 'directions' | 'intruders' | 'undecided'>
 
 const always = () => true
 const isDelta = ({ base }: MatrixReport) => base !== undefined
@@ -78,6 +93,24 @@ export const COLUMNS: readonly Column[] = [
     worth: 11,
     has: isDelta,
     cell: ({ base }) => figure(base?.relativeChange),
+  },
+  {
+    title: 'dominance',
+    align: 'right',
+    worth: 13.5,
+    has: ({ base }) => base?.dominance !== undefined,
+    cell: ({ base }) => (base?.dominance === undefined ? UNKNOWN : intervalCell(base.dominance)),
+  },
+  {
+    title: 'intruders',
+    align: 'right',
+    worth: 12.5,
+    has: ({ base }) => base?.intruders !== undefined,
+    cell: ({ base }, { paint }) => {
+      if (base?.intruders === undefined) return UNKNOWN
+      const text = intruderText(base.intruders)
+      return base.intruders.intruders > 0 ? paint.yellow(text) : text
+    },
   },
   {
     title: 'nominal',

@@ -19,6 +19,7 @@ import { bytes, grouped, percent, shape, short } from '../../../text/numbers.ts'
 import { printable } from '../../../text/quote.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from '../result.ts'
 import { verdictPaint } from '../verdict.ts'
+import { type IntruderCounts, intruderText } from './columns.ts'
 
 /** What is wrong, what to know, and what was left out, the gravest first. */
 export function notesOf(result: InspectResult, screen: Pick<Terminal, 'paint' | 'columns'>): string[] {
@@ -97,6 +98,8 @@ function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
           ],
         ]
       : []),
+    ...(base?.dominance ? [['dominance', `${intervalFigure(base.dominance)} of the base's ‖·‖₂`]] : []),
+    ...(base?.intruders ? [['intruder directions', intrudersFact(base.intruders)]] : []),
     ['numerical rank', paint.cyan(ofOrder(matrix.rank))],
     ...(adapter
       ? [
@@ -120,6 +123,13 @@ function factsOf(matrix: MatrixReport, paint: Terminal['paint']): string[][] {
         ]
       : []),
   ]
+}
+
+function intrudersFact(intruders: IntruderCounts): string {
+  const text = `${intruderText(intruders)} leading directions of W + Δ`
+  return intruders.undecided === 0
+    ? text
+    : `${text} (${grouped(intruders.undecided)} undecided: --full tells)`
 }
 
 function changed({ changedShare, isSubUlp }: NonNullable<MatrixReport['noise']>): string {

@@ -9,7 +9,7 @@ import { widthOf, wrap } from '../../../text/width.ts'
 import { plotText } from '../plot.ts'
 import type { InspectResult, MatrixReport } from '../result.ts'
 import { countedSubjects, modelVerdict } from '../verdict.ts'
-import { type CellStyle, COLUMNS, type Column } from './columns.ts'
+import { type CellStyle, COLUMNS, type Column, intruderText } from './columns.ts'
 import { costsTable, loadersTable, recommendation } from './costs.ts'
 import { matrixFacts, notesOf } from './facts.ts'
 
@@ -79,11 +79,19 @@ function notesOn(
 ): string[] {
   const { prefix, suffix } = pattern
   const energies = shown.map(({ title }) => title).filter((title) => title.endsWith(' %'))
+  const has = (title: string) => shown.some((column) => column.title === title)
+  const isOpen = matrices.some(({ base }) => base?.intruders !== undefined && base.intruders.undecided > 0)
   const legend = [
     ...(prefix === '' ? [] : [`names: ${printable(prefix)}<name>${printable(suffix)}`]),
     ...(energies.length === 0 ? [] : [`${energies.join(', ')}: the rank that keeps this share of ‖·‖_F²`]),
     ...(shown.some(({ title }) => title === '> noise')
       ? ['> noise: the rank above the rounding of the stored dtypes']
+      : []),
+    ...(has('dominance') ? ['dominance: σ₁(Δ) / σ₁(W)'] : []),
+    ...(has('intruders')
+      ? [
+          `intruders: leading directions of W + Δ that no singular vector of W comes near (cosine below 0.5)${isOpen ? '; 2–4: two surely, two undecided (--full tells)' : ''}`,
+        ]
       : []),
     ...(shown.some(isSpectrum) ? [`spectrum: log scale, ${counted(decades, 'decade')}`] : []),
   ]
@@ -151,12 +159,14 @@ function title(
   }[subject]
   const change =
     totals.relativeChange === undefined ? [] : [`relative change ${figure(totals.relativeChange)}`]
+  const { intruders } = totals
   const facts = [
     countedSubjects(totals.matrices, subject),
     `${grouped(totals.elements)} elements`,
     bytes(totals.bytes),
     `‖·‖_F ${short(totals.frobenius)}`,
     ...change,
+    ...(intruders === undefined ? [] : [`intruders ${intruderText(intruders)} leading directions`]),
     `${short(seconds, 2)} s on ${engine}`,
   ]
   return `${paint.bold(wrap(`lora-svd inspect: ${what}`, columns))}\n${paint.dim(wrap(facts.join(' · '), columns))}`
