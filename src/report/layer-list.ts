@@ -39,8 +39,11 @@ export function kindGrid<Row extends { readonly name: string }>(
   screen: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
   const { prefix, suffix } = namePattern(layers.map(({ name }) => name))
-  const pattern = { prefix: prefix === '' ? '' : `${prefix}*.`, suffix }
-  return namedGrid(byProjection(layers), columns, screen, { pattern, title: 'layers' })
+  const kinds = byProjection(layers)
+  const layer = `${prefix}*.`
+  const isNumbered = prefix !== '' && kinds.some(({ name }) => name.startsWith(layer))
+  const pattern = { prefix: isNumbered ? layer : prefix, suffix }
+  return namedGrid(kinds, columns, screen, { pattern, title: 'layers' })
 }
 
 /** Lists up to this long are shown in full. */

@@ -19,14 +19,27 @@ export function namePattern(names: readonly string[]): NamePattern {
   const prefixes = names
     .map((name) => /^(?:[^.\d]+\.)+(?=\d+\.)/.exec(name)?.[0])
     .filter((x) => x !== undefined)
-  const prefix = mostFrequent(prefixes)
-  const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
-  if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
+  const isCommon = (prefix: string) => {
+    const count = names.filter((name) => name.startsWith(prefix)).length
+    return count >= 2 && count >= names.length * COMMON_SHARE
+  }
+  // blocks of several names, as a U-Net has, share what stands before all of them
+  const prefix = prefixesOf(mostFrequent(prefixes)).find(isCommon)
+  if (prefix === undefined) return NONE
+  const matching = names.filter((name) => name.startsWith(prefix))
   const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)
   const suffix = mostFrequent(endings)
   const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))
-  return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
+  const pattern = { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
+  const shortened = new Set(names.map((name) => withoutPattern(name, pattern)))
+  return shortened.size < new Set(names).size ? NONE : pattern
 }
+
+const NONE: NamePattern = { prefix: '', suffix: '' }
+
+/** `a.b.c.`, `a.b.`, `a.` */
+const prefixesOf = (prefix: string): string[] =>
+  [...prefix.matchAll(/\./g)].map(({ index }) => prefix.slice(0, index + 1)).reverse()
 
 function mostFrequent(texts: readonly string[]): string {
   const counts = new Map<string, number>()

@@ -307,7 +307,7 @@ describe('a language model', () => {
     const peft = await extracted([BASE, TUNED, '-o', at(`peft-${format}`), '--rank', '2'])
     expect(document.output.format).toBe(format)
     expect(document.output.files).toEqual(
-      format === 'mlx' ? ['adapter_config.json', 'adapters.safetensors'] : ['adapter.gguf'],
+      format === 'mlx' ? ['README.md', 'adapter_config.json', 'adapters.safetensors'] : ['adapter.gguf'],
     )
     const errors = new Map(
       peft.layers.map(({ name, relativeError }: Record<string, unknown>) => [name, relativeError]),

@@ -12,7 +12,7 @@ import { adapterOf } from '../../lora/read/adapter.ts'
 import { modelCard } from '../../lora/write/card.ts'
 import { measureAdapter } from '../../measure/adapter.ts'
 import type { Measured } from '../../measure/measure.ts'
-import { CARD_FILE, cardFigures } from './card.ts'
+import { CARD_FILE, cardFigures, mlxCard } from './card.ts'
 import type { ExtractSettings } from './options.ts'
 import { folderWith, outputFacts } from './output.ts'
 import { type ExtractionPlan, layersByModule } from './plan.ts'
@@ -78,10 +78,13 @@ export async function buildAdapter(
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
   const built = { choice, output: outputFacts(output, plan), measures }
   const layers = layersOf(plan, built)
+  const { relativeError } = errorsOf(measures, layers)
   if (output.peft !== undefined) {
-    const { relativeError } = errorsOf(measures, layers)
     const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
     const card = modelCard(output.peft, cardFigures(plan, settings, output.peft, figures))
+    await writeTextAtomic(`${path}/${CARD_FILE}`, card, { force: true })
+  } else if (output.other.format === 'mlx') {
+    const card = mlxCard(plan, settings, output.other.r, relativeError)
     await writeTextAtomic(`${path}/${CARD_FILE}`, card, { force: true })
   }
   return resultOf(plan, settings, built, layers, await sizesIn(folderWith(path, plan.destination)), {

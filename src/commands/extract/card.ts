@@ -1,3 +1,7 @@
+import { MLX_FILE } from '../../convert/mlx.ts'
+import { frontMatter, pipelineTagOf } from '../../lora/card/front-matter.ts'
+import { loadingText } from '../../lora/card/loading.ts'
+import { cardFigure, cardName, heading, madeBy } from '../../lora/card/marks.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
 import {
   baseModelName,
@@ -63,6 +67,33 @@ export function cardFigures(
       relativeChange: changes.get(left.name),
     })),
   }
+}
+
+/**
+ * README.md of a folder for MLX: of which model, how near it is, and how to load it. It is as long without its figure. No dates: the same
+ * input gives the same card.
+ */
+export function mlxCard(plan: ExtractionPlan, options: ExtractSettings, r: number, error?: number): string {
+  const { baseModel, taskType } = configFacts(plan, options, { saved: [] })
+  const base = baseModel && publicName(baseModel)
+  return [
+    frontMatter({
+      base,
+      relation: 'adapter',
+      library: 'mlx',
+      pipelineTag: pipelineTagOf({ taskType }),
+      tags: ['lora', 'lora-svd'],
+    }),
+    '# LoRA adapter',
+    [
+      `The difference between ${base === undefined ? 'a fine-tuned model' : `a fine-tune of ${cardName(base)}`} and its base as LoRA factors of rank ${r} in ${plan.dtype}, found by singular value decomposition.`,
+      `Relative error over all layers, ‖Δ − B·A‖ / ‖Δ‖ (Frobenius): ${cardFigure(error)}`,
+    ].join('\n'),
+    heading('How to load it', loadingText({ format: 'mlx', fileName: MLX_FILE, base, taskType, notes: [] })),
+    heading('How it was made', madeBy({ version, command: commandOf(options) })),
+  ]
+    .join('\n\n')
+    .concat('\n')
 }
 
 /** A path as a command's argument, without the folders of this machine. */

@@ -13,7 +13,7 @@ import type { AdapterFormat } from '../../lora/model.ts'
 import { elementsPerRank } from '../../lora/model.ts'
 import { modelCard } from '../../lora/write/card.ts'
 import { type AdapterPlan, adapterSize, planAdapter } from '../../lora/write/peft.ts'
-import { cardFigures, configFacts } from './card.ts'
+import { CARD_FILE, cardFigures, configFacts, mlxCard } from './card.ts'
 import type { Destination } from './destination.ts'
 import { exactGaps, keptDifference } from './exact.ts'
 import type { ExtractSettings } from './options.ts'
@@ -34,12 +34,14 @@ type Ranked = Pick<RankChoice, 'ranks'> & Partial<RankChoice>
 /** The plan for the ranks that were chosen. Throws `bad-input` where none is above 0. */
 export function outputPlan(
   plan: ExtractionPlan,
-  { layout }: ExtractSettings,
+  settings: ExtractSettings,
   { ranks, results = [] }: Ranked,
 ): OutputPlan {
   const { layers, base, traits, saved, dtype, destination } = plan
   if (ranks.every((rank) => rank === 0)) throw nothingToCarry(results)
-  if (destination.format !== 'peft') return { other: formatPlanAt(placedOf(plan), layout, ranks) }
+  const { layout } = settings
+  if (destination.format !== 'peft')
+    return { other: withCard(formatPlanAt(placedOf(plan), layout, ranks), plan, settings) }
   const ofModules = new Map(rankedModules(layers, ranks).map(({ module, rank }) => [module, rank]))
   return { peft: planAdapter({ ranks: ofModules, layout, dtype, base: base.tensors, traits, saved }) }
 }
@@ -47,10 +49,16 @@ export function outputPlan(
 /** The same plan of another format than PEFT's, with the factors that it is made of. */
 export const otherPlan = (
   plan: ExtractionPlan,
-  { layout }: ExtractSettings,
+  settings: ExtractSettings,
   { ranks }: Ranked,
   factors: Checkpoint,
-): FormatPlan => formatPlanOf(placedOf(plan), layout, ranks, factors)
+): FormatPlan => withCard(formatPlanOf(placedOf(plan), settings.layout, ranks, factors), plan, settings)
+
+/** The plan of a folder with its card, yet without figures. */
+function withCard(other: FormatPlan, plan: ExtractionPlan, settings: ExtractSettings): FormatPlan {
+  if (other.format !== 'mlx') return other
+  return { ...other, texts: new Map(other.texts).set(CARD_FILE, mlxCard(plan, settings, other.r)) }
+}
 
 const placedOf = (plan: ExtractionPlan) => ({ ...plan, wholes: plan.exact.map(keptDifference) })
 

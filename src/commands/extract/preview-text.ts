@@ -3,7 +3,7 @@ import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-
 import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
-import { someTensors } from '../../text/names.ts'
+import { firstOf, shownName } from '../../text/names.ts'
 import { bytes, grouped, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
@@ -133,7 +133,12 @@ function facts(
 const namesRow = (modules: ExtractPreview['modules']): string[][] =>
   modules.length === 0
     ? []
-    : [['its names', `${counted(modules.length, 'module')}: ${someTensors(modules.map(({ name }) => name))}`]]
+    : [
+        [
+          'its names',
+          `${counted(modules.length, 'module')} (${firstOf(modules.map(({ name }) => shownName(name)))})`,
+        ],
+      ]
 
 function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPartlyKnown: boolean): string {
   if (size !== undefined) return `${bytes(size)} (${grouped(size)} bytes) in all`
