@@ -168,6 +168,16 @@ describe('a diffusion model', () => {
     expect(left.reason).toBe('of a text encoder, left out by --no-text-encoder')
   })
 
+  test('--format peft leaves out the same, and says who finds its names', async () => {
+    const args = [WAN, TUNED_WAN, '-o', at('peft'), '--rank', '2', '--format', 'peft', '--carry-rest']
+    const document = await extracted([...args, '--no-text-encoder'])
+    expect(document.layers.map(({ name }: { name: string }) => name)).toEqual([QKV])
+    const left = document.notCarried.map(({ name }: { name: string }) => name)
+    expect(left).toEqual(expect.arrayContaining([VAE, T5]))
+    expect(document.saved.map(({ name }: { name: string }) => name)).not.toContain(VAE)
+    expect(document.warnings.join()).toMatch(/diffusion model \(Wan\).*for PEFT alone.*--format comfyui/)
+  })
+
   test('a fine-tune without VAE and text encoders is the denoiser’s', async () => {
     const [denoiser, out] = [at('denoiser.safetensors'), at('bare.safetensors')]
     const own = [...tunedWan].filter(([name]) => name.startsWith('model.diffusion_model.'))

@@ -15,6 +15,9 @@ export interface Destination {
   readonly format: AdapterFormat
   /** Of a diffusion model whose adapter gets the names of its tools: one for each denoiser, else none. */
   readonly layouts: readonly Layout[]
+  /** The same of any diffusion model, PEFT's names with it. */
+  readonly parts: readonly Layout[]
+  readonly warnings: readonly string[]
 }
 
 type Models = Pick<Checkpoint, 'path' | 'tensors' | 'config'>
@@ -36,7 +39,10 @@ export function destinationOf(
 ): Destination {
   const family = familyOf(base, tuned)
   const format = asked ?? (family === undefined ? 'peft' : 'comfyui')
-  if (isNaming(format)) return { format, layouts: layoutsFor(base, family, format) }
+  if (isNaming(format)) {
+    const layouts = layoutsFor(base, family, format)
+    return { format, layouts, parts: layouts, warnings: [] }
+  }
   if (format !== 'peft' && family !== undefined) {
     throw refusal(
       base,
@@ -45,7 +51,14 @@ export function destinationOf(
   }
   // an architecture that llama.cpp has no name for is refused before any work
   if (format === 'gguf') ggufModel(base.config, base.path)
-  return { format, layouts: [] }
+  if (family === undefined) return { format, layouts: [], parts: [], warnings: [] }
+  const known = layoutsOf(base.tensors)
+  return {
+    ...{ format, layouts: [], parts: known.length > 0 ? known : [otherLayout(base.tensors)] },
+    warnings: [
+      `the base is a diffusion model (${family}), and this adapter is for PEFT alone: ComfyUI, kohya’s tools and diffusers’ load_lora_weights don’t find its names; --format comfyui, kohya and diffusers are theirs`,
+    ],
+  }
 }
 
 const refusal = ({ path }: Models, problem: string): LoraSvdError =>
@@ -93,15 +106,18 @@ export interface PartOptions {
 
 /** Why a tensor of a diffusion model has no place in any adapter, or is not wanted in this one; undefined for others. */
 export function asideIn(
-  { layouts }: Destination,
+  { parts }: Destination,
   tensor: string,
   { textEncoder }: Pick<PartOptions, 'textEncoder'>,
 ): LeftReason | undefined {
-  const parts = layouts.map((layout) => partOf(layout, tensor).kind)
-  if (parts.includes('vae')) return { kind: 'vae' }
-  if (parts.length > 0 && !textEncoder && TEXT_ENCODER.test(tensor)) return { kind: 'text-encoder' }
+  const kinds = parts.map((layout) => partOf(layout, tensor).kind)
+  if (kinds.includes('vae')) return { kind: 'vae' }
+  if (kinds.length > 0 && !textEncoder && TEXT_ENCODER.test(tensor)) return { kind: 'text-encoder' }
   return undefined
 }
+
+/** Whether it has no place in the adapter, not whole either. */
+export const isAside = ({ kind }: LeftReason): boolean => kind === 'vae' || kind === 'text-encoder'
 
 /** open_clip multiplies by it from the right. */
 const TURNED = /(?:^|\.)text_projection$/

@@ -4,7 +4,7 @@ import { type KeptTensor, keptOf } from '../../combine/kept.ts'
 import type { LoaderGap } from '../../convert/convert.ts'
 import { exactName } from '../../convert/wholes.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
-import type { Destination } from './destination.ts'
+import { type Destination, isAside } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
 import { noWhole } from './placing.ts'
 import type { Carrying, LeftOut } from './plan.ts'
@@ -31,8 +31,8 @@ export function chooseExact(
   const notCarried: LeftOut[] = []
   for (const one of left) {
     const { name, tuned, because } = one
-    const isAside = because.kind === 'vae' || because.kind === 'text-encoder' || because.kind === 'computed'
-    if (isAside || tuned === undefined || !(carryRest || isAskedWhole(name))) {
+    const isOut = isAside(because) || because.kind === 'computed'
+    if (isOut || tuned === undefined || !(carryRest || isAskedWhole(name))) {
       notCarried.push(one)
       continue
     }

@@ -14,7 +14,7 @@ import { type ModelTraits, modelTraits, ownerOfPath } from '../../lora/traits.ts
 import { savedModules } from '../../lora/write/targets.ts'
 import { addTo, compareNatural, didYouMean } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
-import { asideIn, type Destination, destinationOf, diffusionModule } from './destination.ts'
+import { asideIn, type Destination, destinationOf, diffusionModule, isAside } from './destination.ts'
 import { chooseExact, type ExactPart } from './exact.ts'
 import type { ExtractSettings } from './options.ts'
 import { placeLayers } from './placing.ts'
@@ -197,7 +197,10 @@ export async function planExtraction(
     destination,
     drafts: placing?.drafts ?? [],
     exact,
-    warnings: [...base.warnings, ...tuned.warnings, ...pairing.warnings, ...(placing?.warnings ?? [])],
+    warnings: [
+      ...[...base.warnings, ...tuned.warnings, ...pairing.warnings],
+      ...[...(placing?.warnings ?? []), ...destination.warnings],
+    ],
   }
 }
 
@@ -288,7 +291,8 @@ function chooseSaved(
   { carryRest }: ExtractSettings,
 ) {
   const wanted = left.filter(
-    ({ name, tuned: inTuned }) => inTuned !== undefined && (carryRest || isAskedWhole(name)),
+    ({ name, tuned: inTuned, because }) =>
+      inTuned !== undefined && !isAside(because) && (carryRest || isAskedWhole(name)),
   )
   const factored = new Set(layers.map(({ module }) => module.path))
   const { saved, notCarried } = savedModules(
