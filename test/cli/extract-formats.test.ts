@@ -264,6 +264,20 @@ describe('a diffusion model', () => {
     expect([...readSafetensorsFile(alone).keys()].every((name) => name.startsWith('transformer.'))).toBe(true)
   })
 
+  test('a matrix that becomes three modules of its rank is no padding', async () => {
+    const flux = withValues(SMALL.flux())
+    const name = 'double_blocks.0.img_attn.qkv.weight'
+    const one = flux.get(name)!
+    const [base, tuned] = [at('fused.safetensors'), at('fused-tuned.safetensors')]
+    await writeTensors(base, Object.fromEntries(flux))
+    const data = changed(one, factorsFor(one, 3))
+    await writeTensors(tuned, Object.fromEntries(new Map([...flux, [name, { ...one, data }]])))
+    const document = await extracted([base, tuned, '-o', at('three.safetensors'), '--rank', '2'])
+    expect(readSafetensorsFile(at('three.safetensors')).size).toBe(6)
+    expect(document.totals.adapterParameters).toBe(2 * (3 * 12 + 3 * 12))
+    expect(document.warnings).toEqual([])
+  })
+
   test('an existing file is replaced with --force alone', async () => {
     const out = at('there.safetensors')
     writeFileSync(out, 'mine')
@@ -376,6 +390,11 @@ describe('a pair that nobody loads is one line, before any work', () => {
     await writeTensors(at('odd/model.safetensors'), { [name]: valued([4, 4], 1) })
     const line = await refused([at('odd'), TUNED, '-o', at('odd.gguf'), '--format', 'gguf'])
     expect(line).toContain('OddForCausalLM')
+  })
+
+  test('ranks of their own for MLX', async () => {
+    const args = [BASE, TUNED, '-o', at('no'), '--format', 'mlx', '--layout', 'pattern']
+    expect(await refused(args)).toContain('MLX has one rank in all layers')
   })
 
   test('a file’s name for a folder, and a folder’s for a file', async () => {

@@ -177,6 +177,9 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
     if (path === '') throw badUsage(`${name} is empty: name a folder`)
     if (path === '-') throw badUsage(`${name}: standard input and output can't be read back; name a folder`)
   }
+  if (given.format === 'mlx' && given.layout === 'pattern') {
+    throw badUsage('--layout pattern: an adapter of MLX has one rank in all layers; leave --layout out')
+  }
   return {
     base,
     tuned,

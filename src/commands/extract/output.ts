@@ -146,6 +146,8 @@ export interface OutputFacts {
   readonly storedRanks: ReadonlyMap<string, number>
   /** Entries of all factors, padding with them. */
   readonly entries: number
+  /** Those that are no padding, where modules of the format aren't the layers themselves. */
+  readonly filled?: number
   readonly warnings: readonly string[]
   /** What loaders don't do right with modules. */
   readonly gaps: readonly LoaderGap[]
@@ -173,8 +175,9 @@ export function outputFacts(
   }
   const tensors = gguf?.tensors ?? pairs.flatMap(({ shapes }) => [{ shape: shapes.A }, { shape: shapes.B }])
   const entries = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0)
+  const ofPairs = pairs.reduce((sum, { rank, rows, columns }) => sum + rank * (rows + columns), 0)
   const gaps = [...gapsOf(output.other), ...exactGaps(exact, destination.layouts)]
-  return { storedRanks, entries, warnings, gaps }
+  return { storedRanks, entries, filled: gguf === undefined ? ofPairs : entries, warnings, gaps }
 }
 
 /** The modules of formats that call them otherwise than PEFT, which has the model's own names. */

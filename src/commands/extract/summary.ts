@@ -6,6 +6,7 @@ import { type AdapterMeasures, totalErrors } from '../../measure/adapter.ts'
 import { relative } from '../../measure/measure.ts'
 import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
+import type { Destination } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
 import type { OutputFacts } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -77,7 +78,7 @@ export function resultOf(
       ...new Set([
         ...plan.warnings,
         ...output.warnings,
-        ...sizeWarnings(layers, adapterParameters),
+        ...sizeWarnings(layers, output, plan.destination),
         ...noiseWarnings(choice),
       ]),
     ],
@@ -127,14 +128,18 @@ export function errorsOf(measures: AdapterMeasures, layers: readonly ExtractedLa
 }
 
 /** Padding that takes a good part of the adapter, and an adapter that takes more than what it stands for. */
-function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string[] {
+function sizeWarnings(
+  layers: readonly ExtractedLayer[],
+  { entries: stored, filled }: OutputFacts,
+  { format }: Destination,
+): string[] {
   const sum = (of: (layer: ExtractedLayer) => number) => layers.reduce((total, layer) => total + of(layer), 0)
-  const own = sum(({ rank, shape: [rows, columns] }) => rank * (rows + columns))
+  const own = filled ?? sum(({ rank, shape: [rows, columns] }) => rank * (rows + columns))
   const dense = sum(({ shape: [rows, columns] }) => rows * columns)
   return [
     ...(own < LEAST_FILLED * stored
       ? [
-          `${percent(1 - own / stored)} of the factors are padding with zeros, as every layer is stored at the largest rank: --uniform fills them, --max-rank bounds them, --layout pattern leaves them out`,
+          `${percent(1 - own / stored)} of the factors are padding with zeros, as every layer is stored at the largest rank: --uniform fills them, --max-rank bounds them${format === 'mlx' ? '' : ', --layout pattern leaves them out'}`,
         ]
       : []),
     ...(stored >= dense
