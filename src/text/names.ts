@@ -13,18 +13,20 @@ export interface NamePattern {
 
 /** A pattern is worth stating where this share of the names has it. */
 const COMMON_SHARE = 0.5
+/** A shorter beginning is worth more where so many times as many names have it. */
+const MANY_MORE = 2
 
 /** The pattern of the names that have a layer's number in them; empty strings where too few share one. */
 export function namePattern(names: readonly string[]): NamePattern {
   const prefixes = names
     .map((name) => /^(?:[^.\d]+\.)+(?=\d+\.)/.exec(name)?.[0])
     .filter((x) => x !== undefined)
-  const isCommon = (prefix: string) => {
-    const count = names.filter((name) => name.startsWith(prefix)).length
-    return count >= 2 && count >= names.length * COMMON_SHARE
-  }
+  const count = (prefix: string) => names.filter((name) => name.startsWith(prefix)).length
+  const common = prefixesOf(mostFrequent(prefixes)).filter(
+    (prefix) => count(prefix) >= Math.max(2, names.length * COMMON_SHARE),
+  )
   // blocks of several names, as a U-Net has, share what stands before all of them
-  const prefix = prefixesOf(mostFrequent(prefixes)).find(isCommon)
+  const prefix = common.find((long) => common.every((short) => count(short) < MANY_MORE * count(long)))
   if (prefix === undefined) return NONE
   const matching = names.filter((name) => name.startsWith(prefix))
   const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)

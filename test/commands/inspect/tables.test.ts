@@ -316,6 +316,8 @@ describe('names', () => {
       prefix: 'model.unet.',
       suffix: '.weight',
     })
+    const half = ['input_blocks.1.a', 'input_blocks.2.a', 'middle_block.0.a', 'middle_block.1.a']
+    expect(namePattern(half.map((name) => `unet.${name}`)).prefix).toBe('unet.')
   })
   test('that are distinct stay distinct', () => {
     fc.assert(
