@@ -23,7 +23,7 @@ export function addExtract(program: Command, run: Run): void {
     .command('extract')
     .summary('a LoRA adapter from a base and its fine-tune')
     .description(
-      'Factors what a fine-tune changed into a PEFT adapter, reads it back from disk, and reports the error of each ' +
+      'Factors what a fine-tune changed into an adapter, reads it back from disk, and reports the error of each ' +
         'layer beside the best one possible.\n' +
         '<base> and <tuned> are model folders, .safetensors files, indices of shards, or org/name in the local cache.',
     )

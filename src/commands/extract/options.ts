@@ -34,7 +34,7 @@ export interface ExtractOptions extends ReadingOptions {
   readonly base: string
   /** The weights after. */
   readonly tuned: string
-  /** The folder that becomes the adapter. Beside it lies `<out>.partial` until all is done. */
+  /** The folder or file that becomes the adapter. Beside it lies `<out>.partial` until all is done. */
   readonly out: string
   /** Say what would be done, from the headers alone: the result is then an `ExtractPreview`. */
   readonly dryRun?: boolean | undefined
@@ -101,7 +101,7 @@ export interface ExtractOptions extends ReadingOptions {
 export interface ExtractSettings {
   readonly base: string
   readonly tuned: string
-  /** The folder that becomes the adapter. */
+  /** The folder or file that becomes the adapter. */
   readonly output: string
   readonly include: readonly string[]
   readonly exclude: readonly string[]
@@ -174,8 +174,9 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
   checkOptions('extract', given, EXTRACT)
   const { base, tuned, out } = given
   for (const [name, path] of Object.entries({ '<base>': base, '<tuned>': tuned, '--out': out })) {
-    if (path === '') throw badUsage(`${name} is empty: name a folder`)
-    if (path === '-') throw badUsage(`${name}: standard input and output can't be read back; name a folder`)
+    if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
+    if (path === '-')
+      throw badUsage(`${name}: standard input and output can't be read back; name a folder or a file`)
   }
   if (given.format === 'mlx' && given.layout === 'pattern') {
     throw badUsage('--layout pattern: an adapter of MLX has one rank in all layers; leave --layout out')
