@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { MLX_FILE } from '../../convert/mlx.ts'
 import { frontMatter, pipelineTagOf } from '../../lora/card/front-matter.ts'
 import { loadingText } from '../../lora/card/loading.ts'
@@ -16,6 +17,7 @@ import { version } from '../../version.ts'
 import { familyOf } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { isQuantised } from './quantisation.ts'
 import type { ExtractResult } from './result.ts'
 import { leftText } from './sentences.ts'
 
@@ -29,7 +31,8 @@ export function configFacts(
 ): ConfigFacts {
   const { base, tuned, traits } = plan
   const config = base.config ?? tuned.config
-  const given = baseName ?? repositoryOf(base)
+  // the tuned model's config may name the base before it was quantised
+  const given = baseName ?? repositoryOf(base) ?? (isQuantised(plan) ? basename(base.path) : undefined)
   return {
     baseModel: baseModelName(given, config),
     taskType: taskTypeOf(config, adapterPlan, tuned.tensors.keys(), traits),

@@ -6,8 +6,10 @@ import { elementsPerRank } from '../../lora/model.ts'
 import type { ExtractSettings } from './options.ts'
 import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { plannedTotals, type Sampled, sampledQuantisation } from './quantisation.ts'
 import type { ExtractPreview } from './result.ts'
 import { countDone } from './run-folder.ts'
+import { quantisedBaseWarning } from './sentences.ts'
 
 /** Singular triplets are kept as float64 until the adapter is whole. */
 const KEPT_BYTES = 8
@@ -39,9 +41,17 @@ const wholeBytes = ({ saved, inModel, exact }: ExtractionPlan) => [
   ...exact.map(({ tuned }) => ({ name: tuned.name, bytes: elementCount(tuned) * bytesPerElement('f32') })),
 ]
 
+function plannedOf(sampled: Sampled | undefined): Pick<ExtractPreview['layers'][number], 'quantisation'> {
+  if (sampled === undefined) return {}
+  const { energy: _, ...quantisation } = sampled
+  return { quantisation }
+}
+
 /** All that can be said before anything is computed. */
 export async function preview(plan: ExtractionPlan, options: ExtractSettings): Promise<ExtractPreview> {
   const ranks = knownRanks(plan, options)
+  const sampled: (Sampled | undefined)[] = []
+  for (const [i, { pair }] of plan.layers.entries()) sampled.push(await sampledQuantisation(pair, ranks?.[i]))
   const entry = bytesPerElement(plan.dtype)
   // names are the same at any ranks
   const output =
@@ -60,6 +70,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
         rank: ranks[i],
         bytes: (elementsPerRank(module) / module.experts) * ranks[i] * entry,
       }),
+      ...plannedOf(sampled[i]),
     })),
     saved: wholeBytes(plan),
     unchanged: plan.unchanged,
@@ -73,6 +84,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),
       matched: plan.matched,
       unmatched: plan.unmatched,
+      ...plannedTotals(sampled),
     },
     modules: output === undefined ? [] : placedModules(output),
     gaps: output === undefined ? [] : outputFacts(output, plan).gaps,
@@ -84,6 +96,6 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       free: await freeBytes(options.output),
     },
     resumable: await countDone(options.output),
-    warnings: plan.warnings,
+    warnings: [...plan.warnings, ...quantisedBaseWarning(plan)],
   }
 }
