@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { modelGguf } from '../../bench/gguf.mjs'
 import { writeTensors } from '../combine/support.ts'
 import {
   asPipeline,
@@ -343,6 +344,14 @@ describe('a language model', () => {
     const run = await runInProcess(['verify', out, BASE, TUNED, '--json'])
     const verified = documentOf(run.stdout, 'verify-1')
     expect(verified.totals.relativeError).toBeCloseTo(document.totals.relativeError, 9)
+  })
+
+  test('llama.cpp’s from the base as llama.cpp has it: the same bytes', async () => {
+    const [base, out] = [at('base.gguf'), at('from-gguf.gguf')]
+    writeFileSync(base, modelGguf(BASE))
+    await extracted([base, TUNED, '-o', out, '--rank', '2', '--format', 'gguf'])
+    await extracted([BASE, TUNED, '-o', at('from-folder.gguf'), '--rank', '2', '--format', 'gguf'])
+    expect(readFileSync(out).equals(readFileSync(at('from-folder.gguf')))).toBe(true)
   })
 
   test('--carry-rest has no place there', async () => {

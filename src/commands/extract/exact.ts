@@ -7,7 +7,8 @@ import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { type Destination, isAside } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
 import { noWhole } from './placing.ts'
-import type { Carrying, LeftOut } from './plan.ts'
+import type { LeftOut } from './plan.ts'
+import type { Carrying } from './saved.ts'
 
 /** A tensor whose difference is stored as it is. */
 export interface ExactPart {

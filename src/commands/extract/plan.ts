@@ -10,15 +10,15 @@ import { readFloats } from '../../lora/factors.ts'
 import type { NoModule } from '../../lora/kinds.ts'
 import { peftModule } from '../../lora/kinds.ts'
 import type { SavedModule, TargetModule } from '../../lora/model.ts'
-import { type ModelTraits, modelTraits, ownerOfPath } from '../../lora/traits.ts'
-import { savedModules } from '../../lora/write/targets.ts'
-import { addTo, compareNatural, didYouMean } from '../../text/compare.ts'
+import { type ModelTraits, modelTraits } from '../../lora/traits.ts'
+import { addTo, compareNatural } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
-import { asideIn, type Destination, destinationOf, diffusionModule, isAside } from './destination.ts'
+import { asideIn, type Destination, destinationOf, diffusionModule } from './destination.ts'
 import { chooseExact, type ExactPart } from './exact.ts'
 import type { ExtractSettings } from './options.ts'
 import { placeLayers } from './placing.ts'
 import type { LeftReason } from './result.ts'
+import { chooseSaved, wholeTest } from './saved.ts'
 import { leftText } from './sentences.ts'
 
 /** One matrix whose change is to be factored. */
@@ -254,61 +254,6 @@ function tensorsInModel({ tuned, nameInBase }: ModelPairing): Map<string, Stored
 function matchingOf({ matched, lost }: ModelPairing, notCarried: readonly LeftOut[]) {
   const unmatched = notCarried.filter(({ isLost }) => isLost).length
   return { matched: matched + lost.size - unmatched, unmatched }
-}
-
-/** Whether a tensor belongs to a module that --save-full names: by its path or the end of it, in either model's words. */
-function wholeTest(
-  saveFull: readonly string[],
-  { tuned: { path, tensors }, nameInBase }: ModelPairing,
-): (tensor: string) => boolean {
-  const ends = (path: string, module: string) => path === module || path.endsWith(`.${module}`)
-  const isOf = (module: string) => (tensor: string) =>
-    ends(ownerOfPath(tensor), module) || ends(ownerOfPath(nameInBase(tensor)), module)
-  const names = [...tensors.keys()]
-  for (const module of saveFull) {
-    if (!names.some(isOf(module))) {
-      const owners = new Set(names.map(ownerOfPath))
-      throw badInput(
-        `${path}: --save-full ${quoted(module)}: there is no such module${didYouMean(module, owners)}`,
-        { file: path },
-      )
-    }
-  }
-  return (tensor) => saveFull.some((module) => isOf(module)(tensor))
-}
-
-export interface Carrying {
-  readonly layers: readonly PlannedLayer[]
-  readonly isAskedWhole: (tensor: string) => boolean
-  readonly pairing: ModelPairing
-  readonly inModel: ReadonlyMap<string, StoredTensor>
-  readonly traits: ModelTraits
-}
-
-function chooseSaved(
-  left: readonly LeftOut[],
-  { layers, isAskedWhole, pairing: { nameInBase }, inModel, traits }: Carrying,
-  { carryRest }: ExtractSettings,
-) {
-  const wanted = left.filter(
-    ({ name, tuned: inTuned, because }) =>
-      inTuned !== undefined && !isAside(because) && (carryRest || isAskedWhole(name)),
-  )
-  const factored = new Set(layers.map(({ module }) => module.path))
-  const { saved, notCarried } = savedModules(
-    wanted.map(({ name }) => nameInBase(name)),
-    [...inModel.keys()].sort(compareNatural),
-    factored,
-    traits,
-  )
-  const carried = new Set(saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!.name))
-  const refused = new Map(notCarried.map(({ name, reason }) => [inModel.get(name)!.name, reason]))
-  return {
-    saved,
-    notCarried: left
-      .filter(({ name, tuned: inTuned }) => inTuned === undefined || !carried.has(name))
-      .map((one) => (refused.has(one.name) ? { ...one, notWhole: refused.get(one.name)! } : one)),
-  }
 }
 
 /** bf16 or f16 where all tuned matrices are stored so, else f32. */
