@@ -79,6 +79,7 @@ export type {
   ExtractResult,
   LeftBecause,
   LeftReason,
+  PlacedModule,
 } from './commands/extract/result.ts'
 export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'

@@ -63,7 +63,10 @@ const noBias = (format: AdapterFormat) => `${NAMES[format]} has no place for a b
 const candidate = (name: string, how: Candidate['how']) => ({ name, how, target: name })
 
 /** ComfyUI's name of a whole tensor or a difference (comfy/lora.py: load_lora @2025-10-12); undefined where it has none. */
-function exactName({ name, how, tensor, rows }: ReplacedTensor, layout: Layout): string | undefined {
+export function exactName(
+  { name, how, tensor, rows }: Pick<ReplacedTensor, 'name' | 'how' | 'tensor' | 'rows'>,
+  layout: Layout,
+): string | undefined {
   if (rows !== undefined || isBlocked(tensor.dtype)) return undefined
   const modules = moduleNames(layout, 'comfyui')(name)
   if (modules?.length !== 1) return undefined

@@ -58,13 +58,18 @@ export async function writeConverted<T>(
   })
 }
 
-async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): AsyncGenerator<Uint8Array> {
+/** The bytes of the file of the tensors, piece by piece. */
+export async function* formatChunks(plan: FormatPlan): AsyncGenerator<Uint8Array> {
   if (plan.gguf !== undefined) yield* ggufChunks(layoutGguf(plan.gguf.tensors, plan.gguf.metadata))
   else {
     const tensors = tensorsToWrite(plan)
     const hashes = plan.format === 'kohya' ? await kohyaHashes(tensors, plan.metadata) : {}
     yield* safetensorsChunks(layoutSafetensors(tensors, { ...plan.metadata, ...hashes }))
   }
+}
+
+async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): AsyncGenerator<Uint8Array> {
+  yield* formatChunks(plan)
   for (const input of inputs) await assertUnchanged(input)
 }
 

@@ -39,9 +39,12 @@ export function kindGrid<Row extends { readonly name: string }>(
   columns: readonly NamedColumn<Projection<Row>>[],
   screen: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
-  const { prefix, suffix } = namePattern(layers.map(({ name }) => name))
-  const pattern = { prefix: prefix === '' ? '' : `${prefix}*.`, suffix }
-  return namedGrid(byProjection(layers), columns, screen, { pattern, title: 'layers' })
+  const kinds = byProjection(layers)
+  const { prefix, suffix } = namePattern(kinds.map(({ rows: [{ name }] }) => name))
+  const layer = `${prefix}*.`
+  const isNumbered = prefix !== '' && kinds.some(({ name }) => name.startsWith(layer))
+  const pattern = { prefix: isNumbered ? layer : prefix, suffix }
+  return namedGrid(kinds, columns, screen, { pattern, title: 'layers' })
 }
 
 /** Lists up to this long are shown in full. */
