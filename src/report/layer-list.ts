@@ -40,7 +40,9 @@ export function kindGrid<Row extends { readonly name: string }>(
   screen: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
   const kinds = byProjection(layers)
-  const { prefix, suffix } = namePattern(kinds.map(({ rows: [{ name }] }) => name))
+  // one of each kind, so that what all layers of a kind share is not taken for what all kinds do; a kind alone has no others
+  const told = kinds.length === 1 ? layers : kinds.map(({ rows: [first] }) => first)
+  const { prefix, suffix } = namePattern(told.map(({ name }) => name))
   const layer = `${prefix}*.`
   const isNumbered = prefix !== '' && kinds.some(({ name }) => name.startsWith(layer))
   const pattern = { prefix: isNumbered ? layer : prefix, suffix }
