@@ -166,6 +166,19 @@ describe('what can’t be', () => {
     )
   })
 
+  test('ranks of their own for MLX', async () => {
+    const [source, mlx] = [await adapter(), fresh()]
+    await converted([source, '-o', mlx, '--format=mlx'])
+    for (const args of [
+      ['convert', source, '--format=mlx'],
+      ['resize', mlx, '--rank=1'],
+      ['merge', source, source, '--format=mlx'],
+    ])
+      expect(await refused([...args, '-o', fresh(), '--layout=pattern'])).toMatch(
+        /^lora-svd: --layout pattern: an adapter of MLX has one rank in all layers; leave --layout out$/m,
+      )
+  })
+
   test('names of outputs that are another format’s', async () => {
     const source = await adapter()
     expect(await refusal([source, '-o', fresh('.safetensors'), '--format=gguf', '--base', BASE])).toMatch(

@@ -2,7 +2,7 @@ import type { ReadingOptions } from '../../jobs/context.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AlphaZero } from '../../lora/read/alpha.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
-import { FORMATS } from '../formats.ts'
+import { assertLayoutOf, FORMATS } from '../formats.ts'
 import {
   ALPHA_ZERO_KIND,
   bytes,
@@ -89,6 +89,7 @@ export function convertSettings(given: ConvertOptions): ConvertSettings {
   checkOptions('convert', given, CONVERT)
   const { adapter, out, format, base, baseName, init, alpha, alphaZero, dtype } = given
   assertNamed({ '<adapter>': adapter, '--out': out })
+  assertLayoutOf(format, given.layout)
   return {
     ...{ adapter, output: out, format, base, baseName, init, alpha, alphaZero, dtype },
     layout: given.layout ?? 'portable',

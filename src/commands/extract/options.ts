@@ -6,7 +6,7 @@ import type { Certify } from '../../linalg/truncation/truncated-svd.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
-import { FORMATS } from '../formats.ts'
+import { assertLayoutOf, FORMATS } from '../formats.ts'
 import {
   bytes,
   bytesOf,
@@ -178,9 +178,7 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
     if (path === '-')
       throw badUsage(`${name}: standard input and output can't be read back; name a folder or a file`)
   }
-  if (given.format === 'mlx' && given.layout === 'pattern') {
-    throw badUsage('--layout pattern: an adapter of MLX has one rank in all layers; leave --layout out')
-  }
+  assertLayoutOf(given.format, given.layout)
   return {
     base,
     tuned,

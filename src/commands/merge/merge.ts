@@ -4,6 +4,7 @@ import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
+import { assertLayoutOf } from '../formats.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
 import { type Overlap, overlapOf } from './overlap.ts'
 
@@ -41,6 +42,7 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   refuseWhatAddsNothingUp(summands)
   // llama.cpp's and MLX's are summed under PEFT's names
   const format = settings.format ?? summands[0].adapter.format
+  assertLayoutOf(format, settings.layout)
   const plan = await planSum(summands, { base, dtype, prefer })
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
   const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }
