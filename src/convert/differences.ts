@@ -149,22 +149,22 @@ function namesOf(
   return { found: found.map((name) => ({ ...name, gaps: gapsOf(name, layout.family) })) }
 }
 
-/** What other loaders make of a `.diff` under such a name: what they make of the name, and diffusers takes none. */
+/** What other loaders make of a `.diff` under such a name: what they make of the name, and what diffusers makes of any. */
 function gapsOf({ gaps }: ModuleName, { loaders, component }: Family): readonly Gap[] {
-  const isKnown = gaps.some(({ loader }) => loader === 'diffusers')
-  if (isKnown || !loaders.includes('diffusers')) return gaps
-  return [...gaps, component === 'unet' ? REFUSED : DROPPED]
+  if (!loaders.includes('diffusers')) return gaps
+  if (component === 'unet') return [...gaps, OTHER_NAMES]
+  return gaps.some(({ loader }) => loader === 'diffusers') ? gaps : [...gaps, WHOLE]
 }
 
-const [REFUSED, DROPPED]: readonly Gap[] = [
-  {
-    ...{ loader: 'diffusers', naming: 'comfyui', effect: 'refused' },
-    reason: 'diffusers takes nothing but factors and alphas of U-Nets',
-    source: 'huggingface/diffusers: src/diffusers/loaders/lora_pipeline.py @2026-08-23',
-  },
-  {
-    ...{ loader: 'diffusers', naming: 'comfyui', effect: 'dropped' },
-    reason: 'diffusers passes over differences of whole weights',
-    source: 'huggingface/diffusers: src/diffusers/loaders/lora_conversion_utils.py @2026-08-23',
-  },
-]
+const OTHER_NAMES: Gap = {
+  ...{ loader: 'diffusers', naming: 'comfyui', effect: 'dropped' },
+  reason:
+    'diffusers reads a file of a U-Net where all names are kohya’s, and passes over the rest of this one too',
+  source: 'huggingface/diffusers: src/diffusers/loaders/lora_pipeline.py @2026-08-23',
+}
+
+const WHOLE: Gap = {
+  ...{ loader: 'diffusers', naming: 'comfyui', effect: 'dropped' },
+  reason: 'diffusers passes over differences of whole weights',
+  source: 'huggingface/diffusers: src/diffusers/loaders/lora_conversion_utils.py @2026-08-23',
+}

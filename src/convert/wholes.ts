@@ -75,7 +75,7 @@ const candidate = (name: string, how: Candidate['how']) => ({ name, how, target:
 
 /** ComfyUI's name of a whole tensor or a difference (comfy/lora.py: load_lora @2025-10-12); undefined where it has none. */
 function exactName({ name, how, tensor, rows }: ReplacedTensor, layout: Layout): string | undefined {
-  if (rows !== undefined || isBlocked(tensor.dtype)) return undefined
+  if (rows !== undefined || isBlocked(tensor.dtype) || !layout.tensors.has(name)) return undefined
   const modules = moduleNames(layout, 'comfyui')(name)
   if (modules?.length !== 1) return undefined
   const [{ name: module, rows: ofRows, moduleRows, swapHalves, isTransposed }] = modules

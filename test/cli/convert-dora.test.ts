@@ -316,7 +316,14 @@ describe('beside modules that are no DoRA', () => {
   })
 
   test('refused: another change of the same weight, and a smaller rank', async () => {
-    const both = await writeTensors(fresh(), { ...A, 'diffusion_model.a.diff': valued([6, 4], 12) })
+    const inOne = Object.entries(A).map(([name, tensor]) => [
+      name.replace('lora_unet_', 'diffusion_model.'),
+      tensor,
+    ])
+    const both = await writeTensors(fresh(), {
+      ...Object.fromEntries(inOne),
+      'diffusion_model.a.diff': valued([6, 4], 12),
+    })
     expect(await refusal([both, '--format=comfyui', '--base', base])).toMatch(
       /another change of "a\.weight" is asked for/,
     )
@@ -392,25 +399,33 @@ describe('weights that a base has in one or apart', () => {
   })
 
   test('queries of OpenCLIP, which ComfyUI takes apart: a difference of their rows', async () => {
-    const all = singleFile('sdxl')
-    const IN = [...all.keys()].find((name) => /resblocks\.0\.attn\.in_proj_weight$/.test(name))!
-    const base = withValues(all)
+    const base = withValues(singleFile('sdxl'))
+    const IN = 'conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight'
     const [rows, width] = base.get(IN)!.shape
+    const embed = base.get('model.diffusion_model.time_embed.0.weight')!.shape
     const stem = 'lora_te2_text_model_encoder_layers_0_self_attn_k_proj'
     const [model, adapter] = [
       await writeTensors(fresh(), Object.fromEntries(base)),
       await writeTensors(fresh(), {
         ...factors(stem, [rows / 3, width], 51),
         [`${stem}.dora_scale`]: magnitude([rows / 3, 1], 53),
+        ...factors('lora_unet_time_embed_0', embed, 55),
       }),
     ]
-    const { out } = await converted([adapter, '--base', model])
-    const [[name, { data, shape }], ...others] = readSafetensorsFile(out)
-    expect([name, shape, others]).toEqual([
-      expect.stringMatching(/^text_encoders\.clip_g\..*layers\.0\.self_attn\.k_proj\.diff$/),
-      [rows / 3, width],
-      [],
+    const { out, document } = await converted([adapter, '--base', model])
+    expect(document.gaps).toContainEqual(
+      expect.objectContaining({
+        loader: 'diffusers',
+        reason: expect.stringMatching(/all names are kohya’s/),
+      }),
+    )
+    const tensors = readSafetensorsFile(out)
+    const name = 'text_encoders.clip_g.transformer.text_model.encoder.layers.0.self_attn.k_proj.diff'
+    expect([...tensors.keys()].sort()).toEqual([
+      ...['alpha', 'lora_down.weight', 'lora_up.weight'].map((end) => `lora_unet_time_embed_0.${end}`),
+      name,
     ])
+    const { data } = tensors.get(name)!
     const merged = fresh()
     await applied([model, adapter, '-o', merged])
     const after = readSafetensorsFile(merged).get(IN)!.data
