@@ -55,7 +55,7 @@ export function doraApart(
     const tensor = readable(base, module.tensor)
     const names = namesOf(shared, layout)
     if ('reason' in names) {
-      dropped.push({ name: module.label, reason: names.reason })
+      for (const term of terms) dropped.push({ name: term.module.label, reason: names.reason })
       continue
     }
     const change = changeOf(shared, tensor, source, warnings)
@@ -71,7 +71,8 @@ export function doraApart(
     const [{ name, rows }, ...others] = names.found
     const isWhole = rows === undefined && others.length === 0
     for (const term of terms) {
-      const kept = keptBias(term.module, isWhole ? `${name}.diff_b` : undefined, 'comfyui', term.path)
+      const bias = isWhole && term.module.fit === undefined ? `${name}.diff_b` : undefined
+      const kept = keptBias(term.module, bias, 'comfyui', term.path)
       if (kept === undefined) continue
       if ('reason' in kept) dropped.push(kept)
       else biases.push(kept)

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { refused, type Tensors, writePeft, writeTensors } from '../combine/support.ts'
@@ -355,6 +355,7 @@ describe('weights that a base has in one or apart', () => {
     [`${APART}.to_k.dora_scale`]: magnitude([12, 1], 35),
     ...ab('to_out.0', 37),
   }
+  const BIAS = `${APART}.to_k.lora_B.bias`
 
   test('rows of a fused weight: one difference of all of it, with what is no DoRA', async () => {
     const [base, adapter] = [
@@ -378,6 +379,16 @@ describe('weights that a base has in one or apart', () => {
       ),
     ).toBeLessThan(FLOAT32)
     expect(difference.data.subarray(24 * 12).every((x) => x === 0)).toBe(true)
+  })
+
+  test('a bias of rows of it has no place', async () => {
+    const [base, adapter] = [
+      await writeTensors(fresh(), Object.fromEntries(flux)),
+      await writeTensors(fresh(), { ...tensors, [BIAS]: valued([12], 39) }),
+    ]
+    expect(await refusal([adapter, '--format=comfyui', '--base', base])).toMatch(
+      /to_k\.lora_B\.bias" ComfyUI has no place for a bias/,
+    )
   })
 
   test('a part of what ComfyUI has in one is refused, or left out', async () => {
@@ -435,25 +446,39 @@ describe('weights that a base has in one or apart', () => {
   })
 })
 
-test('worker threads and their memory change no byte', async () => {
-  // past the work that a single thread does itself
+test('worker threads write what the calling one does by itself', async () => {
   const [rows, columns, r] = [700, 300, 128]
   const base = await baseOf({
     'a.weight': valued([rows, columns], 2),
     'c.weight': valued([rows, columns / 10, 5, 2], 3),
   })
-  const adapter = await writeTensors(fresh(), {
-    'lora_unet_a.lora_down.weight': valued([r, columns], 5),
-    'lora_unet_a.lora_up.weight': valued([rows, r], 6),
-    'lora_unet_a.dora_scale': magnitude([1, columns], 7),
-    'lora_unet_c.lora_down.weight': valued([r, columns / 10, 5, 2], 8),
-    'lora_unet_c.lora_up.weight': valued([rows, r, 1, 1], 9),
-    'lora_unet_c.dora_scale': magnitude([rows, 1, 1, 1], 10),
-  })
-  const [one, two] = [
-    await converted([adapter, '--base', base, '--threads=1', '--memory=1MiB']),
-    await converted([adapter, '--base', base, '--threads=2']),
+  const parts: Tensors[] = [
+    {
+      'lora_unet_a.lora_down.weight': valued([r, columns], 5),
+      'lora_unet_a.lora_up.weight': valued([rows, r], 6),
+      'lora_unet_a.dora_scale': magnitude([1, columns], 7),
+    },
+    {
+      'lora_unet_c.lora_down.weight': valued([r, columns / 10, 5, 2], 8),
+      'lora_unet_c.lora_up.weight': valued([rows, r, 1, 1], 9),
+      'lora_unet_c.dora_scale': magnitude([rows, 1, 1, 1], 10),
+    },
   ]
-  expect(readFileSync(one.out).equals(readFileSync(two.out))).toBe(true)
-  expect(one.document.layers).toEqual(two.document.layers)
+  // each is as much as one thread does by itself, both are more
+  const [a, c, both] = [
+    await convertedFrom(parts[0], base),
+    await convertedFrom(parts[1], base),
+    await convertedFrom({ ...parts[0], ...parts[1] }, base, '--threads=2', '--memory=1MiB'),
+  ]
+  expect([...both.keys()].sort()).toEqual(['diffusion_model.a.diff', 'diffusion_model.c.diff'])
+  for (const [name, { data }] of [...a, ...c])
+    expect(
+      both.get(name)!.data.every((x, i) => x === data[i]),
+      name,
+    ).toBe(true)
 })
+
+async function convertedFrom(tensors: Tensors, base: string, ...more: string[]) {
+  const adapter = await writeTensors(fresh(), tensors)
+  return readSafetensorsFile((await converted([adapter, '--base', base, ...more])).out)
+}
