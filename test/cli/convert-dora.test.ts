@@ -308,6 +308,10 @@ describe('beside modules that are no DoRA', () => {
       'a.weight': { shape: [6, 4], data: new Float64Array(24).fill(Number.NaN) },
     })
     expect(await refusal([adapter, '--format=comfyui', '--base', nan])).toMatch(/"a\.weight".*NaN/)
+    const bnb = await baseOf({ ...W, 'a.weight.absmax': valued([2], 13) })
+    expect(await refusal([adapter, '--format=comfyui', '--base', bnb])).toMatch(
+      /is quantised with bitsandbytes/,
+    )
     const integers = await baseOf({
       ...W,
       'a.weight': { shape: [6, 4], dtype: 'I8', data: new Uint8Array(24) as never },
