@@ -13,7 +13,7 @@ export function ggufPlan(
   base: Checkpoint,
   pathOf: (change: Change) => string,
   dtype: FloatDtype,
-): Omit<FormatPlan, 'format' | 'dtype' | 'warnings'> {
+): Omit<FormatPlan, 'format' | 'dtype' | 'warnings' | 'differences'> {
   const heads = [...base.tensors.keys()].filter((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )

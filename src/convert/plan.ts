@@ -1,6 +1,6 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
-import { onWeights, type Summand } from '../combine/modules.ts'
+import { onWeights, type SharedModule, type Summand } from '../combine/modules.ts'
 import { planOutput } from '../combine/output.ts'
 import { commonDtype, planSum } from '../combine/plan.ts'
 import { NAMES } from '../combine/spelling.ts'
@@ -17,6 +17,7 @@ import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
 import { quoted } from '../text/quote.ts'
 import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
+import { doraApart, hasDora } from './differences.ts'
 import { ggufPlan } from './gguf.ts'
 import { kohyaMetadata } from './metadata.ts'
 import { MLX_FILE, mlxConfig, mlxPairs } from './mlx.ts'
@@ -54,37 +55,38 @@ export async function planConversion(
 ): Promise<ConversionPlan> {
   const { settled, modules } = onWeights([source], base)
   const changes = changesOf(modules)
-  refuseDora(source, changes, request.format)
+  refuseDora(settled[0], request.format, base)
   const isSame = source.adapter.format === request.format
   const plan =
     isSame && (base === undefined || request.format === 'peft')
       ? await samePlan(source, base, changes, request)
-      : await otherPlan(settled[0], base, changes, request)
+      : await otherPlan(settled[0], base, modules, request)
   const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
   return { ...plan, dropped: [...plan.dropped, ...lost], source, base }
 }
 
+const WITHOUT_BASE =
+  'ComfyUI divides by the norms of the plain weight, not by those of the changed one, and gets another weight of it: its change has to be written whole, and hangs on the base; give that by --base'
+
 /** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
 const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya', 'mlx']
 
-function refuseDora({ adapter }: Summand, changes: readonly Change[], format: AdapterFormat): void {
-  const dora = changes.find(({ module }) => module.magnitude !== undefined)
+function refuseDora({ adapter }: Summand, format: AdapterFormat, base: Checkpoint | undefined): void {
+  const dora = adapter.modules.find(({ magnitude }) => magnitude !== undefined)
   if (dora === undefined) return
   // PEFT and mlx-lm switch DoRA on for all modules, and give those without magnitudes some of their own
-  const plain = format === 'kohya' ? undefined : changes.find(({ module }) => module.magnitude === undefined)
+  const plain =
+    format === 'kohya' ? undefined : adapter.modules.find(({ magnitude }) => magnitude === undefined)
   if (WITH_MAGNITUDES.includes(format) && plain !== undefined) {
     throw badInput(
-      `${adapter.path}: the module ${quoted(dora.module.label)} is DoRA and ${quoted(plain.module.label)} is not, and ${NAMES[format]} has one switch for all; apply it to the base, and extract what comes of it`,
+      `${adapter.path}: the module ${quoted(dora.label)} is DoRA and ${quoted(plain.label)} is not, and ${NAMES[format]} has one switch for all; apply it to the base, and extract what comes of it`,
       { file: adapter.path },
     )
   }
   if (WITH_MAGNITUDES.includes(format)) return
-  const why =
-    format === 'comfyui'
-      ? 'ComfyUI divides by the norm of the plain weight, not of the changed one, and gets another weight of it'
-      : `${NAMES[format]} has no place for its magnitudes`
+  if (format === 'comfyui' && base !== undefined) return
   throw badInput(
-    `${adapter.path}: the module ${quoted(dora.module.label)} is DoRA, and ${why}; apply it to the base, and extract what comes of it as ${format}`,
+    `${adapter.path}: the module ${quoted(dora.label)} is DoRA, and ${format === 'comfyui' ? WITHOUT_BASE : `${NAMES[format]} has no place for its magnitudes; apply it to the base, and extract what comes of it as ${format}`}`,
     { file: adapter.path },
   )
 }
@@ -113,6 +115,7 @@ async function samePlan(
   return {
     format: plan.format,
     pairs,
+    differences: [],
     wholes: plan.kept,
     dropped: [],
     metadata: output.metadata,
@@ -133,12 +136,14 @@ const exactDtype = (changes: readonly Change[]): FloatDtype =>
 async function otherPlan(
   source: Summand,
   base: Checkpoint | undefined,
-  changes: readonly Change[],
+  modules: readonly SharedModule[],
   request: ConvertRequest,
 ): Promise<FormatPlan> {
   const { format, layout } = request
-  const dtype = request.dtype ?? exactDtype(changes)
-  const common = { format, dtype, warnings: source.adapter.warnings }
+  const changes = changesOf(modules)
+  const isWhole = format === 'comfyui' && modules.some(hasDora)
+  const dtype = request.dtype ?? (isWhole ? 'f32' : exactDtype(changes))
+  const common = { format, dtype, warnings: source.adapter.warnings, differences: [] }
   const traits = modelTraits(base?.config, base?.tensors ?? new Map())
   const path = (change: Change) =>
     base === undefined ? change.module.path : pathOf(change.module.tensor.replace(/\.weight$/, ''), traits)
@@ -185,21 +190,34 @@ async function otherPlan(
       warnings,
     }
   }
-  const known = diffusionLayout(needed(base, source, format), source, format)
-  const { drafts, dropped, warnings } = namedPairs(source, known, format)
+  const model = needed(base, source, format)
+  const known = diffusionLayout(model, source, format)
+  const apart = isWhole ? doraApart(source, modules, model, known) : undefined
+  const rest = apart?.rest ?? source
+  const { drafts, dropped, warnings } = namedPairs(rest, known, format)
   const pairs = settledPairs(drafts, layout)
   const r = largestRank(pairs)
   const isDora = changes.some(({ module }) => module.magnitude !== undefined)
+  const others = crossWholes(rest, format, pairs, [...(apart?.dropped ?? []), ...dropped], known)
   return {
     ...{ ...common, pairs, r, texts: new Map(), tensorFile: undefined },
+    differences: apart?.differences ?? [],
     metadata:
       format === 'kohya'
         ? kohyaMetadata(known, layout === 'portable' ? r : undefined, isDora)
         : { format: 'pt' },
-    ...crossWholes(source, format, pairs, dropped, known),
-    warnings: [...common.warnings, ...warnings],
+    ...others,
+    wholes: [...others.wholes, ...(apart?.biases ?? [])],
+    warnings: [
+      ...common.warnings.filter((line) => apart === undefined || !OF_DORA.test(line)),
+      ...warnings,
+      ...(apart?.warnings ?? []),
+    ],
   }
 }
+
+/** What the reader says of figures of B·A, where none are told. */
+const OF_DORA = / (?:is|are) DoRA: /
 
 const textsOf = (config: string, facts: CardFacts): ReadonlyMap<string, string> =>
   new Map([

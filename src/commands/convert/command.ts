@@ -15,6 +15,8 @@ Examples:
 The change of each weight stays what it is: it is read back from what was
 written, and called exact where both are the same number for number.
 Another rank in another format: lora-svd resize --format.
+DoRA for ComfyUI, which makes another weight of its magnitudes, is written as
+whole differences (.diff), as large as the weights that it changes; --base.
 
 Exit codes: 0 done
 1 something was left out, with --drop
@@ -68,7 +70,7 @@ export function addConvert(program: Command, run: Run): void {
     .addOption(
       new Option(
         '--dtype <float>',
-        "float type of the factors (default: the adapter's own, bf16 or f16, else f32)",
+        "float type of the factors (default: the adapter's own, bf16 or f16, else f32; f32 where DoRA is written whole)",
       ).choices(CONVERT.dtype.choices),
     )
     .addOption(new Option('--base-name <name>', "the base's name on the Hub, for the config"))

@@ -25,7 +25,7 @@ export interface ConvertOptions extends ReadingOptions {
   /** The folder that becomes an adapter of PEFT or MLX, or the file of another format. */
   readonly out: string
   readonly format: AdapterFormat
-  /** The base that the adapter is of: for names that hang on it. */
+  /** The base that the adapter is of: for names that hang on it, and for DoRA in ComfyUI's, whose differences do. */
   readonly base?: string | undefined
   /** What the base is called, on the Hub or by its folder; by default what its files say. */
   readonly baseName?: string | undefined
@@ -37,7 +37,7 @@ export interface ConvertOptions extends ReadingOptions {
   readonly alphaZero?: AlphaZero | undefined
   /** `portable`, the default: one rank, padded with zeros, so that every loader scales alike; `pattern`: true ranks. */
   readonly layout?: AdapterLayout | undefined
-  /** dtype of the written factors; by default the adapter's own, or f32 where products of it need more. */
+  /** dtype of the written factors; by default the adapter's own, or f32 where products of it need more or DoRA is written whole. */
   readonly dtype?: 'f32' | 'f16' | 'bf16' | undefined
   /** Leave out what the format has no place for, and say so; without it that is an error. */
   readonly drop?: boolean | undefined

@@ -161,7 +161,7 @@ export function formatPlanOf(
 
 const ggufPlanOf = ({ base, traits, dtype, wholes }: Placed, source: Summand): FormatPlan => ({
   ...ggufPlan(changesOf(sharedModules(source)), base, pathIn(traits), dtype),
-  ...{ format: 'gguf', dtype, wholes, dropped: [], warnings: [] },
+  ...{ format: 'gguf', dtype, wholes, differences: [], dropped: [], warnings: [] },
 })
 
 function planOfPairs(
@@ -169,7 +169,7 @@ function planOfPairs(
   drafts: readonly DraftedPair[],
   layout: AdapterLayout,
 ): FormatPlan {
-  const common = { format, dtype, wholes, dropped: [], warnings: [] }
+  const common = { format, dtype, wholes, differences: [], dropped: [], warnings: [] }
   const pairs = settledPairs(drafts, format === 'mlx' ? 'portable' : layout)
   const r = largestRank(pairs)
   if (format === 'mlx') {
