@@ -35,7 +35,12 @@ function runsIn(role: Role, rows: number, traits: ModelTraits): readonly RowRun[
 
 export const isOfOneExpert = ({ path }: AdapterModule) => EXPERT.test(path)
 
-const withoutModel = (path: string) => path.replace(/^model\./, '')
+/**
+ * The module that experts are below, whatever stands before it. transformers 5 has Mixtral's under `mlp`, as it has other models', and stores them
+ * under `block_sparse_moe` (conversion_mapping.py, mixtral@2026).
+ */
+export const ownerKey = (path: string) =>
+  path.replace(/^model\./, '').replace(/(^|\.)block_sparse_moe(?=\.experts$)/, '$1mlp')
 
 interface Piece {
   readonly module: AdapterModule
@@ -57,7 +62,7 @@ export function inStacks(
   for (const module of modules) {
     const [, owner, expert, leaf] = EXPERT.exec(module.path)!
     const role = ROLES[leaf]
-    const stack = stacks.get(withoutModel(owner))?.find(({ name }) => leafOfPath(name) === STACKS[role])
+    const stack = stacks.get(ownerKey(owner))?.find(({ name }) => leafOfPath(name) === STACKS[role])
     const reason = stack === undefined ? NO_TENSOR : pieceProblem(module, role, Number(expert), stack)
     if (stack === undefined || reason !== undefined) unmatched.push({ module, reason: reason ?? NO_TENSOR })
     else addTo(byStack, stack, { module, role, expert: Number(expert) })
@@ -155,7 +160,7 @@ export function expertsByOwner(base: Checkpoint): ExpertFinder {
     for (const tensor of base.tensors.values()) {
       const [, owner, expert, leaf] = EXPERT.exec(tensor.name.replace(/\.weight$/, '')) ?? []
       if (owner === undefined || tensor.shape.length !== 2 || !tensor.name.endsWith('.weight')) continue
-      const key = withoutModel(owner)
+      const key = ownerKey(owner)
       const experts = byOwner.get(key) ?? []
       experts[Number(expert)] ??= new Map()
       experts[Number(expert)].set(ROLES[leaf], tensor)
@@ -165,7 +170,7 @@ export function expertsByOwner(base: Checkpoint): ExpertFinder {
   }
   return (owner) => {
     found ??= all()
-    return found.get(withoutModel(owner))
+    return found.get(ownerKey(owner))
   }
 }
 

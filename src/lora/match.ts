@@ -3,7 +3,7 @@ import { badInput } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { type BaseIndex, baseIndex } from './base-names.ts'
-import { expertsByOwner, inSingleExperts, inStacks, isOfOneExpert } from './experts.ts'
+import { expertsByOwner, inSingleExperts, inStacks, isOfOneExpert, ownerKey } from './experts.ts'
 import type { Place } from './families/places.ts'
 import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
 import { inModelNames } from './gguf-modules.ts'
@@ -273,13 +273,11 @@ function stacksByOwner(base: Checkpoint): ReadonlyMap<string, StoredTensor[]> {
   for (const tensor of base.tensors.values()) {
     const dot = tensor.name.lastIndexOf('.')
     if (tensor.shape.length !== 3 || dot < 0) continue
-    const owner = withoutModel(tensor.name.slice(0, dot))
+    const owner = ownerKey(tensor.name.slice(0, dot))
     addTo(stacks, owner, tensor)
   }
   return stacks
 }
-
-const withoutModel = (path: string) => path.replace(/^model\./, '')
 
 function matchStack(
   adapter: Adapter,
@@ -287,7 +285,7 @@ function matchStack(
   stacks: ReadonlyMap<string, StoredTensor[]>,
   traits: ModelTraits,
 ): MatchedModule | UnmatchedModule {
-  const owner = withoutModel(module.path.replace(/(?:\.base_layer)+$/, ''))
+  const owner = ownerKey(module.path.replace(/(?:\.base_layer)+$/, ''))
   const targets = adapter.config?.targetParameters.map((name) => name.split('.').at(-1)) ?? []
   const fitting = (mayBeStack(module) ? (stacks.get(owner) ?? []) : [])
     .filter(({ name }) => targets.length === 0 || targets.includes(name.split('.').at(-1)))
