@@ -1,3 +1,4 @@
+import { tiedPair } from '../checkpoint/correspondence.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
@@ -152,6 +153,14 @@ const unapplicable = (adapter: Adapter, module: AdapterModule, base: Checkpoint,
     { file: adapter.path, tensor: blamed(module, 'A').name },
   )
 
+/** Why a base has no weight for its head, where that is the module. */
+function tiedReason({ path }: AdapterModule, base: Checkpoint): string | undefined {
+  const tied = tiedPair(base)
+  return tied?.isStored === false && tied.head === `${path}.weight`
+    ? `its head is tied to its embedding ${quoted(tied.embedding.name)}, and has no weight of its own`
+    : undefined
+}
+
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
 function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
   if (base === undefined) return summand
@@ -162,7 +171,8 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
       modelTraits(base.config, base.tensors),
     )
     const [lost] = unmatched
-    if (lost !== undefined) throw unapplicable(adapter, lost.module, base, lost.reason)
+    if (lost !== undefined)
+      throw unapplicable(adapter, lost.module, base, tiedReason(lost.module, base) ?? lost.reason)
     return {
       ...adapter,
       modules: matched.map(({ module }) => module),
