@@ -238,7 +238,9 @@ function namedAs({ prefix, path, label }: Unit, module: AdapterModule): AdapterM
 function assertSameForm(first: Term, other: Term): void {
   const [a, b] = [first.module, other.module]
   const isSame = a.rows === b.rows && a.columns === b.columns && a.experts === b.experts
-  if (isSame && a.isTransposed === b.isTransposed) return
+  // of one stack PEFT's releases have factors that lie in two ways, and all are read as the weight lies
+  const isOfStacks = a.kind === 'experts' && b.kind === 'experts'
+  if (isSame && (isOfStacks || a.isTransposed === b.isTransposed)) return
   throw badInput(
     `${other.path}: the module ${quoted(b.label)} is of a weight ${shapeText(b.shape)}, in ${first.path} of one ${shapeText(a.shape)}: the two are of other bases${a.kind === 'experts' ? ', or --base has to tell how experts are stored' : ''}`,
     { file: other.path, tensor: blamed(b, 'A').name },

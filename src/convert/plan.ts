@@ -1,20 +1,24 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { onWeights, type Summand } from '../combine/modules.ts'
-import { planOutput } from '../combine/output.ts'
+import { type OutputPlan, planOutput } from '../combine/output.ts'
 import { commonDtype, planSum } from '../combine/plan.ts'
 import { NAMES } from '../combine/spelling.ts'
 import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { diffusionFamily } from '../lora/diffusion.ts'
+import { type ExpertForm, hasStacks, versionOf, withExperts } from '../lora/expert-forms.ts'
 import { type Layout, layoutOf } from '../lora/families/layout.ts'
 import { otherLayout } from '../lora/families/other.ts'
 import type { Naming } from '../lora/families/types.ts'
 import { LANGUAGE_MODEL } from '../lora/loaders/view.ts'
-import type { AdapterFormat } from '../lora/model.ts'
-import { modelTraits, pathOf } from '../lora/traits.ts'
+import type { AdapterFormat, JsonObject, TargetModule } from '../lora/model.ts'
+import { takesSecondAsInput } from '../lora/stack-order.ts'
+import { type ModelTraits, modelTraits, ownerOfPath, pathOf } from '../lora/traits.ts'
 import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
+import { targetModules } from '../lora/write/targets.ts'
+import { editedJson } from '../text/edit-json.ts'
 import { quoted } from '../text/quote.ts'
 import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
 import { ggufPlan } from './gguf.ts'
@@ -30,6 +34,8 @@ export interface ConvertRequest {
   readonly format: AdapterFormat
   readonly layout: AdapterLayout
   readonly dtype: FloatDtype | undefined
+  /** How a PEFT adapter is to have its experts; as the base has them where undefined. */
+  readonly experts?: ExpertForm | undefined
   /** What the base is called: on the Hub, or by its folder. */
   readonly baseName: string | undefined
   /** The command that makes it, for the card. */
@@ -49,9 +55,10 @@ export interface ConversionPlan extends FormatPlan {
  */
 export async function planConversion(
   source: Summand,
-  base: Checkpoint | undefined,
+  ofModel: Checkpoint | undefined,
   request: ConvertRequest,
 ): Promise<ConversionPlan> {
+  const base = inForm(ofModel, request)
   const { settled, modules } = onWeights([source], base)
   const changes = changesOf(modules)
   refuseDora(source, changes, request.format)
@@ -62,6 +69,14 @@ export async function planConversion(
       : await otherPlan(settled[0], base, changes, request)
   const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
   return { ...plan, dropped: [...plan.dropped, ...lost], source, base }
+}
+
+/** The base with its experts as the format has them, or as they are asked for. */
+function inForm(base: Checkpoint | undefined, { format, experts }: ConvertRequest): Checkpoint | undefined {
+  if (base === undefined) return undefined
+  if (experts !== undefined) return withExperts(base, experts)
+  // mlx-lm stacks each projection by itself
+  return format === 'mlx' && hasStacks(base) ? withExperts(base, 'separate') : base
 }
 
 /** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
@@ -94,20 +109,22 @@ async function samePlan(
   source: Summand,
   base: Checkpoint | undefined,
   changes: readonly Change[],
-  { dtype, layout, command }: ConvertRequest,
+  { dtype, layout, command, experts }: ConvertRequest,
 ): Promise<FormatPlan> {
   const plan = await planSum([source], { base, dtype: dtype ?? exactDtype(changes) })
   const ranks = plan.layers.map(({ terms }) => terms.reduce((sum, term) => sum + term.module.rank, 0))
   const output = planOutput(plan, ranks, { layout, command, limits: {} })
+  const traits = modelTraits(base?.config, base?.tensors ?? new Map())
   const pairs = output.modules.map(({ summed: { module, terms }, names, storedRank, rank }): Pair => {
     const changes = changesOf([{ module, terms }])
     const { rows, columns, isTransposed, kind, label } = module
+    const stack = inOrder(module, experts, traits)
     return {
       ...{ module: label, names, changes, rank, storedRank, gaps: [], orientation: 'plain', isTransposed },
       rows: isTransposed ? columns : rows,
       columns: isTransposed ? rows : columns,
-      shapes: factorShapes(module, storedRank),
-      ...(kind === 'experts' && { stack: module }),
+      shapes: factorShapes(stack, storedRank),
+      ...(kind === 'experts' && { stack }),
     }
   })
   return {
@@ -116,12 +133,39 @@ async function samePlan(
     wholes: plan.kept,
     dropped: [],
     metadata: output.metadata,
-    texts: output.texts,
+    texts: base === undefined || experts === undefined ? output.texts : retold(output, experts, base, traits),
     tensorFile: plan.format === 'peft' ? ADAPTER_FILE : undefined,
     dtype: plan.dtype,
     r: output.r,
     warnings: plan.warnings,
   }
+}
+
+/** A stack of experts as PEFT takes it in the form that was asked for. */
+const inOrder = <T extends TargetModule>(module: T, form: ExpertForm | undefined, traits: ModelTraits): T =>
+  module.kind !== 'experts' || form === undefined
+    ? module
+    : { ...module, isTransposed: takesSecondAsInput(versionOf(form), traits) }
+
+/** The texts, with a config that targets what there is of the experts now, and no module that became a part of one. */
+function retold(
+  { texts, modules }: OutputPlan,
+  form: ExpertForm,
+  base: Checkpoint,
+  traits: ModelTraits,
+): ReadonlyMap<string, string> {
+  const paths = modules.flatMap(({ summed: { module } }) => (module.kind === 'experts' ? [] : [module.path]))
+  const owners = [...base.tensors.keys()].map((name) => ownerOfPath(pathOf(name, traits)))
+  const config: JsonObject = JSON.parse(texts.get(ADAPTER_CONFIG_FILE)!)
+  const restricting = ['layers_to_transform', 'layers_pattern', 'exclude_modules'].filter(
+    (key) => key in config,
+  )
+  const set = {
+    target_modules: targetModules(paths, owners),
+    ...Object.fromEntries(restricting.map((key) => [key, null])),
+  }
+  const retargeted = editedJson(texts.get(ADAPTER_CONFIG_FILE)!, { set })
+  return new Map([...texts, [ADAPTER_CONFIG_FILE, withVersion(retargeted, form)]])
 }
 
 /** The dtype that the factors have, or that holds them all: products of two are as long as both. */
@@ -174,12 +218,17 @@ async function otherPlan(
   }
   if (format === 'peft') {
     const { baseModel, taskType } = told
-    const model = { base, layout: family, traits, baseModel, taskType }
+    const { experts } = request
+    const expertsInOut =
+      experts === undefined ? traits.expertsInOut : takesSecondAsInput(versionOf(experts), traits)
+    const model = { base, layout: family, traits: { ...traits, expertsInOut }, baseModel, taskType }
     const { plan, pairs, dropped, config } = peftPairs(changes, model, layout, dtype)
     const warnings = [...common.warnings, ...plan.warnings]
     return {
       ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
-      texts: textsOf(config, { ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings }),
+      texts: textsOf(withVersion(config, experts), {
+        ...{ ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings },
+      }),
       ...crossWholes(source, format, pairs, dropped),
       warnings,
     }
@@ -198,6 +247,12 @@ async function otherPlan(
     ...crossWholes(source, format, pairs, dropped, known),
     warnings: [...common.warnings, ...warnings],
   }
+}
+
+/** The config with the version of PEFT whose layout its stacks have. */
+const withVersion = (config: string, form: ExpertForm | undefined) => {
+  const version = form === undefined ? undefined : versionOf(form)
+  return version === undefined ? config : editedJson(config, { set: { peft_version: version } })
 }
 
 const textsOf = (config: string, facts: CardFacts): ReadonlyMap<string, string> =>

@@ -8,7 +8,8 @@ import type { Place } from './families/places.ts'
 import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
 import { inModelNames } from './gguf-modules.ts'
 import { type Adapter, type AdapterModule, type ModuleKind, type ReplacedTensor, tensorsOf } from './model.ts'
-import { loraScale } from './read/peft-config.ts'
+import { loraScale, type PeftConfig } from './read/peft-config.ts'
+import { takesSecondAsInput } from './stack-order.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
 
 export interface MatchedModule {
@@ -50,7 +51,6 @@ export function matchToBase(
   traits: ModelTraits = modelTraits(base.config, base.tensors),
 ): BaseMatch {
   const { adapter, unnamed } = inModelNames(asStored, base)
-  const hasConfig = adapter.config !== undefined
   const find = baseIndex(base, adapter.format)
   const stacks = stacksByOwner(base)
   const singles = expertsByOwner(base)
@@ -69,7 +69,7 @@ export function matchToBase(
       continue
     }
     const named = base.tensors.get(places[0]?.tensor)
-    const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, hasConfig, traits) !== undefined
+    const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, adapter.config, traits) !== undefined
     if (named !== undefined && (module.kind !== 'experts' || isStackOf(named))) {
       matched.push(settle(adapter, traits, module, named))
       continue
@@ -79,7 +79,7 @@ export function matchToBase(
       matched.push(found)
       continue
     }
-    const parts = inSingleExperts(module, singles, hasConfig, traits)
+    const parts = inSingleExperts(module, singles, adapter.config, traits)
     if (parts !== undefined && 'reason' in parts) unmatched.push({ module, reason: parts.reason })
     else if (parts !== undefined) matched.push(...parts)
     else if (named !== undefined) throw misfit(adapter, module, named)
@@ -203,7 +203,7 @@ function settle(
   tensor: StoredTensor,
 ): MatchedModule {
   if (tensor.shape.length === 3 && (module.kind === 'experts' || mayBeStack(module))) {
-    const stack = asStack(module, tensor, adapter.config !== undefined, traits)
+    const stack = asStack(module, tensor, adapter.config, traits)
     if (stack !== undefined) return stack
   }
   const kind = settledKind(adapter, traits, module, tensor)
@@ -289,7 +289,7 @@ function matchStack(
   const targets = adapter.config?.targetParameters.map((name) => name.split('.').at(-1)) ?? []
   const fitting = (mayBeStack(module) ? (stacks.get(owner) ?? []) : [])
     .filter(({ name }) => targets.length === 0 || targets.includes(name.split('.').at(-1)))
-    .flatMap((tensor) => asStack(module, tensor, adapter.config !== undefined, traits) ?? [])
+    .flatMap((tensor) => asStack(module, tensor, adapter.config, traits) ?? [])
   if (fitting.length === 1) return fitting[0]
   return {
     module,
@@ -301,16 +301,17 @@ function matchStack(
 }
 
 /**
- * The module as one of a stack [experts, ·, ·], where the shapes allow that. Of a square one only the model's type tells whether
- * it is [in, out], as PEFT takes those whose module says `is_transposed`.
+ * The module as one of a stack [experts, ·, ·], where the shapes allow that. Of a square one the version of PEFT and the model's type tell
+ * whether it is taken as [in, out].
  */
 function asStack(
   module: AdapterModule,
   tensor: StoredTensor,
-  hasConfig: boolean,
+  config: PeftConfig | undefined,
   traits: ModelTraits,
 ): MatchedModule | undefined {
   const { product, alpha } = module
+  const hasConfig = config !== undefined
   if (product.kind !== 'lora') return undefined
   const { A, B } = product
   const [experts, rows, columns] = tensor.shape
@@ -329,7 +330,7 @@ function asStack(
       rows,
       columns,
       experts,
-      isTransposed: isPlain && isTransposed ? traits.expertsInOut : isTransposed,
+      isTransposed: isPlain && isTransposed ? takesSecondAsInput(config?.peftVersion, traits) : isTransposed,
       productShape: [B.shape[0], A.shape[1]],
       rank,
       dim: rank,

@@ -67,6 +67,12 @@ export function addConvert(program: Command, run: Run): void {
     )
     .addOption(
       new Option(
+        '--experts <how>',
+        "a PEFT adapter's experts: a pair each, or one of all, as PEFT from 0.19.1 on or before has it (default: as the base)",
+      ).choices(CONVERT.experts.choices),
+    )
+    .addOption(
+      new Option(
         '--dtype <float>',
         "float type of the factors (default: the adapter's own, bf16 or f16, else f32)",
       ).choices(CONVERT.dtype.choices),
