@@ -75,8 +75,9 @@ export async function planConversion(
 function inForm(base: Checkpoint | undefined, { format, experts }: ConvertRequest): Checkpoint | undefined {
   if (base === undefined) return undefined
   if (experts !== undefined) return withExperts(base, experts)
-  // mlx-lm stacks each projection by itself
-  return format === 'mlx' && hasStacks(base) ? withExperts(base, 'separate') : base
+  // mlx-lm stacks each projection by itself, of models whose gate and up aren't in turn
+  const isApart = format === 'mlx' && hasStacks(base) && !modelTraits(base.config, base.tensors).expertsInOut
+  return isApart ? withExperts(base, 'separate') : base
 }
 
 /** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
@@ -206,7 +207,7 @@ async function otherPlan(
     return { ...common, ...planned, ...crossWholes(source, format, [], planned.dropped) }
   }
   if (format === 'mlx') {
-    const { drafts, dropped } = mlxPairs(changes, path)
+    const { drafts, dropped } = mlxPairs(changes, path, base)
     const pairs = settledPairs(drafts, 'portable')
     const r = largestRank(pairs)
     const config = mlxConfig(drafts, r)

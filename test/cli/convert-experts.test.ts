@@ -193,6 +193,66 @@ describe.each([
   })
 })
 
+describe('mlx', () => {
+  /** scale·lora_b·lora_a of an expert, as mlx-lm's LoRASwitchLinear.fuse has it (mlx_lm/tuner/lora.py @200af25). */
+  function fused(path: string, module: string): number[][] {
+    const file = readSafetensorsFile(join(path, 'adapters.safetensors'))
+    const { scale } = jsonOf(path, 'adapter_config.json').lora_parameters as { scale: number }
+    const [a, b] = [file.get(`${module}.lora_a`)!, file.get(`${module}.lora_b`)!]
+    const [experts, out, rank] = b.shape
+    const inputs = a.shape[2]
+    expect(a.shape).toEqual([experts, rank, inputs])
+    return Array.from({ length: experts }, (_, e) =>
+      Array.from({ length: out * inputs }, (_, at) => {
+        const [o, i] = [Math.floor(at / inputs), at % inputs]
+        let sum = 0
+        for (let r = 0; r < rank; r++)
+          sum += Number(b.data![(e * out + o) * rank + r]) * Number(a.data![(e * rank + r) * inputs + i])
+        return scale * sum
+      }),
+    )
+  }
+  const LEAVES = ['gate_proj', 'up_proj', 'down_proj']
+
+  test.each([
+    ['Qwen', QWEN, `${LAYER}.mlp.switch_mlp`],
+    ['Mixtral', MIXTRAL, `${LAYER}.block_sparse_moe.switch_mlp`],
+  ] as const)('%s: each projection of all experts, of pairs and of stacks', async (_, model, owner) => {
+    const [source, of] = [apartAdapter(model), apartBase(model)]
+    const wanted = await changesOf(source, model)
+    const stacks = await to('stacked', source, of)
+    for (const [adapter, base] of [
+      [source, of],
+      [stacks, of],
+      [stacks, stackedBase(model)],
+    ]) {
+      const out = fresh()
+      const result = await converted([adapter, '-o', out, '--format=mlx', `--base=${base}`])
+      expect(result).toMatchObject({ exact: true, dropped: [], holds: true })
+      const keys = [...LEAVES.map((leaf) => `${owner.slice(LAYER.length + 1)}.${leaf}`), 'self_attn.q_proj']
+      expect(jsonOf(out, 'adapter_config.json')).toMatchObject({ lora_parameters: { keys: keys.sort() } })
+      for (const [role, leaf] of LEAVES.entries()) {
+        const found = fused(out, `${owner}.${leaf}`)
+        for (const e of EXPERTS) expect(furthest(found[e], wanted[e][role])).toBeLessThan(1e-12)
+      }
+    }
+  })
+
+  test('zeros for experts without a change; without a base their number is not known', async () => {
+    const adapter = folderWith(fresh(), {
+      'adapter_model.safetensors': fileOf(pair(`${QWEN.stacked}.1.up_proj`, [4, 6], 1)),
+      'adapter_config.json': { peft_type: 'LORA', r: R, lora_alpha: R, target_modules: ['up_proj'] },
+    })
+    const out = fresh()
+    await converted([adapter, '-o', out, '--format=mlx', `--base=${apartBase(QWEN)}`])
+    const found = fused(out, `${QWEN.stacked.replace('experts', 'switch_mlp')}.up_proj`)
+    expect(found.map((own) => own.some((x) => x !== 0))).toEqual([false, true, false])
+    expect(await refused(['convert', adapter, '-o', fresh(), '--format=mlx'])).toContain(
+      'is of experts, of which the base tells how many there are: give it by --base',
+    )
+  })
+})
+
 test('what --experts can say nothing of', async () => {
   const [source, of] = [apartAdapter(QWEN), apartBase(QWEN)]
   const out = fresh()
