@@ -59,7 +59,7 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
     rank_pattern: patterns,
     alpha_pattern: patterns,
     ...Object.fromEntries(restricting.map((key) => [key, null])),
-    target_modules: targetsOf(all, modules, restricting.length > 0),
+    target_modules: targetsOf(all, modules, restricting.length > 0 || modules.some(isOfSingles)),
     target_parameters: parameters.length > 0 ? parameters : 'target_parameters' in own ? null : undefined,
     ...tokensOf(all, plan.kept),
     modules_to_save: saved.length > 0 ? saved : null,
@@ -132,6 +132,13 @@ function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModul
   const added = stacks.filter((stack) => stack !== undefined && !said.some((name) => isOf(name, stack)))
   return union([said.filter((name) => !isGone(name)), added])
 }
+
+/**
+ * A stack of what were single experts. PEFT would take words that still name these for parameters that it has to widen for gate and up
+ * (huggingface/peft: utils/transformers_weight_conversion.py, _convert_peft_config_moe @2026-08).
+ */
+const isOfSingles = ({ summed: { terms } }: WrittenModule) =>
+  terms.some(({ module }) => module.product.kind === 'stack')
 
 /** A module that a stack of experts was taken apart into. */
 const isOfStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.every !== undefined

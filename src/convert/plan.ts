@@ -68,7 +68,24 @@ export async function planConversion(
       ? await samePlan(source, base, changes, request)
       : await otherPlan(settled[0], base, changes, request)
   const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
-  return { ...plan, dropped: [...plan.dropped, ...lost], source, base }
+  return {
+    ...plan,
+    ...{ dropped: [...plan.dropped, ...lost], source, base },
+    warnings: [...plan.warnings, ...mistaken(plan)],
+  }
+}
+
+/** Last names of experts' projections, by which PEFT knows them wherever they are. */
+const OF_EXPERTS = /\.(?:gate_proj|up_proj|down_proj|w[123])$/
+
+/** What PEFT makes of modules beside stacks that are called like one of the experts'. */
+function mistaken({ format, pairs }: FormatPlan): string[] {
+  const hasStacks = format === 'peft' && pairs.some(({ stack }) => stack !== undefined)
+  const other = pairs.find(({ stack, module }) => stack === undefined && OF_EXPERTS.test(module))
+  if (!hasStacks || other === undefined) return []
+  return [
+    `PEFT up to 0.20 takes ${quoted(other.module)} for a part of the experts by its last name, and leaves it out or refuses the file (huggingface/peft#3711)`,
+  ]
 }
 
 /** The base with its experts as the format has them, or as they are asked for. */

@@ -47,12 +47,12 @@ const rolesOf = ({ inner, width }: Model) =>
     [width, inner],
   ] as const
 
-function apartBase(model: Model): string {
+function apartBase(model: Model, more: Record<string, Weights> = {}): string {
   const [owner, ...leaves] = model.apart
   const tensors = EXPERTS.flatMap((e) =>
     rolesOf(model).map((shape, i) => [`${owner}.${e}.${leaves[i]}.weight`, random(shape, i + 1)] as const),
   )
-  return base(model, Object.fromEntries(tensors))
+  return base(model, { ...Object.fromEntries(tensors), ...more })
 }
 const stackedBase = (model: Model): string =>
   base(model, {
@@ -191,6 +191,23 @@ describe.each([
       expect(furthest(stackByPeft(back, wrapper, 'as the module says').flat(2), wanted)).toBeLessThan(1e-12)
     }
   })
+})
+
+test('a shared expert beside stacks: PEFT takes it for one of them, which is said', async () => {
+  const shared = `${LAYER}.mlp.shared_expert.up_proj`
+  const tensors = { ...pair(`${QWEN.stacked}.1.up_proj`, [4, 6], 1), ...pair(shared, [4, 6], 3) }
+  const adapter = folderWith(fresh(), {
+    'adapter_model.safetensors': fileOf(tensors),
+    'adapter_config.json': { peft_type: 'LORA', r: R, lora_alpha: R, target_modules: ['up_proj'] },
+  })
+  const of = apartBase(QWEN, { [`${shared}.weight`]: random([4, 6], 7) })
+  const out = fresh()
+  const args = [adapter, '-o', out, '--format=peft', `--base=${of}`]
+  const { warnings } = await converted([...args, '--experts=stacked'])
+  expect(warnings.join('\n')).toMatch(/PEFT up to 0\.20 takes "[^"]*shared_expert\.up_proj".*peft#3711/)
+  expect(jsonOf(out, 'adapter_config.json').target_modules).toEqual(['up_proj'])
+  const apart = await converted([...args, '--experts=separate', '--force'])
+  expect(apart.warnings.join('\n')).not.toContain('3711')
 })
 
 describe('mlx', () => {
