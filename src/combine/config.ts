@@ -1,6 +1,7 @@
+import { isPartOfStack } from '../lora/experts.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
 import { isExpertParameter } from '../lora/kinds.ts'
-import type { AdapterModule, JsonObject } from '../lora/model.ts'
+import type { JsonObject } from '../lora/model.ts'
 import { leafOfPath } from '../lora/traits.ts'
 import { withoutPlace } from '../lora/write/config.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
@@ -123,7 +124,7 @@ function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModul
   const stacks = modules.flatMap(({ summed: { module } }) =>
     module.kind === 'experts' ? [parameterOf(module)] : [],
   )
-  const isApart = modules.some(({ summed }) => summed.terms.some(({ module }) => isOfStack(module)))
+  const isApart = modules.some(({ summed }) => summed.terms.some(({ module }) => isPartOfStack(module)))
   const said = union(all.map((json) => json.target_parameters))
   const isOf = (name: string, stack: string | undefined) =>
     stack === undefined || stack === name || stack.endsWith(`.${name}`)
@@ -139,9 +140,6 @@ function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModul
  */
 const isOfSingles = ({ summed: { terms } }: WrittenModule) =>
   terms.some(({ module }) => module.product.kind === 'stack')
-
-/** A module that a stack of experts was taken apart into. */
-const isOfStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.every !== undefined
 
 /** Which rows of which embeddings are stored: in the words of the configs where they have the same. */
 function tokensOf(all: readonly JsonObject[], kept: readonly KeptTensor[]): Record<string, unknown> {

@@ -2,6 +2,7 @@ import { tiedPair } from '../checkpoint/correspondence.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
+import { isPartOfStack } from '../lora/experts.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
 import { inModelNames } from '../lora/gguf-modules.ts'
 import { matchToBase } from '../lora/match.ts'
@@ -269,7 +270,10 @@ export function warningsOf({ adapter, initial }: Summand): readonly string[] {
 export function untargeted({ path, config, modules, format }: Adapter): string[] {
   if (format !== 'peft' || config === undefined) return []
   const isTargeted = targetedBy(config.targetModules)
-  const missed = modules.filter((module) => module.kind !== 'experts' && !isTargeted(module.path))
+  const missed = modules.filter(
+    // experts of stacks are named by target_parameters
+    (module) => module.kind !== 'experts' && !isPartOfStack(module) && !isTargeted(module.path),
+  )
   if (missed.length === 0) return []
   return [
     `${path}: PEFT loads nothing of ${counted(missed.length, 'module')} (${quoted(missed[0].label)}${missed.length > 1 ? ', …' : ''}), which target_modules does not name; their factors count here, and the result names them`,

@@ -36,6 +36,10 @@ function runsIn(role: Role, rows: number, traits: ModelTraits): readonly RowRun[
   return Array.from({ length: rows }, (_, i) => ({ module: i, weight: 2 * i + second, count: 1 }))
 }
 
+/** A module that a stack of experts was taken apart into. */
+export const isPartOfStack = ({ product }: AdapterModule) =>
+  product.kind === 'lora' && product.every !== undefined
+
 export const isOfOneExpert = ({ path }: AdapterModule) => EXPERT.test(path)
 
 /**
