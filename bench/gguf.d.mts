@@ -9,11 +9,16 @@ export type GgufKey =
 
 export function ggufName(module: string): string
 export function neighbouringRows(tensor: FloatTensor, heads: number): FloatTensor
+export function q4_0(data: Float32Array): Buffer
 export function ggufFile(
   keys: readonly GgufKey[],
-  tensors: readonly (FloatTensor & { readonly name: string })[],
+  tensors: readonly (FloatTensor & { readonly name: string; readonly inBlocks?: boolean })[],
 ): Buffer
 export function readTensors(path: string): Map<string, FloatTensor>
-export function modelGguf(folder: string, replaced?: ReadonlyMap<string, FloatTensor>): Buffer
+export function modelGguf(
+  folder: string,
+  replaced?: ReadonlyMap<string, FloatTensor>,
+  isInBlocks?: (name: string) => boolean,
+): Buffer
 export function wholeTensors(folder: string): Map<string, FloatTensor>
 export function adapterGguf(folder: string, base: string, options?: { readonly turnsRows?: boolean }): Buffer

@@ -1,4 +1,4 @@
-// Checkpoints and LoRA adapters of the Llama family as GGUF files of float32, for bench/llama-cpp.mjs; with nothing of src/.
+// Checkpoints, of float32 or in 4 bits, and LoRA adapters of the Llama family as GGUF files, for bench/llama-cpp.mjs; with nothing of src/.
 // Source: ggml's docs/gguf.md (version 3), and llama.cpp's conversion/llama.py and convert_lora_to_gguf.py for what is in them.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,6 +6,9 @@ import { join } from 'node:path'
 const VERSION = 3
 const ALIGNMENT = 32
 const F32 = 0
+const Q4_0 = 2
+/** Numbers and bytes of a block of Q4_0. */
+const [BLOCK, BLOCK_BYTES] = [32, 18]
 /** Of llama_ftype: all tensors in float32. */
 const ALL_F32 = 0
 /** GGUF's codes for the types of values. */
@@ -100,25 +103,63 @@ function valueBytes(type, value) {
 const padded = (length) => Math.ceil(length / ALIGNMENT) * ALIGNMENT
 const pad = (bytes) => Buffer.concat([bytes, Buffer.alloc(padded(bytes.length) - bytes.length)])
 
+/** The bits of a float16, rounded to nearest, ties to even. */
+function halfBits(x) {
+  const magnitude = Math.abs(x)
+  const exponent = Math.max(-14, Math.floor(Math.log2(magnitude)))
+  const units = magnitude === 0 ? 0 : magnitude / 2 ** (exponent - 10)
+  const down = Math.floor(units)
+  const rest = units - down
+  const rounded = rest > 0.5 || (rest === 0.5 && down % 2 === 1) ? down + 1 : down
+  // a carry goes into the exponent, as it should
+  const bits = rounded < 1024 ? rounded : ((exponent + 14) << 10) + rounded
+  return bits | (x < 0 || Object.is(x, -0) ? 0x8000 : 0)
+}
+
+/** As quantize_row_q4_0_ref of ggml/src/ggml-quants.c (llama.cpp@de3ff815) does, in float32: steps of an eighth of the largest number. */
+export function q4_0(data) {
+  const bytes = Buffer.alloc((data.length / BLOCK) * BLOCK_BYTES)
+  for (let block = 0; block < data.length / BLOCK; block++) {
+    const numbers = data.subarray(block * BLOCK, (block + 1) * BLOCK)
+    const largest = numbers.reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0)
+    const step = Math.fround(largest / -8)
+    const inverse = step === 0 ? 0 : Math.fround(1 / step)
+    bytes.writeUInt16LE(halfBits(step), block * BLOCK_BYTES)
+    const code = (i) => Math.min(15, Math.trunc(Math.fround(Math.fround(numbers[i] * inverse) + 8.5)))
+    for (let i = 0; i < BLOCK / 2; i++) {
+      bytes[block * BLOCK_BYTES + 2 + i] = code(i) | (code(i + BLOCK / 2) << 4)
+    }
+  }
+  return bytes
+}
+
+/** A tensor's type, and its bytes. */
+function storedAs({ data, inBlocks }) {
+  if (inBlocks) return { type: Q4_0, bytes: q4_0(data) }
+  return { type: F32, bytes: Buffer.from(data.buffer, data.byteOffset, data.byteLength) }
+}
+
 /**
  * The bytes of a GGUF file.
  * @param keys `[key, 'u32' | 'i32' | 'f32' | 'string', value]`, in this order; an array as a value is one of that type
- * @param tensors float32, row-major
+ * @param tensors float32, row-major; those with `inBlocks` are stored as Q4_0
  */
 export function ggufFile(keys, tensors) {
   let offset = 0
-  const infos = tensors.map(({ name, shape, data }) => {
+  const stored = tensors.map(storedAs)
+  const infos = tensors.map(({ name, shape }, i) => {
+    const { type, bytes } = stored[i]
     // the fastest dimension comes first
     const dims = [...shape].reverse().map(u64)
-    const info = [string(name), u32(shape.length), ...dims, u32(F32), u64(offset)]
-    offset += padded(data.byteLength)
+    const info = [string(name), u32(shape.length), ...dims, u32(type), u64(offset)]
+    offset += padded(bytes.length)
     return Buffer.concat(info)
   })
   const pairs = keys.map(([key, type, value]) => Buffer.concat([string(key), valueBytes(type, value)]))
   const counts = [u32(VERSION), u64(tensors.length), u64(keys.length)]
   return Buffer.concat([
     pad(Buffer.concat([Buffer.from('GGUF'), ...counts, ...pairs, ...infos])),
-    ...tensors.map(({ data }) => pad(Buffer.from(data.buffer, data.byteOffset, data.byteLength))),
+    ...stored.map(({ bytes }) => pad(bytes)),
   ])
 }
 
@@ -204,8 +245,9 @@ function withStackedExperts(tensors) {
 /**
  * A checkpoint of a Llama, or of a Mixtral with its experts apart, as GGUF.
  * @param replaced tensors that stand for the checkpoint's own, by name
+ * @param isInBlocks whether a tensor, by its name, is stored in 4 bits
  */
-export function modelGguf(folder, replaced = new Map()) {
+export function modelGguf(folder, replaced = new Map(), isInBlocks = () => false) {
   const config = readJson(folder, 'config.json')
   const heads = config.num_attention_heads
   const keys = [
@@ -236,6 +278,7 @@ export function modelGguf(folder, replaced = new Map()) {
     return {
       name: `${ggufName(moduleOf(name))}.weight`,
       ...(turned === undefined ? tensor : neighbouringRows(tensor, turned)),
+      inBlocks: isInBlocks(name),
     }
   })
   return ggufFile(keys, tensors)

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { adapterGguf, modelGguf, wholeTensors } from './gguf.mjs'
+import { adapterGguf, modelGguf, readTensors, wholeTensors } from './gguf.mjs'
 import { DEFAULT_FOLDER, logitsOf, softmax, startLlama } from './llama.mjs'
 
 const { values: options } = parseArgs({
@@ -138,7 +138,46 @@ async function main(folder) {
       await runAdapter(carrying, wholeTensors(carrying)),
     )
   }
+  await repair(llama, folder, write)
   await llama.dispose()
+}
+
+/** What of a fine-tune is carried and stored in 4 bits here: the matrices of the layers, and the head. */
+const isCarried = (name) => /_proj\.weight$|^lm_head/.test(name)
+/** A rank at which the rounding of these small layers is mostly taken back, and how much nearer that must come to the fine-tune. */
+const REPAIRING_RANK = 64
+const NEARER = 10
+
+/** An adapter that begins with a base in 4 bits takes its rounding back too; one that begins with the base before can't. */
+async function repair(llama, folder, write) {
+  const tuned = new Map(
+    [...readTensors(join(TUNED, 'model.safetensors'))].filter(([name]) => isCarried(name)),
+  )
+  const goal = await run(llama, write('goal.gguf', modelGguf(BASE, tuned)))
+  const quantised = write('base-Q4_0.gguf', modelGguf(BASE, undefined, isCarried))
+  const divergence = async (from, rank) => {
+    const adapter = join(folder, `repair-${rank}-${from === BASE}`)
+    const only = ['--include', '*_proj.weight', '--include', 'lm_head.weight']
+    command('extract', from, TUNED, '-o', adapter, '--rank', String(rank), ...only)
+    const found = await run(llama, quantised, write('adapter.gguf', adapterGguf(adapter, BASE)))
+    return divergenceOf(goal, found)
+  }
+  const before = await divergence(BASE, REPAIRING_RANK)
+  for (const rank of [16, 32, REPAIRING_RANK]) {
+    const after = await divergence(quantised, rank)
+    const figures = `KL ${after.toExponential(1)} to the fine-tune; from the base before it was quantised, rank ${REPAIRING_RANK}: ${before.toExponential(1)}`
+    check(
+      rank < REPAIRING_RANK ? after < before : after * NEARER < before,
+      `base in Q4_0 with an adapter extracted from it, rank ${rank}: ${figures}`,
+    )
+  }
+}
+
+/** The mean Kullback–Leibler divergence of one run's probabilities from another's, in nats. */
+function divergenceOf(goal, found) {
+  const ofPrompt = (p, q) => p.reduce((sum, x, token) => sum + (x > 0 ? x * Math.log(x / q[token]) : 0), 0)
+  const all = goal.probabilities.map((p, i) => ofPrompt(p, found.probabilities[i]))
+  return all.reduce((a, b) => a + b) / all.length
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-llama-cpp-'))

@@ -64,7 +64,8 @@ export function parsePlainYaml(source: string): Yaml {
 }
 
 function scalar(text: string): string {
-  const [, quoted] = /^'([^']*)'$/.exec(text) ?? []
+  const [, single, double] = /^(?:'([^']*)'|"([^"\\]*)")$/.exec(text) ?? []
+  const quoted = single ?? double
   if (quoted !== undefined) return quoted
   if (/^["'|>&*!%@`{[]|: | #/.test(text)) throw new Error(`no plain scalar: ${text}`)
   return text

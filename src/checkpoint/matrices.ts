@@ -3,6 +3,7 @@ import type { StoredDtype } from '../formats/dtype.ts'
 import {
   bitsPerElement,
   floatDtypeOf,
+  isUnread,
   readableFloatOf,
   storedIntegerOf,
 } from '../formats/safetensors-dtype.ts'
@@ -19,12 +20,14 @@ export interface Matrices {
 }
 
 /**
- * The matrices of a checkpoint: 2-D tensors of floats, kernels of convolutions and stacks of experts. Throws `bad-input` for a
- * pattern of `include` that matches nothing, and for F8 weights that mean nothing without the scales beside them.
+ * The matrices of a checkpoint: 2-D tensors of floats, kernels of convolutions and stacks of experts, which those of `stacks` are whatever
+ * their shape looks like. Throws `bad-input` for a pattern of `include` that matches nothing, and for F8 weights that mean nothing
+ * without the scales beside them.
  */
 export function matricesOf(
   { path, tensors }: Pick<Checkpoint, 'path' | 'tensors'>,
   filter: NameFilter = {},
+  stacks: ReadonlySet<string> = new Set(),
 ): Matrices {
   const { isWanted, warnings } = nameFilter(filter, [...tensors.keys()], path)
   const scaleOf = scalesOf(tensors)
@@ -37,7 +40,8 @@ export function matricesOf(
     const weight = scaleOf.get(name)
     const read: Readable =
       weight === undefined ? readable(tensors, tensor) : { reason: `the scales of ${quoted(weight)}` }
-    if ('dtype' in read) matrices.push(...matricesOfView(tensor, viewOf(name, tensor.shape), read.dtype))
+    const view = stacks.has(name) ? stackView(tensor.shape) : viewOf(name, tensor.shape)
+    if ('dtype' in read) matrices.push(...matricesOfView(tensor, view, read.dtype))
     else if (read.scales !== undefined) throw scaledError(path, name, read.reason)
     else skipped.push({ name, reason: read.reason })
   }
@@ -107,6 +111,9 @@ function unreadable(tensors: Tensors, { name, dtype }: StoredTensor): string {
   const [scales] = scaleTensorsOf(name, tensors)
   if (scales !== undefined) {
     return `quantised: stored as ${dtype}, with ${quoted(scales)} beside it; dequantise it first`
+  }
+  if (isUnread(dtype)) {
+    return `quantised: stored as ${dtype}, which is not read; Q8_0, Q4_0, Q4_K and Q6_K are: quantise the model to one of those`
   }
   if (/^F[468]/.test(dtype)) return `stored as ${dtype}, which is not read; convert it to F16 or BF16`
   return `stored as ${dtype}, which is no float type`
@@ -196,8 +203,15 @@ export function viewOf(name: string, shape: readonly number[]): View {
   const isKernel = shape.length > 3 || /conv/i.test(name) || shape[2] <= LONGEST_KERNEL
   if (isKernel) return { kind: 'conv', rows: shape[0], columns }
   if (shape[0] === 1) return { kind: 'matrix', rows: shape[1], columns: shape[2] }
-  return { kind: 'expert', count: shape[0], rows: shape[1], columns: shape[2] }
+  return stackView(shape)
 }
+
+const stackView = ([count, rows, columns]: readonly number[]): View => ({
+  kind: 'expert',
+  count,
+  rows,
+  columns,
+})
 
 const none = (reason: string): View => ({ kind: 'none', reason })
 
@@ -219,13 +233,20 @@ export function matricesOfView(tensor: StoredTensor, view: View, dtype: StoredDt
   }))
 }
 
-/** The bytes [begin, end) of a tensor. Arrays of files and matrices in memory have two dimensions, and so one part. */
+/**
+ * The bytes [begin, end) of a tensor, whole rows where they are in an order of their own. Arrays of files and matrices in memory have two
+ * dimensions, and so one part.
+ */
 export function partOf(source: TensorSource, begin: number, end: number): TensorSource {
   switch (source.kind) {
     case 'range':
       return { ...source, begin: source.begin + begin, end: source.begin + end }
     case 'bytes':
       return { kind: 'bytes', bytes: source.bytes.slice(begin, end) }
+    case 'rows': {
+      const { order, rowBytes } = source
+      return { ...source, order: order.slice(begin / rowBytes, end / rowBytes) }
+    }
     default:
       return source
   }

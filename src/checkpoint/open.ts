@@ -14,6 +14,7 @@ import {
   folderMeant,
   type Surroundings,
 } from './folder.ts'
+import { joinSplits, splitsOf } from './gguf-splits.ts'
 import { ofComponent, type Pipeline, pipelineOf } from './pipeline.ts'
 import { type JoinedTensors, joinShards, readShardIndex, type ShardIndex } from './shards.ts'
 import { type OpenedFile, type OpenFilesOptions, openFiles } from './stored.ts'
@@ -27,8 +28,8 @@ export interface OpenOptions extends Partial<Surroundings> {
 }
 
 /**
- * Opens a checkpoint of whatever form: a safetensors, GGUF, .npy, .npz or text file (`-`: standard input), an index of shards, a
- * folder of a model, an adapter or a pipeline of diffusers, a repository's folder in the Hugging Face cache, or `org/name`, which is
+ * Opens a checkpoint of whatever form: a safetensors, GGUF (with all files of a model that was split), .npy, .npz or text file (`-`: standard
+ * input), an index of shards, a folder of a model, an adapter or a pipeline of diffusers, a repository's folder in the Hugging Face cache, or `org/name`, which is
  * looked up in that cache without network. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is
  * missing, broken or of another format, naming the file.
  */
@@ -62,10 +63,13 @@ interface Opened extends JoinedTensors {
 
 async function openEntrance({ file, isIndex }: Entrance, options: OpenFilesOptions): Promise<Opened> {
   const index = isIndex ? await readShardIndex(file) : undefined
-  const opened = await (index === undefined
-    ? openFiles([file], options)
-    : openFiles(index.paths, { only: 'safetensors' }))
-  return { opened, index, ...(index === undefined ? alone(opened[0]) : joinShards(opened, index)) }
+  const files = index?.paths ?? (await splitsOf(file))
+  const mayBePipe = options.mayBePipe === true && files.length === 1
+  const opened = await openFiles(
+    files,
+    index === undefined ? { ...options, mayBePipe } : { only: 'safetensors' },
+  )
+  return { opened, index, ...(index === undefined ? together(files, opened) : joinShards(opened, index)) }
 }
 
 const identitiesOf = (opened: readonly OpenedFile[], index: ShardIndex | undefined): FileIdentity[] => [
@@ -92,10 +96,11 @@ async function openPipeline(path: string, folder: string, pipeline: Pipeline): P
   return { path, folder: await withoutLinks(folder), components, tensors, metadata, files, warnings }
 }
 
-const alone = ({ tensors, warnings }: OpenedFile): JoinedTensors => ({
-  tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
-  warnings,
-})
+function together(files: readonly string[], opened: readonly OpenedFile[]): JoinedTensors {
+  const [{ tensors, warnings, format }] = opened
+  if (format === 'gguf') return joinSplits(files, opened)
+  return { tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])), warnings }
+}
 
 /** The configs of real models have a few kilobytes; those with label lists or long patterns some hundred. */
 const CONFIG_BYTE_LIMIT = 16 * 2 ** 20

@@ -1,4 +1,4 @@
-import { isBlocked } from '../formats/safetensors-dtype.ts'
+import { isBlocked, isUnread } from '../formats/safetensors-dtype.ts'
 import { quoted } from '../text/quote.ts'
 import type { Checkpoint } from './types.ts'
 
@@ -40,7 +40,7 @@ const METHODS: Readonly<Record<string, string>> = {
 /** The quantisation of a checkpoint's weights; undefined where they are plain numbers. */
 export function quantisationOf({ tensors, config }: Checkpoint): Quantisation | undefined {
   for (const [name, { dtype }] of tensors) {
-    if (isBlocked(dtype)) return { method: `GGUF (${dtype})`, tensor: name }
+    if (isBlocked(dtype) || isUnread(dtype)) return { method: `GGUF (${dtype})`, tensor: name }
     const [, method] = NAMES.find(([pattern]) => pattern.test(name)) ?? []
     if (method === undefined) continue
     // a module may well be called blocks: mxfp4 stores eight-bit integers

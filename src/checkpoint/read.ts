@@ -9,7 +9,8 @@ import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
 import { firstNonFinite } from '../linalg/matrix/norms.ts'
 import { quoted } from '../text/quote.ts'
-import type { StoredTensor, TensorSource, WeightMatrix } from './types.ts'
+import { fillFromRows } from './rows.ts'
+import type { ByteRange, StoredTensor, TensorSource, WeightMatrix } from './types.ts'
 
 /** The bytes [begin, end) of what a source holds as stored. */
 type ByteReader = (begin: number, end: number) => Promise<Uint8Array>
@@ -76,22 +77,48 @@ export async function withBytes<T>(
       async (target, begin) => target.set(bytes.subarray(begin, begin + target.length)),
     )
   }
-  if (source.kind !== 'range') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
-  const shared = held.get(source.file)
-  const file = shared?.source ?? (await openFile(source.file))
+  if (source.kind === 'range') {
+    return withRanges([source], tensor, ([file]) =>
+      use(
+        (begin, end) => file.read(source.begin + begin, source.begin + end),
+        (target, begin) => file.readInto(target, source.begin + begin),
+      ),
+    )
+  }
+  if (source.kind !== 'rows') throw new RangeError(`${tensor}: is not stored as bytes in a row`)
+  return withRanges(source.ranges, tensor, (files) => {
+    const fill: ByteFiller = (target, begin) => fillFromRows(source, files, target, begin)
+    return use(async (begin, end) => {
+      const bytes = new Uint8Array(end - begin)
+      await fill(bytes, begin)
+      return bytes
+    }, fill)
+  })
+}
+
+/** Runs `use` on the file of each range while they are open. Throws `bad-input` where one ends before its range does. */
+async function withRanges<T>(
+  ranges: readonly ByteRange[],
+  tensor: string,
+  use: (files: readonly ByteSource[]) => Promise<T>,
+): Promise<T> {
+  const files: ByteSource[] = []
+  const own: ByteSource[] = []
   try {
-    if (file.byteLength < source.end) {
+    for (const { file: path, end } of ranges) {
+      const shared = held.get(path)?.source
+      const file = shared ?? (await openFile(path))
+      files.push(file)
+      if (shared === undefined) own.push(file)
+      if (file.byteLength >= end) continue
       throw badInput(
-        `${source.file}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${source.end}: it was made shorter since it was opened`,
-        { file: source.file, tensor },
+        `${path}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${end}: it was made shorter since it was opened`,
+        { file: path, tensor },
       )
     }
-    return await use(
-      (begin, end) => file.read(source.begin + begin, source.begin + end),
-      (target, begin) => file.readInto(target, source.begin + begin),
-    )
+    return await use(files)
   } finally {
-    if (shared === undefined) await file.close()
+    for (const file of own) await file.close()
   }
 }
 
@@ -150,8 +177,8 @@ export async function holdingOpen<T>(files: Iterable<string>, work: () => Promis
 /** Entries read at once: 4 MiB where an entry takes two bytes. */
 const CHUNK_ENTRIES = 2 ** 21
 
-export const isStoredInBytes = ({ source }: StoredTensor) =>
-  source.kind === 'range' || source.kind === 'bytes'
+export const isStoredInBytes = ({ source }: Pick<StoredTensor, 'source'>) =>
+  source.kind === 'range' || source.kind === 'rows' || source.kind === 'bytes'
 export const bytesPerEntry = ({ dtype }: StoredTensor) => bitsPerElement(dtype) / 8
 
 /** The numbers that bytes stand for; undefined of a dtype that isn't read, and of integers past 2^53. */

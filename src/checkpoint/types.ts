@@ -5,10 +5,24 @@ import type { ZipEntry } from '../formats/zip.ts'
 import type { FileIdentity } from '../io/files.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 
+/** The bytes [begin, end) of a file. */
+export interface ByteRange {
+  readonly file: string
+  readonly begin: number
+  readonly end: number
+}
+
 /** Where the numbers of a tensor lie. Plain data, so that a worker can be sent it. */
 export type TensorSource =
   /** The bytes [begin, end) of a file: row-major, little-endian. */
-  | { readonly kind: 'range'; readonly file: string; readonly begin: number; readonly end: number }
+  | ({ readonly kind: 'range' } & ByteRange)
+  /** Rows of `rowBytes` bytes each, taken from ranges that lie one after the other: row i is their row `order[i]`. */
+  | {
+      readonly kind: 'rows'
+      readonly ranges: readonly ByteRange[]
+      readonly rowBytes: number
+      readonly order: Uint32Array
+    }
   /** A file, or one array of it, that can only be read whole: .npy, .npz, text. */
   | {
       readonly kind: 'file'

@@ -1,7 +1,7 @@
 import { readBytes } from '../checkpoint/read.ts'
 import type { StoredTensor } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
-import { isBlocked, type SafetensorsDtype } from '../formats/safetensors-dtype.ts'
+import { isSafetensorsDtype, type SafetensorsDtype } from '../formats/safetensors-dtype.ts'
 import type { TensorData } from '../formats/safetensors-writer.ts'
 import { readFloats } from '../lora/factors.ts'
 import type { Adapter, AdapterFormat, AdapterModule, ReplacedTensor } from '../lora/model.ts'
@@ -200,7 +200,7 @@ export function keptOf(all: readonly Candidate[]): KeptTensor {
   const isOfOne = all.every((one) => one.tensor.dtype === dtype)
   return {
     name,
-    dtype: isOfOne && !isBlocked(dtype) ? dtype : 'F32',
+    dtype: isOfOne && isSafetensorsDtype(dtype) ? dtype : 'F32',
     shape,
     parts: all.map(({ tensor, factor, path }) => ({ tensor, factor, path })),
     ...(replaces !== undefined && { replaces }),

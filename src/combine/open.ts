@@ -6,6 +6,7 @@ import type { Adapter, JsonObject } from '../lora/model.ts'
 import { assertBeganWith, refuseActivated, refuseOtherBases } from '../lora/other-sums.ts'
 import { adapterOf } from '../lora/read/adapter.ts'
 import type { AlphaZero } from '../lora/read/alpha.ts'
+import { refuseGgufBase } from '../lora/read/gguf-base.ts'
 import { quoted } from '../text/quote.ts'
 import type { Summand } from './modules.ts'
 
@@ -60,6 +61,7 @@ export async function openSummands(
     summands.push({ checkpoint, adapter, weight, ...(isMutating && initial !== undefined && { initial }) })
   }
   if (initial !== undefined) refuseWrongInit(summands, initial)
+  if (model !== undefined) for (const { adapter } of summands) refuseGgufBase(model, adapter)
   const others = [began?.checkpoint, model].filter((one) => one !== undefined)
   return { summands, base: model, inputs: [...summands.map(({ checkpoint }) => checkpoint), ...others] }
 }

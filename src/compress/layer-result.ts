@@ -41,6 +41,8 @@ export interface LayerResult {
   readonly noiseFloor?: number
   /** Most entries did not move, and no direction stands out of what is left of the change. */
   readonly isNotUnderstood?: boolean
+  /** Where the base is quantised: what energy the rounding to its steps has. */
+  readonly quantised?: number
   /** Why the interval of the best error is wider than asked, where it is. */
   readonly openBecause?: string
   /** What computed it. */

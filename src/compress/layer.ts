@@ -77,7 +77,7 @@ export async function extractLayer(job: LayerJob, context: JobContext): Promise<
 }
 
 async function factor(
-  { delta, frobenius, nonFinite, noise }: StoredDifference,
+  { delta, frobenius, nonFinite, noise, quantised }: StoredDifference,
   job: LayerJob,
   context: JobContext,
 ): Promise<Omit<LayerResult, 'seconds'>> {
@@ -89,7 +89,10 @@ async function factor(
     tensor: pair.name,
   })
   const engine = await context.engine(flopsOf(job))
-  const common = { name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name }
+  const common = {
+    ...{ name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name },
+    ...(quantised !== undefined && { quantised }),
+  }
   const { rule, limits } = ask
   if (rule.kind !== 'noise-floor') {
     if (frobenius.delta === 0) return { ...common, ...zeroLayer(delta) }

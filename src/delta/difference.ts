@@ -1,17 +1,28 @@
 import { readWeight } from '../checkpoint/read.ts'
-import type { MatrixPair } from '../checkpoint/types.ts'
+import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { withWorkspace } from '../engine/wasm/workspace.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { squareSums } from '../linalg/matrix/norms.ts'
 import { type Difference, subtract } from '../linalg/matrix/subtract.ts'
-import { floorOfSums, isRounded, type NoiseFloor, noiseFloor } from '../linalg/spectrum/noise-floor.ts'
+import {
+  floorOfSums,
+  isNoisy,
+  isRounded,
+  type NoiseFloor,
+  noiseFloor,
+  type StoredWeight,
+  type VarianceSums,
+} from '../linalg/spectrum/noise-floor.ts'
+import { energyOf, isInBlocks, roundingOf } from './blocks.ts'
 import { isSwept, panelRows, type Swept, sweep, sweepBytes } from './sweep.ts'
 
 /** What a fine-tune changed in one matrix, as it is stored. */
 export interface StoredDifference extends Difference {
   /** Where it was asked for, and both sides are stored in floats: integers aren't rounded. */
   readonly noise?: NoiseFloor
+  /** Where the base is quantised: what energy the rounding to its steps has, as its blocks say. */
+  readonly quantised?: number
 }
 
 export interface DifferenceOptions {
@@ -28,8 +39,12 @@ export function differenceBytes(pair: MatrixPair): number {
   const { base, tuned } = pair
   const entries = tuned.rows * tuned.columns
   if (isSwept(pair)) return F32_BYTES * entries + sweepBytes(pair)
-  return base.bytes + tuned.bytes + F64_BYTES * entries
+  return heldBytes(base) + heldBytes(tuned) + F64_BYTES * entries
 }
+
+/** What is in blocks is decoded, beside what was read. */
+const heldBytes = (weight: WeightMatrix) =>
+  weight.bytes + (isInBlocks(weight) ? F32_BYTES * weight.rows * weight.columns : 0)
 
 /** The same where panels are enough. */
 export function panelBytes(pair: MatrixPair): number {
@@ -60,6 +75,7 @@ export async function withDifference<T>(
       changed: swept.changed,
       frobenius,
       nonFinite: await nonFiniteOf(pair, frobenius),
+      ...(swept.quantised !== undefined && { quantised: swept.quantised }),
       ...noiseOf(pair, swept, delta),
     })
   })
@@ -91,9 +107,24 @@ async function plainDifference(
 ): Promise<StoredDifference> {
   const [B, T] = [await readWeight(base), await readWeight(tuned)]
   const difference = subtract(T, B, { asFloat64: smallAsFloat64 })
-  if (!withNoise || !isRounded(base.dtype) || !isRounded(tuned.dtype)) return difference
-  const noise = noiseFloor({ matrix: B, dtype: base.dtype }, { matrix: T, dtype: tuned.dtype })
-  return { ...difference, noise }
+  const rounding = isInBlocks(base) ? await roundingOf(base) : undefined
+  const quantised = rounding === undefined ? {} : { quantised: energyOf(rounding) }
+  if (!withNoise) return { ...difference, ...quantised }
+  const [before, after] = [await storedWeight(B, base, rounding), await storedWeight(T, tuned)]
+  if (before === undefined || after === undefined) return { ...difference, ...quantised }
+  return { ...difference, ...quantised, noise: noiseFloor(before, after) }
+}
+
+/** A weight as its noise is known; undefined of integers, which aren't rounded. */
+async function storedWeight(
+  matrix: StoredWeight['matrix'],
+  weight: WeightMatrix,
+  rounding?: VarianceSums,
+): Promise<StoredWeight | undefined> {
+  const { dtype } = weight
+  if (isRounded(dtype)) return { matrix, dtype }
+  if (!isInBlocks(weight)) return undefined
+  return { matrix, dtype: weight.dtype, rounding: rounding ?? (await roundingOf(weight)) }
 }
 
 const normsOf = ({ squares: { base, tuned, delta } }: Swept): Difference['frobenius'] => ({
@@ -103,7 +134,7 @@ const normsOf = ({ squares: { base, tuned, delta } }: Swept): Difference['froben
 })
 
 function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept, delta: Matrix): { noise?: NoiseFloor } {
-  if (rounding === undefined || !isRounded(base.dtype) || !isRounded(tuned.dtype)) return {}
+  if (rounding === undefined || !isNoisy(base.dtype) || !isNoisy(tuned.dtype)) return {}
   const sums = { ...rounding, delta: squareSums(delta) }
   return { noise: floorOfSums(delta.rows, delta.columns, base.dtype, tuned.dtype, sums) }
 }

@@ -1,10 +1,12 @@
-import { withBytes } from '../checkpoint/read.ts'
+import { isStoredInBytes, withBytes } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { SUMS, Sum, TypeCode } from '../engine/wasm/contract.ts'
 import type { Workspace } from '../engine/wasm/workspace.ts'
-import { bytesPerElement } from '../formats/dtype.ts'
+import { bytesPerElement, encodeFloats } from '../formats/dtype.ts'
+import { decodeBlocks, isBlockDtype } from '../formats/gguf-blocks.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { type RoundingSums, roundingVariance, type VarianceSums } from '../linalg/spectrum/noise-floor.ts'
+import { addRounding, energyOf, isInBlocks } from './blocks.ts'
 
 /** Base and tuned are read panel by panel into one small piece of memory, and subtracted there by kernels. */
 
@@ -25,7 +27,10 @@ type SweptDtype = 'f32' | 'f16' | 'bf16'
 const isSweptDtype = (dtype: string): dtype is SweptDtype =>
   dtype === 'f32' || dtype === 'f16' || dtype === 'bf16'
 
-/** Whether kernels can sweep over a pair, and are worth loading: large, of such dtypes, and stored as bytes in a row. */
+/** Numbers in blocks are decoded as they are read. */
+const sweptAs = ({ dtype }: WeightMatrix): string => (isBlockDtype(dtype) ? 'f32' : dtype)
+
+/** Whether kernels can sweep over a pair, and are worth loading: large, of such dtypes, and stored as bytes. */
 export function isSwept({ base, tuned }: MatrixPair): boolean {
   const { rows, columns } = tuned
   const entries = rows * columns
@@ -34,13 +39,14 @@ export function isSwept({ base, tuned }: MatrixPair): boolean {
   return isLarge && hasRoom && isReadable(base) && isReadable(tuned)
 }
 
-const isReadable = ({ dtype, source }: WeightMatrix) =>
-  isSweptDtype(dtype) && (source.kind === 'range' || source.kind === 'bytes')
+const isReadable = (weight: WeightMatrix) => isSweptDtype(sweptAs(weight)) && isStoredInBytes(weight)
 
 /** The memory that a sweep takes beside the delta. */
 export function sweepBytes({ base, tuned }: MatrixPair): number {
   const entries = panelRows(tuned) * tuned.columns
-  return entries * (bytesPerElement(base.dtype) + bytesPerElement(tuned.dtype))
+  const bytes = (weight: WeightMatrix) =>
+    bytesPerElement(weight.dtype) + (isInBlocks(weight) ? 2 * F32_BYTES : 0)
+  return entries * (bytes(base) + bytes(tuned))
 }
 
 /** How many rows are in a panel. */
@@ -54,6 +60,8 @@ export interface Swept {
   /** ‖base‖_F², ‖tuned‖_F² and ‖delta‖_F²; NaN or infinite where entries are. */
   readonly squares: { readonly base: number; readonly tuned: number; readonly delta: number }
   readonly rounding?: Omit<RoundingSums, 'delta'>
+  /** Where the base is quantised: what energy the rounding to its steps has. */
+  readonly quantised?: number
 }
 
 /** One of the two sides, as it is read. */
@@ -61,7 +69,10 @@ interface Side {
   readonly weight: WeightMatrix
   readonly dtype: SweptDtype
   readonly address: number
-  fill(target: Uint8Array, begin: number): Promise<void>
+  /** Fills with rows, as `dtype`, given the index of the first. */
+  fill(target: Uint8Array, firstRow: number): Promise<void>
+  /** What the blocks of the rows read so far say of their rounding, where it is in blocks. */
+  readonly ofBlocks?: VarianceSums
 }
 
 /**
@@ -83,10 +94,27 @@ export async function sweep(
   )
 }
 
-function sideOf(weight: WeightMatrix, { allocate }: Workspace, fill: Side['fill']): Side {
-  const { dtype, columns } = weight
+/** Fills with stored bytes from `begin` on. */
+type ByteFiller = (target: Uint8Array, begin: number) => Promise<void>
+
+function sideOf(weight: WeightMatrix, { allocate }: Workspace, fill: ByteFiller): Side {
+  const { rows, columns } = weight
+  const dtype = sweptAs(weight)
   if (!isSweptDtype(dtype)) throw new RangeError(`${weight.name}: no kernel subtracts ${dtype}`)
-  return { weight, dtype, address: allocate(panelRows(weight) * columns * bytesPerElement(dtype)), fill }
+  const address = allocate(panelRows(weight) * columns * bytesPerElement(dtype))
+  const storedRow = weight.bytes / rows
+  if (!isInBlocks(weight)) {
+    return { weight, dtype, address, fill: (target, firstRow) => fill(target, firstRow * storedRow) }
+  }
+  const ofBlocks = { byRow: new Float64Array(rows), byColumn: new Float64Array(columns) }
+  const decoded = async (target: Uint8Array, firstRow: number) => {
+    const count = target.length / F32_BYTES / columns
+    const bytes = new Uint8Array(count * storedRow)
+    await fill(bytes, firstRow * storedRow)
+    addRounding(ofBlocks, bytes, weight, firstRow)
+    target.set(encodeFloats(decodeBlocks(bytes, weight.dtype), 'f32'))
+  }
+  return { weight, dtype, address, fill: decoded, ofBlocks }
 }
 
 async function sweepOver(
@@ -113,7 +141,8 @@ async function sweepOver(
     const types = [TypeCode[tuned.dtype], TypeCode[base.dtype]]
     kernels.subtract(count * columns, tuned.address, types[0], base.address, types[1], delta, sums.byteOffset)
     for (const [i, { byRow, byColumn }] of exponents.entries()) {
-      const { dtype, address } = sides[i]
+      const { dtype, address, ofBlocks } = sides[i]
+      if (ofBlocks !== undefined) continue
       const { leastExponent } = roundingVariance(dtype)
       const ofRows = byRow.byteOffset + first * F64_BYTES
       kernels.addExponents(
@@ -131,9 +160,10 @@ async function sweepOver(
   }
   const squares = { base: sums[Sum.ofBase], tuned: sums[Sum.ofTuned], delta: sums[Sum.ofDelta] }
   const changed = sums[Sum.changed]
-  const found = { changed, squares }
+  const { ofBlocks } = base
+  const found = { changed, squares, ...(ofBlocks !== undefined && { quantised: energyOf(ofBlocks) }) }
   if (!withRounding) return found
-  const [inBase, inTuned] = exponents.map((sums, i) => variances(sums, sides[i].dtype))
+  const [inBase, inTuned] = exponents.map((sums, i) => sides[i].ofBlocks ?? variances(sums, sides[i].dtype))
   return { ...found, rounding: { base: inBase, tuned: inTuned, changed, energy: squares.delta } }
 }
 
@@ -144,7 +174,7 @@ async function readRows(
   count: number,
 ): Promise<void> {
   const rowBytes = weight.columns * bytesPerElement(dtype)
-  await fill(new Uint8Array(memory.buffer, address, count * rowBytes), first * rowBytes)
+  await fill(new Uint8Array(memory.buffer, address, count * rowBytes), first)
 }
 
 const zeroed = (memory: WebAssembly.Memory, address: number, length: number) =>

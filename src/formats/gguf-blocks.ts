@@ -105,6 +105,31 @@ const DECODERS: Readonly<Record<BlockDtype, Decoder>> = {
   },
 }
 
+/** How many numbers have one step between them. */
+const GROUP: Readonly<Record<BlockDtype, number>> = { q4_0: 32, q8_0: 32, q4_k: 32, q6_k: 16 }
+
+/** The distance of neighbouring values that numbers can be stored as, for each group of `size` of them. */
+export interface Steps {
+  readonly size: number
+  readonly steps: Float64Array
+}
+
+/** The steps of whole blocks, group by group. */
+export function stepsOf(bytes: Uint8Array, dtype: BlockDtype): Steps {
+  const size = GROUP[dtype]
+  const { bytes: blockBytes, elements } = BLOCK_SIZES[dtype]
+  const count = bytes.length / blockBytes
+  const scales = halves(bytes, count, blockBytes, dtype === 'q6_k' ? 208 : 0)
+  const perBlock = elements / size
+  const steps = Float64Array.from({ length: count * perBlock }, (_, i) => {
+    const block = Math.floor(i / perBlock)
+    const [start, group] = [block * blockBytes, i % perBlock]
+    if (dtype === 'q4_k') return scales[block] * scaleOfGroup(bytes, start + 4, group)
+    return dtype === 'q6_k' ? scales[block] * signed(bytes[start + 192 + group]) : scales[block]
+  })
+  return { size, steps }
+}
+
 const signed = (byte: number) => (byte << 24) >> 24
 
 /** The 16-bit float at one place of every block. */

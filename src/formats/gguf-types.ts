@@ -56,6 +56,13 @@ export function ggmlTypeOf(code: number): GgmlType | undefined {
   return found && { name: found[0], elements: found[1], bytes: found[2] }
 }
 
+const BY_NAME = new Map(
+  Object.values(GGML_TYPES).map(([name, elements, bytes]) => [name, { elements, bytes }]),
+)
+
+/** The blocks of a type by its name; undefined for what is none of ggml's. */
+export const ggmlBlocksOf = (name: string): Omit<GgmlType, 'name'> | undefined => BY_NAME.get(name)
+
 /** The number of a type that is written. */
 export const GGML_CODES = { f32: 0, f16: 1, bf16: 30 } as const
 

@@ -9,6 +9,7 @@ import {
   type StoredDtype,
 } from './dtype.ts'
 import { BLOCK_SIZES, type BlockDtype } from './gguf-blocks.ts'
+import { ggmlBlocksOf } from './gguf-types.ts'
 
 /**
  * The dtypes of safetensors 0.8 with their bits, in the order in which the reference writer lays tensors out
@@ -44,8 +45,11 @@ export type SafetensorsDtype = keyof typeof BITS
 /** Numbers in blocks, which GGUF alone stores. */
 export type BlockedDtype = Uppercase<BlockDtype>
 
+/** Blocks of GGUF's that are not read, by ggml's names: Q5_K, IQ2_XXS, MXFP4 … */
+export type UnreadDtype = `${'Q' | 'IQ' | 'TQ' | 'MXFP' | 'NVFP'}${number}${string}`
+
 /** The type of a tensor of whatever format is read. */
-export type TensorDtype = SafetensorsDtype | BlockedDtype
+export type TensorDtype = SafetensorsDtype | BlockedDtype | UnreadDtype
 
 const NAMES = Object.keys(BITS) as SafetensorsDtype[]
 const KNOWN: ReadonlySet<string> = new Set(NAMES)
@@ -85,18 +89,24 @@ const INTEGER_OF = new Map<string, IntegerDtype>(
 export const isSafetensorsDtype = (name: string): name is SafetensorsDtype => KNOWN.has(name)
 /** Whether safetensors can't store it: its numbers mean something as whole blocks alone. */
 export const isBlocked = (dtype: TensorDtype): dtype is BlockedDtype => BLOCKS.has(dtype)
+/** Whether it is one of GGUF's quantised types that are not read. */
+export const isUnread = (dtype: string): dtype is UnreadDtype =>
+  !KNOWN.has(dtype) && !BLOCKS.has(dtype) && ggmlBlocksOf(dtype) !== undefined
 /** The dtype, of a tensor that is to be stored as it is. Throws `bad-input` where safetensors has no such type. */
 export function storableDtype(dtype: TensorDtype, tensor: string): SafetensorsDtype {
-  if (!isBlocked(dtype)) return dtype
+  if (!isBlocked(dtype) && !isUnread(dtype)) return dtype
   throw badInput(
     `tensor ${quoted(tensor)} is stored in GGUF's blocks (${dtype}), which safetensors does not hold; use the model that was quantised`,
     { tensor },
   )
 }
-export const isTensorDtype = (name: string): name is TensorDtype => KNOWN.has(name) || BLOCKS.has(name)
 /** Of numbers in blocks their share of the block, which is no whole number. */
-export const bitsPerElement = (dtype: TensorDtype): number =>
-  isBlocked(dtype) ? 8 * bytesPerElement(BLOCKS.get(dtype)!) : BITS[dtype]
+export function bitsPerElement(dtype: TensorDtype): number {
+  if (isBlocked(dtype)) return 8 * bytesPerElement(BLOCKS.get(dtype)!)
+  if (!isUnread(dtype)) return BITS[dtype]
+  const { bytes, elements } = ggmlBlocksOf(dtype)!
+  return (8 * bytes) / elements
+}
 /** The place in the writer's order: smaller comes first in the file. */
 export const layoutRank = (dtype: SafetensorsDtype) => NAMES.indexOf(dtype)
 /** The float type that we read, else undefined. */

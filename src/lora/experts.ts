@@ -3,7 +3,7 @@ import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { rowsOf } from './fit.ts'
 import type { MatchedModule, UnmatchedModule } from './match.ts'
-import type { AdapterModule, RowRun } from './model.ts'
+import { type AdapterModule, labelInFile, type RowRun } from './model.ts'
 import type { PeftConfig } from './read/peft-config.ts'
 import { takesSecondAsInput } from './stack-order.ts'
 import { leafOfPath, type ModelTraits } from './traits.ts'
@@ -229,7 +229,8 @@ export function inSingleExperts(
       return {
         module: {
           ...module,
-          ...{ path: name, label: name, tensor: base.name, kind: 'linear', isTransposed: false },
+          ...{ path: name, label: name, ofLabel: labelInFile(module), tensor: base.name },
+          ...{ kind: 'linear', isTransposed: false },
           ...{ shape: base.shape, rows, columns, experts: 1, rank, dim: rank, scale },
           // of a transposed pair Aᵀ·Bᵀ is the product
           product: isTransposed

@@ -277,7 +277,7 @@ function scalar(tensor: StoredTensor, bytes: Uint8Array): number {
 }
 
 function assertBytes(tensor: StoredTensor): void {
-  if (tensor.source.kind === 'range' || tensor.source.kind === 'bytes') return
+  if (isStoredInBytes(tensor)) return
   throw badInput(
     `tensor ${quoted(tensor.name)} of an adapter lies in no safetensors file; convert the adapter to one`,
     placeOf(tensor),

@@ -29,7 +29,8 @@ export function inModelNames(adapter: Adapter, base: Checkpoint): NamedModules {
     }
     const path = found.path.replace('*', expert ?? '*')
     const fit = found.rows && runsOfOrder(found.rows)
-    return [{ ...module, path, label: path, tensor: `${path}.weight`, ...(fit !== undefined && { fit }) }]
+    const named = { path, label: path, ofLabel: module.label, tensor: `${path}.weight` }
+    return [{ ...module, ...named, ...(fit !== undefined && { fit }) }]
   })
   return { adapter: { ...adapter, modules }, unnamed }
 }

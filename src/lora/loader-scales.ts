@@ -3,7 +3,7 @@ import { NO_NAMES, OTHER_FORMAT, OTHER_TASK } from './loaders/common.ts'
 import { isSameScale, refusalOf, scaleIn } from './loaders/judge.ts'
 import type { JudgedAdapter, Loader, ModuleView } from './loaders/types.ts'
 import { judged, viewOf } from './loaders/view.ts'
-import type { Adapter, AdapterModule } from './model.ts'
+import { type Adapter, type AdapterModule, labelInFile } from './model.ts'
 
 /** The loaders whose scales are set beside each other, in this order. */
 export const SCALED_LOADERS = [
@@ -44,9 +44,9 @@ function knownOf(adapter: Adapter): Known {
  * The scale by which each loader multiplies B·A of a module, or why it doesn't load it: one entry a loader, always in
  * the same order.
  */
-export function loaderScales(adapter: Adapter, { label }: AdapterModule): LoaderScale[] {
+export function loaderScales(adapter: Adapter, module: AdapterModule): LoaderScale[] {
   const { adapter: view, byLabel } = knownOf(adapter)
-  return scalesIn(view, byLabel.get(label)!)
+  return scalesIn(view, byLabel.get(labelInFile(module))!)
 }
 
 const scalesIn = (adapter: JudgedAdapter, module: ModuleView): LoaderScale[] =>

@@ -7,7 +7,14 @@ import { expertsByOwner, inSingleExperts, inStacks, isOfOneExpert, ownerKey } fr
 import type { Place } from './families/places.ts'
 import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
 import { inModelNames } from './gguf-modules.ts'
-import { type Adapter, type AdapterModule, type ModuleKind, type ReplacedTensor, tensorsOf } from './model.ts'
+import {
+  type Adapter,
+  type AdapterModule,
+  labelInFile,
+  type ModuleKind,
+  type ReplacedTensor,
+  tensorsOf,
+} from './model.ts'
 import { loraScale, type PeftConfig } from './read/peft-config.ts'
 import { takesSecondAsInput } from './stack-order.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
@@ -156,7 +163,10 @@ function fittedTo(
       module: {
         ...module,
         ...{ tensor: tensor.name, kind, shape, rows: shape[0], columns: width, isTransposed },
-        ...(moduleRows !== undefined && { label: `${module.label}[${moduleRows[0]}:${moduleRows[1]}]` }),
+        ...(moduleRows !== undefined && {
+          label: `${module.label}[${moduleRows[0]}:${moduleRows[1]}]`,
+          ofLabel: labelInFile(module),
+        }),
         ...(fit !== undefined && { fit }),
       },
       base: tensor,

@@ -86,6 +86,8 @@ export interface AdapterModule extends TargetModule {
   readonly prefix: string
   /** Unique in the adapter: `path`, with its prefix before it where two prefixes share it. */
   readonly label: string
+  /** Of one that was made to match a base: the label of the file's module that it is, or is a part of, where that is another. */
+  readonly ofLabel?: string
   readonly product: StoredProduct
   /** [out, in·kernel] of the product, as the format has it; of experts one expert's. */
   readonly productShape: readonly [out: number, columns: number]
@@ -175,6 +177,12 @@ export function ofExpert(module: AdapterModule, expert: number | undefined): Ada
   const own = product.kind === 'stack' && expert !== undefined ? product.parts[expert] : []
   // one that has no change is still of a module whose tensors can be named
   return own.length === 0 ? module : { ...module, product: { kind: 'stack', parts: { [expert!]: own } } }
+}
+
+/** The label that the file's module has, or the first of those that make up a stack. */
+export function labelInFile({ label, ofLabel, product }: AdapterModule): string {
+  const [first] = product.kind === 'stack' ? Object.values(product.parts).flat() : []
+  return first === undefined ? (ofLabel ?? label) : labelInFile(first)
 }
 
 /** Stored bytes of a product: of a tensor that holds those of all experts the share that is meant. */

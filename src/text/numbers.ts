@@ -33,6 +33,9 @@ export function percent(share: number): string {
   return `${rounded} %`
 }
 
+/** An estimate, in two digits. */
+export const roughPercent = (share: number): string => `${Number((share * 100).toPrecision(2))} %`
+
 /** Percentages that stay true as bounds once they are rounded. */
 export const percentUp = (share: number) => percent(Math.min(1, Math.ceil(share * 1000) / 1000))
 export const percentDown = (share: number) => percent(Math.floor(share * 1000) / 1000)

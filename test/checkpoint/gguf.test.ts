@@ -93,12 +93,20 @@ describe('a GGUF file as a checkpoint', () => {
     }
   })
 
-  test('what is not read is a warning; where nothing is, an error', async () => {
-    const { tensors, warnings } = await openCheckpoint(ggufFixture('unread.gguf'))
-    expect([...tensors.keys()]).toEqual(['blk.0.ffn_up.weight'])
-    expect(warnings).toEqual([
-      expect.stringContaining('"blk.0.ffn_down.weight" is stored as Q5_K, which is not read'),
+  test('what is not read is skipped with the reason, and is quantised', async () => {
+    const opened = await openCheckpoint(ggufFixture('unread.gguf'))
+    const { matrices, skipped } = matricesOf(opened)
+    expect(matrices.map(({ name }) => name)).toEqual(['blk.0.ffn_up.weight'])
+    expect(skipped).toEqual([
+      {
+        name: 'blk.0.ffn_down.weight',
+        reason:
+          'quantised: stored as Q5_K, which is not read; Q8_0, Q4_0, Q4_K and Q6_K are: quantise the model to one of those',
+      },
     ])
+    expect(quantisationOf(opened)).toEqual({ method: 'GGUF (Q5_K)', tensor: 'blk.0.ffn_down.weight' })
+    const read = readMatrix(ggufFixture('unread.gguf'), { tensor: 'blk.0.ffn_down.weight' })
+    await expect(read).rejects.toThrow('stored as Q5_K, which is not read')
   })
 
   test('under another name, and its blocks show that it is quantised', async () => {

@@ -8,8 +8,10 @@ import {
   ggufName,
   modelGguf,
   neighbouringRows,
+  q4_0,
   wholeTensors,
 } from '../../bench/gguf.mjs'
+import { torchNormals } from '../../src/random/torch.ts'
 import { safetensorsFile } from '../cli/files.ts'
 import { readSafetensorsFile } from '../lora/peft-rules.ts'
 import { temporaryFolder } from '../temporary.ts'
@@ -61,6 +63,16 @@ test('a file, byte by byte', () => {
   const second = `0000003f ${'00'.repeat(28)}`
   const data = Buffer.from(`${first}${second}`.replaceAll(' ', ''), 'hex')
   expect(file).toEqual(Buffer.concat([head, padding, data]))
+})
+
+test('four bits are those of llama.cpp’s own quantiser', () => {
+  // scripts/golden-gguf-quantised.py: torch.randn with seed 13, times 0.02
+  const numbers = torchNormals(13).normals(64 * 256, 'f32')
+  const bytes = q4_0(Float32Array.from(numbers, (x) => x * Math.fround(0.02)))
+  const file = readFileSync(fileURLToPath(new URL('../fixtures/gguf/quantised.gguf', import.meta.url)))
+  expect(bytes).toHaveLength(512 * 18)
+  expect(file.includes(bytes)).toBe(true)
+  expect(q4_0(new Float32Array(32))).toEqual(Buffer.from([0, 0x80, ...Array(16).fill(0x88)]))
 })
 
 test('rows that llama.cpp rotates are neighbours, as its converter orders them', () => {

@@ -121,8 +121,14 @@ async function refuseBase(base: Checkpoint): Promise<void> {
       { file: path, tensor: quantised.tensor },
     )
   }
+  if (base.isGguf) {
+    throw badInput(
+      `${path}: is a GGUF file, and merged checkpoints are safetensors: name the model that it was made from, and convert the result`,
+      { file: path },
+    )
+  }
   const foreign = [...base.tensors.values()].find(({ source }) => source.kind !== 'range')
-  if (foreign !== undefined || base.isGguf || base.tensors.size === 0) {
+  if (foreign !== undefined || base.tensors.size === 0) {
     throw badInput(`${path}: is no safetensors checkpoint; convert it to one first`, { file: path })
   }
   if ((await adapterOf(base)) !== undefined) {

@@ -17,7 +17,7 @@ import { baseDefects } from './defects/base.ts'
 import { configDefects } from './defects/config.ts'
 import { dataDefects } from './defects/data.ts'
 import { fileDefects } from './defects/file.ts'
-import { readPastDefects } from './defects/read.ts'
+import { type ReadAdapter, readPastDefects } from './defects/read.ts'
 import { type CheckOptions, type CheckSettings, checkSettings } from './options.ts'
 import type { CheckedDefect, CheckedLoader, CheckResult } from './result.ts'
 import { DEFECTS, type Found } from './rules.ts'
@@ -59,7 +59,7 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   const found =
     adapter === undefined || checkpoint.tensors.size === 0
       ? nothingRead(read.found, checkpoint)
-      : [...read.found, ...(await defectsOf(adapter, base, wanted, settings, context))]
+      : [...read.found, ...(await defectsOf(read, base, wanted, settings, context))]
   for (const input of inputs) await assertUnchanged(input)
   const defects = settledDefects(found, checkpoint)
   const loaders = verdicts.map(loaderOf)
@@ -70,6 +70,7 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
       ...(settings.base !== undefined && { base: settings.base }),
     },
     ...factsOf(checkpoint, adapter, view && judged(view).family?.name),
+    leftOut: read.leftOut,
     loaders,
     defects,
     holds:
@@ -115,14 +116,16 @@ function modelOf(base: Checkpoint | undefined): ModelView {
 }
 
 async function defectsOf(
-  adapter: Adapter,
+  { adapter, found }: ReadAdapter,
   base: Checkpoint | undefined,
   loaders: readonly Loader[],
   settings: CheckSettings,
   context: RunContext,
 ): Promise<Found[]> {
+  if (adapter === undefined) return []
+  const isLeftEmpty = adapter.modules.length === 0 && found.length > 0
   return [
-    ...fileDefects(adapter, settings),
+    ...(isLeftEmpty ? [] : fileDefects(adapter, settings)),
     ...configDefects(adapter),
     ...(base === undefined ? [] : baseDefects(adapter, base, loaders)),
     ...(settings.fast ? [] : await dataDefects(adapter, context)),

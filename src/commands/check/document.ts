@@ -33,6 +33,7 @@ export const checkDocument = (result: CheckResult) =>
     ...(result.format !== undefined && { format: result.format }),
     ...(result.family !== undefined && { family: result.family }),
     modules: result.modules,
+    leftOut: result.leftOut,
     others: result.others,
     ...(result.ranks !== undefined && { ranks: result.ranks }),
     bytes: result.bytes,

@@ -52,6 +52,8 @@ export interface CheckResult {
   /** Of diffusion models, where names tell it. */
   readonly family?: string
   readonly modules: number
+  /** Modules and tensors that could not be read: what is said of loaders is of the others. */
+  readonly leftOut: number
   /** Tensors besides factors: whole ones, and such as nobody reads. */
   readonly others: number
   /** Of the modules that are LoRA. */

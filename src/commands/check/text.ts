@@ -86,7 +86,7 @@ function defectText(defect: CheckedDefect, { paint, columns }: Screen): string {
   return paintLines(wrap(text, columns), colour)
 }
 
-function ending({ holds, loaders, defects, warnings }: CheckResult, screen: Screen): string {
+function ending({ holds, loaders, defects, warnings, leftOut }: CheckResult, screen: Screen): string {
   const errors = defects.filter(({ severity }) => severity === 'error').length
   const failing = loaders.filter(({ verdict }) => verdict !== 'loads').length
   const wrong = [
@@ -100,7 +100,11 @@ function ending({ holds, loaders, defects, warnings }: CheckResult, screen: Scre
   const verdict = holds
     ? note(`All of it is loaded as it is meant by ${listText(loaders)}.`, screen.paint.green, screen)
     : note(wrong.join(' '), screen.paint.red, screen)
-  return [verdict, ...warningNotes(warnings, screen)].join('\n')
+  const partial =
+    leftOut > 0 && loaders.length > 0
+      ? [note(`What is said of loaders is of the modules that could be read.`, screen.paint.yellow, screen)]
+      : []
+  return [verdict, ...partial, ...warningNotes(warnings, screen)].join('\n')
 }
 
 const listText = (loaders: readonly CheckedLoader[]) =>

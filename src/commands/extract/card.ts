@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { diffusionFamily } from '../../lora/diffusion.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
 import {
@@ -12,6 +13,7 @@ import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { isQuantised } from './quantisation.ts'
 import type { ExtractResult } from './result.ts'
 import { leftText } from './sentences.ts'
 
@@ -25,7 +27,8 @@ export function configFacts(
 ): ConfigFacts {
   const { base, tuned, traits } = plan
   const config = base.config ?? tuned.config
-  const given = baseName ?? repositoryOf(base)
+  // the tuned model's config may name the base before it was quantised
+  const given = baseName ?? repositoryOf(base) ?? (isQuantised(plan) ? basename(base.path) : undefined)
   return {
     baseModel: baseModelName(given, config),
     taskType: taskTypeOf(config, adapterPlan, tuned.tensors.keys(), traits),

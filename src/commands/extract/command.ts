@@ -9,6 +9,7 @@ Examples:
   lora-svd extract base/ tuned/ -o adapter/ --budget 40MiB --dtype bf16
   lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --carry-rest
   lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
+  lora-svd extract base-Q4_K_M.gguf tuned/ -o adapter/ --rank 64
 
 A run that was killed goes on where it was when the same command is given again.
 
@@ -24,12 +25,14 @@ export function addExtract(program: Command, run: Run): void {
     .description(
       'Factors what a fine-tune changed into a PEFT adapter, reads it back from disk, and reports the error of each ' +
         'layer beside the best one possible.\n' +
-        '<base> and <tuned> are model folders, .safetensors files, indices of shards, or org/name in the local cache.',
+        '<base> and <tuned> are model folders, .safetensors files, indices of shards, or org/name in the local cache; <base> a .gguf too.',
     )
     .argument('<base>', 'the weights before')
     .argument('<tuned>', 'the weights after')
     .addOption(new Option('-o, --out <folder>', 'the adapter').makeOptionMandatory())
-    .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
+    .addOption(
+      new Option('--dry-run', 'say what would be done, before anything is decomposed').default(false),
+    )
     .addOption(new Option('-f, --force', 'replace an existing adapter').default(false))
   addRules(command, { energy: '‖Δ‖_F²', error: 'the least rank with ‖Δ − B·A‖_F ≤ e·‖Δ‖_F' })
   command

@@ -7,6 +7,7 @@ import { assertOutputFree, putFolderInPlace } from '../../io/place-folder.ts'
 import { namedOutput, placedByRun, type RunIdentity, withRunFolder } from '../../io/run-folder.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
+import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
 import { version } from '../../version.ts'
 import { buildAdapter } from './build.ts'
 import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
@@ -39,8 +40,10 @@ async function extracted(
 ): Promise<ExtractResult | ExtractPreview> {
   const start = performance.now()
   const { output, force, restart } = settings
-  const base = await openWeights(settings.base, context)
+  const stored = await openWeights(settings.base, context)
   const tuned = await openWeights(settings.tuned, context)
+  refuseGguf(tuned)
+  const base = await inNamesOf(stored, tuned)
   const placed = restart ? undefined : await placedByRun(output)
   await assertOutputFree(output, ADAPTER_FOLDER, force || placed !== undefined, [base, tuned])
   const plan = await planExtraction(base, tuned, settings, context.signal)
@@ -116,12 +119,6 @@ const isOfNumbers = (error: unknown): boolean =>
 
 async function openWeights(path: string, { opening }: RunContext): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path, opening)
-  if (checkpoint.isGguf) {
-    throw badInput(
-      `${path}: is a GGUF file, whose names and order of rows are llama.cpp's, not the adapter's; name the safetensors checkpoint that it was made from`,
-      { file: path },
-    )
-  }
   if ((await adapterOf(checkpoint)) === undefined) return checkpoint
   throw badInput(`${path}: is an adapter; name the weights that it was put into, or those it came from`, {
     file: path,

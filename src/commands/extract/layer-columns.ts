@@ -3,7 +3,7 @@ import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import { errorPaint, figure, UNKNOWN } from '../../report/cells.ts'
 import { type Projection, spanText } from '../../report/layer-list.ts'
 import type { NamedColumn } from '../../report/table.ts'
-import { grouped, shape } from '../../text/numbers.ts'
+import { grouped, roughPercent, shape } from '../../text/numbers.ts'
 import type { ExtractedLayer } from './result.ts'
 
 /** Excesses up to this count as none; from the second on they are alarming. */
@@ -99,6 +99,22 @@ export const layerColumns: readonly NamedColumn<ExtractedLayer>[] = [
     legend: '‖Δ‖_F / ‖base‖_F',
   },
   { title: '‖Δ‖_F', align: 'right', worth: 5, cell: ({ frobenius }) => figure(frobenius) },
+  {
+    title: 'rounding',
+    align: 'right',
+    worth: 7,
+    has: ({ quantisation }) => quantisation !== undefined,
+    cell: ({ quantisation }) => (quantisation === undefined ? UNKNOWN : roughPercent(quantisation.share)),
+    legend: 'the share of ‖Δ‖_F² that is rounding of the base',
+  },
+  {
+    title: 'of it',
+    align: 'right',
+    worth: 6.5,
+    has: ({ quantisation }) => quantisation !== undefined,
+    cell: ({ quantisation }) => (quantisation === undefined ? UNKNOWN : roughPercent(quantisation.carried)),
+    legend: 'what the rank carries of that rounding',
+  },
   {
     title: 'floor',
     align: 'right',

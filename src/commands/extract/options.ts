@@ -31,13 +31,13 @@ export type AdapterFormat = 'peft'
  * `noiseFloor`.
  */
 export interface ExtractOptions extends ReadingOptions {
-  /** The weights before: a folder, a file, an index of shards, or `org/name` in the Hugging Face cache. */
+  /** The weights before: a folder, a file (safetensors or GGUF), an index of shards, or `org/name` in the Hugging Face cache. */
   readonly base: string
   /** The weights after. */
   readonly tuned: string
   /** The folder that becomes the adapter. Beside it lies `<out>.partial` until all is done. */
   readonly out: string
-  /** Say what would be done, from the headers alone: the result is then an `ExtractPreview`. */
+  /** Say what would be done, before anything is decomposed: the result is then an `ExtractPreview`. */
   readonly dryRun?: boolean | undefined
   /** Replace an existing adapter. */
   readonly force?: boolean | undefined

@@ -3,12 +3,12 @@ import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-
 import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
-import { bytes, grouped, shape } from '../../text/numbers.ts'
+import { bytes, grouped, roughPercent, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import { notCarriedLines } from '../verify/text.ts'
 import type { ExtractPreview } from './result.ts'
-import { guaranteeText } from './sentences.ts'
+import { guaranteeText, quantisationText } from './sentences.ts'
 import { inWords, wholeLines } from './text.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -30,9 +30,12 @@ export function previewTables(preview: ExtractPreview, screen: Screen): string {
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
-function title({ source }: ExtractPreview, { paint, columns }: Screen): string {
+function title({ source, totals }: ExtractPreview, { paint, columns }: Screen): string {
   const head = `lora-svd extract --dry-run: ${printable(source.tuned)} − ${printable(source.base)}`
-  const fact = 'from headers and equal bytes; nothing was computed or written'
+  const fact =
+    totals.quantisation === undefined
+      ? 'from headers and equal bytes; nothing was computed or written'
+      : 'from headers, equal bytes and a sample of rows; nothing was decomposed or written'
   return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(fact, columns))}`
 }
 
@@ -60,6 +63,14 @@ const layerColumns: readonly NamedColumn<Layer>[] = [
     worth: 13,
     has: isKnown,
     cell: ({ rank }, paint) => (rank === undefined ? UNKNOWN : paint.cyan(grouped(rank))),
+  },
+  {
+    title: 'rounding',
+    align: 'right',
+    worth: 11,
+    has: ({ quantisation }) => quantisation !== undefined,
+    cell: ({ quantisation }) => (quantisation === undefined ? UNKNOWN : roughPercent(quantisation.share)),
+    legend: 'the share of ‖Δ‖_F² that is rounding of the base',
   },
   {
     title: 'bytes',
@@ -110,6 +121,9 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
   const enough = output.bytes === undefined || output.bytes <= output.free
   return [
     ['to be factored', `${counted(totals.layers, 'layer')}, ${grouped(totals.parameters)} parameters`],
+    ...(totals.quantisation === undefined
+      ? []
+      : [['rounding of the base', plannedText(totals.quantisation, layers)]]),
     ['asked for', guaranteeText(rule)],
     ['output', `${printable(output.path)} (${layout}, factors in ${output.dtype})`],
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
@@ -118,6 +132,17 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
       ? []
       : [['done already', `${counted(resumable, 'layer')}, by a run that was cut off`]]),
   ]
+}
+
+function plannedText(
+  { share, dtypes, carriedAtMost: carried }: NonNullable<ExtractPreview['totals']['quantisation']>,
+  layers: readonly Layer[],
+): string {
+  const ranks = layers.flatMap(({ quantisation, rank }) =>
+    quantisation === undefined || rank === undefined ? [] : [rank],
+  )
+  const found = { share, dtypes, ...(carried !== undefined && { carried }) }
+  return `${quantisationText(found, { ranks, isBound: true })} (by a sample of rows)`
 }
 
 function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPartlyKnown: boolean): string {

@@ -5,8 +5,10 @@ import { elementsPerRank } from '../../lora/model.ts'
 import { adapterBytes } from './budget.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { plannedTotals, type Sampled, sampledQuantisation } from './quantisation.ts'
 import type { ExtractPreview } from './result.ts'
 import { countDone } from './run-folder.ts'
+import { quantisedBaseWarning } from './sentences.ts'
 
 /** Singular triplets are kept as float64 until the adapter is whole. */
 const KEPT_BYTES = 8
@@ -36,9 +38,17 @@ export function leastBytes(
 const wholeBytes = ({ saved, inModel }: ExtractionPlan) =>
   saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes }))
 
+function plannedOf(sampled: Sampled | undefined): Pick<ExtractPreview['layers'][number], 'quantisation'> {
+  if (sampled === undefined) return {}
+  const { energy: _, ...quantisation } = sampled
+  return { quantisation }
+}
+
 /** All that can be said before anything is computed. */
 export async function preview(plan: ExtractionPlan, options: ExtractSettings): Promise<ExtractPreview> {
   const ranks = knownRanks(plan, options)
+  const sampled: (Sampled | undefined)[] = []
+  for (const [i, { pair }] of plan.layers.entries()) sampled.push(await sampledQuantisation(pair, ranks?.[i]))
   const entry = bytesPerElement(plan.dtype)
   return {
     source: { base: options.base, tuned: options.tuned },
@@ -52,6 +62,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
         rank: ranks[i],
         bytes: (elementsPerRank(module) / module.experts) * ranks[i] * entry,
       }),
+      ...plannedOf(sampled[i]),
     })),
     saved: wholeBytes(plan),
     unchanged: plan.unchanged,
@@ -65,6 +76,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       parameters: plan.layers.reduce((sum, { pair: { tuned } }) => sum + tuned.rows * tuned.columns, 0),
       matched: plan.matched,
       unmatched: plan.unmatched,
+      ...plannedTotals(sampled),
     },
     output: {
       path: options.output,
@@ -73,6 +85,6 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       free: await freeBytes(options.output),
     },
     resumable: await countDone(options.output),
-    warnings: plan.warnings,
+    warnings: [...plan.warnings, ...quantisedBaseWarning(plan)],
   }
 }

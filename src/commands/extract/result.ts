@@ -1,10 +1,17 @@
 import type { UnmatchedReason } from '../../checkpoint/pair.ts'
+import type { QuantisationShare } from '../../linalg/spectrum/quantisation.ts'
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
+
+/** What of a change is the rounding of a quantised base, estimated from the steps of its blocks, and what factors carry of that. */
+export interface Quantisation extends QuantisationShare {
+  /** As the base is stored: q4_k, for example. */
+  readonly dtype: string
+}
 
 /** One matrix as it was extracted and measured. */
 export interface ExtractedLayer {
@@ -26,6 +33,8 @@ export interface ExtractedLayer {
   readonly relativeChange: number
   /** Singular values up to this can't be told from the rounding of the stored dtypes; where the rule asked for it. */
   readonly noiseFloor?: number
+  /** Where the base is quantised: what of the change is its rounding, and what the factors carry of that. */
+  readonly quantisation?: Quantisation
   /** Why the interval of the best error is wider than asked, where it is. */
   readonly openBecause?: string
   readonly engine: string
@@ -58,6 +67,15 @@ export type BrokenGuarantee =
   | { readonly kind: 'error'; readonly name: string; readonly found: number; readonly allowed: number }
   | { readonly kind: 'budget'; readonly written: number; readonly asked: number }
   | ({ readonly kind: 'not-loaded' } & NotLoaded)
+
+/** Over all layers whose base is quantised. */
+export interface QuantisationTotals extends QuantisationShare {
+  readonly layers: number
+  /** Their dtypes, sorted. */
+  readonly dtypes: readonly string[]
+  /** Of what the factors leave of the change: how much is rounding of the base. */
+  readonly ofRest: number
+}
 
 /** What a byte budget was spent on. */
 export interface BudgetSpent {
@@ -96,6 +114,8 @@ export interface ExtractResult {
     readonly matched: number
     /** Tensors that one model alone has, or that can't be compared, and that aren't stored whole. */
     readonly unmatched: number
+    /** Over the layers whose base is quantised; left out where there are none. */
+    readonly quantisation?: QuantisationTotals
     readonly bytesRead: number
     readonly bytesWritten: number
   }
@@ -115,6 +135,16 @@ export interface ExtractResult {
   readonly engine: string
 }
 
+/** What a sample of rows says of the rounding of a quantised base before anything is decomposed. */
+export interface PlannedQuantisation {
+  /** As the base is stored. */
+  readonly dtype: string
+  /** Of ‖Δ‖_F²: what is rounding of the base. */
+  readonly share: number
+  /** Of the energy of that rounding: what the rank carries at most. Left out where the rank is not known yet. */
+  readonly carriedAtMost?: number
+}
+
 /** What a dry run says: all that headers and equal bytes tell. */
 export interface ExtractPreview {
   readonly source: { readonly base: string; readonly tuned: string }
@@ -129,6 +159,7 @@ export interface ExtractPreview {
     readonly rank?: number
     /** Of both factors, where the rank is known. */
     readonly bytes?: number
+    readonly quantisation?: PlannedQuantisation
   }[]
   readonly saved: readonly { readonly name: string; readonly bytes: number }[]
   readonly unchanged: readonly string[]
@@ -138,6 +169,8 @@ export interface ExtractPreview {
     readonly parameters: number
     readonly matched: number
     readonly unmatched: number
+    readonly quantisation?: Pick<QuantisationTotals, 'layers' | 'dtypes' | 'share'> &
+      Pick<PlannedQuantisation, 'carriedAtMost'>
   }
   readonly output: {
     readonly path: string

@@ -12,8 +12,17 @@ import { errorAllowed } from '../../linalg/spectrum/rules.ts'
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import { spanText } from '../../report/layer-list.ts'
 import { partText } from '../../report/notes.ts'
-import { bytes, grouped, percent, percentUp, short } from '../../text/numbers.ts'
-import type { BrokenGuarantee, ExtractedLayer, ExtractResult, LeftBecause, LeftReason } from './result.ts'
+import { bytes, grouped, percent, percentUp, roughPercent, short } from '../../text/numbers.ts'
+import type { ExtractionPlan } from './plan.ts'
+import { isQuantised } from './quantisation.ts'
+import type {
+  BrokenGuarantee,
+  ExtractedLayer,
+  ExtractResult,
+  LeftBecause,
+  LeftReason,
+  QuantisationTotals,
+} from './result.ts'
 
 /** The words for what the results of `extract` say by tags. */
 
@@ -75,6 +84,39 @@ export function guaranteeText(rule: AskedRule): string {
     case 'noise-floor':
       return 'all that stands above the rounding of the stored dtypes'
   }
+}
+
+/** That an adapter belongs to a quantised base. */
+export function quantisedBaseWarning(plan: Pick<ExtractionPlan, 'base' | 'layers'>): string[] {
+  const { base } = plan
+  if (!isQuantised(plan)) return []
+  return [
+    `the adapter belongs to the numbers of ${base.path}: on the model before it was quantised it would add part of the rounding instead of taking it back`,
+  ]
+}
+
+/** How a share of the change that is rounding reads, and what ranks carry of it, where that is known. */
+export function quantisationText(
+  {
+    share,
+    dtypes,
+    carried,
+    ofRest,
+  }: Pick<QuantisationTotals, 'share' | 'dtypes'> & Partial<Pick<QuantisationTotals, 'carried' | 'ofRest'>>,
+  { ranks, isBound = false }: { readonly ranks: readonly number[]; readonly isBound?: boolean },
+): string {
+  const of = `the base (${dtypes.map((dtype) => dtype.toUpperCase()).join(', ')})`
+  if (share === 0)
+    return `none of this change is rounding of ${of}: the fine-tune began with its rounded numbers`
+  const what = `about ${roughPercent(share)} of this change is rounding of ${of}, spread over all directions`
+  if (carried === undefined || ranks.length === 0) return what
+  const rest =
+    ofRest === undefined
+      ? ''
+      : `, and about ${roughPercent(ofRest)} of what is left of the change is that rounding`
+  const isOne = new Set(ranks).size === 1
+  const carry = isOne ? 'carries' : 'carry'
+  return `${what}: ${isOne ? 'rank' : 'ranks'} ${spanText(ranks, grouped)} ${carry} ${isBound ? 'at most ' : ''}${roughPercent(carried)} of it${rest}`
 }
 
 /** The error that a rule allows in all layers together, where it does. */

@@ -10,9 +10,10 @@ import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
+import { quantisationOf, quantisationTotals } from './quantisation.ts'
 import type { RankChoice } from './ranks.ts'
 import type { BrokenGuarantee, ExtractedLayer, ExtractResult, LeftBecause } from './result.ts'
-import { whyNothing } from './sentences.ts'
+import { quantisedBaseWarning, whyNothing } from './sentences.ts'
 
 /** An adapter that lies on disk: how its ranks were chosen, what it is made of, and what was measured of it. */
 export interface Built {
@@ -60,6 +61,7 @@ export function resultOf(
       ratio: adapterParameters / parameters,
       ...errorsOf(measures, layers),
       optimalError: optimumOf(layers),
+      ...quantisationTotals(layers),
       ...certifiedField(choice.results.map(({ spectrum }) => spectrum)),
       matched: plan.matched,
       unmatched: plan.unmatched,
@@ -76,6 +78,7 @@ export function resultOf(
         ...plan.warnings,
         ...adapterPlan.warnings,
         ...sizeWarnings(layers, adapterParameters),
+        ...quantisedBaseWarning(plan),
         ...noiseWarnings(choice),
       ]),
     ],
@@ -105,6 +108,7 @@ export function layersOf(
       frobenius: spectrum.frobenius,
       relativeChange: relative(spectrum.frobenius, baseFrobenius),
       ...(noiseFloor !== undefined && { noiseFloor }),
+      ...quantisationOf(pair.base.dtype, results[i], ranks[i]),
       ...(openBecause !== undefined && { openBecause }),
       engine,
       seconds,

@@ -21,6 +21,7 @@ import {
   guaranteedError,
   guaranteeText,
   leftText,
+  quantisationText,
 } from './sentences.ts'
 
 /** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
@@ -50,6 +51,16 @@ function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][]
       'parameters',
       `${grouped(totals.adapterParameters)} of ${grouped(totals.parameters)} ${paintWords(`(${percent(totals.ratio)})`, parameters)}`,
     ],
+    ...(totals.quantisation === undefined
+      ? []
+      : [
+          [
+            'rounding of the base',
+            quantisationText(totals.quantisation, {
+              ranks: layers.flatMap(({ quantisation, rank }) => (quantisation === undefined ? [] : [rank])),
+            }),
+          ],
+        ]),
     ...(budget === undefined ? [] : [['budget', budgetText(budget)]]),
     ['read', bytes(totals.bytesRead)],
     [

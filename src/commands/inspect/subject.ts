@@ -13,6 +13,7 @@ import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
 import { type Adapter, type AdapterModule, ofExpert, tensorsOf } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
+import { inNamesOf, refuseGgufBase } from '../../lora/read/gguf-base.ts'
 import type { Matching } from '../../report/notes.ts'
 import { addTo } from '../../text/compare.ts'
 import type { InspectSettings } from './options.ts'
@@ -92,9 +93,10 @@ export interface Other {
 /** Opens what the settings name. Throws `bad-input` where it isn't there, is broken, or holds no matrix that is asked for. */
 export async function openSubjects(settings: InspectSettings, surroundings: OpenOptions): Promise<Subjects> {
   const opening = { ...surroundings, header: settings.header }
-  const checkpoint = await openCheckpoint(settings.path, opening)
-  const base = settings.base === undefined ? undefined : await openCheckpoint(settings.base, opening)
-  const adapter = await adapterOf(checkpoint, { alpha: settings.alpha, model: base?.config })
+  const stored = await openCheckpoint(settings.path, opening)
+  const storedBase = settings.base === undefined ? undefined : await openCheckpoint(settings.base, opening)
+  const adapter = await adapterOf(stored, { alpha: settings.alpha, model: storedBase?.config })
+  const { checkpoint, base } = await inOneLanguage(stored, storedBase, adapter)
   if (base !== undefined && (await adapterOf(base)) !== undefined) {
     throw badUsage(`--base ${settings.base} is an adapter; name the weights that it was trained on`)
   }
@@ -112,6 +114,22 @@ export async function openSubjects(settings: InspectSettings, surroundings: Open
     ...unusedAlpha(settings, adapter),
   ]
   return { ...found, inputs, warnings }
+}
+
+/** Weights and base under the same names: of a GGUF file and another checkpoint, those of the latter. */
+async function inOneLanguage(
+  checkpoint: Checkpoint,
+  base: Checkpoint | undefined,
+  adapter: Adapter | undefined,
+): Promise<{ checkpoint: Checkpoint; base: Checkpoint | undefined }> {
+  if (base === undefined || checkpoint.isGguf === base.isGguf) return { checkpoint, base }
+  if (adapter !== undefined) {
+    refuseGgufBase(base, adapter)
+    return { checkpoint, base }
+  }
+  return base.isGguf
+    ? { checkpoint, base: await inNamesOf(base, checkpoint) }
+    : { checkpoint: await inNamesOf(checkpoint, base), base }
 }
 
 /** An --alpha that was of no use. */
@@ -188,11 +206,16 @@ function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: Inspe
 
 /** The matrices that the matched modules apply to, by the name of their tensor. */
 function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Map<string, WeightMatrix[]> {
+  // a small stack has the shape of a kernel: that it is one, its module knows
+  const stacks = new Set(
+    matched.filter(({ module }) => module.kind === 'experts').map(({ base }) => base.name),
+  )
   const wanted = new Set(matched.map(({ base }) => base.name))
-  const { matrices } = matricesOf({
-    path,
-    tensors: new Map([...tensors].filter(([name]) => wanted.has(name))),
-  })
+  const { matrices } = matricesOf(
+    { path, tensors: new Map([...tensors].filter(([name]) => wanted.has(name))) },
+    {},
+    stacks,
+  )
   const byTensor = new Map<string, WeightMatrix[]>()
   for (const matrix of matrices) addTo(byTensor, matrix.tensor, matrix)
   return byTensor

@@ -8,7 +8,7 @@ import type { HalfMatrix, Matrix } from '../../linalg/matrix/matrix.ts'
 import { epsilonOf } from '../../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../../linalg/matrix/norms.ts'
 import { errorAt, rankAbove } from '../../linalg/spectrum/measures.ts'
-import { isRounded, type NoiseFloor } from '../../linalg/spectrum/noise-floor.ts'
+import { isNoisy, type NoiseFloor } from '../../linalg/spectrum/noise-floor.ts'
 import { settledFloor } from '../../linalg/spectrum/settled-floor.ts'
 import {
   type IntegerRange,
@@ -156,7 +156,7 @@ async function inspectDelta(
 }
 
 const isWide = ({ base, tuned }: MatrixPair) =>
-  [base, tuned].some(({ dtype }) => !isRounded(dtype) || dtype === 'f64')
+  [base, tuned].some(({ dtype }) => !isNoisy(dtype) || dtype === 'f64')
 
 const figuresOf = ({ edge, ...noise }: NoiseFloor) => noise
 

@@ -20,7 +20,7 @@ export function addVerify(program: Command, run: Run): void {
       "Measures how far base + adapter is from the fine-tune, for anyone's PEFT adapter, from what lies on disk.",
     )
     .argument('<adapter>', 'a PEFT folder or an adapter file')
-    .argument('<base>', 'the weights before')
+    .argument('<base>', 'the weights before, or a .gguf of them')
     .argument('<tuned>', 'the weights after')
     .addOption(
       new Option('--max-error <e>', "the most that a layer's relative error may be").argParser(

@@ -4,6 +4,7 @@ import { assertUnchanged } from '../../io/files.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
+import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
 import {
   type AdapterMeasures,
   type Carried,
@@ -57,14 +58,17 @@ async function verified(settings: VerifySettings, context: RunContext): Promise<
   const { opening } = context
   const { alpha, alphaZero } = settings
   const files = await openCheckpoint(settings.adapter, opening)
-  const base = await openCheckpoint(settings.base, opening)
-  const adapter = await adapterOf(files, { alpha, alphaZero, model: base.config, isStrict: true })
+  const stored = await openCheckpoint(settings.base, opening)
+  const tuned = await openCheckpoint(settings.tuned, opening)
+  refuseGguf(tuned)
+  const base = await inNamesOf(stored, tuned)
+  const model = base.config ?? tuned.config
+  const adapter = await adapterOf(files, { alpha, alphaZero, model, isStrict: true })
   if (adapter === undefined) {
     throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
       file: settings.adapter,
     })
   }
-  const tuned = await openCheckpoint(settings.tuned, opening)
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000

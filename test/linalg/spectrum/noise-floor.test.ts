@@ -10,7 +10,7 @@ import {
   zeros,
 } from '../../../src/linalg/matrix/matrix.ts'
 import { addMultiple } from '../../../src/linalg/matrix/norms.ts'
-import { noiseFloor, type StoredWeight } from '../../../src/linalg/spectrum/noise-floor.ts'
+import { noiseFloor, type RoundedDtype, type StoredWeight } from '../../../src/linalg/spectrum/noise-floor.ts'
 import { torchNormals } from '../../../src/random/torch.ts'
 import { wasmEngine } from '../truncation/engines.ts'
 
@@ -63,7 +63,7 @@ test('the edge of evenly rounded weights is the Marchenko–Pastur edge', () => 
 })
 
 test('every dtype has its own unit, down to its subnormal numbers', () => {
-  const one = (value: number, dtype: StoredWeight['dtype']) => {
+  const one = (value: number, dtype: RoundedDtype) => {
     const weight = (x: number): StoredWeight => ({ matrix: matrix(1, 1, Float64Array.of(x)), dtype })
     // a row of one entry: both roots are √2·ulp/√12
     return noiseFloor(weight(0), weight(value)).edge

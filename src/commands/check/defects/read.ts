@@ -14,6 +14,8 @@ export interface ReadAdapter {
   /** Undefined where the names are no adapter's. */
   readonly adapter: Adapter | undefined
   readonly found: readonly Found[]
+  /** Modules and tensors that could not be read. */
+  readonly leftOut: number
 }
 
 /** The methods of PEFT whose configs are read (huggingface/peft: src/peft/mapping.py). */
@@ -34,7 +36,8 @@ export async function readPastDefects(
     errors.push(error)
     return undefined
   })
-  return { adapter, found: [...alphas, ...grouped(errors, checkpoint)] }
+  const leftOut = errors.filter(({ tensor }) => tensor !== undefined).length
+  return { adapter, found: [...alphas, ...grouped(errors, checkpoint)], leftOut }
 }
 
 /** `.alpha` tensors that are no number by which a scale could be told. */
