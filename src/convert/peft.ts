@@ -99,7 +99,7 @@ function targetOf({ module }: Change, { base, layout, traits }: PeftModel): Targ
   }
   const view = kind === 'convolution' ? 'conv' : kind === 'experts' ? 'expert' : 'matrix'
   const found = peftModule(tensor, view, shape, traits, { embeddings: true, experts: true })
-  if ('reason' in found) return refusal(found.reason)
+  if ('reason' in found) return refusal(`is ${found.reason}`)
   // factors of experts are turned as PEFT takes them
   const isOther = found.isTransposed !== module.isTransposed && kind !== 'linear' && kind !== 'experts'
   if (isOther) return refusal('lies otherwise than PEFT takes it')

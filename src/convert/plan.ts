@@ -18,7 +18,7 @@ import { type ModelTraits, modelTraits, ownerOfPath, pathOf } from '../lora/trai
 import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
 import { targetModules } from '../lora/write/targets.ts'
-import { editedJson } from '../text/edit-json.ts'
+import { compareUtf8 } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
 import { ggufPlan } from './gguf.ts'
@@ -174,16 +174,16 @@ function retold(
 ): ReadonlyMap<string, string> {
   const paths = modules.flatMap(({ summed: { module } }) => (module.kind === 'experts' ? [] : [module.path]))
   const owners = [...base.tensors.keys()].map((name) => ownerOfPath(pathOf(name, traits)))
-  const config: JsonObject = JSON.parse(texts.get(ADAPTER_CONFIG_FILE)!)
-  const restricting = ['layers_to_transform', 'layers_pattern', 'exclude_modules'].filter(
-    (key) => key in config,
+  const text = texts.get(ADAPTER_CONFIG_FILE)!
+  const restricting = ['layers_to_transform', 'layers_pattern', 'exclude_modules'].filter((key) =>
+    Object.hasOwn(JSON.parse(text), key),
   )
-  const set = {
+  const config = withFields(text, {
     target_modules: targetModules(paths, owners),
     ...Object.fromEntries(restricting.map((key) => [key, null])),
-  }
-  const retargeted = editedJson(texts.get(ADAPTER_CONFIG_FILE)!, { set })
-  return new Map([...texts, [ADAPTER_CONFIG_FILE, withVersion(retargeted, form)]])
+    ...versionField(form),
+  })
+  return new Map([...texts, [ADAPTER_CONFIG_FILE, config]])
 }
 
 /** The dtype that the factors have, or that holds them all: products of two are as long as both. */
@@ -244,7 +244,7 @@ async function otherPlan(
     const warnings = [...common.warnings, ...plan.warnings]
     return {
       ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
-      texts: textsOf(withVersion(config, experts), {
+      texts: textsOf(withFields(config, versionField(experts)), {
         ...{ ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings },
       }),
       ...crossWholes(source, format, pairs, dropped),
@@ -267,10 +267,17 @@ async function otherPlan(
   }
 }
 
-/** The config with the version of PEFT whose layout its stacks have. */
-const withVersion = (config: string, form: ExpertForm | undefined) => {
+/** The version of PEFT whose layout stacks of a form have, as a config tells it. */
+const versionField = (form: ExpertForm | undefined): JsonObject => {
   const version = form === undefined ? undefined : versionOf(form)
-  return version === undefined ? config : editedJson(config, { set: { peft_version: version } })
+  return version === undefined ? {} : { peft_version: version }
+}
+
+/** A config with some of its fields set, sorted as PEFT has them. */
+function withFields(config: string, fields: JsonObject): string {
+  const all = Object.entries<unknown>({ ...JSON.parse(config), ...fields })
+  const sorted = Object.fromEntries(all.sort(([a], [b]) => compareUtf8(a, b)))
+  return `${JSON.stringify(sorted, null, 2)}\n`
 }
 
 const textsOf = (config: string, facts: CardFacts): ReadonlyMap<string, string> =>
