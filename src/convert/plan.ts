@@ -1,20 +1,24 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { onWeights, type SharedModule, type Summand } from '../combine/modules.ts'
-import { planOutput } from '../combine/output.ts'
+import { type OutputPlan, planOutput } from '../combine/output.ts'
 import { commonDtype, planSum } from '../combine/plan.ts'
 import { NAMES } from '../combine/spelling.ts'
 import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { diffusionFamily } from '../lora/diffusion.ts'
+import { type ExpertForm, hasStacks, versionOf, withExperts } from '../lora/expert-forms.ts'
 import { type Layout, layoutOf } from '../lora/families/layout.ts'
 import { otherLayout } from '../lora/families/other.ts'
 import type { Naming } from '../lora/families/types.ts'
 import { LANGUAGE_MODEL } from '../lora/loaders/view.ts'
-import type { AdapterFormat } from '../lora/model.ts'
-import { modelTraits, pathOf } from '../lora/traits.ts'
+import type { AdapterFormat, JsonObject, TargetModule } from '../lora/model.ts'
+import { takesSecondAsInput } from '../lora/stack-order.ts'
+import { type ModelTraits, modelTraits, ownerOfPath, pathOf } from '../lora/traits.ts'
 import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
+import { targetModules } from '../lora/write/targets.ts'
+import { compareUtf8 } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
 import { doraApart, hasDora } from './differences.ts'
@@ -31,6 +35,8 @@ export interface ConvertRequest {
   readonly format: AdapterFormat
   readonly layout: AdapterLayout
   readonly dtype: FloatDtype | undefined
+  /** How a PEFT adapter is to have its experts; as the base has them where undefined. */
+  readonly experts?: ExpertForm | undefined
   /** What the base is called: on the Hub, or by its folder. */
   readonly baseName: string | undefined
   /** The command that makes it, for the card. */
@@ -50,9 +56,10 @@ export interface ConversionPlan extends FormatPlan {
  */
 export async function planConversion(
   source: Summand,
-  base: Checkpoint | undefined,
+  ofModel: Checkpoint | undefined,
   request: ConvertRequest,
 ): Promise<ConversionPlan> {
+  const base = inForm(ofModel, request)
   const { settled, modules } = onWeights([source], base)
   const changes = changesOf(modules)
   refuseDora(settled[0], request.format, base)
@@ -62,7 +69,33 @@ export async function planConversion(
       ? await samePlan(source, base, changes, request)
       : await otherPlan(settled[0], base, modules, request)
   const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
-  return { ...plan, dropped: [...plan.dropped, ...lost], source, base }
+  return {
+    ...plan,
+    ...{ dropped: [...plan.dropped, ...lost], source, base },
+    warnings: [...plan.warnings, ...mistaken(plan)],
+  }
+}
+
+/** Last names of experts' projections, by which PEFT knows them wherever they are. */
+const OF_EXPERTS = /\.(?:gate_proj|up_proj|down_proj|w[123])$/
+
+/** What PEFT makes of modules beside stacks that are called like one of the experts'. */
+function mistaken({ format, pairs }: FormatPlan): string[] {
+  const hasStacks = format === 'peft' && pairs.some(({ stack }) => stack !== undefined)
+  const other = pairs.find(({ stack, module }) => stack === undefined && OF_EXPERTS.test(module))
+  if (!hasStacks || other === undefined) return []
+  return [
+    `PEFT up to 0.20 takes ${quoted(other.module)} for a part of the experts by its last name, and leaves it out or refuses the file (huggingface/peft#3711)`,
+  ]
+}
+
+/** The base with its experts as the format has them, or as they are asked for. */
+function inForm(base: Checkpoint | undefined, { format, experts }: ConvertRequest): Checkpoint | undefined {
+  if (base === undefined) return undefined
+  if (experts !== undefined) return withExperts(base, experts)
+  // mlx-lm stacks each projection by itself, of models whose gate and up aren't in turn
+  const isApart = format === 'mlx' && hasStacks(base) && !modelTraits(base.config, base.tensors).expertsInOut
+  return isApart ? withExperts(base, 'separate') : base
 }
 
 const WITHOUT_BASE =
@@ -96,20 +129,22 @@ async function samePlan(
   source: Summand,
   base: Checkpoint | undefined,
   changes: readonly Change[],
-  { dtype, layout, command }: ConvertRequest,
+  { dtype, layout, command, experts }: ConvertRequest,
 ): Promise<FormatPlan> {
   const plan = await planSum([source], { base, dtype: dtype ?? exactDtype(changes) })
   const ranks = plan.layers.map(({ terms }) => terms.reduce((sum, term) => sum + term.module.rank, 0))
   const output = planOutput(plan, ranks, { layout, command, limits: {} })
+  const traits = modelTraits(base?.config, base?.tensors ?? new Map())
   const pairs = output.modules.map(({ summed: { module, terms }, names, storedRank, rank }): Pair => {
     const changes = changesOf([{ module, terms }])
     const { rows, columns, isTransposed, kind, label } = module
+    const stack = inOrder(module, experts, traits)
     return {
       ...{ module: label, names, changes, rank, storedRank, gaps: [], orientation: 'plain', isTransposed },
       rows: isTransposed ? columns : rows,
       columns: isTransposed ? rows : columns,
-      shapes: factorShapes(module, storedRank),
-      ...(kind === 'experts' && { stack: module }),
+      shapes: factorShapes(stack, storedRank),
+      ...(kind === 'experts' && { stack }),
     }
   })
   return {
@@ -119,12 +154,39 @@ async function samePlan(
     wholes: plan.kept,
     dropped: [],
     metadata: output.metadata,
-    texts: output.texts,
+    texts: base === undefined || experts === undefined ? output.texts : retold(output, experts, base, traits),
     tensorFile: plan.format === 'peft' ? ADAPTER_FILE : undefined,
     dtype: plan.dtype,
     r: output.r,
     warnings: plan.warnings,
   }
+}
+
+/** A stack of experts as PEFT takes it in the form that was asked for. */
+const inOrder = <T extends TargetModule>(module: T, form: ExpertForm | undefined, traits: ModelTraits): T =>
+  module.kind !== 'experts' || form === undefined
+    ? module
+    : { ...module, isTransposed: takesSecondAsInput(versionOf(form), traits) }
+
+/** The texts, with a config that targets what there is of the experts now, and no module that became a part of one. */
+function retold(
+  { texts, modules }: OutputPlan,
+  form: ExpertForm,
+  base: Checkpoint,
+  traits: ModelTraits,
+): ReadonlyMap<string, string> {
+  const paths = modules.flatMap(({ summed: { module } }) => (module.kind === 'experts' ? [] : [module.path]))
+  const owners = [...base.tensors.keys()].map((name) => ownerOfPath(pathOf(name, traits)))
+  const text = texts.get(ADAPTER_CONFIG_FILE)!
+  const restricting = ['layers_to_transform', 'layers_pattern', 'exclude_modules'].filter((key) =>
+    Object.hasOwn(JSON.parse(text), key),
+  )
+  const config = withFields(text, {
+    target_modules: targetModules(paths, owners),
+    ...Object.fromEntries(restricting.map((key) => [key, null])),
+    ...versionField(form),
+  })
+  return new Map([...texts, [ADAPTER_CONFIG_FILE, config]])
 }
 
 /** The dtype that the factors have, or that holds them all: products of two are as long as both. */
@@ -167,7 +229,7 @@ async function otherPlan(
     return { ...common, ...planned, ...crossWholes(source, format, [], planned.dropped) }
   }
   if (format === 'mlx') {
-    const { drafts, dropped } = mlxPairs(changes, path)
+    const { drafts, dropped } = mlxPairs(changes, path, base)
     const pairs = settledPairs(drafts, 'portable')
     const r = largestRank(pairs)
     const config = mlxConfig(drafts, r)
@@ -179,13 +241,18 @@ async function otherPlan(
   }
   if (format === 'peft') {
     const { baseModel, taskType } = told
-    const model = { base, layout: family, traits, baseModel, taskType }
+    const { experts } = request
+    const expertsInOut =
+      experts === undefined ? traits.expertsInOut : takesSecondAsInput(versionOf(experts), traits)
+    const model = { base, layout: family, traits: { ...traits, expertsInOut }, baseModel, taskType }
     const { plan, pairs, dropped, config } = peftPairs(changes, model, layout, dtype)
     // what servers of language models refuse tells nobody who makes pictures anything
     const warnings = [...common.warnings, ...(family === undefined ? plan.warnings : [])]
     return {
       ...{ ...common, pairs, r: plan.r, metadata: { format: 'pt' }, tensorFile: ADAPTER_FILE },
-      texts: textsOf(config, { ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings }),
+      texts: textsOf(withFields(config, versionField(experts)), {
+        ...{ ...told, format, fileName: ADAPTER_FILE, r: plan.r, warnings },
+      }),
       ...crossWholes(source, format, pairs, dropped),
       warnings,
     }
@@ -214,6 +281,19 @@ async function otherPlan(
       ...(apart?.warnings ?? []),
     ],
   }
+}
+
+/** The version of PEFT whose layout stacks of a form have, as a config tells it. */
+const versionField = (form: ExpertForm | undefined): JsonObject => {
+  const version = form === undefined ? undefined : versionOf(form)
+  return version === undefined ? {} : { peft_version: version }
+}
+
+/** A config with some of its fields set, sorted as PEFT has them. */
+function withFields(config: string, fields: JsonObject): string {
+  const all = Object.entries<unknown>({ ...JSON.parse(config), ...fields })
+  const sorted = Object.fromEntries(all.sort(([a], [b]) => compareUtf8(a, b)))
+  return `${JSON.stringify(sorted, null, 2)}\n`
 }
 
 /** What the reader says of figures of B·A, where none are told. */

@@ -17,8 +17,8 @@ export interface Change {
   readonly expert?: number
 }
 
-/** How a pair's two tensors lie: A [r, in] and B [out, r]; both turned, as MLX has them. */
-export type Orientation = 'plain' | 'turned'
+/** How a pair's two tensors lie: A [r, in] and B [out, r]; both turned, as MLX has them; as many of them as there are experts. */
+export type Orientation = 'plain' | 'turned' | 'by expert'
 
 /** Two tensors of the result: the factors of one of its modules. */
 export interface Pair {
@@ -40,8 +40,10 @@ export interface Pair {
   /** The module's matrix is the turned one of the weight's: Conv1D and embeddings in PEFT's names. */
   readonly isTransposed: boolean
   readonly orientation: Orientation
-  /** It is one of a stack of experts. */
+  /** It is one of a stack of experts, as PEFT has them. */
   readonly stack?: TargetModule
+  /** Which expert each of the changes is of, and of how many, where the pair is of single ones' together. */
+  readonly members?: { readonly of: number; readonly numbers: readonly number[] }
   /** What loaders don't do right with it. */
   readonly gaps: readonly Gap[]
 }

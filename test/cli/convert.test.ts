@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { densesOf, openAdapter, refused, type Tensors, writePeft, writeTensors } from '../combine/support.ts'
@@ -201,6 +201,34 @@ describe('what can’t be', () => {
     const { dropped, holds, exact } = await converted([...args, '--drop'], 1)
     expect(dropped.map(({ name }: { name: string }) => name)).toEqual(['base_model.model.model.norm.weight'])
     expect({ holds, exact }).toEqual({ holds: false, exact: true })
+  })
+
+  test('a head that the base ties to its embedding', async () => {
+    const base = at('tied')
+    mkdirSync(base)
+    await writeTensors(join(base, 'model.safetensors'), {
+      'model.embed_tokens.weight': random([12, 8], 1),
+      'model.layers.0.mlp.up_proj.weight': random([6, 8], 2),
+    })
+    const config = { architectures: ['LlamaForCausalLM'], tie_word_embeddings: true }
+    writeFileSync(join(base, 'config.json'), JSON.stringify(config))
+    const layer = pair('base_model.model.model.layers.0.mlp.up_proj', 2, [6, 8], 3)
+    const [A, B] = [random([2, 12], 5), random([8, 2], 6)]
+    const embedding = 'base_model.model.model.embed_tokens.lora_embedding'
+    const source = (more: Tensors) => adapter({ r: 2, lora_alpha: 2 }, { ...layer, ...more })
+    const args = ['-o', fresh('.gguf'), '--format=gguf', '--base', base]
+    const [head, words] = [
+      await source(pair('base_model.model.lm_head', 2, [12, 8], 7)),
+      await source({ [`${embedding}_A`]: A, [`${embedding}_B`]: B }),
+    ]
+    expect(await refusal([head, ...args])).toContain(
+      '"lm_head" can\'t be applied to tied: its head is tied to its embedding "model.embed_tokens.weight", and has no weight of its own',
+    )
+    expect(await refusal([words, ...args])).toContain(
+      '"model.embed_tokens" is the embedding of a model whose head is tied to it',
+    )
+    const { dropped } = await converted([words, ...args, '--drop'], 1)
+    expect(dropped.map(({ name }: { name: string }) => name)).toEqual(['model.embed_tokens'])
   })
 
   test('DoRA where the magnitudes have no place', async () => {

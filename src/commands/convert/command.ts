@@ -11,6 +11,7 @@ Examples:
     --base flux1-dev.safetensors
   lora-svd convert loha.safetensors -o plain.safetensors --format kohya
   lora-svd convert adapter/ -o mlx/ --format mlx
+  lora-svd convert moe/ -o apart/ --format peft --experts separate --base base/
 
 The change of each weight stays what it is: it is read back from what was
 written, and called exact where both are the same number for number.
@@ -66,6 +67,12 @@ export function addConvert(program: Command, run: Run): void {
       )
         .choices(CONVERT.layout.choices)
         .default('portable'),
+    )
+    .addOption(
+      new Option(
+        '--experts <how>',
+        "a PEFT adapter's experts: a pair each, or one of all, as PEFT from 0.19.1 on or before has it (default: as the base)",
+      ).choices(CONVERT.experts.choices),
     )
     .addOption(
       new Option(

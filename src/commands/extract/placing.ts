@@ -67,14 +67,15 @@ export function placeLayers(
   const { drafts, dropped, warnings } = draftedIn(format, layouts, source, model)
   const tensors = new Map(layers.map(({ module }) => [module.path, module.tensor]))
   const refused = new Map(dropped.map(({ name, reason }) => [tensors.get(name) ?? name, reason]))
-  for (const { change, gaps } of drafts) {
+  for (const { changes, gaps } of drafts) {
     const gap = gaps.find(({ loader }) => loader === LOADERS[format as Naming])
-    if (gap !== undefined) for (const tensor of weightsOf(change)) refused.set(tensor, gap.reason)
+    if (gap !== undefined) for (const tensor of changes.flatMap(weightsOf)) refused.set(tensor, gap.reason)
   }
+  const isRefused = (change: Change) => weightsOf(change).some((tensor) => refused.has(tensor))
   return {
     layers: layers.filter(({ module }) => !refused.has(module.tensor)),
     refused,
-    drafts: drafts.filter(({ change }) => !weightsOf(change).some((tensor) => refused.has(tensor))),
+    drafts: withChanges(drafts, (change) => (isRefused(change) ? undefined : change)),
     warnings,
   }
 }
@@ -95,7 +96,7 @@ function draftedIn(
     const changes = changesOf(sharedModules(source))
     const { drafts, dropped } =
       format === 'mlx'
-        ? mlxPairs(changes, pathIn(traits))
+        ? mlxPairs(changes, pathIn(traits), base)
         : { drafts: [], ...ggufPlan(changes, base, pathIn(traits), 'f32') }
     return { drafts, dropped, warnings: [] }
   }
@@ -130,6 +131,19 @@ export interface Placed extends Pick<Placing, 'layers' | 'drafts'>, Model {
   readonly wholes: readonly KeptTensor[]
 }
 
+/** The pairs with their changes made others, those without any left out. */
+const withChanges = (
+  drafts: readonly DraftedPair[],
+  made: (change: Change) => Change | undefined,
+): DraftedPair[] =>
+  drafts.flatMap(({ changes, members, ...draft }): DraftedPair[] => {
+    const all = changes.map(made)
+    const numbers = members?.numbers.filter((_, i) => all[i] !== undefined)
+    const left = all.filter((change) => change !== undefined)
+    if (left.length === 0) return []
+    return [{ ...draft, changes: left, ...(members && { members: { ...members, numbers: numbers! } }) }]
+  })
+
 /** What the adapter's files hold at these ranks, one for each layer: names, shapes and sizes. */
 export function formatPlanAt(placed: Placed, layout: AdapterLayout, ranks: readonly number[]): FormatPlan {
   const { layers, base, destination } = placed
@@ -137,10 +151,10 @@ export function formatPlanAt(placed: Placed, layout: AdapterLayout, ranks: reado
     return ggufPlanOf(placed, underOwnNames(rankedModules(layers, ranks), base))
   }
   const rankOf = new Map(rankedModules(layers, ranks).map(({ module, rank }) => [module.tensor, rank]))
-  const ranked = placed.drafts.flatMap((draft): DraftedPair[] => {
-    const terms = draft.change.terms.filter(({ module }) => rankOf.has(module.tensor))
+  const ranked = withChanges(placed.drafts, (change) => {
+    const terms = change.terms.filter(({ module }) => rankOf.has(module.tensor))
     const rank = terms.reduce((sum, { module }) => sum + rankOf.get(module.tensor)!, 0)
-    return terms.length === 0 ? [] : [{ ...draft, change: { ...draft.change, terms, rank } }]
+    return terms.length === 0 ? undefined : { ...change, terms, rank }
   })
   return planOfPairs(placed, ranked, layout)
 }
@@ -183,7 +197,7 @@ function planOfPairs(
 
 /** Entries that the modules of a layer gain with each of its ranks. */
 export function entriesPerRank(drafts: readonly DraftedPair[], { module }: PlannedLayer): number {
-  const own = drafts.filter(({ change }) => weightsOf(change).includes(module.tensor))
+  const own = drafts.filter(({ changes }) => changes.flatMap(weightsOf).includes(module.tensor))
   if (own.length === 0) return module.rows + module.columns
   return own.reduce((sum, { rows, columns }) => sum + rows + columns, 0)
 }
