@@ -3,12 +3,14 @@ import { isStoredInBytes } from '../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
 import type { KeptTensor } from '../combine/kept.ts'
 import type { SharedModule, Summand } from '../combine/modules.ts'
+import { NAMES } from '../combine/spelling.ts'
 import { badInput } from '../errors.ts'
 import { readableFloatOf } from '../formats/safetensors-dtype.ts'
 import type { Layout } from '../lora/families/layout.ts'
 import { type ModuleName, moduleNames } from '../lora/families/modules.ts'
 import type { Family, Gap } from '../lora/families/types.ts'
 import { overlap, rowsReached } from '../lora/fit.ts'
+import type { AdapterFormat } from '../lora/model.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import type { Change as WeightChange } from '../update/change.ts'
@@ -168,4 +170,31 @@ const WHOLE: Gap = {
   ...{ loader: 'diffusers', naming: 'comfyui', effect: 'dropped' },
   reason: 'diffusers passes over differences of whole weights',
   source: 'huggingface/diffusers: src/diffusers/loaders/lora_conversion_utils.py @2026-08-23',
+}
+
+const WITHOUT_BASE =
+  'ComfyUI divides by the norms of the plain weight, not by those of the changed one, and gets another weight of it: its change has to be written whole, and hangs on the base; give that by --base'
+
+/** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
+const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya', 'mlx']
+
+/** Throws `bad-input` for DoRA where the format has no place for it. */
+export function refuseDora({ adapter }: Summand, format: AdapterFormat, base: Checkpoint | undefined): void {
+  const dora = adapter.modules.find(({ magnitude }) => magnitude !== undefined)
+  if (dora === undefined) return
+  // PEFT and mlx-lm switch DoRA on for all modules, and give those without magnitudes some of their own
+  const plain =
+    format === 'kohya' ? undefined : adapter.modules.find(({ magnitude }) => magnitude === undefined)
+  if (WITH_MAGNITUDES.includes(format) && plain !== undefined) {
+    throw badInput(
+      `${adapter.path}: the module ${quoted(dora.label)} is DoRA and ${quoted(plain.label)} is not, and ${NAMES[format]} has one switch for all; apply it to the base, and extract what comes of it`,
+      { file: adapter.path },
+    )
+  }
+  if (WITH_MAGNITUDES.includes(format)) return
+  if (format === 'comfyui' && base !== undefined) return
+  throw badInput(
+    `${adapter.path}: the module ${quoted(dora.label)} is DoRA, and ${format === 'comfyui' ? WITHOUT_BASE : `${NAMES[format]} has no place for its magnitudes; apply it to the base, and extract what comes of it as ${format}`}`,
+    { file: adapter.path },
+  )
 }

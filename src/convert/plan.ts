@@ -1,27 +1,25 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../checkpoint/folder.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { onWeights, type SharedModule, type Summand } from '../combine/modules.ts'
-import { type OutputPlan, planOutput } from '../combine/output.ts'
+import { planOutput } from '../combine/output.ts'
 import { commonDtype, planSum } from '../combine/plan.ts'
 import { NAMES } from '../combine/spelling.ts'
 import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
 import { diffusionFamily } from '../lora/diffusion.ts'
-import { type ExpertForm, hasStacks, versionOf, withExperts } from '../lora/expert-forms.ts'
+import { type ExpertForm, versionOf } from '../lora/expert-forms.ts'
 import { type Layout, layoutOf } from '../lora/families/layout.ts'
 import { otherLayout } from '../lora/families/other.ts'
 import type { Naming } from '../lora/families/types.ts'
 import { LANGUAGE_MODEL } from '../lora/loaders/view.ts'
-import type { AdapterFormat, JsonObject, TargetModule } from '../lora/model.ts'
+import type { AdapterFormat } from '../lora/model.ts'
 import { takesSecondAsInput } from '../lora/stack-order.ts'
-import { type ModelTraits, modelTraits, ownerOfPath, pathOf } from '../lora/traits.ts'
+import { modelTraits, pathOf } from '../lora/traits.ts'
 import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
-import { targetModules } from '../lora/write/targets.ts'
-import { compareUtf8 } from '../text/compare.ts'
-import { quoted } from '../text/quote.ts'
 import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
-import { doraApart, hasDora } from './differences.ts'
+import { doraApart, hasDora, refuseDora } from './differences.ts'
+import { inForm, inOrder, mistaken, retold, versionField, withFields } from './experts.ts'
 import { ggufPlan } from './gguf.ts'
 import { kohyaMetadata } from './metadata.ts'
 import { MLX_FILE, mlxConfig, mlxPairs } from './mlx.ts'
@@ -59,7 +57,7 @@ export async function planConversion(
   ofModel: Checkpoint | undefined,
   request: ConvertRequest,
 ): Promise<ConversionPlan> {
-  const base = inForm(ofModel, request)
+  const base = inForm(ofModel, request.format, request.experts)
   const { settled, modules } = onWeights([source], base)
   const changes = changesOf(modules)
   refuseDora(settled[0], request.format, base)
@@ -74,54 +72,6 @@ export async function planConversion(
     ...{ dropped: [...plan.dropped, ...lost], source, base },
     warnings: [...plan.warnings, ...mistaken(plan)],
   }
-}
-
-/** Last names of experts' projections, by which PEFT knows them wherever they are. */
-const OF_EXPERTS = /\.(?:gate_proj|up_proj|down_proj|w[123])$/
-
-/** What PEFT makes of modules beside stacks that are called like one of the experts'. */
-function mistaken({ format, pairs }: FormatPlan): string[] {
-  const hasStacks = format === 'peft' && pairs.some(({ stack }) => stack !== undefined)
-  const other = pairs.find(({ stack, module }) => stack === undefined && OF_EXPERTS.test(module))
-  if (!hasStacks || other === undefined) return []
-  return [
-    `PEFT up to 0.20 takes ${quoted(other.module)} for a part of the experts by its last name, and leaves it out or refuses the file (huggingface/peft#3711)`,
-  ]
-}
-
-/** The base with its experts as the format has them, or as they are asked for. */
-function inForm(base: Checkpoint | undefined, { format, experts }: ConvertRequest): Checkpoint | undefined {
-  if (base === undefined) return undefined
-  if (experts !== undefined) return withExperts(base, experts)
-  // mlx-lm stacks each projection by itself, of models whose gate and up aren't in turn
-  const isApart = format === 'mlx' && hasStacks(base) && !modelTraits(base.config, base.tensors).expertsInOut
-  return isApart ? withExperts(base, 'separate') : base
-}
-
-const WITHOUT_BASE =
-  'ComfyUI divides by the norms of the plain weight, not by those of the changed one, and gets another weight of it: its change has to be written whole, and hangs on the base; give that by --base'
-
-/** Formats whose loaders know DoRA's magnitudes as PEFT and LyCORIS mean them. */
-const WITH_MAGNITUDES: readonly AdapterFormat[] = ['peft', 'kohya', 'mlx']
-
-function refuseDora({ adapter }: Summand, format: AdapterFormat, base: Checkpoint | undefined): void {
-  const dora = adapter.modules.find(({ magnitude }) => magnitude !== undefined)
-  if (dora === undefined) return
-  // PEFT and mlx-lm switch DoRA on for all modules, and give those without magnitudes some of their own
-  const plain =
-    format === 'kohya' ? undefined : adapter.modules.find(({ magnitude }) => magnitude === undefined)
-  if (WITH_MAGNITUDES.includes(format) && plain !== undefined) {
-    throw badInput(
-      `${adapter.path}: the module ${quoted(dora.label)} is DoRA and ${quoted(plain.label)} is not, and ${NAMES[format]} has one switch for all; apply it to the base, and extract what comes of it`,
-      { file: adapter.path },
-    )
-  }
-  if (WITH_MAGNITUDES.includes(format)) return
-  if (format === 'comfyui' && base !== undefined) return
-  throw badInput(
-    `${adapter.path}: the module ${quoted(dora.label)} is DoRA, and ${format === 'comfyui' ? WITHOUT_BASE : `${NAMES[format]} has no place for its magnitudes; apply it to the base, and extract what comes of it as ${format}`}`,
-    { file: adapter.path },
-  )
 }
 
 /** The same names, with the factors and the scale as every loader takes them. */
@@ -162,38 +112,14 @@ async function samePlan(
   }
 }
 
-/** A stack of experts as PEFT takes it in the form that was asked for. */
-const inOrder = <T extends TargetModule>(module: T, form: ExpertForm | undefined, traits: ModelTraits): T =>
-  module.kind !== 'experts' || form === undefined
-    ? module
-    : { ...module, isTransposed: takesSecondAsInput(versionOf(form), traits) }
-
-/** The texts, with a config that targets what there is of the experts now, and no module that became a part of one. */
-function retold(
-  { texts, modules }: OutputPlan,
-  form: ExpertForm,
-  base: Checkpoint,
-  traits: ModelTraits,
-): ReadonlyMap<string, string> {
-  const paths = modules.flatMap(({ summed: { module } }) => (module.kind === 'experts' ? [] : [module.path]))
-  const owners = [...base.tensors.keys()].map((name) => ownerOfPath(pathOf(name, traits)))
-  const text = texts.get(ADAPTER_CONFIG_FILE)!
-  const restricting = ['layers_to_transform', 'layers_pattern', 'exclude_modules'].filter((key) =>
-    Object.hasOwn(JSON.parse(text), key),
-  )
-  const config = withFields(text, {
-    target_modules: targetModules(paths, owners),
-    ...Object.fromEntries(restricting.map((key) => [key, null])),
-    ...versionField(form),
-  })
-  return new Map([...texts, [ADAPTER_CONFIG_FILE, config]])
-}
-
 /** The dtype that the factors have, or that holds them all: products of two are as long as both. */
 const exactDtype = (changes: readonly Change[]): FloatDtype =>
   changes.every(({ terms }) => terms.every(({ module }) => module.product.kind === 'lora'))
     ? commonDtype(changes)
     : 'f32'
+
+/** What the reader says of figures of B·A, where none are told. */
+const OF_DORA = / (?:is|are) DoRA: /
 
 async function otherPlan(
   source: Summand,
@@ -282,22 +208,6 @@ async function otherPlan(
     ],
   }
 }
-
-/** The version of PEFT whose layout stacks of a form have, as a config tells it. */
-const versionField = (form: ExpertForm | undefined): JsonObject => {
-  const version = form === undefined ? undefined : versionOf(form)
-  return version === undefined ? {} : { peft_version: version }
-}
-
-/** A config with some of its fields set, sorted as PEFT has them. */
-function withFields(config: string, fields: JsonObject): string {
-  const all = Object.entries<unknown>({ ...JSON.parse(config), ...fields })
-  const sorted = Object.fromEntries(all.sort(([a], [b]) => compareUtf8(a, b)))
-  return `${JSON.stringify(sorted, null, 2)}\n`
-}
-
-/** What the reader says of figures of B·A, where none are told. */
-const OF_DORA = / (?:is|are) DoRA: /
 
 const textsOf = (config: string, facts: CardFacts): ReadonlyMap<string, string> =>
   new Map([
