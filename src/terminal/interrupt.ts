@@ -36,19 +36,25 @@ export type Interruptible = <T>(work: (signal: AbortSignal) => Promise<T>) => Pr
 /** How long work may take to end after it was interrupted, in milliseconds: to a person, still at once. */
 const GRACE = 1500
 
+/** A signal that comes again within so many milliseconds is the same one: Ctrl-C reaches what npx or timeout started twice. */
+const SAME_SIGNAL = 300
+
 /**
  * Runs work that leaves the event loop free, with a signal that an interruption of this process aborts: the reason is LoraSvdError
  * 'interrupted'. After SIGINT what the work then throws is thrown here; after the others the process ends
- * by the signal when the work has ended. Where it doesn't end soon, or on a second interruption, the process ends at once
+ * by the signal when the work has ended. Where it doesn't end soon, or on a second interruption after that moment, the process ends at once
  * by the signal, which also stops the call of a library in another thread; temporary files are deleted before.
  */
 export const whileInterruptible: Interruptible = async (work) => {
   const controller = new AbortController()
   let received: Interruption | undefined
   let grace: NodeJS.Timeout | undefined
+  let since = 0
   const onSignal = (signal: Interruption) => {
+    if (signal === received && performance.now() - since < SAME_SIGNAL) return
     if (received !== undefined) endBy(signal)
     received = signal
+    since = performance.now()
     grace = setTimeout(() => endBy(signal), GRACE)
     controller.abort(new LoraSvdError('interrupted', 'interrupted'))
   }

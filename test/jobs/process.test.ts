@@ -13,12 +13,13 @@ afterAll(() => bundles.remove())
 
 interface Run {
   readonly nodeOptions?: readonly string[]
-  /** Sent one by one, half a second apart, from when the program says that it is ready. */
+  /** Sent one by one, half a second apart or as `apart` says in milliseconds, from when the program says that it is ready. */
   readonly signals?: readonly NodeJS.Signals[]
+  readonly apart?: number
 }
 
 /** Runs the program until it ends by itself, in a folder of its own. */
-function run(name: string, { nodeOptions = [], signals = [] }: Run = {}) {
+function run(name: string, { nodeOptions = [], signals = [], apart = 500 }: Run = {}) {
   const folder = join(bundles.folder, `${name}-${signals.join('-')}`)
   mkdirSync(folder)
   const program = fileURLToPath(bundles.url('test-program.js'))
@@ -32,7 +33,10 @@ function run(name: string, { nodeOptions = [], signals = [] }: Run = {}) {
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output.stdout += text
     if (!text.includes('ready')) return
-    for (const [i, signal] of signals.entries()) setTimeout(() => child.kill(signal), 500 * i)
+    for (const [i, signal] of signals.entries()) {
+      if (i * apart === 0) child.kill(signal)
+      else setTimeout(() => child.kill(signal), i * apart)
+    }
   })
   return new Promise<{ code: number | null; signal: string | null; stdout: string; left: string[] }>(
     (resolve) => {
@@ -59,8 +63,11 @@ test('a worker without memory is an error that says what to do', async () => {
 })
 
 describe.concurrent('an interruption', () => {
-  test('ends jobs and the file that is being written, and is an error of its own', async () => {
-    expect(await run('interruptible', { signals: ['SIGINT'] })).toEqual({
+  test.each([
+    ['ends jobs and the file that is being written, and is an error of its own', ['SIGINT']],
+    ['that comes twice at once, as through npx, is one', ['SIGINT', 'SIGINT']],
+  ] as const)('%s', async (_, signals) => {
+    expect(await run('interruptible', { signals, apart: 0 })).toEqual({
       code: 130,
       signal: null,
       stdout: 'ready\ninterrupted: interrupted\n',
