@@ -2,12 +2,12 @@ import { tiedPair } from '../checkpoint/correspondence.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
-import { isPartOfStack } from '../lora/experts.ts'
+import { EXPERT, isOfOneExpert, isPartOfStack, ownerKey } from '../lora/experts.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
 import { inModelNames } from '../lora/gguf-modules.ts'
 import { matchToBase } from '../lora/match.ts'
 import { type Adapter, type AdapterModule, blamed } from '../lora/model.ts'
-import { modelTraits } from '../lora/traits.ts'
+import { modelTraits, ownerOfPath } from '../lora/traits.ts'
 import { addTo, compareNatural } from '../text/compare.ts'
 import { counted, quoted, shapeText } from '../text/quote.ts'
 import { NAMES } from './spelling.ts'
@@ -55,6 +55,7 @@ export interface BroughtTogether {
 export function bringTogether(summands: readonly Summand[], base: Checkpoint | undefined): BroughtTogether {
   const named = assertedOneFormat(summands, base)
   const [{ adapter: first }] = named
+  if (base === undefined) refuseTwoForms(named)
   const settled = named.map((one) => settledBy(one, base))
   const own = settled.flatMap(({ adapter }) => (adapter.format === first.format ? adapter.modules : []))
   const units = base === undefined ? undefined : unitsOf(base, first.format, own)
@@ -96,6 +97,27 @@ function assertedOneFormat(summands: readonly Summand[], base: Checkpoint | unde
     )
   }
   return named
+}
+
+/** Throws where one adapter has the experts of a layer in a stack, and another each by itself: the same weights under two names. */
+function refuseTwoForms(summands: readonly Summand[]): void {
+  const singles = new Map<string, Adapter>()
+  for (const { adapter } of summands) {
+    for (const { path } of adapter.modules) {
+      const owner = EXPERT.exec(path)?.[1]
+      if (owner !== undefined && !singles.has(ownerKey(owner))) singles.set(ownerKey(owner), adapter)
+    }
+  }
+  for (const { adapter } of summands) {
+    const stack = adapter.modules.find(({ path }) =>
+      [path, ownerOfPath(path)].some((owner) => (singles.get(ownerKey(owner)) ?? adapter) !== adapter),
+    )
+    if (stack === undefined || isOfOneExpert(stack)) continue
+    throw badInput(
+      `${adapter.path}: has the experts of ${quoted(stack.path)} in a stack, and another adapter each by itself; give --base, which tells what both are of`,
+      { file: adapter.path },
+    )
+  }
 }
 
 /** A summand with its modules as units have them, and which that is. */

@@ -62,7 +62,7 @@ export async function planSum(
   summands: readonly Summand[],
   { base, dtype, prefer }: CombineOptions,
 ): Promise<CombinePlan> {
-  if (base === undefined || base.isGguf) refuseGguf(summands)
+  if (base === undefined || base.isGguf) refuseGguf(summands, base)
   const { settled, modules: shared } = bringTogether(summands, base)
   const modules = spelledModules(settled, shared)
   const kept = await keptTensors(settled, outputNames(modules), prefer)
@@ -124,11 +124,11 @@ const likeIn = ({ modules }: Adapter, module: AdapterModule, isNamed = false): A
     : (modules.find(({ prefix }) => prefix === module.prefix) ?? (isNamed ? modules[0] : undefined) ?? module)
 
 /** Throws for an adapter of llama.cpp that no base gives the model's own names to. */
-function refuseGguf(summands: readonly Summand[]): void {
+function refuseGguf(summands: readonly Summand[], base: Checkpoint | undefined): void {
   const foreign = summands.find(({ adapter }) => adapter.format === 'gguf')?.adapter
   if (foreign === undefined) return
   throw badInput(
-    `${foreign.path}: is a GGUF adapter, with the names and the order of rows of llama.cpp; give the folder of the base that it is of by --base, whose config.json tells the model's own`,
+    `${foreign.path}: is a GGUF adapter, with the names and the order of rows of llama.cpp; give the folder of the base that it is of by --base${base === undefined ? '' : ` and not ${base.path}`}, whose config.json tells the model's own`,
     { file: foreign.path },
   )
 }

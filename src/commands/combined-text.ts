@@ -31,7 +31,7 @@ export function combinedTitle(
   seconds: number,
   { paint, columns }: Screen,
 ): string {
-  const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s on ${engine}`
+  const facts = `${counted(layers.length, 'layer')} · ${short(seconds, 2)} s${engine === '' ? '' : ` on ${engine}`}`
   return `${paintLines(wrap(head, columns), paint.bold)}\n${paint.dim(wrap(facts, columns))}`
 }
 

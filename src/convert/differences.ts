@@ -10,11 +10,13 @@ import type { Layout } from '../lora/families/layout.ts'
 import { type ModuleName, moduleNames } from '../lora/families/modules.ts'
 import type { Family, Gap } from '../lora/families/types.ts'
 import { overlap, rowsReached } from '../lora/fit.ts'
+import { FACTS } from '../lora/loaders/table.ts'
 import type { AdapterFormat } from '../lora/model.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import type { Change as WeightChange } from '../update/change.ts'
 import { rescaleOf } from '../update/dora.ts'
+import type { DraftedPair } from './pairs.ts'
 import type { Difference, Dropped } from './target.ts'
 import { keptBias } from './wholes.ts'
 
@@ -197,4 +199,27 @@ export function refuseDora({ adapter }: Summand, format: AdapterFormat, base: Ch
     `${adapter.path}: the module ${quoted(dora.label)} is DoRA, and ${format === 'comfyui' ? WITHOUT_BASE : `${NAMES[format]} has no place for its magnitudes; apply it to the base, and extract what comes of it as ${format}`}`,
     { file: adapter.path },
   )
+}
+
+/** What loaders of kohya's names make of DoRA: these facts of theirs, of magnitudes over the outputs the second ones too. */
+const OF_DORA: readonly [Gap['loader'], rule: string][] = [
+  ['kohya', 'kohya-dora'],
+  ['diffusers', 'diffusers-dora'],
+]
+const OVER_OUTPUTS: readonly [Gap['loader'], rule: string][] = [
+  ['ComfyUI', 'comfyui-dora-output-axis'],
+  ['kohya', 'a1111-dora-output-axis'],
+]
+
+/** The pair, with what loaders don't do right where it is DoRA. */
+export function withDoraGaps(pair: DraftedPair): DraftedPair {
+  const [{ module }] = pair.changes
+  const { magnitude, productShape } = module
+  if (magnitude === undefined) return pair
+  const facts = magnitude.shape[0] === productShape[0] ? [...OF_DORA, ...OVER_OUTPUTS] : OF_DORA
+  const gaps = facts.map(([loader, rule]): Gap => {
+    const { text, source, date } = FACTS[loader].rules.find((one) => one.rule === rule)!
+    return { loader, naming: 'kohya', effect: 'wrong', reason: text, source: `${source} @${date}` }
+  })
+  return { ...pair, gaps: [...pair.gaps, ...gaps] }
 }

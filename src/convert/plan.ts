@@ -3,22 +3,17 @@ import type { Checkpoint } from '../checkpoint/types.ts'
 import { onWeights, type SharedModule, type Summand } from '../combine/modules.ts'
 import { planOutput } from '../combine/output.ts'
 import { commonDtype, planSum } from '../combine/plan.ts'
-import { NAMES } from '../combine/spelling.ts'
-import { badInput } from '../errors.ts'
 import type { FloatDtype } from '../formats/dtype.ts'
-import { diffusionFamily } from '../lora/diffusion.ts'
 import { type ExpertForm, versionOf } from '../lora/expert-forms.ts'
-import { type Layout, layoutOf } from '../lora/families/layout.ts'
-import { otherLayout } from '../lora/families/other.ts'
-import type { Naming } from '../lora/families/types.ts'
-import { LANGUAGE_MODEL } from '../lora/loaders/view.ts'
+import { layoutOf } from '../lora/families/layout.ts'
 import type { AdapterFormat } from '../lora/model.ts'
 import { takesSecondAsInput } from '../lora/stack-order.ts'
 import { modelTraits, pathOf } from '../lora/traits.ts'
 import { baseModelName, publicName, taskTypeOf } from '../lora/write/config.ts'
 import { type AdapterLayout, factorShapes } from '../lora/write/peft.ts'
 import { CARD_FILE, type CardFacts, convertCard } from './card.ts'
-import { doraApart, hasDora, refuseDora } from './differences.ts'
+import { assertConvertible, diffusionLayout, needed, refuseEmpty } from './convertible.ts'
+import { doraApart, hasDora, refuseDora, withDoraGaps } from './differences.ts'
 import { inForm, inOrder, mistaken, retold, versionField, withFields } from './experts.ts'
 import { ggufPlan } from './gguf.ts'
 import { kohyaMetadata } from './metadata.ts'
@@ -61,15 +56,18 @@ export async function planConversion(
   const { settled, modules } = onWeights([source], base)
   const changes = changesOf(modules)
   refuseDora(settled[0], request.format, base)
-  const isSame = source.adapter.format === request.format
+  assertConvertible(source, base, request.format)
+  const isSame = source.adapter.format === request.format && request.format !== 'mlx'
   const plan =
     isSame && (base === undefined || request.format === 'peft')
       ? await samePlan(source, base, changes, request)
       : await otherPlan(settled[0], base, modules, request)
   const lost = source.adapter.ignored.map(({ name, reason }) => ({ name, reason }))
+  const dropped = [...plan.dropped, ...lost]
+  refuseEmpty(plan, source, dropped)
   return {
     ...plan,
-    ...{ dropped: [...plan.dropped, ...lost], source, base },
+    ...{ dropped, source, base },
     warnings: [...plan.warnings, ...mistaken(plan)],
   }
 }
@@ -188,7 +186,7 @@ async function otherPlan(
   const apart = isWhole ? doraApart(source, modules, model, known) : undefined
   const rest = apart?.rest ?? source
   const { drafts, dropped, warnings } = namedPairs(rest, known, format)
-  const pairs = settledPairs(drafts, layout)
+  const pairs = settledPairs(drafts.map(withDoraGaps), layout)
   const r = largestRank(pairs)
   const isDora = changes.some(({ module }) => module.magnitude !== undefined)
   const others = crossWholes(rest, format, pairs, [...(apart?.dropped ?? []), ...dropped], known)
@@ -214,28 +212,3 @@ const textsOf = (config: string, facts: CardFacts): ReadonlyMap<string, string> 
     [ADAPTER_CONFIG_FILE, config],
     [CARD_FILE, convertCard(facts)],
   ])
-
-function needed(base: Checkpoint | undefined, { adapter }: Summand, format: AdapterFormat): Checkpoint {
-  if (base !== undefined) return base
-  throw badInput(
-    `${adapter.path}: what ${NAMES[format]} calls its modules can't be told from names of ${NAMES[adapter.format]} alone; give the base that it is of by --base`,
-    { file: adapter.path },
-  )
-}
-
-/** The layout of a diffusion model. Throws `bad-input` for other models. */
-export function diffusionLayout(
-  base: Checkpoint,
-  { adapter }: Pick<Summand, 'adapter'>,
-  format: Naming,
-): Layout {
-  const layout = layoutOf(base.tensors)
-  if (layout !== undefined) return layout
-  const isLanguage = [...base.tensors.keys()].some((name) => LANGUAGE_MODEL.test(name))
-  if (!isLanguage && diffusionFamily(base.tensors, base.config) !== undefined)
-    return otherLayout(base.tensors)
-  throw badInput(
-    `${adapter.path}: ${base.path} is no diffusion model that is known, and ${NAMES[format]} loads adapters of those alone; peft, mlx and gguf are formats for language models`,
-    { file: adapter.path },
-  )
-}

@@ -24,7 +24,8 @@ const baseOf = (tensors: Tensors) => writeTensors(fresh(), { ...MARK, ...tensors
 
 async function converted(args: readonly string[], code = 0) {
   const out = fresh()
-  const all = ['convert', ...args, '-o', out, '--format=comfyui']
+  const format = args.some((arg) => arg.startsWith('--format')) ? [] : ['--format=comfyui']
+  const all = ['convert', ...args, '-o', out, ...format]
   const result = await runInProcess([...all, '--json'])
   expect(result.stderr).toBe('')
   expect(result.code).toBe(code)
@@ -486,3 +487,23 @@ async function convertedFrom(tensors: Tensors, base: string, ...more: string[]) 
   const adapter = await writeTensors(fresh(), tensors)
   return readSafetensorsFile((await converted([adapter, '--base', base, ...more])).out)
 }
+
+test('kohya’s names keep the magnitudes, and what loaders make of them is said', async () => {
+  const base = withValues(singleFile('sdxl'))
+  const name = 'model.diffusion_model.time_embed.0.weight'
+  const shape = base.get(name)!.shape
+  const stem = 'lora_unet_time_embed_0'
+  const [model, adapter] = [
+    await writeTensors(fresh(), Object.fromEntries(base)),
+    await writeTensors(fresh(), {
+      ...factors(stem, shape, 61),
+      [`${stem}.dora_scale`]: magnitude([shape[0], 1], 63),
+    }),
+  ]
+  const { document } = await converted([adapter, '--base', model, '--format=kohya'])
+  const wrong = document.gaps.filter(({ effect }: { effect: string }) => effect === 'wrong')
+  expect(wrong.map(({ loader }: { loader: string }) => loader)).toEqual(
+    expect.arrayContaining(['kohya', 'diffusers', 'ComfyUI']),
+  )
+  expect(document.exact).toBe(true)
+})

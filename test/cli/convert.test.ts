@@ -166,6 +166,47 @@ describe('what can’t be', () => {
     )
   })
 
+  test('what hangs on a base is told before anything is computed, in sums and in dry runs too', async () => {
+    const [source, gguf, kohya] = [await adapter(), fresh('.gguf'), fresh('.safetensors')]
+    await converted([source, '-o', gguf, '--format=gguf', '--base', BASE])
+    await writeTensors(kohya, {
+      'lora_unet_x.lora_down.weight': random([2, 6], 1),
+      'lora_unet_x.lora_up.weight': random([4, 2], 2),
+    })
+    const cases: [what: string, args: string[]][] = [
+      ['PEFT', ['convert', gguf, '--format=peft']],
+      ['MLX', ['convert', gguf, '--format=mlx', '--drop']],
+      ['PEFT', ['convert', kohya, '--format=peft', '--dry-run']],
+      ['PEFT', ['merge', kohya, kohya, '--format=peft']],
+      ['llama.cpp', ['resize', source, '--rank=1', '--format=gguf', '--dry-run']],
+    ]
+    for (const [what, args] of cases) {
+      expect(await refused([...args, '-o', fresh(args.includes('--format=gguf') ? '.gguf' : '')])).toMatch(
+        new RegExp(`what ${what} calls its modules can't be told from names of .* give the base .* --base$`),
+      )
+    }
+    const model = 'test/fixtures/gguf/every.gguf'
+    expect(await refusal([gguf, '-o', fresh(), '--format=peft', '--base', model])).toMatch(/every\.gguf/)
+  })
+
+  test('nothing at all, also where what has no place is dropped', async () => {
+    const source = await adapter(
+      { r: 2, lora_alpha: 2, target_modules: ['proj'] },
+      pair('base_model.model.other.proj', 2, [4, 6], 1),
+    )
+    expect(await refusal([source, '-o', fresh(), '--format=mlx', '--drop'])).toMatch(
+      /nothing of it can be had as mlx: "other\.proj" is no module that mlx-lm is known to name so$/,
+    )
+  })
+
+  test('MLX stays MLX without a base', async () => {
+    const [mlx, out] = [fresh(), fresh()]
+    await converted([await adapter(), '-o', mlx, '--format=mlx'])
+    const { from, format, exact } = await converted([mlx, '-o', out, '--format=mlx'])
+    expect([from, format, exact]).toEqual(['mlx', 'mlx', true])
+    expect(readdirSync(out).sort()).toEqual(['README.md', 'adapter_config.json', 'adapters.safetensors'])
+  })
+
   test('ranks of their own for MLX', async () => {
     const [source, mlx] = [await adapter(), fresh()]
     await converted([source, '-o', mlx, '--format=mlx'])

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { combined, densesOf, openAdapter } from '../combine/support.ts'
+import { combined, densesOf, openAdapter, refused } from '../combine/support.ts'
 import { temporaryFolder } from '../temporary.ts'
 import { applied, distance, fileOf, folderWith, jsonOf, random, read, type Weights } from './apply-support.ts'
 import { runInProcess } from './run.ts'
@@ -95,6 +95,19 @@ test('apply does the same to a base of either form', async () => {
         1e-6,
       )
     }
+  }
+})
+
+test('single ones and a stack of the same layer are not summed without a base', async () => {
+  const [adapter, fused, out] = [single(SINGLE), fresh(), fresh()]
+  await combined('resize', [adapter, '-o', fused, `--base=${model(STACKED)}`, '--error=1e-6'])
+  for (const both of [
+    [adapter, fused],
+    [fused, adapter],
+  ]) {
+    expect(await refused(['merge', ...both, '-o', out])).toMatch(
+      /has the experts of "model\.layers\.0\.mlp\.experts.*" in a stack, and another adapter each by itself; give --base/,
+    )
   }
 })
 

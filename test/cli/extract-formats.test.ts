@@ -401,6 +401,12 @@ describe('a pair that nobody loads is one line, before any work', () => {
     expect(line).toContain('OddForCausalLM')
   })
 
+  test('--no-text-encoder of a language model', async () => {
+    expect(await refused([BASE, TUNED, '-o', at('no'), '--no-text-encoder'])).toContain(
+      'is no diffusion model, and has no text encoder apart; leave --no-text-encoder out',
+    )
+  })
+
   test('ranks of their own for MLX', async () => {
     const args = [BASE, TUNED, '-o', at('no'), '--format', 'mlx', '--layout', 'pattern']
     expect(await refused(args)).toContain('MLX has one rank in all layers')

@@ -68,6 +68,19 @@ describe('PEFT', () => {
     })
   })
 
+  test('an alpha of 0 is no change, which is said', async () => {
+    const tensors = {
+      ...pair(q, { rank: 2 }),
+      ...pair('base_model.model.model.layers.0.self_attn.k_proj', { rank: 2 }),
+    }
+    const adapterConfig = { ...LORA, alpha_pattern: { k_proj: 0 } }
+    const { modules, warnings } = await adapterFrom({ tensors, adapterConfig })
+    expect(modules.map(({ scale }) => scale).sort()).toEqual([0, 2])
+    expect(warnings).toEqual([
+      'lora_alpha is 0 for 1 module of 2: PEFT multiplies by 0, and nothing is changed there',
+    ])
+  })
+
   test('embeddings, convolutions, biases and magnitudes', async () => {
     const adapter = await adapterFrom({
       tensors: {

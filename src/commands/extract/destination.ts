@@ -35,9 +35,15 @@ export const familyOf = (base: Pick<Checkpoint, 'tensors' | 'config'>, tuned: Pi
 export function destinationOf(
   base: Models,
   tuned: Models,
-  { format: asked }: { readonly format?: AdapterFormat | undefined },
+  {
+    format: asked,
+    textEncoder = true,
+  }: { readonly format?: AdapterFormat | undefined; readonly textEncoder?: boolean },
 ): Destination {
   const family = familyOf(base, tuned)
+  if (family === undefined && !textEncoder) {
+    throw refusal(base, 'is no diffusion model, and has no text encoder apart; leave --no-text-encoder out')
+  }
   const format = asked ?? (family === undefined ? 'peft' : 'comfyui')
   if (isNaming(format)) {
     const layouts = layoutsFor(base, family, format)

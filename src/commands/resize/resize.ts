@@ -1,6 +1,7 @@
 import { openSummands } from '../../combine/open.ts'
 import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
+import { assertConvertible } from '../../convert/convertible.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
@@ -42,6 +43,7 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   // llama.cpp's and MLX's are summed under PEFT's names
   const format = settings.format ?? summands[0].adapter.format
   assertLayoutOf(format, settings.layout)
+  assertConvertible(summands[0], base, format)
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
   const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }

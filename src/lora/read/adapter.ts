@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
 import { badInput, LoraSvdError } from '../../errors.ts'
+import { grouped } from '../../text/numbers.ts'
 import { counted, quoted } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
 import type { Adapter, AdapterModule, IgnoredTensor, JsonObject, ReplacedTensor } from '../model.ts'
@@ -296,6 +297,12 @@ function warningsOf({ format, config, built, ignored, zeros }: Findings): string
   if (format === 'peft' && unscaled.length > 0) {
     warnings.push(
       `the scale of ${counted(unscaled.length, 'module')} is UNKNOWN: there is neither adapter_config.json nor an .alpha tensor; 1 is taken, which may be far off: give alpha`,
+    )
+  }
+  const off = config === undefined ? [] : built.filter(({ scale }) => scale === 0)
+  if (off.length > 0) {
+    warnings.push(
+      `lora_alpha is 0 for ${counted(off.length, 'module')} of ${grouped(built.length)}: PEFT multiplies by 0, and nothing is changed there`,
     )
   }
   const dora = built.filter(({ magnitude }) => magnitude !== undefined)
