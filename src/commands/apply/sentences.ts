@@ -7,7 +7,9 @@ export const keptText = (gain: number) => `${Number((gain * 100).toPrecision(3))
 /** What rounding takes, and what to do about it: bf16 keeps 62 % of this adapter in layers 0–3: write --dtype f32, … */
 export function adviceText({ dtype, gain, names }: Advice): string {
   const where = layersText(names)
-  return `${dtype} keeps ${keptText(gain)} of what is added ${where}: write --dtype f32, or keep the adapter`
+  const cure =
+    dtype === 'f32' ? 'it is smaller than what f32 tells apart' : 'write --dtype f32, or keep the adapter'
+  return `${dtype} keeps ${keptText(gain)} of what is added ${where}: ${cure}`
 }
 
 /** The numbers of the layers, where all have one, in runs; else the first names. */
