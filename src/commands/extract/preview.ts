@@ -51,7 +51,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
   for (const [i, { pair }] of plan.layers.entries()) sampled.push(await sampledQuantisation(pair, ranks?.[i]))
   const entry = bytesPerElement(plan.dtype)
   return {
-    source: { base: options.base, tuned: options.tuned },
+    source: { base: plan.base.path, tuned: plan.tuned.path },
     rule: options.rule,
     layout: options.layout,
     layers: plan.layers.map(({ pair: { name, tuned }, module }, i) => ({

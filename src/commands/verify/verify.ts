@@ -1,6 +1,7 @@
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
@@ -89,7 +90,7 @@ function resultOf(
     undefined,
   )
   return {
-    source: { adapter, base, tuned },
+    source: { adapter: asRead(adapter), base: asRead(base), tuned: asRead(tuned) },
     ...measures,
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },
