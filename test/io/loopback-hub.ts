@@ -49,8 +49,13 @@ export interface LoopbackHub {
 
 const CUT = 32
 
-export const etagOf = (bytes: Uint8Array | string) =>
-  `"${createHash('sha256').update(bytes).digest('hex').slice(0, CUT)}"`
+const etags = new Map<Uint8Array | string, string>()
+
+export function etagOf(bytes: Uint8Array | string): string {
+  const known = etags.get(bytes) ?? `"${createHash('sha256').update(bytes).digest('hex').slice(0, CUT)}"`
+  etags.set(bytes, known)
+  return known
+}
 
 /** Such a server for the tests of a file. */
 export async function loopbackHub(repositories: Record<string, Repository>): Promise<LoopbackHub> {

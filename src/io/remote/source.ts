@@ -7,7 +7,7 @@ import type { Asked } from './refusals.ts'
 import { type Answer, endedEarly, get, persistently } from './request.ts'
 
 /** Read at the opening of a file, whose header is at its start: most headers whole, and nothing beside a layer's megabytes. */
-const FIRST_BYTES = 32 * 1024
+const FIRST_BYTES = 16 * 1024
 
 /** A larger part is asked for in pieces of so many bytes, some at once: what is asked again of one that failed is little. */
 const PIECE_BYTES = 8 * 2 ** 20
