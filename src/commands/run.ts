@@ -51,6 +51,8 @@ const AFTER_HELP = `
 Start with:
   lora-svd demo --d 10 --k 10 --rank 2
 
+Wherever a path is taken, so is hf://org/name[@revision][/path], or https://.
+
 More: lora-svd help <command>, help exit-codes, help environment`
 
 /**

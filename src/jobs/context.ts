@@ -100,7 +100,7 @@ export async function inContext<T>(
         ...(online !== undefined && { online }),
       },
     }
-    return await inNetwork(env, controller.signal, () => work(context))
+    return await inNetwork(env, controller.signal, onNotice, () => work(context))
   } finally {
     signal?.removeEventListener('abort', stop)
   }

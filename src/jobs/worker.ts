@@ -179,10 +179,10 @@ export function serveJobs(loaders: JobLoaders): void {
   const port = parentPort
   if (port === null) throw new Error('this file runs in a worker thread, which runJobs starts')
   const { kind, engine, threads, network } = workerData as WorkerStart
-  adoptNetwork(network)
   const report = (message: Report, buffers: ArrayBuffer[] = []) => port.postMessage(message, buffers)
   const notice = (line: string) => report({ type: 'notice', line })
   const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
+  adoptNetwork(network, notice)
 
   port.on('message', async ({ index, job }: Order) => {
     try {

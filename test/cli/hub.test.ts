@@ -253,9 +253,12 @@ describe('what can’t be done is said in one line', () => {
   test('a server that refuses for long is the machine’s failure, and leaves nothing', async () => {
     hub.fault = ({ host }) => (host === 'cdn' ? { status: 503 } : undefined)
     const cwd = temporaryFolder()
-    const { code, stderr } = await run(['extract', 'hf://org/base', TUNED, '-o', 'adapter', '--rank', '2'], {
-      cwd,
-    })
+    const { code, stderr } = await run(
+      ['extract', 'hf://org/base', TUNED, '-o', 'adapter', '--rank', '2', '-q'],
+      {
+        cwd,
+      },
+    )
     expect([code, readdirSync(cwd)]).toEqual([3, []])
     expect(stderr).toMatch(/^lora-svd: hf:\/\/.*HTTP 503.*try again later\n$/)
   })

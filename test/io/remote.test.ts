@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { assertUnchanged, identityOf } from '../../src/io/files.ts'
 import { hubAddressOf, isAddress, parseHubAddress } from '../../src/io/remote/address.ts'
+import { readingOn } from '../../src/io/remote/ahead.ts'
 import { pinned } from '../../src/io/remote/hub.ts'
 import { network } from '../../src/io/remote/network.ts'
 import { waitAsked } from '../../src/io/remote/refusals.ts'
@@ -57,7 +58,12 @@ const readOf = (
   {
     env = anyone,
     ...how
-  }: { env?: Record<string, string>; patience?: ReturnType<typeof hasty>; signal?: AbortSignal } = {},
+  }: {
+    env?: Record<string, string>
+    patience?: ReturnType<typeof hasty>
+    signal?: AbortSignal
+    notice?: (line: string) => void
+  } = {},
 ) =>
   asRun(
     env,
@@ -358,6 +364,20 @@ describe('what passes is tried again', () => {
     expect(patience.waits).toEqual(waits)
   })
 
+  test('long waits are told of, short ones are not', async () => {
+    const told: string[] = []
+    const notice = (line: string) => void told.push(line)
+    hub.fault = failing({ status: 503 })
+    await readOf(FILE, PART, { notice })
+    expect(told).toEqual([])
+    hub.fault = failing({ status: 429, headers: { 'retry-after': '7' } })
+    await readOf(FILE, PART, { notice })
+    const [host] = hub.cdn.split('/').slice(-1)
+    expect(told).toEqual([
+      `hf://org/open@${COMMIT}/model.safetensors: ${host} has had too many requests (HTTP 429); it is asked again in 8 s`,
+    ])
+  })
+
   test('a dropped connection goes on at its byte', async () => {
     const patience = hasty()
     hub.fault = failing({ dropAfter: 50_000 }, 2)
@@ -465,6 +485,42 @@ describe('many bytes', () => {
     const range = [5, bytes.length - 5] as const
     expect(Buffer.compare(await readOf(`${hub.cdn}/large.npy`, range), bytes.subarray(...range))).toBe(0)
     expect(hub.requests).toHaveLength(1 + 3)
+  })
+
+  test('are asked for ahead where they are read one after the other, and no further than their tensor', async () => {
+    const bytes = counting(2 ** 20 * 12)
+    hub.loose['large.npy'] = bytes
+    const [begin, end, panel] = [1000, bytes.length - 5000, 300_000]
+    await asRun(anyone, async () => {
+      const source = readingOn(await openFile(`${hub.cdn}/large.npy`), end)
+      const all = new Uint8Array(end - begin)
+      for (let at = 0; at < all.length; at += panel)
+        await source.readInto(all.subarray(at, at + panel), begin + at)
+      expect(etagOf(all)).toBe(etagOf(bytes.slice(begin, end)))
+      expect(hub.sent).toBe(end)
+      expect(hub.requests.length).toBeLessThan(50)
+      // out of order, past what is asked for ahead, and again in order
+      for (const [from, to] of [
+        [50, 60],
+        [40, 70],
+        [70, 90],
+        [end - 5, end + 5],
+        [1, 500_000],
+        [500_000, 700_000],
+      ] as const) {
+        expect(etagOf(await source.read(from, to))).toBe(etagOf(bytes.slice(from, to)))
+      }
+    })
+  })
+
+  test('what is only begun is not asked for', async () => {
+    hub.loose['large.npy'] = counting(2 ** 20 * 12)
+    await asRun(anyone, async () => {
+      const source = readingOn(await openFile(`${hub.cdn}/large.npy`), 2 ** 20 * 12)
+      const [chunk, start] = [2 ** 16, 2 ** 20]
+      for (const i of [0, 1, 2]) await source.read(start + i * chunk, start + (i + 1) * chunk)
+      expect(hub.sent).toBeLessThanOrEqual(16 * KIB + 5 * chunk)
+    })
   })
 
   test('connections are bounded, whoever asks', async () => {

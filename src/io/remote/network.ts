@@ -44,6 +44,8 @@ export interface Network {
   /** Who asks the Hub, and nobody else. */
   token(): string | undefined
   readonly signal: AbortSignal | undefined
+  /** Tells the user that something is waited for. */
+  notice(line: string): void
   readonly patience: Patience
   readonly stamps: Map<string, RemoteStamp>
   /** What each address that was given is read as. */
@@ -72,13 +74,17 @@ let ofWorker: Network | undefined
 
 /** Each job is a bundle of its own, with a copy of this module: here all of a worker's find what it was told. */
 const TOLD = Symbol.for('lora-svd/worker-network')
-const thread = globalThis as { [TOLD]?: WorkerNetwork }
+const thread = globalThis as {
+  [TOLD]?: { readonly given: WorkerNetwork; readonly notice: Network['notice'] }
+}
 
 /** What is known of what lies elsewhere in this run, or in this worker's; outside of both, nothing yet. */
 export function network(): Network {
   const told = thread[TOLD]
-  if (told !== undefined) ofWorker ??= networkOfWorker(told)
-  return current.getStore() ?? ofWorker ?? networkIn({ env: process.env, home: homedir() }, undefined)
+  if (told !== undefined) ofWorker ??= networkOfWorker(told.given, told.notice)
+  return (
+    current.getStore() ?? ofWorker ?? networkIn({ env: process.env, home: homedir() }, undefined, () => {})
+  )
 }
 
 /** Does work in the run that goes on, or as one of its own. */
@@ -88,17 +94,22 @@ export const inAnyNetwork = <T>(work: () => Promise<T>): Promise<T> => current.r
 export const inNetwork = <T>(
   env: Surroundings['env'] | undefined,
   signal: AbortSignal,
+  notice: Network['notice'],
   work: () => Promise<T>,
-): Promise<T> => current.run(networkIn({ env: env ?? process.env, home: homedir() }, signal), work)
+): Promise<T> => current.run(networkIn({ env: env ?? process.env, home: homedir() }, signal, notice), work)
 
 /** Does work whose runs wait so. */
 export const withPatience = <T>(how: Patience, work: () => Promise<T>): Promise<T> => patience.run(how, work)
 
-function networkIn(surroundings: Surroundings, signal: AbortSignal | undefined): Network {
+function networkIn(
+  surroundings: Surroundings,
+  signal: AbortSignal | undefined,
+  notice: Network['notice'],
+): Network {
   let endpoint: string | undefined
   let token: { readonly value: string | undefined } | undefined
   return {
-    ...empty(signal, CONNECTIONS),
+    ...empty(signal, notice, CONNECTIONS),
     get endpoint() {
       endpoint ??= hubEndpoint(surroundings.env)
       return endpoint
@@ -111,8 +122,9 @@ function networkIn(surroundings: Surroundings, signal: AbortSignal | undefined):
   }
 }
 
-const empty = (signal: AbortSignal | undefined, connections: number) => ({
+const empty = (signal: AbortSignal | undefined, notice: Network['notice'], connections: number) => ({
   signal,
+  notice,
   patience: patience.getStore() ?? REAL,
   stamps: new Map<string, RemoteStamp>(),
   readAs: new Map<string, string>(),
@@ -136,12 +148,15 @@ export function workerNetwork(workers: number): WorkerNetwork | undefined {
 }
 
 /** Makes it what this thread knows. */
-export function adoptNetwork(given: WorkerNetwork | undefined): void {
-  if (given !== undefined) thread[TOLD] = given
+export function adoptNetwork(given: WorkerNetwork | undefined, notice: Network['notice']): void {
+  if (given !== undefined) thread[TOLD] = { given, notice }
 }
 
-const networkOfWorker = ({ endpoint, token, stamps, connections }: WorkerNetwork): Network => ({
-  ...empty(undefined, connections),
+const networkOfWorker = (
+  { endpoint, token, stamps, connections }: WorkerNetwork,
+  notice: Network['notice'],
+): Network => ({
+  ...empty(undefined, notice, connections),
   endpoint,
   isOffline: false,
   token: () => token,

@@ -13,6 +13,8 @@ const FIRST_WAIT = 500
 const LONGEST_WAIT = 20_000
 /** The longest that a server may ask to wait, in milliseconds: the Hub counts requests over five minutes. */
 const LONGEST_ASKED = 330_000
+/** A longer wait, in milliseconds, is told of: to a person nothing seems to happen. */
+const QUIET_WAIT = 3_000
 /** As many as browsers follow at least (fetch.spec.whatwg.org allows 20); the Hub needs two. */
 const MOST_REDIRECTS = 10
 
@@ -42,7 +44,7 @@ export async function persistently<T>(
   address: string,
   work: (progressed: () => void) => Promise<T>,
 ): Promise<T> {
-  const { patience, signal } = network()
+  const { patience, signal, notice } = network()
   let failures = 0
   for (;;) {
     signal?.throwIfAborted()
@@ -62,7 +64,11 @@ export async function persistently<T>(
       if (failures === MOST_TRIES) throw gaveUp(`, ${MOST_TRIES} times in a row`)
       if ((error.after ?? 0) > LONGEST_ASKED)
         throw gaveUp(`, and asks to wait ${Math.ceil(error.after! / 1000)} seconds`)
-      await patience.wait(waitAfter(failures, error.after, patience.random()), signal)
+      const wait = waitAfter(failures, error.after, patience.random())
+      if (wait > QUIET_WAIT) {
+        notice(`${address}: ${error.message}; it is asked again in ${Math.round(wait / 1000)} s`)
+      }
+      await patience.wait(wait, signal)
     }
   }
 }
@@ -131,12 +137,15 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
   const { locations } = network()
   const known = locations.get(asked.address)
   if (known !== undefined) {
+    // such addresses are signed for an hour or so, and their hosts come and go
+    locations.delete(asked.address)
     const response = await ask(new URL(known), asked, signal, new URL(known).origin === asked.url.origin)
     alive()
-    if (isFine(response)) return response
+    if (isFine(response)) {
+      locations.set(asked.address, known)
+      return response
+    }
     if (isPassing(response)) throw passing(response, new URL(known))
-    // such addresses are signed for an hour or so
-    locations.delete(asked.address)
     await response.body?.cancel()
   }
   let url = asked.url
