@@ -31,6 +31,8 @@ export type Fault =
   | { readonly dropAfter: number }
   | { readonly stallAfter: number }
   | { readonly headers: Record<string, string> }
+  /** Fewer bytes are sent than were asked for, and the answer says so. */
+  | { readonly most: number }
   /** Ranges aren't known. */
   | { readonly isWhole: true }
 
@@ -91,8 +93,9 @@ export async function loopbackHub(repositories: Record<string, Repository>): Pro
     const bytes = Buffer.from(content)
     const [, first = '0', last = String(bytes.length - 1)] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? []
     const isPart = range !== undefined && !(fault !== undefined && 'isWhole' in fault)
+    const most = fault !== undefined && 'most' in fault ? fault.most : bytes.length
     const [start, end] = isPart
-      ? [Number(first), Math.min(Number(last) + 1, bytes.length)]
+      ? [Number(first), Math.min(Number(last) + 1, Number(first) + most, bytes.length)]
       : [0, bytes.length]
     if (start >= bytes.length && isPart) {
       response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end()

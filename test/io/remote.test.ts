@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { assertUnchanged, identityOf } from '../../src/io/files.ts'
-import { hubAddressOf, isAddress, parseHubAddress } from '../../src/io/remote/address.ts'
+import { hubAddressOf, isAddress, isSafe, parseHubAddress } from '../../src/io/remote/address.ts'
 import { readingOn } from '../../src/io/remote/ahead.ts'
 import { pinned } from '../../src/io/remote/hub.ts'
 import { network } from '../../src/io/remote/network.ts'
 import { waitAsked } from '../../src/io/remote/refusals.ts'
 import { hubEndpoint, hubToken } from '../../src/io/remote/settings.ts'
-import { openFile, readTextIfThere } from '../../src/io/source.ts'
+import { openFile, readTextFile, readTextIfThere } from '../../src/io/source.ts'
 import { temporaryFolder } from '../temporary.ts'
 import {
   asRun,
@@ -119,6 +119,17 @@ describe('addresses', () => {
     'hf://datasets/org/name',
     'hf://-org/name',
   ])('%s is refused', (address) => expect(() => parseHubAddress(address)).toThrow(/hf:\/\//))
+
+  test('whom a token may go to, and whom a file may come from', () => {
+    const safe = ['https://huggingface.co', 'http://localhost:80', 'http://127.0.0.1:1', 'http://[::1]:1']
+    const unsafe = [
+      'http://huggingface.co',
+      'http://127.0.0.1.example.org',
+      'http://localhost.example.org',
+      'http://10.0.0.1',
+    ]
+    expect([...safe, ...unsafe].filter((url) => isSafe(new URL(url)))).toEqual(safe)
+  })
 
   test('pages of the Hub are what they show', () => {
     const at = (url: string) => hubAddressOf(new URL(url), 'https://huggingface.co')
@@ -237,6 +248,14 @@ describe('a file of the Hub', () => {
     expect(hub.requests).toHaveLength(3)
   })
 
+  test('is asked for where the Hub sent us, as long as that goes well', async () => {
+    await asRun(anyone, async () => {
+      const source = await openFile(FILE)
+      for (const start of [50_000, 60_000, 70_000]) await source.read(start, start + 10)
+    })
+    expect(hub.requests.map(({ host }) => host)).toEqual(['hub', 'hub', 'cdn', 'cdn', 'cdn', 'cdn'])
+  })
+
   test('has a stamp of its length and ETag', async () => {
     const { stamp } = await asRun(anyone, () => openFile(FILE))
     expect(stamp).toEqual({ bytes: LARGE.length, modified: etagOf(LARGE), inode: '0' })
@@ -278,6 +297,8 @@ describe('a file of the Hub', () => {
       expect(hub.requests).toHaveLength(before)
       await expect(readTextIfThere(`${folder}/config.json`, 4)).rejects.toMatchObject({ code: 'bad-input' })
     })
+    const error = await errorOf(asRun(anyone, () => readTextFile('hf://org/open@main/config.json', 4)))
+    expect(error).toMatchObject({ code: 'bad-input', message: expect.stringContaining('at most 4 are read') })
   })
 })
 
@@ -394,6 +415,12 @@ describe('what passes is tried again', () => {
     expect(patience.waits).toEqual([500, 500])
   })
 
+  test('an answer of fewer bytes is gone on with', async () => {
+    hub.fault = failing({ most: 1000 }, 3)
+    expect(isExpected(await readOf(FILE, PART))).toBe(true)
+    expect(hub.sent).toBe(16 * KIB + expected.length)
+  })
+
   test('a connection without bytes counts as dropped', async () => {
     hub.fault = failing({ stallAfter: 1000 })
     expect(isExpected(await readOf(FILE, PART, { patience: hasty(50) }))).toBe(true)
@@ -467,6 +494,24 @@ describe('a file that changes midway is noticed', () => {
   test('so is one that is sent whole for that', async () => {
     hub.fault = failing({ isWhole: true })
     expect((await errorOf(readOf(FILE, PART))).message).toContain('was changed since it was opened')
+  })
+
+  test('also by an ETag that is weak, which no server is asked by', async () => {
+    let etag = 'W/"1"'
+    hub.fault = ({ host }) => (host === 'cdn' ? { headers: { etag } } : undefined)
+    expect(isExpected(await readOf(FILE, PART))).toBe(true)
+    expect(hub.requests.map(({ ifRange }) => ifRange)).toEqual([undefined, undefined, undefined, undefined])
+    const error = await asRun(anyone, async () => {
+      const source = await openFile(FILE)
+      etag = 'W/"2"'
+      return errorOf(source.read(...PART))
+    })
+    expect(error.message).toContain('was changed since it was opened')
+  })
+
+  test('and bytes of another place are not taken for those asked for', async () => {
+    hub.fault = failing({ headers: { 'content-range': `bytes 0-${expected.length - 1}/${LARGE.length}` } })
+    expect((await errorOf(readOf(FILE, PART))).message).toContain('sends other bytes than those asked for')
   })
 
   test('and one that is the same passes', async () => {
