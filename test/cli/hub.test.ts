@@ -165,12 +165,15 @@ describe('extract, verify and what reads adapters', () => {
     })
     const compared = await document(['compare', adapter, fromHub], 'compare-1')
     expect(compared.source.adapters).toEqual([pinnedAdapter, fromHub])
+    hub.requests.length = 0
     for (const [path, name] of [
       [adapter, 'small-hub'],
       [fromHub, 'small-disk'],
     ]) {
       await document(['resize', path, '-o', join(out, name), '--rank', '2'], 'resize-1')
     }
+    // the list, config, header, and all factors as one
+    expect(hub.requests.map(({ host }) => host)).toEqual(['hub', 'hub', 'cdn', 'hub', 'cdn'])
     const weights = (name: string) => readFileSync(join(out, name, 'adapter_model.safetensors'))
     expect(weights('small-hub').equals(weights('small-disk'))).toBe(true)
     const merged = await document(['merge', adapter, fromHub, '-o', join(out, 'merged')], 'merge-1')

@@ -6,7 +6,8 @@ import { assertUnchanged, identityOf } from '../../src/io/files.ts'
 import { hubAddressOf, isAddress, isSafe, parseHubAddress } from '../../src/io/remote/address.ts'
 import { readingOn } from '../../src/io/remote/ahead.ts'
 import { pinned } from '../../src/io/remote/hub.ts'
-import { network } from '../../src/io/remote/network.ts'
+import { keepParts } from '../../src/io/remote/kept.ts'
+import { network, workerNetwork } from '../../src/io/remote/network.ts'
 import { waitAsked } from '../../src/io/remote/refusals.ts'
 import { hubEndpoint, hubToken } from '../../src/io/remote/settings.ts'
 import { openFile, readTextFile, readTextIfThere } from '../../src/io/source.ts'
@@ -41,6 +42,7 @@ const hub: LoopbackHub = await loopbackHub({
   'org/private': { commit: COMMIT, files: { 'model.safetensors': LARGE }, token: SECRET },
   'org/gated': { commit: COMMIT, files: { 'model.safetensors': LARGE }, token: SECRET, isGated: true },
 })
+const OPEN = hub.repositories['org/open']
 const home = temporaryFolder('no-token')
 const anyone = { HF_ENDPOINT: hub.endpoint, HF_HOME: home }
 const known = { ...anyone, HF_TOKEN: SECRET }
@@ -565,6 +567,44 @@ describe('many bytes', () => {
       const [chunk, start] = [2 ** 16, 2 ** 20]
       for (const i of [0, 1, 2]) await source.read(start + i * chunk, start + (i + 1) * chunk)
       expect(hub.sent).toBeLessThanOrEqual(16 * KIB + 5 * chunk)
+    })
+  })
+
+  test('and many small parts are read at once, and kept for this run and its workers', async () => {
+    await asRun(anyone, async () => {
+      const source = await openFile(FILE)
+      const parts = [
+        { begin: 190_000, end: 190_100 },
+        { begin: 30_000, end: 30_100 },
+        { begin: 31_000, end: 32_000 },
+      ]
+      hub.requests.length = 0
+      await keepParts(source.name, parts)
+      expect(hub.requests.map(({ range }) => range).sort()).toEqual([
+        'bytes=190000-190099',
+        'bytes=30000-31999',
+      ])
+      const kept = workerNetwork(1)?.kept.get(source.name) ?? []
+      expect(kept.map(({ bytes }) => bytes.buffer instanceof SharedArrayBuffer)).toEqual([true, true])
+      for (const { begin, end } of parts)
+        expect(await source.read(begin, end)).toEqual(LARGE.slice(begin, end))
+      expect(hub.requests).toHaveLength(2)
+      // what only begins there is read anew
+      expect(await source.read(31_990, 32_010)).toEqual(LARGE.slice(31_990, 32_010))
+      expect(hub.requests).toHaveLength(3)
+      await keepParts(source.name, [{ begin: 0, end: 2 ** 28 }])
+      expect(hub.requests).toHaveLength(3)
+    })
+  })
+
+  test('what can’t be kept is refused as reading it is', async () => {
+    await asRun(anyone, async () => {
+      const { name } = await openFile(FILE)
+      hub.fault = failing({ status: 404 }, Number.POSITIVE_INFINITY)
+      hub.repositories['org/open'] = { ...hub.repositories['org/open'], files: {} }
+      const error = await errorOf(keepParts(name, [{ begin: 30_000, end: 31_000 }]))
+      hub.repositories['org/open'] = OPEN
+      expect(error.message).toContain('has no such file')
     })
   })
 

@@ -1,3 +1,4 @@
+import { bringNear } from '../../checkpoint/near.ts'
 import { holdingOpen } from '../../checkpoint/read.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
@@ -8,7 +9,7 @@ import { assertChange, nextRun } from './next/run.ts'
 import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
 import { plottedMatrix } from './plot.ts'
 import type { InspectResult } from './result.ts'
-import { filesOf, nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
+import { factorsOf, filesOf, nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
 import { inspectResult, type WholeResult } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
 import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
@@ -33,6 +34,7 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
   await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
+  await bringNear(opened.subjects.flatMap(factorsOf))
   const files = opened.subjects.flatMap(filesOf)
   const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
   const nonFinite = await nonFiniteOthers(opened.others)

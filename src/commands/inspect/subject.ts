@@ -7,6 +7,7 @@ import { forEachChunk } from '../../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from '../../checkpoint/types.ts'
 import { badInput, badUsage } from '../../errors.ts'
 import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
+import { isAddress } from '../../io/remote/address.ts'
 import { firstNonFinite } from '../../linalg/matrix/norms.ts'
 import { inOwnRows } from '../../lora/fit.ts'
 import { loaderWarnings } from '../../lora/loader-scales.ts'
@@ -62,13 +63,15 @@ export type Subject =
       readonly base?: WeightMatrix
     }
 
-/** The files in which an adapter's factors lie: of small ones there are many in each. */
+/** The tensors of an adapter's factors. */
+export const factorsOf = (subject: Subject): StoredTensor[] =>
+  subject.kind === 'adapter' ? tensorsOf(subject.module.product) : []
+
+/** The files on this machine in which they lie: of small ones there are many in each. */
 export const filesOf = (subject: Subject): string[] =>
-  subject.kind === 'adapter'
-    ? tensorsOf(subject.module.product).flatMap(({ source }) =>
-        source.kind === 'range' ? [source.file] : [],
-      )
-    : []
+  factorsOf(subject).flatMap(({ source }) =>
+    source.kind === 'range' && !isAddress(source.file) ? [source.file] : [],
+  )
 
 /** What was opened, and all there is to look at in it. Only headers have been read. */
 export interface Subjects {

@@ -1,3 +1,4 @@
+import { bringNear } from '../../checkpoint/near.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
@@ -70,6 +71,7 @@ async function verified(settings: VerifySettings, context: RunContext): Promise<
       file: settings.adapter,
     })
   }
+  await bringNear(files.tensors.values())
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000

@@ -10,6 +10,12 @@ export interface RemoteStamp {
   readonly version: string
 }
 
+/** Bytes of a file elsewhere, from `begin` on, that were read already. */
+export interface KeptPart {
+  readonly begin: number
+  readonly bytes: Uint8Array
+}
+
 /** How long is waited, and who waits: tests bring a clock of their own. */
 export interface Patience {
   /** Waits so many milliseconds; an abort ends it. */
@@ -54,6 +60,8 @@ export interface Network {
   readonly pins: Map<string, string>
   /** The files of a repository at a commit, by its address. */
   readonly listings: Map<string, readonly string[]>
+  /** By the address of their file. */
+  readonly kept: Map<string, readonly KeptPart[]>
   /** Where servers sent us for a file: asked first the next time. */
   readonly locations: Map<string, string>
   /** Does a piece of work with one of the connections. */
@@ -65,6 +73,8 @@ export interface WorkerNetwork {
   readonly endpoint: string
   readonly token: string | undefined
   readonly stamps: ReadonlyMap<string, RemoteStamp>
+  /** In memory that is shared. */
+  readonly kept: ReadonlyMap<string, readonly KeptPart[]>
   readonly connections: number
 }
 
@@ -130,6 +140,7 @@ const empty = (signal: AbortSignal | undefined, notice: Network['notice'], conne
   readAs: new Map<string, string>(),
   pins: new Map<string, string>(),
   listings: new Map<string, readonly string[]>(),
+  kept: new Map<string, readonly KeptPart[]>(),
   locations: new Map<string, string>(),
   connected: limited(connections),
 })
@@ -138,13 +149,13 @@ const empty = (signal: AbortSignal | undefined, notice: Network['notice'], conne
 export function workerNetwork(workers: number): WorkerNetwork | undefined {
   const known = network()
   if (known.stamps.size === 0) return undefined
-  const { stamps } = known
+  const { stamps, kept } = known
   const connections = Math.max(1, Math.floor(CONNECTIONS / workers))
   const isOfHub = [...stamps.keys()].some((address) => address.startsWith('hf://'))
   const hub = isOfHub
     ? { endpoint: known.endpoint, token: known.token() }
     : { endpoint: '', token: undefined }
-  return { ...hub, stamps, connections }
+  return { ...hub, stamps, kept, connections }
 }
 
 /** Makes it what this thread knows. */
@@ -153,7 +164,7 @@ export function adoptNetwork(given: WorkerNetwork | undefined, notice: Network['
 }
 
 const networkOfWorker = (
-  { endpoint, token, stamps, connections }: WorkerNetwork,
+  { endpoint, token, stamps, kept, connections }: WorkerNetwork,
   notice: Network['notice'],
 ): Network => ({
   ...empty(undefined, notice, connections),
@@ -161,6 +172,7 @@ const networkOfWorker = (
   isOffline: false,
   token: () => token,
   stamps: new Map(stamps),
+  kept: new Map(kept),
 })
 
 /** Works at most so many at once, each when its turn comes. */

@@ -137,15 +137,18 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
   const { locations } = network()
   const known = locations.get(asked.address)
   if (known !== undefined) {
+    const url = new URL(known)
+    const response = await ask(url, asked, signal, url.origin === asked.url.origin).catch(
+      (error: unknown) => {
+        locations.delete(asked.address)
+        throw error
+      },
+    )
+    alive()
+    if (isFine(response)) return response
     // such addresses are signed for an hour or so, and their hosts come and go
     locations.delete(asked.address)
-    const response = await ask(new URL(known), asked, signal, new URL(known).origin === asked.url.origin)
-    alive()
-    if (isFine(response)) {
-      locations.set(asked.address, known)
-      return response
-    }
-    if (isPassing(response)) throw passing(response, new URL(known))
+    if (isPassing(response)) throw passing(response, url)
     await response.body?.cancel()
   }
   let url = asked.url

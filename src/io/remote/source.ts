@@ -69,7 +69,15 @@ function remoteSource(address: string, stamp: RemoteStamp, head: Uint8Array = ne
 
   async function readInto(target: Uint8Array, start: number): Promise<void> {
     checkRange(address, start, start + target.length, byteLength)
-    const known = head.subarray(start, start + target.length)
+    const end = start + target.length
+    const part = network()
+      .kept.get(address)
+      ?.find(({ begin, bytes }) => begin <= start && end <= begin + bytes.length)
+    if (part !== undefined) {
+      target.set(part.bytes.subarray(start - part.begin, end - part.begin))
+      return
+    }
+    const known = head.subarray(start, end)
     target.set(known)
     await readParts(address, stamp, target.subarray(known.length), start + known.length)
   }
