@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { withPatience } from '../../src/io/remote/network.ts'
 import { hasty, type LoopbackHub, loopbackHub } from '../io/loopback-hub.ts'
-import { bf16, fileOf, folderOf, indexOf } from './checkpoints.ts'
+import { bf16, f32, fileOf, folderOf, indexOf } from './checkpoints.ts'
 import { BASE, extracted, TUNED_BF16 } from './extract-support.ts'
 import { float64s, npyDict, npyFile } from './files.ts'
 import { type InProcessOptions, type Result, runInProcess, temporaryFolder } from './run.ts'
@@ -95,7 +96,7 @@ describe('inspect', () => {
       '--include',
       '*layers.1.*',
     ]
-    const { matrices, source } = await document([...args, '--leading', '4'], 'inspect-1')
+    const { matrices, source } = await document([...args, '--leading', '8'], 'inspect-1')
     expect(source).toEqual({
       path: `hf://org/pair@${COMMIT.pair}/tuned`,
       base: `hf://org/pair@${COMMIT.pair}/base`,
@@ -108,6 +109,11 @@ describe('inspect', () => {
       return sum + (name.endsWith('2.safetensors') ? content.length : content.length - 2 * ROWS * COLUMNS)
     }, 0)
     expect(hub.sent).toBeGreaterThan(2 * 2 * ROWS * COLUMNS)
+    // the worker, which isn't told where the Hub sends, asks again for the file that this thread has opened
+    const asked = hub.requests.filter(
+      ({ host, path }) => host === 'hub' && path.endsWith('/tuned/model-2.safetensors'),
+    )
+    expect(asked).toHaveLength(2)
     expect(hub.sent).toBeLessThan(1.02 * wanted)
     const tokens = (host: string) =>
       new Set(hub.requests.filter((one) => one.host === host).map((one) => one.authorization))
@@ -118,6 +124,36 @@ describe('inspect', () => {
     const { stdout, code } = await run(['inspect', TUNED, '--include', '*layers.1.*down_proj*'])
     expect(code).toBe(0)
     expect(stdout).toContain(pinnedTuned)
+  })
+
+  test('of a pipeline, and of one of its folders', async () => {
+    hub.repositories['org/pipeline'] = {
+      commit: COMMIT.base,
+      files: {
+        'model_index.json': JSON.stringify({
+          _class_name: 'P',
+          unet: ['diffusers', 'U'],
+          vae: ['diffusers', 'V'],
+        }),
+        'unet/config.json': '{}',
+        'unet/diffusion_pytorch_model.safetensors': fileOf({ 'a.weight': f32([2, 2], [1, 2, 3, 4]) }),
+        'vae/diffusion_pytorch_model.safetensors': fileOf({ 'b.weight': f32([2, 2], [1, 2, 3, 4]) }),
+      },
+    }
+    const names = async (path: string) =>
+      (await document(['inspect', path], 'inspect-1')).matrices.map(({ name }: { name: string }) => name)
+    expect(await names('hf://org/pipeline')).toEqual(['unet.a.weight', 'vae.b.weight'])
+    expect(await names('hf://org/pipeline/unet')).toEqual(['a.weight'])
+  })
+
+  test('of a GGUF file', async () => {
+    const here = fileURLToPath(new URL('../fixtures/gguf/every.gguf', import.meta.url))
+    hub.repositories['org/gguf'] = { commit: COMMIT.base, files: { 'every.gguf': readFileSync(here) } }
+    const figures = async (path: string) => {
+      const { matrices } = await document(['inspect', path], 'inspect-1')
+      return matrices.map(({ name, frobenius }: { name: string; frobenius: number }) => [name, frobenius])
+    }
+    expect(await figures('hf://org/gguf/every.gguf')).toEqual(await figures(here))
   })
 
   test('of a file that someone links to', async () => {

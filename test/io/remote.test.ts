@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { assertUnchanged, identityOf } from '../../src/io/files.ts'
-import { hubAddressOf, isAddress, isSafe, parseHubAddress } from '../../src/io/remote/address.ts'
+import { hubAddressOf, isAddress, isSafe, maySendOn, parseHubAddress } from '../../src/io/remote/address.ts'
 import { readingOn } from '../../src/io/remote/ahead.ts'
 import { pinned } from '../../src/io/remote/hub.ts'
 import { keepParts } from '../../src/io/remote/kept.ts'
@@ -132,6 +132,18 @@ describe('addresses', () => {
     ]
     expect([...safe, ...unsafe].filter((url) => isSafe(new URL(url)))).toEqual(safe)
   })
+
+  test.each([
+    ['https://a', 'https://b', true],
+    ['http://127.0.0.1', 'https://b', true],
+    ['http://127.0.0.1', 'http://localhost', true],
+    ['http://hub.inside', 'http://files.inside', true],
+    ['https://a', 'http://b', false],
+    ['https://a', 'http://127.0.0.1', false],
+    ['http://127.0.0.1', 'http://b', false],
+    ['https://a', 'ftp://b', false],
+    ['http://hub.inside', 'file:///etc/passwd', false],
+  ])('%s may send on to %s: %j', (from, to, may) => expect(maySendOn(new URL(from), new URL(to))).toBe(may))
 
   test('pages of the Hub are what they show', () => {
     const at = (url: string) => hubAddressOf(new URL(url), 'https://huggingface.co')

@@ -89,6 +89,11 @@ const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/
 export const isSafe = ({ protocol, hostname }: URL): boolean =>
   protocol === 'https:' || LOOPBACK.test(hostname)
 
+/** Whether one host may send on to another: never from https to http, nor from this machine to plain http elsewhere. */
+export const maySendOn = (from: URL, to: URL): boolean =>
+  to.protocol === 'https:' ||
+  (from.protocol === 'http:' && to.protocol === 'http:' && (isSafe(to) || !isSafe(from)))
+
 /** The URL of a file that isn't the Hub's. Throws `bad-input` for one that isn't safe, or that would show a secret in reports. */
 export function fileUrl(address: string): URL {
   const url = URL.canParse(address) ? new URL(address) : undefined

@@ -1,6 +1,6 @@
 import { badInput, LoraSvdError } from '../../errors.ts'
 import { version } from '../../version.ts'
-import { isSafe } from './address.ts'
+import { isSafe, maySendOn } from './address.ts'
 import { network } from './network.ts'
 import { type Asked, refusalOf, waitAsked } from './refusals.ts'
 
@@ -165,7 +165,7 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
     }
     await response.body?.cancel()
     const next = URL.canParse(location, url.href) ? new URL(location, url.href) : undefined
-    if (next === undefined || !isSafe(next)) {
+    if (next === undefined || !maySendOn(url, next)) {
       throw badInput(
         `${asked.address}: ${url.host} sends on to an address that isn't https, on which anyone may change the file`,
         { file: asked.address },
