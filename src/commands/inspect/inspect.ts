@@ -37,6 +37,7 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   await bringNear(opened.subjects.flatMap(factorsOf))
   const files = opened.subjects.flatMap(filesOf)
   const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
+  await bringNear(opened.others.map(({ tensor }) => tensor))
   const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
