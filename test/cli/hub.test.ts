@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { withPatience } from '../../src/io/remote/network.ts'
 import { hasty, type LoopbackHub, loopbackHub } from '../io/loopback-hub.ts'
-import { bf16, f32, fileOf, folderOf, indexOf } from './checkpoints.ts'
+import { f32, fileOf, folderOf, indexOf, type Tensor } from './checkpoints.ts'
 import { BASE, extracted, TUNED_BF16 } from './extract-support.ts'
 import { float64s, npyDict, npyFile } from './files.ts'
 import { type InProcessOptions, type Result, runInProcess, temporaryFolder } from './run.ts'
@@ -22,13 +22,14 @@ const filesOf = (folder: string) =>
 
 const [ROWS, COLUMNS] = [2048, 1024]
 
-/** Two layers in a shard each, the second of numbers that a linear recurrence gives. */
-function model(shift: number): Record<string, Uint8Array | string> {
-  const values = new Float32Array(ROWS * COLUMNS)
-  for (let i = 0, x = 1; i < values.length; i++) {
+/** Two layers in a shard each, the second of numbers from 0.5 to 1; odd rows have `more` steps of bfloat16 more. */
+function model(more: number): Record<string, Uint8Array | string> {
+  const halves = new Uint16Array(ROWS * COLUMNS)
+  for (let i = 0, x = 1; i < halves.length; i++) {
     x = (Math.imul(x, 1664525) + 1013904223) >>> 0
-    values[i] = x / 2 ** 32 - 0.5 + (i % 7 === 0 ? shift : 0)
+    halves[i] = 0x3f00 + ((x >>> 24) % 126) + (Math.floor(i / COLUMNS) % 2) * more
   }
+  const layer = (bytes: Uint8Array): Tensor => ({ dtype: 'BF16', shape: [ROWS, COLUMNS], bytes })
   const [first, second] = [0, 1].map((i) => `model.layers.${i}.self_attn.q_proj.weight`)
   return {
     'config.json': '{}',
@@ -36,8 +37,8 @@ function model(shift: number): Record<string, Uint8Array | string> {
       [first]: 'model-1.safetensors',
       [second]: 'model-2.safetensors',
     }),
-    'model-1.safetensors': fileOf({ [first]: bf16([ROWS, COLUMNS], new Float32Array(values.length)) }),
-    'model-2.safetensors': fileOf({ [second]: bf16([ROWS, COLUMNS], values) }),
+    'model-1.safetensors': fileOf({ [first]: layer(new Uint8Array(halves.byteLength)) }),
+    'model-2.safetensors': fileOf({ [second]: layer(new Uint8Array(halves.buffer)) }),
   }
 }
 
@@ -49,7 +50,7 @@ const hub: LoopbackHub = await loopbackHub({
     token: SECRET,
     files: Object.fromEntries(
       (['base', 'tuned'] as const).flatMap((which, i) =>
-        Object.entries(model(i / 8)).map(([name, bytes]) => [`${which}/${name}`, bytes]),
+        Object.entries(model(i)).map(([name, bytes]) => [`${which}/${name}`, bytes]),
       ),
     ),
   },
@@ -212,11 +213,14 @@ describe('extract, verify and what reads adapters', () => {
     expect(hub.requests.map(({ host }) => host)).toEqual(['hub', 'hub', 'cdn', 'hub', 'cdn'])
     const weights = (name: string) => readFileSync(join(out, name, 'adapter_model.safetensors'))
     expect(weights('small-hub').equals(weights('small-disk'))).toBe(true)
-    const merged = await document(['merge', adapter, fromHub, '-o', join(out, 'merged')], 'merge-1')
+    const merged = await document(
+      ['merge', adapter, fromHub, '-o', join(out, 'merged'), '--dry-run'],
+      'merge-plan-1',
+    )
     expect(merged.source.adapters[0].path).toBe(pinnedAdapter)
     const converted = await document(
-      ['convert', adapter, '-o', join(out, 'mlx'), '--format', 'mlx', '--base', 'hf://org/base'],
-      'convert-1',
+      ['convert', adapter, '-o', join(out, 'mlx'), '--format', 'mlx', '--base', 'hf://org/base', '--dry-run'],
+      'convert-plan-1',
     )
     expect(converted.source.adapter).toBe(pinnedAdapter)
     const applied = await document(['apply', BASE, adapter, '-o', join(out, 'applied')], 'apply-1')
