@@ -38,6 +38,8 @@ const LAYER_NAMES = {
   'mlp.gate_proj': 'ffn_gate',
   'mlp.up_proj': 'ffn_up',
   'mlp.down_proj': 'ffn_down',
+  'block_sparse_moe.gate': 'ffn_gate_inp',
+  ...{ 'experts.w1': 'ffn_gate_exps', 'experts.w3': 'ffn_up_exps', 'experts.w2': 'ffn_down_exps' },
   input_layernorm: 'attn_norm',
   post_attention_layernorm: 'ffn_norm',
 }
@@ -215,8 +217,33 @@ function vocabulary(size) {
   ]
 }
 
+const EXPERT = /^(model\.layers\.\d+\.)block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight$/
+
+/** The matrices of Mixtral's experts as one tensor [experts, out, in] for each projection of a layer; all others as they are. */
+function withStackedExperts(tensors) {
+  const stacked = new Map()
+  for (const [name, tensor] of tensors) {
+    const [, layer, expert, projection] = EXPERT.exec(name) ?? []
+    if (layer === undefined) {
+      stacked.set(name, tensor)
+      continue
+    }
+    const whole = `${layer}experts.${projection}.weight`
+    const known = stacked.get(whole) ?? { experts: [] }
+    known.experts[Number(expert)] = tensor
+    stacked.set(whole, known)
+  }
+  return [...stacked].map(([name, { experts, ...tensor }]) => {
+    if (experts === undefined) return [name, tensor]
+    const [{ shape, data }] = experts
+    const all = new Float32Array(experts.length * data.length)
+    for (const [e, own] of experts.entries()) all.set(own.data, e * data.length)
+    return [name, { shape: [experts.length, ...shape], data: all }]
+  })
+}
+
 /**
- * A checkpoint of a Llama as GGUF.
+ * A checkpoint of a Llama, or of a Mixtral with its experts apart, as GGUF.
  * @param replaced tensors that stand for the checkpoint's own, by name
  * @param isInBlocks whether a tensor, by its name, is stored in 4 bits
  */
@@ -237,9 +264,15 @@ export function modelGguf(folder, replaced = new Map(), isInBlocks = () => false
     ['llama.attention.layer_norm_rms_epsilon', 'f32', config.rms_norm_eps],
     ['llama.rope.dimension_count', 'u32', config.head_dim ?? config.hidden_size / heads],
     ['llama.rope.freq_base', 'f32', config.rope_theta ?? ROPE_THETA],
+    ...(config.num_local_experts === undefined
+      ? []
+      : [
+          ['llama.expert_count', 'u32', config.num_local_experts],
+          ['llama.expert_used_count', 'u32', config.num_experts_per_tok],
+        ]),
     ...vocabulary(config.vocab_size),
   ]
-  const tensors = [...readTensors(join(folder, CHECKPOINT_FILE))].map(([name, own]) => {
+  const tensors = withStackedExperts(readTensors(join(folder, CHECKPOINT_FILE))).map(([name, own]) => {
     const tensor = replaced.get(name) ?? own
     const turned = turnedHeads(moduleOf(name), config)
     return {

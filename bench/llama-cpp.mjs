@@ -1,29 +1,20 @@
 // A model that `apply` wrote, in a real llama.cpp: it must say what the base with the adapter says there, over the 400 held-out
-// images of test/fixtures/digits-llama, and be right as often as reference.json has it. llama.cpp comes in npm's node-llama-cpp, into
-// a folder of the user's cache. Where there is no registry or no binary for the platform, nothing is tried, and that is said.
+// images of test/fixtures/digits-llama, and be right as often as reference.json has it. Where bench/llama.mjs finds no llama.cpp, nothing
+// is tried.
 // Usage: node bench/llama-cpp.mjs [--ranks 8] [--folder FOR_NODE_LLAMA_CPP]. Exits with 1 where something does not hold.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { adapterGguf, modelGguf, readTensors, wholeTensors } from './gguf.mjs'
+import { DEFAULT_FOLDER, logitsOf, softmax, startLlama } from './llama.mjs'
 
-const VERSION = '3.22.1'
-/** Packages with a llama.cpp for the CPU, by Node's platform and architecture. */
-const BINARIES = {
-  'linux-x64': 'linux-x64',
-  'linux-arm64': 'linux-arm64',
-  'darwin-x64': 'mac-x64',
-  'darwin-arm64': 'mac-arm64-metal',
-  'win32-x64': 'win-x64',
-}
-const CACHE = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
 const { values: options } = parseArgs({
   options: {
     ranks: { type: 'string', default: '8' },
-    folder: { type: 'string', default: join(CACHE, 'lora-svd-bench', `node-llama-cpp-${VERSION}`) },
+    folder: { type: 'string', default: DEFAULT_FOLDER },
   },
 })
 
@@ -46,81 +37,11 @@ const reference = readJson('reference.json')
 const { answers, images } = readJson('held-out.json')
 const prompts = images.map((image) => [START, ...[...image].map((pixel) => Number.parseInt(pixel, 17))])
 
-/** Ends, as a success but where nothing may be left out. */
-function leaveOut(reason) {
-  console.log(`left out: ${reason}`)
-  process.exit(process.env.LORA_SVD_NO_SKIPS === '1' ? 1 : 0)
-}
-
-/** node-llama-cpp, installed where it isn't yet. */
-async function nodeLlamaCpp() {
-  const platform = `${process.platform}-${process.arch}`
-  const binary = BINARIES[platform]
-  if (binary === undefined) leaveOut(`node-llama-cpp has no llama.cpp for ${platform}`)
-  const packages = ['node-llama-cpp', `@node-llama-cpp/${binary}`]
-  const isThere = () =>
-    packages.every((name) => existsSync(join(options.folder, 'node_modules', name, 'package.json')))
-  if (!isThere()) {
-    mkdirSync(options.folder, { recursive: true })
-    // a package.json of its own, lest npm look for one in the folders above
-    writeFileSync(join(options.folder, 'package.json'), '{ "private": true }\n')
-    const wanted = packages.map((name) => `${name}@${VERSION}`)
-    // its scripts would build what the second package holds, and its optional packages are for other platforms
-    const flags = ['--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', '--fetch-retries=1']
-    const { status, error, stderr } = spawnSync('npm', ['install', ...flags, ...wanted], {
-      cwd: options.folder,
-      encoding: 'utf8',
-      shell: process.platform === 'win32',
-    })
-    const said = error?.message ?? stderr.trim().split('\n')[0]
-    if (status !== 0 || !isThere()) leaveOut(`npm could not install ${wanted.join(' ')}: ${said}`)
-  }
-  return import(
-    pathToFileURL(join(options.folder, 'node_modules', 'node-llama-cpp', 'dist', 'index.js')).href
-  )
-}
-
-async function startLlama() {
-  const { getLlama, NoBinaryFoundError } = await nodeLlamaCpp()
-  try {
-    return await getLlama({ gpu: false, build: 'never', maxThreads: 1, logLevel: 'error' })
-  } catch (error) {
-    if (!(error instanceof NoBinaryFoundError)) throw error
-    return leaveOut('the llama.cpp of node-llama-cpp does not run here')
-  }
-}
-
 const largest = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0)
-
-/** The probabilities of all tokens after a prompt, by token. */
-function softmax(logits) {
-  const values = Array.from({ length: logits.size }, (_, token) => logits.get(token))
-  const most = Math.max(...values)
-  const powers = values.map((value) => Math.exp(value - most))
-  const sum = powers.reduce((a, b) => a + b)
-  return powers.map((power) => power / sum)
-}
 
 /** What llama.cpp says after each prompt: of a model, with an adapter or without. */
 async function run(llama, modelPath, adapterPath) {
-  const model = await llama.loadModel({ modelPath, gpuLayers: 0 })
-  const length = prompts[0].length
-  // twice its room: a context that is full is shifted
-  const context = await model.createContext({
-    ...{ contextSize: 2 * length, batchSize: length, threads: 1, flashAttention: false },
-    // keys and values in float32: halves would differ by more than what is looked for
-    ...{ experimentalKvCacheKeyType: 'F32', experimentalKvCacheValueType: 'F32' },
-    ...(adapterPath === undefined ? {} : { lora: { adapters: [{ filePath: adapterPath, scale: 1 }] } }),
-  })
-  const sequence = context.getSequence()
-  const probabilities = []
-  for (const prompt of prompts) {
-    await sequence.clearHistory()
-    const last = [prompt.at(-1), { generateNext: { logits: true } }]
-    const outputs = await sequence.controlledEvaluate([...prompt.slice(0, -1), last])
-    probabilities.push(softmax(outputs.at(-1).next.logits))
-  }
-  await model.dispose()
+  const probabilities = (await logitsOf(llama, prompts, modelPath, adapterPath)).map(softmax)
   const digits = probabilities.map((p) => largest(p.slice(FIRST_DIGIT, FIRST_DIGIT + DIGITS)))
   const right = digits.filter((digit, i) => digit === Number(answers[i])).length
   return { probabilities, right, said: probabilities.map(largest) }
@@ -162,7 +83,7 @@ function command(...args) {
 }
 
 async function main(folder) {
-  const llama = await startLlama()
+  const llama = await startLlama(options.folder)
   const write = (name, bytes) => {
     const path = join(folder, name)
     writeFileSync(path, bytes)

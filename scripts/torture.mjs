@@ -33,6 +33,12 @@ export const TRIALS = [
     run: 'node bench/llama-cpp.mjs',
     needs: ['npm'],
   },
+  {
+    name: 'llama-adapters',
+    does: 'GGUF adapters in llama.cpp',
+    run: 'node bench/llama-adapters.mjs',
+    needs: ['npm'],
+  },
   { name: 'seed', does: 'all tests, any seed', run: 'npx vitest run', env: { FAST_CHECK_SEED: anySeed } },
 ]
 

@@ -79,6 +79,7 @@ export type {
   ExtractResult,
   LeftBecause,
   LeftReason,
+  PlacedModule,
 } from './commands/extract/result.ts'
 export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'
@@ -99,7 +100,7 @@ export type { ResizeOptions } from './commands/resize/options.ts'
 export { type ResizePreview, type ResizeResult, resize } from './commands/resize/resize.ts'
 export type { VerifyOptions } from './commands/verify/options.ts'
 export { type VerifyResult, verify } from './commands/verify/verify.ts'
-export type { Conversion, ConvertedLayer, LoaderGap } from './convert/convert.ts'
+export type { Conversion, ConvertedLayer, DifferenceTotals, LoaderGap } from './convert/convert.ts'
 export type { Dropped } from './convert/target.ts'
 export { type ErrorCode, LoraSvdError } from './errors.ts'
 export { readStoredTensor, readTensor } from './formats/safetensors.ts'

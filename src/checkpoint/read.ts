@@ -155,12 +155,13 @@ const held = new Map<string, { readonly source: ByteSource; users: number }>()
 
 /**
  * Keeps files open while `work` goes on, so that `withBytes` opens none of them for every tensor: of many small ones that takes longer
- * than reading them. In this thread alone.
+ * than reading them. In this thread alone; what lies elsewhere has no file to be open.
  */
 export async function holdingOpen<T>(files: Iterable<string>, work: () => Promise<T>): Promise<T> {
   const taken: string[] = []
   try {
     for (const file of new Set(files)) {
+      if (isAddress(file)) continue
       const opened = held.get(file) ?? { source: readingAhead(await openFile(file)), users: 0 }
       // another work may have opened it meanwhile
       const known = held.get(file)

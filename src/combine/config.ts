@@ -1,6 +1,7 @@
+import { isPartOfStack } from '../lora/experts.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
 import { isExpertParameter } from '../lora/kinds.ts'
-import type { AdapterModule, JsonObject } from '../lora/model.ts'
+import type { JsonObject } from '../lora/model.ts'
 import { leafOfPath } from '../lora/traits.ts'
 import { withoutPlace } from '../lora/write/config.ts'
 import { escapedPattern } from '../lora/write/targets.ts'
@@ -59,7 +60,7 @@ export function sumConfig(output: Omit<OutputPlan, 'metadata' | 'texts'>): strin
     rank_pattern: patterns,
     alpha_pattern: patterns,
     ...Object.fromEntries(restricting.map((key) => [key, null])),
-    target_modules: targetsOf(all, modules, restricting.length > 0),
+    target_modules: targetsOf(all, modules, restricting.length > 0 || modules.some(isOfSingles)),
     target_parameters: parameters.length > 0 ? parameters : 'target_parameters' in own ? null : undefined,
     ...tokensOf(all, plan.kept),
     modules_to_save: saved.length > 0 ? saved : null,
@@ -123,7 +124,7 @@ function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModul
   const stacks = modules.flatMap(({ summed: { module } }) =>
     module.kind === 'experts' ? [parameterOf(module)] : [],
   )
-  const isApart = modules.some(({ summed }) => summed.terms.some(({ module }) => isOfStack(module)))
+  const isApart = modules.some(({ summed }) => summed.terms.some(({ module }) => isPartOfStack(module)))
   const said = union(all.map((json) => json.target_parameters))
   const isOf = (name: string, stack: string | undefined) =>
     stack === undefined || stack === name || stack.endsWith(`.${name}`)
@@ -133,8 +134,12 @@ function parametersOf(all: readonly JsonObject[], modules: readonly WrittenModul
   return union([said.filter((name) => !isGone(name)), added])
 }
 
-/** A module that a stack of experts was taken apart into. */
-const isOfStack = ({ product }: AdapterModule) => product.kind === 'lora' && product.every !== undefined
+/**
+ * A stack of what were single experts. PEFT would take words that still name these for parameters that it has to widen for gate and up
+ * (huggingface/peft: utils/transformers_weight_conversion.py, _convert_peft_config_moe @2026-08).
+ */
+const isOfSingles = ({ summed: { terms } }: WrittenModule) =>
+  terms.some(({ module }) => module.product.kind === 'stack')
 
 /** Which rows of which embeddings are stored: in the words of the configs where they have the same. */
 function tokensOf(all: readonly JsonObject[], kept: readonly KeptTensor[]): Record<string, unknown> {

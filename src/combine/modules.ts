@@ -1,6 +1,8 @@
+import { tiedPair } from '../checkpoint/correspondence.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
+import { isPartOfStack } from '../lora/experts.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
 import { inModelNames } from '../lora/gguf-modules.ts'
 import { matchToBase } from '../lora/match.ts'
@@ -152,6 +154,14 @@ const unapplicable = (adapter: Adapter, module: AdapterModule, base: Checkpoint,
     { file: adapter.path, tensor: blamed(module, 'A').name },
   )
 
+/** Why a base has no weight for its head, where that is the module. */
+function tiedReason({ path }: AdapterModule, base: Checkpoint): string | undefined {
+  const tied = tiedPair(base)
+  return tied?.isStored === false && tied.head === `${path}.weight`
+    ? `its head is tied to its embedding ${quoted(tied.embedding.name)}, and has no weight of its own`
+    : undefined
+}
+
 /** The adapters of a summand with the names and shapes that a base gives their modules. */
 function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
   if (base === undefined) return summand
@@ -162,7 +172,8 @@ function settledBy(summand: Summand, base: Checkpoint | undefined): Summand {
       modelTraits(base.config, base.tensors),
     )
     const [lost] = unmatched
-    if (lost !== undefined) throw unapplicable(adapter, lost.module, base, lost.reason)
+    if (lost !== undefined)
+      throw unapplicable(adapter, lost.module, base, tiedReason(lost.module, base) ?? lost.reason)
     return {
       ...adapter,
       modules: matched.map(({ module }) => module),
@@ -228,7 +239,9 @@ function namedAs({ prefix, path, label }: Unit, module: AdapterModule): AdapterM
 function assertSameForm(first: Term, other: Term): void {
   const [a, b] = [first.module, other.module]
   const isSame = a.rows === b.rows && a.columns === b.columns && a.experts === b.experts
-  if (isSame && a.isTransposed === b.isTransposed) return
+  // of one stack PEFT's releases have factors that lie in two ways, and all are read as the weight lies
+  const isOfStacks = a.kind === 'experts' && b.kind === 'experts'
+  if (isSame && (isOfStacks || a.isTransposed === b.isTransposed)) return
   throw badInput(
     `${other.path}: the module ${quoted(b.label)} is of a weight ${shapeText(b.shape)}, in ${first.path} of one ${shapeText(a.shape)}: the two are of other bases${a.kind === 'experts' ? ', or --base has to tell how experts are stored' : ''}`,
     { file: other.path, tensor: blamed(b, 'A').name },
@@ -257,7 +270,10 @@ export function warningsOf({ adapter, initial }: Summand): readonly string[] {
 export function untargeted({ path, config, modules, format }: Adapter): string[] {
   if (format !== 'peft' || config === undefined) return []
   const isTargeted = targetedBy(config.targetModules)
-  const missed = modules.filter((module) => module.kind !== 'experts' && !isTargeted(module.path))
+  const missed = modules.filter(
+    // experts of stacks are named by target_parameters
+    (module) => module.kind !== 'experts' && !isPartOfStack(module) && !isTargeted(module.path),
+  )
   if (missed.length === 0) return []
   return [
     `${path}: PEFT loads nothing of ${counted(missed.length, 'module')} (${quoted(missed[0].label)}${missed.length > 1 ? ', …' : ''}), which target_modules does not name; their factors count here, and the result names them`,

@@ -3,7 +3,16 @@ import type { Combined, CombinedLayer } from '../combine/result.ts'
 import type { SummedAs } from '../convert/sum-as.ts'
 import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import { errorPaint, figure, paintWords, UNKNOWN } from '../report/cells.ts'
-import { byError, isLong, kindGrid, layerList, type Projection, spanText } from '../report/layer-list.ts'
+import {
+  byError,
+  countColumn,
+  isLong,
+  kindGrid,
+  layerList,
+  type Projection,
+  rankSpanColumn,
+  spanText,
+} from '../report/layer-list.ts'
 import { note, warningNotes } from '../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../report/table.ts'
 import type { Terminal } from '../terminal/terminal.ts'
@@ -78,7 +87,7 @@ const layerColumns = (allowed: number | undefined): NamedColumn<CombinedLayer>[]
 ]
 
 const kindColumns = (allowed: number | undefined): NamedColumn<Projection<CombinedLayer>>[] => [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  countColumn,
   {
     title: 'from',
     align: 'right',
@@ -89,18 +98,7 @@ const kindColumns = (allowed: number | undefined): NamedColumn<Projection<Combin
         grouped,
       ),
   },
-  {
-    title: 'rank',
-    align: 'right',
-    worth: 13,
-    cell: ({ rows }, paint) =>
-      paint.cyan(
-        spanText(
-          rows.map(({ rank }) => rank),
-          grouped,
-        ),
-      ),
-  },
+  rankSpanColumn,
   {
     title: 'error',
     align: 'right',
@@ -245,7 +243,7 @@ const planColumns: readonly NamedColumn<PlannedLayer>[] = [
 ]
 
 const planKindColumns: readonly NamedColumn<Projection<PlannedLayer>>[] = [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  countColumn,
   {
     title: 'from',
     align: 'right',

@@ -28,6 +28,7 @@ export async function foldedFactors({ module, terms, expert }: Change): Promise<
 export async function pairFactors(pair: Pair): Promise<Factors> {
   const { changes, rows, columns, storedRank, isTransposed, orientation, stack } = pair
   if (stack !== undefined && changes.length > 0) return stackFactors(stack, pair)
+  if (pair.members !== undefined) return expertFactors(pair, pair.members)
   const found = changes.length === 0 ? undefined : await foldedFactors(changes[0])
   const own = found !== undefined && isTransposed ? { B: transpose(found.A), A: transpose(found.B) } : found
   const [B, A] = [padded(own?.B, rows, storedRank), padded(own?.A, storedRank, columns)]
@@ -43,6 +44,25 @@ async function stackFactors(stack: TargetModule, { changes, storedRank, shapes }
     isNarrow ? new Float32Array(length) : new Float64Array(length)
   const { A, B } = stackedFactors(stack, all, storedRank, make)
   return { A: matrix(shapes.A[0], shapes.A[1], A), B: matrix(shapes.B[0], shapes.B[1], B) }
+}
+
+/** The two tensors of experts one after the other, zeros where one has no change. */
+async function expertFactors(
+  { changes, rows, columns, storedRank }: Pair,
+  { of, numbers }: NonNullable<Pair['members']>,
+): Promise<Factors> {
+  const all: Factors[] = []
+  for (const change of changes) {
+    const { B, A } = await foldedFactors(change)
+    all.push({ B: padded(B, rows, storedRank), A: padded(A, storedRank, columns) })
+  }
+  const stacked = (side: 'A' | 'B', height: number, width: number) => {
+    const isNarrow = all.every((own) => own[side].data instanceof Float32Array)
+    const data = new (isNarrow ? Float32Array : Float64Array)(of * height * width)
+    for (const [i, own] of all.entries()) data.set(own[side].data, numbers[i] * height * width)
+    return matrix(of * height, width, data)
+  }
+  return { B: stacked('B', rows, storedRank), A: stacked('A', storedRank, columns) }
 }
 
 /** The matrix with zeros below and beside it. */

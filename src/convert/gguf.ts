@@ -5,7 +5,7 @@ import { transpose } from '../linalg/matrix/matrix.ts'
 import { type GgufModuleToWrite, planGgufAdapter } from '../lora/write/gguf.ts'
 import { ggufModel } from '../lora/write/gguf-names.ts'
 import { foldedFactors, rememberingLast } from './factors.ts'
-import type { Change, Dropped, FormatPlan } from './target.ts'
+import type { Change, FormatPlan } from './target.ts'
 
 /** llama.cpp's tensors of the changes. `pathOf` gives the path of a change's module as transformers has it. */
 export function ggufPlan(
@@ -13,7 +13,7 @@ export function ggufPlan(
   base: Checkpoint,
   pathOf: (change: Change) => string,
   dtype: FloatDtype,
-): Omit<FormatPlan, 'format' | 'dtype' | 'warnings'> {
+): Omit<FormatPlan, 'format' | 'dtype' | 'warnings' | 'differences'> {
   const heads = [...base.tensors.keys()].filter((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )
@@ -24,22 +24,16 @@ export function ggufPlan(
   )
   const labels = new Map<string, string>()
   const factorsOf = rememberingLast(foldedFactors)
-  const dropped: Dropped[] = []
   const modules: GgufModuleToWrite[] = []
   for (const change of changes) {
     const { module } = change
     const path = pathOf(change)
     labels.set(path, module.label)
-    if (change.expert !== undefined) {
-      dropped.push({
-        name: module.label,
-        reason: 'is a stack of experts; name the adapter with one pair of factors for each',
-      })
-      continue
-    }
+    const { expert } = change
     const { rows, columns, isTransposed, kind } = module
     modules.push({
       path,
+      ...(expert !== undefined && { expert }),
       isEmbedding: kind === 'embedding',
       rank: change.rank,
       out: isTransposed ? columns : rows,
@@ -54,7 +48,7 @@ export function ggufPlan(
   const refused = plan.refused.map(({ path, reason }) => ({ name: labels.get(path) ?? path, reason }))
   return {
     ...{ pairs: [], wholes: [], metadata: {}, texts: new Map(), tensorFile: undefined, gguf: plan },
-    dropped: [...dropped, ...refused],
+    dropped: refused,
     r: modules.reduce((most, { rank }) => Math.max(most, rank), 0),
   }
 }

@@ -95,7 +95,7 @@ function drafted(name: ModuleName, change: Change): DraftedPair {
       B: name.name + name.up,
       ...(name.hasAlpha && { alpha: `${name.name}.alpha` }),
     },
-    ...{ change, rows, columns },
+    ...{ changes: [change], rows, columns },
     isTransposed: false,
     orientation: 'plain',
     gaps: name.gaps,

@@ -17,27 +17,27 @@ export const changesOf = (modules: readonly SharedModule[]): Change[] =>
   )
 
 /** A pair before its rank among the others is known. */
-export type DraftedPair = Omit<Pair, 'changes' | 'rank' | 'storedRank' | 'shapes'> & {
-  readonly change: Change
-}
+export type DraftedPair = Omit<Pair, 'rank' | 'storedRank' | 'shapes'>
+
+const rankOf = ({ changes }: DraftedPair) => changes.reduce((most, { rank }) => Math.max(most, rank), 0)
 
 /**
  * The pairs with their stored ranks and shapes: `portable` gives all the largest, so that every loader scales them alike, `pattern` each its
  * own.
  */
 export function settledPairs(drafts: readonly DraftedPair[], layout: AdapterLayout): Pair[] {
-  const r = drafts.reduce((most, { change }) => Math.max(most, change.rank), 1)
-  return drafts.map(({ change, ...draft }): Pair => {
-    const storedRank = layout === 'portable' ? r : Math.max(1, change.rank)
-    const shapes = shapesOf({ change, ...draft }, storedRank)
-    return { ...draft, changes: [change], rank: change.rank, storedRank, shapes }
+  const r = drafts.reduce((most, draft) => Math.max(most, rankOf(draft)), 1)
+  return drafts.map((draft): Pair => {
+    const rank = rankOf(draft)
+    const storedRank = layout === 'portable' ? r : Math.max(1, rank)
+    return { ...draft, rank, storedRank, shapes: shapesOf(draft, storedRank) }
   })
 }
 
-function shapesOf(
-  { change: { module }, rows, columns, orientation }: DraftedPair,
-  r: number,
-): Pair['shapes'] {
+function shapesOf(draft: DraftedPair, r: number): Pair['shapes'] {
+  const { changes, rows, columns, orientation, members } = draft
+  const [{ module }] = changes
+  if (members !== undefined) return { A: [members.of, r, columns], B: [members.of, rows, r] }
   if (orientation === 'turned') return { A: [columns, r], B: [r, rows] }
   if (module.kind === 'convolution') return factorShapes(module, r)
   return { A: [r, columns], B: [rows, r] }

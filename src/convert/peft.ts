@@ -99,8 +99,9 @@ function targetOf({ module }: Change, { base, layout, traits }: PeftModel): Targ
   }
   const view = kind === 'convolution' ? 'conv' : kind === 'experts' ? 'expert' : 'matrix'
   const found = peftModule(tensor, view, shape, traits, { embeddings: true, experts: true })
-  if ('reason' in found) return refusal(found.reason)
-  const isOther = found.isTransposed !== module.isTransposed && module.kind !== 'linear'
+  if ('reason' in found) return refusal(`is ${found.reason}`)
+  // factors of experts are turned as PEFT takes them
+  const isOther = found.isTransposed !== module.isTransposed && kind !== 'linear' && kind !== 'experts'
   if (isOther) return refusal('lies otherwise than PEFT takes it')
   return part === undefined ? found : { ...found, path: part.path.replace(/\.weight$/, '') }
 }

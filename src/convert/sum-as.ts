@@ -51,6 +51,7 @@ export async function sumAs(
       const staged = join(folder, `${i}${plan.format === 'peft' ? '' : '.safetensors'}`)
       const combined = await combine(plan, inputs, { ...settings, rule: own, output: staged }, context)
       const conversion = await planOf(staged, format, base, plan, settings)
+      refuseWhole(output, conversion)
       const bytes = plannedBytes(conversion)
       if (rule.kind === 'budget' && own.kind === 'budget' && bytes > rule.bytes) {
         own = { kind: 'budget', bytes: own.bytes - (bytes - rule.bytes) }
@@ -92,6 +93,15 @@ async function planOf(
     command,
     baseName,
   })
+}
+
+/** What a sum of factors is not: the magnitudes of DoRA are beside them. */
+function refuseWhole(output: string, { differences: [first] }: ConversionPlan): void {
+  if (first === undefined) return
+  throw badInput(
+    `${output}: the module ${quoted(first.label)} is DoRA, of which ComfyUI has to be given the whole change, and nothing of a smaller rank; leave --format out, and convert the result`,
+    { file: output },
+  )
 }
 
 function refuseDropped(output: string, { dropped, format }: ConversionPlan): void {

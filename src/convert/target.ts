@@ -4,6 +4,8 @@ import type { FloatDtype } from '../formats/dtype.ts'
 import type { Gap } from '../lora/families/types.ts'
 import type { AdapterFormat, AdapterModule, TargetModule } from '../lora/model.ts'
 import type { GgufAdapterPlan } from '../lora/write/gguf.ts'
+import type { Change as WeightChange } from '../update/change.ts'
+import type { RowRange } from '../update/dense.ts'
 
 /** A weight that an adapter changes, or a part of one, as a module of the result has it, and what adds up to its change. */
 export interface Change {
@@ -15,8 +17,8 @@ export interface Change {
   readonly expert?: number
 }
 
-/** How a pair's two tensors lie: A [r, in] and B [out, r]; both turned, as MLX has them. */
-export type Orientation = 'plain' | 'turned'
+/** How a pair's two tensors lie: A [r, in] and B [out, r]; both turned, as MLX has them; as many of them as there are experts. */
+export type Orientation = 'plain' | 'turned' | 'by expert'
 
 /** Two tensors of the result: the factors of one of its modules. */
 export interface Pair {
@@ -38,8 +40,30 @@ export interface Pair {
   /** The module's matrix is the turned one of the weight's: Conv1D and embeddings in PEFT's names. */
   readonly isTransposed: boolean
   readonly orientation: Orientation
-  /** It is one of a stack of experts. */
+  /** It is one of a stack of experts, as PEFT has them. */
   readonly stack?: TargetModule
+  /** Which expert each of the changes is of, and of how many, where the pair is of single ones' together. */
+  readonly members?: { readonly of: number; readonly numbers: readonly number[] }
+  /** What loaders don't do right with it. */
+  readonly gaps: readonly Gap[]
+}
+
+/** One tensor of the result: all of the change of a weight, or of rows of it, which is no product of factors. */
+export interface Difference {
+  /** Of the tensor. */
+  readonly name: string
+  /** The module, as the format's own tools call it. */
+  readonly module: string
+  /** The module, as the source has it. */
+  readonly label: string
+  /** Of the whole weight. */
+  readonly change: WeightChange
+  /** The rows of it that the tensor is of. */
+  readonly range: RowRange
+  /** As stored. */
+  readonly shape: readonly number[]
+  /** Columns of the factors in the source. */
+  readonly rank: number
   /** What loaders don't do right with it. */
   readonly gaps: readonly Gap[]
 }
@@ -55,6 +79,8 @@ export interface Dropped {
 export interface FormatPlan {
   readonly format: AdapterFormat
   readonly pairs: readonly Pair[]
+  /** What is stored whole because it is DoRA. */
+  readonly differences: readonly Difference[]
   readonly wholes: readonly KeptTensor[]
   readonly dropped: readonly Dropped[]
   readonly metadata: Readonly<Record<string, string>>

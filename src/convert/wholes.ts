@@ -42,17 +42,16 @@ export function crossWholes(
     for (const { module } of pair.changes) {
       if (placed.has(module)) continue
       placed.add(module)
-      const { magnitude, bias, scale } = module
+      const { magnitude } = module
       if (magnitude !== undefined) {
         const name = magnitudeName(pair, format)
         const kept = keptOf([{ ...candidate(name, 'replace'), tensor: magnitude, factor: 1, path }])
         wholes.push({ ...kept, shape: magnitudeShape(pair, module, format, path) })
       }
-      if (bias === undefined) continue
-      const isWhole = isWholeModule(pair)
-      const name = isWhole ? biasName(pair, format) : undefined
-      if (name === undefined) dropped.push({ name: bias.name, reason: noBias(format) })
-      else wholes.push(keptOf([{ ...candidate(name, 'add'), tensor: bias, factor: scale, path }]))
+      const kept = keptBias(module, isWholeModule(pair) ? biasName(pair, format) : undefined, format, path)
+      if (kept === undefined) continue
+      if ('reason' in kept) dropped.push(kept)
+      else wholes.push(kept)
     }
   }
   return { wholes, dropped }
@@ -60,11 +59,26 @@ export function crossWholes(
 
 const noBias = (format: AdapterFormat) => `${NAMES[format]} has no place for a bias of the factors`
 
+/** What the module does to its bias, under the name that this then has; undefined of a module that does nothing to it. */
+export function keptBias(
+  { bias, scale }: AdapterModule,
+  name: string | undefined,
+  format: AdapterFormat,
+  path: string,
+): KeptTensor | Dropped | undefined {
+  if (bias === undefined) return undefined
+  if (name === undefined) return { name: bias.name, reason: noBias(format) }
+  return keptOf([{ ...candidate(name, 'add'), tensor: bias, factor: scale, path }])
+}
+
 const candidate = (name: string, how: Candidate['how']) => ({ name, how, target: name })
 
 /** ComfyUI's name of a whole tensor or a difference (comfy/lora.py: load_lora @2025-10-12); undefined where it has none. */
-function exactName({ name, how, tensor, rows }: ReplacedTensor, layout: Layout): string | undefined {
-  if (rows !== undefined || isBlocked(tensor.dtype)) return undefined
+export function exactName(
+  { name, how, tensor, rows }: Pick<ReplacedTensor, 'name' | 'how' | 'tensor' | 'rows'>,
+  layout: Layout,
+): string | undefined {
+  if (rows !== undefined || isBlocked(tensor.dtype) || !layout.tensors.has(name)) return undefined
   const modules = moduleNames(layout, 'comfyui')(name)
   if (modules?.length !== 1) return undefined
   const [{ name: module, rows: ofRows, moduleRows, swapHalves, isTransposed }] = modules

@@ -8,9 +8,12 @@ import { layoutSafetensors, safetensorsChunks, type TensorToWrite } from '../for
 import { assertRoom, assertUnchanged, sizesIn } from '../io/files.ts'
 import { writeFolderAtomic } from '../io/new-folder.ts'
 import { writeFileAtomic, writeTextAtomic } from '../io/write-atomic.ts'
+import { doJobs, type RunContext } from '../jobs/context.ts'
 import { assertHeld } from '../lora/write/encode.ts'
+import { type DifferenceJob, WRITING } from './difference-jobs.ts'
 import { pairFactors, rememberingLast } from './factors.ts'
 import { kohyaHashes } from './metadata.ts'
+import type { ConversionPlan } from './plan.ts'
 import type { FormatPlan } from './target.ts'
 
 export interface WriteRequest {
@@ -26,12 +29,14 @@ export interface WrittenFile {
 /** Bytes of a hash as it is written. */
 const HASHES = { sshs_model_hash: '0'.repeat(64), sshs_legacy_hash: '0'.repeat(8) }
 
+const NOT_YET = () => Promise.reject(new Error('a layout asks for no data'))
+
 /** The exact bytes of the result before anything is computed. */
 export function plannedBytes(plan: FormatPlan): number {
   const texts = [...plan.texts.values()].reduce((sum, text) => sum + new TextEncoder().encode(text).length, 0)
   if (plan.gguf !== undefined) return layoutGguf(plan.gguf.tensors, plan.gguf.metadata).byteLength
   const metadata = plan.format === 'kohya' ? { ...plan.metadata, ...HASHES } : plan.metadata
-  return layoutSafetensors(tensorsToWrite(plan), metadata).byteLength + texts
+  return layoutSafetensors(tensorsToWrite(plan, NOT_YET), metadata).byteLength + texts
 }
 
 /**
@@ -39,37 +44,68 @@ export function plannedBytes(plan: FormatPlan): number {
  * where it is then, and what it throws takes the result away again. Throws `bad-input` where an entry is out of the dtype's range.
  */
 export async function writeConverted<T>(
-  plan: FormatPlan,
+  plan: ConversionPlan,
   inputs: readonly Checkpoint[],
   { output, force }: WriteRequest,
   check: (path: string) => Promise<T>,
+  context: RunContext,
 ): Promise<{ readonly files: WrittenFile[]; readonly checked: T }> {
   await assertResultFree(plan.format, inputs, { output, force })
   await assertRoom(output, plannedBytes(plan))
   const { tensorFile } = plan
   if (tensorFile === undefined) {
-    const bytes = await writeFileAtomic(output, chunksOf(plan, inputs), { force })
+    const bytes = await writeFileAtomic(output, chunksOf(plan, inputs, context), { force })
     return { checked: await check(output), files: [{ name: output, bytes }] }
   }
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
-    await writeFileAtomic(`${staging}/${tensorFile}`, chunksOf(plan, inputs), { force: true })
+    await writeFileAtomic(`${staging}/${tensorFile}`, chunksOf(plan, inputs, context), { force: true })
     for (const [name, text] of plan.texts) await writeTextAtomic(`${staging}/${name}`, text, { force: true })
     return { checked: await check(staging), files: await sizesIn(staging) }
   })
 }
 
-async function* chunksOf(plan: FormatPlan, inputs: readonly Checkpoint[]): AsyncGenerator<Uint8Array> {
-  if (plan.gguf !== undefined) yield* ggufChunks(layoutGguf(plan.gguf.tensors, plan.gguf.metadata))
-  else {
-    const tensors = tensorsToWrite(plan)
-    const hashes = plan.format === 'kohya' ? await kohyaHashes(tensors, plan.metadata) : {}
-    yield* safetensorsChunks(layoutSafetensors(tensors, { ...plan.metadata, ...hashes }))
+/** The bytes of the file of the tensors, piece by piece; `differences` gives what is stored whole, in the order of the plan. */
+export async function* formatChunks(
+  plan: FormatPlan,
+  differences?: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  if (plan.gguf !== undefined) {
+    yield* ggufChunks(layoutGguf(plan.gguf.tensors, plan.gguf.metadata))
+    return
+  }
+  // of one dtype the file has them in the order of their names, which is theirs
+  const next = differences === undefined ? NOT_YET : async () => (await differences.next()).value!
+  const tensors = tensorsToWrite(plan, next)
+  const hashes = plan.format === 'kohya' ? await kohyaHashes(tensors, plan.metadata) : {}
+  yield* safetensorsChunks(layoutSafetensors(tensors, { ...plan.metadata, ...hashes }))
+}
+
+async function* chunksOf(
+  plan: ConversionPlan,
+  inputs: readonly Checkpoint[],
+  context: RunContext,
+): AsyncGenerator<Uint8Array> {
+  const differences = doJobs(differenceJobs(plan), WRITING, context)
+  try {
+    yield* formatChunks(plan, differences)
+  } finally {
+    await differences.return()
   }
   for (const input of inputs) await assertUnchanged(input)
 }
 
+function differenceJobs({ differences, dtype, base }: ConversionPlan): DifferenceJob[] {
+  return differences.map(({ change, range }) => ({
+    name: change.name,
+    change,
+    range,
+    dtype,
+    base: base!.path,
+  }))
+}
+
 /** The tensors of the file, whose data is made when their turn comes. */
-function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
+function tensorsToWrite(plan: FormatPlan, differenceData: () => Promise<Uint8Array>): TensorToWrite[] {
   const dtype = safetensorsDtypeOf(plan.dtype)
   const factorsOf = rememberingLast(pairFactors)
   const factors = plan.pairs.flatMap((pair): TensorToWrite[] => {
@@ -100,5 +136,11 @@ function tensorsToWrite(plan: FormatPlan): TensorToWrite[] {
       data: () => keptData(one),
     }),
   )
-  return [...factors, ...wholes]
+  const differences = plan.differences.map(({ name, shape }) => ({
+    name,
+    dtype,
+    shape,
+    data: differenceData,
+  }))
+  return [...factors, ...differences, ...wholes]
 }

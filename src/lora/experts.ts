@@ -4,6 +4,8 @@ import { quoted, shapeText } from '../text/quote.ts'
 import { rowsOf } from './fit.ts'
 import type { MatchedModule, UnmatchedModule } from './match.ts'
 import { type AdapterModule, labelInFile, type RowRun } from './model.ts'
+import type { PeftConfig } from './read/peft-config.ts'
+import { takesSecondAsInput } from './stack-order.ts'
 import { leafOfPath, type ModelTraits } from './traits.ts'
 
 /**
@@ -11,10 +13,11 @@ import { leafOfPath, type ModelTraits } from './traits.ts'
  * of them stacked, gate and up one upon another (`gate_up_proj`), as transformers has them at run time and PEFT's `target_parameters` adapts
  * them. Mixtral and Phi-MoE call the projections w1, w3 and w2.
  */
-type Role = 'gate' | 'up' | 'down'
+export type Role = 'gate' | 'up' | 'down'
 
-const EXPERT = /^(.*\.experts)\.(\d+)\.(gate_proj|up_proj|down_proj|w[123])$/
-const ROLES: Readonly<Record<string, Role>> = {
+/** The path of a projection of one expert: its owner, the expert's number, and the projection's name. */
+export const EXPERT = /^(.*\.experts)\.(\d+)\.(gate_proj|up_proj|down_proj|w[123])$/
+export const ROLES: Readonly<Record<string, Role>> = {
   ...{ gate_proj: 'gate', up_proj: 'up', down_proj: 'down' },
   ...{ w1: 'gate', w3: 'up', w2: 'down' },
 }
@@ -33,9 +36,26 @@ function runsIn(role: Role, rows: number, traits: ModelTraits): readonly RowRun[
   return Array.from({ length: rows }, (_, i) => ({ module: i, weight: 2 * i + second, count: 1 }))
 }
 
+/** A module that a stack of experts was taken apart into. */
+export const isPartOfStack = ({ product }: AdapterModule) =>
+  product.kind === 'lora' && product.every !== undefined
+
 export const isOfOneExpert = ({ path }: AdapterModule) => EXPERT.test(path)
 
-const withoutModel = (path: string) => path.replace(/^model\./, '')
+/**
+ * The module that experts are below, whatever stands before it. transformers 5 has Mixtral's under `mlp`, as it has other models', and stores them
+ * under `block_sparse_moe` (conversion_mapping.py, mixtral@2026).
+ */
+export const ownerKey = (path: string) =>
+  path.replace(/^model\./, '').replace(/(^|\.)block_sparse_moe(?=\.experts$)/, '$1mlp')
+
+/** An adapter's path of an experts module, with the block's name as a tensor of the base below that module has it. */
+function ownerAs(owner: string, tensor: string): string {
+  const block = /(?:^|\.)(mlp|block_sparse_moe)\.experts\./.exec(tensor)?.[1]
+  return block === undefined
+    ? owner
+    : owner.replace(/(^|\.)(?:mlp|block_sparse_moe)(?=\.experts$)/, `$1${block}`)
+}
 
 interface Piece {
   readonly module: AdapterModule
@@ -57,7 +77,7 @@ export function inStacks(
   for (const module of modules) {
     const [, owner, expert, leaf] = EXPERT.exec(module.path)!
     const role = ROLES[leaf]
-    const stack = stacks.get(withoutModel(owner))?.find(({ name }) => leafOfPath(name) === STACKS[role])
+    const stack = stacks.get(ownerKey(owner))?.find(({ name }) => leafOfPath(name) === STACKS[role])
     const reason = stack === undefined ? NO_TENSOR : pieceProblem(module, role, Number(expert), stack)
     if (stack === undefined || reason !== undefined) unmatched.push({ module, reason: reason ?? NO_TENSOR })
     else addTo(byStack, stack, { module, role, expert: Number(expert) })
@@ -127,7 +147,7 @@ function stackOf(
     1,
   )
   const [{ module: first }] = pieces
-  const [, owner] = EXPERT.exec(first.path)!
+  const owner = ownerAs(EXPERT.exec(first.path)![1], stack.name)
   return {
     module: {
       ...{
@@ -155,7 +175,7 @@ export function expertsByOwner(base: Checkpoint): ExpertFinder {
     for (const tensor of base.tensors.values()) {
       const [, owner, expert, leaf] = EXPERT.exec(tensor.name.replace(/\.weight$/, '')) ?? []
       if (owner === undefined || tensor.shape.length !== 2 || !tensor.name.endsWith('.weight')) continue
-      const key = withoutModel(owner)
+      const key = ownerKey(owner)
       const experts = byOwner.get(key) ?? []
       experts[Number(expert)] ??= new Map()
       experts[Number(expert)].set(ROLES[leaf], tensor)
@@ -165,7 +185,7 @@ export function expertsByOwner(base: Checkpoint): ExpertFinder {
   }
   return (owner) => {
     found ??= all()
-    return found.get(withoutModel(owner))
+    return found.get(ownerKey(owner))
   }
 }
 
@@ -176,7 +196,7 @@ export function expertsByOwner(base: Checkpoint): ExpertFinder {
 export function inSingleExperts(
   module: AdapterModule,
   find: ExpertFinder,
-  hasConfig: boolean,
+  config: PeftConfig | undefined,
   traits: ModelTraits,
 ): readonly MatchedModule[] | { readonly reason: string } | undefined {
   const { product, path } = module
@@ -185,23 +205,24 @@ export function inSingleExperts(
   if (experts === undefined || product.kind !== 'lora' || product.isTurned) return undefined
   const { A, B } = product
   const isStack = module.kind === 'experts'
-  if (isStack ? module.experts !== experts.length : hasConfig || A.shape[0] % experts.length !== 0)
+  if (isStack ? module.experts !== experts.length : config !== undefined || A.shape[0] % experts.length !== 0)
     return undefined
   const named = leafOfPath(module.tensor)
   const forms = (['gate_up_proj', 'down_proj'] as const)
     .filter((stack) => named === stack || (named !== 'gate_up_proj' && named !== 'down_proj'))
     .flatMap((stack) => formsOf(stack, experts, [B.shape[0], A.shape[1]]))
   if (forms.length === 0) return undefined
-  if (forms.length > 1)
+  const form = forms.length === 1 ? forms[0] : formOf(config?.peftVersion, forms, traits)
+  if (form === undefined)
     return { reason: "its shape fits the experts in two ways: it can't be told which is meant" }
-  const [{ roles, isTransposed }] = forms
+  const { roles, isTransposed } = form
   const rank = A.shape[0] / experts.length
   const scale = isStack || module.alpha === undefined ? module.scale : module.alpha / rank
   return experts.flatMap((own, expert) =>
     roles.map((role): MatchedModule => {
       const base = own.get(role)!
       const [rows, columns] = base.shape
-      const name = `${owner}.${expert}.${leafOfPath(base.name.replace(/\.weight$/, ''))}`
+      const name = `${ownerAs(owner, base.name)}.${expert}.${leafOfPath(base.name.replace(/\.weight$/, ''))}`
       const fit = role === 'down' ? undefined : inverted(runsIn(role, rows, traits)!)
       const down = rowsOf(A, expert * rank, rank)
       const every = { first: expert, of: experts.length }
@@ -227,12 +248,28 @@ export function inSingleExperts(
 const inverted = (runs: readonly RowRun[]): RowRun[] =>
   runs.map(({ module, weight, count }) => ({ module: weight, weight: module, count }))
 
+interface PairForm {
+  readonly roles: readonly Role[]
+  readonly isTransposed: boolean
+}
+
+/** Which of two ways in which a pair lies is meant, where the version of PEFT is told and both are of the same projections. */
+function formOf(
+  version: string | undefined,
+  forms: readonly PairForm[],
+  traits: ModelTraits,
+): PairForm | undefined {
+  const isOfOneStack = forms.every(({ roles }) => roles.length === forms[0].roles.length)
+  if (version === undefined || !isOfOneStack) return undefined
+  return forms.find(({ isTransposed }) => isTransposed === takesSecondAsInput(version, traits))
+}
+
 /** The ways in which a pair [out, in] of each expert is one of the experts' projections. */
 function formsOf(
   stack: 'gate_up_proj' | 'down_proj',
   experts: readonly ReadonlyMap<Role, StoredTensor>[],
   [out, inputs]: readonly [number, number],
-): { readonly roles: readonly Role[]; readonly isTransposed: boolean }[] {
+): PairForm[] {
   const roles: readonly Role[] = stack === 'down_proj' ? ['down'] : ['gate', 'up']
   const shapes = experts.map((own) => roles.map((role) => own.get(role)?.shape))
   const fits = ([rows, columns]: readonly [number, number]) =>

@@ -3,7 +3,7 @@ import { badInput } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { type BaseIndex, baseIndex } from './base-names.ts'
-import { expertsByOwner, inSingleExperts, inStacks, isOfOneExpert } from './experts.ts'
+import { expertsByOwner, inSingleExperts, inStacks, isOfOneExpert, ownerKey } from './experts.ts'
 import type { Place } from './families/places.ts'
 import { overlap, rowsReached, rowsWanted, runsOf } from './fit.ts'
 import { inModelNames } from './gguf-modules.ts'
@@ -15,7 +15,8 @@ import {
   type ReplacedTensor,
   tensorsOf,
 } from './model.ts'
-import { loraScale } from './read/peft-config.ts'
+import { loraScale, type PeftConfig } from './read/peft-config.ts'
+import { takesSecondAsInput } from './stack-order.ts'
 import { type ModelTraits, modelTraits } from './traits.ts'
 
 export interface MatchedModule {
@@ -57,7 +58,6 @@ export function matchToBase(
   traits: ModelTraits = modelTraits(base.config, base.tensors),
 ): BaseMatch {
   const { adapter, unnamed } = inModelNames(asStored, base)
-  const hasConfig = adapter.config !== undefined
   const find = baseIndex(base, adapter.format)
   const stacks = stacksByOwner(base)
   const singles = expertsByOwner(base)
@@ -76,7 +76,7 @@ export function matchToBase(
       continue
     }
     const named = base.tensors.get(places[0]?.tensor)
-    const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, hasConfig, traits) !== undefined
+    const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, adapter.config, traits) !== undefined
     if (named !== undefined && (module.kind !== 'experts' || isStackOf(named))) {
       matched.push(settle(adapter, traits, module, named))
       continue
@@ -86,7 +86,7 @@ export function matchToBase(
       matched.push(found)
       continue
     }
-    const parts = inSingleExperts(module, singles, hasConfig, traits)
+    const parts = inSingleExperts(module, singles, adapter.config, traits)
     if (parts !== undefined && 'reason' in parts) unmatched.push({ module, reason: parts.reason })
     else if (parts !== undefined) matched.push(...parts)
     else if (named !== undefined) throw misfit(adapter, module, named)
@@ -213,7 +213,7 @@ function settle(
   tensor: StoredTensor,
 ): MatchedModule {
   if (tensor.shape.length === 3 && (module.kind === 'experts' || mayBeStack(module))) {
-    const stack = asStack(module, tensor, adapter.config !== undefined, traits)
+    const stack = asStack(module, tensor, adapter.config, traits)
     if (stack !== undefined) return stack
   }
   const kind = settledKind(adapter, traits, module, tensor)
@@ -283,13 +283,11 @@ function stacksByOwner(base: Checkpoint): ReadonlyMap<string, StoredTensor[]> {
   for (const tensor of base.tensors.values()) {
     const dot = tensor.name.lastIndexOf('.')
     if (tensor.shape.length !== 3 || dot < 0) continue
-    const owner = withoutModel(tensor.name.slice(0, dot))
+    const owner = ownerKey(tensor.name.slice(0, dot))
     addTo(stacks, owner, tensor)
   }
   return stacks
 }
-
-const withoutModel = (path: string) => path.replace(/^model\./, '')
 
 function matchStack(
   adapter: Adapter,
@@ -297,11 +295,11 @@ function matchStack(
   stacks: ReadonlyMap<string, StoredTensor[]>,
   traits: ModelTraits,
 ): MatchedModule | UnmatchedModule {
-  const owner = withoutModel(module.path.replace(/(?:\.base_layer)+$/, ''))
+  const owner = ownerKey(module.path.replace(/(?:\.base_layer)+$/, ''))
   const targets = adapter.config?.targetParameters.map((name) => name.split('.').at(-1)) ?? []
   const fitting = (mayBeStack(module) ? (stacks.get(owner) ?? []) : [])
     .filter(({ name }) => targets.length === 0 || targets.includes(name.split('.').at(-1)))
-    .flatMap((tensor) => asStack(module, tensor, adapter.config !== undefined, traits) ?? [])
+    .flatMap((tensor) => asStack(module, tensor, adapter.config, traits) ?? [])
   if (fitting.length === 1) return fitting[0]
   return {
     module,
@@ -313,16 +311,17 @@ function matchStack(
 }
 
 /**
- * The module as one of a stack [experts, ·, ·], where the shapes allow that. Of a square one only the model's type tells whether
- * it is [in, out], as PEFT takes those whose module says `is_transposed`.
+ * The module as one of a stack [experts, ·, ·], where the shapes allow that. Of a square one the version of PEFT and the model's type tell
+ * whether it is taken as [in, out].
  */
 function asStack(
   module: AdapterModule,
   tensor: StoredTensor,
-  hasConfig: boolean,
+  config: PeftConfig | undefined,
   traits: ModelTraits,
 ): MatchedModule | undefined {
   const { product, alpha } = module
+  const hasConfig = config !== undefined
   if (product.kind !== 'lora') return undefined
   const { A, B } = product
   const [experts, rows, columns] = tensor.shape
@@ -341,7 +340,7 @@ function asStack(
       rows,
       columns,
       experts,
-      isTransposed: isPlain && isTransposed ? traits.expertsInOut : isTransposed,
+      isTransposed: isPlain && isTransposed ? takesSecondAsInput(config?.peftVersion, traits) : isTransposed,
       productShape: [B.shape[0], A.shape[1]],
       rank,
       dim: rank,

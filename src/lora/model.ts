@@ -171,6 +171,10 @@ export function tensorsOf(product: StoredProduct): StoredTensor[] {
   }
 }
 
+/** The files in which the factors of a product lie: of small ones there are many in each. */
+export const filesOf = (product: StoredProduct): string[] =>
+  tensorsOf(product).flatMap(({ source }) => (source.kind === 'range' ? [source.file] : []))
+
 /** The module as far as it bears on one expert, so that a worker is not sent what all of a stack are made of. */
 export function ofExpert(module: AdapterModule, expert: number | undefined): AdapterModule {
   const { product } = module

@@ -1,6 +1,7 @@
 import type { Terminal } from '../terminal/terminal.ts'
 import { addTo } from '../text/compare.ts'
 import { namePattern } from '../text/names.ts'
+import { grouped } from '../text/numbers.ts'
 import { type NamedColumn, namedGrid } from './table.ts'
 
 interface Layer {
@@ -38,9 +39,14 @@ export function kindGrid<Row extends { readonly name: string }>(
   columns: readonly NamedColumn<Projection<Row>>[],
   screen: Pick<Terminal, 'paint' | 'columns'>,
 ): string {
-  const { prefix, suffix } = namePattern(layers.map(({ name }) => name))
-  const pattern = { prefix: prefix === '' ? '' : `${prefix}*.`, suffix }
-  return namedGrid(byProjection(layers), columns, screen, { pattern, title: 'layers' })
+  const kinds = byProjection(layers)
+  // one of each kind, so that what all layers of a kind share is not taken for what all kinds do; a kind alone has no others
+  const told = kinds.length === 1 ? layers : kinds.map(({ rows: [first] }) => first)
+  const { prefix, suffix } = namePattern(told.map(({ name }) => name))
+  const layer = `${prefix}*.`
+  const isNumbered = prefix !== '' && kinds.some(({ name }) => name.startsWith(layer))
+  const pattern = { prefix: isNumbered ? layer : prefix, suffix }
+  return namedGrid(kinds, columns, screen, { pattern, title: 'layers' })
 }
 
 /** Lists up to this long are shown in full. */
@@ -70,6 +76,28 @@ export const byError = <Row extends { readonly relativeError: number }>(rows: re
   )
 
 export const isLong = (rows: readonly unknown[]) => rows.length > LONG_LIST
+
+/** How many layers there are of each kind. */
+export const countColumn: NamedColumn<Projection<unknown>> = {
+  title: 'count',
+  align: 'right',
+  worth: 9,
+  cell: ({ rows }) => grouped(rows.length),
+}
+
+/** The least and the largest rank of each kind. */
+export const rankSpanColumn: NamedColumn<Projection<{ readonly rank: number }>> = {
+  title: 'rank',
+  align: 'right',
+  worth: 13,
+  cell: ({ rows }, paint) =>
+    paint.cyan(
+      spanText(
+        rows.map(({ rank }) => rank),
+        grouped,
+      ),
+    ),
+}
 
 /** Layers of one kind: their names but for the numbers. */
 export interface Projection<Row> {

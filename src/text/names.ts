@@ -13,20 +13,35 @@ export interface NamePattern {
 
 /** A pattern is worth stating where this share of the names has it. */
 const COMMON_SHARE = 0.5
+/** A shorter beginning is worth more where so many times as many names have it. */
+const MANY_MORE = 2
 
 /** The pattern of the names that have a layer's number in them; empty strings where too few share one. */
 export function namePattern(names: readonly string[]): NamePattern {
   const prefixes = names
     .map((name) => /^(?:[^.\d]+\.)+(?=\d+\.)/.exec(name)?.[0])
     .filter((x) => x !== undefined)
-  const prefix = mostFrequent(prefixes)
-  const matching = names.filter((name) => prefix !== '' && name.startsWith(prefix))
-  if (matching.length < 2 || matching.length < names.length * COMMON_SHARE) return { prefix: '', suffix: '' }
+  const count = (prefix: string) => names.filter((name) => name.startsWith(prefix)).length
+  const common = prefixesOf(mostFrequent(prefixes)).filter(
+    (prefix) => count(prefix) >= Math.max(2, names.length * COMMON_SHARE),
+  )
+  // blocks of several names, as a U-Net has, share what stands before all of them
+  const prefix = common.find((long) => common.every((short) => count(short) < MANY_MORE * count(long)))
+  if (prefix === undefined) return NONE
+  const matching = names.filter((name) => name.startsWith(prefix))
   const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)
   const suffix = mostFrequent(endings)
   const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))
-  return { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
+  const pattern = { prefix, suffix: ending.length < names.length * COMMON_SHARE ? '' : suffix }
+  const shortened = new Set(names.map((name) => withoutPattern(name, pattern)))
+  return shortened.size < new Set(names).size ? NONE : pattern
 }
+
+const NONE: NamePattern = { prefix: '', suffix: '' }
+
+/** `a.b.c.`, `a.b.`, `a.` */
+const prefixesOf = (prefix: string): string[] =>
+  [...prefix.matchAll(/\./g)].map(({ index }) => prefix.slice(0, index + 1)).reverse()
 
 function mostFrequent(texts: readonly string[]): string {
   const counts = new Map<string, number>()

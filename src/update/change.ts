@@ -1,6 +1,6 @@
 import type { StoredTensor } from '../checkpoint/types.ts'
 import type { PlacedRows } from '../lora/fit.ts'
-import type { AdapterModule } from '../lora/model.ts'
+import { type AdapterModule, ofExpert } from '../lora/model.ts'
 
 /** What becomes of one tensor of a checkpoint. Plain data, so that a worker can be sent it. */
 export interface Change {
@@ -68,3 +68,12 @@ export const isPlainSum = ({ dense, rescale, replacement, factors }: Change) =>
 
 /** How many ranks the factors have together. */
 export const rankOf = ({ factors }: Change) => factors.reduce((sum, { module }) => sum + module.rank, 0)
+
+/** The change as far as it bears on the matrix of this index: of stacked experts one's factors. */
+export const ofMatrix = (change: Change, index: number): Change =>
+  change.matrices === 1
+    ? change
+    : {
+        ...change,
+        factors: change.factors.map((term) => ({ ...term, module: ofExpert(term.module, index) })),
+      }

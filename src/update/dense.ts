@@ -103,6 +103,19 @@ export const factorsOf = (
   squares: Float64Array,
 ): Float64Array => squares.map((square, i) => 1 + share * (magnitude[i] / (Math.sqrt(square) + epsilon) - 1))
 
+/** Rows whose squares are summed together, so that the sums don't depend on how the work is dealt out. */
+const NORM_ROWS = 512
+
+/** All rows of a change that rescales columns, as their squares are summed. */
+export const normRanges = ({ rows }: Change): RowRange[] =>
+  Array.from({ length: Math.ceil(rows / NORM_ROWS) }, (_, i) => {
+    const first = i * NORM_ROWS
+    return { matrix: 0, first, count: Math.min(NORM_ROWS, rows - first) }
+  })
+
+export const isOfColumns = (change: Change): change is Change & { readonly rescale: Rescale } =>
+  change.rescale?.axis === 'columns'
+
 /** The sums of squares of the columns of W + Δ over these rows, those of a group together. */
 export async function columnSquares(
   change: Change & { readonly rescale: Rescale },

@@ -3,7 +3,7 @@ import { jsEngine } from '../engine/js/js-engine.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { type FloatArray, type Matrix, matrix } from '../linalg/matrix/matrix.ts'
 import { readFactors, readFloats, type WholeReader } from '../lora/factors.ts'
-import type { Change } from './change.ts'
+import { type Change, ofMatrix } from './change.ts'
 
 /** Δ = B·A of one matrix: all adapters' factors beside each other, weights and scales in B. */
 export interface StackedFactors {
@@ -84,7 +84,8 @@ const keptWhole =
 
 /** The same, kept until others are asked for; `run` tells one state of the files from another. */
 export function keptFactors(run: string, change: Change, index: number): Promise<StackedFactors> {
-  const key = JSON.stringify([run, index, change.name, change.factors])
-  if (last?.key !== key) last = { key, factors: stackedFactors(change, index, keptWhole(run)) }
+  const own = ofMatrix(change, index)
+  const key = JSON.stringify([run, index, own.name, own.factors])
+  if (last?.key !== key) last = { key, factors: stackedFactors(own, index, keptWhole(run)) }
   return last.factors
 }

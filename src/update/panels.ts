@@ -55,7 +55,7 @@ export async function forEachPanel(
     })
     return
   }
-  for (const panel of panels(range, Math.max(1, Math.floor(DENSE_ENTRIES / columns)))) {
+  for (const panel of densePanels(range, columns)) {
     const { bytes, account } = stored(await panelSum(change, panel, factors, columnFactors), dtype)
     await use(bytes, account)
   }
@@ -64,6 +64,10 @@ export async function forEachPanel(
 /** The type of the base's entries where kernels read and change them. */
 export const kernelDtype = (change: Change): FloatDtype | undefined =>
   isPlainSum(change) && change.base !== undefined ? floatDtypeOf(change.base.dtype) : undefined
+
+/** Rows as they go by plain loops. */
+export const densePanels = (range: RowRange, columns: number): Iterable<RowRange> =>
+  panels(range, Math.max(1, Math.floor(DENSE_ENTRIES / columns)))
 
 function* panels({ matrix, first, count }: RowRange, rows: number): Generator<RowRange> {
   for (let at = 0; at < count; at += rows) {

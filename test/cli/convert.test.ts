@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { densesOf, openAdapter, refused, type Tensors, writePeft, writeTensors } from '../combine/support.ts'
@@ -53,26 +53,33 @@ const refusal = async (args: readonly string[]) =>
   (await refused(['convert', ...args])).replaceAll(`${folder}/`, '')
 
 describe('there and back', () => {
+  const [GGUF, MLX, PEFT] = [
+    ['gguf', '.gguf'],
+    ['mlx', ''],
+    ['peft', ''],
+  ] as const
   test.each([
-    ['gguf', '.gguf', ['--base', BASE]],
-    ['mlx', '', []],
-  ] as const)('%s: the same change, number for number', async (format, end, more) => {
+    ['gguf', [GGUF, PEFT], ['--base', BASE]],
+    ['mlx', [MLX, PEFT], []],
+    ['gguf and mlx', [GGUF, MLX, PEFT], ['--base', BASE]],
+    ['mlx and gguf', [MLX, GGUF, PEFT], ['--base', BASE]],
+  ] as const)('by %s: the same change, number for number', async (_, way, more) => {
     const source = await adapter()
-    const [there, back] = [fresh(end), fresh()]
-    expect(await converted([source, '-o', there, '--format', format, ...more])).toMatchObject({
-      ...{ exact: true, from: 'peft', format, dropped: [], largestError: 0, holds: true },
-      totals: { layers: 3, modules: 3, rank: 3 },
-    })
-    expect(await converted([there, '-o', back, '--format', 'peft', ...more])).toMatchObject({
-      exact: true,
-      from: format,
-    })
-    const [before, after] = [await densesOf(source), await densesOf(back)]
+    let [from, path] = ['peft', source]
+    for (const [format, end] of way) {
+      const out = fresh(end)
+      expect(await converted([path, '-o', out, '--format', format, ...more])).toMatchObject({
+        ...{ exact: true, from, format, dropped: [], largestError: 0, holds: true },
+        totals: { rank: 3 },
+      })
+      ;[from, path] = [format, out]
+    }
+    const [before, after] = [await densesOf(source), await densesOf(path)]
     for (const [name, dense] of before) expect(after.get(name), name).toEqual(dense)
     // zeros for the rest of a group that servers stack
     for (const [name, dense] of after)
       expect(before.has(name) || dense.every((x) => x === 0), name).toBe(true)
-    const config = JSON.parse(readFileSync(join(back, 'adapter_config.json'), 'utf8'))
+    const config = JSON.parse(readFileSync(join(path, 'adapter_config.json'), 'utf8'))
     expect(config).toMatchObject({ r: 3, lora_alpha: 3, use_rslora: false, rank_pattern: {} })
   })
 
@@ -159,6 +166,19 @@ describe('what can’t be', () => {
     )
   })
 
+  test('ranks of their own for MLX', async () => {
+    const [source, mlx] = [await adapter(), fresh()]
+    await converted([source, '-o', mlx, '--format=mlx'])
+    for (const args of [
+      ['convert', source, '--format=mlx'],
+      ['resize', mlx, '--rank=1'],
+      ['merge', source, source, '--format=mlx'],
+    ])
+      expect(await refused([...args, '-o', fresh(), '--layout=pattern'])).toBe(
+        '--layout pattern: an adapter of MLX has one rank in all layers; leave --layout out',
+      )
+  })
+
   test('names of outputs that are another format’s', async () => {
     const source = await adapter()
     expect(await refusal([source, '-o', fresh('.safetensors'), '--format=gguf', '--base', BASE])).toMatch(
@@ -181,6 +201,34 @@ describe('what can’t be', () => {
     const { dropped, holds, exact } = await converted([...args, '--drop'], 1)
     expect(dropped.map(({ name }: { name: string }) => name)).toEqual(['base_model.model.model.norm.weight'])
     expect({ holds, exact }).toEqual({ holds: false, exact: true })
+  })
+
+  test('a head that the base ties to its embedding', async () => {
+    const base = at('tied')
+    mkdirSync(base)
+    await writeTensors(join(base, 'model.safetensors'), {
+      'model.embed_tokens.weight': random([12, 8], 1),
+      'model.layers.0.mlp.up_proj.weight': random([6, 8], 2),
+    })
+    const config = { architectures: ['LlamaForCausalLM'], tie_word_embeddings: true }
+    writeFileSync(join(base, 'config.json'), JSON.stringify(config))
+    const layer = pair('base_model.model.model.layers.0.mlp.up_proj', 2, [6, 8], 3)
+    const [A, B] = [random([2, 12], 5), random([8, 2], 6)]
+    const embedding = 'base_model.model.model.embed_tokens.lora_embedding'
+    const source = (more: Tensors) => adapter({ r: 2, lora_alpha: 2 }, { ...layer, ...more })
+    const args = ['-o', fresh('.gguf'), '--format=gguf', '--base', base]
+    const [head, words] = [
+      await source(pair('base_model.model.lm_head', 2, [12, 8], 7)),
+      await source({ [`${embedding}_A`]: A, [`${embedding}_B`]: B }),
+    ]
+    expect(await refusal([head, ...args])).toContain(
+      '"lm_head" can\'t be applied to tied: its head is tied to its embedding "model.embed_tokens.weight", and has no weight of its own',
+    )
+    expect(await refusal([words, ...args])).toContain(
+      '"model.embed_tokens" is the embedding of a model whose head is tied to it',
+    )
+    const { dropped } = await converted([words, ...args, '--drop'], 1)
+    expect(dropped.map(({ name }: { name: string }) => name)).toEqual(['model.embed_tokens'])
   })
 
   test('DoRA where the magnitudes have no place', async () => {

@@ -56,6 +56,7 @@ describe('resize gives experts the form that the base has', () => {
     const fused = fresh()
     await combined('resize', [adapter, '-o', fused, `--base=${stacked}`, '--error=1e-6'])
     expect(jsonOf(fused, 'adapter_config.json')).toMatchObject({
+      target_modules: [],
       target_parameters: [`${OWNER}.down_proj`, `${OWNER}.gate_up_proj`],
     })
     expect((await openAdapter(fused)).modules.map(({ kind, experts }) => [kind, experts])).toEqual([

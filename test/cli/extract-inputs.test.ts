@@ -253,8 +253,11 @@ testErrors('outputs that are refused', folder, [
     'taken.partial: unfinished runs keep their results in a folder of this name, and it holds "thesis.tex", which is none; move it, or write to another --out',
     { file: 'taken.partial' },
   ),
-  { args: pair('base', 'tuned', '-o', ''), says: '--out is empty: name a folder' },
-  { args: pair('base', '-'), says: "<tuned>: standard input and output can't be read back; name a folder" },
+  { args: pair('base', 'tuned', '-o', ''), says: '--out is empty: name a folder or a file' },
+  {
+    args: pair('base', '-'),
+    says: "<tuned>: standard input and output can't be read back; name a folder or a file",
+  },
   {
     args: ['extract', 'base', 'tuned', '-o', 'new'],
     says: 'no rank rule: give one of --rank 16, --energy 0.99, --error 0.05, --budget 40MiB, --noise-floor',

@@ -81,6 +81,7 @@ describe.each(Object.keys(SMALL))('%s', (id) => {
     ['kohya', 'diffusers', 'original'],
     ['kohya', 'comfyui', 'pipeline'],
     ['comfyui', 'kohya', 'pipeline'],
+    ['comfyui', 'diffusers', 'pipeline'],
     ['diffusers', 'comfyui', 'original'],
     ['diffusers', 'kohya', 'original'],
   ] as const

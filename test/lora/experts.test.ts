@@ -92,6 +92,23 @@ describe('an adapter of single experts on a base that stacks them', () => {
     }
   })
 
+  test('Mixtral’s, under block_sparse_moe as stored, on the mlp of transformers 5', async () => {
+    const stored: Record<string, string> = { gate_proj: 'w1', up_proj: 'w3', down_proj: 'w2' }
+    const own = Object.fromEntries(
+      Object.entries(SINGLE).map(([name, tensor]) => [
+        name.replace('.mlp.', '.block_sparse_moe.').replace(/(?:gate|up|down)_proj/, (leaf) => stored[leaf]),
+        tensor,
+      ]),
+    )
+    const tensors = stackedBase(false)
+    const adapter = await adapterFrom({ tensors: own, adapterConfig: config() })
+    const found = await mergedByReader(adapter, await checkpointOf({ tensors }))
+    for (const [name, change] of Object.entries(stacks(false, false))) {
+      const wanted = change.map((x, i) => x + tensors[name].data![i])
+      expect(distance(found.get(name)!, wanted), name).toBeLessThan(1e-7)
+    }
+  })
+
   test('experts that the adapter lacks have no change, and ranks add up', async () => {
     const own = Object.fromEntries(Object.entries(SINGLE).filter(([name]) => /experts\.1\./.test(name)))
     const tensors = stackedBase(false)

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
 import { ggufChunks, layoutGguf } from '../../src/formats/gguf-writer.ts'
 import { readFactors } from '../../src/lora/factors.ts'
@@ -143,6 +143,53 @@ test('experts are stacked, with zeros for smaller ranks and for those without fa
   expect(products.get('blk.0.ffn_up_exps[2]')).toEqual(await deltaOf(experts[0]))
   expect(products.get('blk.0.ffn_up_exps[0]')).toEqual(await deltaOf(experts[1]))
   expect(products.get('blk.0.ffn_up_exps[1]')).toEqual(new Float64Array(48))
+})
+
+describe('a stack of experts', () => {
+  const OWNER = 'model.layers.0.mlp.experts'
+  const settings = { ...LLAMA, num_experts: 2 }
+  const qwen = ggufModel({ ...settings, architectures: ['Qwen3MoeForCausalLM'] }, 'base')
+  const mixtral = ggufModel({ ...settings, architectures: ['MixtralForCausalLM'] }, 'base')
+  const stackOf = (path: string, out: number, columns: number, ranks: readonly number[]) =>
+    ranks.map((rank, expert) => ({ ...module(path, rank, out, columns), expert }))
+
+  test.each([
+    ['Qwen', qwen, OWNER],
+    ['Mixtral, as transformers 5 has it', mixtral, OWNER],
+    ['Mixtral, as it is stored', mixtral, 'model.layers.0.block_sparse_moe.experts'],
+  ])('%s: gate and up are the halves of its rows', async (_, model, owner) => {
+    const [fused, down] = [
+      stackOf(`${owner}.gate_up_proj`, 12, 8, [2, 3]),
+      stackOf(`${owner}.down_proj`, 8, 6, [2, 2]),
+    ]
+    const { products } = await readBack([...fused, ...down], model)
+    expect([...products.keys()].sort()).toEqual(
+      ['down', 'gate', 'up'].flatMap((role) => [0, 1].map((e) => `blk.0.ffn_${role}_exps[${e}]`)),
+    )
+    for (const e of [0, 1]) {
+      const delta = await deltaOf(fused[e])
+      expect(products.get(`blk.0.ffn_gate_exps[${e}]`)).toEqual(delta.subarray(0, 48))
+      expect(products.get(`blk.0.ffn_up_exps[${e}]`)).toEqual(delta.subarray(48))
+      expect(products.get(`blk.0.ffn_down_exps[${e}]`)).toEqual(await deltaOf(down[e]))
+    }
+  })
+
+  test.each([
+    ['no model of experts', llama, `${OWNER}.gate_up_proj`, 12, "has no place in llama.cpp's llama"],
+    ['another parameter', qwen, `${OWNER}.gate_proj`, 12, 'has no place'],
+    ['no layer', qwen, 'mlp.experts.gate_up_proj', 12, 'has no place'],
+    ['no halves', qwen, `${OWNER}.gate_up_proj`, 13, 'has 13 rows, which are no halves of gate and up'],
+  ] as const)('%s: one reason for all of them', async (_, model, path, rows, says) => {
+    const { refused } = await bytesOf(stackOf(path, rows, 8, [2, 2]), model)
+    expect(refused).toHaveLength(1)
+    expect(refused[0].path).toBe(path)
+    expect(refused[0].reason).toContain(says)
+  })
+
+  test('an expert that config.json does not speak of', async () => {
+    const { refused } = await bytesOf(stackOf(`${OWNER}.down_proj`, 8, 6, [1, 1, 1]), qwen)
+    expect(refused.map(({ reason }) => reason)).toEqual(['is past the 2 experts that config.json speaks of'])
+  })
 })
 
 test('what has no place is listed, with the reason', async () => {

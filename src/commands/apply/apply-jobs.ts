@@ -34,9 +34,6 @@ type Results = {
   readonly check: boolean
 }
 
-/** Rows whose squares are summed together, so that the sums don't depend on how the work is dealt out. */
-export const NORM_ROWS = 512
-
 /** Does a job of any kind. */
 export async function applyWork(job: ApplyJob): Promise<Results[ApplyJob['job']]> {
   switch (job.job) {

@@ -1,3 +1,4 @@
+import { holdingOpen } from '../../checkpoint/read.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { assertRoom, assertUnchanged, kindOf } from '../../io/files.ts'
 import { digestOfJson } from '../../io/own-folder.ts'
@@ -9,6 +10,7 @@ import {
   withRunFolder,
 } from '../../io/run-folder.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
+import { filesOf } from '../../lora/model.ts'
 import { version } from '../../version.ts'
 import { CARD_FILE, mergedCard } from './card.ts'
 import { type Companions, companionsOf } from './companions.ts'
@@ -50,8 +52,20 @@ export async function apply(options: ApplyOptions): Promise<ApplyResult | ApplyP
 
 async function applied(settings: ApplySettings, context: RunContext): Promise<ApplyResult | ApplyPreview> {
   const start = performance.now()
-  const { output, restart } = settings
   const plan = await planApply(settings, context)
+  return holdingOpen(factorFiles(plan), () => carriedOut(plan, settings, context, start))
+}
+
+const factorFiles = ({ changes }: ApplyPlan) =>
+  changes.flatMap(({ factors }) => factors.flatMap(({ module }) => filesOf(module.product)))
+
+async function carriedOut(
+  plan: ApplyPlan,
+  settings: ApplySettings,
+  context: RunContext,
+  start: number,
+): Promise<ApplyResult | ApplyPreview> {
+  const { output, restart } = settings
   const placed = restart ? undefined : await placedByRun(output)
   const companions = await companionsOf(plan)
   await assertFree(plan, settings, companions, placed)

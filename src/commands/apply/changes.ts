@@ -9,7 +9,7 @@ import { type Adapter, type AdapterModule, blamed, type ReplacedTensor } from '.
 import { HEADS, type ModelTraits } from '../../lora/traits.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import type { Change, DenseTerm, FactorTerm, Replacement } from '../../update/change.ts'
-import { isOverlapping, rescaleOf } from './dora.ts'
+import { isOverlapping, rescaleOf } from '../../update/dora.ts'
 import { assertRows, isSameLength, matrixOf, misfit, oneOf, replacing } from './replaced.ts'
 
 /** An adapter and by what its change is multiplied. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { bytesPerElement } from '../../formats/dtype.ts'
 import { bitsPerElement } from '../../formats/safetensors-dtype.ts'
+import { ofMatrix } from '../../update/change.ts'
 import type { CopyWork, Piece } from '../../update/piece.ts'
 import type { OutputFile, PlacedTensor } from './files.ts'
 
@@ -28,13 +29,14 @@ function piecesOfTensor({ tensor, begin, bytes }: PlacedTensor, file: string): P
     const { change, dtype } = content
     const { matrices, rows, columns } = change
     const rowBytes = columns * bytesPerElement(dtype)
-    return Array.from({ length: matrices }, (_, matrix) =>
-      spans(rows, Math.max(1, Math.floor(PIECE_BYTES / rowBytes))).map(([first, count]) =>
+    return Array.from({ length: matrices }, (_, matrix) => {
+      const own = ofMatrix(change, matrix)
+      return spans(rows, Math.max(1, Math.floor(PIECE_BYTES / rowBytes))).map(([first, count]) =>
         piece((matrix * rows + first) * rowBytes, count * rowBytes, {
-          ...{ kind: 'change', change, dtype, range: { matrix, first, count } },
+          ...{ kind: 'change', change: own, dtype, range: { matrix, first, count } },
         }),
-      ),
-    ).flat()
+      )
+    }).flat()
   }
   if (content.kind === 'convert') {
     const size = bytesPerElement(content.dtype)

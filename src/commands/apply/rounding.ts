@@ -1,29 +1,22 @@
 import { doJobs, type RunContext } from '../../jobs/context.ts'
 import { joinAccounts, type RoundingAccount } from '../../update/account.ts'
-import type { Change, Rescale } from '../../update/change.ts'
-import { factorsOf, magnitudeOf } from '../../update/dense.ts'
+import type { Change } from '../../update/change.ts'
+import { factorsOf, isOfColumns, magnitudeOf, normRanges } from '../../update/dense.ts'
 import type { RowSample } from '../../update/sample.ts'
-import { jobKind, NORM_ROWS } from './apply-jobs.ts'
+import { jobKind } from './apply-jobs.ts'
 import type { ApplyPlan } from './plan.ts'
 
 /** What the columns of changes are multiplied by, by the changes' names. */
 export type ColumnFactors = ReadonlyMap<string, Float64Array>
-
-const isOfColumns = (change: Change): change is Change & { readonly rescale: Rescale } =>
-  change.rescale?.axis === 'columns'
 
 /** DoRA along columns needs the norms of whole columns before the first row can be written: reads those tensors once. */
 export async function columnFactorsOf(
   changes: readonly Change[],
   context: RunContext,
 ): Promise<ColumnFactors> {
-  const jobs = changes.filter(isOfColumns).flatMap((change) =>
-    Array.from({ length: Math.ceil(change.rows / NORM_ROWS) }, (_, i) => {
-      const first = i * NORM_ROWS
-      const range = { matrix: 0, first, count: Math.min(NORM_ROWS, change.rows - first) }
-      return { job: 'norms' as const, change, range }
-    }),
-  )
+  const jobs = changes
+    .filter(isOfColumns)
+    .flatMap((change) => normRanges(change).map((range) => ({ job: 'norms' as const, change, range })))
   const squares = new Map<string, Float64Array>()
   let at = 0
   for await (const part of doJobs(jobs, jobKind('norms'), context)) {

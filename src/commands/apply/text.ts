@@ -1,5 +1,5 @@
 import { figure } from '../../report/cells.ts'
-import { layerList, type Projection, spanText } from '../../report/layer-list.ts'
+import { countColumn, layerList, type Projection, spanText } from '../../report/layer-list.ts'
 import { type NamedColumn, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName } from '../../text/names.ts'
@@ -89,7 +89,7 @@ const spanOf = (rows: readonly Layer[], value: (layer: Layer) => number, text: (
   spanText(rows.map(value), text)
 
 const kindColumns: NamedColumn<Projection<Layer>>[] = [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  countColumn,
   { title: 'rank', align: 'right', worth: 8, cell: ({ rows }) => spanOf(rows, ({ rank }) => rank, grouped) },
   {
     title: 'kept',

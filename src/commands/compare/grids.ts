@@ -3,7 +3,7 @@ import { spanText } from '../../report/layer-list.ts'
 import { type NamedColumn, namedGrid } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped } from '../../text/numbers.ts'
-import { cosineText, shareText } from './layer-columns.ts'
+import { cosineText, overlapColumns, shareText } from './layer-columns.ts'
 import type { ComparedAdapter, ComparedPair, CompareResult } from './result.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -58,20 +58,7 @@ const PAIR_COLUMNS: readonly NamedColumn<PairRow>[] = [
     worth: Number.POSITIVE_INFINITY,
     cell: ({ cosine }, paint) => paint.cyan(cosineText(cosine)),
   },
-  {
-    title: 'columns',
-    align: 'right',
-    worth: 14,
-    legend: 'mean cos² of the principal angles between the column spaces',
-    cell: ({ overlap }) => cosineText(overlap.columns),
-  },
-  {
-    title: 'rows',
-    align: 'right',
-    worth: 14,
-    legend: 'the same of the row spaces',
-    cell: ({ overlap }) => cosineText(overlap.rows),
-  },
+  ...overlapColumns,
   {
     title: 'chance',
     align: 'right',

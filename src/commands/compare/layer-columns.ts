@@ -1,5 +1,5 @@
 import { UNKNOWN } from '../../report/cells.ts'
-import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-list.ts'
+import { countColumn, isLong, kindGrid, type Projection, spanText } from '../../report/layer-list.ts'
 import { type NamedColumn, namedGrid } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { namePattern } from '../../text/names.ts'
@@ -17,6 +17,24 @@ export const cosineText = (x: number) =>
   Number.isNaN(x) ? UNKNOWN : x.toFixed(3).replace(/^-(0\.0+)$/, '$1')
 
 export const shareText = (x: number) => (Number.isNaN(x) ? UNKNOWN : percent(x))
+
+/** How near each other the subspaces of two changes are. */
+export const overlapColumns: readonly NamedColumn<Pick<PairLayer, 'overlap'>>[] = [
+  {
+    title: 'columns',
+    align: 'right',
+    worth: 14,
+    legend: 'mean cos² of the principal angles between the column spaces',
+    cell: ({ overlap }) => cosineText(overlap.columns),
+  },
+  {
+    title: 'rows',
+    align: 'right',
+    worth: 14,
+    legend: 'the same of the row spaces',
+    cell: ({ overlap }) => cosineText(overlap.rows),
+  },
+]
 
 const degrees = (angle: number) => `${angle.toFixed(1)}°`
 
@@ -59,20 +77,7 @@ const COLUMNS: readonly NamedColumn<PairLayer>[] = [
     legend: '⟨Δ₁, Δ₂⟩ / (‖Δ₁‖‖Δ₂‖)',
     cell: ({ cosine }, paint) => paint.cyan(cosineText(cosine)),
   },
-  {
-    title: 'columns',
-    align: 'right',
-    worth: 14,
-    legend: 'mean cos² of the principal angles between the column spaces',
-    cell: ({ overlap }) => cosineText(overlap.columns),
-  },
-  {
-    title: 'rows',
-    align: 'right',
-    worth: 14,
-    legend: 'the same of the row spaces',
-    cell: ({ overlap }) => cosineText(overlap.rows),
-  },
+  ...overlapColumns,
   {
     title: '1 in 2',
     align: 'right',
@@ -110,7 +115,7 @@ const spanColumn = (
 })
 
 const KIND_COLUMNS: readonly NamedColumn<Projection<PairLayer>>[] = [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  countColumn,
   spanColumn('cosine', Number.POSITIVE_INFINITY, ({ cosine }) => cosine, cosineText),
   spanColumn('columns', 14, ({ overlap }) => overlap.columns, cosineText),
   spanColumn('rows', 14, ({ overlap }) => overlap.rows, cosineText),

@@ -11,10 +11,13 @@ Examples:
     --base flux1-dev.safetensors
   lora-svd convert loha.safetensors -o plain.safetensors --format kohya
   lora-svd convert adapter/ -o mlx/ --format mlx
+  lora-svd convert moe/ -o apart/ --format peft --experts separate --base base/
 
 The change of each weight stays what it is: it is read back from what was
 written, and called exact where both are the same number for number.
 Another rank in another format: lora-svd resize --format.
+DoRA for ComfyUI, which makes another weight of its magnitudes, is written as
+whole differences (.diff), as large as the weights that it changes; --base.
 
 Exit codes: 0 done
 1 something was left out, with --drop
@@ -67,8 +70,14 @@ export function addConvert(program: Command, run: Run): void {
     )
     .addOption(
       new Option(
+        '--experts <how>',
+        "a PEFT adapter's experts: a pair each, or one of all, as PEFT from 0.19.1 on or before has it (default: as the base)",
+      ).choices(CONVERT.experts.choices),
+    )
+    .addOption(
+      new Option(
         '--dtype <float>',
-        "float type of the factors (default: the adapter's own, bf16 or f16, else f32)",
+        "float type of the factors (default: the adapter's own, bf16 or f16, else f32; f32 where DoRA is written whole)",
       ).choices(CONVERT.dtype.choices),
     )
     .addOption(new Option('--base-name <name>', "the base's name on the Hub, for the config"))

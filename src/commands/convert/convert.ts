@@ -1,6 +1,13 @@
 import { openSummands } from '../../combine/open.ts'
 import { assertResultFree } from '../../combine/place.ts'
-import { type Conversion, convertAdapter, gapsOf, type LoaderGap } from '../../convert/convert.ts'
+import {
+  type Conversion,
+  convertAdapter,
+  type DifferenceTotals,
+  differenceTotals,
+  gapsOf,
+  type LoaderGap,
+} from '../../convert/convert.ts'
 import { type ConversionPlan, planConversion } from '../../convert/plan.ts'
 import type { Dropped } from '../../convert/target.ts'
 import { plannedBytes } from '../../convert/write.ts'
@@ -24,14 +31,17 @@ export interface ConvertPreview {
   readonly from: AdapterFormat
   readonly format: AdapterFormat
   readonly dtype: string
-  /** Pairs of factors of the result, by the names that it has for its modules. */
+  /** Modules of the result, by the names that it has for them: pairs of factors, and differences of whole weights. */
   readonly modules: readonly {
     readonly name: string
     /** The weights whose change it holds, or parts of. */
     readonly weights: readonly string[]
+    readonly form: 'factors' | 'difference'
     readonly rank: number
+    /** 0 of a difference. */
     readonly storedRank: number
   }[]
+  readonly differences: DifferenceTotals
   readonly kept: readonly string[]
   readonly dropped: readonly Dropped[]
   readonly gaps: readonly LoaderGap[]
@@ -103,15 +113,22 @@ async function previewOf(plan: ConversionPlan, output: string): Promise<Omit<Con
       ...plan.pairs.map(({ module, changes, rank, storedRank }) => ({
         name: module,
         weights: [...new Set(changes.map((change) => change.module.tensor))],
-        ...{ rank, storedRank },
+        ...{ form: 'factors' as const, rank, storedRank },
+      })),
+      ...plan.differences.map(({ module, change, rank }) => ({
+        name: module,
+        weights: [change.name],
+        ...{ form: 'difference' as const, rank, storedRank: 0 },
       })),
       ...ofGguf.map(({ name, shape }) => ({
         name: name.replace(/\.lora_b$/, ''),
         weights: [],
+        form: 'factors' as const,
         rank: shape[shape.length - 1],
         storedRank: shape[shape.length - 1],
       })),
     ],
+    differences: differenceTotals(plan),
     kept: plan.wholes.map(({ name }) => name),
     dropped: plan.dropped,
     gaps: gapsOf(plan),

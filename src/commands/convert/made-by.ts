@@ -6,7 +6,7 @@ const argument = (path: string) => shellWord(publicName(path).replace(/^-/, './-
 
 /** The command that makes the result, without what changes none of its bytes and without the folders of this machine. */
 export function convertCommand(settings: ConvertSettings): string {
-  const { adapter, format, base, init, alpha, alphaZero, layout, dtype, drop } = settings
+  const { adapter, format, base, init, alpha, alphaZero, layout, experts, dtype, drop } = settings
   const flag = (name: string, value: string | number | undefined) =>
     value === undefined ? [] : [`--${name} ${shellWord(String(value))}`]
   const path = (name: string, value: string | undefined) =>
@@ -18,6 +18,7 @@ export function convertCommand(settings: ConvertSettings): string {
     ...flag('alpha', alpha),
     ...flag('alpha-zero', alphaZero),
     ...flag('layout', layout === 'portable' ? undefined : layout),
+    ...flag('experts', experts),
     ...flag('dtype', dtype),
     ...(drop ? ['--drop'] : []),
   ].join(' ')

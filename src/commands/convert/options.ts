@@ -1,8 +1,10 @@
+import { badUsage } from '../../errors.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
+import { EXPERT_FORMS, type ExpertForm } from '../../lora/expert-forms.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AlphaZero } from '../../lora/read/alpha.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
-import { FORMATS } from '../formats.ts'
+import { assertLayoutOf, FORMATS } from '../formats.ts'
 import {
   ALPHA_ZERO_KIND,
   bytes,
@@ -25,7 +27,7 @@ export interface ConvertOptions extends ReadingOptions {
   /** The folder that becomes an adapter of PEFT or MLX, or the file of another format. */
   readonly out: string
   readonly format: AdapterFormat
-  /** The base that the adapter is of: for names that hang on it. */
+  /** The base that the adapter is of: for names that hang on it, and for DoRA in ComfyUI's, whose differences do. */
   readonly base?: string | undefined
   /** What the base is called, on the Hub or by its folder; by default what its files say. */
   readonly baseName?: string | undefined
@@ -37,7 +39,12 @@ export interface ConvertOptions extends ReadingOptions {
   readonly alphaZero?: AlphaZero | undefined
   /** `portable`, the default: one rank, padded with zeros, so that every loader scales alike; `pattern`: true ranks. */
   readonly layout?: AdapterLayout | undefined
-  /** dtype of the written factors; by default the adapter's own, or f32 where products of it need more. */
+  /**
+   * How a PEFT adapter has the experts of a mixture: `separate` for a pair of factors each, `stacked` for one of all as PEFT 0.19.1 and later
+   * have it, `stacked-0.18` as PEFT before that. By default as the base has them. Needs `base`.
+   */
+  readonly experts?: ExpertForm | undefined
+  /** dtype of the written factors; by default the adapter's own, or f32 where products of it need more or DoRA is written whole. */
   readonly dtype?: 'f32' | 'f16' | 'bf16' | undefined
   /** Leave out what the format has no place for, and say so; without it that is an error. */
   readonly drop?: boolean | undefined
@@ -59,6 +66,7 @@ export interface ConvertSettings {
   readonly alpha: number | undefined
   readonly alphaZero: AlphaZero | undefined
   readonly layout: AdapterLayout
+  readonly experts: ExpertForm | undefined
   readonly dtype: 'f32' | 'f16' | 'bf16' | undefined
   readonly drop: boolean
   readonly dryRun: boolean
@@ -77,6 +85,7 @@ export const CONVERT = {
   alpha: positive,
   alphaZero: ALPHA_ZERO_KIND,
   layout: oneOf(['portable', 'pattern']),
+  experts: oneOf(EXPERT_FORMS),
   dtype: oneOf(['f32', 'f16', 'bf16']),
   drop: flag,
   dryRun: flag,
@@ -87,10 +96,19 @@ export const CONVERT = {
 /** Checks the options, each by itself, and fills in what was left out. Throws `bad-usage`. */
 export function convertSettings(given: ConvertOptions): ConvertSettings {
   checkOptions('convert', given, CONVERT)
-  const { adapter, out, format, base, baseName, init, alpha, alphaZero, dtype } = given
+  const { adapter, out, format, base, baseName, init, alpha, alphaZero, experts, dtype } = given
   assertNamed({ '<adapter>': adapter, '--out': out })
+  assertLayoutOf(format, given.layout)
+  if (experts !== undefined && format !== 'peft') {
+    throw badUsage(`--experts is of PEFT adapters: ${format} has experts in one way; leave it out`)
+  }
+  if (experts !== undefined && base === undefined) {
+    throw badUsage(
+      '--experts needs --base: how many experts there are, and how their rows lie, hangs on the model',
+    )
+  }
   return {
-    ...{ adapter, output: out, format, base, baseName, init, alpha, alphaZero, dtype },
+    ...{ adapter, output: out, format, base, baseName, init, alpha, alphaZero, experts, dtype },
     layout: given.layout ?? 'portable',
     drop: given.drop ?? false,
     dryRun: given.dryRun ?? false,

@@ -1,7 +1,7 @@
-import type { ConvertedLayer, LoaderGap } from '../../convert/convert.ts'
+import type { ConvertedLayer, DifferenceTotals, LoaderGap } from '../../convert/convert.ts'
 import type { Dropped } from '../../convert/target.ts'
 import { figure } from '../../report/cells.ts'
-import { layerList, type Projection, spanText } from '../../report/layer-list.ts'
+import { countColumn, layerList, type Projection, spanText } from '../../report/layer-list.ts'
 import { note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -37,8 +37,21 @@ function title(head: string, facts: string, { paint, columns }: Screen): string 
 const differenceText = ({ isExact, relativeError }: ConvertedLayer) =>
   isExact ? 'exact' : figure(relativeError)
 
-const rankText = ({ rankBefore, rank }: ConvertedLayer) =>
-  rankBefore === rank ? grouped(rank) : `${grouped(rankBefore)} in ${grouped(rank)}`
+/** In the place of a rank. */
+const WHOLE = 'whole'
+
+const rankText = ({ form, rankBefore, rank }: ConvertedLayer) =>
+  form === 'difference'
+    ? WHOLE
+    : rankBefore === rank
+      ? grouped(rank)
+      : `${grouped(rankBefore)} in ${grouped(rank)}`
+
+function ranksText(rows: readonly ConvertedLayer[]): string {
+  const ranks = rows.flatMap(({ form, rank }) => (form === 'factors' ? [rank] : []))
+  const span = ranks.length === 0 ? [] : [spanText(ranks, grouped)]
+  return [...span, ...(ranks.length < rows.length ? [WHOLE] : [])].join(', ')
+}
 
 const layerColumns: NamedColumn<ConvertedLayer>[] = [
   { title: 'shape', align: 'right', worth: 6, cell: ({ shape: [rows, columns] }) => shape(rows, columns) },
@@ -53,18 +66,12 @@ const layerColumns: NamedColumn<ConvertedLayer>[] = [
 ]
 
 const kindColumns: NamedColumn<Projection<ConvertedLayer>>[] = [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  countColumn,
   {
     title: 'rank',
     align: 'right',
     worth: 13,
-    cell: ({ rows }, paint) =>
-      paint.cyan(
-        spanText(
-          rows.map(({ rank }) => rank),
-          grouped,
-        ),
-      ),
+    cell: ({ rows }, paint) => paint.cyan(ranksText(rows)),
   },
   {
     title: 'difference',
@@ -79,7 +86,7 @@ const kindColumns: NamedColumn<Projection<ConvertedLayer>>[] = [
 ]
 
 function totals(result: ConvertResult, { columns }: Screen): string {
-  const { isExact, largestError, dtype, totals, output } = result
+  const { isExact, largestError, dtype, totals, differences, output } = result
   return table(
     [
       [
@@ -88,7 +95,19 @@ function totals(result: ConvertResult, { columns }: Screen): string {
           ? 'exact: the same number for number'
           : `the same but for rounding to ${dtype}: at most ${figure(largestError)} of a layer`,
       ],
-      ['modules', `${counted(totals.modules, 'pair')} of factors of rank ${grouped(totals.rank)}, ${dtype}`],
+      ...(totals.modules === 0 && differences.modules > 0
+        ? []
+        : [
+            [
+              'modules',
+              `${counted(totals.modules, 'pair')} of factors of rank ${grouped(totals.rank)}, ${dtype}`,
+            ],
+          ]),
+      ...(differences.modules === 0
+        ? []
+        : [
+            ['whole', `${counted(differences.modules, 'difference')}, ${bytes(differences.bytes)}, ${dtype}`],
+          ]),
       ['output', `${printable(output.path)}, ${bytes(output.bytes)} (from ${bytes(totals.bytesBefore)})`],
     ],
     columns,
@@ -96,17 +115,31 @@ function totals(result: ConvertResult, { columns }: Screen): string {
 }
 
 interface Noted {
+  readonly differences: DifferenceTotals
   readonly dropped: readonly Dropped[]
   readonly gaps: readonly LoaderGap[]
   readonly warnings: readonly string[]
 }
 
-function notes({ dropped, gaps, warnings }: Noted, screen: Screen): string {
+function notes({ differences, dropped, gaps, warnings }: Noted, screen: Screen): string {
   return [
+    ...differenceNotes(differences, screen),
     ...droppedNotes(dropped, screen),
     ...gapNotes(gaps, screen),
     ...warningNotes(warnings, screen),
   ].join('\n')
+}
+
+function differenceNotes({ modules, bytes: size }: DifferenceTotals, screen: Screen): string[] {
+  if (modules === 0) return []
+  const [written, they] = modules === 1 ? ['is written', 'it is'] : ['are written', 'they are']
+  return [
+    note(
+      `${counted(modules, 'module')} ${written} whole, as .diff of ${bytes(size)}, because ${they} DoRA, of whose own tensors ComfyUI makes another weight; apply to the base and extract --rank of the result make a smaller file, with an error.`,
+      screen.paint.yellow,
+      screen,
+    ),
+  ]
 }
 
 function droppedNotes(dropped: readonly Dropped[], screen: Screen): string[] {
@@ -126,8 +159,14 @@ export function convertPlanTables(preview: ConvertPreview, screen: Screen): stri
       title: 'rank',
       align: 'right',
       worth: 13,
-      cell: ({ rank, storedRank }, paint) =>
-        paint.cyan(rank === storedRank ? grouped(rank) : `${grouped(rank)} in ${grouped(storedRank)}`),
+      cell: ({ form, rank, storedRank }, paint) =>
+        paint.cyan(
+          form === 'difference'
+            ? WHOLE
+            : rank === storedRank
+              ? grouped(rank)
+              : `${grouped(rank)} in ${grouped(storedRank)}`,
+        ),
     },
     { title: 'of', align: 'left', worth: 8, cell: ({ weights }) => firstOf(weights.map(shownName)) },
   ]

@@ -5,17 +5,12 @@ import { type BudgetedMatrix, splitBudget } from '../../linalg/spectrum/budget.t
 import { numericalRank } from '../../linalg/spectrum/ranks.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
-import { patternWarnings } from '../../lora/loaders/plan-warnings.ts'
-import { elementsPerRank, type TargetModule } from '../../lora/model.ts'
-import { modelCard } from '../../lora/write/card.ts'
-import { type AdapterPlan, adapterSize, planAdapter } from '../../lora/write/peft.ts'
 import { bytes as byteText } from '../../text/numbers.ts'
-import { cardFigures, configFacts } from './card.ts'
 import type { ExtractSettings } from './options.ts'
+import { adapterBytes, entriesOf, leastOverhead, TEXT_THAT_GOES } from './output.ts'
 import { type ExtractionPlan, layersByModule } from './plan.ts'
-import type { Decision, RankChoice } from './ranks.ts'
+import type { Decision } from './ranks.ts'
 import type { BudgetSpent } from './result.ts'
-import { nothingToCarry } from './sentences.ts'
 
 /** How a byte budget is spent. */
 export interface BudgetPlan {
@@ -39,51 +34,6 @@ const leftBy = ({ singularValues, frobenius }: Spectrum, rank: number): number =
     0,
     singularValues.subarray(0, rank).reduce((left, s) => left - s * s, frobenius ** 2),
   )
-
-/** The adapter's plan for the ranks that were chosen: of a stack of experts the largest. */
-export function planOf(
-  { layers, base, traits, saved, dtype }: ExtractionPlan,
-  { layout }: ExtractSettings,
-  { ranks, results = [] }: Pick<RankChoice, 'ranks'> & Partial<RankChoice>,
-): AdapterPlan {
-  const ofModules = new Map<TargetModule, number>()
-  for (const [i, { module }] of layers.entries()) {
-    ofModules.set(module, Math.max(ranks[i], ofModules.get(module) ?? 0))
-  }
-  if (ranks.every((rank) => rank === 0)) throw nothingToCarry(results)
-  return planAdapter({ ranks: ofModules, layout, dtype, base: base.tensors, traits, saved })
-}
-
-/** The exact size of the adapter that these ranks make. */
-export const adapterBytes = (
-  plan: ExtractionPlan,
-  options: ExtractSettings,
-  ranks: readonly number[],
-): number => bytesOf(planOf(plan, options, { ranks }), plan, options)
-
-/**
- * Lines of the model card that higher ranks may make go: vLLM's --max-lora-rank, which ends at 512, and that every loader scales
- * alike, which patterns end.
- */
-const CARD_LINES_THAT_GO = 160
-
-/** At least what the adapter takes at these or any higher ranks, were its factors no larger: no patterns, and no word of them. */
-function leastOverhead(plan: ExtractionPlan, options: ExtractSettings, ranks: readonly number[]): number {
-  const planned = planOf(plan, options, { ranks })
-  const ofPatterns = patternWarnings(planned)
-  const plain = {
-    ...planned,
-    rankPattern: new Map<string, number>(),
-    warnings: planned.warnings.filter((warning) => !ofPatterns.includes(warning)),
-  }
-  return bytesOf(plain, plan, options) - CARD_LINES_THAT_GO
-}
-
-function bytesOf(adapterPlan: AdapterPlan, plan: ExtractionPlan, options: ExtractSettings): number {
-  const facts = configFacts(plan, options, adapterPlan)
-  const card = modelCard(adapterPlan, cardFigures(plan, options, adapterPlan))
-  return adapterSize(adapterPlan, plan.inModel, plan.traits, facts, card).total
-}
 
 /** One module of the adapter: a matrix, or the experts of one tensor, which are stored at one rank. */
 interface BudgetedModule {
@@ -165,13 +115,13 @@ function patternBudget(plan: ExtractionPlan, options: ExtractSettings, budget: n
 /** In the order of their first layers. */
 function modulesOf(plan: ExtractionPlan): BudgetedModule[] {
   const { layers, dtype } = plan
-  return [...layersByModule(plan)].map(([module, indices]) => {
+  return [...layersByModule(plan).values()].map((indices) => {
     const { name, tuned } = layers[indices[0]].pair
     return {
       name,
       layers: indices,
       order: Math.min(tuned.rows, tuned.columns),
-      bytesPerRank: elementsPerRank(module) * bytesPerElement(dtype),
+      bytesPerRank: entriesOf(plan, layers[indices[0]]) * bytesPerElement(dtype),
     }
   })
 }
@@ -230,8 +180,8 @@ function portableBudget(plan: ExtractionPlan, options: ExtractSettings, budget: 
     else tooMuch = middle
   }
   // a line of the card that goes may pay for a few ranks more
-  const last = Math.min(highest, fits + CARD_LINES_THAT_GO)
-  for (let r = fits + 1; r <= last && sizeAt(r) <= budget + CARD_LINES_THAT_GO; r++) {
+  const last = Math.min(highest, fits + TEXT_THAT_GOES)
+  for (let r = fits + 1; r <= last && sizeAt(r) <= budget + TEXT_THAT_GOES; r++) {
     if (sizeAt(r) <= budget) fits = r
   }
   return {

@@ -1,71 +1,26 @@
-import { ADAPTER_CONFIG_FILE, ADAPTER_FILE } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
-import { readBytes } from '../../checkpoint/read.ts'
 import { areFactors, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
-import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
-import { makeFolder, sizesIn } from '../../io/files.ts'
-import { writeFileAtomic, writeTextAtomic } from '../../io/write-atomic.ts'
+import { sizesIn } from '../../io/files.ts'
+import { writeTextAtomic } from '../../io/write-atomic.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { matchToBase } from '../../lora/match.ts'
-import type { Adapter } from '../../lora/model.ts'
+import type { Adapter, TargetModule } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { modelCard } from '../../lora/write/card.ts'
-import { adapterConfig, type ConfigFacts } from '../../lora/write/config.ts'
-import { encodeFactors, zeroFactors } from '../../lora/write/encode.ts'
-import type { AdapterPlan, PlannedModule } from '../../lora/write/peft.ts'
-import { ADAPTER_METADATA, plannedTensors } from '../../lora/write/peft.ts'
 import { measureAdapter } from '../../measure/adapter.ts'
 import type { Measured } from '../../measure/measure.ts'
-import { planOf } from './budget.ts'
-import { CARD_FILE, cardFigures, configFacts } from './card.ts'
+import { CARD_FILE, cardFigures, mlxCard } from './card.ts'
 import type { ExtractSettings } from './options.ts'
+import { folderWith, outputFacts } from './output.ts'
 import { type ExtractionPlan, layersByModule } from './plan.ts'
 import { chooseRanks, type RankChoice } from './ranks.ts'
 import type { ExtractResult } from './result.ts'
 import type { RunFolder } from './run-folder.ts'
 import { errorsOf, layersOf, notCarriedOf, resultOf } from './summary.ts'
-
-/**
- * Writes adapter_model.safetensors and adapter_config.json into a new `folder`. `factorsOf` gives the factors of a
- * module, one pair for each of its matrices, when their turn comes: those of one module are held at a time.
- */
-async function writeAdapter(
-  folder: string,
-  plan: AdapterPlan,
-  { inModel, traits }: ExtractionPlan,
-  facts: ConfigFacts,
-  factorsOf: (module: PlannedModule) => Promise<readonly Factors[]>,
-): Promise<void> {
-  await makeFolder(folder)
-  const encoded = lastOne(async (planned: PlannedModule) => {
-    const { module, rank, storedRank } = planned
-    const factors = rank === 0 ? zeroFactors(module) : await factorsOf(planned)
-    return encodeFactors(module, factors, storedRank, plan.dtype)
-  })
-  const tensors = plannedTensors(plan, inModel, traits).map(({ content, ...tensor }) => ({
-    ...tensor,
-    data: async () =>
-      content.planned === undefined
-        ? readBytes(inModel.get(content.tensor)!)
-        : (await encoded(content.planned))[content.side],
-  }))
-  const layout = layoutSafetensors(tensors, ADAPTER_METADATA)
-  // by a rename alone: after a link the temporary name would stay in the adapter where it can't be removed
-  await writeFileAtomic(`${folder}/${ADAPTER_FILE}`, safetensorsChunks(layout), { force: true })
-  await writeTextAtomic(`${folder}/${ADAPTER_CONFIG_FILE}`, adapterConfig(plan, facts), { force: true })
-}
-
-/** Remembers the last result: the two tensors of a module follow each other in the file. */
-function lastOne<K, V>(compute: (key: K) => Promise<V>): (key: K) => Promise<V> {
-  let last: { readonly key: K; readonly value: Promise<V> } | undefined
-  return (key) => {
-    if (last?.key !== key) last = { key, value: compute(key) }
-    return last.value
-  }
-}
+import { writeOutput } from './write.ts'
 
 /**
  * What is known of the layers' errors: of those whose factors were measured when they were made, and that lie on disk with
@@ -102,17 +57,15 @@ export async function buildAdapter(
   start: number,
 ): Promise<ExtractResult> {
   const choice = await chooseRanks(plan, settings, folder, context)
-  const adapterPlan = planOf(plan, settings, choice)
   const { staging } = folder
   const matricesOf = layersByModule(plan)
-  await writeAdapter(staging, adapterPlan, plan, configFacts(plan, settings, adapterPlan), (planned) =>
-    factorsOf(matricesOf.get(planned.module) ?? [], choice, folder, settings),
-  )
+  const factors = (module: TargetModule) => factorsOf(matricesOf.get(module) ?? [], choice, folder, settings)
+  const { output, path } = await writeOutput(plan, settings, choice, staging, factors)
 
-  const adapter = await adapterOf(await openCheckpoint(staging))
+  const adapter = await adapterOf(await openCheckpoint(path))
   if (adapter === undefined) {
-    const message = `${staging}: was changed while it was written; run the same command again`
-    throw new LoraSvdError('system', message, { file: staging })
+    const message = `${path}: was changed while it was written; run the same command again`
+    throw new LoraSvdError('system', message, { file: path })
   }
   // what can't be paired was refused by the plan, or allowed
   const pairing = {
@@ -123,13 +76,18 @@ export async function buildAdapter(
   }
   const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
   const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
-  const built = { choice, adapterPlan, measures }
+  const built = { choice, output: outputFacts(output, plan), measures }
   const layers = layersOf(plan, built)
   const { relativeError } = errorsOf(measures, layers)
-  const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
-  const card = modelCard(adapterPlan, cardFigures(plan, settings, adapterPlan, figures))
-  await writeTextAtomic(`${staging}/${CARD_FILE}`, card, { force: true })
-  return resultOf(plan, settings, built, layers, await sizesIn(staging), {
+  if (output.peft !== undefined) {
+    const figures = { layers, notCarried: notCarriedOf(plan, built), relativeError }
+    const card = modelCard(output.peft, cardFigures(plan, settings, output.peft, figures))
+    await writeTextAtomic(`${path}/${CARD_FILE}`, card, { force: true })
+  } else if (output.other.format === 'mlx') {
+    const card = mlxCard(plan, settings, output.other.r, relativeError)
+    await writeTextAtomic(`${path}/${CARD_FILE}`, card, { force: true })
+  }
+  return resultOf(plan, settings, built, layers, await sizesIn(folderWith(path, plan.destination)), {
     resumed: folder.found,
     seconds: (performance.now() - start) / 1000,
   })

@@ -1,5 +1,8 @@
 import { basename } from 'node:path'
-import { diffusionFamily } from '../../lora/diffusion.ts'
+import { MLX_FILE } from '../../convert/mlx.ts'
+import { frontMatter, pipelineTagOf } from '../../lora/card/front-matter.ts'
+import { loadingText } from '../../lora/card/loading.ts'
+import { cardFigure, cardName, heading, madeBy } from '../../lora/card/marks.ts'
 import type { CardFigures } from '../../lora/write/card.ts'
 import {
   baseModelName,
@@ -11,6 +14,7 @@ import {
 import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { shellWord } from '../../text/quote.ts'
 import { version } from '../../version.ts'
+import { familyOf } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { isQuantised } from './quantisation.ts'
@@ -35,10 +39,6 @@ export function configFacts(
   }
 }
 
-/** The diffusion models that base and tuned belong to. */
-export const familyOf = ({ base, tuned }: Pick<ExtractionPlan, 'base' | 'tuned'>): string | undefined =>
-  diffusionFamily(base.tensors, base.config ?? tuned.config)
-
 /** What the model card tells; `result` is left out where only its length is wanted. */
 export function cardFigures(
   plan: ExtractionPlan,
@@ -50,7 +50,7 @@ export function cardFigures(
   // by what the adapter's plan calls the tensor of a layer
   const tensors = new Map(plan.layers.map(({ pair, module }) => [pair.name, module.tensor]))
   const facts = configFacts(plan, options, adapterPlan)
-  const family = familyOf(plan)
+  const family = familyOf(plan.base, plan.tuned)
   return {
     baseModel: facts.baseModel && publicName(facts.baseModel),
     taskType: facts.taskType,
@@ -70,6 +70,33 @@ export function cardFigures(
       relativeChange: changes.get(left.name),
     })),
   }
+}
+
+/**
+ * README.md of a folder for MLX: of which model, how near it is, and how to load it. It is as long without its figure. No dates: the same
+ * input gives the same card.
+ */
+export function mlxCard(plan: ExtractionPlan, options: ExtractSettings, r: number, error?: number): string {
+  const { baseModel, taskType } = configFacts(plan, options, { saved: [] })
+  const base = baseModel && publicName(baseModel)
+  return [
+    frontMatter({
+      base,
+      relation: 'adapter',
+      library: 'mlx',
+      pipelineTag: pipelineTagOf({ taskType }),
+      tags: ['lora', 'lora-svd'],
+    }),
+    '# LoRA adapter',
+    [
+      `The difference between ${base === undefined ? 'a fine-tuned model' : `a fine-tune of ${cardName(base)}`} and its base as LoRA factors of rank ${r} in ${plan.dtype}, found by singular value decomposition.`,
+      `Relative error over all layers, ‖Δ − B·A‖ / ‖Δ‖ (Frobenius): ${cardFigure(error)}`,
+    ].join('\n'),
+    heading('How to load it', loadingText({ format: 'mlx', fileName: MLX_FILE, base, taskType, notes: [] })),
+    heading('How it was made', madeBy({ version, command: commandOf(options) })),
+  ]
+    .join('\n\n')
+    .concat('\n')
 }
 
 /** A path as a command's argument, without the folders of this machine. */
@@ -111,6 +138,7 @@ export function commandOf({
     ...flag('no-distribute-scale', !rest.distributeScale),
     ...flag('embeddings', rest.embeddings),
     ...flag('experts', rest.experts),
+    ...flag('no-text-encoder', !rest.textEncoder),
     ...flag('carry-rest', rest.carryRest),
     ...rest.saveFull.flatMap((name) => flag('save-full', name)),
     ...rest.include.flatMap((pattern) => flag('include', pattern)),

@@ -9,6 +9,7 @@ Examples:
   lora-svd extract base/ tuned/ -o adapter/ --budget 40MiB --dtype bf16
   lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --carry-rest
   lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
+  lora-svd extract base.safetensors my.safetensors -o lora.safetensors --rank 32
   lora-svd extract base-Q4_K_M.gguf tuned/ -o adapter/ --rank 64
 
 A run that was killed goes on where it was when the same command is given again.
@@ -23,13 +24,15 @@ export function addExtract(program: Command, run: Run): void {
     .command('extract')
     .summary('a LoRA adapter from a base and its fine-tune')
     .description(
-      'Factors what a fine-tune changed into a PEFT adapter, reads it back from disk, and reports the error of each ' +
+      'Factors what a fine-tune changed into an adapter, reads it back from disk, and reports the error of each ' +
         'layer beside the best one possible.\n' +
         '<base> and <tuned> are model folders, .safetensors files, indices of shards, org/name in the local cache, or hf://org/name; <base> a .gguf too.',
     )
     .argument('<base>', 'the weights before')
     .argument('<tuned>', 'the weights after')
-    .addOption(new Option('-o, --out <folder>', 'the adapter').makeOptionMandatory())
+    .addOption(
+      new Option('-o, --out <path>', 'the adapter: a folder of PEFT or MLX, or a file').makeOptionMandatory(),
+    )
     .addOption(
       new Option('--dry-run', 'say what would be done, before anything is decomposed').default(false),
     )
@@ -57,6 +60,7 @@ export function addExtract(program: Command, run: Run): void {
     .addOption(new Option('--carry-rest', 'store whole whatever factors cannot carry').default(false))
     .addOption(new Option('--embeddings', 'factor embeddings too').default(false))
     .addOption(new Option('--experts', 'factor stacked experts too; few loaders read them').default(false))
+    .addOption(new Option('--no-text-encoder', "leave a diffusion model's text encoders out"))
     .optionsGroup('What is written:')
     .addOption(
       new Option(
@@ -67,9 +71,10 @@ export function addExtract(program: Command, run: Run): void {
         .default('portable'),
     )
     .addOption(
-      new Option('--format <name>', 'peft, also for a diffusion model, whose tools do not read it').choices(
-        EXTRACT.format.choices,
-      ),
+      new Option(
+        '--format <name>',
+        'whose adapter it is (default: comfyui for a diffusion model, else peft)',
+      ).choices(EXTRACT.format.choices),
     )
     .addOption(
       new Option('--dtype <float>', "float type of the factors (default: the tuned weights' own)").choices(

@@ -52,6 +52,7 @@ export function extractDocument(result: ExtractResult) {
     verdict: extractVerdict(result),
     broken: result.broken.map((broken) => ({ name: brokenName(broken), text: brokenText(broken) })),
     holds: result.holds,
+    gaps: result.gaps,
     output: result.output,
     resumed: result.resumed,
     warnings: result.warnings,
@@ -71,8 +72,8 @@ function layerFields({ relativeError, optimalError, relativeChange, ...layer }: 
 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {
-  const { source, rule, layout, layers, saved, unchanged, notCarried, totals, output, resumable, warnings } =
-    preview
+  const { source, rule, layout, layers, saved, unchanged, notCarried, totals } = preview
+  const { modules, gaps, output, resumable, warnings } = preview
   return jsonDocument('extract-plan', 1, {
     source,
     rule,
@@ -82,6 +83,8 @@ export function previewDocument(preview: ExtractPreview) {
     unchanged,
     notCarried: notCarried.map((left) => ({ name: left.name, reason: leftText(left) })),
     totals,
+    modules,
+    gaps,
     output,
     resumable,
     warnings,

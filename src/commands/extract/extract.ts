@@ -1,16 +1,17 @@
-import { ADAPTER_FOLDER } from '../../checkpoint/folder.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
+import { assertResultFree } from '../../combine/place.ts'
 import { badInput, LoraSvdError } from '../../errors.ts'
 import { assertRoom, assertUnchanged } from '../../io/files.ts'
-import { assertOutputFree, putFolderInPlace } from '../../io/place-folder.ts'
 import { namedOutput, placedByRun, type RunIdentity, withRunFolder } from '../../io/run-folder.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
 import { version } from '../../version.ts'
 import { buildAdapter } from './build.ts'
+import { destinationOf } from './destination.ts'
 import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
+import { place } from './output.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
 import type { ExtractPreview, ExtractResult } from './result.ts'
@@ -45,8 +46,10 @@ async function extracted(
   refuseGguf(tuned)
   const base = await inNamesOf(stored, tuned)
   const placed = restart ? undefined : await placedByRun(output)
-  await assertOutputFree(output, ADAPTER_FOLDER, force || placed !== undefined, [base, tuned])
-  const plan = await planExtraction(base, tuned, settings, context.signal)
+  const destination = destinationOf(base, tuned, settings)
+  const mayReplace = force || placed !== undefined
+  await assertResultFree(destination.format, [base, tuned], { output, force: mayReplace })
+  const plan = await planExtraction(base, tuned, settings, context.signal, destination)
   if (settings.dryRun) return preview(plan, settings)
 
   const shapes = plan.layers.map(({ pair: { name, tuned } }) => ({
@@ -79,11 +82,12 @@ async function run(
   { notice }: RunContext,
   build: () => Promise<ExtractResult>,
 ): Promise<ExtractResult> {
-  const { base, tuned } = plan
-  const { output, force } = settings
-  const { staging, replaced, placed, found, damaged } = folder
+  const { base, tuned, destination } = plan
+  const { output } = settings
+  const { placed, found, damaged } = folder
+  const force = settings.force || placed !== undefined
   // while the folder was another's, that may have put its adapter there
-  await assertOutputFree(output, ADAPTER_FOLDER, force || placed !== undefined, [base, tuned])
+  await assertResultFree(destination.format, [base, tuned], { output, force })
   const { kept, adapter } = leastBytes(plan, settings)
   await assertRoom(output, Math.max(0, kept - (await bytesDone(output))) + adapter)
   if (found > 0) notice(`going on with an unfinished run: ${found} layers are done`)
@@ -94,8 +98,7 @@ async function run(
   const built = await build()
   for (const input of [base, tuned]) await assertUnchanged(input)
   await folder.assertHeld()
-  await folder.markPlaced()
-  await putFolderInPlace({ staging, output, replaced, kind: ADAPTER_FOLDER, force, placed })
+  await place(plan, settings, folder)
   return built
 }
 

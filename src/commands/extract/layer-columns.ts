@@ -1,7 +1,7 @@
 import { ROUNDING_ERROR } from '../../linalg/spectrum/measures.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import { errorPaint, figure, UNKNOWN } from '../../report/cells.ts'
-import { type Projection, spanText } from '../../report/layer-list.ts'
+import { countColumn, type Projection, spanText } from '../../report/layer-list.ts'
 import type { NamedColumn } from '../../report/table.ts'
 import { grouped, roughPercent, shape } from '../../text/numbers.ts'
 import type { ExtractedLayer } from './result.ts'
@@ -132,7 +132,7 @@ const spanOf =
 
 /** Of many layers of one kind. */
 export const kindColumns: readonly NamedColumn<Projection<ExtractedLayer>>[] = [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
+  countColumn,
   {
     title: 'rank',
     align: 'right',

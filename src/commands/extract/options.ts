@@ -3,8 +3,10 @@ import type { FloatDtype } from '../../formats/dtype.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { type AskedRule, askedLimits, askedRule, type RankLimits } from '../../linalg/spectrum/rules.ts'
 import type { Certify } from '../../linalg/truncation/truncated-svd.ts'
+import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
+import { assertLayoutOf, FORMATS } from '../formats.ts'
 import {
   bytes,
   bytesOf,
@@ -23,9 +25,6 @@ import {
   texts,
 } from '../options.ts'
 
-/** Whose names the adapter has. */
-export type AdapterFormat = 'peft'
-
 /**
  * What `extract` takes: two checkpoints, where the adapter goes, and one rank rule of `rank`, `energy`, `error`, `budget` and
  * `noiseFloor`.
@@ -35,7 +34,7 @@ export interface ExtractOptions extends ReadingOptions {
   readonly base: string
   /** The weights after. */
   readonly tuned: string
-  /** The folder that becomes the adapter. Beside it lies `<out>.partial` until all is done. */
+  /** The folder or file that becomes the adapter. Beside it lies `<out>.partial` until all is done. */
   readonly out: string
   /** Say what would be done, before anything is decomposed: the result is then an `ExtractPreview`. */
   readonly dryRun?: boolean | undefined
@@ -73,7 +72,12 @@ export interface ExtractOptions extends ReadingOptions {
   readonly experts?: boolean | undefined
   /** `portable`, the default: one rank, padded with zeros, so that every loader scales alike; `pattern`: true ranks. */
   readonly layout?: AdapterLayout | undefined
-  /** Whose names the adapter has; by default `peft`, which a diffusion model gets only where it is asked for by name. */
+  /** Leave a diffusion model's text encoders out where this is false. */
+  readonly textEncoder?: boolean | undefined
+  /**
+   * What the adapter is written as: PEFT's or MLX's folder, or one file under the names of ComfyUI, kohya or diffusers, or for llama.cpp. By
+   * default `comfyui` for a diffusion model, else `peft`.
+   */
   readonly format?: AdapterFormat | undefined
   /** dtype of the written factors; by default the tuned matrices' own where they agree on bf16 or f16, else f32. */
   readonly dtype?: Exclude<FloatDtype, 'f64'> | undefined
@@ -97,7 +101,7 @@ export interface ExtractOptions extends ReadingOptions {
 export interface ExtractSettings {
   readonly base: string
   readonly tuned: string
-  /** The folder that becomes the adapter. */
+  /** The folder or file that becomes the adapter. */
   readonly output: string
   readonly include: readonly string[]
   readonly exclude: readonly string[]
@@ -118,6 +122,8 @@ export interface ExtractSettings {
   readonly carryRest: boolean
   readonly embeddings: boolean
   readonly experts: boolean
+  /** Whether a diffusion model's text encoders are adapted too. */
+  readonly textEncoder: boolean
   /** What adapter_config.json calls the base; by default the name by which it was given, or its config's own. */
   readonly baseName: string | undefined
   readonly certify: Certify
@@ -149,7 +155,8 @@ export const EXTRACT = {
   embeddings: flag,
   experts: flag,
   layout: oneOf(['portable', 'pattern']),
-  format: oneOf(['peft']),
+  textEncoder: flag,
+  format: oneOf(FORMATS),
   dtype: oneOf(['f32', 'f16', 'bf16']),
   distributeScale: flag,
   baseName: text,
@@ -167,9 +174,11 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
   checkOptions('extract', given, EXTRACT)
   const { base, tuned, out } = given
   for (const [name, path] of Object.entries({ '<base>': base, '<tuned>': tuned, '--out': out })) {
-    if (path === '') throw badUsage(`${name} is empty: name a folder`)
-    if (path === '-') throw badUsage(`${name}: standard input and output can't be read back; name a folder`)
+    if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
+    if (path === '-')
+      throw badUsage(`${name}: standard input and output can't be read back; name a folder or a file`)
   }
+  assertLayoutOf(given.format, given.layout)
   return {
     base,
     tuned,
@@ -187,6 +196,7 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
     carryRest: given.carryRest ?? false,
     embeddings: given.embeddings ?? false,
     experts: given.experts ?? false,
+    textEncoder: given.textEncoder ?? true,
     baseName: given.baseName,
     certify: given.certify ?? 'default',
     seed: seedInteger(given.seed ?? 0n),

@@ -1,7 +1,8 @@
 import { bringBeginningsNear, type ModelPairing, pairModels, sameNumbers } from '../../checkpoint/models.ts'
 import { pairsByTensor, type Unmatched } from '../../checkpoint/pair.ts'
 import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../../checkpoint/read.ts'
-import type { Checkpoint, MatrixPair, StoredTensor } from '../../checkpoint/types.ts'
+import type { Checkpoint, MatrixPair, StoredTensor, WeightMatrix } from '../../checkpoint/types.ts'
+import type { DraftedPair } from '../../convert/pairs.ts'
 import { badInput } from '../../errors.ts'
 import type { FloatDtype } from '../../formats/dtype.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
@@ -9,13 +10,15 @@ import { readFloats } from '../../lora/factors.ts'
 import type { NoModule } from '../../lora/kinds.ts'
 import { peftModule } from '../../lora/kinds.ts'
 import type { SavedModule, TargetModule } from '../../lora/model.ts'
-import { type ModelTraits, modelTraits, ownerOfPath } from '../../lora/traits.ts'
-import { savedModules } from '../../lora/write/targets.ts'
-import { addTo, compareNatural, didYouMean } from '../../text/compare.ts'
+import { type ModelTraits, modelTraits } from '../../lora/traits.ts'
+import { addTo, compareNatural } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
-import { familyOf } from './card.ts'
+import { asideIn, type Destination, destinationOf, diffusionModule } from './destination.ts'
+import { chooseExact, type ExactPart } from './exact.ts'
 import type { ExtractSettings } from './options.ts'
+import { placeLayers } from './placing.ts'
 import type { LeftReason } from './result.ts'
+import { chooseSaved, wholeTest } from './saved.ts'
 import { leftText } from './sentences.ts'
 
 /** One matrix whose change is to be factored. */
@@ -60,6 +63,11 @@ export interface ExtractionPlan {
   readonly unmatched: number
   /** dtype of the factors. */
   readonly dtype: Exclude<FloatDtype, 'f64'>
+  readonly destination: Destination
+  /** The modules of the destination's format that the layers are; none for PEFT's, which go by the layers' own. */
+  readonly drafts: readonly DraftedPair[]
+  /** Differences that are added as they are, where the format is ComfyUI's. */
+  readonly exact: readonly ExactPart[]
   readonly warnings: readonly string[]
 }
 
@@ -86,9 +94,13 @@ export async function planExtraction(
   tunedAsStored: Checkpoint,
   options: ExtractSettings,
   signal?: AbortSignal,
+  destination: Destination = destinationOf(base, tunedAsStored, options),
 ): Promise<ExtractionPlan> {
-  refuseDiffusion(base, tunedAsStored, options)
-  const pairing = await pairModels(base, tunedAsStored, { ...options, keepsAll: true })
+  const pairing = withoutAside(
+    await pairModels(base, tunedAsStored, { ...options, keepsAll: true }),
+    destination,
+    options,
+  )
   const { isWanted, lost } = pairing
   const tuned = { ...tunedAsStored, tensors: pairing.tuned.tensors }
   refuseOtherShapes(
@@ -112,12 +124,18 @@ export async function planExtraction(
         await refuseNonFiniteTensor(base.path, inBase)
       }
       // of another shape is refused above, but for what is left out
-      const because = !isWanted(name) || reason === 'shape' ? LEFT_OUT : { kind: reason }
+      const because =
+        asideIn(destination, name, options) ??
+        (!isWanted(name) || reason === 'shape' ? LEFT_OUT : { kind: reason })
       const sides = { ...(inBase && { base: inBase }), ...(inTuned && { tuned: inTuned }) }
       left.push({ name, because, ...sides, isLost: lost.has(one) })
     }
   }
   const isAskedWhole = wholeTest(options.saveFull, pairing)
+  const moduleOf = (name: string, { view, storedShape }: WeightMatrix): TargetModule | LeftReason =>
+    destination.layouts.length > 0
+      ? diffusionModule(name, view, storedShape, options)
+      : moduleOrNone(peftModule(name, view, storedShape, traits, options))
   // experts of one tensor stay in their order
   for (const pairs of pairsByTensor(byName(pairing.pairs))) {
     signal?.throwIfAborted()
@@ -129,48 +147,74 @@ export async function planExtraction(
       continue
     }
     const name = pairing.nameInBase(inTuned.name)
-    const module = isAskedWhole(inTuned.name)
-      ? ({ kind: 'asked-whole' } as const)
-      : isWanted(inTuned.name)
-        ? moduleOrNone(peftModule(name, first.view, first.storedShape, traits, options))
-        : LEFT_OUT
+    const module =
+      asideIn(destination, name, options) ??
+      (isAskedWhole(inTuned.name)
+        ? ({ kind: 'asked-whole' } as const)
+        : isWanted(inTuned.name)
+          ? moduleOf(name, first)
+          : LEFT_OUT)
     if (!('rows' in module)) {
       left.push({ name: inTuned.name, because: module, base: inBase, tuned: inTuned, isLost: false })
     } else layers.push(...pairs.map((pair, expert) => ({ pair, module, expert })))
   }
 
+  const placing =
+    destination.format === 'peft' ? undefined : placeLayers(layers, destination, { base, traits })
+  for (const { pair, module, expert } of layers) {
+    const reason = placing?.refused.get(module.tensor)
+    if (reason === undefined || expert > 0) continue
+    const sides = { base: base.tensors.get(pair.base.tensor)!, tuned: tuned.tensors.get(pair.tuned.tensor)! }
+    left.push({ name: sides.tuned.name, because: { kind: 'no-place', reason }, ...sides, isLost: false })
+  }
+  const placed = placing?.layers ?? layers
   const inModel = tensorsInModel(pairing)
-  const carrying = { layers, isAskedWhole, pairing, inModel, traits }
-  const { saved, notCarried } = chooseSaved(byName(left), carrying, options)
-  if (layers.length === 0 && saved.length === 0) throw nothingToDo(base, tuned, left)
+  const carrying = { layers: placed, isAskedWhole, pairing, inModel, traits }
+  const { saved, exact, notCarried } =
+    placing === undefined
+      ? { ...chooseSaved(byName(left), carrying, options), exact: [] }
+      : { saved: [], ...chooseExact(byName(left), destination, carrying, options) }
+  if (placed.length === 0 && saved.length + exact.length === 0) throw nothingToDo(base, tuned, left)
   for (const name of saved.flatMap(({ tensors }) => tensors)) {
     const tensor = inModel.get(name)!
     const isFloat = readableFloatOf(tensor.dtype) !== undefined
     if (isFloat) refuseNonFiniteNumbers(tuned.path, name, await readFloats(tensor))
+  }
+  for (const { base: before, tuned: after } of exact) {
+    refuseNonFiniteNumbers(tuned.path, after.name, await readFloats(after))
+    refuseNonFiniteNumbers(base.path, before.name, await readFloats(before))
   }
   return {
     base,
     tuned,
     inModel,
     traits,
-    layers,
+    layers: placed,
     saved,
     unchanged: unchanged.sort(compareNatural),
     notCarried,
     ...matchingOf(pairing, notCarried),
-    dtype: options.dtype ?? commonDtype(layers),
-    warnings: [...base.warnings, ...tuned.warnings, ...pairing.warnings],
+    dtype: options.dtype ?? commonDtype(placed),
+    destination,
+    drafts: placing?.drafts ?? [],
+    exact,
+    warnings: [
+      ...[...base.warnings, ...tuned.warnings, ...pairing.warnings],
+      ...[...(placing?.warnings ?? []), ...destination.warnings],
+    ],
   }
 }
 
-/** Tools for diffusion models read none of PEFT's folders, so that one is made only where it is asked for by name. */
-function refuseDiffusion(base: Checkpoint, tuned: Checkpoint, { format }: ExtractSettings): void {
-  const family = format === undefined ? familyOf({ base, tuned }) : undefined
-  if (family === undefined) return
-  throw badInput(
-    `${base.path}: is a diffusion model (${family}): ComfyUI, diffusers and kohya's tools would find nothing in a PEFT adapter, and no other is written yet; --format peft writes one all the same, for PeftModel on the denoiser itself`,
-    { file: base.path },
+/** A pairing in which what has no place in adapters of diffusion models is no loss, be it in one of the two alone. */
+function withoutAside(
+  pairing: ModelPairing,
+  destination: Destination,
+  options: ExtractSettings,
+): ModelPairing {
+  const lost = new Set(
+    [...pairing.lost].filter(({ name }) => asideIn(destination, name, options) === undefined),
   )
+  return { ...pairing, lost, matched: pairing.matched + pairing.lost.size - lost.size }
 }
 
 const byName = <T extends { readonly name: string }>(all: readonly T[]): T[] =>
@@ -211,60 +255,6 @@ function tensorsInModel({ tuned, nameInBase }: ModelPairing): Map<string, Stored
 function matchingOf({ matched, lost }: ModelPairing, notCarried: readonly LeftOut[]) {
   const unmatched = notCarried.filter(({ isLost }) => isLost).length
   return { matched: matched + lost.size - unmatched, unmatched }
-}
-
-/** Whether a tensor belongs to a module that --save-full names: by its path or the end of it, in either model's words. */
-function wholeTest(
-  saveFull: readonly string[],
-  { tuned: { path, tensors }, nameInBase }: ModelPairing,
-): (tensor: string) => boolean {
-  const ends = (path: string, module: string) => path === module || path.endsWith(`.${module}`)
-  const isOf = (module: string) => (tensor: string) =>
-    ends(ownerOfPath(tensor), module) || ends(ownerOfPath(nameInBase(tensor)), module)
-  const names = [...tensors.keys()]
-  for (const module of saveFull) {
-    if (!names.some(isOf(module))) {
-      const owners = new Set(names.map(ownerOfPath))
-      throw badInput(
-        `${path}: --save-full ${quoted(module)}: there is no such module${didYouMean(module, owners)}`,
-        { file: path },
-      )
-    }
-  }
-  return (tensor) => saveFull.some((module) => isOf(module)(tensor))
-}
-
-interface Carrying {
-  readonly layers: readonly PlannedLayer[]
-  readonly isAskedWhole: (tensor: string) => boolean
-  readonly pairing: ModelPairing
-  readonly inModel: ReadonlyMap<string, StoredTensor>
-  readonly traits: ModelTraits
-}
-
-function chooseSaved(
-  left: readonly LeftOut[],
-  { layers, isAskedWhole, pairing: { nameInBase }, inModel, traits }: Carrying,
-  { carryRest }: ExtractSettings,
-) {
-  const wanted = left.filter(
-    ({ name, tuned: inTuned }) => inTuned !== undefined && (carryRest || isAskedWhole(name)),
-  )
-  const factored = new Set(layers.map(({ module }) => module.path))
-  const { saved, notCarried } = savedModules(
-    wanted.map(({ name }) => nameInBase(name)),
-    [...inModel.keys()].sort(compareNatural),
-    factored,
-    traits,
-  )
-  const carried = new Set(saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!.name))
-  const refused = new Map(notCarried.map(({ name, reason }) => [inModel.get(name)!.name, reason]))
-  return {
-    saved,
-    notCarried: left
-      .filter(({ name, tuned: inTuned }) => inTuned === undefined || !carried.has(name))
-      .map((one) => (refused.has(one.name) ? { ...one, notWhole: refused.get(one.name)! } : one)),
-  }
 }
 
 /** bf16 or f16 where all tuned matrices are stored so, else f32. */

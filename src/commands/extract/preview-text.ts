@@ -3,9 +3,11 @@ import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-
 import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
+import { firstOf, shownName } from '../../text/names.ts'
 import { bytes, grouped, roughPercent, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
+import { gapNotes } from '../gap-text.ts'
 import { notCarriedLines } from '../verify/text.ts'
 import type { ExtractPreview } from './result.ts'
 import { guaranteeText, quantisationText } from './sentences.ts'
@@ -25,7 +27,10 @@ export function previewTables(preview: ExtractPreview, screen: Screen): string {
       ? [`${paint.bold('To be stored whole')}\n${namedGrid(saved, [savedBytes], screen)}`]
       : []),
     table(facts(preview, screen), columns),
-    [...notCarriedLines(preview.notCarried.map(inWords), screen), ...notes(preview, screen)].join('\n'),
+    [
+      ...notCarriedLines(preview.notCarried.map(inWords(preview.output.format)), screen),
+      ...notes(preview, screen),
+    ].join('\n'),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
@@ -117,7 +122,10 @@ const kindColumns: readonly NamedColumn<Projection<Layer>>[] = [
   },
 ]
 
-function facts({ layers, totals, rule, layout, output, resumable }: ExtractPreview, { paint }: Screen) {
+function facts(
+  { layers, totals, rule, layout, output, resumable, modules }: ExtractPreview,
+  { paint }: Screen,
+) {
   const enough = output.bytes === undefined || output.bytes <= output.free
   return [
     ['to be factored', `${counted(totals.layers, 'layer')}, ${grouped(totals.parameters)} parameters`],
@@ -125,7 +133,8 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
       ? []
       : [['rounding of the base', plannedText(totals.quantisation, layers)]]),
     ['asked for', guaranteeText(rule)],
-    ['output', `${printable(output.path)} (${layout}, factors in ${output.dtype})`],
+    ['output', `${printable(output.path)} (${output.format}, ${layout}, factors in ${output.dtype})`],
+    ...namesRow(modules),
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
     ['free there', enough ? bytes(output.free) : paintWords(`${bytes(output.free)}: not enough`, paint.red)],
     ...(resumable === 0
@@ -133,6 +142,17 @@ function facts({ layers, totals, rule, layout, output, resumable }: ExtractPrevi
       : [['done already', `${counted(resumable, 'layer')}, by a run that was cut off`]]),
   ]
 }
+
+/** What the format calls the modules, where that is not as the model has it. */
+const namesRow = (modules: ExtractPreview['modules']): string[][] =>
+  modules.length === 0
+    ? []
+    : [
+        [
+          'its names',
+          `${counted(modules.length, 'module')} (${firstOf(modules.map(({ name }) => shownName(name)))})`,
+        ],
+      ]
 
 function plannedText(
   { share, dtypes, carriedAtMost: carried }: NonNullable<ExtractPreview['totals']['quantisation']>,
@@ -151,8 +171,9 @@ function sizeText(size: number | undefined, rule: ExtractPreview['rule'], isPart
   return isPartlyKnown ? 'not known yet' : 'not known before the ranks are'
 }
 
-const notes = ({ warnings, unchanged, totals }: ExtractPreview, screen: Screen): string[] => [
+const notes = ({ warnings, unchanged, totals, gaps }: ExtractPreview, screen: Screen): string[] => [
   ...wholeLines(totals).map((text) => note(text, screen.paint.red, screen)),
+  ...gapNotes(gaps, screen),
   ...warningNotes(warnings, screen),
   ...equalNotes(unchanged, screen),
 ]

@@ -1,9 +1,10 @@
+import { elementCount } from '../../checkpoint/read.ts'
 import { bytesPerElement } from '../../formats/dtype.ts'
 import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import { elementsPerRank } from '../../lora/model.ts'
-import { adapterBytes } from './budget.ts'
 import type { ExtractSettings } from './options.ts'
+import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { plannedTotals, type Sampled, sampledQuantisation } from './quantisation.ts'
 import type { ExtractPreview } from './result.ts'
@@ -35,8 +36,10 @@ export function leastBytes(
   return { kept: entries * KEPT_BYTES, adapter: entries * bytesPerElement(plan.dtype) + whole }
 }
 
-const wholeBytes = ({ saved, inModel }: ExtractionPlan) =>
-  saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes }))
+const wholeBytes = ({ saved, inModel, exact }: ExtractionPlan) => [
+  ...saved.flatMap(({ tensors }) => tensors).map((name) => ({ name, bytes: inModel.get(name)!.bytes })),
+  ...exact.map(({ tuned }) => ({ name: tuned.name, bytes: elementCount(tuned) * bytesPerElement('f32') })),
+]
 
 function plannedOf(sampled: Sampled | undefined): Pick<ExtractPreview['layers'][number], 'quantisation'> {
   if (sampled === undefined) return {}
@@ -50,6 +53,11 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
   const sampled: (Sampled | undefined)[] = []
   for (const [i, { pair }] of plan.layers.entries()) sampled.push(await sampledQuantisation(pair, ranks?.[i]))
   const entry = bytesPerElement(plan.dtype)
+  // names are the same at any ranks
+  const output =
+    plan.layers.length === 0
+      ? undefined
+      : outputPlan(plan, options, { ranks: ranks ?? plan.layers.map(() => options.limits.minRank ?? 1) })
   return {
     source: { base: plan.base.path, tuned: plan.tuned.path },
     rule: options.rule,
@@ -78,8 +86,11 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       unmatched: plan.unmatched,
       ...plannedTotals(sampled),
     },
+    modules: output === undefined ? [] : placedModules(output),
+    gaps: output === undefined ? [] : outputFacts(output, plan).gaps,
     output: {
       path: options.output,
+      format: plan.destination.format,
       dtype: plan.dtype,
       ...(ranks !== undefined && plan.layers.length > 0 && { bytes: adapterBytes(plan, options, ranks) }),
       free: await freeBytes(options.output),

@@ -1,9 +1,11 @@
 import type { UnmatchedReason } from '../../checkpoint/pair.ts'
+import type { LoaderGap } from '../../convert/convert.ts'
 import type { QuantisationShare } from '../../linalg/spectrum/quantisation.ts'
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import type { NoModule } from '../../lora/kinds.ts'
+import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
 
@@ -51,6 +53,10 @@ export type LeftReason =
   | { readonly kind: 'asked-whole' }
   /** PEFT's LoRA can't adapt it. */
   | ({ readonly kind: 'no-module' } & NoModule)
+  /** It is of a diffusion model's VAE, which no adapter changes, or of a text encoder, and these were not wanted. */
+  | { readonly kind: 'vae' | 'text-encoder' }
+  /** The tools of the format that is written have no name for it, or pass over it. */
+  | { readonly kind: 'no-place'; readonly reason: string }
   /** No rank was chosen for it: as nothing changed, nothing stands out, nothing stands above rounding, or the rule took none. */
   | { readonly kind: 'equal-numbers' | 'not-understood' | 'below-noise' | 'no-rank' }
 
@@ -122,9 +128,11 @@ export interface ExtractResult {
   readonly budget?: BudgetSpent
   readonly broken: readonly BrokenGuarantee[]
   readonly holds: boolean
+  /** What loaders don't do right with modules of the adapter. */
+  readonly gaps: readonly LoaderGap[]
   readonly output: {
     readonly path: string
-    readonly format: 'peft'
+    readonly format: AdapterFormat
     readonly bytes: number
     readonly files: readonly string[]
   }
@@ -133,6 +141,12 @@ export interface ExtractResult {
   readonly warnings: readonly string[]
   readonly seconds: number
   readonly engine: string
+}
+
+/** A module of the adapter, and the tensors of the base whose change it holds, or parts of. */
+export interface PlacedModule {
+  readonly name: string
+  readonly weights: readonly string[]
 }
 
 /** What a sample of rows says of the rounding of a quantised base before anything is decomposed. */
@@ -172,8 +186,12 @@ export interface ExtractPreview {
     readonly quantisation?: Pick<QuantisationTotals, 'layers' | 'dtypes' | 'share'> &
       Pick<PlannedQuantisation, 'carriedAtMost'>
   }
+  /** Pairs of factors of formats that have names of their own for modules, by these names. */
+  readonly modules: readonly PlacedModule[]
+  readonly gaps: readonly LoaderGap[]
   readonly output: {
     readonly path: string
+    readonly format: AdapterFormat
     readonly dtype: string
     /** Bytes of the whole adapter, exactly, where the ranks are known. */
     readonly bytes?: number

@@ -10,6 +10,7 @@ import {
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
 import { errorAllowed } from '../../linalg/spectrum/rules.ts'
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
+import type { AdapterFormat } from '../../lora/model.ts'
 import { spanText } from '../../report/layer-list.ts'
 import { partText } from '../../report/notes.ts'
 import { bytes, grouped, percent, percentUp, roughPercent, short } from '../../text/numbers.ts'
@@ -26,7 +27,7 @@ import type {
 
 /** The words for what the results of `extract` say by tags. */
 
-const LEFT: Record<Exclude<LeftReason['kind'], 'no-module'>, string> = {
+const LEFT: Record<Exclude<LeftReason['kind'], 'no-module' | 'no-place'>, string> = {
   'missing-in-base': 'only in the tuned model',
   'missing-in-tuned': 'only in the base',
   'grown-vocabulary': 'the vocabulary has grown',
@@ -36,6 +37,8 @@ const LEFT: Record<Exclude<LeftReason['kind'], 'no-module'>, string> = {
   computed: 'a buffer that the model computes itself',
   'left-out': 'left out by --include/--exclude',
   'asked-whole': 'asked to be written whole',
+  vae: 'of the VAE, which no adapter changes',
+  'text-encoder': 'of a text encoder, left out by --no-text-encoder',
   'equal-numbers': 'the same numbers in both',
   'not-understood':
     'most of its entries did not move, and no direction stands out of what is left of the change',
@@ -45,14 +48,23 @@ const LEFT: Record<Exclude<LeftReason['kind'], 'no-module'>, string> = {
 
 /** Why a tensor is not carried. */
 export function leftText({ because, notWhole }: LeftReasons): string {
-  const text = because.kind === 'no-module' ? because.reason : LEFT[because.kind]
+  const text = 'reason' in because ? because.reason : LEFT[because.kind]
   return notWhole === undefined ? text : `${text}; ${notWhole}`
 }
 
 type LeftReasons = Pick<LeftBecause, 'because' | 'notWhole'>
 
-/** What would carry a tensor that was left out, as a sentence; undefined where nothing would. */
-export function carriedBy({ because, notWhole }: LeftReasons): string | undefined {
+/** What carries the rest, in the formats that have a place for it. */
+const WHOLE: Partial<Record<AdapterFormat, string>> = {
+  peft: '--carry-rest stores these whole',
+  comfyui: '--carry-rest stores their differences whole',
+}
+
+/** What would carry a tensor that was left out in a format, as a sentence; undefined where nothing would. */
+export function carriedBy(
+  { because, notWhole }: LeftReasons,
+  format: AdapterFormat = 'peft',
+): string | undefined {
   // --carry-rest was given, and the second reason is why it could not
   if (notWhole !== undefined) return undefined
   switch (because.kind) {
@@ -60,13 +72,15 @@ export function carriedBy({ because, notWhole }: LeftReasons): string | undefine
     case 'missing-in-tuned':
     case 'left-out':
     case 'computed':
+    case 'vae':
+    case 'text-encoder':
       return undefined
     case 'no-module':
-      return because.isOfExperts
-        ? '--experts factors these, --carry-rest stores them whole'
-        : '--carry-rest stores these whole'
+      if (format === 'peft' && because.isOfExperts)
+        return '--experts factors these, --carry-rest stores them whole'
+      return WHOLE[format]
     default:
-      return '--carry-rest stores these whole'
+      return WHOLE[format]
   }
 }
 

@@ -2,13 +2,13 @@ import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { certifiedField, errorAt } from '../../linalg/spectrum/measures.ts'
 import { errorAllowed } from '../../linalg/spectrum/rules.ts'
 import type { Interval } from '../../linalg/spectrum/spectrum.ts'
-import { elementsPerRank } from '../../lora/model.ts'
-import type { AdapterPlan } from '../../lora/write/peft.ts'
 import { type AdapterMeasures, totalErrors } from '../../measure/adapter.ts'
 import { relative } from '../../measure/measure.ts'
 import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
+import type { Destination } from './destination.ts'
 import type { ExtractSettings } from './options.ts'
+import type { OutputFacts } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { quantisationOf, quantisationTotals } from './quantisation.ts'
 import type { RankChoice } from './ranks.ts'
@@ -18,7 +18,7 @@ import { quantisedBaseWarning, whyNothing } from './sentences.ts'
 /** An adapter that lies on disk: how its ranks were chosen, what it is made of, and what was measured of it. */
 export interface Built {
   readonly choice: RankChoice
-  readonly adapterPlan: AdapterPlan
+  readonly output: OutputFacts
   readonly measures: AdapterMeasures
 }
 
@@ -31,12 +31,9 @@ export function resultOf(
   files: readonly { readonly name: string; readonly bytes: number }[],
   { resumed, seconds }: Pick<ExtractResult, 'resumed' | 'seconds'>,
 ): ExtractResult {
-  const { choice, adapterPlan, measures } = built
+  const { choice, output, measures } = built
   const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
-  const adapterParameters = adapterPlan.modules.reduce(
-    (sum, { module, storedRank }) => sum + elementsPerRank(module) * storedRank,
-    0,
-  )
+  const adapterParameters = output.entries
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
   const budget = choice.budget && { ...choice.budget, used: bytes }
   const broken = [
@@ -71,13 +68,19 @@ export function resultOf(
     ...(budget !== undefined && { budget }),
     broken,
     holds: broken.length === 0 && plan.unmatched === 0,
-    output: { path: settings.output, format: 'peft', bytes, files: files.map(({ name }) => name) },
+    gaps: output.gaps,
+    output: {
+      path: settings.output,
+      format: plan.destination.format,
+      bytes,
+      files: files.map(({ name }) => name),
+    },
     resumed,
     warnings: [
       ...new Set([
         ...plan.warnings,
-        ...adapterPlan.warnings,
-        ...sizeWarnings(layers, adapterParameters),
+        ...output.warnings,
+        ...sizeWarnings(layers, output, plan.destination),
         ...quantisedBaseWarning(plan),
         ...noiseWarnings(choice),
       ]),
@@ -90,19 +93,18 @@ export function resultOf(
 /** The layers that factors carry, with the errors that were measured. */
 export function layersOf(
   plan: ExtractionPlan,
-  { choice: { ranks, results }, adapterPlan, measures }: Built,
+  { choice: { ranks, results }, output: { storedRanks }, measures }: Built,
 ): ExtractedLayer[] {
   const measured = new Map(measures.layers.map((layer) => [layer.name, layer]))
-  const storedRanks = new Map(adapterPlan.modules.map(({ module, storedRank }) => [module, storedRank]))
   const carried = plan.layers.flatMap((layer, i) => (ranks[i] > 0 ? [{ layer, i }] : []))
   return carried.map(({ layer: { pair, module }, i }): ExtractedLayer => {
     const { spectrum, baseFrobenius, noiseFloor, openBecause, engine, seconds } = results[i]
     return {
       name: pair.name,
       shape: [spectrum.rows, spectrum.columns],
-      dtype: adapterPlan.dtype,
+      dtype: plan.dtype,
       rank: ranks[i],
-      storedRank: storedRanks.get(module)!,
+      storedRank: storedRanks.get(module.tensor) ?? ranks[i],
       relativeError: measured.get(pair.name)!.relativeError,
       optimalError: errorAt(spectrum, ranks[i]),
       frobenius: spectrum.frobenius,
@@ -130,14 +132,18 @@ export function errorsOf(measures: AdapterMeasures, layers: readonly ExtractedLa
 }
 
 /** Padding that takes a good part of the adapter, and an adapter that takes more than what it stands for. */
-function sizeWarnings(layers: readonly ExtractedLayer[], stored: number): string[] {
+function sizeWarnings(
+  layers: readonly ExtractedLayer[],
+  { entries: stored, filled }: OutputFacts,
+  { format }: Destination,
+): string[] {
   const sum = (of: (layer: ExtractedLayer) => number) => layers.reduce((total, layer) => total + of(layer), 0)
-  const own = sum(({ rank, shape: [rows, columns] }) => rank * (rows + columns))
+  const own = filled ?? sum(({ rank, shape: [rows, columns] }) => rank * (rows + columns))
   const dense = sum(({ shape: [rows, columns] }) => rows * columns)
   return [
     ...(own < LEAST_FILLED * stored
       ? [
-          `${percent(1 - own / stored)} of the factors are padding with zeros, as every layer is stored at the largest rank: --uniform fills them, --max-rank bounds them, --layout pattern leaves them out`,
+          `${percent(1 - own / stored)} of the factors are padding with zeros, as every layer is stored at the largest rank: --uniform fills them, --max-rank bounds them${format === 'mlx' ? '' : ', --layout pattern leaves them out'}`,
         ]
       : []),
     ...(stored >= dense

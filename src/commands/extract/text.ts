@@ -1,3 +1,4 @@
+import type { AdapterFormat } from '../../lora/model.ts'
 import type { VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords } from '../../report/cells.ts'
 import { layerList } from '../../report/layer-list.ts'
@@ -9,6 +10,7 @@ import { shownName, someTensors } from '../../text/names.ts'
 import { bytes, grouped, percent, percentUp, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
+import { gapNotes } from '../gap-text.ts'
 import { infiniteErrors, type NotCarriedInWords, notCarriedLines } from '../verify/text.ts'
 import { excessOver, excessPhrase, kindColumns, layerColumns } from './layer-columns.ts'
 import type { BudgetSpent, ExtractPreview, ExtractResult } from './result.ts'
@@ -101,7 +103,10 @@ export function extractTables(result: ExtractResult, screen: Screen): string {
       paintLines(wrap(sentence(extractVerdict(result)), columns), paint.bold),
       ...guarantees(result, screen),
     ].join('\n'),
-    [...notCarriedLines(notCarried.map(inWords), screen), ...notes(result, screen)].join('\n'),
+    [
+      ...notCarriedLines(notCarried.map(inWords(result.output.format)), screen),
+      ...notes(result, screen),
+    ].join('\n'),
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
@@ -146,11 +151,13 @@ function guarantees({ broken, holds, rule, layers, totals }: ExtractResult, scre
 }
 
 /** A tensor that is not carried, why, and what would carry it. */
-export const inWords = (left: ExtractPreview['notCarried'][number]): NotCarriedInWords => ({
-  ...left,
-  reason: leftText(left),
-  cure: carriedBy(left),
-})
+export const inWords =
+  (format: AdapterFormat) =>
+  (left: ExtractPreview['notCarried'][number]): NotCarriedInWords => ({
+    ...left,
+    reason: leftText(left),
+    cure: carriedBy(left, format),
+  })
 
 /** That the adapter is not all of the fine-tune, and what to do. */
 export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['totals']): string[] {
@@ -161,12 +168,13 @@ export function wholeLines(totals: ExtractResult['totals'] | ExtractPreview['tot
   ]
 }
 
-function notes({ warnings, layers, saved, unchanged }: ExtractResult, screen: Screen): string[] {
+function notes({ warnings, layers, saved, unchanged, gaps }: ExtractResult, screen: Screen): string[] {
   const { paint } = screen
   const open = new Map<string, string[]>()
   for (const { name, openBecause } of layers) if (openBecause !== undefined) addTo(open, openBecause, name)
   return [
     ...infiniteErrors([...layers, ...saved]).map((text) => note(text, paint.red, screen)),
+    ...gapNotes(gaps, screen),
     ...warningNotes(warnings, screen),
     ...[...open].map(([reason, names]) =>
       note(

@@ -3,13 +3,14 @@ import { holdingOpen } from '../../checkpoint/read.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
+import { filesOf, tensorsOf } from '../../lora/model.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
 import { assertChange, nextRun } from './next/run.ts'
 import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
 import { plottedMatrix } from './plot.ts'
 import type { InspectResult } from './result.ts'
-import { factorsOf, filesOf, nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
+import { nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
 import { inspectResult, type WholeResult } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
 import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
@@ -34,8 +35,11 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
   await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  await bringNear(opened.subjects.flatMap(factorsOf))
-  const files = opened.subjects.flatMap(filesOf)
+  const products = opened.subjects.flatMap((subject) =>
+    subject.kind === 'adapter' ? [subject.module.product] : [],
+  )
+  await bringNear(products.flatMap(tensorsOf))
+  const files = products.flatMap(filesOf)
   const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
   await bringNear(opened.others.map(({ tensor }) => tensor))
   const nonFinite = await nonFiniteOthers(opened.others)

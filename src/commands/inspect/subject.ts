@@ -7,12 +7,11 @@ import { forEachChunk } from '../../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from '../../checkpoint/types.ts'
 import { badInput, badUsage } from '../../errors.ts'
 import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
-import { isAddress } from '../../io/remote/address.ts'
 import { firstNonFinite } from '../../linalg/matrix/norms.ts'
 import { inOwnRows } from '../../lora/fit.ts'
 import { loaderWarnings } from '../../lora/loader-scales.ts'
 import { type BaseMatch, matchToBase } from '../../lora/match.ts'
-import { type Adapter, type AdapterModule, ofExpert, tensorsOf } from '../../lora/model.ts'
+import { type Adapter, type AdapterModule, ofExpert } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGgufBase } from '../../lora/read/gguf-base.ts'
 import type { Matching } from '../../report/notes.ts'
@@ -62,16 +61,6 @@ export type Subject =
       /** What it is added to, where a base was given. */
       readonly base?: WeightMatrix
     }
-
-/** The tensors of an adapter's factors. */
-export const factorsOf = (subject: Subject): StoredTensor[] =>
-  subject.kind === 'adapter' ? tensorsOf(subject.module.product) : []
-
-/** The files on this machine in which they lie: of small ones there are many in each. */
-export const filesOf = (subject: Subject): string[] =>
-  factorsOf(subject).flatMap(({ source }) =>
-    source.kind === 'range' && !isAddress(source.file) ? [source.file] : [],
-  )
 
 /** What was opened, and all there is to look at in it. Only headers have been read. */
 export interface Subjects {

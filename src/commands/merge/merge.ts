@@ -5,6 +5,7 @@ import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
+import { assertLayoutOf } from '../formats.ts'
 import { type MergeOptions, type MergeSettings, mergeSettings } from './options.ts'
 import { type Overlap, overlapOf } from './overlap.ts'
 
@@ -42,6 +43,7 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   refuseWhatAddsNothingUp(summands)
   // llama.cpp's and MLX's are summed under PEFT's names
   const format = settings.format ?? summands[0].adapter.format
+  assertLayoutOf(format, settings.layout)
   const plan = await planSum(summands, { base, dtype, prefer })
   const read = requests.map(({ path, weight }) => ({ path: asRead(path), weight }))
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })

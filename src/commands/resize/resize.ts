@@ -5,6 +5,7 @@ import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
 import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
+import { assertLayoutOf } from '../formats.ts'
 import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
 
 /** What a dry run says. */
@@ -41,6 +42,7 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   const { summands, base, inputs } = await openSummands([{ path: adapter, weight: 1 }], settings, context)
   // llama.cpp's and MLX's are summed under PEFT's names
   const format = settings.format ?? summands[0].adapter.format
+  assertLayoutOf(format, settings.layout)
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
   const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }

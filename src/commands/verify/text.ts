@@ -1,7 +1,14 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
 import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
-import { byError, layerList, type Projection, spanText } from '../../report/layer-list.ts'
+import {
+  byError,
+  countColumn,
+  layerList,
+  type Projection,
+  rankSpanColumn,
+  spanText,
+} from '../../report/layer-list.ts'
 import { equalNotes, note, partText, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -114,19 +121,8 @@ const wholeColumns = (allowed: number | undefined): NamedColumn<VerifiedTensor>[
 ]
 
 const kindColumns = (allowed: number | undefined): NamedColumn<Projection<VerifiedLayer>>[] => [
-  { title: 'count', align: 'right', worth: 9, cell: ({ rows }) => grouped(rows.length) },
-  {
-    title: 'rank',
-    align: 'right',
-    worth: 13,
-    cell: ({ rows }, paint) =>
-      paint.cyan(
-        spanText(
-          rows.map(({ rank }) => rank),
-          grouped,
-        ),
-      ),
-  },
+  countColumn,
+  rankSpanColumn,
   {
     title: 'scale',
     align: 'right',

@@ -46,6 +46,8 @@ export interface PeftConfig {
   readonly layerReplication: boolean
   /** aLoRA: applied from certain tokens on. */
   readonly alora: boolean
+  /** The version of PEFT that wrote it, which 0.18 was the first to tell. */
+  readonly peftVersion?: string
   readonly taskType?: string
   readonly baseModel?: string
   /** Of r, lora_alpha and target_modules those that the file leaves to PEFT's defaults; vLLM asks for all. */
@@ -141,6 +143,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
   const mutatesBase = mutation(init, given('kasa_config'))
   const taskType = text('task_type')
   const baseModel = text('base_model_name_or_path')
+  const peftVersion = text('peft_version')
   return {
     method,
     r,
@@ -168,6 +171,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     ...(mutatesBase === undefined ? {} : { mutatesBase }),
     ...(taskType === undefined ? {} : { taskType }),
     ...(baseModel === undefined ? {} : { baseModel }),
+    ...(peftVersion === undefined ? {} : { peftVersion }),
   }
 }
 

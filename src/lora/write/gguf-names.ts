@@ -79,24 +79,49 @@ function countIn(config: JsonObject, ...keys: readonly string[]): number | undef
 /** The number of a layer, and what follows it. */
 const LAYER = /^(\d+)\.(.+)$/
 
+/** A parameter of an experts module that stacks them all, as transformers 5 has them. */
+const STACK = /^(?:mlp|block_sparse_moe)\.experts\.(gate_up_proj|down_proj)$/
+
+/**
+ * Where the factors of one expert of a stack go. Gate and up are the two halves of the rows of `gate_up_proj` (llama.cpp v0.5.0:
+ * conversion/qwen.py, modify_tensors; of Mixtral's w1 and w3 transformers 5: conversion_mapping.py) in all models that have places for
+ * experts here; gpt-oss, which has them in turn, is none of these. `path` is the parameter's, `rows` those of one expert's B.
+ */
+export function ggufStackPlace(path: string, rows: number, expert: number, model: GgufModel): GgufPlace {
+  const { of } = model
+  const [, layer, within = ''] =
+    (path.startsWith(of.layers) && LAYER.exec(path.slice(of.layers.length))) || []
+  const [, leaf] = STACK.exec(within) ?? []
+  const hasExperts = Object.values(of.modules).some((place) => 'to' in place && place.to === 'ffn_gate_exps')
+  if (leaf === undefined || !hasExperts) return unknownPlace(model)
+  const tensor = (role: string) => `blk.${layer}.ffn_${role}_exps.weight`
+  if (leaf === 'down_proj') return { parts: [{ tensor: tensor('down'), expert }] }
+  if (rows % 2 !== 0) return { refusal: `has ${rows} rows, which are no halves of gate and up` }
+  const half = (first: number) => Uint32Array.from({ length: rows / 2 }, (_, i) => first + i)
+  return {
+    parts: [
+      { tensor: tensor('gate'), expert, rows: half(0) },
+      { tensor: tensor('up'), expert, rows: half(rows / 2) },
+    ],
+  }
+}
+
+const unknownPlace = ({ of, architecture }: GgufModel) => ({
+  refusal: `has no place in llama.cpp's ${of.name} (${architecture}) that is known here`,
+})
+
 /**
  * Where the factors of a module go, given how many rows its B has, or why they have no place. `path` is PEFT's, without
  * `base_model.model.`; `isEmbedding` says that its factors are lora_embedding_A and lora_embedding_B.
  */
-export function ggufPlace(
-  path: string,
-  rows: number,
-  { architecture, of, heads, isTied }: GgufModel,
-  isEmbedding = false,
-): GgufPlace {
+export function ggufPlace(path: string, rows: number, model: GgufModel, isEmbedding = false): GgufPlace {
+  const { of, heads, isTied } = model
   const module = path.replace(/\.base_layer(?=\.|$)/g, '')
   if (module === of.embedding) return embeddingPlace(isTied, isEmbedding)
   if (module === of.head) return headPlace(of, isTied)
   const [, layer, within] = (module.startsWith(of.layers) && LAYER.exec(module.slice(of.layers.length))) || []
   const known = within === undefined ? undefined : placesOf(of, within)
-  if (layer === undefined || known === undefined) {
-    return { refusal: `has no place in llama.cpp's ${of.name} (${architecture}) that is known here` }
-  }
+  if (layer === undefined || known === undefined) return unknownPlace(model)
   const parts: GgufPart[] = []
   for (const place of known.places) {
     const order = place.rows === undefined ? undefined : heads && rowsOfB(place.rows, rows, heads)

@@ -2,7 +2,7 @@ import type { GgufArray, GgufScalar } from '../../formats/gguf-types.ts'
 import type { GgufFloat, GgufMetadata, GgufTensorToWrite } from '../../formats/gguf-writer.ts'
 import { type FloatArray, matrix, transpose } from '../../linalg/matrix/matrix.ts'
 import { addTo } from '../../text/compare.ts'
-import { type GgufModel, type GgufPart, ggufPlace } from './gguf-names.ts'
+import { type GgufModel, type GgufPart, ggufPlace, ggufStackPlace } from './gguf-names.ts'
 import { takeRows } from './gguf-rows.ts'
 
 /** A module of an adapter, with its factors as PEFT lays them out and its scale within them: ΔW = B·A. */
@@ -10,6 +10,8 @@ export interface GgufModuleToWrite {
   /** PEFT's path, without `base_model.model.`. */
   readonly path: string
   readonly isEmbedding: boolean
+  /** Which of a stack of experts it is, of which `path` is the parameter. */
+  readonly expert?: number
   readonly rank: number
   /** Rows of B. */
   readonly out: number
@@ -53,13 +55,14 @@ export function planGgufAdapter(
   model: GgufModel,
   { dtype, name }: GgufAdapterOptions,
 ): GgufAdapterPlan {
-  const refused: { path: string; reason: string }[] = []
+  // the experts of a stack all have one path and one reason
+  const refused = new Map<string, string>()
   const byTensor = new Map<string, Placed[]>()
   for (const module of modules) {
-    const place = ggufPlace(module.path, module.out, model, module.isEmbedding)
-    const isStackable = 'refusal' in place || place.parts.every((part) => isInStack(part, model))
-    if ('refusal' in place) refused.push({ path: module.path, reason: place.refusal })
-    else if (!isStackable) refused.push({ path: module.path, reason: unstackable(model) })
+    const place = placeOf(module, model)
+    if ('refusal' in place) refused.set(module.path, place.refusal)
+    else if (!place.parts.every((part) => isInStack(part, model)))
+      refused.set(module.path, unstackable(model))
     else for (const part of place.parts) addTo(byTensor, part.tensor, { module, part })
   }
   const ranks = new Set<number>()
@@ -67,8 +70,15 @@ export function planGgufAdapter(
     ranks.add(rankOf(placed))
     return pairOf(tensor, placed, model.experts ?? 0, dtype)
   })
-  return { tensors, metadata: metadataOf(model, name, ranks), refused }
+  return {
+    tensors,
+    metadata: metadataOf(model, name, ranks),
+    refused: [...refused].map(([path, reason]) => ({ path, reason })),
+  }
 }
+
+const placeOf = ({ path, out, isEmbedding, expert }: GgufModuleToWrite, model: GgufModel) =>
+  expert === undefined ? ggufPlace(path, out, model, isEmbedding) : ggufStackPlace(path, out, expert, model)
 
 const isInStack = ({ expert }: GgufPart, { experts }: GgufModel) =>
   expert === undefined || (experts !== undefined && expert < experts)

@@ -74,13 +74,6 @@ describe('diffusion models', () => {
     'model.diffusion_model.single_blocks.0.linear1.weight',
   ]
 
-  test('are refused before anything is read, with what to do', async () => {
-    await expect(cardOf({}, names)).rejects.toMatchObject({
-      code: 'bad-input',
-      message: expect.stringMatching(/diffusion model \(Flux\.1\).*--format peft/),
-    })
-  })
-
   test('--format peft writes them, and the card advises no loader that finds nothing', async () => {
     const card = await cardOf({ format: 'peft' }, names)
     expect(card).not.toMatch(/AutoModel|vLLM:|llama\.cpp:/)

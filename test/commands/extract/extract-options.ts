@@ -18,6 +18,7 @@ export const extractOptions = (given: Partial<ExtractSettings> = {}): ExtractSet
   carryRest: false,
   embeddings: false,
   experts: false,
+  textEncoder: true,
   baseName: undefined,
   certify: 'default',
   seed: 0n,

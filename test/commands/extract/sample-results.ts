@@ -77,6 +77,7 @@ export function resultOf(
       bytesWritten: 4 * adapterParameters + 4096,
     },
     broken: [],
+    gaps: [],
     holds: true,
     output: {
       path: 'adapters/tuned-r16',
@@ -234,7 +235,12 @@ export const previewOf = (
     matched: layers.length,
     unmatched: 0,
   },
-  output: { path: 'adapters/tuned-r16', dtype: 'bf16', bytes: 12_345_678, free: 5 * 2 ** 30 },
+  modules: [],
+  gaps: [],
+  output: {
+    ...{ path: 'adapters/tuned-r16', format: 'peft', dtype: 'bf16' },
+    ...{ bytes: 12_345_678, free: 5 * 2 ** 30 },
+  },
   resumable: 0,
   warnings: [],
   ...changed,

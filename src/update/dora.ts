@@ -1,11 +1,11 @@
-import { elementCount } from '../../checkpoint/read.ts'
-import type { StoredTensor } from '../../checkpoint/types.ts'
-import { badInput } from '../../errors.ts'
-import type { Rows } from '../../lora/families/types.ts'
-import { overlap, placedRows, rowsReached } from '../../lora/fit.ts'
-import type { AdapterModule } from '../../lora/model.ts'
-import { quoted, shapeText } from '../../text/quote.ts'
-import type { FactorTerm, Rescale } from '../../update/change.ts'
+import { elementCount } from '../checkpoint/read.ts'
+import type { StoredTensor } from '../checkpoint/types.ts'
+import { badInput } from '../errors.ts'
+import type { Rows } from '../lora/families/types.ts'
+import { overlap, placedRows, rowsReached } from '../lora/fit.ts'
+import type { AdapterModule } from '../lora/model.ts'
+import { quoted, shapeText } from '../text/quote.ts'
+import type { FactorTerm, Rescale } from './change.ts'
 
 /**
  * What LyCORIS adds to each norm (modules/locon.py, apply_weight_decompose): the machine epsilon of the type it computes in, which is
