@@ -104,6 +104,11 @@ test('node:fs is known to io/ alone', () => {
   expect(ofFiles.filter(({ from }) => partOf(from) !== 'io')).toEqual([])
 })
 
+test('the network is known to one file of io/ alone', () => {
+  const offenders = sources.filter(({ text }) => /\bfetch\(|node:(?:https?2?|net|tls)\b/.test(code(text)))
+  expect(offenders.map(({ path }) => path)).toEqual(['src/io/remote/request.ts'])
+})
+
 test('nothing else is imported but Node’s own modules', () => {
   const known =
     /^(\.|node:|(mathjs|chalk|cli-table3|commander|seedrandom|koffi|string-width|wrap-ansi)(\/|$))/
@@ -126,6 +131,6 @@ test('the numbers come from no clock, and from no generator without a seed', () 
   const offenders = sources.filter(({ text }) =>
     /\bMath\.random\b|\bDate\.now\b|\bnew Date\b/.test(code(text)),
   )
-  // how long ago a killed process elsewhere left a file is no number of ours
-  expect(offenders.map(({ path }) => path)).toEqual(['src/io/temporary.ts'])
+  // when a server is asked again, and how long ago a killed process elsewhere left a file, are no numbers of ours
+  expect(offenders.map(({ path }) => path)).toEqual(['src/io/remote/network.ts', 'src/io/temporary.ts'])
 })

@@ -3,6 +3,8 @@ import { badInput, type LoraSvdError } from '../errors.ts'
 import { sniff } from '../formats/sniff.ts'
 import { entriesIfAny, entriesOf, kindOf, pathsBelow } from '../io/files.ts'
 import type { FolderKind } from '../io/place-folder.ts'
+import { folderOf, inFolder } from '../io/remote/address.ts'
+import { hubCacheFolder, type Surroundings } from '../io/remote/settings.ts'
 import { readTextIfThere } from '../io/source.ts'
 import { counted, quoted } from '../text/quote.ts'
 
@@ -64,13 +66,13 @@ const FOREIGN_WEIGHTS = /\.(bin|pt|pth|ckpt|pkl|gguf|onnx|h5|hdf5)$/i
 export function entranceItself(file: string): Entrance {
   const name = basename(file)
   const isIndex = isIndexName(name)
-  const folder = dirname(file)
+  const folder = folderOf(file)
   const configs = isIndex ? [CONFIG_FILE] : isAdapter(name) || isModel(name) ? configsOf(name) : []
   return {
     file,
     isIndex,
     ...(isIndex && { folder }),
-    configs: configs.map((config) => join(folder, config)),
+    configs: configs.map((config) => inFolder(folder, config)),
     warnings: [],
   }
 }
@@ -89,12 +91,12 @@ export async function entranceOf({ folder, entries }: ListedFolder): Promise<Ent
   const name = known ?? found[0]
   if (name === undefined) throw await nothingThere(folder, entries)
   return {
-    file: join(folder, name),
+    file: inFolder(folder, name),
     isIndex: isIndexName(name),
     folder,
     configs: configsOf(name)
       .filter((config) => entries.includes(config))
-      .map((config) => join(folder, config)),
+      .map((config) => inFolder(folder, config)),
     warnings: known === undefined ? [] : otherwise(folder, known, entries),
   }
 }
@@ -136,7 +138,7 @@ async function nothingThere(folder: string, entries: readonly string[]): Promise
 async function foldersWithWeights(folder: string, entries: readonly string[]): Promise<string[]> {
   const found: string[] = []
   for (const name of entries) {
-    const inner = await entriesIfAny(join(folder, name))
+    const inner = await entriesIfAny(inFolder(folder, name))
     if (inner.some((file) => /\.safetensors$/i.test(file))) found.push(name)
     if (found.length > LISTED) break
   }
@@ -150,13 +152,6 @@ function listed(names: readonly string[]): string {
 
 /** `model.safetensors.index.json`, or with a variant: `model.safetensors.index.fp16.json`. */
 export const isIndexName = (name: string) => /\.safetensors\.index(\.[^.]+)?\.json$/.test(name)
-
-/** Where the process runs, as far as finding the Hugging Face cache needs it. */
-export interface Surroundings {
-  readonly env: Readonly<Record<string, string | undefined>>
-  /** The user's home folder. */
-  readonly home: string
-}
 
 /** A commit hash has 40 characters; a file of this size is none. */
 const REF_BYTE_LIMIT = 1024
@@ -173,18 +168,6 @@ export const isRepositoryName = (text: string) =>
 
 /** A name without an organisation, as the hub's oldest models have: gpt2. */
 const isBareName = (text: string) => isRepositoryName(`org/${text}`)
-
-/**
- * The folder in which Hugging Face's tools keep what they download, by their own rules (huggingface_hub/constants.py).
- */
-export function hubCacheFolder({ env, home }: Surroundings): string {
-  const expanded = (path: string) => (/^~(?=\/|$)/.test(path) ? join(home, path.slice(1)) : path)
-  const own = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE
-  if (own) return expanded(own)
-  if (env.HF_HOME) return join(expanded(env.HF_HOME), 'hub')
-  const caches = env.XDG_CACHE_HOME ? expanded(env.XDG_CACHE_HOME) : join(home, '.cache')
-  return join(caches, 'huggingface', 'hub')
-}
 
 /** What the folder of a repository is called in the cache. */
 export const cachedName = (repository: string) => `models--${repository.replace('/', '--')}`
@@ -213,7 +196,7 @@ export async function folderMeant(
   const isCached = isName && kind === 'missing' && (await kindOf(inCache)) === 'folder'
   if (isFullName && kind === 'missing' && !isCached) {
     throw badInput(
-      `${path}: no such file or folder, and no such model in the Hugging Face cache (${cache}); check the path, or download it: hf download ${path}`,
+      `${path}: no such file or folder, and no such model in the Hugging Face cache (${cache}); check the path, read it from the Hub with --online, or download it: hf download ${path}`,
       { file: path },
     )
   }
@@ -230,6 +213,12 @@ export async function folderMeant(
   const names = below.filter((path) => dirname(path) === snapshot).map((path) => basename(path))
   return { folder: join(folder, 'snapshots', snapshot), entries: names }
 }
+
+/** Whether a path is `org/name`, and nothing on this machine has that name. */
+export const isOnHubOnly = async (path: string, surroundings: Surroundings): Promise<boolean> =>
+  isRepositoryName(path) &&
+  (await kindOf(path)) === 'missing' &&
+  (await kindOf(join(hubCacheFolder(surroundings), cachedName(path)))) !== 'folder'
 
 /**
  * The snapshot of a repository: what refs/main names, else the only one there is. Throws `bad-input` where that isn't there, or can't

@@ -1,6 +1,7 @@
-import { basename, dirname, join } from 'node:path'
+import { basename } from 'node:path'
 import { badInput } from '../errors.ts'
 import { missingOf } from '../io/files.ts'
+import { folderOf, inFolder } from '../io/remote/address.ts'
 import { counted, quoted } from '../text/quote.ts'
 import type { JoinedTensors } from './shards.ts'
 import type { OpenedFile } from './stored.ts'
@@ -25,7 +26,7 @@ export async function splitsOf(file: string): Promise<readonly string[]> {
   const count = Number(total)
   if (stem === undefined || count < 2 || count > MOST_FILES || Number(number) > count) return [file]
   const paths = Array.from({ length: count }, (_, i) =>
-    join(dirname(file), `${stem}-${String(i + 1).padStart(5, '0')}-of-${total}.gguf`),
+    inFolder(folderOf(file), `${stem}-${String(i + 1).padStart(5, '0')}-of-${total}.gguf`),
   )
   const missing = await missingOf(paths)
   if (missing.length === 0) return paths

@@ -4,7 +4,8 @@ import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { isHead } from './correspondence.ts'
 import type { NameFilter } from './filter.ts'
-import { formOf, isSameForm, viewOf } from './matrices.ts'
+import { formOf, isSameForm, partOf, viewOf } from './matrices.ts'
+import { bringNear } from './near.ts'
 import { isVocabulary, type Pairing, pairMatrices, pairsByTensor, type Unmatched } from './pair.ts'
 import { arrayOf, bytesPerEntry, isStoredInBytes, numbersOf, readBytes, withBytes } from './read.ts'
 import type { Checkpoint, StoredTensor } from './types.ts'
@@ -130,6 +131,17 @@ const FIRST_ELEMENTS = 2 ** 13
 const MOST_ELEMENTS = 2 ** 21
 /** Each comparison takes so many times as many as the one before. */
 const GROWTH = 4
+
+/** Reads what `sameNumbers` looks at first, of all tensors that lie elsewhere at once: else each would wait for its own answer. */
+export const bringBeginningsNear = (tensors: Iterable<StoredTensor>): Promise<void> =>
+  bringNear(
+    [...tensors].flatMap((tensor) => {
+      const { source, bytes } = tensor
+      if (source.kind !== 'range') return []
+      const end = Math.min(bytes, FIRST_ELEMENTS * bytesPerEntry(tensor))
+      return [{ ...tensor, source: partOf(source, 0, end) }]
+    }),
+  )
 
 /**
  * Whether two tensors hold the same numbers in the same shape, ones at its end aside. Of one dtype: the same bytes. Of two: the

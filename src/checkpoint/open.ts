@@ -3,6 +3,10 @@ import { basename } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
 import { type FileIdentity, identityOf, withoutLinks } from '../io/files.ts'
+import { isAddress } from '../io/remote/address.ts'
+import { pinned } from '../io/remote/hub.ts'
+import { network } from '../io/remote/network.ts'
+import type { Surroundings } from '../io/remote/settings.ts'
 import { readTextIfThere } from '../io/source.ts'
 import { quoted } from '../text/quote.ts'
 import { JsonError, parseJson, parseObject } from '../text/strict-json.ts'
@@ -12,7 +16,7 @@ import {
   entranceItself,
   entranceOf,
   folderMeant,
-  type Surroundings,
+  isOnHubOnly,
 } from './folder.ts'
 import { joinSplits, splitsOf } from './gguf-splits.ts'
 import { ofComponent, type Pipeline, pipelineOf } from './pipeline.ts'
@@ -25,19 +29,25 @@ export interface OpenOptions extends Partial<Surroundings> {
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
   /** Whether the first row of a text is names. */
   readonly header?: HeaderChoice | undefined
+  /** Read `org/name` from the Hub where the cache doesn't have it. */
+  readonly online?: boolean | undefined
 }
 
 /**
  * Opens a checkpoint of whatever form: a safetensors, GGUF (with all files of a model that was split), .npy, .npz or text file (`-`: standard
- * input), an index of shards, a folder of a model, an adapter or a pipeline of diffusers, a repository's folder in the Hugging Face cache, or `org/name`, which is
- * looked up in that cache without network. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is
+ * input), an index of shards, a folder of a model, an adapter or a pipeline of diffusers, a repository's folder in the Hugging Face cache, `org/name`, which is
+ * looked up in that cache without network, or an address hf:// or https:// of any of these. Reads headers and configs alone; no file stays open. Throws `bad-input` for what is
  * missing, broken or of another format, naming the file.
  */
 export async function openCheckpoint(
-  path: string,
-  { stdin, header, env = process.env, home = homedir() }: OpenOptions = {},
+  given: string,
+  { stdin, header, online = false, env = process.env, home = homedir() }: OpenOptions = {},
 ): Promise<Checkpoint> {
-  const folder = path === '-' ? undefined : await folderMeant(path, { env, home })
+  const surroundings = { env, home }
+  const address = online && (await isOnHubOnly(given, surroundings)) ? `hf://${given}` : given
+  const path = isAddress(address) ? await pinned(address) : address
+  network().readAs.set(given, path)
+  const folder = path === '-' ? undefined : await folderMeant(path, surroundings)
   const pipeline = folder === undefined ? undefined : await pipelineOf(folder)
   if (pipeline !== undefined) return openPipeline(path, folder!.folder, pipeline)
   const entrance = folder === undefined ? entranceItself(path) : await entranceOf(folder)

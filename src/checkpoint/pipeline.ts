@@ -1,6 +1,6 @@
-import { join } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
 import { entriesIfAny, type FileIdentity, identityOf } from '../io/files.ts'
+import { inFolder } from '../io/remote/address.ts'
 import { readTextFile } from '../io/source.ts'
 import { JsonError, parseObject } from '../text/strict-json.ts'
 import { type Entrance, entranceOf, hasKnownFile, type ListedFolder } from './folder.ts'
@@ -33,9 +33,9 @@ export async function pipelineOf({ folder, entries }: ListedFolder): Promise<Pip
   if (!entries.includes(PIPELINE_FILE) || hasKnownFile(entries)) return undefined
   const components: ComponentEntrance[] = []
   const warnings: string[] = []
-  const { names, identity } = await readNames(join(folder, PIPELINE_FILE))
+  const { names, identity } = await readNames(inFolder(folder, PIPELINE_FILE))
   for (const name of names) {
-    const inner = { folder: join(folder, name), entries: await entriesIfAny(join(folder, name)) }
+    const inner = { folder: inFolder(folder, name), entries: await entriesIfAny(inFolder(folder, name)) }
     if (!inner.entries.some((file) => WEIGHTS.test(file))) continue
     const entrance = await entranceOf(inner).catch((error: unknown) => {
       if (!(error instanceof LoraSvdError) || inner.entries.some(isSafetensors)) throw error

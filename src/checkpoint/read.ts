@@ -4,6 +4,8 @@ import { openNpz } from '../formats/npz.ts'
 import { openTensors } from '../formats/open.ts'
 import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
+import { isAddress } from '../io/remote/address.ts'
+import { readingOn } from '../io/remote/ahead.ts'
 import { type ByteSource, openFile } from '../io/source.ts'
 import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
@@ -107,7 +109,7 @@ async function withRanges<T>(
   try {
     for (const { file: path, end } of ranges) {
       const shared = held.get(path)?.source
-      const file = shared ?? (await openFile(path))
+      const file = shared ?? (await openToRead(path, end))
       files.push(file)
       if (shared === undefined) own.push(file)
       if (file.byteLength >= end) continue
@@ -120,6 +122,12 @@ async function withRanges<T>(
   } finally {
     for (const file of own) await file.close()
   }
+}
+
+/** Of a file elsewhere what follows is asked for before it is read. */
+async function openToRead(path: string, end: number): Promise<ByteSource> {
+  const file = await openFile(path)
+  return isAddress(path) ? readingOn(file, Math.min(end, file.byteLength)) : file
 }
 
 /** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */
@@ -147,12 +155,13 @@ const held = new Map<string, { readonly source: ByteSource; users: number }>()
 
 /**
  * Keeps files open while `work` goes on, so that `withBytes` opens none of them for every tensor: of many small ones that takes longer
- * than reading them. In this thread alone.
+ * than reading them. In this thread alone; what lies elsewhere has no file to be open.
  */
 export async function holdingOpen<T>(files: Iterable<string>, work: () => Promise<T>): Promise<T> {
   const taken: string[] = []
   try {
     for (const file of new Set(files)) {
+      if (isAddress(file)) continue
       const opened = held.get(file) ?? { source: readingAhead(await openFile(file)), users: 0 }
       // another work may have opened it meanwhile
       const known = held.get(file)

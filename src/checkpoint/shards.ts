@@ -1,7 +1,8 @@
-import { basename, dirname, join } from 'node:path'
+import { basename } from 'node:path'
 import { badInput, type LoraSvdError } from '../errors.ts'
 import { HEADER_BYTE_LIMIT } from '../formats/safetensors-header.ts'
 import { type FileIdentity, identityOf, missingOf } from '../io/files.ts'
+import { folderOf, inFolder } from '../io/remote/address.ts'
 import { readTextFile } from '../io/source.ts'
 import { compareUtf8 } from '../text/compare.ts'
 import { counted, quoted } from '../text/quote.ts'
@@ -43,7 +44,7 @@ export async function readShardIndex(file: string): Promise<ShardIndex> {
   }
   const shards = [...new Set(shardOf.values())].sort(compareUtf8)
   if (shards.length === 0) throw badInput(`${file}: names no tensor; fetch it again`, { file })
-  const paths = shards.map((shard) => join(dirname(file), shard))
+  const paths = shards.map((shard) => inFolder(folderOf(file), shard))
   // a link to nothing is there, and opening it tells more
   const missing = await missingOf(paths)
   if (missing.length > 0) throw missingShards(file, shards.length, missing)

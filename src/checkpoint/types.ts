@@ -57,7 +57,7 @@ export interface Component {
 
 /** A set of named tensors, wherever it lies. Only headers have been read. */
 export interface Checkpoint {
-  /** As the user named it. */
+  /** As the user named it; of an address of the Hub, at the commit that was read. */
   readonly path: string
   /** The folder that holds it, links followed, where it is a folder. */
   readonly folder?: string

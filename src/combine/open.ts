@@ -1,3 +1,4 @@
+import { bringNear } from '../checkpoint/near.ts'
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { badInput } from '../errors.ts'
@@ -47,7 +48,10 @@ export async function openSummands(
       model: model?.config ?? config,
       isStrict: true,
     })
-    if (adapter !== undefined) return { checkpoint, adapter }
+    if (adapter !== undefined) {
+      await bringNear(checkpoint.tensors.values())
+      return { checkpoint, adapter }
+    }
     throw badInput(`${path}: is no adapter: none of its tensors is a LoRA factor`, { file: path })
   }
   const began = init === undefined ? undefined : await open(init)

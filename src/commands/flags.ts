@@ -129,6 +129,11 @@ export const common = {
       '--alpha-zero <is>',
       'what an alpha of 0 in a file means: the rank, as for kohya and LyCORIS, or no change, as for ComfyUI',
     ).choices(ALPHA_ZERO_KIND.choices),
+  online: () =>
+    new Option(
+      '--online',
+      'read org/name from the Hub where the cache does not have it; hf:// is always read from there',
+    ).default(false),
   memory: () => new Option('--memory <size>', 'for the matrices in work, such as 4GiB').argParser(byteSize),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

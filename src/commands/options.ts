@@ -106,6 +106,7 @@ export const READING = {
     expected: 'an object of strings',
     isValid: (value: unknown) => typeof value === 'object' && value !== null,
   },
+  online: flag,
 }
 
 /** What an alpha of 0 in an adapter means, on which loaders disagree. */

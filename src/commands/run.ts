@@ -34,6 +34,10 @@ A reader that closes the pipe (| head) is no error.
   LORA_SVD_ENGINE   auto, wasm or lapack, as --engine
   LORA_SVD_THREADS  how many threads compute, as --threads
   LORA_SVD_LAPACK   path of the LAPACK library to use
+  HF_TOKEN          who asks the Hub for hf://; else what hf auth login left
+  HF_ENDPOINT       another server that speaks as the Hub does
+  HF_HUB_OFFLINE    1: nothing is fetched
+  HF_HOME           where Hugging Face's cache and token are
   NO_COLOR          set and not empty: no colour (no-color.org)
   FORCE_COLOR       1, 2, 3: colour even into a pipe; 0: none
   TERM=dumb         no colour
@@ -46,6 +50,8 @@ then whether the output is a terminal.
 const AFTER_HELP = `
 Start with:
   lora-svd demo --d 10 --k 10 --rank 2
+
+Wherever a path is taken, so is hf://org/name[@revision][/path], or https://.
 
 More: lora-svd help <command>, help exit-codes, help environment`
 
@@ -160,6 +166,9 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
   return program
 }
 
+/** Commands that read no weights. */
+const OFFLINE = new Set(['demo', 'doctor'])
+
 function addCommonOptions(command: Command): void {
   const group = 'In every command:'
   command.optionsGroup(group)
@@ -168,6 +177,7 @@ function addCommonOptions(command: Command): void {
     common.quiet(),
     common.engine(),
     common.threads(),
+    ...(OFFLINE.has(command.name()) ? [] : [common.online()]),
     ...common.colour(),
     common.debug(),
   ])

@@ -3,10 +3,14 @@ import { lstat, mkdir, readdir, readFile, realpath, stat, statfs } from 'node:fs
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { badInput, badUsage, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { bytes as byteText } from '../text/numbers.ts'
+import { isAddress } from './remote/address.ts'
+import { entriesElsewhere, kindElsewhere } from './remote/hub.ts'
+import { assertUnchangedElsewhere } from './remote/source.ts'
 import { type FileStamp, stampOf } from './source.ts'
 
 /** What a path names, links followed; 'file' also where it can't be told, so that opening it says why. */
 export async function kindOf(path: string): Promise<'folder' | 'file' | 'missing'> {
+  if (isAddress(path)) return kindElsewhere(path)
   try {
     return (await stat(path)).isDirectory() ? 'folder' : 'file'
   } catch (error) {
@@ -17,7 +21,10 @@ export async function kindOf(path: string): Promise<'folder' | 'file' | 'missing
 /** Those of the paths under which nothing is; a link to nothing is something. */
 export async function missingOf(paths: readonly string[]): Promise<string[]> {
   const missing: string[] = []
-  for (const path of paths) await lstat(path).catch(() => missing.push(path))
+  for (const path of paths) {
+    if (!isAddress(path)) await lstat(path).catch(() => missing.push(path))
+    else if (kindElsewhere(path) === 'missing') missing.push(path)
+  }
   return missing
 }
 
@@ -26,6 +33,7 @@ export const existsNow = (path: string): boolean => existsSync(path)
 
 /** The names of a folder's entries, sorted. Throws `bad-input` or `system` where it can't be listed. */
 export async function entriesOf(folder: string): Promise<string[]> {
+  if (isAddress(folder)) return entriesElsewhere(folder)
   try {
     return (await readdir(folder)).sort()
   } catch (error) {
@@ -34,11 +42,7 @@ export async function entriesOf(folder: string): Promise<string[]> {
 }
 
 /** The same, or none where it can't be listed: of what need not be a folder. */
-export const entriesIfAny = (folder: string): Promise<string[]> =>
-  readdir(folder).then(
-    (names) => names.sort(),
-    () => [],
-  )
+export const entriesIfAny = (folder: string): Promise<string[]> => entriesOf(folder).catch(() => [])
 
 /** The paths below a folder, down to so many levels and with / between their parts, sorted by level; what can't be listed has none. */
 export async function pathsBelow(folder: string, levels: number): Promise<string[]> {
@@ -68,7 +72,8 @@ export const sizeIfAny = (path: string): Promise<number> =>
   )
 
 /** The path without links; as it is given where that can't be told. */
-export const withoutLinks = (path: string): Promise<string> => realpath(path).catch(() => path)
+export const withoutLinks = async (path: string): Promise<string> =>
+  isAddress(path) ? path : realpath(path).catch(() => path)
 
 /** Makes a folder that isn't there. Throws `bad-input` or `system`. */
 export async function makeFolder(folder: string): Promise<void> {
@@ -108,6 +113,10 @@ export const identityOf = (path: string, stamp: FileStamp | undefined): FileIden
 /** Throws `bad-input` naming the first of the files that is no longer the one that was opened: another length, time of change or inode. */
 export async function assertUnchanged({ files }: { readonly files: readonly FileIdentity[] }): Promise<void> {
   for (const { path, bytes, modified, inode } of files) {
+    if (isAddress(path)) {
+      await assertUnchangedElsewhere(path)
+      continue
+    }
     const now = await stat(path, { bigint: true }).catch((error: unknown) => {
       throw osError(error, 'look at it again', path, 'it was there when the checkpoint was opened')
     })
@@ -142,7 +151,7 @@ export async function assertHoldsNone(
 ): Promise<void> {
   const within = (await withoutLinks(resolve(folder))) + sep
   for (const { path } of files) {
-    if (!(await withoutLinks(resolve(path))).startsWith(within)) continue
+    if (isAddress(path) || !(await withoutLinks(resolve(path))).startsWith(within)) continue
     throw badInput(`${folder}: holds ${path}, which is read; write to another --out`, { file: folder })
   }
 }

@@ -1,13 +1,16 @@
-import { constants } from 'node:buffer'
 import { type BigIntStats, constants as fsConstants, readSync, type StatsBase } from 'node:fs'
 import { type FileHandle, lstat, open, stat } from 'node:fs/promises'
 import { badInput, errnoOf, LoraSvdError, osError, osReason } from '../errors.ts'
+import { allocate, checkLength, checkRange } from './ranges.ts'
+import { isAddress } from './remote/address.ts'
+import { isThere } from './remote/hub.ts'
+import { openRemote } from './remote/source.ts'
 
 /** Bytes that can be read in ranges: a file, or memory. `name` is what messages call it. */
 export interface ByteSource {
   readonly name: string
   readonly byteLength: number
-  /** Of a regular file: what tells that it is still the same one. */
+  /** Of a file, here or elsewhere: what tells that it is still the same one. */
   readonly stamp?: FileStamp
   /** The bytes [start, end). Throws RangeError outside 0 … byteLength. The result may share the source's memory. */
   read(start: number, end: number): Promise<Uint8Array>
@@ -19,7 +22,10 @@ export interface ByteSource {
   close(): Promise<void>
 }
 
-/** Length, time of the last change in nanoseconds, and inode of a file; the last two as decimal digits. */
+/**
+ * Length, time of the last change in nanoseconds, and inode of a file; the last two as decimal digits. Of a file elsewhere the
+ * second is its ETag, and the last 0.
+ */
 export interface FileStamp {
   readonly bytes: number
   readonly modified: string
@@ -60,7 +66,7 @@ export function memorySource(name: string, bytes: Uint8Array): ByteSource {
 }
 
 /**
- * Opens a regular file for reading in ranges, links followed; with `mayBePipe` also a pipe (/dev/stdin, a process
+ * Opens a file elsewhere, or a regular file for reading in ranges, links followed; with `mayBePipe` also a pipe (/dev/stdin, a process
  * substitution), which is read whole. Throws LoraSvdError `bad-input` at once for a missing file, a folder, a pipe, socket or
  * device, a file past the limit or one that may not be read, and `system` where the machine fails.
  */
@@ -68,6 +74,7 @@ export async function openFile(
   path: string,
   { mayBePipe = false, limit }: OpenFileOptions = {},
 ): Promise<ByteSource> {
+  if (isAddress(path)) return openRemote(path, limit)
   // asked before it is opened: a pipe would let its writer go, a device may act on it
   const found = await stat(path).catch((error: unknown) => {
     throw openError(error, path)
@@ -82,7 +89,7 @@ export async function openFile(
     // asked again: another may stand there since
     refuseOtherThanFile(opened, mayBePipe, path)
     const stamp = stampOf(opened)
-    if (limit !== undefined && stamp.bytes > limit) throw tooLong(path, stamp.bytes, limit)
+    checkLength(path, stamp.bytes, limit)
     // files of /proc say they are empty, so an empty file is read to its end too
     if (opened.isFile() && stamp.bytes > 0) return fileSource(path, handle, stamp)
     const bytes = await readAll(handle.createReadStream({ autoClose: false }), path, limit)
@@ -149,6 +156,7 @@ export async function readTextFile(path: string, limit: number): Promise<TextFil
 
 /** As `readTextFile`; undefined where there is no such file. */
 export async function readTextIfThere(path: string, limit: number): Promise<TextFile | undefined> {
+  if (isAddress(path)) return (await isThere(path)) ? readTextFile(path, limit) : undefined
   const isMissing = await stat(path).then(
     () => false,
     (error: unknown) => errnoOf(error) === 'ENOENT',
@@ -172,11 +180,6 @@ function refuseOtherThanFile(found: StatsBase<unknown>, mayBePipe: boolean, path
   const advice = mayBePipe ? 'name a file, or - for standard input' : 'put the file itself there'
   throw badInput(`${path}: is ${what}, not a file; ${advice}`, { file })
 }
-
-const tooLong = (path: string, bytes: number, limit: number) =>
-  badInput(`${path}: the file is ${bytes} bytes long; at most ${limit} are read of such a file`, {
-    file: path,
-  })
 
 export const stampOf = ({ size, mtimeNs, ino }: BigIntStats): FileStamp => ({
   bytes: Number(size),
@@ -284,26 +287,6 @@ export async function readWholeFile(path: string): Promise<Uint8Array> {
 
 /** All bytes of a source. */
 export const readWhole = (source: ByteSource) => source.read(0, source.byteLength)
-
-function allocate(byteLength: number, file: string): Uint8Array {
-  if (byteLength > constants.MAX_LENGTH) {
-    throw badInput(
-      `${file}: ${byteLength} bytes are asked for at once; this Node holds at most ${constants.MAX_LENGTH} in one array`,
-      { file },
-    )
-  }
-  try {
-    return new Uint8Array(byteLength)
-  } catch (cause) {
-    throw new LoraSvdError('system', `${file}: not enough memory for ${byteLength} bytes`, { file, cause })
-  }
-}
-
-function checkRange(name: string, start: number, end: number, byteLength: number): void {
-  if (!(start >= 0 && start <= end && end <= byteLength)) {
-    throw new RangeError(`${name}: bytes ${start} to ${end} are outside 0 to ${byteLength}`)
-  }
-}
 
 function openError(error: unknown, path: string): LoraSvdError {
   const errno = errnoOf(error)

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import type { EngineChoice, EngineRequest } from '../engine/open.ts'
 import { LoraSvdError } from '../errors.ts'
+import { inNetwork } from '../io/remote/network.ts'
 import { runJobs, runJobsAsDone } from './run-jobs.ts'
 import { defaultMemory } from './schedule.ts'
 import type { JobOptions, Work } from './worker.ts'
@@ -53,8 +54,10 @@ export interface CommonOptions {
 export interface ReadingOptions extends CommonOptions {
   /** What the path `-` stands for; by default the standard input of the process. */
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
-  /** The variables that say where the Hugging Face cache is; by default those of the process. */
+  /** The variables that say where the Hugging Face cache is, and how to ask the Hub; by default those of the process. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
+  /** Read `org/name` from the Hub where the cache doesn't have it; `hf://org/name` is always read from there. */
+  readonly online?: boolean | undefined
 }
 
 /** Where work runs, what it may use, and who is told of it. */
@@ -68,6 +71,7 @@ export interface RunContext {
   readonly opening: {
     readonly stdin?: AsyncIterable<Uint8Array | string>
     readonly env?: Readonly<Record<string, string | undefined>>
+    readonly online?: boolean
   }
 }
 
@@ -77,14 +81,14 @@ export async function inContext<T>(
   work: (context: RunContext) => Promise<T>,
 ): Promise<T> {
   const { engine = 'auto', threads, memory, onProgress = () => {}, onNotice = () => {}, signal } = options
-  const { stdin, env } = options
+  const { stdin, env, online } = options
   const controller = new AbortController()
   const stop = () => controller.abort(interruption(signal?.reason))
   if (signal?.aborted) stop()
   else signal?.addEventListener('abort', stop, { once: true })
   try {
     controller.signal.throwIfAborted()
-    return await work({
+    const context: RunContext = {
       request: { engine, threads },
       memory,
       progress: onProgress,
@@ -93,8 +97,10 @@ export async function inContext<T>(
       opening: {
         ...(stdin !== undefined && { stdin: untilAborted(stdin, controller.signal) }),
         ...(env !== undefined && { env }),
+        ...(online !== undefined && { online }),
       },
-    })
+    }
+    return await inNetwork(env, controller.signal, onNotice, () => work(context))
   } finally {
     signal?.removeEventListener('abort', stop)
   }

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { errnoOf, LoraSvdError, osReason } from '../errors.ts'
+import { workerNetwork } from '../io/remote/network.ts'
 import type { Allotment } from './schedule.ts'
 import { type Order, type Report, revivedError, type WorkerStart } from './worker.ts'
 
@@ -46,6 +47,7 @@ export interface CrewOptions extends Pick<WorkerStart, 'kind' | 'engine'> {
 
 export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
   const { allotment, memory, kind, engine, file } = options
+  const network = workerNetwork(allotment.length)
   const unused = [...allotment]
   const members = new Set<Member>()
   const ending = new Set<Promise<unknown>>()
@@ -56,7 +58,7 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
   function hire(): Member {
     const threads = unused.shift()
     if (threads === undefined) throw new Error('no worker is free')
-    const workerData: WorkerStart = { kind, engine, threads }
+    const workerData: WorkerStart = { kind, engine, threads, network }
     const worker = new Worker(file, { workerData, execArgv: [] })
     const member: Member = { worker, threads, held: 0, job: undefined }
     members.add(member)

@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type EngineChoice, type EngineRequest, openEngine, preferredEngine } from '../engine/open.ts'
 import { type ErrorCode, LoraSvdError } from '../errors.ts'
+import { adoptNetwork, type WorkerNetwork } from '../io/remote/network.ts'
 import type { Engine, EngineName } from '../linalg/engine.ts'
 
 /** What a worker is told at its start. */
@@ -9,6 +10,8 @@ export interface WorkerStart {
   readonly kind: string
   readonly engine: EngineChoice
   readonly threads: number
+  /** How files elsewhere are read. */
+  readonly network: WorkerNetwork | undefined
 }
 
 /** To a worker. */
@@ -175,10 +178,11 @@ export function keptEngines(
 export function serveJobs(loaders: JobLoaders): void {
   const port = parentPort
   if (port === null) throw new Error('this file runs in a worker thread, which runJobs starts')
-  const { kind, engine, threads } = workerData as WorkerStart
+  const { kind, engine, threads, network } = workerData as WorkerStart
   const report = (message: Report, buffers: ArrayBuffer[] = []) => port.postMessage(message, buffers)
   const notice = (line: string) => report({ type: 'notice', line })
   const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
+  adoptNetwork(network, notice)
 
   port.on('message', async ({ index, job }: Order) => {
     try {

@@ -1,5 +1,5 @@
 import { isSameForm, matricesOfView } from '../checkpoint/matrices.ts'
-import { type PairingOptions, pairModels, sameNumbers } from '../checkpoint/models.ts'
+import { bringBeginningsNear, type PairingOptions, pairModels, sameNumbers } from '../checkpoint/models.ts'
 import { pairsByTensor, type Unmatched } from '../checkpoint/pair.ts'
 import { numbersOf, readBytes, refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, StoredTensor } from '../checkpoint/types.ts'
@@ -89,6 +89,11 @@ export async function compare(
   for (const { module } of match.matched) addTo(modulesOf, module.tensor, module)
   const wholes = new Map<string, ReplacedTensor[]>()
   for (const { replaced } of match.replaced) addTo(wholes, replaced.name, replaced)
+  await bringBeginningsNear(
+    pairing.unmatched.flatMap(({ name, base: inBase, tuned: inTuned }) =>
+      inBase !== undefined && inTuned !== undefined && !knownEqual.has(name) ? [inBase, inTuned] : [],
+    ),
+  )
   const unchanged: string[] = []
   const jobs: MeasureJob[] = []
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }

@@ -1,8 +1,9 @@
 import { mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { hubCacheFolder, isRepositoryName } from '../../src/checkpoint/folder.ts'
+import { isRepositoryName } from '../../src/checkpoint/folder.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
+import { hubCacheFolder } from '../../src/io/remote/settings.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { folderOf, index, safetensors } from './support.ts'
 
@@ -124,7 +125,7 @@ describe.skipIf(process.platform === 'win32')('a model in the cache', () => {
     )
     expect(error).toMatchObject({ code: 'bad-input', file: 'org/name' })
     expect(error.message).toBe(
-      `org/name: no such file or folder, and no such model in the Hugging Face cache (${cache}); check the path, or download it: hf download org/name`,
+      `org/name: no such file or folder, and no such model in the Hugging Face cache (${cache}); check the path, read it from the Hub with --online, or download it: hf download org/name`,
     )
   })
 })

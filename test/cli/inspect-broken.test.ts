@@ -163,7 +163,7 @@ test('a repository that is in no cache', async () => {
   const { code, stderr } = await runInProcess(['inspect', 'org/name'], { cwd, env: { HF_HOME: '/nowhere' } })
   expect(code).toBe(2)
   expect(stderr).toBe(
-    'lora-svd: org/name: no such file or folder, and no such model in the Hugging Face cache (/nowhere/hub); check the path, or download it: hf download org/name\n',
+    'lora-svd: org/name: no such file or folder, and no such model in the Hugging Face cache (/nowhere/hub); check the path, read it from the Hub with --online, or download it: hf download org/name\n',
   )
 })
 

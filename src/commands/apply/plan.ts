@@ -14,6 +14,7 @@ import {
   safetensorsDtypeOf,
   storableDtype,
 } from '../../formats/safetensors-dtype.ts'
+import { isAddress } from '../../io/remote/address.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { notLoaded, notLoadedText } from '../../lora/found-by-loaders.ts'
 import { matchToBase } from '../../lora/match.ts'
@@ -114,6 +115,12 @@ const notTaken = (adapter: Adapter, base: Checkpoint, traits: ModelTraits): stri
 
 async function refuseBase(base: Checkpoint): Promise<void> {
   const { path } = base
+  if (isAddress(path)) {
+    throw badInput(
+      `${path}: apply copies the files beside the weights, and writes a whole model; download it (hf download), and name its folder`,
+      { file: path },
+    )
+  }
   const quantised = quantisationOf(base)
   if (quantised !== undefined) {
     throw badInput(

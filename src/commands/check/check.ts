@@ -65,9 +65,9 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   const loaders = verdicts.map(loaderOf)
   const result: CheckResult = {
     source: {
-      adapter: settings.adapter,
+      adapter: checkpoint.path,
       file: fileOf(checkpoint),
-      ...(settings.base !== undefined && { base: settings.base }),
+      ...(base !== undefined && { base: base.path }),
     },
     ...factsOf(checkpoint, adapter, view && judged(view).family?.name),
     leftOut: read.leftOut,

@@ -1,4 +1,5 @@
 import { type Summand, warningsOf } from '../../combine/modules.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { COPY_OF_BASE } from '../../lora/read/peft.ts'
 import { groupsOf, NEAR } from './groups.ts'
 import type { CompareSettings } from './options.ts'
@@ -27,7 +28,7 @@ export function resultOf(
   const alone = layers.filter(({ adapters }) => adapters.length === 1)
   const inAll = layers.filter(({ adapters }) => adapters.length === count).length
   return {
-    source: { adapters: paths, ...(base !== undefined && { base }) },
+    source: { adapters: paths.map(asRead), ...(base !== undefined && { base: asRead(base) }) },
     adapters: summands.map((summand, i) => adapterOf(summand, i, layers, totals)),
     layers: layers.map((layer) => layerOf(layer, count)),
     alone: alone.map(({ name, adapters: [adapter] }) => ({ name, adapter })),

@@ -13,6 +13,7 @@ import type { Dropped } from '../../convert/target.ts'
 import { plannedBytes } from '../../convert/write.ts'
 import { badInput } from '../../errors.ts'
 import { assertRoom, freeBytes } from '../../io/files.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import { counted, quoted } from '../../text/quote.ts'
@@ -83,7 +84,7 @@ async function converted(
   const plan = await planConversion(summands[0], base, { ...settings, command: convertCommand(settings) })
   await assertResultFree(plan.format, inputs, settings)
   if (!settings.drop) refuseDropped(adapter, plan)
-  const source = { adapter, ...(basePath !== undefined && { base: basePath }) }
+  const source = { adapter: asRead(adapter), ...(basePath !== undefined && { base: asRead(basePath) }) }
   if (settings.dryRun) return { source, ...(await previewOf(plan, settings.output)) }
   const conversion = await convertAdapter(plan, inputs, settings, context)
   return { source, ...conversion, seconds: (performance.now() - start) / 1000 }

@@ -26,7 +26,7 @@ export function addExtract(program: Command, run: Run): void {
     .description(
       'Factors what a fine-tune changed into an adapter, reads it back from disk, and reports the error of each ' +
         'layer beside the best one possible.\n' +
-        '<base> and <tuned> are model folders, .safetensors files, indices of shards, or org/name in the local cache; <base> a .gguf too.',
+        '<base> and <tuned> are model folders, .safetensors files, indices of shards, org/name in the local cache, or hf://org/name; <base> a .gguf too.',
     )
     .argument('<base>', 'the weights before')
     .argument('<tuned>', 'the weights after')

@@ -30,7 +30,7 @@ import {
  * `noiseFloor`.
  */
 export interface ExtractOptions extends ReadingOptions {
-  /** The weights before: a folder, a file (safetensors or GGUF), an index of shards, or `org/name` in the Hugging Face cache. */
+  /** The weights before: a folder, a file (safetensors or GGUF), an index of shards, `org/name` in the Hugging Face cache, or an address hf:// or https://. */
   readonly base: string
   /** The weights after. */
   readonly tuned: string

@@ -1,4 +1,4 @@
-import { type ModelPairing, pairModels, sameNumbers } from '../../checkpoint/models.ts'
+import { bringBeginningsNear, type ModelPairing, pairModels, sameNumbers } from '../../checkpoint/models.ts'
 import { pairsByTensor, type Unmatched } from '../../checkpoint/pair.ts'
 import { refuseNonFiniteNumbers, refuseNonFiniteTensor } from '../../checkpoint/read.ts'
 import type { Checkpoint, MatrixPair, StoredTensor, WeightMatrix } from '../../checkpoint/types.ts'
@@ -108,6 +108,7 @@ export async function planExtraction(
     tuned,
   )
   const traits = modelTraits(base.config ?? tuned.config, base.tensors)
+  await bringBeginningsNear([...base.tensors.values(), ...tuned.tensors.values()])
 
   const unchanged: string[] = []
   const left: LeftOut[] = []

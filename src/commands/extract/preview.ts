@@ -59,7 +59,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       ? undefined
       : outputPlan(plan, options, { ranks: ranks ?? plan.layers.map(() => options.limits.minRank ?? 1) })
   return {
-    source: { base: options.base, tuned: options.tuned },
+    source: { base: plan.base.path, tuned: plan.tuned.path },
     rule: options.rule,
     layout: options.layout,
     layers: plan.layers.map(({ pair: { name, tuned }, module }, i) => ({

@@ -44,7 +44,7 @@ export function resultOf(
       : []),
   ]
   return {
-    source: { base: settings.base, tuned: settings.tuned },
+    source: { base: plan.base.path, tuned: plan.tuned.path },
     rule: settings.rule,
     layout: settings.layout,
     layers,

@@ -7,6 +7,7 @@ import { writeNpz } from '../../formats/npz.ts'
 import { safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { assertNotRead } from '../../io/files.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { openFile, STANDARD_INPUT } from '../../io/source.ts'
 import { assertWritable, type Chunks, writeFileAtomic } from '../../io/write-atomic.ts'
 import { doOne, inContext, type RunContext } from '../../jobs/context.ts'
@@ -107,7 +108,7 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
 
   const relativeError = measureError(engine, W, await readFactors(output), frobenius)
   return {
-    source: { path: input, name: source.name, dtype: source.dtype },
+    source: { path: asRead(input), name: source.name, dtype: source.dtype },
     rule,
     limits,
     shape: [W.rows, W.columns],

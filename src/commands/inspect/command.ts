@@ -26,7 +26,7 @@ export function addInspect(program: Command, run: Run): void {
     .description(
       'Tells how low the rank of each matrix is: of a checkpoint, of what a fine-tune changed (--base), or of an adapter.\n' +
         '<path> is a model or adapter folder, .safetensors, .gguf, an index of shards, .npy, .npz, .csv, - for standard input, or ' +
-        'org/name in the local Hugging Face cache.',
+        'org/name in the local Hugging Face cache, hf://org/name, or https://.',
     )
     .argument('<path>', 'the weights')
     .addOption(

@@ -1,8 +1,9 @@
+import { bringNear } from '../../checkpoint/near.ts'
 import { holdingOpen } from '../../checkpoint/read.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
-import { filesOf } from '../../lora/model.ts'
+import { filesOf, tensorsOf } from '../../lora/model.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
 import { assertChange, nextRun } from './next/run.ts'
@@ -34,10 +35,13 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
   await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  const files = opened.subjects.flatMap((subject) =>
-    subject.kind === 'adapter' ? filesOf(subject.module.product) : [],
+  const products = opened.subjects.flatMap((subject) =>
+    subject.kind === 'adapter' ? [subject.module.product] : [],
   )
+  await bringNear(products.flatMap(tensorsOf))
+  const files = products.flatMap(filesOf)
   const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
+  await bringNear(opened.others.map(({ tensor }) => tensor))
   const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000

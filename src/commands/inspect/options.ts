@@ -48,7 +48,7 @@ export type Extent = { readonly kind: 'full' } | { readonly kind: 'leading'; rea
 
 /** What `inspect` takes: weights, or two whose difference is looked at, or an adapter. */
 export interface InspectOptions extends ReadingOptions {
-  /** A model or adapter folder, a file, an index of shards, `org/name` in the Hugging Face cache, or `-` for standard input. */
+  /** A model or adapter folder, a file, an index of shards, `org/name` in the Hugging Face cache, an address hf:// or https://, or `-` for standard input. */
   readonly path: string
   /** The weights before: then the change from these is looked at. */
   readonly base?: string | undefined

@@ -1,4 +1,5 @@
 import { bytesPerFactorElement, type StoredDtype } from '../../formats/dtype.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { frobeniusNorm, ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { rankCosts, recommendedRank } from '../../linalg/spectrum/costs.ts'
 import {
@@ -53,7 +54,10 @@ export function inspectResult(
     ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {
-    source: { path: settings.path, ...(settings.base !== undefined && { base: settings.base }) },
+    source: {
+      path: asRead(settings.path),
+      ...(settings.base !== undefined && { base: asRead(settings.base) }),
+    },
     subject: opened.kind,
     matrices: settings.top === undefined ? inOrder : inOrder.slice(0, settings.top),
     all: inOrder,

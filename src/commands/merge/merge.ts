@@ -3,6 +3,7 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import { assertConvertible } from '../../convert/convertible.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
 import { assertLayoutOf } from '../formats.ts'
@@ -46,14 +47,15 @@ async function merged(settings: MergeSettings, context: RunContext): Promise<Mer
   assertLayoutOf(format, settings.layout)
   assertConvertible(summands[0], base, format)
   const plan = await planSum(summands, { base, dtype, prefer })
+  const read = requests.map(({ path, weight }) => ({ path: asRead(path), weight }))
   const command = sumCommand(['merge', ...adapters], { ...settings, weights, prefer })
   const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }
   if (settings.dryRun) {
-    return { source: { adapters: requests }, ...(await previewSum(plan, inputs, asked)) }
+    return { source: { adapters: read }, ...(await previewSum(plan, inputs, asked)) }
   }
   const combined = await sumAs(plan, base, inputs, asked, context)
   return {
-    source: { adapters: requests },
+    source: { adapters: read },
     ...combined,
     overlap: overlapOf(
       combined.layers.map(({ inner }) => inner),

@@ -3,6 +3,7 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import { assertConvertible } from '../../convert/convertible.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
 import { assertLayoutOf } from '../formats.ts'
@@ -47,10 +48,11 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   const plan = await planSum(summands, { base, dtype })
   const command = sumCommand(['resize', adapter], settings)
   const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }
-  if (settings.dryRun) return { source: { adapter }, ...(await previewSum(plan, inputs, asked)) }
+  if (settings.dryRun)
+    return { source: { adapter: asRead(adapter) }, ...(await previewSum(plan, inputs, asked)) }
   const combined = await sumAs(plan, base, inputs, asked, context)
   return {
-    source: { adapter },
+    source: { adapter: asRead(adapter) },
     ...combined,
     isDora: plan.modules.some(({ module }) => module.magnitude !== undefined),
     seconds: (performance.now() - start) / 1000,

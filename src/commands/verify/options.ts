@@ -18,7 +18,7 @@ import {
 export interface VerifyOptions extends ReadingOptions {
   /** An adapter folder or file, in any format that is read; `-` for standard input. */
   readonly adapter: string
-  /** The weights before: a folder, a file (safetensors or GGUF), an index of shards, `org/name` in the Hugging Face cache, or `-`. */
+  /** The weights before: a folder, a file (safetensors or GGUF), an index of shards, `org/name` in the Hugging Face cache, an address hf:// or https://, or `-`. */
   readonly base: string
   /** The weights after. */
   readonly tuned: string

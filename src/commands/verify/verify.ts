@@ -1,6 +1,8 @@
+import { bringNear } from '../../checkpoint/near.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
@@ -69,6 +71,7 @@ async function verified(settings: VerifySettings, context: RunContext): Promise<
       file: settings.adapter,
     })
   }
+  await bringNear(files.tensors.values())
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
@@ -89,7 +92,7 @@ function resultOf(
     undefined,
   )
   return {
-    source: { adapter, base, tuned },
+    source: { adapter: asRead(adapter), base: asRead(base), tuned: asRead(tuned) },
     ...measures,
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },

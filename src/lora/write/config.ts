@@ -1,4 +1,6 @@
 import type { Checkpoint } from '../../checkpoint/types.ts'
+import { isAddress, parseHubAddress } from '../../io/remote/address.ts'
+import { asRead } from '../../io/remote/hub.ts'
 import { compareUtf8 } from '../../text/compare.ts'
 import type { JsonObject } from '../model.ts'
 import { architectureOf, type ModelTraits, pathOf } from '../traits.ts'
@@ -64,22 +66,24 @@ export function baseModelName(given: string | undefined, config: JsonObject | un
 
 const WHOLE_PATH = /^(?:[/\\~]|[A-Za-z]:[/\\])/
 
-/** The repository in whose folder of the Hub's cache a path lies. */
-function cachedRepository(path: string): string | undefined {
+/** The repository in whose folder of the Hub's cache a path lies, or of which it is the address. */
+function hubRepository(path: string): string | undefined {
+  if (path.startsWith('hf://')) return parseHubAddress(path).repository
   const found = /(?:^|[/\\])models--([^/\\]+?)(?:--([^/\\]+))?(?=$|[/\\])/.exec(path)
   return found === null ? undefined : found[2] === undefined ? found[1] : `${found[1]}/${found[2]}`
 }
 
 /** The repository that a checkpoint is of: named so and found in the Hub's cache, or read from there by its path. */
 export const repositoryOf = ({ path, folder }: Pick<Checkpoint, 'path' | 'folder'>): string | undefined =>
-  cachedRepository(folder ?? path) ?? cachedRepository(path)
+  hubRepository(folder ?? path) ?? hubRepository(path)
 
 /** A base as another's config names it: what is a whole path there, of whatever machine, is its name alone. */
 export const withoutPlace = (name: string): string => (WHOLE_PATH.test(name) ? publicName(name) : name)
 
-/** What may be told of a model's place: its name on the Hub, of a path the last name alone. */
+/** What may be told of a model's place: its address, its name on the Hub, of a path the last name alone. */
 export function publicName(path: string): string {
-  const cached = cachedRepository(path)
+  if (isAddress(path)) return asRead(path)
+  const cached = hubRepository(path)
   if (cached !== undefined) return cached
   if (HUB_NAME.test(path)) return path
   const names = path.split(/[/\\]+/).filter((name) => !/^\.*$/.test(name))

@@ -1,0 +1,16 @@
+import { isAddress } from '../io/remote/address.ts'
+import { keepParts } from '../io/remote/kept.ts'
+import { addTo } from '../text/compare.ts'
+import type { ByteRange, StoredTensor } from './types.ts'
+
+/**
+ * Reads those of the tensors that lie elsewhere into memory, as far as they are few megabytes: an adapter's, of which each is small and
+ * would wait for its own answer. Of files on this machine nothing is read. Throws as reading them does.
+ */
+export async function bringNear(tensors: Iterable<StoredTensor>): Promise<void> {
+  const byFile = new Map<string, ByteRange[]>()
+  for (const { source } of tensors) {
+    if (source.kind === 'range' && isAddress(source.file)) addTo(byFile, source.file, source)
+  }
+  for (const [file, ranges] of byFile) await keepParts(file, ranges)
+}
