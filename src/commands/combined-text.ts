@@ -187,7 +187,9 @@ export function combinedNotes(result: SummedAs, screen: Screen): string {
     ...lostNotes(lost, screen),
     ...gapNotes(result.gaps, screen),
     ...(holds ? [note('What was asked holds.', paint.green, screen)] : []),
-    ...(totals.bytes > totals.bytesBefore ? [note(largerText(result), paint.yellow, screen)] : []),
+    ...(totals.bytes > totals.bytesBefore && bytes(totals.bytes) !== bytes(totals.bytesBefore)
+      ? [note(largerText(result), paint.yellow, screen)]
+      : []),
     ...warningNotes(result.warnings, screen),
   ].join('\n')
 }

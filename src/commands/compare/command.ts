@@ -26,7 +26,7 @@ export function addCompare(program: Command, run: Run): void {
         'column and row spaces, and how much of each lies in the spaces of the other; for more than two the nearest pairs and groups.\n' +
         'Adapters may differ in rank, alpha and in the modules they have; in format too, where --base tells what their names mean.',
     )
-    .argument('<adapters...>', 'PEFT folders or adapter files, two or more')
+    .argument('<adapters...>', 'adapter folders or files, in any format that is read; two or more')
     .addOption(
       new Option('--top <n>', 'pairs that are listed, the nearest first')
         .default(DEFAULT_TOP)

@@ -31,7 +31,7 @@ export function addMerge(program: Command, run: Run): void {
         'adds, where they agree and where they cancel.\n' +
         'Adapters may differ in rank, alpha and in the modules they have; in format too, where --base tells what their names mean.',
     )
-    .argument('<adapters...>', 'PEFT folders or adapter files; the result is of the kind of the first')
+    .argument('<adapters...>', 'adapter folders or files; the result is of the kind of the first')
     .addOption(new Option('-o, --out <path>', 'the folder or file to write').makeOptionMandatory())
     .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
     .addOption(new Option('-f, --force', 'replace an existing one').default(false))

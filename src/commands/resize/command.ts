@@ -77,7 +77,7 @@ export function addResize(program: Command, run: Run): void {
         'from disk and set beside the best error possible. What is stored whole is kept; the scale goes into the factors.\n' +
         '<adapter> is a PEFT folder, or a .safetensors file in the names of kohya, ComfyUI or diffusers; the result is of the same kind.',
     )
-    .argument('<adapter>', 'a PEFT folder or an adapter file')
+    .argument('<adapter>', 'an adapter folder or file, in any format that is read')
     .addOption(new Option('-o, --out <path>', 'the folder or file to write').makeOptionMandatory())
     .addOption(new Option('--dry-run', 'say what would be done, from the headers alone').default(false))
     .addOption(new Option('-f, --force', 'replace an existing one').default(false))

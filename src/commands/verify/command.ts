@@ -19,7 +19,7 @@ export function addVerify(program: Command, run: Run): void {
     .description(
       "Measures how far base + adapter is from the fine-tune, for anyone's PEFT adapter, from what lies on disk.",
     )
-    .argument('<adapter>', 'a PEFT folder or an adapter file')
+    .argument('<adapter>', 'an adapter folder or file, in any format that is read')
     .argument('<base>', 'the weights before, or a .gguf of them')
     .argument('<tuned>', 'the weights after')
     .addOption(
