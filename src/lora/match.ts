@@ -28,6 +28,8 @@ export interface MatchedModule {
 export interface UnmatchedModule {
   readonly module: AdapterModule
   readonly reason: string
+  /** The weight is found, and another module changes the same rows of it. */
+  readonly isShared?: true
 }
 
 /** A whole tensor with the base tensor's name, where there is one; several of one that the base has in parts. */
@@ -131,6 +133,7 @@ function separateShared(matched: readonly MatchedModule[]): [MatchedModule[], Un
     shared.map(({ module, base }) => ({
       module,
       reason: `applies to ${quoted(base.name)}, and so does another module of the adapter`,
+      isShared: true,
     })),
   ]
 }

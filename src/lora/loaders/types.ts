@@ -79,6 +79,8 @@ export interface WholeView {
 export interface ModelView {
   /** config.json's class, as `LlamaForCausalLM`. */
   readonly architecture?: string
+  /** Of diffusion models, where the weights tell it: names tell less. */
+  readonly family?: Family
   /** Its head is its embedding. */
   readonly isTied?: boolean
 }
@@ -97,6 +99,14 @@ export interface AdapterView {
   readonly model?: ModelView
 }
 
+/** What the modules of one part of a pipeline have in common: the denoiser's, or those of one text encoder. */
+export interface Component {
+  /** All have one rank, and those with an `.alpha` one alpha. */
+  readonly isUniform: boolean
+  /** What most of the `.alpha` tensors say, the first of several as common; undefined where there are none. */
+  readonly commonAlpha?: number
+}
+
 /** The same with what follows from it and is found once. */
 export interface JudgedAdapter extends AdapterView {
   readonly byPath: ReadonlyMap<string, ModuleView>
@@ -107,8 +117,8 @@ export interface JudgedAdapter extends AdapterView {
   readonly naming?: Naming
   /** Its modules are a language model's, as far as names and config tell. */
   readonly isLanguageModel: boolean
-  /** All modules have one rank and one alpha. */
-  readonly isUniform: boolean
+  /** The parts of a pipeline that it is of, by what stands before their modules' paths. */
+  readonly components: ReadonlyMap<string, Component>
 }
 
 /** A fact, and how an adapter that it is of is known. One of the finders is there. */

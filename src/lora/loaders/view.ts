@@ -1,6 +1,7 @@
+import { addTo } from '../../text/compare.ts'
 import { familyOfNames } from '../families/of-names.ts'
 import { type Adapter, type AdapterModule, blamed } from '../model.ts'
-import type { AdapterView, JudgedAdapter, ModelView, ModuleView } from './types.ts'
+import type { AdapterView, Component, JudgedAdapter, ModelView, ModuleView } from './types.ts'
 
 /** What stands beside an adapter's tensors and modules. */
 export interface Surroundings {
@@ -51,8 +52,8 @@ const BODY = /^(?:h|layers)\.\d+\.(?:attn|mlp|self_attn|block_sparse_moe)\./
 /** An adapter with what follows of its names and numbers, found once for all loaders. */
 export function judged(view: AdapterView): JudgedAdapter {
   const { modules, whole, ignored, config } = view
-  const { family, naming } = familyOfNames(view.format, modules)
-  const [first] = modules
+  const { naming, family: named } = familyOfNames(view.format, modules)
+  const family = naming === undefined ? undefined : (view.model?.family ?? named)
   return {
     ...view,
     byPath: new Map(modules.map((module) => [module.path, module])),
@@ -68,8 +69,26 @@ export function judged(view: AdapterView): JudgedAdapter {
       view.format === 'mlx' ||
       config?.taskType === 'CAUSAL_LM' ||
       (view.format === 'peft' && modules.some(({ path }) => LANGUAGE_MODEL.test(path) || BODY.test(path))),
-    isUniform: modules.every(
-      ({ dim, storedAlpha }) => dim === first.dim && storedAlpha === first.storedAlpha,
-    ),
+    components: componentsOf(modules),
   }
+}
+
+function componentsOf(modules: readonly ModuleView[]): Map<string, Component> {
+  const byPrefix = new Map<string, ModuleView[]>()
+  for (const module of modules) addTo(byPrefix, module.prefix, module)
+  return new Map(
+    [...byPrefix].map(([prefix, [first, ...others]]): [string, Component] => {
+      const counts = new Map<number, number>()
+      for (const { storedAlpha } of [first, ...others])
+        if (storedAlpha !== undefined) counts.set(storedAlpha, (counts.get(storedAlpha) ?? 0) + 1)
+      const [common] = [...counts].sort(([, a], [, b]) => b - a)
+      return [
+        prefix,
+        {
+          isUniform: counts.size <= 1 && others.every(({ dim }) => dim === first.dim),
+          ...(common !== undefined && { commonAlpha: common[0] }),
+        },
+      ]
+    }),
+  )
 }

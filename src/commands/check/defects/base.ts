@@ -1,9 +1,9 @@
 import type { Checkpoint } from '../../../checkpoint/types.ts'
 import { LoraSvdError } from '../../../errors.ts'
 import { notLoaded, notLoadedText } from '../../../lora/found-by-loaders.ts'
-import type { Loader } from '../../../lora/loaders/types.ts'
+import type { Effect, Loader } from '../../../lora/loaders/types.ts'
 import { type BaseMatch, matchToBase } from '../../../lora/match.ts'
-import { type Adapter, tensorsOf } from '../../../lora/model.ts'
+import { type Adapter, type AdapterModule, tensorsOf } from '../../../lora/model.ts'
 import { modelTraits } from '../../../lora/traits.ts'
 import { shapeText } from '../../../text/quote.ts'
 import type { Found } from '../rules.ts'
@@ -19,7 +19,10 @@ export function baseDefects(adapter: Adapter, base: Checkpoint, loaders: readonl
     ({ replaced, base: stored }) =>
       stored === undefined || (replaced.rows === undefined && !isSame(replaced.tensor.shape, stored.shape)),
   )
-  const [unmatched] = match.unmatched
+  const labelsInFile = new Map(match.matched.map(({ module }) => [module.label, labelsOf(module)]))
+  const nowhere = match.unmatched.filter(({ isShared }) => !isShared)
+  const twice = match.unmatched.filter(({ isShared }) => isShared)
+  const [[unmatched], [shared]] = [nowhere, twice]
   return [
     ...misfits,
     ...(unmatched === undefined
@@ -28,7 +31,16 @@ export function baseDefects(adapter: Adapter, base: Checkpoint, loaders: readonl
           {
             rule: 'base-unmatched' as const,
             message: `A module's name is none of the base's: ${unmatched.reason}.`,
-            names: match.unmatched.map(({ module }) => module.label),
+            names: namesOf(nowhere),
+          },
+        ]),
+    ...(shared === undefined
+      ? []
+      : [
+          {
+            rule: 'base-shared' as const,
+            message: `Two modules change one weight: ${shared.module.label} ${shared.reason}.`,
+            names: namesOf(twice),
           },
         ]),
     ...(wrongWhole.length === 0
@@ -43,9 +55,27 @@ export function baseDefects(adapter: Adapter, base: Checkpoint, loaders: readonl
     ...lost.map((one) => ({
       rule: 'base-not-loaded' as const,
       message: `${notLoadedText(one)}.`,
-      names: one.modules,
+      names: [...new Set(one.modules.flatMap((label) => labelsInFile.get(label) ?? label))],
+      loading: { loaders: one.loaders, ...lossOf(one.reason) },
     })),
   ]
+}
+
+const namesOf = (unmatched: BaseMatch['unmatched']) => unmatched.map(({ module }) => module.label)
+
+/** The labels of the file's modules that a matched one is of. */
+const labelsOf = ({ label, ofLabel, product }: AdapterModule): string[] =>
+  product.kind === 'stack' ? Object.values(product.parts).flat().flatMap(labelsOf) : [ofLabel ?? label]
+
+/** What `would load nothing at all: it is a router` is to the adapter. */
+function lossOf(reason: string): { effect: Effect; why: string } {
+  const isOfAll = reason.startsWith('would load nothing at all')
+  return {
+    effect: isOfAll ? 'refuses' : 'passes over',
+    why: reason
+      .replace(/^would load nothing of it: /, 'it finds nothing of it: ')
+      .replace(/^would/, 'it would'),
+  }
 }
 
 const isSame = (a: readonly number[], b: readonly number[]) =>
