@@ -19,6 +19,7 @@ import { baseDefects } from './defects/base.ts'
 import { configDefects } from './defects/config.ts'
 import { dataDefects } from './defects/data.ts'
 import { fileDefects } from './defects/file.ts'
+import { nameDefects } from './defects/names.ts'
 import { type ReadAdapter, readPastDefects } from './defects/read.ts'
 import { defectHits } from './loading.ts'
 import { type CheckOptions, type CheckSettings, checkSettings } from './options.ts'
@@ -60,9 +61,13 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   const view = adapter && viewOf(adapter, { metadata: checkpoint.metadata, model: modelOf(base) })
   const wanted = settings.loaders ?? (view === undefined ? [] : loadersMeant(view))
   const found =
-    adapter === undefined || checkpoint.tensors.size === 0
+    view === undefined || checkpoint.tensors.size === 0
       ? nothingRead(read.found, checkpoint)
-      : [...read.found, ...(await defectsOf(read, base, wanted, settings, context))]
+      : [
+          ...read.found,
+          ...nameDefects(view, base !== undefined),
+          ...(await defectsOf(read, base, wanted, settings, context)),
+        ]
   for (const input of inputs) await assertUnchanged(input)
   const verdicts =
     view === undefined || checkpoint.tensors.size === 0

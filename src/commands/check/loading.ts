@@ -15,6 +15,13 @@ const inAll = (effect: Effect, others: Loading['effects'] = {}): Loading['effect
   ...others,
 })
 
+/** In the loaders of diffusion models. */
+const ofPictures = (effect: Effect): Loading['effects'] => ({
+  diffusers: effect,
+  ComfyUI: effect,
+  kohya: effect,
+})
+
 /**
  * Factors of other shapes than the loader makes room for: torch raises at them (load_state_dict), llama.cpp throws, ComfyUI logs an error
  * and goes on (comfy/weight_adapter/lora.py, calculate_weight).
@@ -44,6 +51,9 @@ const LOADING: Readonly<Partial<Record<DefectName, Loading>>> = {
   'alpha-shape': { why: 'an .alpha is not one number', effects: inAll('refuses') },
   'alpha-zero': { why: 'an alpha is 0, of which each loader makes its own', effects: inAll('scales') },
   'alpha-not-finite': { why: 'it multiplies by an alpha that is no number', effects: inAll('misreads') },
+  'names-of-nobody': { why: 'it knows no names that begin so', effects: ofPictures('passes over') },
+  'names-not-of-family': { why: 'no module of the model is called so', effects: ofPictures('passes over') },
+  'names-not-known': { why: 'it finds the names if the model has them', effects: ofPictures('warns') },
   'names-of-gguf': {
     why: 'no model of transformers has modules called blk.',
     effects: inAll('passes over', { PEFT: 'refuses', 'llama.cpp': 'refuses' }),

@@ -161,6 +161,31 @@ export const DEFECTS = {
     advice: 'nothing has to be done: loaders convert them to one',
     source: SAFETENSORS,
   },
+  'names-of-nobody': {
+    severity: 'error',
+    text: 'A name begins with nothing by which a loader knows an adapter’s modules.',
+    advice:
+      'name modules as loaders do: lora_unet_ and lora_te1_ before underscores, diffusion_model., unet., transformer. or text_encoder. before dots',
+    source: COMFYUI,
+  },
+  'names-not-of-family': {
+    severity: 'error',
+    text: 'A name is none that a module of the model has.',
+    advice: 'correct the name, or hold it to the model’s own weights with --base',
+    source: COMFYUI,
+  },
+  'names-not-known': {
+    severity: 'warning',
+    text: 'A name is none that is known here of the model.',
+    advice: 'hold it to the model’s own weights with --base, if it is a relative with modules of its own',
+    source: COMFYUI,
+  },
+  'family-not-known': {
+    severity: 'note',
+    text: 'The names tell no family that is known here: whether a model has them only its weights tell.',
+    advice: 'give the weights with --base',
+    source: COMFYUI,
+  },
   'names-of-gguf': {
     severity: 'error',
     text: 'The modules are called as in a GGUF file, and no model of transformers has such names.',
