@@ -508,7 +508,7 @@ const SEEDED: readonly Seeded[] = [
   {
     what: 'several alphas of SD 1 in diffusers',
     rule: 'diffusers-unet-mixed-scales',
-    make: () => adapterFile(pairs(SD1, { ...KOHYA, alpha: (name) => (name.includes('ff') ? 2 : 4) })),
+    make: () => adapterFile(pairs(SD1, { ...KOHYA, alpha: (name) => (name.includes('attn1') ? 2 : 4) })),
     ...ofLoader('diffusers'),
   },
   {

@@ -125,6 +125,15 @@ describe('the verdict heeds the defects of the file', () => {
     expect(message).not.toContain(advice)
   })
 
+  test('a config that can not be read is not said to be missing', async () => {
+    const { document } = await checkedDocument([llamaAdapter({ peft_type: 'NEWA' }), '--for', 'peft'])
+    expect(rulesOf(document)).toEqual(['config-peft-type'])
+    expect(document.loaders[0]).toMatchObject({
+      verdict: 'refuses',
+      reasons: [{ reason: 'it can’t use this adapter_config.json' }],
+    })
+  })
+
   test('a loader that refuses the format is not said to stop at a defect too', async () => {
     const adapter = llamaAdapter({}, (t) => void delete t[`${Q}.lora_B.weight`])
     const { document } = await checkedDocument([adapter, '--for', 'mlx'])
@@ -185,6 +194,16 @@ describe('what is said of the whole', () => {
     )
     const read = await runInProcess(['check', llamaAdapter(), '--for', 'peft'])
     expect(read.stdout).toContain('All of it is loaded as it is meant by PEFT.\n')
+  })
+
+  test('a loader that loads it under a condition: that there are conditions', async () => {
+    const adapter = peftFolder(
+      peftPairs(LLAMA_LAYERS, 20),
+      peftConfig(LLAMA_LAYERS, { r: 20, lora_alpha: 20 }),
+    )
+    const { stdout } = await runInProcess(['check', adapter, '--for', 'vllm'])
+    expect(stdout).toContain('start it with --max-lora-rank 32')
+    expect(stdout).toContain('All of it is loaded as it is meant by vLLM, on the conditions above.')
   })
 
   test('whole differences alone are counted', async () => {

@@ -58,7 +58,13 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
   }
   const { adapter } = read
   if (base !== undefined && adapter !== undefined) refuseGgufBase(base, adapter)
-  const view = adapter && viewOf(adapter, { metadata: checkpoint.metadata, model: modelOf(base) })
+  const view =
+    adapter &&
+    viewOf(adapter, {
+      metadata: checkpoint.metadata,
+      model: modelOf(base),
+      hasConfig: checkpoint.adapterConfig !== undefined,
+    })
   const wanted = settings.loaders ?? (view === undefined ? [] : loadersMeant(view))
   const found =
     view === undefined || checkpoint.tensors.size === 0
@@ -66,7 +72,7 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
       : [
           ...read.found,
           ...nameDefects(view, base !== undefined),
-          ...(await defectsOf(read, base, wanted, settings, context)),
+          ...(await defectsOf(read, checkpoint, base, wanted, settings, context)),
         ]
   for (const input of inputs) await assertUnchanged(input)
   const verdicts =
@@ -131,15 +137,17 @@ function modelOf(base: Checkpoint | undefined): ModelView {
 
 async function defectsOf(
   { adapter, found }: ReadAdapter,
+  checkpoint: Checkpoint,
   base: Checkpoint | undefined,
   loaders: readonly Loader[],
   settings: CheckSettings,
   context: RunContext,
 ): Promise<Found[]> {
   if (adapter === undefined) return []
+  const hasBrokenConfig = adapter.config === undefined && checkpoint.adapterConfig !== undefined
   const isLeftEmpty = adapter.modules.length === 0 && found.length > 0
   return [
-    ...(isLeftEmpty ? [] : fileDefects(adapter, settings)),
+    ...(isLeftEmpty ? [] : fileDefects(adapter, { ...settings, hasBrokenConfig })),
     ...configDefects(adapter),
     ...(base === undefined ? [] : baseDefects(adapter, base, loaders)),
     ...(settings.fast ? [] : await dataDefects(adapter, context)),

@@ -98,9 +98,11 @@ function ending({ holds, loaders, defects, warnings, readNumbers }: CheckResult,
         ]),
     ...(errors === 0 ? [] : [`The file has ${counted(errors, 'error')}.`]),
   ]
+  const onConditions = loaders.some(({ reasons }) => reasons.length > 0) ? ', on the conditions above' : ''
+  const asFarAsRead = readNumbers ? '' : ', as far as the headers tell: the numbers were not read'
   const verdict = holds
     ? note(
-        `All of it is loaded as it is meant by ${listText(loaders)}${readNumbers ? '' : ', as far as the headers tell: the numbers were not read'}.`,
+        `All of it is loaded as it is meant by ${listText(loaders)}${onConditions}${asFarAsRead}.`,
         screen.paint.green,
         screen,
       )

@@ -105,15 +105,15 @@ const RULES: readonly LoaderRule[] = [
     ...ofConversion({
       rule: 'diffusers-unet-mixed-scales',
       effect: 'scales',
-      text: 'diffusers scales attention’s projections of U-Nets wrongly where a kohya file has several ranks or alphas of the U-Net',
+      text: 'diffusers scales attention’s projections of U-Nets in kohya’s files by the commonest alpha, whatever theirs',
     }),
-    ofModule: ({ path, prefix, storedAlpha }, adapter) =>
-      isUnet(adapter) &&
-      !adapter.components.get(prefix)!.isUniform &&
-      storedAlpha !== undefined &&
-      PROJECTION.test(path)
-        ? 'it scales attention’s projections by one rank and alpha for all, and here they differ'
-        : undefined,
+    ofModule: ({ path, prefix, storedAlpha }, adapter) => {
+      if (!isUnet(adapter) || storedAlpha === undefined || !PROJECTION.test(path)) return undefined
+      const { commonAlpha, isTied } = adapter.components.get(prefix)!
+      return storedAlpha === commonAlpha && !isTied
+        ? undefined
+        : 'it scales attention’s projections by the commonest alpha, and theirs is another'
+    },
   },
   {
     ...ofConversion({

@@ -33,7 +33,7 @@ export const isSameScale = (a: number, b: number) =>
 
 /**
  * What each of these loaders makes of an adapter, in their order. `alsoOf` tells what else is known of the file that concerns a loader: it
- * counts as the loader's own facts do, but where the loader refuses the adapter anyway.
+ * counts as the loader's own facts do, but where the loader takes nothing of the adapter anyway.
  */
 export function verdictsOf(
   view: AdapterView,
@@ -43,10 +43,13 @@ export function verdictsOf(
   const adapter = judged(view)
   return loaders.map((loader) => {
     const own = hitsOf(adapter, loader)
-    const hits = own.some(({ fact }) => fact.effect === 'refuses') ? own : [...own, ...alsoOf(loader)]
+    const isLostAnyway = own.some(isLost) && NOTHING.has(verdictOf(own, adapter).verdict)
+    const hits = isLostAnyway ? own : [...own, ...alsoOf(loader)]
     return { loader, hits, ...verdictOf(hits, adapter) }
   })
 }
+
+const NOTHING: ReadonlySet<Verdict> = new Set(['refuses', 'loads nothing'])
 
 /** The facts of a loader that hold of an adapter, in the table's order. */
 export function hitsOf(adapter: JudgedAdapter, loader: Loader): Hit[] {

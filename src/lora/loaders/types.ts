@@ -91,6 +91,8 @@ export interface AdapterView {
   readonly format: AdapterFormat | 'mlx'
   /** adapter_config.json. */
   readonly config?: PeftConfig
+  /** It is there, and could not be read. */
+  readonly hasBrokenConfig?: true
   readonly modules: readonly ModuleView[]
   readonly whole: readonly WholeView[]
   readonly ignored: readonly IgnoredTensor[]
@@ -101,10 +103,10 @@ export interface AdapterView {
 
 /** What the modules of one part of a pipeline have in common: the denoiser's, or those of one text encoder. */
 export interface Component {
-  /** All have one rank, and those with an `.alpha` one alpha. */
-  readonly isUniform: boolean
-  /** What most of the `.alpha` tensors say, the first of several as common; undefined where there are none. */
+  /** What most of the `.alpha` tensors say; undefined where there are none. */
   readonly commonAlpha?: number
+  /** Another is as common. */
+  readonly isTied: boolean
 }
 
 /** The same with what follows from it and is found once. */

@@ -5,6 +5,8 @@ import type { AdapterView, Component, JudgedAdapter, ModelView, ModuleView } fro
 
 /** What stands beside an adapter's tensors and modules. */
 export interface Surroundings {
+  /** There is a config beside the tensors, whether it could be read or not. */
+  readonly hasConfig?: boolean
   readonly metadata?: ReadonlyMap<string, string>
   readonly model?: ModelView
 }
@@ -12,10 +14,10 @@ export interface Surroundings {
 /** An adapter that was read, as loaders see it. */
 export const viewOf = (
   { format, config, modules, replaced, ignored }: Adapter,
-  { metadata, model }: Surroundings = {},
+  { metadata, model, hasConfig = false }: Surroundings = {},
 ): AdapterView => ({
   format,
-  ...(config !== undefined && { config }),
+  ...(config !== undefined ? { config } : hasConfig && { hasBrokenConfig: true }),
   modules: modules.map(moduleView),
   whole: replaced.map(({ tensor, name, how, rows }) => ({
     ...{ name: tensor.name, target: name, how, isRows: rows !== undefined },
@@ -77,16 +79,16 @@ function componentsOf(modules: readonly ModuleView[]): Map<string, Component> {
   const byPrefix = new Map<string, ModuleView[]>()
   for (const module of modules) addTo(byPrefix, module.prefix, module)
   return new Map(
-    [...byPrefix].map(([prefix, [first, ...others]]): [string, Component] => {
+    [...byPrefix].map(([prefix, those]): [string, Component] => {
       const counts = new Map<number, number>()
-      for (const { storedAlpha } of [first, ...others])
+      for (const { storedAlpha } of those)
         if (storedAlpha !== undefined) counts.set(storedAlpha, (counts.get(storedAlpha) ?? 0) + 1)
-      const [common] = [...counts].sort(([, a], [, b]) => b - a)
+      const [common, next] = [...counts].sort(([, a], [, b]) => b - a)
       return [
         prefix,
         {
-          isUniform: counts.size <= 1 && others.every(({ dim }) => dim === first.dim),
           ...(common !== undefined && { commonAlpha: common[0] }),
+          isTied: next !== undefined && next[1] === common[1],
         },
       ]
     }),

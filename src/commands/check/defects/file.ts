@@ -5,11 +5,14 @@ import type { CheckSettings } from '../options.ts'
 import type { Found } from '../rules.ts'
 
 /** Defects that names and shapes tell, whatever the base. */
-export function fileDefects(adapter: Adapter, { maxRank }: Pick<CheckSettings, 'maxRank'>): Found[] {
+export function fileDefects(
+  adapter: Adapter,
+  { maxRank, hasBrokenConfig }: Pick<CheckSettings, 'maxRank'> & { readonly hasBrokenConfig: boolean },
+): Found[] {
   return [
     ...emptiness(adapter),
     ...ggufNames(adapter),
-    ...scales(adapter),
+    ...(hasBrokenConfig ? [] : scales(adapter)),
     ...ranks(adapter, maxRank),
     ...factorsAndDiffs(adapter),
     ...magnitudes(adapter),
