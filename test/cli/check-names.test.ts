@@ -82,6 +82,16 @@ describe('names that no loader can know are errors, and nothing of them is loade
     expect([rules, verdicts.diffusers]).toEqual([['names-of-nobody'], 'loads part'])
   })
 
+  test('whole differences too', async () => {
+    const file = adapterFile({ 'x_lora_unet_out_0.diff': some(4), 'x_lora_unet_out_0.diff_b': some(4) })
+    const { document } = await checkedDocument([file, '--for', 'comfyui'])
+    const [{ rule, names }] = document.defects
+    expect([rule, names]).toEqual(['names-of-nobody', ['x_lora_unet_out_0.diff', 'x_lora_unet_out_0.diff_b']])
+    expect(document.loaders[0].verdict).toBe('loads nothing')
+    const good = adapterFile({ 'diffusion_model.out.0.diff': some(4), 'time_embed.0.diff': some(4, 4) })
+    expect((await checkedDocument([good, '--for', 'comfyui'])).document.defects).toEqual([])
+  })
+
   test('no layer of a text encoder', async () => {
     const { rules, names } = await checked({ ...SDXL, lora_te1_text_model_cellar_0_mlp_fc1: [16, 16] })
     expect([rules, names]).toEqual([['names-not-of-family'], ['text_model_cellar_0_mlp_fc1']])

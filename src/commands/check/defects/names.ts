@@ -23,16 +23,20 @@ interface Wrong {
  * them to, such as are none of the family's.
  */
 export function nameDefects(view: AdapterView, hasBase: boolean): Found[] {
-  const { naming, family, modules } = judged(view)
+  const { naming, family, modules, whole } = judged(view)
   if (naming === undefined) return []
   const families = familiesOf(family, modules)
   const groups = new Map<DefectName, Found & { readonly names: string[] }>()
-  for (const module of modules) {
-    const wrong = wrongIn(module, family, families, hasBase)
-    if (wrong === undefined) continue
+  const put = (name: string, wrong: Wrong | undefined) => {
+    if (wrong === undefined) return
     const group = groups.get(wrong.rule) ?? { ...wrong, names: [] }
-    group.names.push(module.label)
+    group.names.push(name)
     groups.set(wrong.rule, group)
+  }
+  for (const module of modules) put(module.label, wrongIn(module, family, families, hasBase))
+  for (const { name, target } of whole) {
+    const path = target.replace(/\.(?:weight|bias)$/, '')
+    if (name.startsWith(path)) put(name, bareProblem(path, families))
   }
   return [...groups.values()]
 }
@@ -43,16 +47,19 @@ function familiesOf(family: Family | undefined, modules: readonly ModuleView[]):
   return modules.some(({ prefix }) => prefix === 'unet.') ? UNETS : FAMILIES
 }
 
+/** Of a name without any prefix. */
+const bareProblem = (path: string, families: readonly Family[]): Wrong | undefined =>
+  BARE_ENCODER.test(path) || knownPath(path, families).is === 'known'
+    ? undefined
+    : { rule: 'names-of-nobody' }
+
 function wrongIn(
   { prefix, path }: ModuleView,
   family: Family | undefined,
   families: readonly Family[],
   hasBase: boolean,
 ): Wrong | undefined {
-  if (prefix === '') {
-    const isKnown = BARE_ENCODER.test(path) || knownPath(path, families).is === 'known'
-    return isKnown ? undefined : { rule: 'names-of-nobody' }
-  }
+  if (prefix === '') return bareProblem(path, families)
   if (hasBase) return undefined
   const isOfUnet = families.every(({ component }) => component === 'unet')
   const of = family?.name ?? (isOfUnet ? 'a U-Net' : undefined)
