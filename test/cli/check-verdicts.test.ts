@@ -102,6 +102,21 @@ describe('the verdict heeds the defects of the file', () => {
     expect(new Set(Object.values(verdictsOf(ofKohya.document)))).toEqual(new Set(['loads nothing']))
   })
 
+  test('a base of other widths: all modules are named, however many', async () => {
+    const layers = Object.fromEntries(
+      Array.from({ length: 30 }, (_, i) => [`model.layers.${i}.mlp.up_proj`, [24, 16] as const]),
+    )
+    const base = (out: number) =>
+      llamaBase(Object.fromEntries(Object.keys(layers).map((path) => [`${path}.weight`, some(out, 16)])))
+    const adapter = peftFolder(peftPairs(layers), peftConfig(layers))
+    const { document } = await checkedDocument([adapter, '--base', base(40)])
+    expect(rulesOf(document)).toEqual(['base-shapes'])
+    expect(document.defects[0].names).toEqual(Object.keys(layers))
+    expect(new Set(Object.values(verdictsOf(document)))).toEqual(new Set(['refuses']))
+    const good = await checkedDocument([adapter, '--base', base(24), '--for', 'peft'])
+    expect([rulesOf(good.document), verdictsOf(good.document)]).toEqual([[], { PEFT: 'loads' }])
+  })
+
   test('names that PEFT finds no module by: nothing is loaded, and not by halves', async () => {
     const base = llamaBase(
       Object.fromEntries(
