@@ -603,6 +603,10 @@ describe('each defect is found under its rule', () => {
     expect(found).toContain(rule)
     expect(code).toBe(seeded.code ?? 1)
     expect(document.holds).toBe(code === 0)
+    for (const { verdict, reasons } of document.loaders) {
+      const isGood = reasons.every(({ effect }: { effect: string }) => effect === 'warns')
+      expect(verdict === 'loads').toBe(isGood)
+    }
   })
 
   test('sixty of them and more, of different kinds', () => {

@@ -33,6 +33,7 @@ const OF_CONFIG: readonly Loader[] = ['PEFT', 'vLLM', 'SGLang', 'TensorRT-LLM']
 
 /** The defects that concern loading, and that no fact of a loader tells already. */
 const LOADING: Readonly<Partial<Record<DefectName, Loading>>> = {
+  'no-factors': { why: 'none of the tensors is a factor', effects: inAll('passes over') },
   'half-pair': { why: 'it finds one factor of a module without the other', effects: NOT_FOUND },
   'duplicate-module': {
     why: 'it takes one of two tensors that are the same part of a module',
