@@ -54,6 +54,21 @@ export class LoraSvdError extends Error {
   }
 }
 
+/** What the work gives; undefined where it throws what `tell` is told. Without `tell` all is thrown. */
+export function tolerating<T>(
+  tell: ((error: LoraSvdError) => void) | undefined,
+  work: () => T,
+): T | undefined {
+  if (tell === undefined) return work()
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof LoraSvdError)) throw error
+    tell(error)
+    return undefined
+  }
+}
+
 /** The command line is wrong: correct the argument the message names. */
 export const badUsage = (message: string) => new LoraSvdError('bad-usage', message)
 

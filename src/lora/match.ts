@@ -1,5 +1,5 @@
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
-import { badInput } from '../errors.ts'
+import { badInput, type LoraSvdError, tolerating } from '../errors.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted, shapeText } from '../text/quote.ts'
 import { type BaseIndex, baseIndex } from './base-names.ts'
@@ -28,6 +28,8 @@ export interface MatchedModule {
 export interface UnmatchedModule {
   readonly module: AdapterModule
   readonly reason: string
+  /** The weight is found, and another module changes the same rows of it. */
+  readonly isShared?: true
 }
 
 /** A whole tensor with the base tensor's name, where there is one; several of one that the base has in parts. */
@@ -50,12 +52,14 @@ const LISTED_NAMES = 3
 /**
  * The base tensor that each module applies to, and what its shape says of the module's kind. A module whose name fits no
  * tensor of the base, or several, is listed with the reason. `traits` are those of the base, by its own config.json where
- * nothing better is known. Throws `bad-input` naming both tensors where shapes don't fit.
+ * nothing better is known. Throws `bad-input` naming both tensors where shapes don't fit, but where `onMisfit` is told instead: the module
+ * is then left out.
  */
 export function matchToBase(
   asStored: Adapter,
   base: Checkpoint,
   traits: ModelTraits = modelTraits(base.config, base.tensors),
+  onMisfit?: (error: LoraSvdError) => void,
 ): BaseMatch {
   const { adapter, unnamed } = inModelNames(asStored, base)
   const find = baseIndex(base, adapter.format)
@@ -64,27 +68,27 @@ export function matchToBase(
   const ofSingles: AdapterModule[] = []
   const matched: MatchedModule[] = []
   const unmatched: UnmatchedModule[] = [...unnamed]
-  for (const module of adapter.modules) {
+  const put = (module: AdapterModule) => {
     const alternatives = find(module.tensor, module.prefix)
     if (alternatives.length > 1) {
       unmatched.push({ module, reason: ambiguity(alternatives.map(([{ tensor }]) => tensor)) })
-      continue
+      return
     }
     const [places = []] = alternatives
     if (places.some(isFitted)) {
       matched.push(...fittedTo(adapter, base, module, places))
-      continue
+      return
     }
     const named = base.tensors.get(places[0]?.tensor)
     const isStackOf = (tensor: StoredTensor) => asStack(module, tensor, adapter.config, traits) !== undefined
     if (named !== undefined && (module.kind !== 'experts' || isStackOf(named))) {
       matched.push(settle(adapter, traits, module, named))
-      continue
+      return
     }
     const found = matchStack(adapter, module, stacks, traits)
     if ('base' in found) {
       matched.push(found)
-      continue
+      return
     }
     const parts = inSingleExperts(module, singles, adapter.config, traits)
     if (parts !== undefined && 'reason' in parts) unmatched.push({ module, reason: parts.reason })
@@ -93,6 +97,7 @@ export function matchToBase(
     else if (isOfOneExpert(module)) ofSingles.push(module)
     else unmatched.push(found)
   }
+  for (const module of adapter.modules) tolerating(onMisfit, () => put(module))
   const stacked = inStacks(ofSingles, stacks, traits)
   matched.push(...stacked.matched)
   unmatched.push(...stacked.unmatched)
@@ -107,7 +112,9 @@ export function matchToBase(
   return {
     matched: own,
     unmatched: [...unmatched, ...shared],
-    replaced: adapter.replaced.flatMap((replaced) => matchReplaced(adapter, replaced, base, find)),
+    replaced: adapter.replaced.flatMap(
+      (replaced) => tolerating(onMisfit, () => matchReplaced(adapter, replaced, base, find)) ?? [],
+    ),
     warnings,
   }
 }
@@ -131,6 +138,7 @@ function separateShared(matched: readonly MatchedModule[]): [MatchedModule[], Un
     shared.map(({ module, base }) => ({
       module,
       reason: `applies to ${quoted(base.name)}, and so does another module of the adapter`,
+      isShared: true,
     })),
   ]
 }

@@ -40,7 +40,7 @@ function nameDifference(asked: string, name: string): number {
 }
 
 /** Letters to insert, delete or replace to turn a into b (Levenshtein), one row of the table at a time. */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]

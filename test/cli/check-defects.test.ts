@@ -508,7 +508,7 @@ const SEEDED: readonly Seeded[] = [
   {
     what: 'several alphas of SD 1 in diffusers',
     rule: 'diffusers-unet-mixed-scales',
-    make: () => adapterFile(pairs(SD1, { ...KOHYA, alpha: (name) => (name.includes('ff') ? 2 : 4) })),
+    make: () => adapterFile(pairs(SD1, { ...KOHYA, alpha: (name) => (name.includes('attn1') ? 2 : 4) })),
     ...ofLoader('diffusers'),
   },
   {
@@ -603,6 +603,10 @@ describe('each defect is found under its rule', () => {
     expect(found).toContain(rule)
     expect(code).toBe(seeded.code ?? 1)
     expect(document.holds).toBe(code === 0)
+    for (const { verdict, reasons } of document.loaders) {
+      const isGood = reasons.every(({ effect }: { effect: string }) => effect === 'warns')
+      expect(verdict === 'loads').toBe(isGood)
+    }
   })
 
   test('sixty of them and more, of different kinds', () => {

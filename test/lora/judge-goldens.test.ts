@@ -80,6 +80,15 @@ function adapterOf(golden: Golden): AdapterView {
   return { format: naming, modules, whole: [], ignored: [] }
 }
 
+interface ScaleGolden {
+  readonly naming: string
+  readonly meant?: Readonly<Record<string, number>>
+  readonly given: Readonly<Record<string, number>>
+}
+const scales: readonly ScaleGolden[] = goldens('goldens/diffusers').filter(
+  ({ meant, naming }: ScaleGolden) => meant !== undefined && naming.startsWith('kohya, (rank, alpha)'),
+)
+
 const verdictOf = (adapter: AdapterView, loader: Loader) => verdictsOf(adapter, [loader])[0]
 
 describe('whole models under every naming: what is said of each loader is what it does', () => {
@@ -117,5 +126,35 @@ describe('whole models under every naming: what is said of each loader is what i
               ? ['loads part', 'loads nothing']
               : ['loads']
     expect(expected).toContain(verdict)
+  })
+})
+
+describe('U-Nets of several ranks and alphas: what diffusers scales wrongly is said, and no more', () => {
+  test.each(scales.map((one) => [one.naming.replace(/:.*/, ''), one] as const))('%s', (naming, golden) => {
+    const pairs: [number, number][] = JSON.parse(
+      naming
+        .replace(/^[^[]*/, '')
+        .replaceAll('(', '[')
+        .replaceAll(')', ']'),
+    )
+    const modules = Object.keys(golden.meant!).map((name, i): ModuleView => {
+      const [rank, alpha] = pairs[i]
+      const { prefix, path } = splitPrefix(name, 'kohya')
+      return {
+        ...{ label: name, prefix, path, down: `${name}.lora_down.weight`, kind: 'linear', method: 'lora' },
+        ...{ productShape: [64, 64], kernel: [], rank, dim: rank, scale: alpha / rank, storedAlpha: alpha },
+      }
+    })
+    const { hits } = verdictOf({ format: 'kohya', modules, whole: [], ignored: [] }, 'diffusers')
+    // the golden's two lists are of the same modules under two names, of which the last part tells them
+    const leaf = (name: string) =>
+      /(?:proj_in|to_q|to_k|to_out[._]0|net[._]2)$/.exec(name)![0].replace('_0', '.0')
+    const given = new Map(
+      Object.entries(golden.given).map(([name, scale]) => [leaf(name).replace('net_2', 'net.2'), scale]),
+    )
+    const wrong = modules.filter(
+      ({ label, scale }) => given.get(leaf(label).replace('net_2', 'net.2')) !== scale,
+    )
+    expect(hits.flatMap(({ modules: some = [] }) => some)).toEqual(wrong.map(({ label }) => label))
   })
 })

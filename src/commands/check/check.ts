@@ -6,18 +6,22 @@ import { badInput, badUsage } from '../../errors.ts'
 import { assertNotRead, assertUnchanged } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
+import { layoutOf } from '../../lora/families/layout.ts'
 import { type LoaderVerdict, verdictsOf } from '../../lora/loaders/judge.ts'
 import { loadersMeant } from '../../lora/loaders/meant.ts'
 import type { Loader, ModelView } from '../../lora/loaders/types.ts'
 import { judged, viewOf } from '../../lora/loaders/view.ts'
 import type { Adapter } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
+import { refuseGgufBase } from '../../lora/read/gguf-base.ts'
 import { architectureOf } from '../../lora/traits.ts'
 import { baseDefects } from './defects/base.ts'
 import { configDefects } from './defects/config.ts'
 import { dataDefects } from './defects/data.ts'
 import { fileDefects } from './defects/file.ts'
+import { nameDefects } from './defects/names.ts'
 import { type ReadAdapter, readPastDefects } from './defects/read.ts'
+import { defectHits } from './loading.ts'
 import { type CheckOptions, type CheckSettings, checkSettings } from './options.ts'
 import type { CheckedDefect, CheckedLoader, CheckResult } from './result.ts'
 import { DEFECTS, type Found } from './rules.ts'
@@ -26,7 +30,7 @@ import { sarifOf } from './sarif.ts'
 /**
  * Which loaders load an adapter, which load part of it or nothing, which refuse it and which scale it wrongly; and what is wrong with
  * the file itself. Reads headers and configs, and the numbers once, unless `fast`. Writes SARIF where asked. Throws LoraSvdError:
- * `bad-usage`, `bad-input` for what is no adapter or no safetensors file, `output-exists`, `system`, `interrupted`.
+ * `bad-usage`, `bad-input` for what is no adapter or no safetensors file, or a GGUF base of an adapter with other names, `output-exists`, `system`, `interrupted`.
  */
 export async function check(options: CheckOptions): Promise<CheckResult> {
   const settings = checkSettings(options)
@@ -53,14 +57,28 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
     })
   }
   const { adapter } = read
-  const view = adapter && viewOf(adapter, { metadata: checkpoint.metadata, model: modelOf(base) })
+  if (base !== undefined && adapter !== undefined) refuseGgufBase(base, adapter)
+  const view =
+    adapter &&
+    viewOf(adapter, {
+      metadata: checkpoint.metadata,
+      model: modelOf(base),
+      hasConfig: checkpoint.adapterConfig !== undefined,
+    })
   const wanted = settings.loaders ?? (view === undefined ? [] : loadersMeant(view))
-  const verdicts = view === undefined || checkpoint.tensors.size === 0 ? [] : verdictsOf(view, wanted)
   const found =
-    adapter === undefined || checkpoint.tensors.size === 0
+    view === undefined || checkpoint.tensors.size === 0
       ? nothingRead(read.found, checkpoint)
-      : [...read.found, ...(await defectsOf(read, base, wanted, settings, context))]
+      : [
+          ...read.found,
+          ...nameDefects(view, base !== undefined),
+          ...(await defectsOf(read, checkpoint, base, wanted, settings, context)),
+        ]
   for (const input of inputs) await assertUnchanged(input)
+  const verdicts =
+    view === undefined || checkpoint.tensors.size === 0
+      ? []
+      : verdictsOf(view, wanted, (loader) => defectHits(found, loader, view))
   const defects = settledDefects(found, checkpoint)
   const loaders = verdicts.map(loaderOf)
   const result: CheckResult = {
@@ -106,26 +124,30 @@ const nothingRead = (found: readonly Found[], { tensors }: Checkpoint): readonly
 function modelOf(base: Checkpoint | undefined): ModelView {
   if (base === undefined) return {}
   const architecture = architectureOf(base.config)
+  const family = layoutOf(base.tensors)?.family
   const hasHead = [...base.tensors.keys()].some((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )
   return {
     ...(architecture !== undefined && { architecture }),
+    ...(family !== undefined && { family }),
     isTied: base.config?.tie_word_embeddings === true || !hasHead,
   }
 }
 
 async function defectsOf(
   { adapter, found }: ReadAdapter,
+  checkpoint: Checkpoint,
   base: Checkpoint | undefined,
   loaders: readonly Loader[],
   settings: CheckSettings,
   context: RunContext,
 ): Promise<Found[]> {
   if (adapter === undefined) return []
+  const hasBrokenConfig = adapter.config === undefined && checkpoint.adapterConfig !== undefined
   const isLeftEmpty = adapter.modules.length === 0 && found.length > 0
   return [
-    ...(isLeftEmpty ? [] : fileDefects(adapter, settings)),
+    ...(isLeftEmpty ? [] : fileDefects(adapter, { ...settings, hasBrokenConfig })),
     ...configDefects(adapter),
     ...(base === undefined ? [] : baseDefects(adapter, base, loaders)),
     ...(settings.fast ? [] : await dataDefects(adapter, context)),
@@ -167,9 +189,9 @@ function factsOf(
   { tensors }: Checkpoint,
   adapter: Adapter | undefined,
   family: string | undefined,
-): Pick<CheckResult, 'format' | 'family' | 'modules' | 'others' | 'ranks' | 'bytes'> {
+): Pick<CheckResult, 'format' | 'family' | 'modules' | 'whole' | 'others' | 'ranks' | 'bytes'> {
   const bytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0)
-  if (adapter === undefined) return { modules: 0, others: tensors.size, bytes }
+  if (adapter === undefined) return { modules: 0, whole: 0, others: tensors.size, bytes }
   const { format, modules, replaced, ignored } = adapter
   const ranks = modules.filter(({ product }) => product.kind === 'lora').map(({ rank }) => rank)
   const [least, most] = ranks.reduce(
@@ -180,6 +202,7 @@ function factsOf(
     format,
     ...(family !== undefined && { family }),
     modules: modules.length,
+    whole: replaced.length,
     others: replaced.length + ignored.length,
     ...(ranks.length > 0 && { ranks: { atLeast: least, atMost: most } }),
     bytes,

@@ -34,6 +34,7 @@ export const checkDocument = (result: CheckResult) =>
     ...(result.family !== undefined && { family: result.family }),
     modules: result.modules,
     leftOut: result.leftOut,
+    whole: result.whole,
     others: result.others,
     ...(result.ranks !== undefined && { ranks: result.ranks }),
     bytes: result.bytes,

@@ -1,7 +1,8 @@
+import { addTo } from '../../text/compare.ts'
 import { firstOf, shownName } from '../../text/names.ts'
 import { counted } from '../../text/quote.ts'
 import type { CheckedLoader, CheckResult, LoaderReason } from './result.ts'
-import type { Severity } from './rules.ts'
+import { isDefectName, type Severity } from './rules.ts'
 
 /** A finding as programs that collect such take it: one line about one file. */
 export interface Finding {
@@ -21,20 +22,32 @@ export function findingsOf(result: CheckResult): Finding[] {
   return [
     ...defects.map(({ rule, severity, message, advice, file, names }) => ({
       ...{ rule, severity, file, names },
-      message: `${withNames(message, names)} To do: ${advice}.`,
+      message: `${withNames(message, names)}${consequence(rule, loaders)} To do: ${advice}.`,
     })),
     ...loaders.flatMap((loader) =>
-      loader.reasons.map(
-        (reason): Finding => ({
-          rule: reason.rule,
-          severity: severityOf(reason),
-          message: loaderMessage(loader, reason, result),
-          file,
-          names: reason.modules ?? reason.tensors ?? [],
-        }),
-      ),
+      loader.reasons
+        .filter(({ rule }) => !isDefectName(rule))
+        .map(
+          (reason): Finding => ({
+            rule: reason.rule,
+            severity: severityOf(reason),
+            message: loaderMessage(loader, reason, result),
+            file,
+            names: reason.modules ?? reason.tensors ?? [],
+          }),
+        ),
     ),
   ]
+}
+
+/** What a defect makes loaders do, where it makes them do anything: it is one finding, whoever it concerns. */
+function consequence(rule: string, loaders: readonly CheckedLoader[]): string {
+  const concerned = loaders.filter(({ reasons }) => reasons.some((reason) => reason.rule === rule))
+  const byVerdict = new Map<string, CheckedLoader[]>()
+  for (const one of concerned) addTo(byVerdict, one.verdict, one)
+  return [...byVerdict]
+    .map(([verdict, some]) => ` Verdict of ${some.map(({ loader }) => loader).join(', ')}: ${verdict}.`)
+    .join('')
 }
 
 const severityOf = ({ effect }: LoaderReason): Severity => (effect === 'warns' ? 'note' : 'error')

@@ -3,16 +3,16 @@ import type { Effect, Loader } from '../../lora/loaders/types.ts'
 import type { Adapter } from '../../lora/model.ts'
 import type { Severity } from './rules.ts'
 
-/** A fact of a loader that holds of the adapter. */
+/** A fact of a loader that holds of the adapter, or a defect of the file that concerns it. */
 export interface LoaderReason {
-  /** Stable, in kebab case. */
+  /** Stable, in kebab case; of a defect the defect's. */
   readonly rule: string
   readonly effect: Effect
   /** Why, as half a sentence: `it refuses DoRA`. Of several modules that of the first. */
   readonly reason: string
   /** Labels of the modules that it is of; all of them where neither modules nor tensors are told. */
   readonly modules?: readonly string[]
-  /** Tensors that are no factors. */
+  /** Tensors that are of no module: whole ones, and factors of which no module could be made. */
   readonly tensors?: readonly string[]
   /** By what the loader multiplies the first of the modules, and what is meant. */
   readonly scale?: { readonly found: number; readonly expected: number }
@@ -25,7 +25,7 @@ export interface LoaderReason {
 export interface CheckedLoader {
   readonly loader: Loader
   readonly verdict: Verdict
-  /** Modules that have an effect. */
+  /** Modules that have an effect, of those that could be read. */
   readonly loaded: number
   readonly reasons: readonly LoaderReason[]
 }
@@ -49,11 +49,13 @@ export interface CheckResult {
   readonly source: { readonly adapter: string; readonly file: string; readonly base?: string }
   /** Undefined where nothing of an adapter was found. */
   readonly format?: Adapter['format']
-  /** Of diffusion models, where names tell it. */
+  /** Of diffusion models: the base's, or where names tell it. */
   readonly family?: string
   readonly modules: number
-  /** Modules and tensors that could not be read: what is said of loaders is of the others. */
+  /** Modules and tensors that could not be read: to loaders they are defects. */
   readonly leftOut: number
+  /** Whole tensors: differences that are added to the base's, or what takes their place. */
+  readonly whole: number
   /** Tensors besides factors: whole ones, and such as nobody reads. */
   readonly others: number
   /** Of the modules that are LoRA. */

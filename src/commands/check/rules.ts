@@ -1,3 +1,5 @@
+import type { Effect, Loader } from '../../lora/loaders/types.ts'
+
 /** How much a defect weighs: an error is one that no use of the adapter survives, or that loaders take in different ways. */
 export type Severity = 'error' | 'warning' | 'note'
 
@@ -42,7 +44,7 @@ export const DEFECTS = {
   'half-pair': {
     severity: 'error',
     text: 'A module has one factor and lacks the other.',
-    advice: `${AGAIN}: the file is incomplete`,
+    advice: AGAIN,
     source: LAYER,
   },
   'duplicate-module': {
@@ -158,6 +160,38 @@ export const DEFECTS = {
     text: 'The factors are stored in several dtypes.',
     advice: 'nothing has to be done: loaders convert them to one',
     source: SAFETENSORS,
+  },
+  'names-of-nobody': {
+    severity: 'error',
+    text: 'A name begins with nothing by which a loader knows an adapter’s modules.',
+    advice:
+      'name modules as loaders do: lora_unet_ and lora_te1_ before underscores, diffusion_model., unet., transformer. or text_encoder. before dots',
+    source: COMFYUI,
+  },
+  'names-not-of-family': {
+    severity: 'error',
+    text: 'A name is none that a module of the model has.',
+    advice: 'correct the name, or hold it to the model’s own weights with --base',
+    source: COMFYUI,
+  },
+  'names-not-known': {
+    severity: 'warning',
+    text: 'A name is none that is known here of the model.',
+    advice: 'hold it to the model’s own weights with --base, if it is a relative with modules of its own',
+    source: COMFYUI,
+  },
+  'family-not-known': {
+    severity: 'note',
+    text: 'The names tell no family that is known here: whether a model has them only its weights tell.',
+    advice: 'give the weights with --base',
+    source: COMFYUI,
+  },
+  'names-of-gguf': {
+    severity: 'error',
+    text: 'The modules are called as in a GGUF file, and no model of transformers has such names.',
+    advice:
+      'write it as GGUF for llama.cpp (lora-svd convert --format gguf), or under the names of the model’s safetensors',
+    source: 'ggml-org/llama.cpp: gguf-py/gguf/constants.py, TENSOR_NAMES @2026-09-28',
   },
   'rank-above-limit': {
     severity: 'error',
@@ -335,6 +369,12 @@ export const DEFECTS = {
     advice: 'name the base that the adapter was trained on',
     source: SAVE,
   },
+  'base-shared': {
+    severity: 'error',
+    text: 'Two modules of the file change the same rows of one weight of the base.',
+    advice: 'leave one of the two out, or add their changes up: loaders take the one that they meet last',
+    source: COMFYUI,
+  },
   'base-shapes': {
     severity: 'error',
     text: 'Factors do not fit the base’s weight of their name.',
@@ -358,20 +398,6 @@ export const DEFECTS = {
 export type DefectName = keyof typeof DEFECTS
 export const isDefectName = (name: string): name is DefectName => Object.hasOwn(DEFECTS, name)
 
-/** A defect that was found. */
-export interface Defect {
-  readonly rule: DefectName
-  readonly severity: Severity
-  /** What is wrong here, as a sentence. */
-  readonly message: string
-  readonly advice: string
-  readonly source: string
-  /** The file that it is in. */
-  readonly file: string
-  /** The modules or tensors that it is of, all of them; empty where it is of the file. */
-  readonly names: readonly string[]
-}
-
 /** What finders give: what is the same for all of a kind is filled in from the table. */
 export interface Found {
   readonly rule: DefectName
@@ -380,4 +406,6 @@ export interface Found {
   readonly names?: readonly string[]
   /** It is in adapter_config.json. */
   readonly inConfig?: true
+  /** What comes of it in these loaders, and in no others; else what is said of all of its kind. */
+  readonly loading?: { readonly loaders: readonly Loader[]; readonly effect: Effect; readonly why: string }
 }

@@ -21,11 +21,12 @@ export function checkTables(result: CheckResult, screen: Screen): string {
 }
 
 function title(result: CheckResult, { paint, columns }: Screen): string {
-  const { source, format, family, modules, ranks, readNumbers, seconds } = result
+  const { source, format, family, modules, whole, ranks, readNumbers, seconds } = result
   const head = `lora-svd check: ${printable(source.adapter)}`
   const facts = [
     ...(format === undefined ? [] : [family === undefined ? format : `${format}, ${family}`]),
-    counted(modules, 'module'),
+    ...(modules === 0 && whole > 0 ? [] : [counted(modules, 'module')]),
+    ...(whole === 0 ? [] : [counted(whole, 'whole tensor')]),
     ...(ranks === undefined
       ? []
       : [`rank ${ranks.atLeast === ranks.atMost ? ranks.atMost : `${ranks.atLeast} to ${ranks.atMost}`}`]),
@@ -86,7 +87,7 @@ function defectText(defect: CheckedDefect, { paint, columns }: Screen): string {
   return paintLines(wrap(text, columns), colour)
 }
 
-function ending({ holds, loaders, defects, warnings, leftOut }: CheckResult, screen: Screen): string {
+function ending({ holds, loaders, defects, warnings, readNumbers }: CheckResult, screen: Screen): string {
   const errors = defects.filter(({ severity }) => severity === 'error').length
   const failing = loaders.filter(({ verdict }) => verdict !== 'loads').length
   const wrong = [
@@ -97,14 +98,16 @@ function ending({ holds, loaders, defects, warnings, leftOut }: CheckResult, scr
         ]),
     ...(errors === 0 ? [] : [`The file has ${counted(errors, 'error')}.`]),
   ]
+  const onConditions = loaders.some(({ reasons }) => reasons.length > 0) ? ', on the conditions above' : ''
+  const asFarAsRead = readNumbers ? '' : ', as far as the headers tell: the numbers were not read'
   const verdict = holds
-    ? note(`All of it is loaded as it is meant by ${listText(loaders)}.`, screen.paint.green, screen)
+    ? note(
+        `All of it is loaded as it is meant by ${listText(loaders)}${onConditions}${asFarAsRead}.`,
+        screen.paint.green,
+        screen,
+      )
     : note(wrong.join(' '), screen.paint.red, screen)
-  const partial =
-    leftOut > 0 && loaders.length > 0
-      ? [note(`What is said of loaders is of the modules that could be read.`, screen.paint.yellow, screen)]
-      : []
-  return [verdict, ...partial, ...warningNotes(warnings, screen)].join('\n')
+  return [verdict, ...warningNotes(warnings, screen)].join('\n')
 }
 
 const listText = (loaders: readonly CheckedLoader[]) =>

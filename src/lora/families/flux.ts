@@ -1,5 +1,5 @@
 import { CLIP_L, filePlaces, T5_OF_FLUX } from './encoders.ts'
-import { fused, type Row, renameByRows, sharing, within } from './rows.ts'
+import { fused, pathsOfRows, type Row, renameByRows, sharing, within } from './rows.ts'
 import { DIFFUSERS, KOHYA } from './targets.ts'
 import type { Family } from './types.ts'
 
@@ -105,5 +105,6 @@ export const FLUX: Family = {
   ],
   encodersInDiffusers: { kohya: 'read', comfyui: 'read' },
   completeness: [],
+  modules: pathsOfRows(ROWS),
   rename: renameByRows(ROWS),
 }

@@ -1,5 +1,5 @@
 import { CLIP_L_OF_HUNYUAN, filePlaces, LLAMA } from './encoders.ts'
-import { fused, type Row, renameByRows, type Slice, sharing } from './rows.ts'
+import { fused, pathsOfRows, type Row, renameByRows, type Slice, sharing } from './rows.ts'
 import { DIFFUSERS, KOHYA } from './targets.ts'
 import type { Denoiser, Family, Form, Rename } from './types.ts'
 
@@ -201,5 +201,6 @@ export const HUNYUAN_VIDEO: Family = {
   ],
   encodersInDiffusers: { kohya: 'refused', comfyui: 'dropped' },
   completeness: [],
+  modules: [0, 1].flatMap((of) => pathsOfRows(ROWS.map((row): Row => [row[of] as string, row[2]]))),
   rename,
 }

@@ -1,5 +1,5 @@
 import { filePlaces, GEMMA2, QWEN3 } from './encoders.ts'
-import { fused, type Row, renameByRows, same, sharing, within } from './rows.ts'
+import { fused, pathsOfRows, type Row, renameByRows, same, sharing, within } from './rows.ts'
 import { DIFFUSERS, KOHYA } from './targets.ts'
 import type { Family } from './types.ts'
 
@@ -130,6 +130,7 @@ export const LUMINA_2: Family = {
     { blocks: ['layers.', 'noise_refiner.'], modules: [...UNMODULATED, 'adaLN_modulation.1'] },
     { blocks: ['context_refiner.'], modules: UNMODULATED },
   ].map((rule) => ({ loader: 'diffusers', naming: 'comfyui', ...rule, source: LUMINA_SOURCE })),
+  modules: pathsOfRows(LUMINA_ROWS),
   rename: renameByRows(LUMINA_ROWS),
 }
 
@@ -164,5 +165,6 @@ export const Z_IMAGE: Family = {
   })),
   encodersInDiffusers: { kohya: 'dropped', comfyui: 'dropped' },
   completeness: [],
+  modules: pathsOfRows(Z_IMAGE_ROWS),
   rename: renameByRows(Z_IMAGE_ROWS),
 }

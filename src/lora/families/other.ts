@@ -20,6 +20,7 @@ const OTHER: Family = {
   gaps: [],
   encodersInDiffusers: { kohya: 'dropped', comfyui: 'dropped' },
   completeness: [],
+  modules: [],
   rename: () => (path) => [{ path }],
 }
 

@@ -39,6 +39,13 @@ export const within = (original: string, diffusers: string, rows: readonly Row[]
 /** Names that are the same in both forms. */
 export const same = (...paths: readonly string[]): readonly Row[] => paths.map((path) => [path, path])
 
+/** The paths that rows name, in both forms. */
+export const pathsOfRows = (rows: readonly Row[]): string[] =>
+  rows.flatMap(([original, diffusers]) => [
+    original,
+    ...(typeof diffusers === 'string' ? [diffusers] : diffusers.map(({ path }) => path)),
+  ])
+
 interface Entry {
   readonly row: Row
   /** Which of the row's slices it is. */

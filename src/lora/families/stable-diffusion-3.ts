@@ -1,5 +1,5 @@
 import { CLIP_G, CLIP_L, filePlaces, T5_OF_SD3 } from './encoders.ts'
-import { fused, type Row, renameByRows, same, within } from './rows.ts'
+import { fused, pathsOfRows, type Row, renameByRows, same, within } from './rows.ts'
 import { DIFFUSERS, KOHYA } from './targets.ts'
 import type { Family } from './types.ts'
 
@@ -80,5 +80,6 @@ export const STABLE_DIFFUSION_3: Family = {
   ],
   encodersInDiffusers: { kohya: 'dropped', comfyui: 'dropped' },
   completeness: [],
+  modules: pathsOfRows(ROWS),
   rename: renameByRows(ROWS),
 }

@@ -1,7 +1,7 @@
 import { CLIP_G, CLIP_H, CLIP_L, CLIP_L_ALONE } from './encoders.ts'
 import { DIFFUSERS, KOHYA } from './targets.ts'
 import type { Encoder, EncoderPlace, Family, Gap, Mark, ShapeOf } from './types.ts'
-import { renameUnet } from './unet.ts'
+import { renameUnet, UNET_PATHS } from './unet.ts'
 
 /** SDXL has no attention at its first level. */
 const FIRST_ATTENTION = ['input_blocks.1.1.norm.weight', 'down_blocks.0.attentions.0.norm.weight']
@@ -84,6 +84,7 @@ const SD1: Family = {
   ],
   encodersInDiffusers: { kohya: 'read', comfyui: 'dropped' },
   completeness: [],
+  modules: UNET_PATHS,
   rename: renameUnet('class_embedding'),
 }
 

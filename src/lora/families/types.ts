@@ -129,5 +129,7 @@ export interface Family {
   /** What diffusers does with a file in which there are modules of text encoders under other names than its own. */
   readonly encodersInDiffusers: Readonly<Record<Exclude<Naming, 'diffusers'>, 'read' | 'dropped' | 'refused'>>
   readonly completeness: readonly Completeness[]
+  /** The paths of its denoiser's modules and parameters in all forms, with N for numbers. */
+  readonly modules: readonly string[]
   readonly rename: (base: Denoiser, to: Form) => Rename
 }

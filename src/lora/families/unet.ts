@@ -60,6 +60,32 @@ export const renameUnet =
     }
   }
 
+const ATTENTION_PATHS = [
+  ...['norm', 'proj_in', 'proj_out'],
+  ...[
+    ...['norm1', 'norm2', 'norm3', 'ff.net.0.proj', 'ff.net.2'],
+    ...['attn1', 'attn2'].flatMap((one) => [
+      ...['to_q', 'to_k', 'to_v', 'to_out.0'].map((path) => `${one}.${path}`),
+      // as diffusers called them up to 2023
+      ...['to_q', 'to_k', 'to_v', 'to_out'].map((path) => `${one}.processor.${path}`),
+    ]),
+  ].map((path) => `transformer_blocks.N.${path}`),
+]
+
+/** The paths of U-Nets' modules in both forms, with N for numbers. */
+export const UNET_PATHS: readonly string[] = [
+  ...[...OUTSIDE, ...LABELS('add_embedding'), ...LABELS('class_embedding')].flat(),
+  ...['input_blocks.N.N.', 'output_blocks.N.N.', 'middle_block.N.'].flatMap((block) =>
+    [...RESNET.map(([original]) => original), ...ATTENTION_PATHS].map((path) => block + path),
+  ),
+  ...['input_blocks.N.N.op', 'output_blocks.N.N.conv'],
+  ...['down_blocks.N.', 'up_blocks.N.', 'mid_block.'].flatMap((block) => [
+    ...RESNET.map(([, path]) => `${block}resnets.N.${path}`),
+    ...ATTENTION_PATHS.map((path) => `${block}attentions.N.${path}`),
+  ]),
+  ...['down_blocks.N.downsamplers.N.conv', 'up_blocks.N.upsamplers.N.conv'],
+]
+
 function levelsOf(paths: Iterable<string>): Levels {
   let shrinking = Number.POSITIVE_INFINITY
   const layers = new Set<string>()

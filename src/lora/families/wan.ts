@@ -1,5 +1,5 @@
 import { filePlaces, UMT5 } from './encoders.ts'
-import { type Row, renameByRows, same, within } from './rows.ts'
+import { pathsOfRows, type Row, renameByRows, same, within } from './rows.ts'
 import { DIFFUSERS, KOHYA } from './targets.ts'
 import type { Family } from './types.ts'
 
@@ -106,5 +106,6 @@ export const WAN: Family = {
     modules,
     source: MUSUBI_SOURCE,
   })),
+  modules: pathsOfRows(ROWS),
   rename: renameByRows(ROWS),
 }

@@ -30,10 +30,12 @@ export function peftFolderRules(
       ...fact({
         rule: `${id}-needs-config`,
         effect: 'refuses',
-        text: `${loader} needs adapter_config.json beside the tensors`,
+        text: `${loader} needs adapter_config.json beside the tensors, of a method that it knows`,
       }),
-      ofAdapter: ({ format, config }) =>
-        format === 'peft' && config === undefined ? 'it needs adapter_config.json' : undefined,
+      ofAdapter: ({ format, config, hasBrokenConfig }) => {
+        if (format !== 'peft' || config !== undefined) return undefined
+        return hasBrokenConfig ? 'it can’t use this adapter_config.json' : 'it needs adapter_config.json'
+      },
       isFinal: true,
     },
     ...(loader === 'PEFT'

@@ -105,12 +105,15 @@ const RULES: readonly LoaderRule[] = [
     ...ofConversion({
       rule: 'diffusers-unet-mixed-scales',
       effect: 'scales',
-      text: 'diffusers scales attention’s projections of U-Nets wrongly where a kohya file has several ranks or alphas',
+      text: 'diffusers scales attention’s projections of U-Nets in kohya’s files by the commonest alpha, whatever theirs',
     }),
-    ofModule: ({ path, storedAlpha }, adapter) =>
-      isUnet(adapter) && !adapter.isUniform && storedAlpha !== undefined && PROJECTION.test(path)
-        ? 'it scales attention’s projections by one rank and alpha for all, and here they differ'
-        : undefined,
+    ofModule: ({ path, prefix, storedAlpha }, adapter) => {
+      if (!isUnet(adapter) || storedAlpha === undefined || !PROJECTION.test(path)) return undefined
+      const { commonAlpha, isTied } = adapter.components.get(prefix)!
+      return storedAlpha === commonAlpha && !isTied
+        ? undefined
+        : 'it scales attention’s projections by the commonest alpha, and theirs is another'
+    },
   },
   {
     ...ofConversion({
@@ -151,9 +154,15 @@ export const DIFFUSERS: LoaderFacts = {
     ...ofConversion({
       rule: 'diffusers-scale',
       effect: 'scales',
-      text: 'diffusers scales by .alpha over the rank, by 1 without, and passes over an .alpha beside lora_A of Qwen-Image',
+      text: 'diffusers scales by .alpha over the rank, by 1 without, by the commonest .alpha of its part of the pipeline in kohya’s files of U-Nets, and passes over an .alpha beside lora_A of Qwen-Image',
     }),
-    scaleOf: ({ storedAlpha, dim, down, scale }, { family, metadata, naming }) => {
+    scaleOf: ({ storedAlpha, dim, down, scale, prefix }, adapter) => {
+      const { family, metadata, naming } = adapter
+      // utils/peft_utils.py, get_peft_kwargs, which is given the alphas of one component at a time (loaders/peft.py, load_lora_adapter)
+      if (isUnet(adapter)) {
+        const alpha = storedAlpha ?? adapter.components.get(prefix)?.commonAlpha
+        return alpha === undefined ? 1 : alpha / dim
+      }
       if (naming === 'diffusers' && metadata?.has('lora_adapter_metadata')) return scale
       const isPassedOver = family?.id === 'qwen-image' && /\.lora_A\b/.test(down)
       return storedAlpha === undefined || isPassedOver ? 1 : storedAlpha / dim

@@ -9,7 +9,7 @@ export interface Hit {
   readonly reason: string
   /** Labels of the modules that it is of; all where neither modules nor tensors are told. */
   readonly modules?: readonly string[]
-  /** Tensors that are no factors. */
+  /** Tensors that are of no module: whole ones, and factors of which no module could be made. */
   readonly tensors?: readonly string[]
   /** What the first module is multiplied by, and what the adapter's own format says. */
   readonly scale?: { readonly found: number; readonly expected: number }
@@ -31,14 +31,25 @@ const SCALE_TOLERANCE = 2 ** -8
 export const isSameScale = (a: number, b: number) =>
   Math.abs(a - b) <= SCALE_TOLERANCE * Math.max(Math.abs(a), Math.abs(b))
 
-/** What each of these loaders makes of an adapter, in their order. */
-export function verdictsOf(view: AdapterView, loaders: readonly Loader[]): LoaderVerdict[] {
+/**
+ * What each of these loaders makes of an adapter, in their order. `alsoOf` tells what else is known of the file that concerns a loader: it
+ * counts as the loader's own facts do, but where the loader takes nothing of the adapter anyway.
+ */
+export function verdictsOf(
+  view: AdapterView,
+  loaders: readonly Loader[],
+  alsoOf: (loader: Loader) => readonly Hit[] = () => [],
+): LoaderVerdict[] {
   const adapter = judged(view)
   return loaders.map((loader) => {
-    const hits = hitsOf(adapter, loader)
+    const own = hitsOf(adapter, loader)
+    const isLostAnyway = own.some(isLost) && NOTHING.has(verdictOf(own, adapter).verdict)
+    const hits = isLostAnyway ? own : [...own, ...alsoOf(loader)]
     return { loader, hits, ...verdictOf(hits, adapter) }
   })
 }
+
+const NOTHING: ReadonlySet<Verdict> = new Set(['refuses', 'loads nothing'])
 
 /** The facts of a loader that hold of an adapter, in the table's order. */
 export function hitsOf(adapter: JudgedAdapter, loader: Loader): Hit[] {
@@ -122,12 +133,15 @@ function verdictOf(
   if (has('refuses')) return { verdict: 'refuses', loaded: 0 }
   const lost = hits.filter(({ fact }) => fact.effect === 'passes over')
   const lostModules = new Set(lost.flatMap(({ modules = [] }) => modules))
-  const lostWhole = new Set(lost.flatMap(({ tensors = [] }) => tensors))
+  const lostTensors = new Set(lost.flatMap(({ tensors = [] }) => tensors))
   if (lost.some((hit) => hit.modules === undefined && hit.tensors === undefined)) {
     return { verdict: 'loads nothing', loaded: 0 }
   }
-  const loaded = modules.length - lostModules.size
-  if (loaded === 0 && lostWhole.size === whole.length) return { verdict: 'loads nothing', loaded }
+  const loaded = modules.filter(({ label }) => !lostModules.has(label)).length
+  const isWholeLost = whole.every(({ name }) => lostTensors.has(name))
+  const changes = hits.some(({ fact: { effect } }) => effect === 'misreads' || effect === 'scales')
+  const isNothingLeft = loaded === 0 && isWholeLost
+  if (isNothingLeft && (lost.length > 0 || !changes)) return { verdict: 'loads nothing', loaded }
   if (lost.length > 0) return { verdict: 'loads part', loaded }
   if (has('misreads')) return { verdict: 'wrong numbers', loaded }
   return { verdict: has('scales') ? 'wrong scale' : 'loads', loaded }

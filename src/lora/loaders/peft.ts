@@ -1,5 +1,6 @@
 import { nameProblem, targetedBy } from '../found-by-loaders.ts'
 import { takingOf } from '../kinds.ts'
+import { isBeforeModuleOrder } from '../stack-order.ts'
 import type { ModelTraits } from '../traits.ts'
 import { modelTraits } from '../traits.ts'
 import { peftFolderRules, sourced } from './common.ts'
@@ -54,6 +55,17 @@ const RULES: readonly LoaderRule[] = [
       kind === 'experts' || targetsOf(adapter)(path.replace(/(?:\.base_layer)+$/, ''))
         ? undefined
         : 'it finds nothing of it: target_modules does not match its path',
+  },
+  {
+    ...ofLayers({
+      rule: 'peft-stacked-experts-order',
+      effect: 'warns',
+      text: 'PEFT 0.19.1 and later does not load stacked experts of an earlier version, or where a stack is square loads them wrongly, but of models that store experts [in, out]',
+    }),
+    ofModule: ({ kind }, { config }) =>
+      kind === 'experts' && isBeforeModuleOrder(config?.peftVersion)
+        ? `load it with the PEFT ${config!.peftVersion} that it was saved by: 0.19.1 and later has input and output of stacked experts the other way round where the model stores them [out, in], and does not load it, or where a stack is square loads it wrongly`
+        : undefined,
   },
   {
     ...ofLayers({

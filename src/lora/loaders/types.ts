@@ -79,6 +79,8 @@ export interface WholeView {
 export interface ModelView {
   /** config.json's class, as `LlamaForCausalLM`. */
   readonly architecture?: string
+  /** Of diffusion models, where the weights tell it: names tell less. */
+  readonly family?: Family
   /** Its head is its embedding. */
   readonly isTied?: boolean
 }
@@ -89,12 +91,22 @@ export interface AdapterView {
   readonly format: AdapterFormat | 'mlx'
   /** adapter_config.json. */
   readonly config?: PeftConfig
+  /** It is there, and could not be read. */
+  readonly hasBrokenConfig?: true
   readonly modules: readonly ModuleView[]
   readonly whole: readonly WholeView[]
   readonly ignored: readonly IgnoredTensor[]
   /** `__metadata__`, or the keys of a GGUF file. */
   readonly metadata?: ReadonlyMap<string, string>
   readonly model?: ModelView
+}
+
+/** What the modules of one part of a pipeline have in common: the denoiser's, or those of one text encoder. */
+export interface Component {
+  /** What most of the `.alpha` tensors say; undefined where there are none. */
+  readonly commonAlpha?: number
+  /** Another is as common. */
+  readonly isTied: boolean
 }
 
 /** The same with what follows from it and is found once. */
@@ -107,8 +119,8 @@ export interface JudgedAdapter extends AdapterView {
   readonly naming?: Naming
   /** Its modules are a language model's, as far as names and config tell. */
   readonly isLanguageModel: boolean
-  /** All modules have one rank and one alpha. */
-  readonly isUniform: boolean
+  /** The parts of a pipeline that it is of, by what stands before their modules' paths. */
+  readonly components: ReadonlyMap<string, Component>
 }
 
 /** A fact, and how an adapter that it is of is known. One of the finders is there. */

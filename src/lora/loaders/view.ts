@@ -1,9 +1,12 @@
+import { addTo } from '../../text/compare.ts'
 import { familyOfNames } from '../families/of-names.ts'
 import { type Adapter, type AdapterModule, blamed } from '../model.ts'
-import type { AdapterView, JudgedAdapter, ModelView, ModuleView } from './types.ts'
+import type { AdapterView, Component, JudgedAdapter, ModelView, ModuleView } from './types.ts'
 
 /** What stands beside an adapter's tensors and modules. */
 export interface Surroundings {
+  /** There is a config beside the tensors, whether it could be read or not. */
+  readonly hasConfig?: boolean
   readonly metadata?: ReadonlyMap<string, string>
   readonly model?: ModelView
 }
@@ -11,10 +14,10 @@ export interface Surroundings {
 /** An adapter that was read, as loaders see it. */
 export const viewOf = (
   { format, config, modules, replaced, ignored }: Adapter,
-  { metadata, model }: Surroundings = {},
+  { metadata, model, hasConfig = false }: Surroundings = {},
 ): AdapterView => ({
   format,
-  ...(config !== undefined && { config }),
+  ...(config !== undefined ? { config } : hasConfig && { hasBrokenConfig: true }),
   modules: modules.map(moduleView),
   whole: replaced.map(({ tensor, name, how, rows }) => ({
     ...{ name: tensor.name, target: name, how, isRows: rows !== undefined },
@@ -51,8 +54,8 @@ const BODY = /^(?:h|layers)\.\d+\.(?:attn|mlp|self_attn|block_sparse_moe)\./
 /** An adapter with what follows of its names and numbers, found once for all loaders. */
 export function judged(view: AdapterView): JudgedAdapter {
   const { modules, whole, ignored, config } = view
-  const { family, naming } = familyOfNames(view.format, modules)
-  const [first] = modules
+  const { naming, family: named } = familyOfNames(view.format, modules)
+  const family = naming === undefined ? undefined : (view.model?.family ?? named)
   return {
     ...view,
     byPath: new Map(modules.map((module) => [module.path, module])),
@@ -68,8 +71,26 @@ export function judged(view: AdapterView): JudgedAdapter {
       view.format === 'mlx' ||
       config?.taskType === 'CAUSAL_LM' ||
       (view.format === 'peft' && modules.some(({ path }) => LANGUAGE_MODEL.test(path) || BODY.test(path))),
-    isUniform: modules.every(
-      ({ dim, storedAlpha }) => dim === first.dim && storedAlpha === first.storedAlpha,
-    ),
+    components: componentsOf(modules),
   }
+}
+
+function componentsOf(modules: readonly ModuleView[]): Map<string, Component> {
+  const byPrefix = new Map<string, ModuleView[]>()
+  for (const module of modules) addTo(byPrefix, module.prefix, module)
+  return new Map(
+    [...byPrefix].map(([prefix, those]): [string, Component] => {
+      const counts = new Map<number, number>()
+      for (const { storedAlpha } of those)
+        if (storedAlpha !== undefined) counts.set(storedAlpha, (counts.get(storedAlpha) ?? 0) + 1)
+      const [common, next] = [...counts].sort(([, a], [, b]) => b - a)
+      return [
+        prefix,
+        {
+          ...(common !== undefined && { commonAlpha: common[0] }),
+          isTied: next !== undefined && next[1] === common[1],
+        },
+      ]
+    }),
+  )
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput, LoraSvdError } from '../../errors.ts'
+import { badInput, type LoraSvdError, tolerating } from '../../errors.ts'
 import { grouped } from '../../text/numbers.ts'
 import { counted, quoted } from '../../text/quote.ts'
 import { metadataConfigs } from '../diffusion.ts'
@@ -136,18 +136,6 @@ export async function adapterOf(
       ...warnings,
       ...warningsOf({ format, config: single, built, ignored, zeros: isSaid(options) ? [] : zeros }),
     ],
-  }
-}
-
-/** What the work gives; undefined where it throws what `tell` is told. */
-function tolerating<T>(tell: AdapterOptions['onDefect'], work: () => T): T | undefined {
-  if (tell === undefined) return work()
-  try {
-    return work()
-  } catch (error) {
-    if (!(error instanceof LoraSvdError)) throw error
-    tell(error)
-    return undefined
   }
 }
 

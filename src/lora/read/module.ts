@@ -68,6 +68,7 @@ function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
   const rank = configured?.rank ?? rows
   const count = stack === undefined ? 1 : rows / rank
   if (count === 1 && configured !== undefined && rank !== rows) {
+    if (isSwapped(A, B) && A.shape[1] === rank) throw swapped(context, A, B)
     throw refusal(
       context,
       [A],
@@ -209,6 +210,7 @@ function checkedRows(
   const shapes = `of the shapes ${shapeText(A.shape)} and ${shapeText(B.shape)}`
   if (B.shape.slice(2).some((n) => n !== 1))
     throw refusal(context, [A, B], `${shapes} are no pair: B's kernel has to be 1`)
+  if (B.shape[1] !== rows && isSwapped(A, B)) throw swapped(context, A, B)
   if (B.shape[1] !== rows) {
     const isGrouped = A.shape.length > 2 && rows % B.shape[1] === 0
     throw refusal(
@@ -217,7 +219,7 @@ function checkedRows(
       isGrouped
         ? `${shapes} are of a grouped convolution, which is not read`
         : `${shapes} are no pair: B needs as many columns as A has rows`,
-      isGrouped ? 'grouped-convolution' : isSwapped(A, B) ? 'swapped-factors' : 'factor-shapes',
+      isGrouped ? 'grouped-convolution' : 'factor-shapes',
     )
   }
   if (mid !== undefined) {
@@ -238,6 +240,14 @@ export const isSwapped = (
   { shape: A }: Pick<StoredTensor, 'shape'>,
   { shape: B }: Pick<StoredTensor, 'shape'>,
 ): boolean => A.length === 2 && B.length === 2 && A[1] === B[0] && A[0] > A[1] && B[1] > B[0]
+
+const swapped = (context: ModuleContext, A: StoredTensor, B: StoredTensor) =>
+  refusal(
+    context,
+    [A, B],
+    `of the shapes ${shapeText(A.shape)} and ${shapeText(B.shape)} lie the other way round: A is [rank, in], and B [out, rank]`,
+    'swapped-factors',
+  )
 
 function halfPair({ path }: ModuleContext, module: string, found: StoredTensor, isAMissing: boolean) {
   const [missing, other] = isAMissing ? ['A (down)', 'B (up)'] : ['B (up)', 'A (down)']

@@ -1,17 +1,18 @@
 import type { Checkpoint } from '../../../checkpoint/types.ts'
-import { LoraSvdError } from '../../../errors.ts'
+import type { LoraSvdError } from '../../../errors.ts'
 import { notLoaded, notLoadedText } from '../../../lora/found-by-loaders.ts'
-import type { Loader } from '../../../lora/loaders/types.ts'
+import type { Effect, Loader } from '../../../lora/loaders/types.ts'
 import { type BaseMatch, matchToBase } from '../../../lora/match.ts'
-import { type Adapter, tensorsOf } from '../../../lora/model.ts'
+import { type Adapter, type AdapterModule, tensorsOf } from '../../../lora/model.ts'
 import { modelTraits } from '../../../lora/traits.ts'
 import { shapeText } from '../../../text/quote.ts'
 import type { Found } from '../rules.ts'
 
 /** How far the adapter and a base fit each other; what loaders find no module for counts where it is asked for one of them. */
 export function baseDefects(adapter: Adapter, base: Checkpoint, loaders: readonly Loader[]): Found[] {
-  const { match, misfits } = matchPastMisfits(adapter, base)
   const traits = modelTraits(base.config, base.tensors)
+  const misfits: LoraSvdError[] = []
+  const match = matchToBase(adapter, base, traits, (error) => misfits.push(error))
   const lost = notLoaded(adapter, match.matched, traits).filter((one) =>
     one.loaders.some((loader) => loaders.includes(loader)),
   )
@@ -19,16 +20,28 @@ export function baseDefects(adapter: Adapter, base: Checkpoint, loaders: readonl
     ({ replaced, base: stored }) =>
       stored === undefined || (replaced.rows === undefined && !isSame(replaced.tensor.shape, stored.shape)),
   )
-  const [unmatched] = match.unmatched
+  const labelsInFile = new Map(match.matched.map(({ module }) => [module.label, labelsOf(module)]))
+  const nowhere = match.unmatched.filter(({ isShared }) => !isShared)
+  const twice = match.unmatched.filter(({ isShared }) => isShared)
+  const [[unmatched], [shared]] = [nowhere, twice]
   return [
-    ...misfits,
+    ...misfitsOf(adapter, misfits),
     ...(unmatched === undefined
       ? []
       : [
           {
             rule: 'base-unmatched' as const,
             message: `A module's name is none of the base's: ${unmatched.reason}.`,
-            names: match.unmatched.map(({ module }) => module.label),
+            names: namesOf(nowhere),
+          },
+        ]),
+    ...(shared === undefined
+      ? []
+      : [
+          {
+            rule: 'base-shared' as const,
+            message: `Two modules change one weight: ${shared.module.label} ${shared.reason}.`,
+            names: namesOf(twice),
           },
         ]),
     ...(wrongWhole.length === 0
@@ -43,9 +56,27 @@ export function baseDefects(adapter: Adapter, base: Checkpoint, loaders: readonl
     ...lost.map((one) => ({
       rule: 'base-not-loaded' as const,
       message: `${notLoadedText(one)}.`,
-      names: one.modules,
+      names: [...new Set(one.modules.flatMap((label) => labelsInFile.get(label) ?? label))],
+      loading: { loaders: one.loaders, ...lossOf(one.reason) },
     })),
   ]
+}
+
+const namesOf = (unmatched: BaseMatch['unmatched']) => unmatched.map(({ module }) => module.label)
+
+/** The labels of the file's modules that a matched one is of. */
+const labelsOf = ({ label, ofLabel, product }: AdapterModule): string[] =>
+  product.kind === 'stack' ? Object.values(product.parts).flat().flatMap(labelsOf) : [ofLabel ?? label]
+
+/** What `would load nothing at all: it is a router` is to the adapter. */
+function lossOf(reason: string): { effect: Effect; why: string } {
+  const isOfAll = reason.startsWith('would load nothing at all')
+  return {
+    effect: isOfAll ? 'refuses' : 'passes over',
+    why: reason
+      .replace(/^would load nothing of it: /, 'it finds nothing of it: ')
+      .replace(/^would/, 'it would'),
+  }
 }
 
 const isSame = (a: readonly number[], b: readonly number[]) =>
@@ -57,35 +88,21 @@ function wholeText({ replaced: { name, tensor }, base }: BaseMatch['replaced'][n
     : `A whole tensor has the shape ${shapeText(tensor.shape)}, and the base's ${base.name} ${shapeText(base.shape)}.`
 }
 
-/** Modules of a wrong shape that are found one by one; after so many the base is another, and the rest is not looked at. */
-const MOST_MISFITS = 8
-
-function matchPastMisfits(
-  adapter: Adapter,
-  base: Checkpoint,
-): { readonly match: BaseMatch; readonly misfits: readonly Found[] } {
-  let modules = adapter.modules
-  const messages: string[] = []
-  const names: string[] = []
-  for (;;) {
-    try {
-      const match = matchToBase({ ...adapter, modules }, base)
-      return { match, misfits: misfitsOf(messages, names) }
-    } catch (error) {
-      if (!(error instanceof LoraSvdError) || error.tensor === undefined) throw error
-      const at = modules.findIndex(({ product }) =>
-        tensorsOf(product).some(({ name }) => name === error.tensor),
-      )
-      if (at < 0) throw error
-      messages.push(error.message.slice(adapter.path.length + 2))
-      names.push(modules[at].label)
-      modules = modules.length > 0 && names.length < MOST_MISFITS ? modules.toSpliced(at, 1) : []
-    }
-  }
-}
-
-function misfitsOf(messages: readonly string[], names: readonly string[]): Found[] {
-  const [first] = messages
+/** The errors as one finding, by the labels of the modules, or the names of whole tensors, that they are of. */
+function misfitsOf(adapter: Adapter, errors: readonly LoraSvdError[]): Found[] {
+  const [first] = errors
   if (first === undefined) return []
-  return [{ rule: 'base-shapes', message: `${first[0].toUpperCase()}${first.slice(1)}.`, names }]
+  const labels = new Map(
+    adapter.modules.flatMap(({ product, label }) =>
+      tensorsOf(product).map(({ name }) => [name, label] as const),
+    ),
+  )
+  const message = first.message.slice(adapter.path.length + 2)
+  return [
+    {
+      rule: 'base-shapes',
+      message: `${message[0].toUpperCase()}${message.slice(1)}.`,
+      names: errors.flatMap(({ tensor }) => (tensor === undefined ? [] : (labels.get(tensor) ?? tensor))),
+    },
+  ]
 }

@@ -5,10 +5,14 @@ import type { CheckSettings } from '../options.ts'
 import type { Found } from '../rules.ts'
 
 /** Defects that names and shapes tell, whatever the base. */
-export function fileDefects(adapter: Adapter, { maxRank }: Pick<CheckSettings, 'maxRank'>): Found[] {
+export function fileDefects(
+  adapter: Adapter,
+  { maxRank, hasBrokenConfig }: Pick<CheckSettings, 'maxRank'> & { readonly hasBrokenConfig: boolean },
+): Found[] {
   return [
     ...emptiness(adapter),
-    ...scales(adapter),
+    ...ggufNames(adapter),
+    ...(hasBrokenConfig ? [] : scales(adapter)),
     ...ranks(adapter, maxRank),
     ...factorsAndDiffs(adapter),
     ...magnitudes(adapter),
@@ -33,6 +37,17 @@ const emptiness = ({ modules, replaced, ignored }: Adapter): Found[] =>
         },
       ]
 
+/** A block's module by llama.cpp's name. */
+const OF_GGUF = /^blk\.\d+\./
+
+const ggufNames = ({ format, modules }: Adapter): Found[] =>
+  format === 'peft'
+    ? of(
+        'names-of-gguf',
+        modules.filter(({ path }) => OF_GGUF.test(path)),
+      )
+    : []
+
 function scales({ format, config, modules }: Adapter): Found[] {
   const withAlpha = modules.filter(({ storedAlpha }) => storedAlpha !== undefined)
   const without = modules.filter(
@@ -47,11 +62,12 @@ function scales({ format, config, modules }: Adapter): Found[] {
   return of('alpha-in-some', without)
 }
 
-function ranks({ modules }: Adapter, maxRank: number | undefined): Found[] {
+function ranks({ modules, config }: Adapter, maxRank: number | undefined): Found[] {
   const plain = modules.filter(({ product }) => product.kind === 'lora')
   const tooHigh = maxRank === undefined ? [] : plain.filter(({ rank }) => rank > maxRank)
   const most = tooHigh.reduce((rank, module) => Math.max(rank, module.rank), 0)
-  const swapped = plain.filter(isTurned)
+  // a config says the rank, and other factors are refused when they are read
+  const swapped = config === undefined ? swappedAmong(plain) : []
   const turned = new Set(swapped)
   const wasteful = plain.filter(
     (module) => !turned.has(module) && module.rank > Math.min(...module.productShape),
@@ -68,8 +84,16 @@ function ranks({ modules }: Adapter, maxRank: number | undefined): Found[] {
   ]
 }
 
-/** Factors that fit each other, if the other way round: those of a square weight do. */
-const isTurned = ({ product, kind }: AdapterModule) =>
+/** Those that lie the other way round, unless the other modules have the rank that they have as they lie, and not the other. */
+function swappedAmong(modules: readonly AdapterModule[]): AdapterModule[] {
+  const ranks = new Set(modules.filter((module) => !mayBeTurned(module)).map(({ rank }) => rank))
+  const isOfAnotherRank = ({ product, rank }: AdapterModule) =>
+    product.kind === 'lora' && ranks.has(rank) && !ranks.has(product.A.shape[1])
+  return modules.filter((module) => mayBeTurned(module) && !isOfAnotherRank(module))
+}
+
+/** Factors that fit each other also if they lie the other way round: those of a square weight do. */
+const mayBeTurned = ({ product, kind }: AdapterModule) =>
   product.kind === 'lora' &&
   !product.isTurned &&
   kind !== 'embedding' &&

@@ -7,7 +7,7 @@ import { parseName } from '../../../lora/names.ts'
 import { adapterOf } from '../../../lora/read/adapter.ts'
 import { addTo } from '../../../text/compare.ts'
 import { shapeText } from '../../../text/quote.ts'
-import { type Found, isDefectName } from '../rules.ts'
+import { DEFECTS, type Found, isDefectName } from '../rules.ts'
 
 /** What could be read of an adapter, and what was wrong with the rest. */
 export interface ReadAdapter {
@@ -75,7 +75,7 @@ function grouped(errors: readonly LoraSvdError[], { adapterConfig }: Checkpoint)
   }
   return [...groups].map(([rule, [first, ...others]]) => ({
     rule: isDefectName(rule) ? rule : 'unreadable',
-    message: sentence(first),
+    message: sentence(first, isDefectName(rule) ? DEFECTS[rule].advice : undefined),
     names: [first, ...others].flatMap(({ tensor }) => tensor ?? []),
     ...(rule.startsWith('config-') && { inConfig: true as const }),
   }))
@@ -87,9 +87,11 @@ function ruleOf(error: LoraSvdError, config: Checkpoint['adapterConfig']): strin
   return METHODS.has(config.peft_type) ? 'config-field' : 'config-peft-type'
 }
 
-/** The error's line without the file, which is told beside it. */
-function sentence({ message, file }: LoraSvdError): string {
-  const text =
+/** The error's line without the file and the advice, which are told beside it. */
+function sentence({ message, file }: LoraSvdError, advice?: string): string {
+  const whole =
     file !== undefined && message.startsWith(`${file}: `) ? message.slice(file.length + 2) : message
+  const end = `; ${advice}`
+  const text = whole.endsWith(end) ? whole.slice(0, -end.length) : whole
   return `${text[0].toUpperCase()}${text.slice(1)}.`
 }
