@@ -13,7 +13,7 @@ import { addDoctor } from './doctor/command.ts'
 import { addExtract } from './extract/command.ts'
 import { addFactor } from './factor/command.ts'
 import { common, type Run } from './flags.ts'
-import { foreignOption } from './foreign-options.ts'
+import { extractsOwnOption, foreignOption } from './foreign-options.ts'
 import { addInspect } from './inspect/command.ts'
 import { addMerge } from './merge/command.ts'
 import { addResize } from './resize/command.ts'
@@ -208,6 +208,8 @@ function inOurWords(error: unknown, program: Command, argv: readonly string[]): 
   if (!(error instanceof CommanderError) || error.code !== 'commander.unknownOption') return error
   const flag = /'([^']+)'/.exec(error.message)?.[1] ?? ''
   const name = commandIn(program, argv)
+  const own = extractsOwnOption(name, flag)
+  if (own !== undefined) return badUsage(`${flag}: ${own}; see ${helpFor(program, argv)}`)
   const here = foreignOption(name, flag)
   return here === undefined
     ? error
