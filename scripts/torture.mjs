@@ -26,6 +26,12 @@ export const TRIALS = [
     run: 'node bench/two-namespaces.mjs',
     needs: ['unshare'],
   },
+  {
+    name: 'slurm',
+    does: 'shards in a real Slurm, killed too',
+    run: 'node bench/slurm.mjs',
+    needs: ['slurmctld', 'slurmd', 'sbatch', 'munged'],
+  },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
   {
     name: 'llama-cpp',
