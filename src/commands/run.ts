@@ -34,6 +34,8 @@ A reader that closes the pipe (| head) is no error.
   LORA_SVD_ENGINE   auto, wasm or lapack, as --engine
   LORA_SVD_THREADS  how many threads compute, as --threads
   LORA_SVD_LAPACK   path of the LAPACK library to use
+  SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX
+                    which shard this is, for extract --shard auto
   NO_COLOR          set and not empty: no colour (no-color.org)
   FORCE_COLOR       1, 2, 3: colour even into a pipe; 0: none
   TERM=dumb         no colour

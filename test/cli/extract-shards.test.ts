@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -128,6 +137,17 @@ describe.concurrent('the same bytes as one run', () => {
     await extracted(base, tuned, out, [...RULE, '--join'])
     expectSameFiles(out, reference)
   })
+})
+
+test('the process of a shard on another machine counts as gone after three minutes, not only fifteen', async () => {
+  const out = at('elsewhere')
+  await shard(out, '1/2')
+  const lock = join(shardFolder(out, '1/2'), 'lock')
+  const owner = { ...JSON.parse(readFileSync(lock, 'utf8')), host: 'node7', released: false }
+  writeFileSync(lock, JSON.stringify(owner))
+  const then = Date.now() / 1000 - 190
+  utimesSync(lock, then, then)
+  expect(await shard(out, '1/2')).toMatchObject({ resumed: 2 })
 })
 
 describe.concurrent('ranks that depend on all layers', () => {
