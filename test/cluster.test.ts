@@ -16,7 +16,7 @@ function blocksOf(section: string, language: string): string[] {
     .map(([, , block]) => block)
 }
 
-const names = Array.from({ length: 5 }, (_, i) => `model.layers.${i}.mlp.down_proj.weight`)
+const names = Array.from({ length: 4 }, (_, i) => `model.layers.${i}.mlp.down_proj.weight`)
 const before = Object.fromEntries(names.map((name, i) => [name, weight([40, 24], i)]))
 const after = Object.fromEntries(names.map((name, i) => [name, tunedBy(before[name], 20, i)]))
 
