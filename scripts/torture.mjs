@@ -13,6 +13,7 @@ export const TRIALS = [
   { name: 'kill-extract', does: 'kills an extraction at any time', run: 'node bench/kill-extract.mjs' },
   { name: 'kill-apply', does: 'kills a merge at any time', run: 'node bench/kill-apply.mjs' },
   { name: 'kill-sums', does: 'kills resize and merge at any time', run: 'node bench/kill-sums.mjs' },
+  { name: 'kill-shards', does: 'kills shards and their join at any time', run: 'node bench/kill-shards.mjs' },
   { name: 'restart-races', does: 'four at once', run: 'node bench/restart-races.mjs', needs: ['taskset'] },
   {
     name: 'inject-errors',
@@ -25,6 +26,12 @@ export const TRIALS = [
     does: 'two containers, one output',
     run: 'node bench/two-namespaces.mjs',
     needs: ['unshare'],
+  },
+  {
+    name: 'slurm',
+    does: 'shards in a real Slurm, killed too',
+    run: 'node bench/slurm.mjs',
+    needs: ['slurmctld', 'slurmd', 'sbatch', 'munged'],
   },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
   {

@@ -77,10 +77,13 @@ export type {
   ExtractedLayer,
   ExtractPreview,
   ExtractResult,
+  ExtractShard,
   LeftBecause,
   LeftReason,
   PlacedModule,
+  PlannedShard,
 } from './commands/extract/result.ts'
+export type { Shard } from './commands/extract/shards.ts'
 export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'
 export { inspect } from './commands/inspect/inspect.ts'

@@ -51,6 +51,12 @@ export function parsePlainYaml(source: string): Yaml {
   const list = (indent: number): Yaml => {
     const items: Yaml[] = []
     for (let line = peek(); line?.indent === indent && line.text.startsWith('- '); line = peek()) {
+      const item = line.text.slice(2)
+      if (!/^[\w-]+:(?: |$)/.test(item)) {
+        at++
+        items.push(scalar(item))
+        continue
+      }
       // an item's first key stands after the dash: the rest of its map is as far in
       lines[at] = `${' '.repeat(indent + 2)}${line.text.slice(2)}`
       items.push(map(indent + 2))

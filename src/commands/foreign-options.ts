@@ -43,6 +43,19 @@ const FOREIGN: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 }
 
+/** Options that one command has, and another doesn't although its work could be shared out too. */
+const OF_EXTRACT_ALONE = new Set(['--shard', '--shards', '--join'])
+
+/** Why an option of `extract` is not one of this command, and what to do, as the end of a sentence; undefined where it is none. */
+export function extractsOwnOption(command: string | undefined, flag: string): string | undefined {
+  if (command === undefined || command === 'extract' || !OF_EXTRACT_ALONE.has(flag.replace(/=.*$/s, ''))) {
+    return undefined
+  }
+  return command === 'inspect' || command === 'verify'
+    ? 'only extract works in shards; --include and --exclude give each process its tensors'
+    : 'only extract works in shards'
+}
+
 /** What an option of another tool is called here, as the end of a sentence; undefined where none is meant. */
 export function foreignOption(command: string | undefined, flag: string): string | undefined {
   const names = FOREIGN[command ?? '']

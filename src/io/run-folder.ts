@@ -13,7 +13,7 @@ import {
   removeWhole,
   writeJsonFile,
 } from './own-folder.ts'
-import { LOCK_FILE, lockFolder, type RunLock } from './run-lock.ts'
+import { LOCK_FILE, lockFolder, type Patience, type RunLock } from './run-lock.ts'
 import { isTemporaryName, removeLeftovers } from './temporary.ts'
 
 /**
@@ -64,11 +64,20 @@ export interface RunContents {
   isResult(name: string): boolean
   /** Whether a file of this name holds what else a run has decided. */
   isNote(name: string): boolean
+  /** Whether a folder of this name is a run of its own, of which this one takes over results. */
+  isPart?(name: string): boolean
+}
+
+export interface OpeningRun {
+  /** Discards what an earlier run has left, whatever it is of. */
+  readonly restart: boolean
+  readonly patience?: Patience | undefined
 }
 
 export const runFolderOf = (output: string) => `${output}.partial`
 
-const RUN = 'run.json'
+/** In which the identity of a run is written down. */
+export const RUN_FILE = 'run.json'
 const PLACED = 'placed.json'
 const REPLACED = /^replaced-[0-9a-f]+$/
 
@@ -91,12 +100,12 @@ export async function openOwnedRun<T>(
   output: string,
   identity: RunIdentity,
   contents: RunContents,
-  { restart }: { restart: boolean },
+  { restart, patience }: OpeningRun,
   use: (run: OwnedRun) => Promise<T>,
 ): Promise<T> {
   const folder = runFolderOf(output)
-  const isOurs = ourEntries(contents)
-  const { lock, isNew } = await taken(folder, isOurs)
+  const isOurs = isOurEntry(contents)
+  const { lock, isNew } = await taken(folder, isOurs, patience)
   try {
     // of a rival that was first, all the same: what is its own it has under its own token
     await assertOnlyOurs(folder, isOurs)
@@ -115,13 +124,17 @@ export async function openOwnedRun<T>(
 }
 
 /** Makes the folder or takes that of a run that is gone. */
-async function taken(folder: string, isOurs: EntryTest): Promise<{ lock: RunLock; isNew: boolean }> {
+async function taken(
+  folder: string,
+  isOurs: EntryTest,
+  patience: Patience | undefined,
+): Promise<{ lock: RunLock; isNew: boolean }> {
   for (let tries = 1; ; tries++) {
     let isNew = false
     try {
       isNew = await makeOwnFolder(folder)
       await assertOnlyOurs(folder, isOurs)
-      return { lock: await lockFolder(folder), isNew }
+      return { lock: await lockFolder(folder, patience), isNew }
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' && tries < MOST_TRIES) continue
       // only where nothing is in it
@@ -173,19 +186,20 @@ async function removed(folder: string, lock: RunLock): Promise<string | undefine
   return left && `${left.at}: can't be removed: ${osReason(left.error)}; it is not needed any more, delete it`
 }
 
-function inWords(error: unknown, doing: string, folder: string): unknown {
+/** An error of the file system as one of ours. */
+export function inWords(error: unknown, doing: string, folder: string): unknown {
   return error instanceof LoraSvdError || errnoOf(error) === undefined ? error : osError(error, doing, folder)
 }
 
 /** Writes down the identity of a new run; throws `bad-input` where an earlier one's is another, or can't be told. */
 async function identify(folder: string, identity: RunIdentity, contents: RunContents): Promise<void> {
-  const path = `${folder}/${RUN}`
+  const path = `${folder}/${RUN_FILE}`
   const cure = 'give --restart to start anew'
   const earlier = await readJsonFile(path)
   if (earlier === undefined) {
     if ((await resultsIn(folder, contents)).length === 0) return writeJsonFile(path, identity)
     throw badInput(
-      `${folder}: holds an unfinished run, but its ${RUN} is ${existsNow(path) ? 'damaged' : 'missing'}, so it can't be told of what; ${cure}`,
+      `${folder}: holds an unfinished run, but its ${RUN_FILE} is ${existsNow(path) ? 'damaged' : 'missing'}, so it can't be told of what; ${cure}`,
       { file: folder },
     )
   }
@@ -208,15 +222,17 @@ const resultsIn = async (folder: string, { isResult }: RunContents) =>
 type EntryTest = (name: string, entry: EntryKind) => boolean
 
 /** Whether a run leaves such a thing in its folder. What was replaced may have been a link, and is never followed. */
-const ourEntries =
-  ({ isStaging, isResult, isNote }: RunContents): EntryTest =>
+export const isOurEntry =
+  ({ isStaging, isResult, isNote, isPart }: RunContents): EntryTest =>
   (name, entry) => {
     if (REPLACED.test(name)) return true
     if (isStaging.test(name)) return entry.isDirectory()
     // what it is says the one that reads it
     if (LOCK_FILE.test(name)) return true
+    // parts that are discarded leave by a temporary name
+    if (entry.isDirectory()) return isPart !== undefined && (isPart(name) || isTemporaryName(name))
     const isFile = isTemporaryName(name) || isResult(name) || isNote(name)
-    return entry.isFile() && (isFile || name === RUN || name === PLACED)
+    return entry.isFile() && (isFile || name === RUN_FILE || name === PLACED)
   }
 
 /** Two numbers that are equal as JSON are equal here. */

@@ -12,6 +12,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { link, lstat, unlink } from 'node:fs/promises'
+import { setTimeout } from 'node:timers/promises'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { beforeEnd, isSamePlace, livenessOf, type ProcessIdentity, thisProcess } from './temporary.ts'
 
@@ -40,6 +41,17 @@ const HEARTBEAT = 20_000
  * life, in milliseconds: 45 signs missed. A machine that sleeps longer finds its folder taken, and says so.
  */
 export const GONE_AFTER = 15 * 60_000
+
+/** How long an owner that can't be seen from here is believed to live. */
+export interface Patience {
+  /** Milliseconds of silence after which it counts as gone. */
+  readonly goneAfter: number
+  /** Waits that long, rather than refuse, after it was told; an abort ends the waiting. An owner that gives a sign meanwhile lives. */
+  readonly wait?: { readonly notice: (line: string) => void; readonly signal?: AbortSignal }
+}
+
+/** Between two looks at an owner that is waited for, in milliseconds. */
+const LOOKS_EVERY = 500
 
 /** More owners than any run has had; a chain that goes in a circle ends here. */
 const MOST_OWNERS = 10_000
@@ -72,26 +84,30 @@ interface Holder {
 const held = new Set<string>()
 
 /** Takes a folder for this process. Throws `bad-input` where another works in it; ENOENT where the folder is gone. */
-export async function lockFolder(folder: string): Promise<RunLock> {
+export async function lockFolder(
+  folder: string,
+  patience: Patience = { goneAfter: GONE_AFTER },
+): Promise<RunLock> {
   const token = randomBytes(12).toString('hex')
   const fresh = `${folder}/${FIRST}-${token}.new`
   const own = writeRecord(fresh, token, folder)
   // the file system's own time, which need not be this machine's
-  const now = fstatSync(own).mtimeMs
+  const began = fstatSync(own).mtimeMs - performance.now()
+  const now = () => began + performance.now()
   let taken: number | undefined
   // before others can find it: to them a lock of this process that it doesn't know of is left over
   held.add(token)
   try {
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const last = await lastOwner(folder)
-      if (last !== undefined) assertGone(last, now, folder)
+      if (last !== undefined) await untilGone(last, now, folder, patience)
       const path = `${folder}/${last === undefined ? FIRST : `${FIRST}-${last.token}`}`
       const file = await claim(own, fresh, path, token, folder)
       if (file === undefined) continue
       // where the folder was removed and made anew since, this follows nobody in it
       if ((await lastOwner(folder))?.token === token) {
         taken = file
-        return holding(folder, file, token)
+        return holding(folder, file, token, patience)
       }
       if (last !== undefined) await unlink(path).catch(() => {})
       if (file !== own) closeSync(file)
@@ -106,7 +122,7 @@ export async function lockFolder(folder: string): Promise<RunLock> {
   })
 }
 
-function holding(folder: string, file: number, token: string): RunLock {
+function holding(folder: string, file: number, token: string, { goneAfter }: Patience): RunLock {
   // by its descriptor: under the path may be another's, once this folder was removed
   const beat = setInterval(() => {
     // a failure shows when assertHeld is asked, before anything depends on it
@@ -134,7 +150,7 @@ function holding(folder: string, file: number, token: string): RunLock {
       if (last?.token === token) return
       throw new LoraSvdError(
         'system',
-        `${folder}: is no longer this process's: it was removed, or another took it after ${GONE_AFTER / 60_000} minutes without a sign of life; run the same command again`,
+        `${folder}: is no longer this process's: it was removed, or another took it after ${goneAfter / 60_000} minutes without a sign of life; run the same command again`,
         { file: folder },
       )
     },
@@ -167,7 +183,8 @@ async function claim(own: number, fresh: string, path: string, token: string, fo
     await link(fresh, path)
     return own
   } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return undefined
+    // a server may have done it and its answer been lost: then the call that was repeated finds its own file (open(2), O_EXCL)
+    if (errnoOf(error) === 'EEXIST') return (await isSameFile(own, path)) ? own : undefined
     if (errnoOf(error) === 'ENOENT') throw error
   }
   // a file system without hard links: for an instant the file is empty, and then nobody takes over from it
@@ -178,6 +195,14 @@ async function claim(own: number, fresh: string, path: string, token: string, fo
     if (errnoOf(cause) === 'EEXIST') return undefined
     throw error
   }
+}
+
+const isSameFile = (file: number, path: string): Promise<boolean> => {
+  const { dev, ino } = fstatSync(file, { bigint: true })
+  return lstat(path, { bigint: true }).then(
+    (found) => found.dev === dev && found.ino === ino,
+    () => false,
+  )
 }
 
 function unlinkQuietly(path: string): void {
@@ -246,29 +271,53 @@ function parsed(text: string): Owner | undefined {
   }
 }
 
-/** Throws `bad-input` where an owner is alive, or may be. */
-function assertGone({ path, owner, modifiedMs }: Holder, now: number, folder: string): void {
-  const silence = now - modifiedMs
-  const liveness = owner === undefined ? 'unknown' : owner.released ? 'gone' : livenessOfHolder(owner)
-  if (liveness === 'gone' || (liveness === 'unknown' && silence > GONE_AFTER)) return
-  const delete_ = `delete ${path}`
-  if (liveness === 'alive') {
-    throw badInput(
-      `${folder}: process ${owner!.pid} is at work here; wait for it, or write to another --out (if that is no lora-svd, ${delete_})`,
-      { file: folder },
-    )
+const livenessOfLast = ({ owner }: Holder) =>
+  owner === undefined ? 'unknown' : owner.released ? 'gone' : livenessOfHolder(owner)
+
+/** Returns once an owner is gone, or has to be taken for gone. Throws `bad-input` where it is alive, or may be and isn't waited for. */
+async function untilGone(
+  last: Holder,
+  now: () => number,
+  folder: string,
+  { goneAfter, wait }: Patience,
+): Promise<void> {
+  const isSilent = () => now() - last.modifiedMs > goneAfter
+  const liveness = livenessOfLast(last)
+  if (liveness === 'gone' || (liveness === 'unknown' && isSilent())) return
+  if (liveness === 'unknown' && wait !== undefined) {
+    wait.notice(`${inUse(last, now(), folder, goneAfter)}; waiting for that`)
+    while (!isSilent()) {
+      await setTimeout(LOOKS_EVERY, undefined, wait.signal && { signal: wait.signal }).catch(() => {})
+      wait.signal?.throwIfAborted()
+      const next = await lastOwner(folder)
+      // another came, or this one let go: judged anew
+      if (next?.token !== last.token || next.owner?.released === true) return
+      if (next.modifiedMs !== last.modifiedMs) break
+    }
+    if (isSilent()) return
   }
-  const seconds = Math.max(0, Math.round(silence / 1000))
-  const limit = `it counts as gone ${GONE_AFTER / 60_000} minutes after its last sign of life, which was ${seconds} s ago`
+  const delete_ = `delete ${last.path}`
+  const doubt = liveness === 'alive' ? `if that is no lora-svd, ${delete_}` : `if it is gone, ${delete_}`
+  throw badInput(
+    `${inUse(last, now(), folder, goneAfter)}; wait for it, or write to another --out (${doubt})`,
+    {
+      file: folder,
+    },
+  )
+}
+
+/** Who is at work, or may be, as the beginning of a sentence. */
+function inUse(last: Holder, now: number, folder: string, goneAfter: number): string {
+  const { owner, modifiedMs } = last
+  if (livenessOfLast(last) === 'alive') return `${folder}: process ${owner!.pid} is at work here`
+  const seconds = Math.max(0, Math.round((now - modifiedMs) / 1000))
+  const limit = `it counts as gone ${goneAfter / 60_000} minutes after its last sign of life, which was ${seconds} s ago`
   const hidden = owner !== undefined && !isSamePlace(owner) ? ', which cannot be seen from here,' : ''
   const who =
     owner === undefined
       ? 'a process that has left no readable lock'
       : `process ${owner.pid} on ${owner.host}${hidden}`
-  throw badInput(
-    `${folder}: ${who} may be at work here: ${limit}; wait for it, or write to another --out (if it is gone, ${delete_})`,
-    { file: folder },
-  )
+  return `${folder}: ${who} may be at work here: ${limit}`
 }
 
 /** This process itself holds a lock as long as it has not released it. */

@@ -9,6 +9,7 @@ const NAMES = [
   'inspect-1',
   'extract-1',
   'extract-plan-1',
+  'extract-shard-1',
   'verify-1',
   'resize-plan-1',
   'merge-plan-1',

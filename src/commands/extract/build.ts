@@ -88,7 +88,7 @@ export async function buildAdapter(
     await writeTextAtomic(`${path}/${CARD_FILE}`, card, { force: true })
   }
   return resultOf(plan, settings, built, layers, await sizesIn(folderWith(path, plan.destination)), {
-    resumed: folder.found,
+    ...(folder.joined === undefined ? { resumed: folder.found } : { resumed: 0, joined: folder.joined }),
     seconds: (performance.now() - start) / 1000,
   })
 }

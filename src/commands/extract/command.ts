@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
-import { addLimits, addRules, byteSize, common, patterns, type Run } from '../flags.ts'
+import { addLimits, addRules, byteSize, common, integerOf, parsedBy, patterns, type Run } from '../flags.ts'
 import type { ExtractFlags } from './document.ts'
-import { EXTRACT } from './options.ts'
+import { EXTRACT, SHARDS } from './options.ts'
+import { parseShard } from './shards.ts'
 
 const EXAMPLES = `
 Examples:
@@ -11,6 +12,8 @@ Examples:
   lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
   lora-svd extract base.safetensors my.safetensors -o lora.safetensors --rank 32
   lora-svd extract base-Q4_K_M.gguf tuned/ -o adapter/ --rank 64
+  lora-svd extract base/ tuned/ -o adapter/ --rank 16 --shard 2/4
+  lora-svd extract base/ tuned/ -o adapter/ --rank 16 --join
 
 A run that was killed goes on where it was when the same command is given again.
 
@@ -90,6 +93,22 @@ export function addExtract(program: Command, run: Run): void {
     .addOption(common.memory())
     .addOption(
       new Option('--restart', 'discard what an unfinished run with other options has left').default(false),
+    )
+    .optionsGroup('On many machines:')
+    .addOption(
+      new Option(
+        '--shard <i/n>',
+        'compute this part of the layers alone, into <out>.partial; auto: as Slurm or Kubernetes says',
+      ).argParser((text: string) => (text === 'auto' ? text : parsedBy(parseShard)(text))),
+    )
+    .addOption(
+      new Option('--shards <n>', 'how many there are, for --shard auto').argParser(integerOf(SHARDS)),
+    )
+    .addOption(
+      new Option(
+        '--join [partial...]',
+        'assemble what all shards have computed, in <out>.partial and in these folders of other machines; give it last',
+      ),
     )
     .addHelpText('after', EXAMPLES)
     .action((base: string, tuned: string, flags: Omit<ExtractFlags, 'base' | 'tuned'>) =>

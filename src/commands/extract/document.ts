@@ -1,4 +1,4 @@
-import { ExitCode } from '../../errors.ts'
+import { badUsage, ExitCode } from '../../errors.ts'
 import { intervalFields, jsonDocument, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
@@ -11,17 +11,35 @@ import {
 import { extract } from './extract.ts'
 import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
-import type { ExtractedLayer, ExtractPreview, ExtractResult } from './result.ts'
+import type { ExtractedLayer, ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
 import { brokenName, brokenText, extractVerdict, leftText } from './sentences.ts'
+import { shardOfEnvironment } from './shard-environment.ts'
+import { shardTables } from './shard-text.ts'
+import type { Shard } from './shards.ts'
 import { extractTables } from './text.ts'
 
-export type ExtractFlags = ExtractOptions & OutputFlags
+/** As `ExtractOptions`, with the ways in which the command line says which shard, and whence parts come. */
+export type ExtractFlags = Omit<ExtractOptions, 'shard' | 'join'> &
+  OutputFlags & {
+    readonly shard?: Shard | 'auto'
+    readonly shards?: number
+    readonly join?: true | readonly string[]
+  }
 
 /** Extracts and prints what came of it, or what would. Gives the exit code: whether what was asked holds, of the whole fine-tune. */
 export async function printExtract(flags: ExtractFlags, terminal: Terminal): Promise<number> {
   const result = await terminal.interruptible((signal) =>
-    extract({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
+    extract({ ...optionsOf(flags, terminal.env), ...watchedOn(terminal, flags, signal) }),
   )
+  if ('kept' in result) {
+    await print(
+      terminal,
+      flags,
+      () => shardDocument(result),
+      () => shardTables(result, terminal),
+    )
+    return ExitCode.ok
+  }
   const isDone = 'holds' in result
   await print(
     terminal,
@@ -30,6 +48,18 @@ export async function printExtract(flags: ExtractFlags, terminal: Terminal): Pro
     () => (isDone ? extractTables(result, terminal) : previewTables(result, terminal)),
   )
   return (isDone ? result.holds : result.totals.unmatched === 0) ? ExitCode.ok : ExitCode.checkFailed
+}
+
+function optionsOf(flags: ExtractFlags, env: Terminal['env']): ExtractOptions {
+  const { shard, shards, join, ...options } = withoutHow(flags)
+  if (shards !== undefined && shard !== 'auto') {
+    throw badUsage('--shards says how many there are to --shard auto: give both, or --shard 2/4')
+  }
+  return {
+    ...options,
+    shard: shard === 'auto' ? shardOfEnvironment(env, shards) : shard,
+    join: join === true ? [] : join,
+  }
 }
 
 /** The JSON document of `extract`; its fields are those of schemas/extract-1.json. */
@@ -55,6 +85,7 @@ export function extractDocument(result: ExtractResult) {
     gaps: result.gaps,
     output: result.output,
     resumed: result.resumed,
+    ...(result.joined !== undefined && { joined: result.joined }),
     warnings: result.warnings,
     engine: result.engine,
     seconds: result.seconds,
@@ -73,7 +104,7 @@ function layerFields({ relativeError, optimalError, relativeChange, ...layer }: 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {
   const { source, rule, layout, layers, saved, unchanged, notCarried, totals } = preview
-  const { modules, gaps, output, resumable, warnings } = preview
+  const { modules, gaps, output, resumable, shard, warnings } = preview
   return jsonDocument('extract-plan', 1, {
     source,
     rule,
@@ -87,6 +118,10 @@ export function previewDocument(preview: ExtractPreview) {
     gaps,
     output,
     resumable,
+    ...(shard !== undefined && { shard }),
     warnings,
   })
 }
+
+/** The JSON document of `extract --shard`; its fields are those of schemas/extract-shard-1.json. */
+export const shardDocument = (result: ExtractShard) => jsonDocument('extract-shard', 1, result)

@@ -1,34 +1,44 @@
 import { openCheckpoint } from '../../checkpoint/open.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import { assertResultFree } from '../../combine/place.ts'
-import { badInput, LoraSvdError } from '../../errors.ts'
+import { badInput } from '../../errors.ts'
 import { assertRoom, assertUnchanged } from '../../io/files.ts'
-import { namedOutput, placedByRun, type RunIdentity, withRunFolder } from '../../io/run-folder.ts'
+import { namedOutput, placedByRun, withRunFolder } from '../../io/run-folder.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
-import { version } from '../../version.ts'
 import { buildAdapter } from './build.ts'
 import { destinationOf } from './destination.ts'
+import { identityOf } from './identity.ts'
+import { joinedFolder } from './join.ts'
 import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
 import { place } from './output.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
 import { leastBytes, preview } from './preview.ts'
-import type { ExtractPreview, ExtractResult } from './result.ts'
-import { bytesDone, openRunFolder, type RunFolder } from './run-folder.ts'
+import type { ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
+import { bytesDone, layerShapes, openRunFolder, type RunFolder } from './run-folder.ts'
+import { extractShard, refuseShards } from './shard-run.ts'
+import type { Shard } from './shards.ts'
+import { isUseless } from './useless.ts'
 
 /**
  * Makes a LoRA adapter from a base and its fine-tune: plans, decomposes, chooses ranks, writes, and measures what was written. What is
- * done is kept in `<out>.partial`, from which the same call goes on after it was interrupted or killed. Throws LoraSvdError:
+ * done is kept in `<out>.partial`, from which the same call goes on after it was interrupted or killed. With `shard` it decomposes a part of the
+ * layers and stops there; with `join` it takes what shards have done for its own. Throws LoraSvdError:
  * `bad-usage` and `bad-input` for what can't be done, `output-exists`, `not-finite` on NaN and infinity, `system` where the machine
  * fails, `interrupted`.
  */
 export function extract(options: ExtractOptions & { readonly dryRun: true }): Promise<ExtractPreview>
 export function extract(
-  options: ExtractOptions & { readonly dryRun?: false | undefined },
+  options: ExtractOptions & { readonly dryRun?: false | undefined; readonly shard: Shard },
+): Promise<ExtractShard>
+export function extract(
+  options: ExtractOptions & { readonly dryRun?: false | undefined; readonly shard?: undefined },
 ): Promise<ExtractResult>
-export function extract(options: ExtractOptions): Promise<ExtractResult | ExtractPreview>
-export async function extract(options: ExtractOptions): Promise<ExtractResult | ExtractPreview> {
+export function extract(options: ExtractOptions): Promise<ExtractResult | ExtractPreview | ExtractShard>
+export async function extract(
+  options: ExtractOptions,
+): Promise<ExtractResult | ExtractPreview | ExtractShard> {
   const settings = extractSettings(options)
   return inContext({ ...options, memory: settings.memory }, (context) =>
     extracted({ ...settings, output: namedOutput(settings.output) }, context),
@@ -38,9 +48,9 @@ export async function extract(options: ExtractOptions): Promise<ExtractResult | 
 async function extracted(
   settings: ExtractSettings,
   context: RunContext,
-): Promise<ExtractResult | ExtractPreview> {
+): Promise<ExtractResult | ExtractPreview | ExtractShard> {
   const start = performance.now()
-  const { output, force, restart } = settings
+  const { output, force, restart, shard, join } = settings
   const stored = await openWeights(settings.base, context)
   const tuned = await openWeights(settings.tuned, context)
   refuseGguf(tuned)
@@ -52,12 +62,12 @@ async function extracted(
   const plan = await planExtraction(base, tuned, settings, context.signal, destination)
   if (settings.dryRun) return preview(plan, settings)
 
-  const shapes = plan.layers.map(({ pair: { name, tuned } }) => ({
-    name,
-    rows: tuned.rows,
-    columns: tuned.columns,
-  }))
-  const folder = await openRunFolder(output, identityOf(plan, settings, context), shapes, settings)
+  if (shard !== undefined) return extractShard(plan, settings, shard, context, start)
+  if (join === undefined) await refuseShards(output)
+  const folder =
+    join === undefined
+      ? await openRunFolder(output, identityOf(plan, settings, context), layerShapes(plan), settings)
+      : await joinedFolder(plan, settings, join, context)
   try {
     const built = await run(plan, settings, folder, context, () =>
       buildAdapter(plan, settings, folder, context, start),
@@ -66,7 +76,7 @@ async function extracted(
     if (left !== undefined) context.notice(left)
     return built
   } catch (error) {
-    if (!(await isUseless(error, plan, folder))) throw withRunFolder(error, folder.path)
+    if (join !== undefined || !(await isUseless(error, plan, folder))) throw withRunFolder(error, folder.path)
     await folder.remove()
     throw error
   } finally {
@@ -90,10 +100,13 @@ async function run(
   await assertResultFree(destination.format, [base, tuned], { output, force })
   const { kept, adapter } = leastBytes(plan, settings)
   await assertRoom(output, Math.max(0, kept - (await bytesDone(output))) + adapter)
-  if (found > 0) notice(`going on with an unfinished run: ${found} layers are done`)
+  if (found > 0 && settings.join === undefined)
+    notice(`going on with an unfinished run: ${found} layers are done`)
   if (damaged.length > 0) {
     const more = damaged.length > 1 ? ` and ${damaged.length - 1} more` : ''
-    notice(`${folder.path}: ${damaged[0]}${more}: not what a run of this wrote, computed again`)
+    notice(
+      `${folder.path}: ${damaged[0]}${more}: not what a run of this wrote, ${settings.join === undefined ? 'computed again' : 'not used'}`,
+    )
   }
   const built = await build()
   for (const input of [base, tuned]) await assertUnchanged(input)
@@ -102,49 +115,10 @@ async function run(
   return built
 }
 
-/** Whether nothing can go on from here: no layer is done, or the numbers of the inputs themselves are refused. */
-async function isUseless(error: unknown, { base, tuned }: ExtractionPlan, folder: RunFolder) {
-  if (error instanceof LoraSvdError && error.code === 'interrupted') return false
-  if (await folder.isEmpty()) return true
-  if (!isOfNumbers(error)) return false
-  // of a file that is just being written they may be others the next time
-  const areSame = Promise.all([base, tuned].map((input) => assertUnchanged(input)))
-  return areSame.then(
-    () => true,
-    () => false,
-  )
-}
-
-/** NaN in a tensor, or an entry that the dtype asked for can't hold: the same inputs and options end so each time. */
-const isOfNumbers = (error: unknown): boolean =>
-  error instanceof LoraSvdError &&
-  (error.code === 'not-finite' || (error.code === 'bad-input' && error.tensor !== undefined))
-
 async function openWeights(path: string, { opening }: RunContext): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path, opening)
   if ((await adapterOf(checkpoint)) === undefined) return checkpoint
   throw badInput(`${path}: is an adapter; name the weights that it was put into, or those it came from`, {
     file: path,
   })
-}
-
-/** All that the adapter's bytes depend on. */
-function identityOf(
-  { base, tuned, layers }: ExtractionPlan,
-  settings: ExtractSettings,
-  { request: { engine } }: RunContext,
-): RunIdentity {
-  const { seed, memory, dryRun, restart, force, output, base: basePath, tuned: tunedPath, ...rest } = settings
-  return {
-    inputs: [base.files, tuned.files],
-    options: {
-      version,
-      ...rest,
-      base: basePath,
-      tuned: tunedPath,
-      seed: String(seed),
-      engine,
-      layers: layers.map(({ pair }) => pair.name),
-    },
-  }
 }

@@ -13,6 +13,7 @@ import {
   CERTIFY,
   checkOptions,
   flag,
+  integer,
   LIMITS,
   needed,
   oneOf,
@@ -24,6 +25,7 @@ import {
   text,
   texts,
 } from '../options.ts'
+import { isShard, type Shard } from './shards.ts'
 
 /**
  * What `extract` takes: two checkpoints, where the adapter goes, and one rank rule of `rank`, `energy`, `error`, `budget` and
@@ -95,6 +97,13 @@ export interface ExtractOptions extends ReadingOptions {
   readonly memory?: number | string | undefined
   /** Discard what an unfinished run with other options or inputs has left. */
   readonly restart?: boolean | undefined
+  /** Compute this part of the layers alone, into `<out>.partial`, and assemble nothing: the result is then an `ExtractShard`. */
+  readonly shard?: Shard | undefined
+  /**
+   * Assemble what the shards of the same options have computed: those in `<out>.partial`, and in folders like that, from other machines,
+   * that are named here.
+   */
+  readonly join?: readonly string[] | undefined
 }
 
 /** The extraction that is made: the options checked, with defaults where they were left out. */
@@ -135,6 +144,10 @@ export interface ExtractSettings {
   /** Discard what an unfinished run with other options or inputs has left. */
   readonly restart: boolean
   readonly force: boolean
+  /** The part of the layers that is computed; all where it is left out. */
+  readonly shard?: Shard | undefined
+  /** What the shards have computed is put together, from these folders too. */
+  readonly join?: readonly string[] | undefined
 }
 
 export const EXTRACT = {
@@ -164,7 +177,12 @@ export const EXTRACT = {
   seed,
   memory: bytes,
   restart: flag,
+  shard: { expected: 'an object { index, of } of which part of how many, counted from 1', isValid: isShard },
+  join: texts,
 }
+
+/** How many shards there are. */
+export const SHARDS = integer(1)
 
 /** The flags that choose the rank, as a message lists them. */
 const RULE_FLAGS = '--rank 16, --energy 0.99, --error 0.05, --budget 40MiB, --noise-floor'
@@ -179,6 +197,7 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
       throw badUsage(`${name}: standard input and output can't be read back; name a folder or a file`)
   }
   assertLayoutOf(given.format, given.layout)
+  refuseOfJoin(given)
   return {
     base,
     tuned,
@@ -205,5 +224,19 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
     dryRun: given.dryRun ?? false,
     restart: given.restart ?? false,
     force: given.force ?? false,
+    shard: given.shard,
+    join: given.join,
   }
+}
+
+function refuseOfJoin({ join, shard, dryRun, restart }: ExtractOptions): void {
+  if (join === undefined) return
+  if (shard !== undefined) {
+    throw badUsage('--shard computes a part and --join assembles the parts: give one of them')
+  }
+  if (dryRun === true) throw badUsage('--join computes no layer: there is nothing for --dry-run to tell')
+  if (restart === true) {
+    throw badUsage('--join takes what the shards have computed, and --restart would discard it: leave it out')
+  }
+  if (join.includes('')) throw badUsage('--join: a folder of shards is empty: name a folder')
 }

@@ -4,13 +4,15 @@ import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName } from '../../text/names.ts'
-import { bytes, grouped, roughPercent, shape } from '../../text/numbers.ts'
+import { bytes, grouped, percent, roughPercent, shape } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import { gapNotes } from '../gap-text.ts'
 import { notCarriedLines } from '../verify/text.ts'
-import type { ExtractPreview } from './result.ts'
+import type { ExtractPreview, PlannedShard } from './result.ts'
 import { guaranteeText, quantisationText } from './sentences.ts'
+import { ROUNDS_TEXT } from './shard-text.ts'
+import { shardText } from './shards.ts'
 import { inWords, wholeLines } from './text.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -123,7 +125,7 @@ const kindColumns: readonly NamedColumn<Projection<Layer>>[] = [
 ]
 
 function facts(
-  { layers, totals, rule, layout, output, resumable, modules }: ExtractPreview,
+  { layers, totals, rule, layout, output, resumable, modules, shard }: ExtractPreview,
   { paint }: Screen,
 ) {
   const enough = output.bytes === undefined || output.bytes <= output.free
@@ -137,11 +139,22 @@ function facts(
     ...namesRow(modules),
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
     ['free there', enough ? bytes(output.free) : paintWords(`${bytes(output.free)}: not enough`, paint.red)],
+    ...(shard === undefined ? [] : shardRows(shard, totals.layers)),
     ...(resumable === 0
       ? []
       : [['done already', `${counted(resumable, 'layer')}, by a run that was cut off`]]),
   ]
 }
+
+const shardRows = ({ layers, work, mayTakeRounds, ...shard }: PlannedShard, all: number): string[][] => [
+  [
+    `shard ${shardText(shard)}`,
+    layers.length === 0
+      ? `none of the ${counted(all, 'layer')}: there are more shards than layers`
+      : `${counted(layers.length, 'layer')} of ${grouped(all)}, ${percent(work)} of the work (${firstOf(layers.map(shownName))})`,
+  ],
+  ...(mayTakeRounds ? [['a second round', ROUNDS_TEXT]] : []),
+]
 
 /** What the format calls the modules, where that is not as the model has it. */
 const namesRow = (modules: ExtractPreview['modules']): string[][] =>

@@ -7,9 +7,12 @@ import type { ExtractSettings } from './options.ts'
 import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { plannedTotals, type Sampled, sampledQuantisation } from './quantisation.ts'
-import type { ExtractPreview } from './result.ts'
+import { firstRound, mayTakeRounds } from './ranks.ts'
+import type { ExtractPreview, PlannedShard } from './result.ts'
 import { countDone } from './run-folder.ts'
 import { quantisedBaseWarning } from './sentences.ts'
+import { type Shard, shardOutput } from './shards.ts'
+import { splitOf } from './split.ts'
 
 /** Singular triplets are kept as float64 until the adapter is whole. */
 const KEPT_BYTES = 8
@@ -45,6 +48,16 @@ function plannedOf(sampled: Sampled | undefined): Pick<ExtractPreview['layers'][
   if (sampled === undefined) return {}
   const { energy: _, ...quantisation } = sampled
   return { quantisation }
+}
+
+function plannedShard(plan: ExtractionPlan, options: ExtractSettings, shard: Shard): PlannedShard {
+  const { isOwn, share } = splitOf(plan, options, firstRound(plan, options).first, shard)
+  return {
+    ...shard,
+    layers: plan.layers.filter((_, i) => isOwn[i]).map(({ pair }) => pair.name),
+    work: share,
+    mayTakeRounds: mayTakeRounds(options),
+  }
 }
 
 /** All that can be said before anything is computed. */
@@ -95,7 +108,10 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       ...(ranks !== undefined && plan.layers.length > 0 && { bytes: adapterBytes(plan, options, ranks) }),
       free: await freeBytes(options.output),
     },
-    resumable: await countDone(options.output),
+    resumable: await countDone(
+      options.shard === undefined ? options.output : shardOutput(options.output, options.shard),
+    ),
+    ...(options.shard !== undefined && { shard: plannedShard(plan, options, options.shard) }),
     warnings: [...plan.warnings, ...quantisedBaseWarning(plan)],
   }
 }

@@ -10,6 +10,7 @@ import { doJobsAsDone, type RunContext } from '../../jobs/context.ts'
 import { orderOf } from '../../linalg/spectrum/measures.ts'
 import { type AskedRule, type RankLimits, withinLimits } from '../../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { counted } from '../../text/quote.ts'
 import type { BudgetPlan } from './budget.ts'
 import { budgetPlan } from './budget.ts'
 import type { ExtractSettings } from './options.ts'
@@ -48,29 +49,46 @@ export function uniformRanks(
 /** Vectors of all layers that are kept rather than read again: little beside the matrices in work. */
 const KEPT_BYTES = 128 * 2 ** 20
 
+/** What a worker is asked of a layer. */
+const layerJob = (
+  { layers, base, tuned, dtype }: ExtractionPlan,
+  options: ExtractSettings,
+  index: number,
+  ask: RankRequest,
+): LayerJob => ({
+  pair: layers[index].pair,
+  ask,
+  certify: options.certify,
+  seed: options.seed,
+  form: { distributeScale: options.distributeScale, dtype },
+  isSettled: options.rule.kind !== 'budget' && !options.uniform,
+  basePath: base.path,
+  tunedPath: tuned.path,
+})
+
+/** What each layer costs, in the measure by which work is shared out; null where nothing is asked. */
+export const costsOf = (
+  plan: ExtractionPlan,
+  options: ExtractSettings,
+  asks: readonly (RankRequest | null)[],
+): (number | null)[] =>
+  asks.map((ask, index) => (ask === null ? null : flopsOf(layerJob(plan, options, index, ask))))
+
 /**
  * Computes what a round asks of each layer (null: nothing) and isn't in the run folder yet, and puts it there. Gives the results
  * of all that the round asked, by their index; with their vectors as far as `KEPT_BYTES` goes.
  */
-async function decompose(
-  { layers, base, tuned, dtype }: ExtractionPlan,
+export async function decompose(
+  plan: ExtractionPlan,
   options: ExtractSettings,
   folder: RunFolder,
   round: number,
   asks: readonly (RankRequest | null)[],
   context: RunContext,
 ): Promise<Map<number, LayerResult>> {
-  const jobOf = (index: number, ask: RankRequest): LayerJob => ({
-    pair: layers[index].pair,
-    ask,
-    certify: options.certify,
-    seed: options.seed,
-    form: { distributeScale: options.distributeScale, dtype },
-    isSettled: options.rule.kind !== 'budget' && !options.uniform,
-    basePath: base.path,
-    tunedPath: tuned.path,
-  })
-  const all = asks.flatMap((ask, index) => (ask === null ? [] : [{ index, job: jobOf(index, ask) }]))
+  const all = asks.flatMap((ask, index) =>
+    ask === null ? [] : [{ index, job: layerJob(plan, options, index, ask) }],
+  )
   const done = new Map<number, LayerResult>()
   for (const { index, job } of all) {
     const found = folder.find(round, index, job.ask)
@@ -111,6 +129,18 @@ export interface RankChoice {
   readonly budget?: BudgetSpent
 }
 
+/** What the first round asks of each layer, and what a byte budget is then spent by. */
+export function firstRound(plan: ExtractionPlan, options: ExtractSettings) {
+  const { rule, limits } = options
+  const budget = rule.kind === 'budget' ? budgetPlan(plan, options, rule.bytes) : undefined
+  const first = plan.layers.map((_, i) => firstRequest(rule, limits, budget?.firstRanks[i] ?? 1))
+  return { budget, first }
+}
+
+/** Whether it may take what all layers are found to be to know what else to ask of some. */
+export const mayTakeRounds = ({ rule, uniform, layout }: ExtractSettings): boolean =>
+  rule.kind === 'budget' ? layout === 'pattern' : uniform
+
 /** Decomposes the layers in as many rounds as the rule needs to tell every rank. */
 export async function chooseRanks(
   plan: ExtractionPlan,
@@ -118,9 +148,7 @@ export async function chooseRanks(
   folder: RunFolder,
   context: RunContext,
 ): Promise<RankChoice> {
-  const { rule, limits } = options
-  const budget = rule.kind === 'budget' ? budgetPlan(plan, options, rule.bytes) : undefined
-  const first = plan.layers.map((_, i) => firstRequest(rule, limits, budget?.firstRanks[i] ?? 1))
+  const { budget, first } = firstRound(plan, options)
   const found = await decompose(plan, options, folder, 1, first, context)
   const rounds = plan.layers.map(() => 1)
   const results = plan.layers.map((_, index) => found.get(index)!)
@@ -133,6 +161,7 @@ export async function chooseRanks(
     }
     // what an earlier run decided is what it has begun to compute
     const asks = await folder.asksOf(round, () => decision.asks)
+    if (folder.joined !== undefined) tellMissing(folder, round, asks, context)
     for (const [index, result] of await decompose(plan, options, folder, round, asks, context)) {
       rounds[index] = round
       results[index] = result
@@ -140,7 +169,22 @@ export async function chooseRanks(
   }
 }
 
-function decide(
+/** Says that a join computes what no shard has. */
+function tellMissing(
+  folder: RunFolder,
+  round: number,
+  asks: readonly (RankRequest | null)[],
+  { notice }: RunContext,
+): void {
+  const missing = asks.filter((ask, i) => ask !== null && folder.find(round, i, ask) === undefined).length
+  if (missing === 0) return
+  notice(
+    `round ${round}: ${counted(missing, 'layer')} asked for at a higher rank, which no shard has computed: computed here`,
+  )
+}
+
+/** The ranks, or what is asked next, by the spectra of all layers. */
+export function decide(
   spectra: readonly Spectrum[],
   { rule, limits, uniform }: ExtractSettings,
   budget: BudgetPlan | undefined,

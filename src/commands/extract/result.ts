@@ -8,6 +8,7 @@ import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
+import type { Shard } from './shards.ts'
 
 /** What of a change is the rounding of a quantised base, estimated from the steps of its blocks, and what factors carry of that. */
 export interface Quantisation extends QuantisationShare {
@@ -138,6 +139,8 @@ export interface ExtractResult {
   }
   /** Layers taken over from an earlier run that was killed. */
   readonly resumed: number
+  /** Where the layers were computed in shards: so many of them. */
+  readonly joined?: { readonly shards: number; readonly layers: number }
   readonly warnings: readonly string[]
   readonly seconds: number
   readonly engine: string
@@ -200,5 +203,53 @@ export interface ExtractPreview {
   }
   /** Layers that an unfinished run has done already. */
   readonly resumable: number
+  /** The part that is asked for. */
+  readonly shard?: PlannedShard
   readonly warnings: readonly string[]
+}
+
+/** What one shard would compute, and what remains for when all are done. */
+export interface PlannedShard extends Shard {
+  /** The names of its layers. */
+  readonly layers: readonly string[]
+  /** Its share of the work of all. */
+  readonly work: number
+  /** The ranks depend on all layers, so that some may have to be computed again at a higher rank: by the join, or by the same shards once more. */
+  readonly mayTakeRounds: boolean
+}
+
+/** What one shard of a job has computed. Nothing is assembled yet. */
+export interface ExtractShard {
+  readonly source: { readonly base: string; readonly tuned: string }
+  readonly rule: AskedRule
+  readonly layout: AdapterLayout
+  readonly shard: Shard
+  /** The last round of which this shard's part is done; above 1 where the ranks depend on all layers. */
+  readonly round: number
+  /** Whether nothing but the join is left to this shard; otherwise another round may follow once all shards have done this one. */
+  readonly isSettled: boolean
+  /** Its layers, in each round that asked for them. */
+  readonly layers: readonly {
+    readonly name: string
+    readonly shape: readonly [rows: number, columns: number]
+    readonly round: number
+    /** Singular triplets that are kept. */
+    readonly rank: number
+    readonly engine: string
+    readonly seconds: number
+  }[]
+  readonly totals: {
+    /** Of this shard, in the first round. */
+    readonly layers: number
+    /** Of all shards. */
+    readonly ofLayers: number
+    /** Its share of the first round's work. */
+    readonly work: number
+  }
+  /** Layers that an earlier run of this shard had done. */
+  readonly resumed: number
+  readonly kept: { readonly path: string; readonly bytes: number }
+  readonly warnings: readonly string[]
+  readonly seconds: number
+  readonly engine: string
 }

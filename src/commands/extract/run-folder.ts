@@ -1,9 +1,10 @@
 import { type LayerResult, type RankRequest, withoutVectors } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
-import { entriesOf, sizeIfAny } from '../../io/files.ts'
+import { entriesIfAny, entriesOf, sizeIfAny } from '../../io/files.ts'
 import { readSealed, writeSealed } from '../../io/own-folder.ts'
 import {
   isSame,
+  type OpeningRun,
   type OwnedRun,
   openOwnedRun,
   type RunContents,
@@ -11,12 +12,16 @@ import {
   runFolderOf,
 } from '../../io/run-folder.ts'
 import { type LayerKey, readLayerFile, writeLayerFile } from './layer-file.ts'
+import type { ExtractionPlan } from './plan.ts'
+import type { ExtractResult } from './result.ts'
+import { isShardFolder } from './shards.ts'
 
 /**
  * What an extraction keeps in its run folder (io/run-folder.ts) while it is not done.
  *
  *     <output>.partial/asks-2.json         what the second round asked of each layer
  *     <output>.partial/layer-00012-1.safetensors   what the first round found
+ *     <output>.partial/shard-2-of-4.partial/       of a job in shards: the same of one of them
  *     <output>.partial/adapter-<token>/    the adapter until it is whole, by one process
  */
 export interface RunFolder extends OwnedRun {
@@ -24,6 +29,8 @@ export interface RunFolder extends OwnedRun {
   readonly found: number
   /** Files of layers that an earlier run had done and that are not what it wrote: they count as not done. */
   readonly damaged: readonly string[]
+  /** Where the layers are those of shards: how many of both. */
+  readonly joined?: NonNullable<ExtractResult['joined']>
   /** The result of a layer without its vectors, if it is there and is the answer to this. */
   find(round: number, index: number, ask: RankRequest): LayerResult | undefined
   /** The result of a layer, with its vectors. Throws `system` where it is no longer what was found or written. */
@@ -38,6 +45,9 @@ export interface RunFolder extends OwnedRun {
 
 export type LayerShape = Pick<LayerKey, 'name' | 'rows' | 'columns'>
 
+export const layerShapes = ({ layers }: Pick<ExtractionPlan, 'layers'>): LayerShape[] =>
+  layers.map(({ pair: { name, tuned } }) => ({ name, rows: tuned.rows, columns: tuned.columns }))
+
 const LAYER_FILE = /^layer-(\d+)-(\d+)\.safetensors$/
 const ASKS_FILE = /^asks-\d+\.json$/
 
@@ -49,32 +59,51 @@ const CONTENTS: RunContents = {
   isNote: (name) => ASKS_FILE.test(name),
 }
 
+/** Of a job that is done in shards: of the folder in which those of the shards are, and in which they are joined. */
+export const SHARED_CONTENTS: RunContents = { ...CONTENTS, isPart: isShardFolder }
+
+export interface OpeningExtraction extends OpeningRun {
+  /** Folders of other runs of the same identity, whose layers are this one's too. They are only read. */
+  readonly parts?: readonly string[]
+  /** Whether the folder may hold those of shards. */
+  readonly isShared?: boolean
+}
+
 /** Opens the run folder of `output`, a new one or that of an earlier run of the same identity. Throws as `openOwnedRun` does. */
 export const openRunFolder = (
   output: string,
   identity: RunIdentity,
   layers: readonly LayerShape[],
-  { restart }: { restart: boolean },
+  { parts = [], isShared = false, ...opening }: OpeningExtraction,
 ): Promise<RunFolder> =>
-  openOwnedRun(output, identity, CONTENTS, { restart }, (run) => runFolder(run, layers))
+  openOwnedRun(output, identity, isShared ? SHARED_CONTENTS : CONTENTS, opening, (run) =>
+    runFolder(run, layers, parts),
+  )
 
-async function runFolder(owned: OwnedRun, layers: readonly LayerShape[]): Promise<RunFolder> {
+async function runFolder(
+  owned: OwnedRun,
+  layers: readonly LayerShape[],
+  parts: readonly string[],
+): Promise<RunFolder> {
   const { path: folder, run } = owned
-  const nameOf = (round: number, index: number) =>
-    `layer-${String(index).padStart(5, '0')}-${round}.safetensors`
+  const nameOf = layerFileName
   const pathOf = (round: number, index: number) => `${folder}/${nameOf(round, index)}`
   const keyOf = (round: number, index: number): LayerKey => ({ run, round, ...layers[index] })
 
-  const sound = new Map<string, LayerResult>()
+  const sound = new Map<string, { readonly path: string; readonly result: LayerResult }>()
   const damaged: string[] = []
   let found = 0
-  for (const [name, index, round] of await layerFiles(folder)) {
-    const isOne = index < layers.length && name === nameOf(round, index)
-    const result = isOne ? await readLayerFile(`${folder}/${name}`, keyOf(round, index)) : undefined
-    if (result === undefined) damaged.push(name)
-    else {
-      sound.set(name, withoutVectors(result))
-      if (round === 1) found++
+  for (const place of [folder, ...parts]) {
+    for (const [name, index, round] of await layerFiles(place)) {
+      if (sound.has(name)) continue
+      const path = `${place}/${name}`
+      const isOne = index < layers.length && name === nameOf(round, index)
+      const result = isOne ? await readLayerFile(path, keyOf(round, index)) : undefined
+      if (result === undefined) damaged.push(place === folder ? name : path)
+      else {
+        sound.set(name, { path, result: withoutVectors(result) })
+        if (round === 1) found++
+      }
     }
   }
   return {
@@ -82,11 +111,11 @@ async function runFolder(owned: OwnedRun, layers: readonly LayerShape[]): Promis
     found,
     damaged,
     find: (round, index, ask) => {
-      const result = sound.get(nameOf(round, index))
+      const result = sound.get(nameOf(round, index))?.result
       return result !== undefined && isSame(result.asked, ask) ? result : undefined
     },
     read: async (round, index) => {
-      const path = pathOf(round, index)
+      const path = sound.get(nameOf(round, index))?.path ?? pathOf(round, index)
       const result = await readLayerFile(path, keyOf(round, index))
       if (result !== undefined) return result
       throw new LoraSvdError(
@@ -95,7 +124,10 @@ async function runFolder(owned: OwnedRun, layers: readonly LayerShape[]): Promis
         { file: path },
       )
     },
-    write: (round, index, result) => writeLayerFile(pathOf(round, index), keyOf(round, index), result),
+    write: async (round, index, result) => {
+      await writeLayerFile(pathOf(round, index), keyOf(round, index), result)
+      sound.delete(nameOf(round, index))
+    },
     asksOf: async (round, decide) => {
       const path = `${folder}/asks-${round}.json`
       const earlier = await readSealed(path, run)
@@ -105,6 +137,15 @@ async function runFolder(owned: OwnedRun, layers: readonly LayerShape[]): Promis
       return asks
     },
   }
+}
+
+const layerFileName = (round: number, index: number): string =>
+  `layer-${String(index).padStart(5, '0')}-${round}.safetensors`
+
+/** Whether each of so many layers has a file of the first round in one of the folders, as far as names tell. */
+export async function areAllNamed(count: number, folders: readonly string[]): Promise<boolean> {
+  const names = new Set((await Promise.all(folders.map(entriesIfAny))).flat())
+  return Array.from({ length: count }, (_, index) => layerFileName(1, index)).every((name) => names.has(name))
 }
 
 /** How many layers an unfinished run of `output` has done, as far as their names tell. */

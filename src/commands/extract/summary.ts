@@ -29,7 +29,7 @@ export function resultOf(
   built: Built,
   layers: readonly ExtractedLayer[],
   files: readonly { readonly name: string; readonly bytes: number }[],
-  { resumed, seconds }: Pick<ExtractResult, 'resumed' | 'seconds'>,
+  { resumed, joined, seconds }: Pick<ExtractResult, 'resumed' | 'joined' | 'seconds'>,
 ): ExtractResult {
   const { choice, output, measures } = built
   const parameters = layers.reduce((sum, { shape: [rows, columns] }) => sum + rows * columns, 0)
@@ -76,6 +76,7 @@ export function resultOf(
       files: files.map(({ name }) => name),
     },
     resumed,
+    ...(joined !== undefined && { joined }),
     warnings: [
       ...new Set([
         ...plan.warnings,

@@ -28,7 +28,7 @@ import {
 
 /** Measured, best possible and promised side by side, then what it took: rows of a table of two columns. */
 function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][] {
-  const { totals, rule, saved, notCarried, budget, output, resumed, layers } = result
+  const { totals, rule, saved, notCarried, budget, output, resumed, joined, layers } = result
   const colour = (error: number, allowed?: number) =>
     paintWords(Number.isFinite(error) ? short(error) : 'infinite', errorPaint(error, paint, allowed))
   const { optimalError: best } = totals
@@ -71,6 +71,9 @@ function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][]
     ],
     ['files', output.files.map(printable).join(', ')],
     ...(resumed === 0 ? [] : [['taken over', `${counted(resumed, 'layer')} from a run that was cut off`]]),
+    ...(joined === undefined
+      ? []
+      : [['joined', `${counted(joined.layers, 'layer')} of ${counted(joined.shards, 'shard')}`]]),
   ]
 }
 
