@@ -12,7 +12,7 @@ import { extract } from './extract.ts'
 import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
 import type { ExtractedLayer, ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
-import { brokenName, brokenText, extractVerdict, leftText } from './sentences.ts'
+import { brokenName, brokenText, extractVerdict, hasRoom, leftText } from './sentences.ts'
 import { shardOfEnvironment } from './shard-environment.ts'
 import { shardTables } from './shard-text.ts'
 import type { Shard } from './shards.ts'
@@ -47,7 +47,14 @@ export async function printExtract(flags: ExtractFlags, terminal: Terminal): Pro
     () => (isDone ? extractDocument(result) : previewDocument(result)),
     () => (isDone ? extractTables(result, terminal) : previewTables(result, terminal)),
   )
-  return (isDone ? result.holds : result.totals.unmatched === 0) ? ExitCode.ok : ExitCode.checkFailed
+  return extractExitCode(result)
+}
+
+/** How the command ends: also of a plan that can't come to an end. */
+export function extractExitCode(result: ExtractResult | ExtractPreview): number {
+  if ('holds' in result) return result.holds ? ExitCode.ok : ExitCode.checkFailed
+  if (!hasRoom(result)) return ExitCode.systemFailed
+  return result.totals.unmatched === 0 ? ExitCode.ok : ExitCode.checkFailed
 }
 
 function optionsOf(flags: ExtractFlags, env: Terminal['env']): ExtractOptions {

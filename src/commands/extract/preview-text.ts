@@ -10,7 +10,7 @@ import { wrap } from '../../text/width.ts'
 import { gapNotes } from '../gap-text.ts'
 import { notCarriedLines } from '../verify/text.ts'
 import type { ExtractPreview, PlannedShard } from './result.ts'
-import { guaranteeText, quantisationText } from './sentences.ts'
+import { guaranteeText, hasRoom, quantisationText } from './sentences.ts'
 import { ROUNDS_TEXT } from './shard-text.ts'
 import { shardText } from './shards.ts'
 import { inWords, wholeLines } from './text.ts'
@@ -124,11 +124,9 @@ const kindColumns: readonly NamedColumn<Projection<Layer>>[] = [
   },
 ]
 
-function facts(
-  { layers, totals, rule, layout, output, resumable, modules, shard }: ExtractPreview,
-  { paint }: Screen,
-) {
-  const enough = output.bytes === undefined || output.bytes <= output.free
+function facts(preview: ExtractPreview, { paint }: Screen) {
+  const { layers, totals, rule, layout, output, resumable, modules, shard } = preview
+  const free = bytes(output.free)
   return [
     ['to be factored', `${counted(totals.layers, 'layer')}, ${grouped(totals.parameters)} parameters`],
     ...(totals.quantisation === undefined
@@ -138,7 +136,7 @@ function facts(
     ['output', `${printable(output.path)} (${output.format}, ${layout}, factors in ${output.dtype})`],
     ...namesRow(modules),
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
-    ['free there', enough ? bytes(output.free) : paintWords(`${bytes(output.free)}: not enough`, paint.red)],
+    ['free there', hasRoom(preview) ? free : paintWords(`${free}: not enough`, paint.red)],
     ...(shard === undefined ? [] : shardRows(shard, totals.layers)),
     ...(resumable === 0
       ? []

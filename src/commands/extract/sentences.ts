@@ -19,6 +19,7 @@ import { isQuantised } from './quantisation.ts'
 import type {
   BrokenGuarantee,
   ExtractedLayer,
+  ExtractPreview,
   ExtractResult,
   LeftBecause,
   LeftReason,
@@ -291,3 +292,7 @@ function ranksOf(layers: readonly Layer[]): [text: string, verb: 'keep' | 'keeps
 
 const sumOf = (layers: readonly Layer[], f: (layer: Layer) => number) =>
   layers.reduce((sum, layer) => sum + f(layer), 0)
+
+/** Whether the disk has room for what a plan would write, as far as its size is known. */
+export const hasRoom = ({ output: { bytes, free } }: ExtractPreview): boolean =>
+  bytes === undefined || bytes <= free

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { previewDocument } from '../../../src/commands/extract/document.ts'
+import { extractExitCode, previewDocument } from '../../../src/commands/extract/document.ts'
 import { previewTables } from '../../../src/commands/extract/preview-text.ts'
 import type { ExtractPreview } from '../../../src/commands/extract/result.ts'
 import { documentOf } from '../../cli/schema.ts'
@@ -39,6 +39,7 @@ describe('says', () => {
     expect(flowing(small)).toContain('free there 1 MiB: not enough')
     expect(flowing(preview)).not.toContain('not enough')
     expect(painted(small, 100)).toContain('\u001b[31mnot\u001b[39m')
+    expect([extractExitCode(small), extractExitCode(preview)]).toEqual([3, 0])
   })
 
   test('which figures wait for the ranks', () => {
