@@ -75,6 +75,15 @@ export const sizeIfAny = (path: string): Promise<number> =>
 export const withoutLinks = async (path: string): Promise<string> =>
   isAddress(path) ? path : realpath(path).catch(() => path)
 
+/** The refusal of an output whose folder isn't there. */
+export const noFolder = (output: string, folder: string): LoraSvdError =>
+  badInput(
+    isAddress(output)
+      ? `${output}: is an address, and results are written to this machine; name a folder or a file here`
+      : `${output}: the folder ${folder} does not exist; create it first (mkdir -p)`,
+    { file: output },
+  )
+
 /** Makes a folder that isn't there. Throws `bad-input` or `system`. */
 export async function makeFolder(folder: string): Promise<void> {
   await mkdir(folder).catch((error: unknown) => {

@@ -1,7 +1,7 @@
 import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
-import { inodeOf, isMountPoint, withoutLinks } from './files.ts'
+import { inodeOf, isMountPoint, noFolder, withoutLinks } from './files.ts'
 
 /** What makes a folder one that may be replaced. */
 export interface FolderKind {
@@ -35,7 +35,7 @@ export async function assertOutputFree(
   const parent = dirname(resolve(output))
   const folder = await realpath(parent).catch((error: unknown) => {
     if (errnoOf(error) !== 'ENOENT') throw osError(error, 'write it', output)
-    throw badInput(`${output}: the folder ${parent} does not exist; create it first (mkdir -p)`, { file })
+    throw noFolder(output, parent)
   })
   const target = join(folder, basename(resolve(output)))
   for (const input of inputs) {

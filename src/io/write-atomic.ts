@@ -13,6 +13,7 @@ import {
 } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
+import { noFolder } from './files.ts'
 import { syncFolder } from './sized-file.ts'
 import { beforeEnd, removeLeftovers, temporaryName } from './temporary.ts'
 
@@ -125,7 +126,7 @@ async function prepare(path: string, force: boolean): Promise<Target> {
 async function checkFolder(path: string, folder: string): Promise<void> {
   const found = await statOrUndefined(folder, path)
   if (found === undefined) {
-    throw badInput(`${path}: the folder ${folder} does not exist; create it first (mkdir -p)`, { file: path })
+    throw noFolder(path, folder)
   }
   if (!found.isDirectory()) throw badInput(`${path}: ${folder} is not a folder`, { file: path })
   await access(folder, constants.W_OK | constants.X_OK).catch((error: unknown) => {

@@ -131,7 +131,7 @@ describe.concurrent('the same bytes as one run', () => {
     for (const name of layersOf(path).slice(1)) rmSync(join(path, name))
     const message = await refused(command(out, '--join', '-q'))
     expect(message).toMatch(
-      /killed\.partial: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; run again --shard 1\/2, then --join$/,
+      /killed\.partial: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; wait where one is still at work, else run again --shard 1\/2, then --join$/,
     )
     expect(await shard(out, '1/2')).toMatchObject({ resumed: 1, totals: { layers: 2, ofLayers: 4 } })
     await extracted(base, tuned, out, [...RULE, '--join'])
@@ -213,12 +213,13 @@ describe.concurrent('is refused', () => {
     const out = at('foreign')
     await shard(out, '1/3')
     const first = shardFolder(out, '1/3')
-    const cure = 'delete it, or write to another --out'
+    const cure = (same: string) =>
+      `give ${same} to go on with it, or where these are meant delete it, or write to another --out`
     expect(await refused(command(out, '--shard=2/3', '--multiple-of=2'))).toBe(
-      `${first}: shard 1/3 is of other options (limits) than this; ${cure}`,
+      `${first}: shard 1/3 is of other options (limits) than this; ${cure('the same ones')}`,
     )
     expect(await refused(command(out, '--shard=2/4'))).toBe(
-      `${first}: is shard 1/3, and this job has 4 shards; ${cure}`,
+      `${first}: is shard 1/3, and this job has 4 shards; ${cure('the same number')}`,
     )
     // of the same names, shapes and sizes
     const copy = at('foreign-tuned')
@@ -237,7 +238,7 @@ describe.concurrent('is refused', () => {
       const { code, stderr } = await runInProcess([...args, flag], { cwd })
       expect([code, stderr]).toEqual([
         2,
-        `lora-svd: adapter.partial/shard-1-of-2.partial: shard 1/2 is of other inputs than this; ${cure}\n`,
+        `lora-svd: adapter.partial/shard-1-of-2.partial: shard 1/2 is of other inputs than this; ${cure('the same ones')}\n`,
       ])
     }
     // its own folder says what --restart is for
@@ -257,7 +258,7 @@ describe.concurrent('is refused', () => {
     await shard(out, '2/3')
     const message = await refused(command(out, '--join'))
     expect(message).toMatch(
-      /missing\.partial: [23] layers of 4 are missing: model\.layers.*; run again --shard 1\/3, --shard 3\/3, then --join$/,
+      /missing\.partial: [23] layers of 4 are missing: model\.layers.*; wait where one is still at work, else run again --shard 1\/3, --shard 3\/3, then --join$/,
     )
     await shard(out, '1/3')
     await shard(out, '3/3')

@@ -289,6 +289,10 @@ describe('what can’t be done is said in one line', () => {
     [['inspect', 'hf://name'], 'names no repository of the Hub; write hf://org/name'],
     [['apply', 'hf://org/base', BASE, '-o', '/nowhere/x'], 'apply copies the files beside the weights'],
     [['inspect', 'https://example.org/x.safetensors?key=abc'], 'a query'],
+    [
+      ['extract', BASE, TUNED, '-o', 'hf://org/x', '--rank=2'],
+      'an address, and results are written to this machine',
+    ],
   ])('%j', async (args, words) => {
     expect(await message(args)).toContain(words)
   })
@@ -313,9 +317,8 @@ describe('what can’t be done is said in one line', () => {
       setTimeout(() => controller.abort(), 10)
       return { stallAfter: 10 }
     }
-    const start = performance.now()
+    // it would be asked again, and not be an interruption, were the silence waited out
     const { code } = await run(['inspect', 'hf://org/base'], { signal: controller.signal })
     expect(code).toBe(130)
-    expect(performance.now() - start).toBeLessThan(2000)
   })
 })

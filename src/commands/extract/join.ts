@@ -91,7 +91,7 @@ function missingLayers(
   const damaged =
     folder.damaged.length > 0 ? ` (${folder.damaged[0]} is damaged, and counts as not done)` : ''
   return badInput(
-    `${folder.path}: ${counted(missing.length, 'layer')} of ${plan.layers.length} ${missing.length === 1 ? 'is' : 'are'} missing${damaged}: ${names}; run again ${again}, then --join`,
+    `${folder.path}: ${counted(missing.length, 'layer')} of ${plan.layers.length} ${missing.length === 1 ? 'is' : 'are'} missing${damaged}: ${names}; wait where one is still at work, else run again ${again}, then --join`,
     { file: folder.path },
   )
 }

@@ -25,6 +25,11 @@ function ofSlurm(env: Environment, shards: number | undefined): Shard {
       `--shard auto --shards ${shards}: SLURM_ARRAY_TASK_ID is ${id}: give sbatch --array=1-${shards}, or parts of that`,
     )
   }
+  if (env.SLURM_ARRAY_TASK_COUNT === undefined) {
+    throw badUsage(
+      "--shard auto: SLURM_ARRAY_TASK_ID doesn't say how many there are, and SLURM_ARRAY_TASK_COUNT is not set: give --shards N",
+    )
+  }
   const of = countOf(env, 'SLURM_ARRAY_TASK_COUNT')
   const least = env.SLURM_ARRAY_TASK_MIN === undefined ? 1 : countOf(env, 'SLURM_ARRAY_TASK_MIN')
   const step = env.SLURM_ARRAY_TASK_STEP === undefined ? 1 : countOf(env, 'SLURM_ARRAY_TASK_STEP')
@@ -43,6 +48,11 @@ function ofKubernetes(env: Environment, shards: number | undefined): Shard {
     )
   }
   const of = shards ?? countOf(env, 'JOB_COMPLETIONS')
+  if (env.JOB_COMPLETIONS !== undefined && countOf(env, 'JOB_COMPLETIONS') !== of) {
+    throw badUsage(
+      `--shard auto --shards ${of}: JOB_COMPLETIONS is ${env.JOB_COMPLETIONS}, so that the job would not do all of them; give the same number, or leave --shards out`,
+    )
+  }
   if (index <= of) return { index, of }
   throw badUsage(`--shard auto: JOB_COMPLETION_INDEX is ${index - 1}, and there are ${of} shards, from 0 on`)
 }

@@ -39,7 +39,7 @@ function rows({ layers, totals, rule, round, resumed, kept }: ExtractShard): str
 
 const nextText = ({ isSettled, shard, round }: ExtractShard): string =>
   isSettled
-    ? `Done. Once all of ${counted(shard.of, 'shard')} are: the same command with --join in place of --shard.`
+    ? `Done. ${shard.of === 1 ? 'Now' : `Once all of ${grouped(shard.of)} shards are:`} the same command with --join in place of --shard.`
     : `This part of round ${round} is done. ${ROUNDS_TEXT}`
 
 /** How ranks come about that depend on all layers. */

@@ -21,17 +21,24 @@ export async function assertSameJob(
   of: number,
   identity: RunIdentity,
 ): Promise<void> {
-  const cure = 'delete it, or write to another --out'
+  const cure = (same: string) =>
+    `give ${same} to go on with it, or where these are meant delete it, or write to another --out`
   if (shard.of !== of) {
-    throw badInput(`${path}: is shard ${shardText(shard)}, and this job has ${of} shards; ${cure}`, {
-      file: path,
-    })
+    throw badInput(
+      `${path}: is shard ${shardText(shard)}, and this job has ${of} shards; ${cure('the same number')}`,
+      { file: path },
+    )
   }
   const run = await readJsonFile(`${path}/${RUN_FILE}`)
   if (run === undefined) return
   const other = otherOf(run, identity)
   if (other === undefined) return
-  throw badInput(`${path}: shard ${shardText(shard)} is of other ${other} than this; ${cure}`, { file: path })
+  throw badInput(
+    `${path}: shard ${shardText(shard)} is of other ${other} than this; ${cure('the same ones')}`,
+    {
+      file: path,
+    },
+  )
 }
 
 /** What of a run is another's. */

@@ -86,6 +86,13 @@ describe('--shard auto', () => {
       4,
       /JOB_COMPLETION_INDEX is 4, and there are 4 shards, from 0/,
     ],
+    [
+      'fewer tasks than shards',
+      { JOB_COMPLETION_INDEX: '0', JOB_COMPLETIONS: '4' },
+      8,
+      /JOB_COMPLETIONS is 4, so that the job would not do all of them/,
+    ],
+    ['a task without its array', { SLURM_ARRAY_TASK_ID: '2' }, undefined, /give --shards N/],
     ['no number', slurm(1, { SLURM_ARRAY_TASK_COUNT: 'x' }), undefined, /SLURM_ARRAY_TASK_COUNT is 'x'/],
     ['an empty one', { SLURM_ARRAY_TASK_ID: '' }, 4, /SLURM_ARRAY_TASK_ID is ''/],
   ])('%s is refused', (_, env, shards, message) => {
