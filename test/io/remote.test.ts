@@ -640,10 +640,9 @@ describe('many bytes', () => {
     const controller = new AbortController()
     const reason = new Error('enough')
     hub.fault = failing({ stallAfter: 10 }, Number.POSITIVE_INFINITY)
-    const reading = readOf(FILE, PART, { signal: controller.signal, patience: hasty(60_000) })
+    const reading = readOf(FILE, PART, { signal: controller.signal, patience: hasty(120_000) })
     setTimeout(() => controller.abort(reason), 20)
-    const start = performance.now()
+    // were it waited for what is silent, the test would take two minutes, and end as one that takes too long
     await expect(reading).rejects.toBe(reason)
-    expect(performance.now() - start).toBeLessThan(1000)
   })
 })
