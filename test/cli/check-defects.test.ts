@@ -503,6 +503,27 @@ const SEEDED: readonly Seeded[] = [
     make: peft({ target_modules: '.*_proj' }),
     ...ofLoader('SGLang'),
   },
+  {
+    what: 'no rank for SGLang',
+    rule: 'sglang-needs-fields',
+    make: peft({ r: undefined, lora_alpha: 8 }, (t) => {
+      for (const name of Object.keys(t))
+        t[name] = /lora_A/.test(name) ? some(8, t[name].shape[1]) : some(t[name].shape[0], 8)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'null for targets in SGLang',
+    rule: 'sglang-needs-fields',
+    make: peft({ target_modules: null }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'null for alpha in llama.cpp',
+    rule: 'llama-cpp-needs-alpha',
+    make: peft({ lora_alpha: null }),
+    ...ofLoader('llama.cpp'),
+  },
   { what: 'PEFT’s folder in MLX', rule: 'mlx-other-format', make: peft({}), ...ofLoader('MLX') },
   // loaders of diffusion models
   {

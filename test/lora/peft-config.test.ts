@@ -23,6 +23,7 @@ test('what a config leaves out has PEFT’s defaults', () => {
     layerReplication: false,
     alora: false,
     missing: ['r', 'lora_alpha', 'target_modules'],
+    nulls: [],
   })
 })
 

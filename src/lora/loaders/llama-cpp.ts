@@ -50,8 +50,10 @@ const RULES: readonly LoaderRule[] = [
       effect: 'refuses',
       text: 'llama.cpp’s converter needs lora_alpha in adapter_config.json',
     }),
-    ofAdapter: ofConfig(({ missing }) =>
-      missing.includes('lora_alpha') ? 'it needs lora_alpha in adapter_config.json' : undefined,
+    ofAdapter: ofConfig(({ missing, nulls }) =>
+      missing.includes('lora_alpha') || nulls.includes('lora_alpha')
+        ? 'it needs lora_alpha in adapter_config.json'
+        : undefined,
     ),
   },
   {

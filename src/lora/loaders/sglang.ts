@@ -18,15 +18,26 @@ export function stackedPaths(path: string): string[] {
 
 const MID_2026 = 'mid-2026'
 const SOURCE = 'sgl-project/sglang: python/sglang/srt/lora/lora.py'
+const CONFIG = 'sgl-project/sglang: python/sglang/srt/lora/lora_config.py'
 const fact = sourced('SGLang', SOURCE, MID_2026)
 
 const RULES: readonly LoaderRule[] = [
-  ...peftFolderRules(
-    'SGLang',
-    'sglang',
-    'sgl-project/sglang: python/sglang/srt/lora/lora_config.py',
-    MID_2026,
-  ),
+  ...peftFolderRules('SGLang', 'sglang', CONFIG, MID_2026),
+  {
+    ...sourced(
+      'SGLang',
+      CONFIG,
+      MID_2026,
+    )({
+      rule: 'sglang-needs-fields',
+      effect: 'refuses',
+      text: 'SGLang needs r, lora_alpha and target_modules in adapter_config.json, and none of them null',
+    }),
+    ofAdapter: ofConfig(({ missing, nulls }) => {
+      const needed = [...missing, ...nulls]
+      return needed.length > 0 ? `it needs ${needed.join(', ')} in adapter_config.json` : undefined
+    }),
+  },
   {
     ...sourced(
       'SGLang',

@@ -52,6 +52,8 @@ export interface PeftConfig {
   readonly baseModel?: string
   /** Of r, lora_alpha and target_modules those that the file leaves to PEFT's defaults; vLLM asks for all. */
   readonly missing: readonly string[]
+  /** Of the same those that the file has as null. */
+  readonly nulls: readonly string[]
 }
 
 /** tuners/lora/config.py. */
@@ -140,6 +142,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
   if (targets !== undefined && typeof targets !== 'string' && !isNames(targets)) {
     return wrong('target_modules', 'a string or a list of strings')
   }
+  const named = ['r', method === 'LORA' ? 'lora_alpha' : 'alpha', 'target_modules']
   const mutatesBase = mutation(init, given('kasa_config'))
   const taskType = text('task_type')
   const baseModel = text('base_model_name_or_path')
@@ -164,9 +167,8 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     initLoraWeights: init,
     layerReplication: given('layer_replication'),
     alora: given('alora_invocation_tokens'),
-    missing: ['r', method === 'LORA' ? 'lora_alpha' : 'alpha', 'target_modules'].filter(
-      (key) => !Object.hasOwn(json, key),
-    ),
+    missing: named.filter((key) => !Object.hasOwn(json, key)),
+    nulls: named.filter((key) => json[key] === null),
     ...(targets === undefined ? {} : { targetModules: targets }),
     ...(mutatesBase === undefined ? {} : { mutatesBase }),
     ...(taskType === undefined ? {} : { taskType }),
