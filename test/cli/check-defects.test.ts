@@ -451,6 +451,50 @@ const SEEDED: readonly Seeded[] = [
     ...ofLoader('PEFT'),
   },
   {
+    what: 'layers that layers_to_transform leaves out',
+    rule: 'peft-other-layers',
+    make: peft({ layers_to_transform: [0], layers_pattern: 'layers' }),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'layers_pattern alone',
+    rule: 'peft-layers-config',
+    make: peft({ layers_pattern: 'layers' }),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'modules that exclude_modules names',
+    rule: 'peft-excluded',
+    make: peft({ exclude_modules: '.*q_proj' }),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'no targets, and a base whose type has defaults',
+    rule: 'peft-default-targets',
+    make: peft({ target_modules: null }),
+    loader: 'PEFT',
+    args: () => ['--for', 'peft', '--base', llamaBase()],
+  },
+  {
+    what: 'no targets, and no base',
+    rule: 'peft-default-targets-unsure',
+    make: peft({ target_modules: null }),
+    ...ofLoader('PEFT'),
+    code: 0,
+  },
+  {
+    what: 'a head beside all-linear',
+    rule: 'peft-all-linear-head',
+    make: peft({ target_modules: 'all-linear' }, (t) => Object.assign(t, peftPairs({ lm_head: [10, 16] }))),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'LoRA’s factors under LoHa',
+    rule: 'peft-other-factors',
+    make: peft({ peft_type: 'LOHA', alpha: 4 }),
+    ...ofLoader('PEFT'),
+  },
+  {
     what: 'a router',
     rule: 'peft-class',
     make: () => {

@@ -17,6 +17,7 @@ test('what a config leaves out has PEFT’s defaults', () => {
     loraBias: false,
     useDora: false,
     modulesToSave: [],
+    layersPattern: [],
     targetParameters: [],
     tokenRows: [],
     initLoraWeights: true,

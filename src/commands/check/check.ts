@@ -124,12 +124,14 @@ const nothingRead = (found: readonly Found[], { tensors }: Checkpoint): readonly
 function modelOf(base: Checkpoint | undefined): ModelView {
   if (base === undefined) return {}
   const architecture = architectureOf(base.config)
+  const type = base.config?.model_type
   const family = layoutOf(base.tensors)?.family
   const hasHead = [...base.tensors.keys()].some((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )
   return {
     ...(architecture !== undefined && { architecture }),
+    ...(typeof type === 'string' && { type }),
     ...(family !== undefined && { family }),
     isTied: base.config?.tie_word_embeddings === true || !hasHead,
   }

@@ -69,3 +69,15 @@ export const ofConfig =
   (reasonOf: (config: PeftConfig, adapter: JudgedAdapter) => string | undefined) =>
   (adapter: JudgedAdapter): string | undefined =>
     adapter.config && reasonOf(adapter.config, adapter)
+
+/** What depends on the adapter alone is made once. */
+export function remembered<T>(make: (adapter: JudgedAdapter) => T): (adapter: JudgedAdapter) => T {
+  const known = new WeakMap<JudgedAdapter, T>()
+  return (adapter) => {
+    const before = known.get(adapter)
+    if (before !== undefined) return before
+    const made = make(adapter)
+    known.set(adapter, made)
+    return made
+  }
+}

@@ -79,6 +79,8 @@ export interface WholeView {
 export interface ModelView {
   /** config.json's class, as `LlamaForCausalLM`. */
   readonly architecture?: string
+  /** config.json's model_type, as `llama`. */
+  readonly type?: string
   /** Of diffusion models, where the weights tell it: names tell less. */
   readonly family?: Family
   /** Its head is its embedding. */
