@@ -90,6 +90,36 @@ const onBase = (change?: (tensors: Tensors) => void) => ({
   args: () => ['--for', 'peft', '--base', llamaBase(change)],
 })
 
+const amidNames = peft({}, (t) => moveAll(t, (name) => `xyz.${name}`))
+
+/** The experts of a layer of a small Mixtral, [out, in]. */
+const mixtralExperts = (count: number): Readonly<Record<string, readonly [number, number]>> =>
+  Object.fromEntries(
+    Array.from({ length: count }, (_, i) => `model.layers.0.block_sparse_moe.experts.${i}`).flatMap(
+      (path): [string, readonly [number, number]][] => [
+        [`${path}.w1`, [24, 16]],
+        [`${path}.w3`, [24, 16]],
+        [`${path}.w2`, [16, 24]],
+      ],
+    ),
+  )
+const mixtralAdapter = (count: number, without = 'none') => {
+  const layers = Object.fromEntries(
+    Object.entries(mixtralExperts(count)).filter(([path]) => !path.endsWith(without)),
+  )
+  return peftFolder(peftPairs(layers), peftConfig(layers))
+}
+const mixtralBase = () =>
+  folderWith(join(temporaryFolder('check'), 'base'), {
+    'model.safetensors': fileOf({
+      ...{ 'lm_head.weight': some(10, 16), 'model.embed_tokens.weight': some(10, 16) },
+      ...Object.fromEntries(
+        Object.entries(mixtralExperts(4)).map(([path, shape]) => [`${path}.weight`, some(...shape)]),
+      ),
+    }),
+    'config.json': { model_type: 'mixtral', architectures: ['MixtralForCausalLM'], num_local_experts: 4 },
+  })
+
 const SEEDED: readonly Seeded[] = [
   // the file
   { what: 'no tensors', rule: 'empty', make: () => peftFolder({}, peftConfig(LLAMA_LAYERS)) },
@@ -568,6 +598,38 @@ const SEEDED: readonly Seeded[] = [
     make: peft({ lora_alpha: null }),
     ...ofLoader('llama.cpp'),
   },
+  ...['module.', '_orig_mod.', 'model.'].map(
+    (wrapper): Seeded => ({
+      what: `paths under ${wrapper} in llama.cpp`,
+      rule: 'llama-cpp-wrapped-names',
+      make: peft({}, (t) => moveAll(t, (name) => name.replace('.model.model.', `.model.${wrapper}model.`))),
+      loader: 'llama.cpp',
+      args: () => ['--for', 'llama.cpp', '--base', llamaBase()],
+    }),
+  ),
+  {
+    what: 'base_model.model. amid names in llama.cpp',
+    rule: 'llama-cpp-wrapped-names',
+    make: amidNames,
+    ...ofLoader('llama.cpp'),
+  },
+  { what: 'base_model.model. amid names in vLLM', rule: 'vllm-names', make: amidNames, ...ofLoader('vLLM') },
+  {
+    what: 'base_model.model. twice in PEFT',
+    rule: 'peft-names',
+    make: peft({}, (t) => moveAll(t, (name) => `base_model.model.${name}`)),
+    ...ofLoader('PEFT'),
+  },
+  ...[{ experts: 3 }, { experts: 4, without: 'w2' }].map(
+    ({ experts, without }): Seeded => ({
+      what:
+        without === undefined ? 'some of the experts in llama.cpp' : 'experts without one of their modules',
+      rule: 'llama-cpp-some-experts',
+      make: () => mixtralAdapter(experts, without),
+      loader: 'llama.cpp',
+      args: () => ['--for', 'llama.cpp', '--base', mixtralBase()],
+    }),
+  ),
   { what: 'PEFT’s folder in MLX', rule: 'mlx-other-format', make: peft({}), ...ofLoader('MLX') },
   // loaders of diffusion models
   {
@@ -672,6 +734,13 @@ describe('each defect is found under its rule', () => {
       const isGood = reasons.every(({ effect }: { effect: string }) => effect === 'warns')
       expect(verdict === 'loads').toBe(isGood)
     }
+  })
+
+  test('all experts of a layer, with all of their modules, are taken by llama.cpp', async () => {
+    const { document, code } = await checkedDocument([
+      ...[mixtralAdapter(4), '--base', mixtralBase(), '--for', 'llama.cpp'],
+    ])
+    expect([document.loaders[0].verdict, code]).toEqual(['loads', 0])
   })
 
   test('sixty of them and more, of different kinds', () => {

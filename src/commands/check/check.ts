@@ -125,6 +125,8 @@ function modelOf(base: Checkpoint | undefined): ModelView {
   if (base === undefined) return {}
   const architecture = architectureOf(base.config)
   const type = base.config?.model_type
+  const gguf = base.isGguf ? base.metadata.get('general.architecture') : undefined
+  const experts = base.config?.num_local_experts ?? base.config?.num_experts
   const family = layoutOf(base.tensors)?.family
   const hasHead = [...base.tensors.keys()].some((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
@@ -132,6 +134,8 @@ function modelOf(base: Checkpoint | undefined): ModelView {
   return {
     ...(architecture !== undefined && { architecture }),
     ...(typeof type === 'string' && { type }),
+    ...(gguf !== undefined && { gguf }),
+    ...(typeof experts === 'number' && { experts }),
     ...(family !== undefined && { family }),
     isTied: base.config?.tie_word_embeddings === true || !hasHead,
   }

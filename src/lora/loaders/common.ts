@@ -1,5 +1,6 @@
+import { PEFT_PREFIX } from '../names.ts'
 import type { PeftConfig } from '../read/peft-config.ts'
-import type { Fact, JudgedAdapter, Loader, LoaderRule } from './types.ts'
+import type { Fact, JudgedAdapter, Loader, LoaderRule, ModuleView } from './types.ts'
 
 export const OTHER_FORMAT = 'it reads PEFT adapters'
 export const OTHER_TASK = 'it reads adapters of diffusion models'
@@ -81,3 +82,9 @@ export function remembered<T>(make: (adapter: JudgedAdapter) => T): (adapter: Ju
     return made
   }
 }
+
+/** Of a module whose path holds PEFT's prefix, which loaders take away at the beginning alone. */
+export const prefixAmidNames = ({ path }: ModuleView): string | undefined =>
+  path.includes(PEFT_PREFIX)
+    ? `it finds nothing of it: ${PEFT_PREFIX} stands amid its names, and no model has such a module`
+    : undefined

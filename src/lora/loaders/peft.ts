@@ -3,7 +3,7 @@ import { takingOf } from '../kinds.ts'
 import { isBeforeModuleOrder } from '../stack-order.ts'
 import type { ModelTraits } from '../traits.ts'
 import { modelTraits } from '../traits.ts'
-import { peftFolderRules, remembered, sourced } from './common.ts'
+import { peftFolderRules, prefixAmidNames, remembered, sourced } from './common.ts'
 import { PEFT_TARGET_RULES } from './peft-targets.ts'
 import type { LoaderFacts, LoaderRule } from './types.ts'
 
@@ -32,7 +32,7 @@ const RULES: readonly LoaderRule[] = [
       effect: 'passes over',
       text: 'PEFT passes over names that do not begin with base_model.model., or that hold the adapter’s name',
     }),
-    ofModule: (module) => nameProblem(module, 'PEFT'),
+    ofModule: (module) => nameProblem(module, 'PEFT') ?? prefixAmidNames(module),
   },
   {
     ...ofNames({
