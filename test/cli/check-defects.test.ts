@@ -630,6 +630,43 @@ const SEEDED: readonly Seeded[] = [
       args: () => ['--for', 'llama.cpp', '--base', mixtralBase()],
     }),
   ),
+  {
+    what: 'factors of the head in TensorRT-LLM',
+    rule: 'tensorrt-llm-head',
+    make: peft({}, (t) => Object.assign(t, peftPairs({ lm_head: [10, 16] }))),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'a whole head that modules_to_save does not name in TensorRT-LLM',
+    rule: 'tensorrt-llm-head',
+    make: peft({}, (t) => {
+      t['base_model.model.lm_head.weight'] = some(10, 16)
+    }),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'a whole head in TensorRT-LLM',
+    rule: 'tensorrt-llm-whole-of-first',
+    make: peft({ modules_to_save: ['lm_head'] }, (t) => {
+      t['base_model.model.lm_head.weight'] = some(10, 16)
+    }),
+    ...ofLoader('TensorRT-LLM'),
+    code: 0,
+  },
+  {
+    what: 'a bias in TensorRT-LLM',
+    rule: 'tensorrt-llm-other-tensors',
+    make: peft({ bias: 'all' }, (t) => {
+      t['base_model.model.model.layers.0.self_attn.q_proj.bias'] = some(16)
+    }),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'null for alpha in TensorRT-LLM',
+    rule: 'tensorrt-llm-needs-fields',
+    make: peft({ lora_alpha: null }),
+    ...ofLoader('TensorRT-LLM'),
+  },
   { what: 'PEFT’s folder in MLX', rule: 'mlx-other-format', make: peft({}), ...ofLoader('MLX') },
   // loaders of diffusion models
   {
