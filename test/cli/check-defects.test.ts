@@ -667,6 +667,38 @@ const SEEDED: readonly Seeded[] = [
     make: peft({ lora_alpha: null }),
     ...ofLoader('TensorRT-LLM'),
   },
+  {
+    what: 'a whole head in SGLang',
+    rule: 'sglang-whole-outside-layers',
+    make: peft({ modules_to_save: ['lm_head'] }, (t) => {
+      t['base_model.model.lm_head.weight'] = some(10, 16)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'a whole norm in SGLang',
+    rule: 'sglang-whole-in-layers',
+    make: peft({ modules_to_save: ['input_layernorm'] }, (t) => {
+      t['base_model.model.model.layers.0.input_layernorm.weight'] = some(16)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'a bias in SGLang',
+    rule: 'sglang-beside-factors',
+    make: peft({ bias: 'all' }, (t) => {
+      t['base_model.model.model.layers.0.self_attn.q_proj.bias'] = some(16)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'DoRA in SGLang',
+    rule: 'sglang-beside-factors',
+    make: peft({ use_dora: true }, (t) => {
+      t[`${Q}.lora_magnitude_vector`] = some(16)
+    }),
+    ...ofLoader('SGLang'),
+  },
   { what: 'PEFT’s folder in MLX', rule: 'mlx-other-format', make: peft({}), ...ofLoader('MLX') },
   // loaders of diffusion models
   {
