@@ -155,19 +155,22 @@ function classProblem(
   }
 }
 
-/** Which paths target_modules means; all of them where the file leaves that to PEFT, or in words that are not read. */
-export function targetedBy(named: string | readonly string[] | undefined): (path: string) => boolean {
+/** Which paths target_modules means; all of them where the file leaves that to PEFT, and `otherwise` where its words are not read. */
+export function targetedBy(
+  named: string | readonly string[] | undefined,
+  otherwise = true,
+): (path: string) => boolean {
   if (named === undefined || named === 'all-linear') return () => true
-  const unread = <T>(otherwise: T, read: () => T): T => {
+  const unread = <T>(instead: T, read: () => T): T => {
     try {
       return read()
     } catch (error) {
-      if (error instanceof PatternError) return otherwise
+      if (error instanceof PatternError) return instead
       throw error
     }
   }
   const test = unread(undefined, () => targetTest(named))
-  return test === undefined ? () => true : (path) => unread(true, () => test(path))
+  return test === undefined ? () => otherwise : (path) => unread(otherwise, () => test(path))
 }
 
 /** For a person: who would load what as nothing. */

@@ -90,6 +90,36 @@ const onBase = (change?: (tensors: Tensors) => void) => ({
   args: () => ['--for', 'peft', '--base', llamaBase(change)],
 })
 
+const amidNames = peft({}, (t) => moveAll(t, (name) => `xyz.${name}`))
+
+/** The experts of a layer of a small Mixtral, [out, in]. */
+const mixtralExperts = (count: number): Readonly<Record<string, readonly [number, number]>> =>
+  Object.fromEntries(
+    Array.from({ length: count }, (_, i) => `model.layers.0.block_sparse_moe.experts.${i}`).flatMap(
+      (path): [string, readonly [number, number]][] => [
+        [`${path}.w1`, [24, 16]],
+        [`${path}.w3`, [24, 16]],
+        [`${path}.w2`, [16, 24]],
+      ],
+    ),
+  )
+const mixtralAdapter = (count: number, without = 'none') => {
+  const layers = Object.fromEntries(
+    Object.entries(mixtralExperts(count)).filter(([path]) => !path.endsWith(without)),
+  )
+  return peftFolder(peftPairs(layers), peftConfig(layers))
+}
+const mixtralBase = () =>
+  folderWith(join(temporaryFolder('check'), 'base'), {
+    'model.safetensors': fileOf({
+      ...{ 'lm_head.weight': some(10, 16), 'model.embed_tokens.weight': some(10, 16) },
+      ...Object.fromEntries(
+        Object.entries(mixtralExperts(4)).map(([path, shape]) => [`${path}.weight`, some(...shape)]),
+      ),
+    }),
+    'config.json': { model_type: 'mixtral', architectures: ['MixtralForCausalLM'], num_local_experts: 4 },
+  })
+
 const SEEDED: readonly Seeded[] = [
   // the file
   { what: 'no tensors', rule: 'empty', make: () => peftFolder({}, peftConfig(LLAMA_LAYERS)) },
@@ -451,6 +481,50 @@ const SEEDED: readonly Seeded[] = [
     ...ofLoader('PEFT'),
   },
   {
+    what: 'layers that layers_to_transform leaves out',
+    rule: 'peft-other-layers',
+    make: peft({ layers_to_transform: [0], layers_pattern: 'layers' }),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'layers_pattern alone',
+    rule: 'peft-layers-config',
+    make: peft({ layers_pattern: 'layers' }),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'modules that exclude_modules names',
+    rule: 'peft-excluded',
+    make: peft({ exclude_modules: '.*q_proj' }),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'no targets, and a base whose type has defaults',
+    rule: 'peft-default-targets',
+    make: peft({ target_modules: null }),
+    loader: 'PEFT',
+    args: () => ['--for', 'peft', '--base', llamaBase()],
+  },
+  {
+    what: 'no targets, and no base',
+    rule: 'peft-default-targets-unsure',
+    make: peft({ target_modules: null }),
+    ...ofLoader('PEFT'),
+    code: 0,
+  },
+  {
+    what: 'a head beside all-linear',
+    rule: 'peft-all-linear-head',
+    make: peft({ target_modules: 'all-linear' }, (t) => Object.assign(t, peftPairs({ lm_head: [10, 16] }))),
+    ...ofLoader('PEFT'),
+  },
+  {
+    what: 'LoRA’s factors under LoHa',
+    rule: 'peft-other-factors',
+    make: peft({ peft_type: 'LOHA', alpha: 4 }),
+    ...ofLoader('PEFT'),
+  },
+  {
     what: 'a router',
     rule: 'peft-class',
     make: () => {
@@ -501,6 +575,128 @@ const SEEDED: readonly Seeded[] = [
     what: 'a pattern of targets',
     rule: 'sglang-pattern-of-targets',
     make: peft({ target_modules: '.*_proj' }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'no rank for SGLang',
+    rule: 'sglang-needs-fields',
+    make: peft({ r: undefined, lora_alpha: 8 }, (t) => {
+      for (const name of Object.keys(t))
+        t[name] = /lora_A/.test(name) ? some(8, t[name].shape[1]) : some(t[name].shape[0], 8)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'null for targets in SGLang',
+    rule: 'sglang-needs-fields',
+    make: peft({ target_modules: null }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'null for alpha in llama.cpp',
+    rule: 'llama-cpp-needs-alpha',
+    make: peft({ lora_alpha: null }),
+    ...ofLoader('llama.cpp'),
+  },
+  ...['module.', '_orig_mod.', 'model.'].map(
+    (wrapper): Seeded => ({
+      what: `paths under ${wrapper} in llama.cpp`,
+      rule: 'llama-cpp-wrapped-names',
+      make: peft({}, (t) => moveAll(t, (name) => name.replace('.model.model.', `.model.${wrapper}model.`))),
+      loader: 'llama.cpp',
+      args: () => ['--for', 'llama.cpp', '--base', llamaBase()],
+    }),
+  ),
+  {
+    what: 'base_model.model. amid names in llama.cpp',
+    rule: 'llama-cpp-wrapped-names',
+    make: amidNames,
+    ...ofLoader('llama.cpp'),
+  },
+  { what: 'base_model.model. amid names in vLLM', rule: 'vllm-names', make: amidNames, ...ofLoader('vLLM') },
+  {
+    what: 'base_model.model. twice in PEFT',
+    rule: 'peft-names',
+    make: peft({}, (t) => moveAll(t, (name) => `base_model.model.${name}`)),
+    ...ofLoader('PEFT'),
+  },
+  ...[{ experts: 3 }, { experts: 4, without: 'w2' }].map(
+    ({ experts, without }): Seeded => ({
+      what:
+        without === undefined ? 'some of the experts in llama.cpp' : 'experts without one of their modules',
+      rule: 'llama-cpp-some-experts',
+      make: () => mixtralAdapter(experts, without),
+      loader: 'llama.cpp',
+      args: () => ['--for', 'llama.cpp', '--base', mixtralBase()],
+    }),
+  ),
+  {
+    what: 'factors of the head in TensorRT-LLM',
+    rule: 'tensorrt-llm-head',
+    make: peft({}, (t) => Object.assign(t, peftPairs({ lm_head: [10, 16] }))),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'a whole head that modules_to_save does not name in TensorRT-LLM',
+    rule: 'tensorrt-llm-head',
+    make: peft({}, (t) => {
+      t['base_model.model.lm_head.weight'] = some(10, 16)
+    }),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'a whole head in TensorRT-LLM',
+    rule: 'tensorrt-llm-whole-of-first',
+    make: peft({ modules_to_save: ['lm_head'] }, (t) => {
+      t['base_model.model.lm_head.weight'] = some(10, 16)
+    }),
+    ...ofLoader('TensorRT-LLM'),
+    code: 0,
+  },
+  {
+    what: 'a bias in TensorRT-LLM',
+    rule: 'tensorrt-llm-other-tensors',
+    make: peft({ bias: 'all' }, (t) => {
+      t['base_model.model.model.layers.0.self_attn.q_proj.bias'] = some(16)
+    }),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'null for alpha in TensorRT-LLM',
+    rule: 'tensorrt-llm-needs-fields',
+    make: peft({ lora_alpha: null }),
+    ...ofLoader('TensorRT-LLM'),
+  },
+  {
+    what: 'a whole head in SGLang',
+    rule: 'sglang-whole-outside-layers',
+    make: peft({ modules_to_save: ['lm_head'] }, (t) => {
+      t['base_model.model.lm_head.weight'] = some(10, 16)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'a whole norm in SGLang',
+    rule: 'sglang-whole-in-layers',
+    make: peft({ modules_to_save: ['input_layernorm'] }, (t) => {
+      t['base_model.model.model.layers.0.input_layernorm.weight'] = some(16)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'a bias in SGLang',
+    rule: 'sglang-beside-factors',
+    make: peft({ bias: 'all' }, (t) => {
+      t['base_model.model.model.layers.0.self_attn.q_proj.bias'] = some(16)
+    }),
+    ...ofLoader('SGLang'),
+  },
+  {
+    what: 'DoRA in SGLang',
+    rule: 'sglang-beside-factors',
+    make: peft({ use_dora: true }, (t) => {
+      t[`${Q}.lora_magnitude_vector`] = some(16)
+    }),
     ...ofLoader('SGLang'),
   },
   { what: 'PEFT’s folder in MLX', rule: 'mlx-other-format', make: peft({}), ...ofLoader('MLX') },
@@ -607,6 +803,13 @@ describe('each defect is found under its rule', () => {
       const isGood = reasons.every(({ effect }: { effect: string }) => effect === 'warns')
       expect(verdict === 'loads').toBe(isGood)
     }
+  })
+
+  test('all experts of a layer, with all of their modules, are taken by llama.cpp', async () => {
+    const { document, code } = await checkedDocument([
+      ...[mixtralAdapter(4), '--base', mixtralBase(), '--for', 'llama.cpp'],
+    ])
+    expect([document.loaders[0].verdict, code]).toEqual(['loads', 0])
   })
 
   test('sixty of them and more, of different kinds', () => {

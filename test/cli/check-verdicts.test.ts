@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { modelGguf } from '../../bench/gguf.mjs'
+import type { GgufScalar } from '../../src/formats/gguf-types.ts'
+import { ggufChunks, layoutGguf } from '../../src/formats/gguf-writer.ts'
 import { layoutOfAll, SMALL } from '../lora/families/whole.ts'
 import { fileOf, folderWith } from './apply-support.ts'
 import {
@@ -258,6 +260,63 @@ describe('what is said of the whole', () => {
     expect(stderr).toMatch(
       /base\.gguf: is a GGUF file, .* name the safetensors checkpoint that it was made from\n$/,
     )
+  })
+})
+
+describe('a GGUF adapter and the architecture of its base', () => {
+  const adapter = async (architecture: string) => {
+    const tensors = [
+      {
+        name: 'blk.0.ffn_up.weight.lora_a',
+        dtype: 'f32',
+        shape: [4, 16],
+        data: Float64Array.from(some(4, 16).data),
+      },
+      {
+        name: 'blk.0.ffn_up.weight.lora_b',
+        dtype: 'f32',
+        shape: [24, 4],
+        data: Float64Array.from(some(24, 4).data),
+      },
+    ] as const
+    const metadata = new Map<string, GgufScalar>([
+      ['general.architecture', { type: 'string', value: architecture }],
+      ['general.type', { type: 'string', value: 'adapter' }],
+      ['adapter.type', { type: 'string', value: 'lora' }],
+      ['adapter.lora.alpha', { type: 'f32', value: 4 }],
+    ])
+    const chunks: Uint8Array[] = []
+    for await (const chunk of ggufChunks(layoutGguf(tensors, metadata))) chunks.push(chunk)
+    const path = join(temporaryFolder('check'), 'adapter.gguf')
+    writeFileSync(path, Buffer.concat(chunks))
+    return path
+  }
+  const base = () =>
+    llamaBase({
+      'lm_head.weight': some(10, 16),
+      'model.embed_tokens.weight': some(10, 16),
+      'model.layers.0.mlp.up_proj.weight': some(24, 16),
+    })
+
+  test.each([
+    ['llama', 'loads', 0],
+    ['qwen2', 'refuses', 1],
+  ] as const)('%s for a Llama: %s', async (architecture, verdict, exit) => {
+    const { document, code } = await checkedDocument([await adapter(architecture), '--base', base()])
+    expect([verdictsOf(document), code]).toEqual([{ 'llama.cpp': verdict }, exit])
+    const rules = document.loaders[0].reasons.map(({ rule }: { rule: string }) => rule)
+    expect(rules).toEqual(exit === 0 ? [] : ['llama-cpp-architecture'])
+  })
+
+  test('a GGUF base says its own', async () => {
+    const gguf = join(temporaryFolder('check'), 'base.gguf')
+    writeFileSync(gguf, modelGguf(fileURLToPath(new URL('../fixtures/digits-llama/base', import.meta.url))))
+    const { document } = await checkedDocument([await adapter('qwen2'), '--base', gguf])
+    const [{ rule, reason }] = document.loaders[0].reasons
+    expect([rule, reason]).toEqual([
+      'llama-cpp-architecture',
+      'general.architecture is "qwen2", and the base is "llama"',
+    ])
   })
 })
 

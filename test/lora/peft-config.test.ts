@@ -17,12 +17,14 @@ test('what a config leaves out has PEFT’s defaults', () => {
     loraBias: false,
     useDora: false,
     modulesToSave: [],
+    layersPattern: [],
     targetParameters: [],
     tokenRows: [],
     initLoraWeights: true,
     layerReplication: false,
     alora: false,
     missing: ['r', 'lora_alpha', 'target_modules'],
+    nulls: [],
   })
 })
 

@@ -124,12 +124,18 @@ const nothingRead = (found: readonly Found[], { tensors }: Checkpoint): readonly
 function modelOf(base: Checkpoint | undefined): ModelView {
   if (base === undefined) return {}
   const architecture = architectureOf(base.config)
+  const type = base.config?.model_type
+  const gguf = base.isGguf ? base.metadata.get('general.architecture') : undefined
+  const experts = base.config?.num_local_experts ?? base.config?.num_experts
   const family = layoutOf(base.tensors)?.family
   const hasHead = [...base.tensors.keys()].some((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )
   return {
     ...(architecture !== undefined && { architecture }),
+    ...(typeof type === 'string' && { type }),
+    ...(gguf !== undefined && { gguf }),
+    ...(typeof experts === 'number' && { experts }),
     ...(family !== undefined && { family }),
     isTied: base.config?.tie_word_embeddings === true || !hasHead,
   }

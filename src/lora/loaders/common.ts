@@ -1,5 +1,6 @@
+import { PEFT_PREFIX } from '../names.ts'
 import type { PeftConfig } from '../read/peft-config.ts'
-import type { Fact, JudgedAdapter, Loader, LoaderRule } from './types.ts'
+import type { Fact, JudgedAdapter, Loader, LoaderRule, ModuleView } from './types.ts'
 
 export const OTHER_FORMAT = 'it reads PEFT adapters'
 export const OTHER_TASK = 'it reads adapters of diffusion models'
@@ -69,3 +70,21 @@ export const ofConfig =
   (reasonOf: (config: PeftConfig, adapter: JudgedAdapter) => string | undefined) =>
   (adapter: JudgedAdapter): string | undefined =>
     adapter.config && reasonOf(adapter.config, adapter)
+
+/** What depends on the adapter alone is made once. */
+export function remembered<T>(make: (adapter: JudgedAdapter) => T): (adapter: JudgedAdapter) => T {
+  const known = new WeakMap<JudgedAdapter, T>()
+  return (adapter) => {
+    const before = known.get(adapter)
+    if (before !== undefined) return before
+    const made = make(adapter)
+    known.set(adapter, made)
+    return made
+  }
+}
+
+/** Of a module whose path holds PEFT's prefix, which loaders take away at the beginning alone. */
+export const prefixAmidNames = ({ path }: ModuleView): string | undefined =>
+  path.includes(PEFT_PREFIX)
+    ? `it finds nothing of it: ${PEFT_PREFIX} stands amid its names, and no model has such a module`
+    : undefined

@@ -1,5 +1,6 @@
 import { loraScale } from '../read/peft-config.ts'
 import { ofConfig, peftFolderRules, sourced } from './common.ts'
+import { ggufArchitectureOf, LLAMA_CPP_NAME_RULES } from './llama-cpp-names.ts'
 import type { LoaderFacts, LoaderRule } from './types.ts'
 
 const DATE = '2026-09-28'
@@ -39,10 +40,15 @@ const RULES: readonly LoaderRule[] = [
       effect: 'refuses',
       text: 'llama.cpp refuses a file whose general.architecture is not its base’s',
     }),
-    ofAdapter: ({ format, metadata }) =>
-      format === 'gguf' && metadata !== undefined && !metadata.has('general.architecture')
-        ? 'it needs general.architecture'
-        : undefined,
+    ofAdapter: ({ format, metadata, model }) => {
+      if (format !== 'gguf' || metadata === undefined) return undefined
+      const found = metadata.get('general.architecture')
+      if (found === undefined) return 'it needs general.architecture'
+      const expected = model?.gguf ?? ggufArchitectureOf(model)?.name
+      return expected === undefined || found === expected
+        ? undefined
+        : `general.architecture is ${JSON.stringify(found)}, and the base is ${JSON.stringify(expected)}`
+    },
   },
   {
     ...ofConverter({
@@ -50,8 +56,10 @@ const RULES: readonly LoaderRule[] = [
       effect: 'refuses',
       text: 'llama.cpp’s converter needs lora_alpha in adapter_config.json',
     }),
-    ofAdapter: ofConfig(({ missing }) =>
-      missing.includes('lora_alpha') ? 'it needs lora_alpha in adapter_config.json' : undefined,
+    ofAdapter: ofConfig(({ missing, nulls }) =>
+      missing.includes('lora_alpha') || nulls.includes('lora_alpha')
+        ? 'it needs lora_alpha in adapter_config.json'
+        : undefined,
     ),
   },
   {
@@ -111,6 +119,7 @@ const RULES: readonly LoaderRule[] = [
     }),
     ofModule: ({ kind }) => (kind === 'experts' ? 'it reads no stacked experts' : undefined),
   },
+  ...LLAMA_CPP_NAME_RULES,
   {
     ...ofConverter({
       rule: 'llama-cpp-conv1d',

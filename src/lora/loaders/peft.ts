@@ -3,26 +3,15 @@ import { takingOf } from '../kinds.ts'
 import { isBeforeModuleOrder } from '../stack-order.ts'
 import type { ModelTraits } from '../traits.ts'
 import { modelTraits } from '../traits.ts'
-import { peftFolderRules, sourced } from './common.ts'
-import type { JudgedAdapter, LoaderFacts, LoaderRule } from './types.ts'
+import { peftFolderRules, prefixAmidNames, remembered, sourced } from './common.ts'
+import { PEFT_TARGET_RULES } from './peft-targets.ts'
+import type { LoaderFacts, LoaderRule } from './types.ts'
 
 const DATE = '2026-08-21'
 const SAVE = 'huggingface/peft: src/peft/utils/save_and_load.py'
 const ofNames = sourced('PEFT', SAVE, DATE)
 const ofModules = sourced('PEFT', 'huggingface/peft: src/peft/tuners/tuners_utils.py', DATE)
 const ofLayers = sourced('PEFT', 'huggingface/peft: src/peft/tuners/lora/layer.py', DATE)
-
-/** What depends on the adapter alone is made once. */
-function remembered<T>(make: (adapter: JudgedAdapter) => T): (adapter: JudgedAdapter) => T {
-  const known = new WeakMap<JudgedAdapter, T>()
-  return (adapter) => {
-    const before = known.get(adapter)
-    if (before !== undefined) return before
-    const made = make(adapter)
-    known.set(adapter, made)
-    return made
-  }
-}
 
 const targetsOf = remembered(({ config }) => targetedBy(config?.targetModules))
 
@@ -43,8 +32,20 @@ const RULES: readonly LoaderRule[] = [
       effect: 'passes over',
       text: 'PEFT passes over names that do not begin with base_model.model., or that hold the adapter’s name',
     }),
-    ofModule: (module) => nameProblem(module, 'PEFT'),
+    ofModule: (module) => nameProblem(module, 'PEFT') ?? prefixAmidNames(module),
   },
+  {
+    ...ofNames({
+      rule: 'peft-other-factors',
+      effect: 'passes over',
+      text: 'PEFT passes over factors of another method than peft_type names',
+    }),
+    ofModule: ({ method, down }, { config }) =>
+      config !== undefined && method !== config.method.toLowerCase()
+        ? `it finds nothing of it: peft_type is ${config.method}, and ${down} is no name of its factors`
+        : undefined,
+  },
+  ...PEFT_TARGET_RULES,
   {
     ...ofModules({
       rule: 'peft-not-targeted',

@@ -18,15 +18,33 @@ export function stackedPaths(path: string): string[] {
 
 const MID_2026 = 'mid-2026'
 const SOURCE = 'sgl-project/sglang: python/sglang/srt/lora/lora.py'
+const CONFIG = 'sgl-project/sglang: python/sglang/srt/lora/lora_config.py'
 const fact = sourced('SGLang', SOURCE, MID_2026)
+const ofPool = sourced('SGLang', 'sgl-project/sglang: python/sglang/srt/lora/mem_pool.py', MID_2026)
+
+/** What SGLang finds a tensor's layer by. */
+const IN_LAYER = /layers\.\d+\./
+/** Whether a name is of one of the modules that target_modules names, as far as SGLang looks: by their last names. */
+const isOfTarget = (name: string, targets: string | readonly string[] | undefined) =>
+  typeof targets === 'string' || (targets ?? []).some((target) => name.includes(leafOfPath(target)))
 
 const RULES: readonly LoaderRule[] = [
-  ...peftFolderRules(
-    'SGLang',
-    'sglang',
-    'sgl-project/sglang: python/sglang/srt/lora/lora_config.py',
-    MID_2026,
-  ),
+  ...peftFolderRules('SGLang', 'sglang', CONFIG, MID_2026),
+  {
+    ...sourced(
+      'SGLang',
+      CONFIG,
+      MID_2026,
+    )({
+      rule: 'sglang-needs-fields',
+      effect: 'refuses',
+      text: 'SGLang needs r, lora_alpha and target_modules in adapter_config.json, and none of them null',
+    }),
+    ofAdapter: ofConfig(({ missing, nulls }) => {
+      const needed = [...missing, ...nulls]
+      return needed.length > 0 ? `it needs ${needed.join(', ')} in adapter_config.json` : undefined
+    }),
+  },
   {
     ...sourced(
       'SGLang',
@@ -54,6 +72,45 @@ const RULES: readonly LoaderRule[] = [
       text: 'SGLang misreads stacked experts (#25528)',
     }),
     ofModule: ({ kind }) => (kind === 'experts' ? 'it misreads stacked experts (SGLang #25528)' : undefined),
+  },
+  {
+    ...fact({
+      rule: 'sglang-whole-outside-layers',
+      effect: 'passes over',
+      text: 'SGLang passes over whole tensors outside the layers',
+    }),
+    ofWhole: ({ name }, { config }) =>
+      IN_LAYER.test(name) || isOfTarget(name, config?.targetModules)
+        ? undefined
+        : 'it passes over whole tensors outside the layers',
+  },
+  {
+    ...ofPool({
+      rule: 'sglang-whole-in-layers',
+      effect: 'refuses',
+      text: 'SGLang stops at tensors of a layer that are of none of the modules in target_modules',
+    }),
+    ofWhole: ({ name }, { config }) =>
+      IN_LAYER.test(name) && !isOfTarget(name, config?.targetModules)
+        ? `it stops at tensors of modules that target_modules does not name (${name})`
+        : undefined,
+  },
+  {
+    ...ofPool({
+      rule: 'sglang-beside-factors',
+      effect: 'misreads',
+      text: 'SGLang takes all tensors of a module but lora_A for lora_B: magnitudes of DoRA and biases',
+    }),
+    ofModule: ({ magnitude, bias }) => {
+      const found = magnitude?.name ?? bias
+      return found !== undefined && IN_LAYER.test(found)
+        ? `it takes all but lora_A for lora_B (${found})`
+        : undefined
+    },
+    ofWhole: ({ name }, { config }) =>
+      IN_LAYER.test(name) && isOfTarget(name, config?.targetModules)
+        ? `it takes all tensors of a module but lora_A for lora_B (${name})`
+        : undefined,
   },
   {
     ...fact({

@@ -79,6 +79,12 @@ export interface WholeView {
 export interface ModelView {
   /** config.json's class, as `LlamaForCausalLM`. */
   readonly architecture?: string
+  /** config.json's model_type, as `llama`. */
+  readonly type?: string
+  /** general.architecture, of a base that is a GGUF file. */
+  readonly gguf?: string
+  /** How many experts a layer has. */
+  readonly experts?: number
   /** Of diffusion models, where the weights tell it: names tell less. */
   readonly family?: Family
   /** Its head is its embedding. */

@@ -1,6 +1,6 @@
 import { nameProblem } from '../found-by-loaders.ts'
 import { loraScale } from '../read/peft-config.ts'
-import { ofConfig, peftFolderRules, someOf, sourced } from './common.ts'
+import { ofConfig, peftFolderRules, prefixAmidNames, someOf, sourced } from './common.ts'
 import type { LoaderFacts, LoaderRule } from './types.ts'
 
 /** The ranks that vLLM's --max-lora-rank takes (vllm/config/lora.py). */
@@ -94,7 +94,7 @@ const RULES: readonly LoaderRule[] = [
       effect: 'passes over',
       text: 'vLLM passes over names that no module of the model has',
     }),
-    ofModule: (module) => nameProblem(module, 'vLLM'),
+    ofModule: (module) => nameProblem(module, 'vLLM') ?? prefixAmidNames(module),
   },
   {
     ...ofRanks({

@@ -37,6 +37,12 @@ export interface PeftConfig {
   readonly modulesToSave: readonly string[]
   /** A regular expression, or a list of suffixes; absent where the file says nothing. */
   readonly targetModules?: string | readonly string[]
+  /** Modules that are not meant though target_modules names them: a regular expression, or a list of suffixes. */
+  readonly excludeModules?: string | readonly string[]
+  /** The layers that alone are meant, by their numbers; absent where the file says nothing. */
+  readonly layersToTransform?: readonly number[]
+  /** What a layer's number stands after in paths; empty where any name may. */
+  readonly layersPattern: readonly string[]
   readonly targetParameters: readonly string[]
   /** `trainable_token_indices`. */
   readonly tokenRows: readonly TokenRows[]
@@ -52,6 +58,8 @@ export interface PeftConfig {
   readonly baseModel?: string
   /** Of r, lora_alpha and target_modules those that the file leaves to PEFT's defaults; vLLM asks for all. */
   readonly missing: readonly string[]
+  /** Of the same those that the file has as null. */
+  readonly nulls: readonly string[]
 }
 
 /** tuners/lora/config.py. */
@@ -140,6 +148,10 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
   if (targets !== undefined && typeof targets !== 'string' && !isNames(targets)) {
     return wrong('target_modules', 'a string or a list of strings')
   }
+  const excluded = namesOrText(json.exclude_modules)
+  const layers = layersOf(json.layers_to_transform)
+  const layersPattern = namesOrText(json.layers_pattern) ?? []
+  const named = ['r', method === 'LORA' ? 'lora_alpha' : 'alpha', 'target_modules']
   const mutatesBase = mutation(init, given('kasa_config'))
   const taskType = text('task_type')
   const baseModel = text('base_model_name_or_path')
@@ -156,6 +168,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     loraBias: flag('lora_bias'),
     useDora: flag('use_dora'),
     modulesToSave: names('modules_to_save'),
+    layersPattern: typeof layersPattern === 'string' ? [layersPattern] : layersPattern,
     targetParameters: names('target_parameters'),
     tokenRows: tokenRowsOf(
       given('trainable_token_indices') ? json.trainable_token_indices : undefined,
@@ -164,10 +177,11 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     initLoraWeights: init,
     layerReplication: given('layer_replication'),
     alora: given('alora_invocation_tokens'),
-    missing: ['r', method === 'LORA' ? 'lora_alpha' : 'alpha', 'target_modules'].filter(
-      (key) => !Object.hasOwn(json, key),
-    ),
+    missing: named.filter((key) => !Object.hasOwn(json, key)),
+    nulls: named.filter((key) => json[key] === null),
     ...(targets === undefined ? {} : { targetModules: targets }),
+    ...(excluded === undefined ? {} : { excludeModules: excluded }),
+    ...(layers === undefined ? {} : { layersToTransform: layers }),
     ...(mutatesBase === undefined ? {} : { mutatesBase }),
     ...(taskType === undefined ? {} : { taskType }),
     ...(baseModel === undefined ? {} : { baseModel }),
@@ -227,6 +241,15 @@ export const loraScale = (alpha: number, rank: number, useRslora: boolean) =>
 
 const isNames = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((item) => typeof item === 'string')
+
+const namesOrText = (value: unknown) =>
+  (typeof value === 'string' && value !== '') || isNames(value) ? value : undefined
+
+/** `layers_to_transform`: a number or a list of them. */
+function layersOf(value: unknown): readonly number[] | undefined {
+  const list = Array.isArray(value) ? value : [value]
+  return list.every((one): one is number => Number.isSafeInteger(one)) ? list : undefined
+}
 
 /** JSON text short enough for a message. */
 function shown(value: unknown): string {
