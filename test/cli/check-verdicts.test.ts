@@ -294,6 +294,38 @@ describe('diffusers takes each part of a pipeline by itself (loaders/peft.py, lo
   })
 })
 
+describe('diffusers’ names in ComfyUI (comfy/lora.py, model_lora_keys_clip)', () => {
+  const UNET_MODULE = 'unet.down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q'
+  const checked = async (modules: Readonly<Record<string, readonly number[]>>) =>
+    (await checkedDocument([adapterFile(pairs(modules, LORA_A)), '--for', 'comfyui'])).document
+
+  test('of SDXL both text encoders are loaded, and attention is not', async () => {
+    const document = await checked({
+      [UNET_MODULE]: [32, 32],
+      'text_encoder.text_model.encoder.layers.0.self_attn.k_proj': [16, 16],
+      'text_encoder_2.text_model.encoder.layers.0.mlp.fc1': [64, 16],
+    })
+    expect(document.family).toBe('Stable Diffusion XL')
+    expect(document.loaders).toMatchObject([
+      { verdict: 'loads part', loaded: 2, reasons: [{ rule: 'comfyui-sdxl-diffusers-dropped' }] },
+    ])
+  })
+
+  test('it knows no other modules of text encoders', async () => {
+    const document = await checked({
+      'text_encoder.text_model.encoder.layers.0.self_attn.k_proj': [16, 16],
+      'text_encoder.text_model.final_layer_norm': [16, 16],
+    })
+    const [{ verdict, loaded, reasons }] = document.loaders
+    expect([verdict, loaded]).toEqual(['loads part', 1])
+    expect(reasons[0]).toMatchObject({
+      rule: 'comfyui-encoder-names',
+      modules: ['text_model.final_layer_norm'],
+      source: 'Comfy-Org/ComfyUI: comfy/lora.py, model_lora_keys_clip',
+    })
+  })
+})
+
 describe('names of llama.cpp’s in a PEFT folder', () => {
   test('no model of transformers has them', async () => {
     const layers = { 'blk.0.attn_k': [16, 16], 'blk.0.ffn_up': [24, 16] } as const
