@@ -364,3 +364,94 @@ describe('stacked experts as PEFT before 0.19.1 has them', () => {
     expect(document.loaders[0].reasons).toEqual([])
   })
 })
+
+describe('MLX (mlx_lm/tuner/utils.py, linear_to_lora_layers and load_adapters)', () => {
+  const factors = (prefix = ''): Tensors =>
+    Object.fromEntries(
+      [...Object.entries(LLAMA_LAYERS), ['lm_head', [10, 16]] as const].flatMap(([path, [out, into]]) => [
+        [`${prefix}${path}.lora_a`, some(into, 4)],
+        [`${prefix}${path}.lora_b`, some(4, out)],
+      ]),
+    )
+  const KEYS = [
+    ...new Set(Object.keys(LLAMA_LAYERS).map((path) => path.split('.').slice(3).join('.'))),
+    'lm_head',
+  ]
+  const adapterOf = (tensors: Tensors, parameters: object = {}, config: object = {}) =>
+    folderWith(join(temporaryFolder('check'), 'mlx'), {
+      'adapters.safetensors': fileOf(tensors),
+      'adapter_config.json': {
+        ...{ fine_tune_type: 'lora', num_layers: -1, ...config },
+        lora_parameters: { rank: 4, scale: 1, dropout: 0, keys: KEYS, ...parameters },
+      },
+    })
+  const base = (more: Tensors = {}) =>
+    llamaBase({
+      ...Object.fromEntries(
+        Object.entries(LLAMA_LAYERS).map(([path, shape]) => [`${path}.weight`, some(...shape)]),
+      ),
+      ...{ 'lm_head.weight': some(10, 16), ...more },
+    })
+  const found = async (...args: string[]) => {
+    const { document } = await checkedDocument(args)
+    const [{ loader, verdict, loaded, reasons }] = document.loaders
+    expect([loader, document.loaders.length]).toEqual(['MLX', 1])
+    return [verdict, loaded, reasons.map(({ rule }: { rule: string }) => rule)]
+  }
+
+  test('all blocks and all keys: all is loaded', async () => {
+    expect(await found(adapterOf(factors()), '--base', base())).toEqual(['loads', 15, []])
+  })
+
+  test('the last blocks alone have LoRA layers', async () => {
+    const last = adapterOf(factors(), {}, { num_layers: 1 })
+    expect(await found(last)).toEqual(['loads part', 8, ['mlx-num-layers']])
+    expect(await found(last, '--base', base())).toEqual(['loads part', 8, ['mlx-num-layers']])
+  })
+
+  test('modules that keys names alone have, and without keys none outside the blocks', async () => {
+    const q = adapterOf(factors(), { keys: ['self_attn.q_proj'] })
+    expect(await found(q)).toEqual(['loads part', 2, ['mlx-keys']])
+    expect(await found(adapterOf(factors(), { keys: null }))).toEqual(['loads part', 14, ['mlx-keys']])
+  })
+
+  test.each(['foo.', 'model.', 'language_model.'])('%s before the names: nothing', async (prefix) => {
+    expect(await found(adapterOf(factors(prefix)), '--base', base())).toEqual([
+      'loads nothing',
+      0,
+      ['mlx-names'],
+    ])
+  })
+
+  test('of a model with pictures MLX has names of its own', async () => {
+    const [verdict, , rules] = await found(
+      adapterOf(factors('language_model.'), { keys: [...KEYS, 'language_model.lm_head'] }),
+      ...['--base', base({ 'visual.blocks.0.attn.proj.weight': some(16, 16) })],
+    )
+    expect([verdict, rules]).toEqual(['loads', []])
+  })
+
+  test('another rank in the config changes nothing: it takes the factors as they are', async () => {
+    const path = adapterOf(factors(), { rank: 2 })
+    const { document } = await checkedDocument([path])
+    expect(document.loaders).toMatchObject([{ verdict: 'loads', loaded: 15 }])
+    expect(document.defects).toMatchObject([{ rule: 'config-rank', file: join(path, 'adapter_config.json') }])
+    expect(document.defects[0].advice).toContain('lora_parameters.rank')
+  })
+
+  test('factors the other way round', async () => {
+    const tensors = Object.fromEntries(
+      Object.entries(factors()).map(([name, tensor]) => [
+        name.replace(/[ab]$/, (end) => (end === 'a' ? 'b' : 'a')),
+        tensor,
+      ]),
+    )
+    expect(await found(adapterOf(tensors))).toEqual(['refuses', 0, ['swapped-factors']])
+  })
+
+  test('half a pair', async () => {
+    const tensors = factors()
+    delete tensors['lm_head.lora_b']
+    expect(await found(adapterOf(tensors))).toEqual(['loads part', 14, ['half-pair']])
+  })
+})

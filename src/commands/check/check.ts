@@ -128,9 +128,12 @@ function modelOf(base: Checkpoint | undefined): ModelView {
   const hasHead = [...base.tensors.keys()].some((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )
+  const blocks = base.config?.num_hidden_layers
   return {
     ...(architecture !== undefined && { architecture }),
+    ...(typeof blocks === 'number' && { blocks }),
     ...(family !== undefined && { family }),
+    modules: new Set([...base.tensors.keys()].map((name) => name.replace(/\.[^.]+$/, ''))),
     isTied: base.config?.tie_word_embeddings === true || !hasHead,
   }
 }

@@ -71,6 +71,8 @@ const LOADING: Readonly<Partial<Record<DefectName, Loading>>> = {
       SGLang: 'scales',
       'TensorRT-LLM': 'scales',
       'llama.cpp': 'scales',
+      // it takes the factors as they are, whatever their shapes (mlx/nn/layers/base.py, load_weights)
+      MLX: 'warns',
     },
   },
   'config-alpha-zero': {
