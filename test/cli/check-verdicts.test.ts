@@ -455,3 +455,23 @@ describe('MLX (mlx_lm/tuner/utils.py, linear_to_lora_layers and load_adapters)',
     expect(await found(adapterOf(tensors))).toEqual(['loads part', 14, ['half-pair']])
   })
 })
+
+test('what a defect makes loaders do has no other loader’s source', async () => {
+  const adapter = llamaAdapter({}, (tensors) => {
+    delete tensors[`${Q}.lora_B.weight`]
+  })
+  const { document } = await checkedDocument([adapter])
+  const sources = document.loaders.map(
+    ({ loader, reasons }: { loader: string; reasons: { rule: string; source?: string }[] }) => [
+      loader,
+      reasons.find(({ rule }) => rule === 'half-pair')?.source,
+    ],
+  )
+  expect(sources).toEqual([
+    ['PEFT', 'huggingface/peft: src/peft/tuners/lora/layer.py'],
+    ...LLAMA_LOADERS.slice(1).map((loader) => [loader, undefined]),
+  ])
+  const { stdout } = await runInProcess(['check', adapter, '--for', 'vllm'])
+  expect(stdout).toContain('[half-pair]')
+  expect(stdout).not.toContain('huggingface/peft')
+})

@@ -181,7 +181,9 @@ function settledDefects(found: readonly Found[], checkpoint: Checkpoint): Checke
 const loaderOf = ({ loader, verdict, loaded, hits }: LoaderVerdict): CheckedLoader => ({
   ...{ loader, verdict, loaded },
   reasons: hits.map(({ fact: { rule, effect, source, date }, reason, modules, tensors, scale }) => ({
-    ...{ rule, effect, reason, source, date },
+    ...{ rule, effect, reason },
+    ...(source !== undefined && { source }),
+    ...(date !== undefined && { date }),
     ...(modules !== undefined && { modules }),
     ...(tensors !== undefined && { tensors }),
     ...(scale !== undefined && { scale }),
