@@ -475,3 +475,13 @@ test('what a defect makes loaders do has no other loader’s source', async () =
   expect(stdout).toContain('[half-pair]')
   expect(stdout).not.toContain('huggingface/peft')
 })
+
+test('a text is no adapter, whatever is in it', async () => {
+  const path = join(temporaryFolder('check'), 'README.md')
+  writeFileSync(path, '---\nbase_model: org/model\ntags: adapter, lora\n---\n\nA card.\n')
+  const { code, stdout, stderr } = await runInProcess(['check', path])
+  expect([code, stdout]).toEqual([2, ''])
+  expect(stderr).toMatch(
+    /README\.md: is a text, and no adapter; name the folder of an adapter, or its safetensors or GGUF file\n$/,
+  )
+})

@@ -37,11 +37,15 @@ export async function check(options: CheckOptions): Promise<CheckResult> {
   return inContext(options, (context) => checked(settings, context))
 }
 
+/** A matrix in a text has no names by which it could be a factor. */
+const TEXT_PROBLEM =
+  'is a text, and no adapter; name the folder of an adapter, or its safetensors or GGUF file'
+
 async function checked(settings: CheckSettings, context: RunContext): Promise<CheckResult> {
   const start = performance.now()
   const { sarif, force } = settings
   if (sarif !== undefined) await assertWritable(sarif, { force })
-  const checkpoint = await openCheckpoint(settings.adapter, context.opening)
+  const checkpoint = await openCheckpoint(settings.adapter, { ...context.opening, textProblem: TEXT_PROBLEM })
   const base = settings.base === undefined ? undefined : await openBase(settings.base, context)
   const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
   if (sarif !== undefined) {
