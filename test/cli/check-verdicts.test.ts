@@ -449,6 +449,12 @@ describe('MLX (mlx_lm/tuner/utils.py, linear_to_lora_layers and load_adapters)',
     expect(await found(adapterOf(tensors))).toEqual(['refuses', 0, ['swapped-factors']])
   })
 
+  test('a config without a scale lacks a field, and not PEFT’s type', async () => {
+    const { document } = await checkedDocument([adapterOf(factors(), { scale: null })])
+    expect(document.defects).toMatchObject([{ rule: 'config-field' }])
+    expect(document.defects[0].message).toContain('ora_parameters.scale is missing')
+  })
+
   test('half a pair', async () => {
     const tensors = factors()
     delete tensors['lm_head.lora_b']
