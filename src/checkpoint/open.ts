@@ -29,6 +29,8 @@ export interface OpenOptions extends Partial<Surroundings> {
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
   /** Whether the first row of a text is names. */
   readonly header?: HeaderChoice | undefined
+  /** Why a text is refused, where it is: half a sentence of the file. */
+  readonly textProblem?: string | undefined
   /** Read `org/name` from the Hub where the cache doesn't have it. */
   readonly online?: boolean | undefined
 }
@@ -41,7 +43,7 @@ export interface OpenOptions extends Partial<Surroundings> {
  */
 export async function openCheckpoint(
   given: string,
-  { stdin, header, online = false, env = process.env, home = homedir() }: OpenOptions = {},
+  { stdin, header, textProblem, online = false, env = process.env, home = homedir() }: OpenOptions = {},
 ): Promise<Checkpoint> {
   const surroundings = { env, home }
   const address = online && (await isOnHubOnly(given, surroundings)) ? `hf://${given}` : given
@@ -51,7 +53,7 @@ export async function openCheckpoint(
   const pipeline = folder === undefined ? undefined : await pipelineOf(folder)
   if (pipeline !== undefined) return openPipeline(path, folder!.folder, pipeline)
   const entrance = folder === undefined ? entranceItself(path) : await entranceOf(folder)
-  const options = { stdin, header, mayBePipe: folder === undefined }
+  const options = { stdin, header, textProblem, mayBePipe: folder === undefined }
   const { opened, index, tensors, warnings } = await openEntrance(entrance, options)
   const configs = await readConfigs(entrance.configs)
   return {

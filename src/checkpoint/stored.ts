@@ -29,6 +29,8 @@ export interface OpenFilesOptions {
   readonly mayBePipe?: boolean | undefined
   /** The one format that is expected. */
   readonly only?: 'safetensors' | undefined
+  /** Why a text is refused, where it is: half a sentence of the file. */
+  readonly textProblem?: string | undefined
 }
 
 /** Headers read at once: enough to hide a network's delay, few enough for the largest headers to fit in memory. */
@@ -70,11 +72,11 @@ export async function openFiles(files: readonly string[], options: OpenFilesOpti
 
 async function openFile(
   file: string,
-  { stdin, header, mayBePipe, only }: OpenFilesOptions,
+  { stdin, header, mayBePipe, only, textProblem }: OpenFilesOptions,
 ): Promise<OpenedFile> {
   const source = await openSource(file, { stdin, mayBePipe })
   try {
-    const set = await openTensors(source, { header, only })
+    const set = await openTensors(source, { header, only, textProblem })
     const { metadata, format, headerBytes } = set
     const warnings = [...set.warnings, ...refusals(set)]
     const identity = identityOf(source.name, source.stamp)

@@ -13,6 +13,8 @@ export interface OpenTensorsOptions {
   readonly header?: HeaderChoice | undefined
   /** The one format that is expected here; another is refused. */
   readonly only?: 'safetensors' | undefined
+  /** Why a text is refused, where it is: half a sentence of the file. */
+  readonly textProblem?: string | undefined
 }
 
 /**
@@ -22,7 +24,7 @@ export interface OpenTensorsOptions {
  */
 export async function openTensors(
   source: ByteSource,
-  { header, only }: OpenTensorsOptions = {},
+  { header, only, textProblem }: OpenTensorsOptions = {},
 ): Promise<TensorSet> {
   const { name: file, byteLength } = source
   const found = sniff(await source.read(0, Math.min(SNIFFED_BYTES, byteLength)), byteLength, file)
@@ -30,6 +32,8 @@ export async function openTensors(
   if (only !== undefined && found.format !== only) {
     throw badInput(`${file}: is no ${only} file; fetch it again`, { file })
   }
+  if (textProblem !== undefined && found.format === 'text')
+    throw badInput(`${file}: ${textProblem}`, { file })
   let contents: Contents
   switch (found.format) {
     case 'safetensors':

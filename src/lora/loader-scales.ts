@@ -1,6 +1,7 @@
 import { counted } from '../text/quote.ts'
 import { NO_NAMES, OTHER_FORMAT, OTHER_TASK } from './loaders/common.ts'
 import { isSameScale, refusalOf, scaleIn } from './loaders/judge.ts'
+import { loadersMeant } from './loaders/meant.ts'
 import type { JudgedAdapter, Loader, ModuleView } from './loaders/types.ts'
 import { judged, viewOf } from './loaders/view.ts'
 import { type Adapter, type AdapterModule, labelInFile } from './model.ts'
@@ -108,12 +109,13 @@ export function loaderWarnings(adapter: Adapter): string[] {
 
 function refusalWarnings(adapter: Adapter): string[] {
   const { adapter: view } = knownOf(adapter)
+  const meant = loadersMeant(view)
   const first = new Map<Loader, string>()
   for (const module of view.modules) {
     for (const { loader, refusal } of scalesIn(view, module)) {
       // what was made for one loader is not to blame for not being another's
       if (refusal === undefined || refusal === OTHER_FORMAT || refusal === OTHER_TASK) continue
-      if (loader === 'ComfyUI' && adapter.format === 'peft' && refusal.startsWith(NO_NAMES)) continue
+      if (refusal.startsWith(NO_NAMES) && !meant.includes(loader)) continue
       if (!first.has(loader)) first.set(loader, refusal)
     }
   }

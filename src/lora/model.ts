@@ -1,4 +1,5 @@
 import type { StoredTensor } from '../checkpoint/types.ts'
+import type { MlxTargets } from './read/mlx-config.ts'
 import type { PeftConfig } from './read/peft-config.ts'
 
 export type JsonObject = Readonly<Record<string, unknown>>
@@ -143,6 +144,8 @@ export interface Adapter {
   readonly path: string
   /** adapter_config.json, or what stands for it in a file's metadata. */
   readonly config?: PeftConfig
+  /** Of MLX's adapters, what their config says besides the scale. */
+  readonly mlx?: MlxTargets
   /** In the order of the file. */
   readonly modules: readonly AdapterModule[]
   /** modules_to_save, biases, and the exact parts of ComfyUI and LyCORIS (.diff, .diff_b, .set_weight, w_norm, b_norm). */

@@ -335,6 +335,15 @@ const PICTURES: readonly Good[] = [
   ),
   ['diffusers: sdxl', () => ofFamily('sdxl', 'diffusers', /diffusers/), 'diffusers'],
   [
+    'ComfyUI: text encoders under kohya’s names beside its own, and whole differences',
+    () =>
+      adapterFile({
+        ...pairs({ ...TE1, 'diffusion_model.input_blocks.4.1.proj_in': [64, 64] }, KOHYA),
+        'diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.diff': some(64, 2048),
+        'diffusion_model.input_blocks.4.1.transformer_blocks.0.norm2.diff_b': some(64),
+      }),
+  ],
+  [
     'ComfyUI: a family that is not known here',
     () => adapterFile(pairs({ 'diffusion_model.transformer_blocks.0.attn1.to_q': [16, 16] }, LORA_A)),
   ],

@@ -50,6 +50,19 @@ describe('names that no loader can know are errors, and nothing of them is loade
     expect(new Set(Object.values(verdicts))).toEqual(new Set(['loads part']))
   })
 
+  test('a whole difference under nobody’s prefix, beside one under ComfyUI’s', async () => {
+    const path = adapterFile({
+      ...pairs({ lora_te1_text_model_encoder_layers_0_mlp_fc1: [64, 16] }, KOHYA),
+      'diffusion_model.input_blocks.4.1.norm.diff': some(16),
+      'foo.diffusion_model.input_blocks.4.1.norm.diff': some(16),
+    })
+    const { document } = await checkedDocument([path])
+    expect(document.loaders).toMatchObject([{ loader: 'ComfyUI', verdict: 'loads part' }])
+    expect(document.defects).toMatchObject([
+      { rule: 'names-of-nobody', names: ['foo.diffusion_model.input_blocks.4.1.norm.diff'] },
+    ])
+  })
+
   test('letters that changed places', async () => {
     const { code, rules, message, verdicts } = await checked(
       renamed(SDXL, (name) => name.replace('input_blocks', 'inptu_blocks')),

@@ -353,6 +353,38 @@ describe('diffusers takes each part of a pipeline by itself (loaders/peft.py, lo
   })
 })
 
+describe('diffusers’ names in ComfyUI (comfy/lora.py, model_lora_keys_clip)', () => {
+  const UNET_MODULE = 'unet.down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q'
+  const checked = async (modules: Readonly<Record<string, readonly number[]>>) =>
+    (await checkedDocument([adapterFile(pairs(modules, LORA_A)), '--for', 'comfyui'])).document
+
+  test('of SDXL both text encoders are loaded, and attention is not', async () => {
+    const document = await checked({
+      [UNET_MODULE]: [32, 32],
+      'text_encoder.text_model.encoder.layers.0.self_attn.k_proj': [16, 16],
+      'text_encoder_2.text_model.encoder.layers.0.mlp.fc1': [64, 16],
+    })
+    expect(document.family).toBe('Stable Diffusion XL')
+    expect(document.loaders).toMatchObject([
+      { verdict: 'loads part', loaded: 2, reasons: [{ rule: 'comfyui-sdxl-diffusers-dropped' }] },
+    ])
+  })
+
+  test('it knows no other modules of text encoders', async () => {
+    const document = await checked({
+      'text_encoder.text_model.encoder.layers.0.self_attn.k_proj': [16, 16],
+      'text_encoder.text_model.final_layer_norm': [16, 16],
+    })
+    const [{ verdict, loaded, reasons }] = document.loaders
+    expect([verdict, loaded]).toEqual(['loads part', 1])
+    expect(reasons[0]).toMatchObject({
+      rule: 'comfyui-encoder-names',
+      modules: ['text_model.final_layer_norm'],
+      source: 'Comfy-Org/ComfyUI: comfy/lora.py, model_lora_keys_clip',
+    })
+  })
+})
+
 describe('names of llama.cpp’s in a PEFT folder', () => {
   test('no model of transformers has them', async () => {
     const layers = { 'blk.0.attn_k': [16, 16], 'blk.0.ffn_up': [24, 16] } as const
@@ -390,4 +422,131 @@ describe('stacked experts as PEFT before 0.19.1 has them', () => {
     const { document } = await stacked(version === undefined ? {} : { peft_version: version })
     expect(document.loaders[0].reasons).toEqual([])
   })
+})
+
+describe('MLX (mlx_lm/tuner/utils.py, linear_to_lora_layers and load_adapters)', () => {
+  const factors = (prefix = ''): Tensors =>
+    Object.fromEntries(
+      [...Object.entries(LLAMA_LAYERS), ['lm_head', [10, 16]] as const].flatMap(([path, [out, into]]) => [
+        [`${prefix}${path}.lora_a`, some(into, 4)],
+        [`${prefix}${path}.lora_b`, some(4, out)],
+      ]),
+    )
+  const KEYS = [
+    ...new Set(Object.keys(LLAMA_LAYERS).map((path) => path.split('.').slice(3).join('.'))),
+    'lm_head',
+  ]
+  const adapterOf = (tensors: Tensors, parameters: object = {}, config: object = {}) =>
+    folderWith(join(temporaryFolder('check'), 'mlx'), {
+      'adapters.safetensors': fileOf(tensors),
+      'adapter_config.json': {
+        ...{ fine_tune_type: 'lora', num_layers: -1, ...config },
+        lora_parameters: { rank: 4, scale: 1, dropout: 0, keys: KEYS, ...parameters },
+      },
+    })
+  const base = (more: Tensors = {}) =>
+    llamaBase({
+      ...Object.fromEntries(
+        Object.entries(LLAMA_LAYERS).map(([path, shape]) => [`${path}.weight`, some(...shape)]),
+      ),
+      ...{ 'lm_head.weight': some(10, 16), ...more },
+    })
+  const found = async (...args: string[]) => {
+    const { document } = await checkedDocument(args)
+    const [{ loader, verdict, loaded, reasons }] = document.loaders
+    expect([loader, document.loaders.length]).toEqual(['MLX', 1])
+    return [verdict, loaded, reasons.map(({ rule }: { rule: string }) => rule)]
+  }
+
+  test('all blocks and all keys: all is loaded', async () => {
+    expect(await found(adapterOf(factors()), '--base', base())).toEqual(['loads', 15, []])
+  })
+
+  test('the last blocks alone have LoRA layers', async () => {
+    const last = adapterOf(factors(), {}, { num_layers: 1 })
+    expect(await found(last)).toEqual(['loads part', 8, ['mlx-num-layers']])
+    expect(await found(last, '--base', base())).toEqual(['loads part', 8, ['mlx-num-layers']])
+  })
+
+  test('modules that keys names alone have, and without keys none outside the blocks', async () => {
+    const q = adapterOf(factors(), { keys: ['self_attn.q_proj'] })
+    expect(await found(q)).toEqual(['loads part', 2, ['mlx-keys']])
+    expect(await found(adapterOf(factors(), { keys: null }))).toEqual(['loads part', 14, ['mlx-keys']])
+  })
+
+  test.each(['foo.', 'model.', 'language_model.'])('%s before the names: nothing', async (prefix) => {
+    expect(await found(adapterOf(factors(prefix)), '--base', base())).toEqual([
+      'loads nothing',
+      0,
+      ['mlx-names'],
+    ])
+  })
+
+  test('of a model with pictures MLX has names of its own', async () => {
+    const [verdict, , rules] = await found(
+      adapterOf(factors('language_model.'), { keys: [...KEYS, 'language_model.lm_head'] }),
+      ...['--base', base({ 'visual.blocks.0.attn.proj.weight': some(16, 16) })],
+    )
+    expect([verdict, rules]).toEqual(['loads', []])
+  })
+
+  test('another rank in the config changes nothing: it takes the factors as they are', async () => {
+    const path = adapterOf(factors(), { rank: 2 })
+    const { document } = await checkedDocument([path])
+    expect(document.loaders).toMatchObject([{ verdict: 'loads', loaded: 15 }])
+    expect(document.defects).toMatchObject([{ rule: 'config-rank', file: join(path, 'adapter_config.json') }])
+    expect(document.defects[0].advice).toContain('lora_parameters.rank')
+  })
+
+  test('factors the other way round', async () => {
+    const tensors = Object.fromEntries(
+      Object.entries(factors()).map(([name, tensor]) => [
+        name.replace(/[ab]$/, (end) => (end === 'a' ? 'b' : 'a')),
+        tensor,
+      ]),
+    )
+    expect(await found(adapterOf(tensors))).toEqual(['refuses', 0, ['swapped-factors']])
+  })
+
+  test('a config without a scale lacks a field, and not PEFT’s type', async () => {
+    const { document } = await checkedDocument([adapterOf(factors(), { scale: null })])
+    expect(document.defects).toMatchObject([{ rule: 'config-field' }])
+    expect(document.defects[0].message).toContain('ora_parameters.scale is missing')
+  })
+
+  test('half a pair', async () => {
+    const tensors = factors()
+    delete tensors['lm_head.lora_b']
+    expect(await found(adapterOf(tensors))).toEqual(['loads part', 14, ['half-pair']])
+  })
+})
+
+test('what a defect makes loaders do has no other loader’s source', async () => {
+  const adapter = llamaAdapter({}, (tensors) => {
+    delete tensors[`${Q}.lora_B.weight`]
+  })
+  const { document } = await checkedDocument([adapter])
+  const sources = document.loaders.map(
+    ({ loader, reasons }: { loader: string; reasons: { rule: string; source?: string }[] }) => [
+      loader,
+      reasons.find(({ rule }) => rule === 'half-pair')?.source,
+    ],
+  )
+  expect(sources).toEqual([
+    ['PEFT', 'huggingface/peft: src/peft/tuners/lora/layer.py'],
+    ...LLAMA_LOADERS.slice(1).map((loader) => [loader, undefined]),
+  ])
+  const { stdout } = await runInProcess(['check', adapter, '--for', 'vllm'])
+  expect(stdout).toContain('[half-pair]')
+  expect(stdout).not.toContain('huggingface/peft')
+})
+
+test('a text is no adapter, whatever is in it', async () => {
+  const path = join(temporaryFolder('check'), 'README.md')
+  writeFileSync(path, '---\nbase_model: org/model\ntags: adapter, lora\n---\n\nA card.\n')
+  const { code, stdout, stderr } = await runInProcess(['check', path])
+  expect([code, stdout]).toEqual([2, ''])
+  expect(stderr).toMatch(
+    /README\.md: is a text, and no adapter; name the folder of an adapter, or its safetensors or GGUF file\n$/,
+  )
 })

@@ -297,4 +297,10 @@ describe('disagreements', () => {
       'llama.cpp does not load this adapter: it stops at tensors that are no factors (base_model.model.lm_head.weight)',
     ])
   })
+
+  test('an adapter of MLX is none of a diffusion model, and ComfyUI not to blame', async () => {
+    const tensors = { 'lm_head.lora_a': { shape: [3, 2] }, 'lm_head.lora_b': { shape: [2, 5] } }
+    const adapterConfig = { fine_tune_type: 'lora', num_layers: 4, lora_parameters: { rank: 2, scale: 1 } }
+    expect(loaderWarnings(await adapterFrom({ tensors, adapterConfig }))).toEqual([])
+  })
 })

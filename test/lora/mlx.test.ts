@@ -169,7 +169,18 @@ test.each<[string, Record<string, TestTensor>, Record<string, unknown>, RegExp]>
   ['no scale', pair(Q), { lora_parameters: { rank: 2 } }, /lora_parameters\.scale is missing/],
   ['a scale that is none', pair(Q), { lora_parameters: { scale: '20' } }, /scale is "20", expected a number/],
   ['a rank that is none', pair(Q), { lora_parameters: { scale: 1, rank: 0.5 } }, /rank is 0\.5, expected/],
-  ['another rank', pair(Q), { lora_parameters: { scale: 1, rank: 4 } }, /is of rank 2, .* says 4/],
+  [
+    'another rank',
+    pair(Q),
+    { lora_parameters: { scale: 1, rank: 4 } },
+    /is of rank 2, .* says 4; correct the config/,
+  ],
+  [
+    'factors the other way round',
+    { [`${Q}.lora_a`]: random([2, 3]), [`${Q}.lora_b`]: random([5, 2]) },
+    CONFIG,
+    /q_proj\.lora_a" and .* lie the other way round/,
+  ],
   ['half a pair', { [`${Q}.lora_a`]: random([3, 2]) }, CONFIG, /not both of lora_a and lora_b/],
   ['a magnitude alone', { ...pair(Q), 'x.m': random([3]) }, CONFIG, /module "x" has "x\.m", and not both/],
   ['no factors', { 'model.norm.weight': random([3]) }, CONFIG, /holds no LoRA tensors/],
@@ -208,7 +219,7 @@ test('another tensor is left out, with a warning', async () => {
     adapterConfig: CONFIG,
   })
   expect(ignored.map(({ name }) => name)).toEqual(['model.norm.weight'])
-  expect(warnings).toEqual([expect.stringMatching(/"model\.norm\.weight" is left out: .*MLX refuses/)])
+  expect(warnings).toEqual([expect.stringMatching(/"model\.norm\.weight" is left out: no part of LoRA$/)])
 })
 
 test('a base of other shapes is told by both names', async () => {

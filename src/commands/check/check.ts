@@ -37,11 +37,15 @@ export async function check(options: CheckOptions): Promise<CheckResult> {
   return inContext(options, (context) => checked(settings, context))
 }
 
+/** A matrix in a text has no names by which it could be a factor. */
+const TEXT_PROBLEM =
+  'is a text, and no adapter; name the folder of an adapter, or its safetensors or GGUF file'
+
 async function checked(settings: CheckSettings, context: RunContext): Promise<CheckResult> {
   const start = performance.now()
   const { sarif, force } = settings
   if (sarif !== undefined) await assertWritable(sarif, { force })
-  const checkpoint = await openCheckpoint(settings.adapter, context.opening)
+  const checkpoint = await openCheckpoint(settings.adapter, { ...context.opening, textProblem: TEXT_PROBLEM })
   const base = settings.base === undefined ? undefined : await openBase(settings.base, context)
   const inputs = base === undefined ? [checkpoint] : [checkpoint, base]
   if (sarif !== undefined) {
@@ -131,12 +135,15 @@ function modelOf(base: Checkpoint | undefined): ModelView {
   const hasHead = [...base.tensors.keys()].some((name) =>
     /(?:^|\.)(?:lm_head|embed_out|output)\.weight$/.test(name),
   )
+  const blocks = base.config?.num_hidden_layers
   return {
     ...(architecture !== undefined && { architecture }),
     ...(typeof type === 'string' && { type }),
     ...(gguf !== undefined && { gguf }),
     ...(typeof experts === 'number' && { experts }),
+    ...(typeof blocks === 'number' && { blocks }),
     ...(family !== undefined && { family }),
+    modules: new Set([...base.tensors.keys()].map((name) => name.replace(/\.[^.]+$/, ''))),
     isTied: base.config?.tie_word_embeddings === true || !hasHead,
   }
 }
@@ -184,7 +191,9 @@ function settledDefects(found: readonly Found[], checkpoint: Checkpoint): Checke
 const loaderOf = ({ loader, verdict, loaded, hits }: LoaderVerdict): CheckedLoader => ({
   ...{ loader, verdict, loaded },
   reasons: hits.map(({ fact: { rule, effect, source, date }, reason, modules, tensors, scale }) => ({
-    ...{ rule, effect, reason, source, date },
+    ...{ rule, effect, reason },
+    ...(source !== undefined && { source }),
+    ...(date !== undefined && { date }),
     ...(modules !== undefined && { modules }),
     ...(tensors !== undefined && { tensors }),
     ...(scale !== undefined && { scale }),

@@ -1,4 +1,5 @@
 import type { Hit } from '../../lora/loaders/judge.ts'
+import { FACTS } from '../../lora/loaders/table.ts'
 import type { AdapterView } from '../../lora/loaders/types.ts'
 import { type Effect, LOADERS, type Loader } from '../../lora/loaders/types.ts'
 import { DEFECTS, type DefectName, type Found } from './rules.ts'
@@ -71,6 +72,8 @@ const LOADING: Readonly<Partial<Record<DefectName, Loading>>> = {
       SGLang: 'scales',
       'TensorRT-LLM': 'scales',
       'llama.cpp': 'scales',
+      // it takes the factors as they are, whatever their shapes (mlx/nn/layers/base.py, load_weights)
+      MLX: 'warns',
     },
   },
   'config-alpha-zero': {
@@ -113,7 +116,7 @@ export function defectHits(found: readonly Found[], loader: Loader, view: Adapte
     const tensors = names.filter((name) => !labels.has(name))
     return [
       {
-        fact: { rule, loader, effect, text, ...datedSource(source) },
+        fact: { rule, loader, effect, text, ...ownSource(source, loader) },
         reason: why,
         ...(modules.length > 0 && { modules }),
         ...(tensors.length > 0 && { tensors }),
@@ -133,6 +136,14 @@ const ofOwn = ({ loaders, effect, why }: NonNullable<Found['loading']>, loader: 
   effect: loaders.includes(loader) ? effect : undefined,
   why,
 })
+
+/** A defect's source, where it is the loader's too: what others do with it was not read there. */
+const ownSource = (source: string, loader: Loader): { source?: string; date?: string } =>
+  repositories(loader).has(repositoryOf(source)) ? datedSource(source) : {}
+
+const repositoryOf = (source: string) => source.split(':')[0]
+const repositories = (loader: Loader): ReadonlySet<string> =>
+  new Set(FACTS[loader].rules.map((rule) => repositoryOf(rule.source)))
 
 /** A source as defects have it, `repository: file @date`, with the date apart. */
 function datedSource(text: string): { source: string; date: string } {

@@ -16,9 +16,9 @@ export interface LoaderReason {
   readonly tensors?: readonly string[]
   /** By what the loader multiplies the first of the modules, and what is meant. */
   readonly scale?: { readonly found: number; readonly expected: number }
-  /** Repository and file in which this was read, and when. */
-  readonly source: string
-  readonly date: string
+  /** Repository and file of the loader in which this was read, and when; of most defects none. */
+  readonly source?: string
+  readonly date?: string
 }
 
 /** What a loader makes of the adapter. */

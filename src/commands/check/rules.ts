@@ -56,7 +56,8 @@ export const DEFECTS = {
   'swapped-factors': {
     severity: 'error',
     text: 'The factors of a module lie the other way round.',
-    advice: 'exchange A and B, or transpose both: A is [rank, in] and B is [out, rank]',
+    advice:
+      'exchange A and B, or transpose both: A is [rank, in] and B is [out, rank], of MLX lora_a [in, rank] and lora_b [rank, out]',
     source: LAYER,
   },
   'factor-shapes': {
@@ -226,7 +227,7 @@ export const DEFECTS = {
   'config-rank': {
     severity: 'error',
     text: 'The rank in adapter_config.json is not that of the tensors.',
-    advice: 'correct r or rank_pattern',
+    advice: 'correct r or rank_pattern, of MLX lora_parameters.rank',
     source: LAYER,
   },
   'config-base-missing': {

@@ -62,7 +62,9 @@ function loadersGrid(result: CheckResult, { paint, columns }: Screen): string {
   })
   const table = grid(HEADS, rows, ['left', 'left', 'left'], paint)
   const sources = new Set(
-    loaders.flatMap(({ reasons }) => reasons.map(({ source, date }) => `${source} (${date})`)),
+    loaders.flatMap(({ reasons }) =>
+      reasons.flatMap(({ source, date }) => (source === undefined ? [] : `${source} (${date})`)),
+    ),
   )
   if (sources.size === 0) return table
   return `${table}\n${paintLines(wrap(`Read in ${[...sources].join(' · ')}`, columns), paint.dim)}`

@@ -16,7 +16,16 @@ interface Mark {
   readonly namings?: readonly Naming[]
   /** Of the matrix of the module. */
   readonly columns?: number
+  /** Of the prefix of a text encoder's module that has to be beside. */
+  readonly beside?: RegExp
 }
+
+/** A second block of one of a U-Net's transformers, which SDXL's have, and those of SD 1 and SD 2 don't. */
+const DEEPER_THAN_SD1 =
+  /^(?:(?:down|up)_blocks[._]\d+[._]attentions[._]\d+|mid_block[._]attentions[._]0|(?:in|out)put_blocks[._]\d+[._]1|middle_block[._]1)[._]transformer_blocks[._][1-9]/
+const UNET = /^(?:input_blocks|middle_block|output_blocks|down_blocks|mid_block|up_blocks)[._]/
+/** SDXL has two text encoders, SD 1 and SD 2 one. */
+const SECOND_ENCODER = /^(?:lora_te2_|text_encoder_2\.|text_encoders\.clip_g\.)/
 
 /** Flux.1 has 19 double and 38 single blocks, HunyuanVideo 20 and 40, under names that kohya's spelling makes the same. */
 const MORE_BLOCKS_THAN_FLUX = /^(?:double_blocks[._]19|single_blocks[._]3[89])[._]/
@@ -47,11 +56,14 @@ const MARKS: readonly Mark[] = [
   { id: 'lumina2', path: /^(?:layers|noise_refiner)[._]\d+[._]adaLN_modulation[._]1$/ },
   { id: 'z-image', path: /^layers[._]\d+[._]attention[._](?:qkv|to_[qkv])$/, columns: 3840 },
   { id: 'lumina2', path: /^layers[._]\d+[._](?:attention[._]qkv|attn[._]to_[qkv])$/, columns: 2304 },
+  { id: 'sdxl', path: DEEPER_THAN_SD1 },
   { id: 'sdxl', path: /[._]attn2[._]to_[kv]$/, columns: 2048 },
   { id: 'sd2', path: /[._]attn2[._]to_[kv]$/, columns: 1024 },
   { id: 'sd1', path: /[._]attn2[._]to_[kv]$/, columns: 768 },
   { id: 'sdxl', path: /^(?:input_blocks|middle_block|output_blocks)[._]/, namings: ['kohya'] },
-  { id: 'sd1', path: /^(?:input_blocks|middle_block|output_blocks|down_blocks|mid_block|up_blocks)[._]/ },
+  { id: 'sdxl', path: /^add_embedding[._]/ },
+  { id: 'sdxl', path: UNET, beside: SECOND_ENCODER },
+  { id: 'sd1', path: UNET },
 ]
 
 const byId = new Map(FAMILIES.map((family) => [family.id, family]))
@@ -69,8 +81,9 @@ export function familyOfNames(
   if (!isNaming(format)) return {}
   const denoiser = modules.filter(({ prefix }) => !ENCODER.test(prefix))
   const mark = MARKS.find(
-    ({ path: pattern, namings, columns }) =>
+    ({ path: pattern, namings, columns, beside }) =>
       (namings === undefined || namings.includes(format)) &&
+      (beside === undefined || modules.some(({ prefix }) => beside.test(prefix))) &&
       denoiser.some(
         ({ path, productShape }) =>
           pattern.test(path) && (columns === undefined || productShape[1] === columns),

@@ -1,11 +1,11 @@
 import { NO_NAMES, OTHER_TASK, sourced } from './common.ts'
-import { familyRules } from './family-gaps.ts'
-import type { AdapterView, LoaderFacts, LoaderRule } from './types.ts'
+import { familyRules, isOfEncoder } from './family-gaps.ts'
+import type { AdapterView, LoaderFacts, LoaderRule, ModuleView } from './types.ts'
 import { LANGUAGE_MODEL } from './view.ts'
 
 /**
- * The names that ComfyUI looks for (model_lora_keys_unet): its own and kohya's of any model; diffusers' `transformer.` and `unet.`, but
- * not the text encoders'; PEFT's of SD3 and PixArt, whose blocks are called so.
+ * The names of denoisers' modules that ComfyUI looks for (model_lora_keys_unet): its own and kohya's of any model; diffusers'
+ * `transformer.` and `unet.`; PEFT's of SD3 and PixArt, whose blocks are called so.
  */
 const NAMES: Readonly<Record<AdapterView['format'], RegExp>> = {
   kohya: /^/,
@@ -17,8 +17,15 @@ const NAMES: Readonly<Record<AdapterView['format'], RegExp>> = {
   peft: /^(?:base_model\.model\.)?(?:transformer_blocks|joint_blocks)\./,
 }
 
+/** Diffusers' names of text encoders that ComfyUI looks for (model_lora_keys_clip): those of the layers of CLIP. */
+const ENCODER_NAMES =
+  /^text_encoder(?:_2)?\.text_model\.encoder\.layers\.\d+\.(?:self_attn\.(?:[qkv]|out)_proj|mlp\.fc[12])$/
+const isOfDiffusersEncoder = (module: ModuleView, { format }: AdapterView) =>
+  format === 'diffusers' && isOfEncoder(module)
+
 const MID_2026 = 'mid-2026'
 const ofNames = sourced('ComfyUI', 'Comfy-Org/ComfyUI: comfy/lora.py, model_lora_keys_unet', MID_2026)
+const ofEncoderNames = sourced('ComfyUI', 'Comfy-Org/ComfyUI: comfy/lora.py, model_lora_keys_clip', MID_2026)
 const ofPatches = sourced('ComfyUI', 'Comfy-Org/ComfyUI: comfy/lora.py, load_lora', '2025-10-12')
 const ofAdapters = sourced('ComfyUI', 'Comfy-Org/ComfyUI: comfy/weight_adapter/lora.py', MID_2026)
 const ofDora = sourced(
@@ -52,8 +59,10 @@ const RULES: readonly LoaderRule[] = [
       effect: 'passes over',
       text: 'ComfyUI passes over names of modules that it doesn’t know',
     }),
-    ofModule: ({ prefix, path, down }, { format }) =>
-      NAMES[format].test(prefix + path) ? undefined : `${NO_NAMES} ${down}`,
+    ofModule: (module, adapter) =>
+      isOfDiffusersEncoder(module, adapter) || NAMES[adapter.format].test(module.prefix + module.path)
+        ? undefined
+        : `${NO_NAMES} ${module.down}`,
   },
   {
     ...ofAdapters({
@@ -122,6 +131,17 @@ const RULES: readonly LoaderRule[] = [
         : undefined,
   },
   ...familyRules('ComfyUI'),
+  {
+    ...ofEncoderNames({
+      rule: 'comfyui-encoder-names',
+      effect: 'passes over',
+      text: 'ComfyUI knows diffusers’ names of the layers of CLIP, and of no other text encoder',
+    }),
+    ofModule: (module, adapter) =>
+      !isOfDiffusersEncoder(module, adapter) || ENCODER_NAMES.test(module.prefix + module.path)
+        ? undefined
+        : `${NO_NAMES} ${module.down}`,
+  },
 ]
 
 export const COMFYUI: LoaderFacts = {

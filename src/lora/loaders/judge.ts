@@ -4,7 +4,8 @@ import { judged } from './view.ts'
 
 /** A fact that holds of an adapter. */
 export interface Hit {
-  readonly fact: Fact
+  /** Without a source where nothing is known of it in the loader's own. */
+  readonly fact: Omit<Fact, 'source' | 'date'> & Partial<Pick<Fact, 'source' | 'date'>>
   /** Why, as half a sentence of the loader: `it refuses DoRA`. Of several modules that of the first. */
   readonly reason: string
   /** Labels of the modules that it is of; all where neither modules nor tensors are told. */

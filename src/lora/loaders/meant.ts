@@ -30,9 +30,18 @@ function ofPeft({ config, isLanguageModel }: JudgedAdapter): Loader[] {
   return ['PEFT', 'vLLM', 'SGLang', 'llama.cpp', 'TensorRT-LLM']
 }
 
+/** Names that ComfyUI alone reads beside kohya's. */
+const OF_COMFYUI = /^(?:diffusion_model|text_encoders)\./
+
 /** Those that know the family, but not such as read nothing under these names whatever it is; and LyCORIS' products for ComfyUI. */
-function ofNaming({ family, modules }: JudgedAdapter, naming: Naming): Loader[] {
+function ofNaming({ family, modules, whole }: JudgedAdapter, naming: Naming): Loader[] {
   if (modules.some(({ method }) => method !== 'lora')) return ['ComfyUI']
+  const isMixed =
+    naming === 'kohya' &&
+    [...modules.map(({ down }) => down), ...whole.map(({ name }) => name)].some((name) =>
+      OF_COMFYUI.test(name),
+    )
+  if (isMixed) return ['ComfyUI']
   const home = HOME[naming]
   const readsNothing = (loader: Loader) =>
     family?.gaps.some((gap) => gap.loader === loader && gap.naming === naming && isOfAll(gap)) === true

@@ -1,5 +1,6 @@
 import type { Family, Naming } from '../families/types.ts'
 import type { AdapterFormat, IgnoredTensor, ModuleKind } from '../model.ts'
+import type { MlxTargets } from '../read/mlx-config.ts'
 import type { PeftConfig } from '../read/peft-config.ts'
 
 /** The programs that load adapters and of which something is known here; kohya's sd-scripts are followed by A1111 and Forge in names. */
@@ -89,6 +90,10 @@ export interface ModelView {
   readonly family?: Family
   /** Its head is its embedding. */
   readonly isTied?: boolean
+  /** How many its config says. */
+  readonly blocks?: number
+  /** The names of the modules that have weights, as they are stored. */
+  readonly modules?: ReadonlySet<string>
 }
 
 /** An adapter as far as loaders make differences. */
@@ -99,6 +104,8 @@ export interface AdapterView {
   readonly config?: PeftConfig
   /** It is there, and could not be read. */
   readonly hasBrokenConfig?: true
+  /** What MLX's config says of the modules that factors are loaded into. */
+  readonly mlx?: MlxTargets
   readonly modules: readonly ModuleView[]
   readonly whole: readonly WholeView[]
   readonly ignored: readonly IgnoredTensor[]

@@ -13,11 +13,12 @@ export interface Surroundings {
 
 /** An adapter that was read, as loaders see it. */
 export const viewOf = (
-  { format, config, modules, replaced, ignored }: Adapter,
+  { format, config, mlx, modules, replaced, ignored }: Adapter,
   { metadata, model, hasConfig = false }: Surroundings = {},
 ): AdapterView => ({
   format,
   ...(config !== undefined ? { config } : hasConfig && { hasBrokenConfig: true }),
+  ...(mlx !== undefined && { mlx }),
   modules: modules.map(moduleView),
   whole: replaced.map(({ tensor, name, how, rows }) => ({
     ...{ name: tensor.name, target: name, how, isRows: rows !== undefined },

@@ -19,6 +19,14 @@ export interface MlxConfig {
   readonly isDora: boolean
 }
 
+/** The modules that MLX makes LoRA layers of, and so loads factors into, as far as the config tells. */
+export interface MlxTargets {
+  /** Names in a block, or of the whole model; undefined: MLX's own of the model's type. */
+  readonly keys?: readonly string[]
+  /** Blocks from the last back; all where it is below 1. */
+  readonly numLayers?: number
+}
+
 /** A config that is MLX's and no other's. */
 export const isMlxConfig = (json: JsonObject): boolean =>
   !Object.hasOwn(json, 'peft_type') &&
@@ -69,4 +77,14 @@ export function parseMlxConfig(json: JsonObject, file: string): MlxConfig {
   const old = (scale * alpha) / rank
   if (old === scale) return { ...told, scale }
   return { ...told, scale: undefined, readings: { rank, alpha, old, new: scale } }
+}
+
+/** What of the config says into which modules factors are loaded. */
+export function mlxTargets({ lora_parameters, num_layers }: JsonObject): MlxTargets {
+  const { keys } = (lora_parameters ?? {}) as JsonObject
+  const isNames = Array.isArray(keys) && keys.every((key) => typeof key === 'string')
+  return {
+    ...(isNames && { keys }),
+    ...(typeof num_layers === 'number' && { numLayers: num_layers }),
+  }
 }

@@ -3,14 +3,14 @@ import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import { partOf } from '../../checkpoint/matrices.ts'
 import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput, type LoraSvdError } from '../../errors.ts'
+import { badInput, type LoraSvdError, tolerating } from '../../errors.ts'
 import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { isEmbeddingName } from '../kinds.ts'
 import type { Adapter, AdapterModule, IgnoredTensor } from '../model.ts'
 import { leafOfPath } from '../traits.ts'
 import type { AdapterOptions } from './adapter.ts'
-import { isMlxConfig, type MlxConfig, parseMlxConfig } from './mlx-config.ts'
+import { isMlxConfig, type MlxConfig, mlxTargets, parseMlxConfig } from './mlx-config.ts'
 import { loraScale } from './peft-config.ts'
 
 /**
@@ -54,8 +54,7 @@ export function mlxAdapterOf(checkpoint: Checkpoint, options: AdapterOptions): A
   const parts = new Map<string, Parts>()
   for (const tensor of tensors.values()) {
     const [, stem, part] = PART.exec(tensor.name) ?? []
-    if (stem === undefined)
-      ignored.push({ name: tensor.name, reason: 'no part of LoRA: MLX refuses a file with it' })
+    if (stem === undefined) ignored.push({ name: tensor.name, reason: 'no part of LoRA' })
     else parts.set(stem, { ...parts.get(stem), [part]: tensor })
   }
   const isUnread = config !== undefined && config.scale === undefined && options.alpha === undefined
@@ -69,8 +68,13 @@ export function mlxAdapterOf(checkpoint: Checkpoint, options: AdapterOptions): A
       `the scale is UNKNOWN: there is no ${ADAPTER_CONFIG_FILE}; ${DEFAULT_SCALE}, the default of MLX's trainers, is taken, which may be far off: give alpha`,
     )
   }
-  const modules = [...parts].flatMap(([stem, found]) => modulesOf(path, stem, found, { config, options }))
-  if (modules.length === 0) throw badInput(`${path}: holds no LoRA tensors`, { file: path })
+  const modules = [...parts].flatMap(
+    ([stem, found]) =>
+      tolerating(options.onDefect, () => modulesOf(path, stem, found, { config, options })) ?? [],
+  )
+  tolerating(options.onDefect, () => assertRanks(file, modules, config))
+  if (modules.length === 0 && options.onDefect === undefined)
+    throw badInput(`${path}: holds no LoRA tensors`, { file: path })
   const dora = modules.filter(({ magnitude }) => magnitude !== undefined).length
   if (dora > 0) {
     warnings.push(
@@ -81,7 +85,11 @@ export function mlxAdapterOf(checkpoint: Checkpoint, options: AdapterOptions): A
     const more = ignored.length > 1 ? `, and ${ignored.length - 1} more` : ''
     warnings.push(`tensor ${quoted(ignored[0].name)} is left out: ${ignored[0].reason}${more}`)
   }
-  return { format: 'mlx', path, modules, replaced: [], ignored, warnings }
+  return {
+    ...{ format: 'mlx', path },
+    ...(adapterConfig !== undefined && { mlx: mlxTargets(adapterConfig) }),
+    ...{ modules, replaced: [], ignored, warnings },
+  }
 }
 
 const twoReadings = (file: string, { rank, alpha, old, new: now }: NonNullable<MlxConfig['readings']>) =>
@@ -103,15 +111,23 @@ function modulesOf(path: string, stem: string, parts: Parts, told: Told): Adapte
   if (a === undefined || b === undefined) throw halfPair(path, stem, (a ?? b ?? m)!)
   for (const tensor of [a, b]) {
     if (readableFloatOf(tensor.dtype) === undefined) {
-      throw refusal(path, [tensor], `is stored as ${tensor.dtype}; a factor is made of floats`)
+      throw refusal(
+        path,
+        [tensor],
+        `is stored as ${tensor.dtype}; a factor is made of floats`,
+        'factor-dtype',
+      )
     }
     if (elementCount(tensor) === 0) throw misfit(path, a, b)
   }
   if (b.shape.length === 3) return expertsOf(path, stem, a, b, told)
+  if (isSwapped(a, b, told.config?.rank)) {
+    const problem = 'lie the other way round: lora_a is [in, r] and lora_b [r, out]'
+    throw refusal(path, [a, b], problem, 'swapped-factors')
+  }
   const [inputs, rank] = a.shape
   const [other, outputs] = b.shape
   if (a.shape.length !== 2 || b.shape.length !== 2 || rank !== other) throw misfit(path, a, b)
-  assertRank(path, a, rank, told)
   const isEmbedding = isEmbeddingName(leafOfPath(stem))
   if (isEmbedding && m !== undefined) {
     throw refusal(
@@ -147,7 +163,6 @@ function expertsOf(
     a.shape.length === 3 ? a.shape[0] === experts && a.shape[1] === rank : a.shape[0] === experts * rank
   const isCut = [a, b].every(({ source }) => source.kind === 'range' || source.kind === 'bytes')
   if (!isPair || a.shape.length < 2 || !isCut) throw misfit(path, a, b)
-  assertRank(path, a, rank, told)
   return Array.from({ length: experts }, (_, e): AdapterModule => {
     const own = expertPath(stem, e)
     return {
@@ -190,19 +205,28 @@ function expertPart(
   return { ...tensor, name: `${tensor.name}[${expert}]`, shape, bytes, source }
 }
 
-function assertRank(path: string, a: StoredTensor, rank: number, { config }: Told): void {
-  if (config?.rank === undefined || config.rank === rank) return
-  throw refusal(
-    path,
-    [a],
-    `is of rank ${rank}, and lora_parameters says ${config.rank}: MLX refuses to load that; correct the config`,
+/** Factors that lie as PEFT's do, by the rank that the config says. */
+const isSwapped = (a: StoredTensor, b: StoredTensor, rank: number | undefined) =>
+  rank !== undefined &&
+  a.shape.length === 2 &&
+  b.shape.length === 2 &&
+  a.shape[0] === rank &&
+  b.shape[1] === rank &&
+  !(a.shape[1] === rank && b.shape[0] === rank)
+
+function assertRanks(file: string, modules: readonly AdapterModule[], config: MlxConfig | undefined): void {
+  const wrong = modules.find(({ rank }) => config?.rank !== undefined && rank !== config.rank)
+  if (wrong === undefined) return
+  throw badInput(
+    `${file}: module ${quoted(wrong.label)} is of rank ${wrong.rank}, and lora_parameters.rank says ${config!.rank}; correct the config`,
+    { file, rule: 'config-rank' },
   )
 }
 
 const halfPair = (path: string, module: string, { name }: StoredTensor) =>
   badInput(
     `${path}: module ${quoted(module)} has ${quoted(name)}, and not both of lora_a and lora_b: the file is incomplete`,
-    { file: path, tensor: name },
+    { file: path, tensor: name, rule: 'half-pair' },
   )
 
 const misfit = (path: string, a: StoredTensor, b: StoredTensor) =>
@@ -210,12 +234,19 @@ const misfit = (path: string, a: StoredTensor, b: StoredTensor) =>
     path,
     [a, b],
     `of the shapes ${shapeText(a.shape)} and ${shapeText(b.shape)} are no pair: [in, r] and [r, out] are, or of experts [experts, r, in] and [experts, out, r]`,
+    'factor-shapes',
   )
 
-function refusal(path: string, tensors: readonly StoredTensor[], problem: string): LoraSvdError {
+function refusal(
+  path: string,
+  tensors: readonly StoredTensor[],
+  problem: string,
+  rule?: string,
+): LoraSvdError {
   const names = tensors.map(({ name }) => quoted(name)).join(' and ')
   return badInput(`${path}: ${tensors.length === 1 ? 'tensor' : 'tensors'} ${names} ${problem}`, {
     file: path,
     tensor: tensors[0].name,
+    ...(rule !== undefined && { rule }),
   })
 }

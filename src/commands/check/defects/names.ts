@@ -1,9 +1,10 @@
 import { isOfEncoders, knownPath } from '../../../lora/families/known-names.ts'
 import { FAMILIES } from '../../../lora/families/layout.ts'
-import type { Family } from '../../../lora/families/types.ts'
+import { type Family, NAMINGS } from '../../../lora/families/types.ts'
 import { isOfEncoder } from '../../../lora/loaders/family-gaps.ts'
 import type { AdapterView, ModuleView } from '../../../lora/loaders/types.ts'
 import { judged } from '../../../lora/loaders/view.ts'
+import { splitPrefix } from '../../../lora/names.ts'
 import type { DefectName, Found } from '../rules.ts'
 
 /** Text encoders by ComfyUI's names of them alone (comfy/lora.py, model_lora_keys_clip @2025-10-12), and what OneTrainer bundles. */
@@ -33,10 +34,11 @@ export function nameDefects(view: AdapterView, hasBase: boolean): Found[] {
     group.names.push(name)
     groups.set(wrong.rule, group)
   }
-  for (const module of modules) put(module.label, wrongIn(module, family, families, hasBase))
+  for (const module of modules) put(module.label, wrongIn(withPrefix(module), family, families, hasBase))
   for (const { name, target } of whole) {
     const path = target.replace(/\.(?:weight|bias)$/, '')
-    if (name.startsWith(path)) put(name, bareProblem(path, families))
+    const hasNone = name.startsWith(path) && withPrefix({ prefix: '', path }).prefix === ''
+    if (hasNone) put(name, bareProblem(path, families))
   }
   return [...groups.values()]
 }
@@ -47,6 +49,19 @@ function familiesOf(family: Family | undefined, modules: readonly ModuleView[]):
   return modules.some(({ prefix }) => prefix === 'unet.') ? UNETS : FAMILIES
 }
 
+type Split = Pick<ModuleView, 'prefix' | 'path'>
+
+/** A name that has the prefix of another naming than the file's most: ComfyUI reads names of all namings in one file. */
+function withPrefix({ prefix, path }: Split): Split {
+  if (prefix !== '') return { prefix, path }
+  return (
+    NAMINGS.map((naming) => splitPrefix(path, naming)).find((split) => split.prefix !== '') ?? {
+      prefix,
+      path,
+    }
+  )
+}
+
 /** Of a name without any prefix. */
 const bareProblem = (path: string, families: readonly Family[]): Wrong | undefined =>
   BARE_ENCODER.test(path) || knownPath(path, families).is === 'known'
@@ -54,7 +69,7 @@ const bareProblem = (path: string, families: readonly Family[]): Wrong | undefin
     : { rule: 'names-of-nobody' }
 
 function wrongIn(
-  { prefix, path }: ModuleView,
+  { prefix, path }: Split,
   family: Family | undefined,
   families: readonly Family[],
   hasBase: boolean,

@@ -5,6 +5,7 @@ import { readScalars } from '../../../lora/factors.ts'
 import type { Adapter } from '../../../lora/model.ts'
 import { parseName } from '../../../lora/names.ts'
 import { adapterOf } from '../../../lora/read/adapter.ts'
+import { isMlxConfig } from '../../../lora/read/mlx-config.ts'
 import { addTo } from '../../../text/compare.ts'
 import { shapeText } from '../../../text/quote.ts'
 import { DEFECTS, type Found, isDefectName } from '../rules.ts'
@@ -84,7 +85,7 @@ function grouped(errors: readonly LoraSvdError[], { adapterConfig }: Checkpoint)
 function ruleOf(error: LoraSvdError, config: Checkpoint['adapterConfig']): string {
   if (error.rule !== undefined) return error.rule
   if (config === undefined || error.tensor !== undefined) return 'unreadable'
-  return METHODS.has(config.peft_type) ? 'config-field' : 'config-peft-type'
+  return METHODS.has(config.peft_type) || isMlxConfig(config) ? 'config-field' : 'config-peft-type'
 }
 
 /** The error's line without the file and the advice, which are told beside it. */
