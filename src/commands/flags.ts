@@ -124,6 +124,13 @@ export const common = {
       '--header <is>',
       'whether the first row of a text file is names (default: where none of its cells is like a number)',
     ).choices(HEADER.choices),
+  init: () =>
+    new Option(
+      '--init <folder>',
+      'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
+    ),
+  alpha: (kind: Kind, of = 'an adapter that does not say it') =>
+    new Option('--alpha <a>', `alpha of ${of}`).argParser(numberOf(kind)),
   alphaZero: () =>
     new Option(
       '--alpha-zero <is>',

@@ -1,9 +1,11 @@
 import { openCheckpoint } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { layersOf, onWeights } from '../combine/modules.ts'
+import type { Combined } from '../combine/result.ts'
 import { LoraSvdError } from '../errors.ts'
 import { bytesPerElement, type FloatDtype } from '../formats/dtype.ts'
 import { doJobs, type RunContext } from '../jobs/context.ts'
+import { epsilonOf } from '../linalg/matrix/matrix.ts'
 import { ratioOfNorms } from '../linalg/matrix/norms.ts'
 import { placedRows } from '../lora/fit.ts'
 import { matchToBase } from '../lora/match.ts'
@@ -73,22 +75,12 @@ export interface Conversion {
   }
   /** Nothing was left out, and what differs is rounding of the dtype alone. */
   readonly holds: boolean
-  readonly output: {
-    readonly path: string
-    readonly format: AdapterFormat
-    readonly bytes: number
-    readonly files: readonly string[]
-  }
+  readonly output: Combined['output']
   readonly warnings: readonly string[]
 }
 
 /** ε of each dtype, which rounding to it is half of. */
-const EPSILON: Readonly<Record<FloatDtype, number>> = {
-  f64: 2 ** -52,
-  f32: 2 ** -23,
-  f16: 2 ** -10,
-  bf16: 2 ** -7,
-}
+const EPSILON: Readonly<Record<FloatDtype, number>> = { ...epsilonOf, f16: 2 ** -10, bf16: 2 ** -7 }
 
 /** A factor's rounding, and the other's: more than both is no rounding. */
 const ROUNDINGS = 2

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { byteSize, common, numberList, numberOf, type Run } from '../flags.ts'
+import { byteSize, common, numberList, type Run } from '../flags.ts'
 import type { ApplyFlags } from './document.ts'
 import { APPLY } from './options.ts'
 
@@ -53,16 +53,9 @@ export function addApply(program: Command, run: Run): void {
         'whose tensor counts where two adapters replace one differently',
       ).choices(APPLY.prefer.choices),
     )
-    .addOption(
-      new Option('--alpha <a>', 'alpha of adapters that do not say it').argParser(numberOf(APPLY.alpha)),
-    )
+    .addOption(common.alpha(APPLY.alpha, 'adapters that do not say it'))
     .addOption(common.alphaZero())
-    .addOption(
-      new Option(
-        '--init <folder>',
-        'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
-      ),
-    )
+    .addOption(common.init())
     .addOption(
       new Option('--dry-run', 'say what would be done, and from a sample what rounding would leave').default(
         false,

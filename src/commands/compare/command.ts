@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { common, integerOf, numberOf, type Run } from '../flags.ts'
+import { common, integerOf, type Run } from '../flags.ts'
 import type { CompareFlags } from './document.ts'
 import { COMPARE, DEFAULT_TOP } from './options.ts'
 
@@ -34,17 +34,8 @@ export function addCompare(program: Command, run: Run): void {
     )
     .optionsGroup('What is read:')
     .addOption(new Option('--base <path>', 'the base: where names and files do not tell how its weights lie'))
-    .addOption(
-      new Option(
-        '--init <folder>',
-        'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
-      ),
-    )
-    .addOption(
-      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(
-        numberOf(COMPARE.alpha),
-      ),
-    )
+    .addOption(common.init())
+    .addOption(common.alpha(COMPARE.alpha))
     .addOption(common.alphaZero())
     .optionsGroup('How:')
     .addOption(common.memory())

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { common, numberOf, type Run } from '../flags.ts'
+import { common, type Run } from '../flags.ts'
 import { FORMATS } from '../formats.ts'
 import type { ConvertFlags } from './document.ts'
 import { CONVERT } from './options.ts'
@@ -42,17 +42,8 @@ export function addConvert(program: Command, run: Run): void {
     .addOption(
       new Option('--base <path>', 'the base that the adapter is of; names of most formats hang on it'),
     )
-    .addOption(
-      new Option(
-        '--init <folder>',
-        'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
-      ),
-    )
-    .addOption(
-      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(
-        numberOf(CONVERT.alpha),
-      ),
-    )
+    .addOption(common.init())
+    .addOption(common.alpha(CONVERT.alpha))
     .addOption(common.alphaZero())
     .optionsGroup('What is written:')
     .addOption(

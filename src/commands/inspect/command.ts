@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { common, integerOf, numberOf, parameterCount, patterns, type Run } from '../flags.ts'
+import { common, integerOf, parameterCount, patterns, type Run } from '../flags.ts'
 import type { InspectFlags } from './document.ts'
 import { INSPECT } from './options.ts'
 
@@ -60,11 +60,7 @@ export function addInspect(program: Command, run: Run): void {
     .addOption(common.allowUnpaired())
     .addOption(common.memory())
     .addOption(common.seed())
-    .addOption(
-      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(
-        numberOf(INSPECT.alpha),
-      ),
-    )
+    .addOption(common.alpha(INSPECT.alpha))
     .optionsGroup('Pictures and files:')
     .addOption(new Option('--plot <name>', "plot one matrix's spectrum: its name or a part of it"))
     .addOption(new Option('--html <path>', 'an interactive report in one file'))

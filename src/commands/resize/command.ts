@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { addLimits, addRules, byteSize, common, numberOf, type Run } from '../flags.ts'
+import { addLimits, addRules, byteSize, common, type Run } from '../flags.ts'
 import { FORMATS } from '../formats.ts'
 import type { ResizeFlags } from './document.ts'
 import { SUM } from './options.ts'
@@ -33,15 +33,8 @@ export function addSumOptions(command: Command): void {
     .optionsGroup('What is read:')
     .addOption(new Option('--base <path>', 'the base: where names and files do not tell how its weights lie'))
     .addOption(new Option('--base-name <name>', 'what the adapter calls its base, as org/name on the Hub'))
-    .addOption(
-      new Option(
-        '--init <folder>',
-        'what a PiSSA or OLoRA adapter began with, as PEFT saved it before the training',
-      ),
-    )
-    .addOption(
-      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(numberOf(SUM.alpha)),
-    )
+    .addOption(common.init())
+    .addOption(common.alpha(SUM.alpha))
     .addOption(common.alphaZero())
     .optionsGroup('What is written:')
     .addOption(

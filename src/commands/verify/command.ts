@@ -27,9 +27,7 @@ export function addVerify(program: Command, run: Run): void {
         numberOf(VERIFY.maxError),
       ),
     )
-    .addOption(
-      new Option('--alpha <a>', 'alpha of an adapter that does not say it').argParser(numberOf(VERIFY.alpha)),
-    )
+    .addOption(common.alpha(VERIFY.alpha))
     .addOption(common.alphaZero())
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))

@@ -8,6 +8,7 @@ import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { readFloats } from '../factors.ts'
 import type { Adapter, AdapterModule, IgnoredTensor } from '../model.ts'
 import { loraScale } from './peft-config.ts'
+import { refusal } from './refusal.ts'
 
 /**
  * A GGUF adapter, as llama.cpp takes it: llama_adapter_lora_init_impl of src/llama-adapter.cpp (@0650ea8c, 2026) for names and shapes,
@@ -92,7 +93,12 @@ async function modulesOf(
 ): Promise<AdapterModule[]> {
   for (const tensor of [a, b]) {
     if (readableFloatOf(tensor.dtype) === undefined) {
-      throw refusal(path, [tensor], `is stored as ${tensor.dtype}; a factor is made of floats`)
+      throw refusal(
+        path,
+        [tensor],
+        `is stored as ${tensor.dtype}; a factor is made of floats`,
+        'factor-shapes',
+      )
     }
   }
   const stem = name.replace(/\.weight$/, '')
@@ -183,16 +189,8 @@ const misfit = (path: string, a: StoredTensor, b: StoredTensor, expected: string
     path,
     [a, b],
     `of the shapes ${shapeText(a.shape)} and ${shapeText(b.shape)} are no pair: ${expected} are`,
+    'factor-shapes',
   )
-
-function refusal(path: string, tensors: readonly StoredTensor[], problem: string): LoraSvdError {
-  const names = tensors.map(({ name }) => quoted(name)).join(' and ')
-  return badInput(`${path}: ${tensors.length === 1 ? 'tensor' : 'tensors'} ${names} ${problem}`, {
-    file: path,
-    tensor: tensors[0].name,
-    rule: 'factor-shapes',
-  })
-}
 
 function warningsOf(metadata: ReadonlyMap<string, string>, ignored: readonly IgnoredTensor[]): string[] {
   const missing = [

@@ -3,8 +3,7 @@ import { ADAPTER_CONFIG_FILE } from '../../checkpoint/folder.ts'
 import { partOf } from '../../checkpoint/matrices.ts'
 import { elementCount } from '../../checkpoint/read.ts'
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts'
-import { badInput, type LoraSvdError, tolerating } from '../../errors.ts'
-import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
+import { badInput, tolerating } from '../../errors.ts'
 import { counted, quoted, shapeText } from '../../text/quote.ts'
 import { isEmbeddingName } from '../kinds.ts'
 import type { Adapter, AdapterModule, IgnoredTensor } from '../model.ts'
@@ -12,6 +11,7 @@ import { leafOfPath } from '../traits.ts'
 import type { AdapterOptions } from './adapter.ts'
 import { isMlxConfig, type MlxConfig, mlxTargets, parseMlxConfig } from './mlx-config.ts'
 import { loraScale } from './peft-config.ts'
+import { assertFloat, refusal } from './refusal.ts'
 
 /**
  * An adapter of MLX (ml-explore/mlx-lm@2026-08-22: mlx_lm/tuner/lora.py, dora.py). Of a linear layer `lora_a` is [in, r] and `lora_b`
@@ -110,14 +110,7 @@ function modulesOf(path: string, stem: string, parts: Parts, told: Told): Adapte
   const { lora_a: a, lora_b: b, m } = parts
   if (a === undefined || b === undefined) throw halfPair(path, stem, (a ?? b ?? m)!)
   for (const tensor of [a, b]) {
-    if (readableFloatOf(tensor.dtype) === undefined) {
-      throw refusal(
-        path,
-        [tensor],
-        `is stored as ${tensor.dtype}; a factor is made of floats`,
-        'factor-dtype',
-      )
-    }
+    assertFloat(path, tensor)
     if (elementCount(tensor) === 0) throw misfit(path, a, b)
   }
   if (b.shape.length === 3) return expertsOf(path, stem, a, b, told)
@@ -236,17 +229,3 @@ const misfit = (path: string, a: StoredTensor, b: StoredTensor) =>
     `of the shapes ${shapeText(a.shape)} and ${shapeText(b.shape)} are no pair: [in, r] and [r, out] are, or of experts [experts, r, in] and [experts, out, r]`,
     'factor-shapes',
   )
-
-function refusal(
-  path: string,
-  tensors: readonly StoredTensor[],
-  problem: string,
-  rule?: string,
-): LoraSvdError {
-  const names = tensors.map(({ name }) => quoted(name)).join(' and ')
-  return badInput(`${path}: ${tensors.length === 1 ? 'tensor' : 'tensors'} ${names} ${problem}`, {
-    file: path,
-    tensor: tensors[0].name,
-    ...(rule !== undefined && { rule }),
-  })
-}

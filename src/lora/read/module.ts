@@ -1,7 +1,6 @@
 import { elementCount } from '../../checkpoint/read.ts'
 import type { StoredTensor } from '../../checkpoint/types.ts'
 import { badInput } from '../../errors.ts'
-import { readableFloatOf } from '../../formats/safetensors-dtype.ts'
 import { quoted, shapeText } from '../../text/quote.ts'
 import { type AdapterFormat, type AdapterModule, type TargetModule, tensorsOf } from '../model.ts'
 import { isFactor, isLycoris, type Role } from '../names.ts'
@@ -9,6 +8,7 @@ import type { AlphaZero } from './alpha.ts'
 import { lycorisProduct } from './lycoris.ts'
 import { moduleRule, parameterStack } from './peft.ts'
 import { loraScale, type PeftConfig } from './peft-config.ts'
+import { assertFloat, refusal } from './refusal.ts'
 
 /** The tensors of one module, as found. */
 export interface ModuleParts {
@@ -33,7 +33,7 @@ export function buildModule(parts: ModuleParts, context: ModuleContext): Adapter
   if (lycoris === undefined) return loraModule(parts, context)
   const other = [...parts.tensors].find(([role]) => isFactor(role) && !isLycoris(role))
   if (other !== undefined) {
-    throw refusal(
+    throw misfit(
       context,
       [other[1], lycoris[1]],
       'are of one module: it is one kind of product or another',
@@ -51,7 +51,7 @@ function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
   const isEmbedding = embedding !== undefined
   const linear = tensors.get('A') ?? tensors.get('B')
   if (isEmbedding && linear !== undefined) {
-    throw refusal(
+    throw misfit(
       context,
       [linear, embedding],
       'are of one module: it is either an embedding or not',
@@ -63,13 +63,13 @@ function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
   if (A === undefined || B === undefined) throw halfPair(context, module, (A ?? B)!, A === undefined)
   const rows = checkedRows(context, A, B, mid, isEmbedding)
   const stack = config === undefined || isEmbedding ? undefined : parameterStack(config, module, rows)
-  if (stack !== undefined && 'problem' in stack) throw refusal(context, [A], stack.problem)
+  if (stack !== undefined && 'problem' in stack) throw misfit(context, [A], stack.problem)
   const configured = config === undefined ? undefined : (stack ?? moduleRule(config, module))
   const rank = configured?.rank ?? rows
   const count = stack === undefined ? 1 : rows / rank
   if (count === 1 && configured !== undefined && rank !== rows) {
     if (isSwapped(A, B) && A.shape[1] === rank) throw swapped(context, A, B)
-    throw refusal(
+    throw misfit(
       context,
       [A],
       `has ${rows} rows, the config says rank ${rank}: PEFT refuses to load that; correct r or rank_pattern`,
@@ -96,11 +96,11 @@ function loraModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
 /** A LoHa or LoKr, under LyCORIS' rules for alpha or, where there is a config, PEFT's. */
 function lycorisModule(parts: ModuleParts, context: ModuleContext): AdapterModule {
   const { config } = context
-  const found = lycorisProduct(parts.tensors, (tensors, problem) => refusal(context, tensors, problem))
+  const found = lycorisProduct(parts.tensors, (tensors, problem) => misfit(context, tensors, problem))
   const { out, columns, kernel, rank, dim, product } = found
   const configured = config === undefined ? undefined : moduleRule(config, parts.module)
   if (configured !== undefined && dim !== undefined && dim !== configured.rank) {
-    throw refusal(
+    throw misfit(
       context,
       [tensorsOf(product)[0]],
       `is of rank ${dim}, the config says rank ${configured.rank}: PEFT refuses to load that; correct r or rank_pattern`,
@@ -183,23 +183,16 @@ function checkedRows(
   isEmbedding: boolean,
 ): number {
   for (const tensor of mid === undefined ? [A, B] : [A, B, mid]) {
-    if (readableFloatOf(tensor.dtype) === undefined) {
-      throw refusal(
-        context,
-        [tensor],
-        `is stored as ${tensor.dtype}; a factor is made of floats`,
-        'factor-dtype',
-      )
-    }
+    assertFloat(context.path, tensor)
     if (tensor.shape.length < 2 || tensor.shape.length > 5 || elementCount(tensor) === 0) {
-      throw refusal(
+      throw misfit(
         context,
         [tensor],
         `has the shape ${shapeText(tensor.shape)}; a factor has 2 to 5 dimensions, none of them 0`,
       )
     }
     if (isEmbedding && tensor.shape.length !== 2) {
-      throw refusal(
+      throw misfit(
         context,
         [tensor],
         `has the shape ${shapeText(tensor.shape)}; an embedding's factor has 2 dimensions`,
@@ -209,11 +202,11 @@ function checkedRows(
   const [rows] = A.shape
   const shapes = `of the shapes ${shapeText(A.shape)} and ${shapeText(B.shape)}`
   if (B.shape.slice(2).some((n) => n !== 1))
-    throw refusal(context, [A, B], `${shapes} are no pair: B's kernel has to be 1`)
+    throw misfit(context, [A, B], `${shapes} are no pair: B's kernel has to be 1`)
   if (B.shape[1] !== rows && isSwapped(A, B)) throw swapped(context, A, B)
   if (B.shape[1] !== rows) {
     const isGrouped = A.shape.length > 2 && rows % B.shape[1] === 0
-    throw refusal(
+    throw misfit(
       context,
       [A, B],
       isGrouped
@@ -225,7 +218,7 @@ function checkedRows(
   if (mid !== undefined) {
     const isCore = mid.shape[0] === rows && mid.shape[1] === rows && A.shape.slice(2).every((n) => n === 1)
     if (!isCore || mid.shape.length < 3) {
-      throw refusal(
+      throw misfit(
         context,
         [A, mid],
         `of the shapes ${shapeText(A.shape)} and ${shapeText(mid.shape)} don't fit: the core of rank ${rows} is [${rows}, ${rows}, …kernel] beside a kernel of 1`,
@@ -242,7 +235,7 @@ export const isSwapped = (
 ): boolean => A.length === 2 && B.length === 2 && A[1] === B[0] && A[0] > A[1] && B[1] > B[0]
 
 const swapped = (context: ModuleContext, A: StoredTensor, B: StoredTensor) =>
-  refusal(
+  misfit(
     context,
     [A, B],
     `of the shapes ${shapeText(A.shape)} and ${shapeText(B.shape)} lie the other way round: A is [rank, in], and B [out, rank]`,
@@ -257,16 +250,9 @@ function halfPair({ path }: ModuleContext, module: string, found: StoredTensor, 
   )
 }
 
-function refusal(
+const misfit = (
   { path }: ModuleContext,
   tensors: readonly StoredTensor[],
   problem: string,
   rule = 'factor-shapes',
-) {
-  const names = tensors.map(({ name }) => quoted(name)).join(' and ')
-  return badInput(`${path}: ${tensors.length === 1 ? 'tensor' : 'tensors'} ${names} ${problem}`, {
-    file: path,
-    tensor: tensors[0].name,
-    rule,
-  })
-}
+) => refusal(path, tensors, problem, rule)
