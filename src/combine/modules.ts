@@ -2,7 +2,7 @@ import { tiedPair } from '../checkpoint/correspondence.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import type { Term } from '../compress/terms.ts'
 import { badInput } from '../errors.ts'
-import { EXPERT, isOfOneExpert, isPartOfStack, ownerKey } from '../lora/experts.ts'
+import { EXPERT, isPartOfStack, ownerKey } from '../lora/experts.ts'
 import { targetedBy } from '../lora/found-by-loaders.ts'
 import { inModelNames } from '../lora/gguf-modules.ts'
 import { matchToBase } from '../lora/match.ts'
@@ -112,7 +112,7 @@ function refuseTwoForms(summands: readonly Summand[]): void {
     const stack = adapter.modules.find(({ path }) =>
       [path, ownerOfPath(path)].some((owner) => (singles.get(ownerKey(owner)) ?? adapter) !== adapter),
     )
-    if (stack === undefined || isOfOneExpert(stack)) continue
+    if (stack === undefined) continue
     throw badInput(
       `${adapter.path}: has the experts of ${quoted(stack.path)} in a stack, and another adapter each by itself; give --base, which tells what both are of`,
       { file: adapter.path },

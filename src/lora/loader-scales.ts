@@ -1,6 +1,6 @@
 import { counted } from '../text/quote.ts'
 import { NO_NAMES, OTHER_FORMAT, OTHER_TASK } from './loaders/common.ts'
-import { isSameScale, refusalOf, scaleIn } from './loaders/judge.ts'
+import { isSameScale, refusalOf, scaleIn, scaleText } from './loaders/judge.ts'
 import { loadersMeant } from './loaders/meant.ts'
 import type { JudgedAdapter, Loader, ModuleView } from './loaders/types.ts'
 import { judged, viewOf } from './loaders/view.ts'
@@ -95,13 +95,13 @@ export function loaderWarnings(adapter: Adapter): string[] {
     if (groups.length === 0) return []
     const count = groups.reduce((sum, { modules }) => sum + modules.length, 0)
     const { modules, scale, expected } = groups[0]
-    const by = `by ${short(scale)} where ${own} scales`
+    const by = `by ${scaleText(scale)} where ${own} scales`
     return groups.length === 1
       ? [
-          `${loader} scales ${count} of ${counted(total, 'module')} ${by} ${count === 1 ? 'it' : 'them'} by ${short(expected)}`,
+          `${loader} scales ${count} of ${counted(total, 'module')} ${by} ${count === 1 ? 'it' : 'them'} by ${scaleText(expected)}`,
         ]
       : [
-          `${loader} scales ${count} of ${counted(total, 'module')} otherwise than ${own}, such as ${modules[0]} ${by} it by ${short(expected)}`,
+          `${loader} scales ${count} of ${counted(total, 'module')} otherwise than ${own}, such as ${modules[0]} ${by} it by ${scaleText(expected)}`,
         ]
   })
   return [...scaled, ...refusalWarnings(adapter)]
@@ -121,5 +121,3 @@ function refusalWarnings(adapter: Adapter): string[] {
   }
   return [...first].map(([loader, refusal]) => `${loader} does not load this adapter: ${refusal}`)
 }
-
-const short = (x: number) => String(Number(x.toPrecision(4)))

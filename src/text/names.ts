@@ -21,14 +21,14 @@ export function namePattern(names: readonly string[]): NamePattern {
   const prefixes = names
     .map((name) => /^(?:[^.\d]+\.)+(?=\d+\.)/.exec(name)?.[0])
     .filter((x) => x !== undefined)
-  const count = (prefix: string) => names.filter((name) => name.startsWith(prefix)).length
-  const common = prefixesOf(mostFrequent(prefixes)).filter(
-    (prefix) => count(prefix) >= Math.max(2, names.length * COMMON_SHARE),
-  )
+  const common = prefixesOf(mostFrequent(prefixes))
+    .map((prefix) => ({ prefix, matching: names.filter((name) => name.startsWith(prefix)) }))
+    .filter(({ matching }) => matching.length >= Math.max(2, names.length * COMMON_SHARE))
   // blocks of several names, as a U-Net has, share what stands before all of them
-  const prefix = common.find((long) => common.every((short) => count(short) < MANY_MORE * count(long)))
-  if (prefix === undefined) return NONE
-  const matching = names.filter((name) => name.startsWith(prefix))
+  const most = Math.max(...common.map(({ matching }) => matching.length))
+  const found = common.find(({ matching }) => most < MANY_MORE * matching.length)
+  if (found === undefined) return NONE
+  const { prefix, matching } = found
   const endings = matching.map((name) => /\.(weight|bias)$/.exec(name)?.[0]).filter((x) => x !== undefined)
   const suffix = mostFrequent(endings)
   const ending = matching.filter((name) => suffix !== '' && name.endsWith(suffix))

@@ -70,19 +70,18 @@ async function checked(settings: CheckSettings, context: RunContext): Promise<Ch
       hasConfig: checkpoint.adapterConfig !== undefined,
     })
   const wanted = settings.loaders ?? (view === undefined ? [] : loadersMeant(view))
+  const filled = checkpoint.tensors.size === 0 ? undefined : view
   const found =
-    view === undefined || checkpoint.tensors.size === 0
+    filled === undefined
       ? nothingRead(read.found, checkpoint)
       : [
           ...read.found,
-          ...nameDefects(view, base !== undefined),
+          ...nameDefects(filled, base !== undefined),
           ...(await defectsOf(read, checkpoint, base, wanted, settings, context)),
         ]
   for (const input of inputs) await assertUnchanged(input)
   const verdicts =
-    view === undefined || checkpoint.tensors.size === 0
-      ? []
-      : verdictsOf(view, wanted, (loader) => defectHits(found, loader, view))
+    filled === undefined ? [] : verdictsOf(filled, wanted, (loader) => defectHits(found, loader, filled))
   const defects = settledDefects(found, checkpoint)
   const loaders = verdicts.map(loaderOf)
   const result: CheckResult = {

@@ -1,7 +1,7 @@
+import { datedSource } from '../../lora/loaders/common.ts'
 import type { Hit } from '../../lora/loaders/judge.ts'
 import { FACTS } from '../../lora/loaders/table.ts'
-import type { AdapterView } from '../../lora/loaders/types.ts'
-import { type Effect, LOADERS, type Loader } from '../../lora/loaders/types.ts'
+import { type AdapterView, type Effect, LOADERS, type Loader } from '../../lora/loaders/types.ts'
 import { DEFECTS, type DefectName, type Found } from './rules.ts'
 
 /** What comes of a kind of defect in loaders: its modules, or the whole adapter where it names none, are not what they should be. */
@@ -144,9 +144,3 @@ const ownSource = (source: string, loader: Loader): { source?: string; date?: st
 const repositoryOf = (source: string) => source.split(':')[0]
 const repositories = (loader: Loader): ReadonlySet<string> =>
   new Set(FACTS[loader].rules.map((rule) => repositoryOf(rule.source)))
-
-/** A source as defects have it, `repository: file @date`, with the date apart. */
-function datedSource(text: string): { source: string; date: string } {
-  const [, source = text, date = ''] = /^(.*?),? @?((?:mid-)?\d{4}(?:-\d{2}(?:-\d{2})?)?)$/.exec(text) ?? []
-  return { source, date }
-}

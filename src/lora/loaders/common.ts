@@ -6,6 +6,12 @@ export const OTHER_FORMAT = 'it reads PEFT adapters'
 export const OTHER_TASK = 'it reads adapters of diffusion models'
 export const NO_NAMES = 'it finds no names such as'
 
+/** A source as texts have it, `repository: file @date`, with the date apart. */
+export function datedSource(text: string): Pick<Fact, 'source' | 'date'> {
+  const [, source = text, date = ''] = /^(.*?),? ?@?((?:mid-)?\d{4}(?:-\d{2}(?:-\d{2})?)?)$/.exec(text) ?? []
+  return { source, date }
+}
+
 /** What all facts of one file of a loader share. */
 export const sourced =
   <L extends Loader>(loader: L, source: string, date: string) =>

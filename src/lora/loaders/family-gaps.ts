@@ -10,6 +10,7 @@ import type {
   Gap,
   Naming,
 } from '../families/types.ts'
+import { datedSource } from './common.ts'
 import type { Effect, Fact, LoaderRule, ModuleView } from './types.ts'
 
 /** What the families of diffusion models say of their loaders, as rules: one of each family, naming and effect. */
@@ -29,7 +30,7 @@ const DOES: Readonly<Record<Effect, string>> = {
 
 /** A source as families write it: `diffusers: loaders/lora_pipeline.py @2026-08-23`. */
 function sourceOf(text: string): Pick<Fact, 'source' | 'date'> {
-  const [, source = text, date = ''] = /^(.*?),? ?@?((?:mid-)?\d{4}(?:-\d{2}-\d{2})?)$/.exec(text) ?? []
+  const { source, date } = datedSource(text)
   return { source: withOwner(source), date }
 }
 

@@ -117,14 +117,15 @@ function scaleHit(adapter: JudgedAdapter, loader: Loader, hits: readonly Hit[]):
   return [
     {
       fact,
-      reason: `it scales ${first.label} by ${short(found)}, where ${short(expected)} is meant`,
+      reason: `it scales ${first.label} by ${scaleText(found)}, where ${scaleText(expected)} is meant`,
       modules,
       scale: { found, expected },
     },
   ]
 }
 
-const short = (x: number) => String(Number(x.toPrecision(4)))
+/** A scale, in four digits. */
+export const scaleText = (x: number) => String(Number(x.toPrecision(4)))
 
 function verdictOf(
   hits: readonly Hit[],
