@@ -3,6 +3,12 @@ import { keepParts } from '../io/remote/kept.ts'
 import { addTo } from '../text/compare.ts'
 import type { ByteRange, StoredTensor } from './types.ts'
 
+/** The parts of files in which tensors or matrices lie; none of what can only be read whole, or is in memory. */
+export const rangesOf = (tensors: Iterable<Pick<StoredTensor, 'source'>>): ByteRange[] =>
+  [...tensors].flatMap(({ source }) =>
+    source.kind === 'range' ? [source] : source.kind === 'rows' ? source.ranges : [],
+  )
+
 /**
  * Reads those of the tensors that lie elsewhere into memory, as far as they are few megabytes: an adapter's, of which each is small and
  * would wait for its own answer. Of files on this machine nothing is read. Throws as reading them does.

@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { inspect } from '../../src/commands/inspect/inspect.ts'
 import { withPatience } from '../../src/io/remote/network.ts'
+import type { ProgressEvent } from '../../src/jobs/context.ts'
 import { hasty, type LoopbackHub, loopbackHub } from '../io/loopback-hub.ts'
 import { f32, fileOf, folderOf, indexOf, type Tensor } from './checkpoints.ts'
 import { BASE, extracted, TUNED_BF16 } from './extract-support.ts'
@@ -119,6 +121,22 @@ describe('inspect', () => {
     const tokens = (host: string) =>
       new Set(hub.requests.filter((one) => one.host === host).map((one) => one.authorization))
     expect([tokens('hub'), tokens('cdn')]).toEqual([new Set([`Bearer ${SECRET}`]), new Set([undefined])])
+  })
+
+  test('tells how many bytes came of those that will, also of what its threads fetch', async () => {
+    const events: ProgressEvent[] = []
+    await withPatience(hasty(), () =>
+      inspect({
+        ...{ path: 'hf://org/pair/tuned', base: 'hf://org/pair/base', include: ['*layers.1.*'], leading: 8 },
+        ...{ env, onProgress: (event: ProgressEvent) => void events.push(event) },
+      }),
+    )
+    const of = (phase: string) => events.filter((event) => event.phase === phase)
+    expect([of('reading').at(0)?.kind, of('reading').at(-1)?.kind]).toEqual(['start', 'end'])
+    const wanted = 2 * 2 * ROWS * COLUMNS
+    expect(of('inspecting').at(0)?.received).toEqual({ bytes: 0, expected: wanted })
+    expect(of('inspecting').at(-1)?.received).toEqual({ bytes: wanted, expected: wanted })
+    expect((of('reading').at(-1)?.received?.bytes ?? 0) + wanted).toBe(hub.sent)
   })
 
   test('says in its report which commit was read', async () => {

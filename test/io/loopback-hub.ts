@@ -209,5 +209,10 @@ export function hasty(stall = 5_000): Patience & { readonly waits: number[] } {
 export const asRun = <T>(
   env: Record<string, string>,
   work: () => Promise<T>,
-  { patience = hasty(), signal = new AbortController().signal, notice = (_: string) => {} } = {},
-): Promise<T> => withPatience(patience, () => inNetwork(env, signal, notice, work))
+  {
+    patience = hasty(),
+    signal = new AbortController().signal,
+    notice = (_: string) => {},
+    received = (_: number) => {},
+  } = {},
+): Promise<T> => withPatience(patience, () => inNetwork(env, signal, { notice, received }, work))

@@ -52,6 +52,8 @@ export interface Network {
   readonly signal: AbortSignal | undefined
   /** Tells the user that something is waited for. */
   notice(line: string): void
+  /** Is told of bytes of files as they come. */
+  received(bytes: number): void
   readonly patience: Patience
   readonly stamps: Map<string, RemoteStamp>
   /** What each address that was given is read as. */
@@ -85,16 +87,19 @@ let ofWorker: Network | undefined
 /** Each job is a bundle of its own, with a copy of this module: here all of a worker's find what it was told. */
 const TOLD = Symbol.for('lora-svd/worker-network')
 const thread = globalThis as {
-  [TOLD]?: { readonly given: WorkerNetwork; readonly notice: Network['notice'] }
+  [TOLD]?: { readonly given: WorkerNetwork; readonly told: Told }
 }
+
+/** Who is told of what happens. */
+export type Told = Pick<Network, 'notice' | 'received'>
+
+const NOBODY: Told = { notice: () => {}, received: () => {} }
 
 /** What is known of what lies elsewhere in this run, or in this worker's; outside of both, nothing yet. */
 export function network(): Network {
-  const told = thread[TOLD]
-  if (told !== undefined) ofWorker ??= networkOfWorker(told.given, told.notice)
-  return (
-    current.getStore() ?? ofWorker ?? networkIn({ env: process.env, home: homedir() }, undefined, () => {})
-  )
+  const adopted = thread[TOLD]
+  if (adopted !== undefined) ofWorker ??= networkOfWorker(adopted.given, adopted.told)
+  return current.getStore() ?? ofWorker ?? networkIn({ env: process.env, home: homedir() }, undefined, NOBODY)
 }
 
 /** Does work in the run that goes on, or as one of its own. */
@@ -104,22 +109,18 @@ export const inAnyNetwork = <T>(work: () => Promise<T>): Promise<T> => current.r
 export const inNetwork = <T>(
   env: Surroundings['env'] | undefined,
   signal: AbortSignal,
-  notice: Network['notice'],
+  told: Told,
   work: () => Promise<T>,
-): Promise<T> => current.run(networkIn({ env: env ?? process.env, home: homedir() }, signal, notice), work)
+): Promise<T> => current.run(networkIn({ env: env ?? process.env, home: homedir() }, signal, told), work)
 
 /** Does work whose runs wait so. */
 export const withPatience = <T>(how: Patience, work: () => Promise<T>): Promise<T> => patience.run(how, work)
 
-function networkIn(
-  surroundings: Surroundings,
-  signal: AbortSignal | undefined,
-  notice: Network['notice'],
-): Network {
+function networkIn(surroundings: Surroundings, signal: AbortSignal | undefined, told: Told): Network {
   let endpoint: string | undefined
   let token: { readonly value: string | undefined } | undefined
   return {
-    ...empty(signal, notice, CONNECTIONS),
+    ...empty(signal, told, CONNECTIONS),
     get endpoint() {
       endpoint ??= hubEndpoint(surroundings.env)
       return endpoint
@@ -132,9 +133,9 @@ function networkIn(
   }
 }
 
-const empty = (signal: AbortSignal | undefined, notice: Network['notice'], connections: number) => ({
+const empty = (signal: AbortSignal | undefined, told: Told, connections: number) => ({
   signal,
-  notice,
+  ...told,
   patience: patience.getStore() ?? REAL,
   stamps: new Map<string, RemoteStamp>(),
   readAs: new Map<string, string>(),
@@ -159,15 +160,15 @@ export function workerNetwork(workers: number): WorkerNetwork | undefined {
 }
 
 /** Makes it what this thread knows. */
-export function adoptNetwork(given: WorkerNetwork | undefined, notice: Network['notice']): void {
-  if (given !== undefined) thread[TOLD] = { given, notice }
+export function adoptNetwork(given: WorkerNetwork | undefined, told: Told): void {
+  if (given !== undefined) thread[TOLD] = { given, told }
 }
 
 const networkOfWorker = (
   { endpoint, token, stamps, kept, connections }: WorkerNetwork,
-  notice: Network['notice'],
+  told: Told,
 ): Network => ({
-  ...empty(undefined, notice, connections),
+  ...empty(undefined, told, connections),
   endpoint,
   isOffline: false,
   token: () => token,

@@ -171,10 +171,12 @@ function assertSame(
 async function fill(target: Uint8Array, { chunks }: Answer, onBytes: (count: number) => void): Promise<void> {
   let filled = 0
   if (target.length === 0) return
+  const { received } = network()
   for await (const chunk of chunks) {
     const fitting = chunk.subarray(0, target.length - filled)
     target.set(fitting, filled)
     filled += fitting.length
+    received(fitting.length)
     onBytes(fitting.length)
     if (fitting.length < chunk.length) return
   }
