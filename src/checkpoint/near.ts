@@ -1,4 +1,4 @@
-import { isAddress } from '../io/remote/address.ts'
+import { comesByNetwork } from '../io/remote/cache.ts'
 import { keepParts } from '../io/remote/kept.ts'
 import { addTo } from '../text/compare.ts'
 import type { ByteRange, StoredTensor } from './types.ts'
@@ -16,7 +16,7 @@ export const rangesOf = (tensors: Iterable<Pick<StoredTensor, 'source'>>): ByteR
 export async function bringNear(tensors: Iterable<StoredTensor>): Promise<void> {
   const byFile = new Map<string, ByteRange[]>()
   for (const { source } of tensors) {
-    if (source.kind === 'range' && isAddress(source.file)) addTo(byFile, source.file, source)
+    if (source.kind === 'range' && comesByNetwork(source.file)) addTo(byFile, source.file, source)
   }
   for (const [file, ranges] of byFile) await keepParts(file, ranges)
 }

@@ -6,6 +6,7 @@ import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safe
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
 import { isAddress } from '../io/remote/address.ts'
 import { readingOn } from '../io/remote/ahead.ts'
+import { comesByNetwork } from '../io/remote/cache.ts'
 import { type ByteSource, openFile } from '../io/source.ts'
 import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
@@ -127,7 +128,7 @@ async function withRanges<T>(
 /** Of a file elsewhere what follows is asked for before it is read. */
 async function openToRead(path: string, end: number): Promise<ByteSource> {
   const file = await openFile(path)
-  return isAddress(path) ? readingOn(file, Math.min(end, file.byteLength)) : file
+  return comesByNetwork(path) ? readingOn(file, Math.min(end, file.byteLength)) : file
 }
 
 /** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */

@@ -72,6 +72,8 @@ export interface ReadingOptions extends CommonOptions {
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
   /** Read `org/name` from the Hub where the cache doesn't have it; `hf://org/name` is always read from there. */
   readonly online?: boolean | undefined
+  /** Keep files of the Hub whole in the cache of Hugging Face's tools, and read those that are there from it. */
+  readonly cache?: boolean | undefined
 }
 
 /** Where work runs, what it may use, and who is told of it. */
@@ -95,7 +97,7 @@ export async function inContext<T>(
   work: (context: RunContext) => Promise<T>,
 ): Promise<T> {
   const { engine = 'auto', threads, memory, onProgress = () => {}, onNotice = () => {}, signal } = options
-  const { stdin, env, online } = options
+  const { stdin, env, online, cache: keeps } = options
   const { progress, received, end } = withBytes(onProgress)
   const controller = new AbortController()
   const stop = () => controller.abort(interruption(signal?.reason))
@@ -115,7 +117,9 @@ export async function inContext<T>(
         ...(online !== undefined && { online }),
       },
     }
-    return await inNetwork(env, controller.signal, { notice: onNotice, received }, () => work(context))
+    return await inNetwork({ env, keeps, received, notice: onNotice, signal: controller.signal }, () =>
+      work(context),
+    )
   } finally {
     end()
     signal?.removeEventListener('abort', stop)

@@ -273,6 +273,72 @@ describe('extract, verify and what reads adapters', () => {
   })
 })
 
+describe('--cache', () => {
+  test('gives the same figures and bytes, asks for revisions alone the next time, and then org/name is there', async () => {
+    const out = temporaryFolder()
+    const options = { env: { ...env, HF_HOME: temporaryFolder() } }
+    const figures = async (name: string, ...how: string[]) => {
+      const args = ['extract', 'hf://org/base', TUNED, '-o', join(out, name), '--rank', '2', '--json', ...how]
+      const { stdout, stderr, code } = await run([...args, '--include', '*layers.1.*'], options)
+      expect([code, stderr]).toEqual([0, ''])
+      const { source, layers, totals } = documentOf(stdout, 'extract-1')
+      return { source, totals, layers: layers.map(({ seconds, ...rest }: { seconds: number }) => rest) }
+    }
+    const without = await figures('without')
+    expect(readdirSync(options.env.HF_HOME)).toEqual([])
+    const kept = await figures('kept', '--cache')
+    hub.requests.length = 0
+    const again = await figures('again', '--cache')
+    expect(hub.requests.map(({ path }) => path)).toEqual([
+      '/api/models/org/base/revision/main',
+      '/api/models/org/tuned/revision/main',
+    ])
+    expect([kept, again]).toEqual([without, without])
+    const written = (name: string) =>
+      readdirSync(join(out, name)).map((file) => {
+        const text = readFileSync(join(out, name, file), 'latin1')
+        return [file, text.replaceAll(join(out, name), 'OUT')]
+      })
+    expect(written('kept')).toEqual(written('without'))
+    expect(written('again')).toEqual(written('without'))
+    hub.requests.length = 0
+    const offline = await run(['inspect', 'org/base', '--include', '*down_proj*', '-q'], options)
+    expect([offline.code, offline.stderr, hub.requests]).toEqual([0, '', []])
+  })
+
+  test('of org/name with --online goes on with what an earlier run began', async () => {
+    const HF_HOME = folderOf({ 'hub/models--org--base/blobs/x.lora-svd.incomplete': '' })
+    const args = ['inspect', 'org/base', '--online', '--include', '*down_proj*', '-q']
+    const options = { env: { ...env, HF_HOME } }
+    expect(await message(args, options)).toContain('the download is incomplete')
+    expect((await run([...args, '--cache'], options)).code).toBe(0)
+    hub.requests.length = 0
+    expect((await run(args, options)).code).toBe(0)
+    expect(hub.requests).toEqual([])
+  })
+
+  test('what threads read is read from there', async () => {
+    const options = { env: { ...env, HF_HOME: temporaryFolder() } }
+    const args = [
+      'inspect',
+      'hf://org/pair/tuned',
+      '--base',
+      'hf://org/pair/base',
+      '--include',
+      '*layers.1.*',
+    ]
+    expect((await run([...args, '--leading', '8', '-q', '--cache'], options)).code).toBe(0)
+    const files = hub.repositories['org/pair'].files
+    const weights = Object.entries(files).filter(([name]) => name.endsWith('.safetensors'))
+    const all = weights.reduce((sum, [, content]) => sum + content.length, 0)
+    // each file once, but for a byte of each that tells its length
+    expect(hub.sent).toBeLessThan(all + 4096)
+    hub.sent = 0
+    expect((await run([...args, '--leading', '8', '-q', '--cache'], options)).code).toBe(0)
+    expect(hub.sent).toBe(0)
+  })
+})
+
 describe('org/name', () => {
   test('is read from the Hub with --online where the cache lacks it', async () => {
     const { source } = await document(

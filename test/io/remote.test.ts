@@ -270,9 +270,13 @@ describe('a file of the Hub', () => {
     expect(hub.requests.map(({ host }) => host)).toEqual(['hub', 'hub', 'cdn', 'cdn', 'cdn', 'cdn'])
   })
 
-  test('has a stamp of its length and ETag', async () => {
-    const { stamp } = await asRun(anyone, () => openFile(FILE))
-    expect(stamp).toEqual({ bytes: LARGE.length, modified: etagOf(LARGE), inode: '0' })
+  test('has a stamp of its length, and is the same by the commit in its name', async () => {
+    const { stamp, name } = await asRun(anyone, () => openFile(FILE))
+    expect(stamp).toEqual({ bytes: LARGE.length, modified: '', inode: '0' })
+    expect(name).toContain(`@${COMMIT}/`)
+    hub.loose['stamped.safetensors'] = LARGE
+    const loose = await asRun(anyone, () => openFile(`${hub.cdn}/stamped.safetensors`))
+    expect(loose.stamp).toEqual({ bytes: LARGE.length, modified: etagOf(LARGE), inode: '0' })
   })
 
   test('the token is for the first host alone, and for nobody else', async () => {

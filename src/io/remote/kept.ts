@@ -1,4 +1,4 @@
-import { isAddress } from './address.ts'
+import { comesByNetwork } from './cache.ts'
 import { type KeptPart, network } from './network.ts'
 import { openRemote } from './source.ts'
 
@@ -55,7 +55,7 @@ export function bytesToCome(parts: Iterable<Part & { readonly file: string }>): 
   const { kept } = network()
   let bytes = 0
   for (const { file, begin, end } of parts) {
-    if (isAddress(file) && !isHeld(kept.get(file) ?? [], begin, end)) bytes += end - begin
+    if (comesByNetwork(file) && !isHeld(kept.get(file) ?? [], begin, end)) bytes += end - begin
   }
   return bytes
 }

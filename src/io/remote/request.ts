@@ -33,6 +33,8 @@ class Passing extends Error {
 export interface Answer {
   readonly status: number
   readonly headers: Headers
+  /** X-Linked-ETag of an answer that sent on to this one. */
+  readonly linkedEtag?: string | undefined
   readonly chunks: AsyncIterable<Uint8Array>
 }
 
@@ -102,10 +104,11 @@ export async function get<T>(
         other?.throwIfAborted()
         other?.addEventListener('abort', abort, { once: true })
       }
-      const response = await followed(asked, controller.signal, alive)
+      const { response, linkedEtag } = await followed(asked, controller.signal, alive)
       return await use({
         status: response.status,
         headers: response.headers,
+        linkedEtag,
         chunks: chunksOf(response, alive),
       })
     } catch (error) {
@@ -133,7 +136,11 @@ async function* chunksOf({ body }: Response, alive: () => void): AsyncGenerator<
 }
 
 /** Follows redirects to an answer that has what was asked for. */
-async function followed(asked: Asked, signal: AbortSignal, alive: () => void): Promise<Response> {
+async function followed(
+  asked: Asked,
+  signal: AbortSignal,
+  alive: () => void,
+): Promise<{ readonly response: Response; readonly linkedEtag?: string | undefined }> {
   const { locations } = network()
   const known = locations.get(asked.address)
   if (known !== undefined) {
@@ -145,7 +152,7 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
       },
     )
     alive()
-    if (isFine(response)) return response
+    if (isFine(response)) return { response }
     // such addresses are signed for an hour or so, and their hosts come and go
     locations.delete(asked.address)
     if (isPassing(response)) throw passing(response, url)
@@ -153,6 +160,7 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
   }
   let url = asked.url
   let isFirstHost = true
+  let linkedEtag: string | undefined
   for (let hops = 0; hops <= MOST_REDIRECTS; hops++) {
     const response = await ask(url, asked, signal, isFirstHost)
     alive()
@@ -161,8 +169,9 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
       if (isPassing(response)) throw passing(response, url)
       if (!isFine(response)) throw await refusalOf(response, asked, url)
       if (hops > 0) locations.set(asked.address, url.href)
-      return response
+      return { response, linkedEtag }
     }
+    if (isFirstHost) linkedEtag = response.headers.get('x-linked-etag') ?? linkedEtag
     await response.body?.cancel()
     const next = URL.canParse(location, url.href) ? new URL(location, url.href) : undefined
     if (next === undefined || !maySendOn(url, next)) {

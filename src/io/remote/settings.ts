@@ -46,6 +46,9 @@ const isSet = (value: string | undefined) => /^(?:1|on|yes|true)$/i.test(value ?
 /** Whether nothing may be fetched. */
 export const isOffline = (env: Env): boolean => isSet(env.HF_HUB_OFFLINE) || isSet(env.TRANSFORMERS_OFFLINE)
 
+/** Whether links may be made in the cache. */
+export const mayLink = (env: Env): boolean => !isSet(env.HF_HUB_DISABLE_SYMLINKS)
+
 /**
  * The token that says who asks the Hub: HF_TOKEN, or what `hf auth login` left in a file. Throws `bad-input` for what no header can
  * hold, without showing it, and `system` where the file can't be read.
