@@ -67,11 +67,12 @@ export function readBytes({ name, source, bytes }: StoredTensor): Promise<Uint8A
   return withBytes(source, name, (read) => read(0, bytes))
 }
 
-/** Runs `use` on the bytes of a source while its file is open. */
+/** Runs `use` on the bytes of a source while its file is open; nothing from `end` on will be read, nor asked for ahead. */
 export async function withBytes<T>(
   source: TensorSource,
   tensor: string,
   use: (read: ByteReader, fill: ByteFiller) => Promise<T>,
+  end?: number,
 ): Promise<T> {
   if (source.kind === 'bytes') {
     const { bytes } = source
@@ -81,7 +82,8 @@ export async function withBytes<T>(
     )
   }
   if (source.kind === 'range') {
-    return withRanges([source], tensor, ([file]) =>
+    const range = end === undefined ? source : { ...source, end: source.begin + end }
+    return withRanges([range], tensor, ([file]) =>
       use(
         (begin, end) => file.read(source.begin + begin, source.begin + end),
         (target, begin) => file.readInto(target, source.begin + begin),

@@ -371,7 +371,6 @@ describe('what can’t be done is said in one line', () => {
     [['inspect', 'hf://org/none'], 'hf://org/none'],
     [['inspect', 'hf://org/base/none'], 'has no file or folder "none"'],
     [['inspect', 'hf://name'], 'names no repository of the Hub; write hf://org/name'],
-    [['apply', 'hf://org/base', BASE, '-o', '/nowhere/x'], 'apply copies the files beside the weights'],
     [['inspect', 'https://example.org/x.safetensors?key=abc'], 'a query'],
     [
       ['extract', BASE, TUNED, '-o', 'hf://org/x', '--rank=2'],

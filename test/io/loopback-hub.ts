@@ -104,7 +104,7 @@ export async function loopbackHub(repositories: Record<string, Repository>): Pro
       ? [Number(first), Math.min(Number(last) + 1, Number(first) + most, bytes.length)]
       : [0, bytes.length]
     if (start >= bytes.length && isPart) {
-      response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end()
+      response.writeHead(416, { etag: etagOf(content), 'content-range': `bytes */${bytes.length}` }).end()
       return
     }
     const part = bytes.subarray(start, end)

@@ -206,7 +206,12 @@ function ask(url: URL, { token, range, version: since }: Asked, signal: AbortSig
   })
 }
 
-const isFine = ({ status }: Response) => status === 200 || status === 206
+const isFine = (response: Response) => response.status === 200 || response.status === 206 || isEmpty(response)
+
+/** Of a file without bytes no range can be had, and the answer says that it has none. */
+export const isEmpty = ({ status, headers }: Pick<Response, 'status' | 'headers'>) =>
+  status === 416 && headers.get('content-range')?.endsWith('*/0') === true
+
 const isPassing = ({ status }: Response) => status === 408 || status === 429 || status >= 500
 
 function passing({ status, headers }: Response, { host }: URL): Passing {

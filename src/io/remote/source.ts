@@ -4,7 +4,7 @@ import type { ByteSource, FileStamp } from '../source.ts'
 import { askFor, pinned } from './hub.ts'
 import { inAnyNetwork, network, type RemoteStamp } from './network.ts'
 import type { Asked } from './refusals.ts'
-import { type Answer, endedEarly, get, persistently } from './request.ts'
+import { type Answer, endedEarly, get, isEmpty, persistently } from './request.ts'
 
 /** Read at the opening of a file, whose header is at its start: most headers whole, and nothing beside a layer's megabytes. */
 const FIRST_BYTES = 16 * 1024
@@ -223,6 +223,7 @@ const versionOf = ({ headers }: Answer): string => headers.get('etag') ?? header
 
 /** How long the whole file is; NaN where the answer doesn't tell. */
 function totalOf({ status, headers }: Answer): number {
+  if (isEmpty({ status, headers })) return 0
   const said = status === 206 ? contentRange(headers)?.[3] : headers.get('content-length')
   return Number(said ?? Number.NaN)
 }
