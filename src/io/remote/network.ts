@@ -72,6 +72,8 @@ export interface Network {
   readonly cached: Map<string, string>
   /** What is on its way there. */
   readonly bringing: Map<string, Promise<string | undefined>>
+  /** Hosts that nobody answered at, of which the user was told. */
+  readonly waitedFor: Set<string>
   /** Where servers sent us for a file: asked first the next time. */
   readonly locations: Map<string, string>
   /** Does a piece of work with one of the connections. */
@@ -165,6 +167,7 @@ const empty = (signal: AbortSignal | undefined, told: Told, connections: number)
   listings: new Map<string, readonly string[]>(),
   kept: new Map<string, readonly KeptPart[]>(),
   locations: new Map<string, string>(),
+  waitedFor: new Set<string>(),
   keepsIn: undefined,
   mayLink: false,
   cached: new Map<string, string>(),

@@ -34,7 +34,8 @@ const PUBLIC_HUB = 'https://huggingface.co'
 export function hubEndpoint({ HF_ENDPOINT }: Env): string {
   if (!HF_ENDPOINT) return PUBLIC_HUB
   const url = URL.canParse(HF_ENDPOINT) ? new URL(HF_ENDPOINT) : undefined
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.username !== '')
+  const isRight = url !== undefined && /^https?:$/.test(url.protocol) && url.port !== '0'
+  if (!isRight || url.search !== '' || url.username !== '')
     throw badInput(
       'HF_ENDPOINT is no address of a server; set it to one such as https://huggingface.co, or unset it',
     )
