@@ -273,6 +273,30 @@ describe('extract, verify and what reads adapters', () => {
   })
 })
 
+test('shards that read the Hub and shards that read copies in the cache are of one job', async () => {
+  const out = temporaryFolder()
+  const at = (name: string) => join(out, name)
+  const here = temporaryFolder()
+  const how = ['org/base', 'org/tuned', '--rank', '2', '--include', '*layers.1.*', '-q']
+  const cached = { env: { ...env, HF_HOME: here } }
+  const fill = (name: string) =>
+    run(['inspect', name, '--online', '--cache', '--leading', '1', '-q', '--include', '*.norm.*'], cached)
+  for (const name of ['org/base', 'org/tuned']) await fill(name)
+  hub.requests.length = 0
+  const shard = (n: string, to: string, options: InProcessOptions, ...more: string[]) =>
+    run(['extract', ...how, '-o', at(to), '--shard', n, ...more], options)
+  expect((await shard('1/2', 'disk', cached)).code).toBe(0)
+  expect(hub.requests).toEqual([])
+  expect((await shard('2/2', 'hub', {}, '--online')).code).toBe(0)
+  expect(hub.requests.length).toBeGreaterThan(0)
+  const join2 = ['extract', ...how, '-o', at('joined'), '--join', at('disk.partial'), at('hub.partial')]
+  const joined = await run(join2, cached)
+  expect([joined.code, joined.stderr]).toEqual([0, ''])
+  expect((await run(['extract', ...how, '-o', at('one')], cached)).code).toBe(0)
+  const weights = (name: string) => readFileSync(join(at(name), 'adapter_model.safetensors'))
+  expect(weights('joined').equals(weights('one'))).toBe(true)
+})
+
 describe('--cache', () => {
   test('gives the same figures and bytes, asks for revisions alone the next time, and then org/name is there', async () => {
     const out = temporaryFolder()
