@@ -160,7 +160,8 @@ export function progressOn(
 ): Listener {
   if (quiet || !terminal.isErrTerminal) return () => {}
   let last: ProgressEvent | undefined
-  let [pace, bytePace] = [createPace(0), createPace(0)]
+  let pace: Pace
+  let bytePace: Pace | undefined
   let [begun, name] = [0, '']
   let stop = () => {}
 
@@ -174,7 +175,7 @@ export function progressOn(
     const { bytes = 0 } = received ?? {}
     const left = [
       ...(isKnown ? [pace.secondsLeft(total - work, time)] : []),
-      ...(received?.expected === undefined ? [] : [bytePace.secondsLeft(received.expected - bytes, time)]),
+      ...(received?.expected === undefined ? [] : [bytePace?.secondsLeft(received.expected - bytes, time)]),
     ].filter((seconds) => seconds !== undefined)
     const ofWork =
       unit === 'bytes' ? { bytesPerSecond: pace.workRate(time) } : { itemsPerSecond: pace.itemRate(time) }
@@ -183,7 +184,7 @@ export function progressOn(
       ...(items > 0 && { share }),
       // all of it has to be computed, and to come
       ...(left.length > 0 && { secondsLeft: Math.max(...left) }),
-      ...(bytes > 0 ? { bytesPerSecond: bytePace.workRate(time) } : isKnown && ofWork),
+      ...(bytes > 0 ? { bytesPerSecond: bytePace?.workRate(time) } : isKnown && ofWork),
     }
     // the last column stays free: a terminal that is written full may go to the next line
     terminal.status(terminal.paintErr.dim(progressLine(state, terminal.errColumns - 1)))
@@ -196,7 +197,8 @@ export function progressOn(
     switch (event.kind) {
       case 'start':
         stop()
-        ;[pace, bytePace] = [createPace(now()), createPace(now())]
+        pace = createPace(now())
+        bytePace = undefined
         ;[begun, name] = [0, '']
         draw()
         stop = every(REFRESH_MILLISECONDS, draw)
@@ -212,7 +214,9 @@ export function progressOn(
         stop()
         terminal.status('')
     }
-    if (more > 0) bytePace.step(more, now())
+    // threads that start and servers that think it over say nothing about the line
+    if (more > 0 && bytePace === undefined) bytePace = createPace(now())
+    else if (more > 0) bytePace?.step(more, now())
   }
 }
 

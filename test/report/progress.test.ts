@@ -194,11 +194,15 @@ describe('on a terminal', () => {
     const received = { bytes: 0, expected: 400 * 2 ** 20 }
     tell({ ...task, kind: 'start', done: 0, work: 0, received })
     progress.begin('a')
+    // what the rate is reckoned from: it took long to come
+    wait(60)
+    tell({ kind: 'received', received: { ...received, bytes: 2 ** 20 } })
+    expect(wait(0)).toBe('inspecting 0/4  0 %  1 MiB/400 MiB  a')
     wait(2)
-    tell({ kind: 'received', received: { ...received, bytes: 100 * 2 ** 20 } })
-    expect(wait(0)).toBe('inspecting 0/4  0 %  100 MiB/400 MiB  52 MB/s  6 s left  a')
-    tell({ kind: 'done', done: 1, work: 200, received: { ...received, bytes: 200 * 2 ** 20 } })
-    expect(wait(0)).toMatch(/^inspecting 1\/4 {2}50 % {2}200 MiB\/400 MiB {2}100 MB\/s {2}2 s left/)
+    tell({ kind: 'received', received: { ...received, bytes: 101 * 2 ** 20 } })
+    expect(wait(0)).toBe('inspecting 0/4  0 %  101 MiB/400 MiB  52 MB/s  6 s left  a')
+    tell({ kind: 'done', done: 1, work: 200, received: { ...received, bytes: 201 * 2 ** 20 } })
+    expect(wait(0)).toMatch(/^inspecting 1\/4 {2}50 % {2}201 MiB.*100 MB\/s {2}1 min 2 s left$/)
   })
 
   test('of what comes before there is work it tells bytes and rate alone', () => {
@@ -206,9 +210,10 @@ describe('on a terminal', () => {
     const reading = { ...task, phase: 'reading', noun: 'files', items: 0, total: 0, unit: 'bytes' } as const
     tell({ ...reading, kind: 'start', done: 0, work: 0 })
     expect(lines.at(-1)).toBe('reading')
+    tell({ kind: 'received', received: { bytes: 2 ** 20 } })
     wait(2)
-    tell({ kind: 'received', received: { bytes: 3 * 2 ** 20 } })
-    expect(wait(0)).toBe('reading  3 MiB  1.6 MB/s')
+    tell({ kind: 'received', received: { bytes: 4 * 2 ** 20 } })
+    expect(wait(0)).toBe('reading  4 MiB  1.6 MB/s')
   })
 
   test('goes at the end, and the clock stands', () => {
