@@ -4,6 +4,8 @@ import { sniff } from '../formats/sniff.ts'
 import { entriesIfAny, entriesOf, kindOf, pathsBelow } from '../io/files.ts'
 import type { FolderKind } from '../io/place-folder.ts'
 import { folderOf, inFolder } from '../io/remote/address.ts'
+import { cachedName } from '../io/remote/cache.ts'
+import { network } from '../io/remote/network.ts'
 import { hubCacheFolder, type Surroundings } from '../io/remote/settings.ts'
 import { readTextIfThere } from '../io/source.ts'
 import { counted, quoted } from '../text/quote.ts'
@@ -169,9 +171,6 @@ export const isRepositoryName = (text: string) =>
 /** A name without an organisation, as the hub's oldest models have: gpt2. */
 const isBareName = (text: string) => isRepositoryName(`org/${text}`)
 
-/** What the folder of a repository is called in the cache. */
-export const cachedName = (repository: string) => `models--${repository.replace('/', '--')}`
-
 /** A folder, and the names of what is in it, sorted. */
 export interface ListedFolder {
   readonly folder: string
@@ -214,11 +213,12 @@ export async function folderMeant(
   return { folder: join(folder, 'snapshots', snapshot), entries: names }
 }
 
-/** Whether a path is `org/name`, and nothing on this machine has that name. */
+/** Whether a path is `org/name`, and nothing on this machine has that name; of a run that keeps what it reads, the cache doesn't count: it is filled. */
 export const isOnHubOnly = async (path: string, surroundings: Surroundings): Promise<boolean> =>
   isRepositoryName(path) &&
   (await kindOf(path)) === 'missing' &&
-  (await kindOf(join(hubCacheFolder(surroundings), cachedName(path)))) !== 'folder'
+  (network().keepsIn !== undefined ||
+    (await kindOf(join(hubCacheFolder(surroundings), cachedName(path)))) !== 'folder')
 
 /**
  * The snapshot of a repository: what refs/main names, else the only one there is. Throws `bad-input` where that isn't there, or can't

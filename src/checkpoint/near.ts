@@ -1,16 +1,24 @@
-import { isAddress } from '../io/remote/address.ts'
+import { comesByNetwork } from '../io/remote/cache.ts'
 import { keepParts } from '../io/remote/kept.ts'
 import { addTo } from '../text/compare.ts'
 import type { ByteRange, StoredTensor } from './types.ts'
+
+/** The parts of files in which tensors or matrices lie; none of what can only be read whole, or is in memory. */
+export const rangesOf = (tensors: Iterable<Pick<StoredTensor, 'source'>>): ByteRange[] =>
+  [...tensors].flatMap(({ source }) =>
+    source.kind === 'range' ? [source] : source.kind === 'rows' ? source.ranges : [],
+  )
 
 /**
  * Reads those of the tensors that lie elsewhere into memory, as far as they are few megabytes: an adapter's, of which each is small and
  * would wait for its own answer. Of files on this machine nothing is read. Throws as reading them does.
  */
-export async function bringNear(tensors: Iterable<StoredTensor>): Promise<void> {
+export const bringNear = (tensors: Iterable<StoredTensor>): Promise<void> =>
+  bringRangesNear([...tensors].flatMap(({ source }) => (source.kind === 'range' ? [source] : [])))
+
+/** The same of any parts of files. */
+export async function bringRangesNear(ranges: Iterable<ByteRange>): Promise<void> {
   const byFile = new Map<string, ByteRange[]>()
-  for (const { source } of tensors) {
-    if (source.kind === 'range' && isAddress(source.file)) addTo(byFile, source.file, source)
-  }
+  for (const range of ranges) if (comesByNetwork(range.file)) addTo(byFile, range.file, range)
   for (const [file, ranges] of byFile) await keepParts(file, ranges)
 }

@@ -6,6 +6,7 @@ import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safe
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
 import { isAddress } from '../io/remote/address.ts'
 import { readingOn } from '../io/remote/ahead.ts'
+import { comesByNetwork } from '../io/remote/cache.ts'
 import { type ByteSource, openFile } from '../io/source.ts'
 import type { NonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { FloatArray, HalfMatrix, Matrix } from '../linalg/matrix/matrix.ts'
@@ -66,11 +67,12 @@ export function readBytes({ name, source, bytes }: StoredTensor): Promise<Uint8A
   return withBytes(source, name, (read) => read(0, bytes))
 }
 
-/** Runs `use` on the bytes of a source while its file is open. */
+/** Runs `use` on the bytes of a source while its file is open; nothing from `end` on will be read, nor asked for ahead. */
 export async function withBytes<T>(
   source: TensorSource,
   tensor: string,
   use: (read: ByteReader, fill: ByteFiller) => Promise<T>,
+  end?: number,
 ): Promise<T> {
   if (source.kind === 'bytes') {
     const { bytes } = source
@@ -80,7 +82,8 @@ export async function withBytes<T>(
     )
   }
   if (source.kind === 'range') {
-    return withRanges([source], tensor, ([file]) =>
+    const range = end === undefined ? source : { ...source, end: source.begin + end }
+    return withRanges([range], tensor, ([file]) =>
       use(
         (begin, end) => file.read(source.begin + begin, source.begin + end),
         (target, begin) => file.readInto(target, source.begin + begin),
@@ -127,7 +130,7 @@ async function withRanges<T>(
 /** Of a file elsewhere what follows is asked for before it is read. */
 async function openToRead(path: string, end: number): Promise<ByteSource> {
   const file = await openFile(path)
-  return isAddress(path) ? readingOn(file, Math.min(end, file.byteLength)) : file
+  return comesByNetwork(path) ? readingOn(file, Math.min(end, file.byteLength)) : file
 }
 
 /** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */

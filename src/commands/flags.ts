@@ -141,6 +141,11 @@ export const common = {
       '--online',
       'read org/name from the Hub where the cache does not have it; hf:// is always read from there',
     ).default(false),
+  cache: () =>
+    new Option(
+      '--cache',
+      "keep each file of hf:// that is opened, whole, in Hugging Face's cache, and read from there what it has",
+    ).default(false),
   memory: () => new Option('--memory <size>', 'for the matrices in work, such as 4GiB').argParser(byteSize),
   debug: () => new Option('--debug', 'print the stack trace of an error'),
 }

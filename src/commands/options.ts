@@ -107,6 +107,7 @@ export const READING = {
     isValid: (value: unknown) => typeof value === 'object' && value !== null,
   },
   online: flag,
+  cache: flag,
 }
 
 /** What an alpha of 0 in an adapter means, on which loaders disagree. */

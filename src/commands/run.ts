@@ -179,7 +179,7 @@ function addCommonOptions(command: Command): void {
     common.quiet(),
     common.engine(),
     common.threads(),
-    ...(OFFLINE.has(command.name()) ? [] : [common.online()]),
+    ...(OFFLINE.has(command.name()) ? [] : [common.online(), common.cache()]),
     ...common.colour(),
     common.debug(),
   ])

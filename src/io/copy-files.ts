@@ -1,9 +1,11 @@
 import { constants } from 'node:fs'
-import { chmod, copyFile, link, lstat, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { chmod, copyFile, link, lstat, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
-import { inodeOf } from './files.ts'
+import { entriesOf, inodeOf, kindOf } from './files.ts'
+import { inFolder, isAddress } from './remote/address.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
+import { openFile } from './source.ts'
 
 /** A file below a folder, by its path there with / between the parts. */
 export interface FoundFile {
@@ -24,19 +26,39 @@ export async function filesBelow(
 ): Promise<FoundFile[]> {
   const found: FoundFile[] = []
   const walk = async (below: string, level: number): Promise<void> => {
-    const names = await readdir(join(folder, below)).catch((error: unknown) => {
-      throw osError(error, 'list the folder', join(folder, below))
-    })
-    for (const name of names.sort()) {
+    for (const name of await entriesOf(below === '' ? folder : inFolder(folder, below))) {
       const path = below === '' ? name : `${below}/${name}`
-      const entry = await stat(join(folder, path)).catch(() => undefined)
-      if (entry === undefined || !wants(path, entry.isDirectory())) continue
-      if (entry.isFile()) found.push({ path, bytes: entry.size })
-      else if (entry.isDirectory() && level < MOST_LEVELS) await walk(path, level + 1)
+      const entry = await entryAt(inFolder(folder, path))
+      if (entry === undefined || !wants(path, entry.kind === 'folder')) continue
+      if (entry.kind === 'file') found.push({ path, bytes: await entry.bytes() })
+      else if (entry.kind === 'folder' && level < MOST_LEVELS) await walk(path, level + 1)
     }
   }
   await walk('', 1)
   return found
+}
+
+interface Entry {
+  readonly kind: 'file' | 'folder' | 'other'
+  /** Of a file; elsewhere its server is asked. */
+  bytes(): Promise<number>
+}
+
+/** What lies at a path, here or elsewhere; undefined where nothing can be found. */
+async function entryAt(path: string): Promise<Entry | undefined> {
+  if (isAddress(path)) {
+    const kind = await kindOf(path)
+    return kind === 'missing' ? undefined : { kind, bytes: () => bytesElsewhere(path) }
+  }
+  const found = await stat(path).catch(() => undefined)
+  const kind = found?.isFile() ? 'file' : found?.isDirectory() ? 'folder' : 'other'
+  return found && { kind, bytes: async () => found.size }
+}
+
+async function bytesElsewhere(path: string): Promise<number> {
+  const source = await openFile(path)
+  await source.close()
+  return source.byteLength
 }
 
 /** Makes the folders that a path below a folder lies in. */
@@ -53,13 +75,32 @@ export async function copyInto(from: string, folder: string, path: string): Prom
     await makeFolders(folder, path)
     // one that may not be written would be in the way of the next try
     await unlink(to).catch(() => {})
-    await copyFile(from, to, constants.COPYFILE_FICLONE)
+    if (isAddress(from)) await fetchTo(from, to)
+    else await copyFile(from, to, constants.COPYFILE_FICLONE)
     const { mode } = await stat(to)
     await chmod(to, mode | 0o600)
   } catch (error) {
+    if (error instanceof LoraSvdError) throw error
     throw osError(error, `copy ${from} there`, to)
   }
   await syncFile(to)
+}
+
+/** Read at once of a file elsewhere: a large tokenizer has twice as many bytes. */
+const FETCHED_AT_ONCE = 8 * 2 ** 20
+
+/** Writes what a file elsewhere holds to a new one here. */
+async function fetchTo(from: string, to: string): Promise<void> {
+  const source = await openFile(from)
+  const handle = await open(to, 'wx')
+  try {
+    for (let at = 0; at < source.byteLength; at += FETCHED_AT_ONCE) {
+      await handle.writeFile(await source.read(at, Math.min(source.byteLength, at + FETCHED_AT_ONCE)))
+    }
+  } finally {
+    await handle.close()
+    await source.close()
+  }
 }
 
 /** Flushes the names in a folder and in those in it that hold these files. */

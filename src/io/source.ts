@@ -3,8 +3,9 @@ import { type FileHandle, lstat, open, stat } from 'node:fs/promises'
 import { badInput, errnoOf, LoraSvdError, osError, osReason } from '../errors.ts'
 import { allocate, checkLength, checkRange } from './ranges.ts'
 import { isAddress } from './remote/address.ts'
+import { cachedFile } from './remote/cache.ts'
 import { isThere } from './remote/hub.ts'
-import { openRemote } from './remote/source.ts'
+import { openRemote, stampElsewhere } from './remote/source.ts'
 
 /** Bytes that can be read in ranges: a file, or memory. `name` is what messages call it. */
 export interface ByteSource {
@@ -24,7 +25,7 @@ export interface ByteSource {
 
 /**
  * Length, time of the last change in nanoseconds, and inode of a file; the last two as decimal digits. Of a file elsewhere the
- * second is its ETag, and the last 0.
+ * second is its ETag, of the Hub's at a commit nothing, and the last 0.
  */
 export interface FileStamp {
   readonly bytes: number
@@ -74,7 +75,7 @@ export async function openFile(
   path: string,
   { mayBePipe = false, limit }: OpenFileOptions = {},
 ): Promise<ByteSource> {
-  if (isAddress(path)) return openRemote(path, limit)
+  if (isAddress(path)) return openElsewhere(path, limit)
   // asked before it is opened: a pipe would let its writer go, a device may act on it
   const found = await stat(path).catch((error: unknown) => {
     throw openError(error, path)
@@ -99,6 +100,16 @@ export async function openFile(
     await handle.close()
     throw error
   }
+}
+
+/** A file elsewhere, or what the cache has of it, by the same name and stamp. */
+async function openElsewhere(given: string, limit: number | undefined): Promise<ByteSource> {
+  const kept = await cachedFile(given, limit)
+  if (kept === undefined) return openRemote(given, limit)
+  const { address, file } = kept
+  const source = await openFile(file, limit === undefined ? {} : { limit })
+  const stamp = stampElsewhere(address, { bytes: source.byteLength, version: '' })
+  return { ...source, name: address, stamp }
 }
 
 /** What messages call standard input. */

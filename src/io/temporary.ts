@@ -114,11 +114,15 @@ export async function removeLeftovers(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => [])
   for (const name of names) {
     const path = join(folder, name)
-    if (isTemporaryName(name) && (await isLeftover(name, path))) {
+    if (await isLeftBehind(name, path)) {
       await rm(path, { recursive: true, force: true }).catch(() => {})
     }
   }
 }
+
+/** Whether what has such a name, or one that ends so, was left by a process that is gone. */
+export const isLeftBehind = async (name: string, path: string): Promise<boolean> =>
+  isTemporaryName(name) && isLeftover(name, path)
 
 async function isLeftover(name: string, path: string): Promise<boolean> {
   const [, where, pid, started] = TEMPORARY.exec(name)!

@@ -2,16 +2,22 @@ import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import type { EngineChoice, EngineRequest } from '../engine/open.ts'
 import { LoraSvdError } from '../errors.ts'
+import { bytesToCome } from '../io/remote/kept.ts'
 import { inNetwork } from '../io/remote/network.ts'
+import { withBytes } from './received.ts'
 import { runJobs, runJobsAsDone } from './run-jobs.ts'
 import { defaultMemory } from './schedule.ts'
 import type { JobOptions, Work } from './worker.ts'
 
-/** How far a piece of work is, as plain data: a piece starts, its items begin and are done, and it ends. */
+/**
+ * How far a piece of work is, as plain data: a piece starts, its items begin and are done, bytes are received from elsewhere, and it
+ * ends.
+ */
 export interface ProgressEvent {
-  readonly kind: 'start' | 'begin' | 'done' | 'end'
-  /** What is being done. */
+  readonly kind: 'start' | 'begin' | 'received' | 'done' | 'end'
+  /** What is being done. `reading` has no items: it is what comes from elsewhere before other work begins. */
   readonly phase:
+    | 'reading'
     | 'inspecting'
     | 'extracting'
     | 'extending'
@@ -24,7 +30,7 @@ export interface ProgressEvent {
     | 'comparing'
     | 'checking'
   /** What the items are. */
-  readonly noun: 'matrices' | 'layers' | 'tensors' | 'pieces'
+  readonly noun: 'matrices' | 'layers' | 'tensors' | 'pieces' | 'files'
   /** Items that are done, of so many. */
   readonly done: number
   readonly items: number
@@ -34,6 +40,14 @@ export interface ProgressEvent {
   readonly unit: 'flops' | 'bytes'
   /** The item that begins or is done. */
   readonly name?: string
+  /** What came over the network since this piece of work started; nothing where all lies on this machine. */
+  readonly received?: ReceivedBytes
+}
+
+export interface ReceivedBytes {
+  readonly bytes: number
+  /** How many will come in all, where that is known. */
+  readonly expected?: number
 }
 
 /** What every function takes beside what it is about. */
@@ -58,6 +72,8 @@ export interface ReadingOptions extends CommonOptions {
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
   /** Read `org/name` from the Hub where the cache doesn't have it; `hf://org/name` is always read from there. */
   readonly online?: boolean | undefined
+  /** Keep files of the Hub whole in the cache of Hugging Face's tools, and read those that are there from it. */
+  readonly cache?: boolean | undefined
 }
 
 /** Where work runs, what it may use, and who is told of it. */
@@ -81,7 +97,8 @@ export async function inContext<T>(
   work: (context: RunContext) => Promise<T>,
 ): Promise<T> {
   const { engine = 'auto', threads, memory, onProgress = () => {}, onNotice = () => {}, signal } = options
-  const { stdin, env, online } = options
+  const { stdin, env, online, cache: keeps } = options
+  const { progress, received, end } = withBytes(onProgress)
   const controller = new AbortController()
   const stop = () => controller.abort(interruption(signal?.reason))
   if (signal?.aborted) stop()
@@ -91,7 +108,7 @@ export async function inContext<T>(
     const context: RunContext = {
       request: { engine, threads },
       memory,
-      progress: onProgress,
+      progress,
       notice: onNotice,
       signal: controller.signal,
       opening: {
@@ -100,8 +117,11 @@ export async function inContext<T>(
         ...(online !== undefined && { online }),
       },
     }
-    return await inNetwork(env, controller.signal, onNotice, () => work(context))
+    return await inNetwork({ env, keeps, received, notice: onNotice, signal: controller.signal }, () =>
+      work(context),
+    )
   } finally {
+    end()
     signal?.removeEventListener('abort', stop)
   }
 }
@@ -126,6 +146,13 @@ async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): 
   }
 }
 
+/** The bytes [begin, end) of a file. */
+export interface FilePart {
+  readonly file: string
+  readonly begin: number
+  readonly end: number
+}
+
 /** Jobs of one kind, and what is told of them. */
 export interface JobKind<J, R> {
   /** By which a worker finds `work`. */
@@ -137,6 +164,8 @@ export interface JobKind<J, R> {
   nameOf(job: J): string
   /** How much of the whole a job is, in `task.unit`; its flops when left out. */
   sizeOf?(job: J): number
+  /** What it reads of files, each byte as often as it is read: parts may lie elsewhere. */
+  readsOf?(job: J): Iterable<FilePart>
   readonly task: Pick<ProgressEvent, 'phase' | 'noun' | 'unit'>
   /** All jobs of a run of which these are the rest. */
   readonly planFor?: readonly J[]
@@ -152,7 +181,7 @@ export const doJobsAsDone = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, cont
 
 async function* told<J, R, T>(
   jobs: readonly J[],
-  { nameOf, sizeOf, task, ...kind }: JobKind<J, R>,
+  { nameOf, sizeOf, readsOf, task, ...kind }: JobKind<J, R>,
   { request, memory = defaultMemory(), progress, notice, signal }: RunContext,
   run: (options: JobOptions<J, R>) => AsyncGenerator<T, void>,
 ): AsyncGenerator<T, void> {
@@ -160,9 +189,13 @@ async function* told<J, R, T>(
   const { engine, threads = availableParallelism() } = request
   const size = sizeOf ?? kind.flopsOf
   const total = jobs.reduce((sum, job) => sum + size(job), 0)
+  const expected = readsOf === undefined ? 0 : jobs.reduce((sum, job) => sum + bytesToCome(readsOf(job)), 0)
   let [done, work] = [0, 0]
   const tell = (event: Pick<ProgressEvent, 'kind' | 'name'>) =>
-    progress({ ...event, ...task, done, items: jobs.length, work, total })
+    progress({
+      ...{ ...event, ...task, done, items: jobs.length, work, total },
+      ...(expected > 0 && { received: { bytes: 0, expected } }),
+    })
   tell({ kind: 'start' })
   try {
     yield* run({

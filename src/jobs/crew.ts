@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { errnoOf, LoraSvdError, osReason } from '../errors.ts'
-import { workerNetwork } from '../io/remote/network.ts'
+import { network as networkOfRun, workerNetwork } from '../io/remote/network.ts'
 import type { Allotment } from './schedule.ts'
 import { type Order, type Report, revivedError, type WorkerStart } from './worker.ts'
 
@@ -48,6 +48,7 @@ export interface CrewOptions extends Pick<WorkerStart, 'kind' | 'engine'> {
 export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
   const { allotment, memory, kind, engine, file } = options
   const network = workerNetwork(allotment.length)
+  const { received } = networkOfRun()
   const unused = [...allotment]
   const members = new Set<Member>()
   const ending = new Set<Promise<unknown>>()
@@ -89,6 +90,10 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
   function receive(member: Member, report: Report): void {
     if (report.type === 'notice') {
       events.notice(report.line)
+      return
+    }
+    if (report.type === 'received') {
+      received(report.bytes)
       return
     }
     member.job = undefined

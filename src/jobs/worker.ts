@@ -25,6 +25,7 @@ export type Report =
   | { readonly type: 'result'; readonly index: number; readonly result: unknown }
   | { readonly type: 'failure'; readonly index: number; readonly error: PlainError }
   | { readonly type: 'notice'; readonly line: string }
+  | { readonly type: 'received'; readonly bytes: number }
 
 /** An error as plain data: messages between threads carry no classes. */
 export interface PlainError {
@@ -182,7 +183,8 @@ export function serveJobs(loaders: JobLoaders): void {
   const report = (message: Report, buffers: ArrayBuffer[] = []) => port.postMessage(message, buffers)
   const notice = (line: string) => report({ type: 'notice', line })
   const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
-  adoptNetwork(network, notice)
+  const { received, flush } = inBatches((bytes) => report({ type: 'received', bytes }))
+  adoptNetwork(network, { notice, received })
 
   port.on('message', async ({ index, job }: Order) => {
     try {
@@ -190,9 +192,30 @@ export function serveJobs(loaders: JobLoaders): void {
         throw new Error(`this program of workers has no jobs of kind ${kind}`)
       const work = (await loaders[kind]()) as Work<unknown, unknown>
       const result = withOwnBuffers(await work(job, context))
+      flush()
       report({ type: 'result', index, result }, buffersOf(result))
     } catch (error) {
       report({ type: 'failure', index, error: plainError(error) })
     }
   })
+}
+
+/** Milliseconds between two reports of bytes that came: a line that people read needs no more. */
+const BETWEEN_REPORTS = 100
+
+/** Counts together, so that not every few kilobytes are a message. */
+function inBatches(report: (bytes: number) => void) {
+  let [bytes, last] = [0, Number.NEGATIVE_INFINITY]
+  const flush = () => {
+    if (bytes > 0) report(bytes)
+    bytes = 0
+    last = performance.now()
+  }
+  return {
+    received: (count: number) => {
+      bytes += count
+      if (performance.now() - last >= BETWEEN_REPORTS) flush()
+    },
+    flush,
+  }
 }

@@ -1,4 +1,5 @@
 import type { PairingOptions } from '../checkpoint/models.ts'
+import { rangesOf } from '../checkpoint/near.ts'
 import type { Checkpoint } from '../checkpoint/types.ts'
 import { doJobs, type RunContext } from '../jobs/context.ts'
 import { ratioOfNorms } from '../linalg/matrix/norms.ts'
@@ -67,6 +68,7 @@ const MEASURING = {
   flopsOf,
   bytesOf,
   nameOf: ({ pair }: MeasureJob) => pair.name,
+  readsOf: ({ pair }: MeasureJob) => rangesOf([pair.base, pair.tuned]),
   sizeOf: ({ pair }: MeasureJob) => pair.base.bytes + pair.tuned.bytes,
   task: { phase: 'measuring', noun: 'matrices', unit: 'bytes' },
 } as const

@@ -1,6 +1,6 @@
-import type { ProgressEvent } from '../jobs/context.ts'
+import type { ProgressEvent, ReceivedBytes } from '../jobs/context.ts'
 import { CLEAR_LINE, type Terminal } from '../terminal/terminal.ts'
-import { duration, short } from '../text/numbers.ts'
+import { bytes, duration, short } from '../text/numbers.ts'
 import { printable } from '../text/quote.ts'
 import { widthOf, withoutMiddle } from '../text/width.ts'
 
@@ -12,11 +12,13 @@ export interface ProgressState {
   readonly noun: string
   readonly done: number
   readonly items: number
-  /** Share of the work that is done, 0 to 1. */
-  readonly share: number
+  /** Share of the work that is done, 0 to 1; of work without items none. */
+  readonly share?: number
   readonly itemsPerSecond?: number | undefined
   /** Instead of items a second. */
   readonly bytesPerSecond?: number | undefined
+  /** What came over the network. */
+  readonly received?: ReceivedBytes | undefined
   readonly secondsLeft?: number | undefined
   /** The item in hand. */
   readonly name: string
@@ -34,18 +36,31 @@ const GAP = '  '
 export function progressLine(state: ProgressState, columns: number): string {
   const { label, noun, done, items, share, secondsLeft } = state
   const isWide = columns >= WIDE
-  const head = isWide ? `${label} ${done} of ${items} ${noun}` : `${label} ${done}/${items}`
-  const bar = isWide ? barOf(share, 20) : columns >= MEDIUM ? barOf(share, 10) : ''
+  const count = isWide ? `${done} of ${items} ${noun}` : `${done}/${items}`
   const parts = [
-    head,
-    `${bar}${String(Math.floor(share * 100)).padStart(bar === '' ? 0 : 3)} %`,
-    columns >= NARROW ? rateOf(state, isWide) : '',
+    share === undefined ? label : `${label} ${count}`,
+    share === undefined ? '' : shareText(share, isWide ? 20 : columns >= MEDIUM ? 10 : 0),
+    ...(columns >= NARROW || share === undefined
+      ? [receivedText(state, columns >= MEDIUM ? ' of ' : '/'), rateOf(state, isWide)]
+      : []),
     secondsLeft === undefined ? '' : `${duration(secondsLeft)} left`,
   ]
   const text = parts.filter((part) => part !== '').join(GAP)
   const room = columns - widthOf(text) - GAP.length
   if (room < Math.min(LEAST_NAME, widthOf(state.name)) || state.name === '') return cutMiddle(text, columns)
   return text + GAP + cutMiddle(printable(state.name), room)
+}
+
+/** A share as a bar of so many cells and a percentage. */
+const shareText = (share: number, cells: number): string =>
+  cells === 0
+    ? `${Math.floor(share * 100)} %`
+    : `${barOf(share, cells)}${String(Math.floor(share * 100)).padStart(3)} %`
+
+function receivedText({ received }: ProgressState, between: string): string {
+  if (received === undefined) return ''
+  const { bytes: count, expected } = received
+  return expected === undefined ? bytes(count) : `${bytes(count)}${between}${bytes(expected)}`
 }
 
 /** A share as a bar; part of a cell is a thin half. */
@@ -144,25 +159,32 @@ export function progressOn(
   { now, every }: Clock = clock,
 ): Listener {
   if (quiet || !terminal.isErrTerminal) return () => {}
-  let last: ProgressEvent
+  let last: ProgressEvent | undefined
   let pace: Pace
+  let bytePace: Pace | undefined
   let [begun, name] = [0, '']
   let stop = () => {}
 
   function draw(): void {
+    if (last === undefined) return
     const time = now()
-    const { phase, noun, done, items, work, total, unit } = last
+    const { phase, noun, done, items, work, total, unit, received } = last
     // the first of several that run at once says little about their pace
     const isKnown = done > 0 && done >= begun - done
+    const share = total > 0 ? Math.min(1, work / total) : done / items
+    const { bytes = 0 } = received ?? {}
+    const left = [
+      ...(isKnown ? [pace.secondsLeft(total - work, time)] : []),
+      ...(received?.expected === undefined ? [] : [bytePace?.secondsLeft(received.expected - bytes, time)]),
+    ].filter((seconds) => seconds !== undefined)
+    const ofWork =
+      unit === 'bytes' ? { bytesPerSecond: pace.workRate(time) } : { itemsPerSecond: pace.itemRate(time) }
     const state = {
-      ...{ label: phase, noun, done, items, name },
-      share: total > 0 ? Math.min(1, work / total) : done / items,
-      ...(isKnown && {
-        secondsLeft: pace.secondsLeft(total - work, time),
-        ...(unit === 'bytes'
-          ? { bytesPerSecond: pace.workRate(time) }
-          : { itemsPerSecond: pace.itemRate(time) }),
-      }),
+      ...{ label: phase, noun, done, items, name, received },
+      ...(items > 0 && { share }),
+      // all of it has to be computed, and to come
+      ...(left.length > 0 && { secondsLeft: Math.max(...left) }),
+      ...(bytes > 0 ? { bytesPerSecond: bytePace?.workRate(time) } : isKnown && ofWork),
     }
     // the last column stays free: a terminal that is written full may go to the next line
     terminal.status(terminal.paintErr.dim(progressLine(state, terminal.errColumns - 1)))
@@ -171,10 +193,12 @@ export function progressOn(
   return (event) => {
     const before = last
     last = event
+    const more = (event.received?.bytes ?? 0) - (event.kind === 'start' ? 0 : (before?.received?.bytes ?? 0))
     switch (event.kind) {
       case 'start':
         stop()
         pace = createPace(now())
+        bytePace = undefined
         ;[begun, name] = [0, '']
         draw()
         stop = every(REFRESH_MILLISECONDS, draw)
@@ -184,26 +208,32 @@ export function progressOn(
         name = event.name ?? ''
         break
       case 'done':
-        pace.step(event.work - before.work, now())
+        pace.step(event.work - (before?.work ?? 0), now())
         break
       case 'end':
         stop()
         terminal.status('')
     }
+    // threads that start and servers that think it over say nothing about the line
+    if (more > 0 && bytePace === undefined) bytePace = createPace(now())
+    else if (more > 0) bytePace?.step(more, now())
   }
 }
 
 /**
  * A line on standard error that stands as long as one piece of work goes on. Only on a terminal, and not when `quiet`. It stands
- * still, because computations don't return to the event loop.
+ * still, because computations don't return to the event loop; reading does.
  */
 export function statusOn(
-  terminal: Pick<Terminal, 'err' | 'isErrTerminal' | 'paintErr'>,
+  terminal: Pick<Terminal, 'err' | 'status' | 'errColumns' | 'isErrTerminal' | 'paintErr'>,
   quiet: boolean,
 ): Listener {
   if (quiet || !terminal.isErrTerminal) return () => {}
-  return ({ kind, phase, name }) => {
-    if (kind === 'start') terminal.err(terminal.paintErr.dim(`${phase} ${name} …`))
+  const reading = progressOn(terminal, quiet)
+  return (event) => {
+    const { kind, phase, name } = event
+    if (phase === 'reading') reading(event)
+    else if (kind === 'start') terminal.err(terminal.paintErr.dim(`${phase} ${name} …`))
     else if (kind === 'end') terminal.err(CLEAR_LINE)
   }
 }

@@ -44,7 +44,8 @@ export async function forEachPanel(
   if (factors !== undefined && from !== undefined) {
     const { base } = change
     const rowBytes = columns * bytesPerElement(from)
-    await withBytes(base!.source, base!.name, async (_, fill) => {
+    const begin = (range.matrix * rows + range.first) * rowBytes
+    const add = async (_: unknown, fill: (target: Uint8Array, begin: number) => Promise<void>) => {
       const panelRows = updatePanelRows(range.count, columns)
       const update = openUpdate(workspace, { A: factors.A, dtype: from, out: dtype, panelRows })
       for (const { first, count } of panels(range, panelRows)) {
@@ -52,7 +53,8 @@ export async function forEachPanel(
         const { bytes, account } = update.add(rowRange(factors.B, first, first + count))
         await use(bytes, account)
       }
-    })
+    }
+    await withBytes(base!.source, base!.name, add, begin + range.count * rowBytes)
     return
   }
   for (const panel of densePanels(range, columns)) {

@@ -1,5 +1,5 @@
 import { numbersOf, withBytes } from '../checkpoint/read.ts'
-import type { StoredTensor, TensorSource } from '../checkpoint/types.ts'
+import type { ByteRange, StoredTensor, TensorSource } from '../checkpoint/types.ts'
 import { type Workspace, withWorkspace } from '../engine/wasm/workspace.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype, findOverflow } from '../formats/dtype.ts'
 import { bitsPerElement } from '../formats/safetensors-dtype.ts'
@@ -113,11 +113,15 @@ const copy = (
   workspace: Workspace,
   write: Write,
 ): Promise<void> =>
-  withBytes(source, name, (_, fill) =>
-    forEachChunk(to.bytes, workspace, async (chunk, at) => {
-      await fill(chunk, begin + at)
-      await write(chunk)
-    }),
+  withBytes(
+    source,
+    name,
+    (_, fill) =>
+      forEachChunk(to.bytes, workspace, async (chunk, at) => {
+        await fill(chunk, begin + at)
+        await write(chunk)
+      }),
+    begin + to.bytes,
   )
 
 async function convert(
@@ -128,7 +132,7 @@ async function convert(
   const [size, outSize] = [bitsPerElement(tensor.dtype) / 8, bytesPerElement(dtype)]
   const count = piece.to.bytes / outSize
   const step = CHUNK_BYTES / 8
-  await withBytes(tensor.source, tensor.name, async (read) => {
+  const convertAll = async (read: (begin: number, end: number) => Promise<Uint8Array>) => {
     for (let start = first; start < first + count; start += step) {
       const end = Math.min(first + count, start + step)
       const numbers = numbersOf(await read(start * size, end * size), tensor.dtype)
@@ -136,7 +140,8 @@ async function convert(
       if (findOverflow(numbers, dtype) >= 0) throw overflow(base, tensor.name, dtype)
       await write(encodeFloats(numbers, dtype))
     }
-  })
+  }
+  await withBytes(tensor.source, tensor.name, convertAll, (first + count) * size)
 }
 
 type Sums = { -readonly [key in keyof RoundingAccount]: RoundingAccount[key] }
@@ -187,3 +192,25 @@ export const isAsWritten = ({ to, checksum }: CheckJob): Promise<boolean> =>
       return found.value() === checksum
     }),
   )
+
+/** What a piece reads of the base's files, or of those that it copies; factors are read before. */
+export function readsOfPiece({ to, work }: Piece): ByteRange[] {
+  const part = (source: TensorSource | undefined, begin: number, bytes: number) =>
+    source?.kind === 'range'
+      ? [{ file: source.file, begin: source.begin + begin, end: source.begin + begin + bytes }]
+      : []
+  if (work.kind === 'copy') return part(work.source, work.begin, to.bytes)
+  if (work.kind === 'convert') {
+    const { tensor, first, dtype } = work
+    const size = bitsPerElement(tensor.dtype) / 8
+    return part(tensor.source, first * size, (to.bytes / bytesPerElement(dtype)) * size)
+  }
+  const { change, range } = work
+  if (change.base === undefined) return []
+  const rowBytes = (change.columns * bitsPerElement(change.base.dtype)) / 8
+  return part(
+    change.base.source,
+    (range.matrix * change.rows + range.first) * rowBytes,
+    range.count * rowBytes,
+  )
+}

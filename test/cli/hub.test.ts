@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { inspect } from '../../src/commands/inspect/inspect.ts'
 import { withPatience } from '../../src/io/remote/network.ts'
+import type { ProgressEvent } from '../../src/jobs/context.ts'
 import { hasty, type LoopbackHub, loopbackHub } from '../io/loopback-hub.ts'
 import { f32, fileOf, folderOf, indexOf, type Tensor } from './checkpoints.ts'
 import { BASE, extracted, TUNED_BF16 } from './extract-support.ts'
@@ -119,6 +121,22 @@ describe('inspect', () => {
     const tokens = (host: string) =>
       new Set(hub.requests.filter((one) => one.host === host).map((one) => one.authorization))
     expect([tokens('hub'), tokens('cdn')]).toEqual([new Set([`Bearer ${SECRET}`]), new Set([undefined])])
+  })
+
+  test('tells how many bytes came of those that will, also of what its threads fetch', async () => {
+    const events: ProgressEvent[] = []
+    await withPatience(hasty(), () =>
+      inspect({
+        ...{ path: 'hf://org/pair/tuned', base: 'hf://org/pair/base', include: ['*layers.1.*'], leading: 8 },
+        ...{ env, onProgress: (event: ProgressEvent) => void events.push(event) },
+      }),
+    )
+    const of = (phase: string) => events.filter((event) => event.phase === phase)
+    expect([of('reading').at(0)?.kind, of('reading').at(-1)?.kind]).toEqual(['start', 'end'])
+    const wanted = 2 * 2 * ROWS * COLUMNS
+    expect(of('inspecting').at(0)?.received).toEqual({ bytes: 0, expected: wanted })
+    expect(of('inspecting').at(-1)?.received).toEqual({ bytes: wanted, expected: wanted })
+    expect((of('reading').at(-1)?.received?.bytes ?? 0) + wanted).toBe(hub.sent)
   })
 
   test('says in its report which commit was read', async () => {
@@ -255,6 +273,96 @@ describe('extract, verify and what reads adapters', () => {
   })
 })
 
+test('shards that read the Hub and shards that read copies in the cache are of one job', async () => {
+  const out = temporaryFolder()
+  const at = (name: string) => join(out, name)
+  const here = temporaryFolder()
+  const how = ['org/base', 'org/tuned', '--rank', '2', '--include', '*layers.1.*', '-q']
+  const cached = { env: { ...env, HF_HOME: here } }
+  const fill = (name: string) =>
+    run(['inspect', name, '--online', '--cache', '--leading', '1', '-q', '--include', '*.norm.*'], cached)
+  for (const name of ['org/base', 'org/tuned']) await fill(name)
+  hub.requests.length = 0
+  const shard = (n: string, to: string, options: InProcessOptions, ...more: string[]) =>
+    run(['extract', ...how, '-o', at(to), '--shard', n, ...more], options)
+  expect((await shard('1/2', 'disk', cached)).code).toBe(0)
+  expect(hub.requests).toEqual([])
+  expect((await shard('2/2', 'hub', {}, '--online')).code).toBe(0)
+  expect(hub.requests.length).toBeGreaterThan(0)
+  const join2 = ['extract', ...how, '-o', at('joined'), '--join', at('disk.partial'), at('hub.partial')]
+  const joined = await run(join2, cached)
+  expect([joined.code, joined.stderr]).toEqual([0, ''])
+  expect((await run(['extract', ...how, '-o', at('one')], cached)).code).toBe(0)
+  const weights = (name: string) => readFileSync(join(at(name), 'adapter_model.safetensors'))
+  expect(weights('joined').equals(weights('one'))).toBe(true)
+})
+
+describe('--cache', () => {
+  test('gives the same figures and bytes, asks for revisions alone the next time, and then org/name is there', async () => {
+    const out = temporaryFolder()
+    const options = { env: { ...env, HF_HOME: temporaryFolder() } }
+    const figures = async (name: string, ...how: string[]) => {
+      const args = ['extract', 'hf://org/base', TUNED, '-o', join(out, name), '--rank', '2', '--json', ...how]
+      const { stdout, stderr, code } = await run([...args, '--include', '*layers.1.*'], options)
+      expect([code, stderr]).toEqual([0, ''])
+      const { source, layers, totals } = documentOf(stdout, 'extract-1')
+      return { source, totals, layers: layers.map(({ seconds, ...rest }: { seconds: number }) => rest) }
+    }
+    const without = await figures('without')
+    expect(readdirSync(options.env.HF_HOME)).toEqual([])
+    const kept = await figures('kept', '--cache')
+    hub.requests.length = 0
+    const again = await figures('again', '--cache')
+    expect(hub.requests.map(({ path }) => path)).toEqual([
+      '/api/models/org/base/revision/main',
+      '/api/models/org/tuned/revision/main',
+    ])
+    expect([kept, again]).toEqual([without, without])
+    const written = (name: string) =>
+      readdirSync(join(out, name)).map((file) => {
+        const text = readFileSync(join(out, name, file), 'latin1')
+        return [file, text.replaceAll(join(out, name), 'OUT')]
+      })
+    expect(written('kept')).toEqual(written('without'))
+    expect(written('again')).toEqual(written('without'))
+    hub.requests.length = 0
+    const offline = await run(['inspect', 'org/base', '--include', '*down_proj*', '-q'], options)
+    expect([offline.code, offline.stderr, hub.requests]).toEqual([0, '', []])
+  })
+
+  test('of org/name with --online goes on with what an earlier run began', async () => {
+    const HF_HOME = folderOf({ 'hub/models--org--base/blobs/x.lora-svd.incomplete': '' })
+    const args = ['inspect', 'org/base', '--online', '--include', '*down_proj*', '-q']
+    const options = { env: { ...env, HF_HOME } }
+    expect(await message(args, options)).toContain('the download is incomplete')
+    expect((await run([...args, '--cache'], options)).code).toBe(0)
+    hub.requests.length = 0
+    expect((await run(args, options)).code).toBe(0)
+    expect(hub.requests).toEqual([])
+  })
+
+  test('what threads read is read from there', async () => {
+    const options = { env: { ...env, HF_HOME: temporaryFolder() } }
+    const args = [
+      'inspect',
+      'hf://org/pair/tuned',
+      '--base',
+      'hf://org/pair/base',
+      '--include',
+      '*layers.1.*',
+    ]
+    expect((await run([...args, '--leading', '8', '-q', '--cache'], options)).code).toBe(0)
+    const files = hub.repositories['org/pair'].files
+    const weights = Object.entries(files).filter(([name]) => name.endsWith('.safetensors'))
+    const all = weights.reduce((sum, [, content]) => sum + content.length, 0)
+    // each file once, but for a byte of each that tells its length
+    expect(hub.sent).toBeLessThan(all + 4096)
+    hub.sent = 0
+    expect((await run([...args, '--leading', '8', '-q', '--cache'], options)).code).toBe(0)
+    expect(hub.sent).toBe(0)
+  })
+})
+
 describe('org/name', () => {
   test('is read from the Hub with --online where the cache lacks it', async () => {
     const { source } = await document(
@@ -287,7 +395,6 @@ describe('what can’t be done is said in one line', () => {
     [['inspect', 'hf://org/none'], 'hf://org/none'],
     [['inspect', 'hf://org/base/none'], 'has no file or folder "none"'],
     [['inspect', 'hf://name'], 'names no repository of the Hub; write hf://org/name'],
-    [['apply', 'hf://org/base', BASE, '-o', '/nowhere/x'], 'apply copies the files beside the weights'],
     [['inspect', 'https://example.org/x.safetensors?key=abc'], 'a query'],
     [
       ['extract', BASE, TUNED, '-o', 'hf://org/x', '--rank=2'],

@@ -45,16 +45,21 @@ export interface LoopbackHub {
   readonly requests: Request[]
   /** Bytes of files that were sent. */
   sent: number
+  /** Whether the Hub says an ETag of its own where it sends on. */
+  linkedEtag: boolean
   /** Of the n-th request. */
   fault: (request: Request, n: number) => Fault | undefined
 }
 
-const CUT = 32
-
 const etags = new Map<Uint8Array | string, string>()
 
+/** As the Hub's: of large files, here those given as bytes, their SHA-256; of texts git's name of them. */
 export function etagOf(bytes: Uint8Array | string): string {
-  const known = etags.get(bytes) ?? `"${createHash('sha256').update(bytes).digest('hex').slice(0, CUT)}"`
+  const hash = () =>
+    typeof bytes === 'string'
+      ? createHash('sha1').update(`blob ${Buffer.byteLength(bytes)}\0${bytes}`)
+      : createHash('sha256').update(bytes)
+  const known = etags.get(bytes) ?? `"${hash().digest('hex')}"`
   etags.set(bytes, known)
   return known
 }
@@ -68,6 +73,7 @@ export async function loopbackHub(repositories: Record<string, Repository>): Pro
     loose: {},
     requests: [],
     sent: 0,
+    linkedEtag: true,
     fault: () => undefined,
   }
 
@@ -98,7 +104,7 @@ export async function loopbackHub(repositories: Record<string, Repository>): Pro
       ? [Number(first), Math.min(Number(last) + 1, Number(first) + most, bytes.length)]
       : [0, bytes.length]
     if (start >= bytes.length && isPart) {
-      response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end()
+      response.writeHead(416, { etag: etagOf(content), 'content-range': `bytes */${bytes.length}` }).end()
       return
     }
     const part = bytes.subarray(start, end)
@@ -156,7 +162,12 @@ export async function loopbackHub(repositories: Record<string, Repository>): Pro
     if (content === undefined) return refuse(response, 404, 'EntryNotFound')
     if (!file.endsWith('.safetensors')) return send(response, request, fault, content)
     const location = `${state.cdn}/repos/${name}/${file}?X-Signature=${request.authorization === undefined ? 'anyone' : 'known'}`
-    return response.writeHead(302, { location, 'x-linked-etag': etagOf(content) }).end()
+    return response
+      .writeHead(302, {
+        location,
+        ...(state.linkedEtag && { 'x-linked-etag': etagOf(content) }),
+      })
+      .end()
   })
 
   const cdn = await listening((incoming, response) => {
@@ -209,5 +220,11 @@ export function hasty(stall = 5_000): Patience & { readonly waits: number[] } {
 export const asRun = <T>(
   env: Record<string, string>,
   work: () => Promise<T>,
-  { patience = hasty(), signal = new AbortController().signal, notice = (_: string) => {} } = {},
-): Promise<T> => withPatience(patience, () => inNetwork(env, signal, notice, work))
+  {
+    patience = hasty(),
+    signal = new AbortController().signal,
+    notice = (_: string) => {},
+    received = (_: number) => {},
+    keeps = false,
+  } = {},
+): Promise<T> => withPatience(patience, () => inNetwork({ env, signal, notice, received, keeps }, work))

@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -225,7 +226,7 @@ describe('what the environment says', () => {
     expect(hubEndpoint({ HF_ENDPOINT: 'https://hub.example.org/mirror/' })).toBe(
       'https://hub.example.org/mirror',
     )
-    for (const HF_ENDPOINT of ['hub', 'ftp://x', 'https://a:b@x'])
+    for (const HF_ENDPOINT of ['hub', 'ftp://x', 'https://a:b@x', 'http://x:0', 'http://x:99999'])
       expect(() => hubEndpoint({ HF_ENDPOINT })).toThrow('HF_ENDPOINT')
   })
 
@@ -270,9 +271,13 @@ describe('a file of the Hub', () => {
     expect(hub.requests.map(({ host }) => host)).toEqual(['hub', 'hub', 'cdn', 'cdn', 'cdn', 'cdn'])
   })
 
-  test('has a stamp of its length and ETag', async () => {
-    const { stamp } = await asRun(anyone, () => openFile(FILE))
-    expect(stamp).toEqual({ bytes: LARGE.length, modified: etagOf(LARGE), inode: '0' })
+  test('has a stamp of its length, and is the same by the commit in its name', async () => {
+    const { stamp, name } = await asRun(anyone, () => openFile(FILE))
+    expect(stamp).toEqual({ bytes: LARGE.length, modified: '', inode: '0' })
+    expect(name).toContain(`@${COMMIT}/`)
+    hub.loose['stamped.safetensors'] = LARGE
+    const loose = await asRun(anyone, () => openFile(`${hub.cdn}/stamped.safetensors`))
+    expect(loose.stamp).toEqual({ bytes: LARGE.length, modified: etagOf(LARGE), inode: '0' })
   })
 
   test('the token is for the first host alone, and for nobody else', async () => {
@@ -465,12 +470,66 @@ describe('what passes is tried again', () => {
     expect(patience.waits).toEqual([500, 1000, 2000, 4000, 8000, 16_000])
   })
 
-  test('a server that is not there', async () => {
-    const env = { ...anyone, HF_ENDPOINT: 'http://127.0.0.1:1' }
-    expect(await errorOf(readOf(FILE, PART, { env }))).toMatchObject({
+  /** A port at which something answers, until it is stopped. */
+  async function portOf(
+    answer: (socket: Socket) => void = () => {},
+  ): Promise<{ port: number; stop(): void }> {
+    const server = createServer(answer)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    return { port, stop: () => server.close() }
+  }
+
+  test('a server that is not there, which is told at once, and once', async () => {
+    const { port, stop } = await portOf()
+    stop()
+    const lines: string[] = []
+    const env = { ...anyone, HF_ENDPOINT: `http://127.0.0.1:${port}` }
+    expect(await errorOf(readOf(FILE, PART, { env, notice: (line) => lines.push(line) }))).toMatchObject({
       code: 'system',
       message: expect.stringContaining('7 times in a row'),
     })
+    expect(lines).toEqual([
+      `127.0.0.1:${port} can't be reached: the connection failed: connect ECONNREFUSED 127.0.0.1:${port}; it is asked again, 6 times at most`,
+    ])
+  })
+
+  test('a server that says nothing, which is told too', async () => {
+    const { port, stop } = await portOf()
+    const lines: string[] = []
+    const how = { env: { ...anyone, HF_ENDPOINT: `http://127.0.0.1:${port}` }, patience: hasty(20) }
+    await errorOf(readOf(FILE, PART, { ...how, notice: (line) => lines.push(line) }))
+    stop()
+    expect(lines).toEqual([
+      `127.0.0.1:${port} can't be reached: nothing came for 0.02 seconds; it is asked again, 6 times at most`,
+    ])
+  })
+
+  test('a port that fetch never asks is refused at once', async () => {
+    const patience = hasty()
+    const env = { ...anyone, HF_ENDPOINT: 'http://127.0.0.1:1' }
+    expect(await errorOf(readOf(FILE, PART, { env, patience }))).toMatchObject({
+      code: 'bad-input',
+      message: expect.stringContaining('127.0.0.1:1 has a port of another protocol, which is never asked'),
+    })
+    expect(patience.waits).toEqual([])
+  })
+
+  test('what is no web server, or knows no https, is asked no second time', async () => {
+    const { port, stop } = await portOf((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'))
+    for (const [HF_ENDPOINT, words] of [
+      [`http://127.0.0.1:${port}`, `what answers at 127.0.0.1:${port} is no web server`],
+      [hub.endpoint.replace('http:', 'https:'), 'the connection failed: '],
+    ]) {
+      const patience = hasty()
+      const { code, message } = await errorOf(
+        readOf(FILE, PART, { env: { ...anyone, HF_ENDPOINT }, patience }),
+      )
+      expect([code, patience.waits]).toEqual(['system', []])
+      expect(message).toContain(words)
+      expect(message).not.toContain('\n')
+    }
+    stop()
   })
 
   test('what a server asks to wait', () => {

@@ -90,6 +90,13 @@ describe('the line', () => {
     expect(progressLine({ ...state, bytesPerSecond: 123.4e6 }, 80)).toContain('  120 MB/s  ')
   })
 
+  test('tells bytes that come over the network', () => {
+    const received = { bytes: 1.5 * 2 ** 30, expected: 4 * 2 ** 30 }
+    expect(progressLine({ ...state, bytesPerSecond: 45e6, received }, 120)).toContain(
+      '43 %  1.5 GiB of 4 GiB  45 MB/s  1 min 20 s left',
+    )
+  })
+
   test('never is wider than it may be, nor more than one line', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.integer({ min: 20, max: 240 }), (name, columns) => {
@@ -144,7 +151,7 @@ describe('on a terminal', () => {
       tick()
       return lines.at(-1)
     }
-    return { progress, lines, wait, running: () => running }
+    return { tell, progress, lines, wait, running: () => running }
   }
 
   type Task = Omit<ProgressEvent, 'kind' | 'done' | 'work'>
@@ -180,6 +187,33 @@ describe('on a terminal', () => {
     wait(2)
     progress.step(100e6)
     expect(wait(0)).toBe('measuring 1/4  25 %  50 MB/s  6 s left')
+  })
+
+  test('tells what comes over the network, how fast, and when all of it will be there', () => {
+    const { tell, progress, wait } = fake()
+    const received = { bytes: 0, expected: 400 * 2 ** 20 }
+    tell({ ...task, kind: 'start', done: 0, work: 0, received })
+    progress.begin('a')
+    // what the rate is reckoned from: it took long to come
+    wait(60)
+    tell({ kind: 'received', received: { ...received, bytes: 2 ** 20 } })
+    expect(wait(0)).toBe('inspecting 0/4  0 %  1 MiB/400 MiB  a')
+    wait(2)
+    tell({ kind: 'received', received: { ...received, bytes: 101 * 2 ** 20 } })
+    expect(wait(0)).toBe('inspecting 0/4  0 %  101 MiB/400 MiB  52 MB/s  6 s left  a')
+    tell({ kind: 'done', done: 1, work: 200, received: { ...received, bytes: 201 * 2 ** 20 } })
+    expect(wait(0)).toMatch(/^inspecting 1\/4 {2}50 % {2}201 MiB.*100 MB\/s {2}1 min 2 s left$/)
+  })
+
+  test('of what comes before there is work it tells bytes and rate alone', () => {
+    const { tell, wait, lines } = fake()
+    const reading = { ...task, phase: 'reading', noun: 'files', items: 0, total: 0, unit: 'bytes' } as const
+    tell({ ...reading, kind: 'start', done: 0, work: 0 })
+    expect(lines.at(-1)).toBe('reading')
+    tell({ kind: 'received', received: { bytes: 2 ** 20 } })
+    wait(2)
+    tell({ kind: 'received', received: { bytes: 4 * 2 ** 20 } })
+    expect(wait(0)).toBe('reading  4 MiB  1.6 MB/s')
   })
 
   test('goes at the end, and the clock stands', () => {

@@ -10,6 +10,8 @@ function fakeTerminal(isErrTerminal: boolean) {
     terminal: {
       isErrTerminal,
       paintErr: new Chalk({ level: 0 }),
+      errColumns: 80,
+      status: (text: string) => void written.push(text),
       err: (text: string) => void written.push(text),
     },
   }

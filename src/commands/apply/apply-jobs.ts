@@ -9,6 +9,7 @@ import {
   type PieceJob,
   pieceBytes,
   pieceFlops,
+  readsOfPiece,
   type WrittenPiece,
   writePiece,
 } from '../../update/piece.ts'
@@ -61,6 +62,7 @@ const KIND = {
     job.job === 'write' ? job.piece.name : job.job === 'check' ? job.name : job.change.name,
   sizeOf: (job: ApplyJob) =>
     job.job === 'write' ? job.piece.to.bytes : job.job === 'check' ? job.to.bytes : flopsOf(job),
+  readsOf: (job: ApplyJob) => (job.job === 'write' ? readsOfPiece(job.piece) : []),
 } as const
 
 const TASKS = {

@@ -1,3 +1,4 @@
+import { bringNear } from '../../checkpoint/near.ts'
 import { holdingOpen } from '../../checkpoint/read.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { assertRoom, assertUnchanged, kindOf } from '../../io/files.ts'
@@ -56,6 +57,9 @@ async function applied(settings: ApplySettings, context: RunContext): Promise<Ap
   return holdingOpen(factorFiles(plan), () => carriedOut(plan, settings, context, start))
 }
 
+/** Tensors elsewhere of no more bytes are read at once: a request for each would take longer than its bytes. */
+const SMALL = 2 ** 20
+
 const factorFiles = ({ changes }: ApplyPlan) =>
   changes.flatMap(({ factors }) => factors.flatMap(({ module }) => filesOf(module.product)))
 
@@ -73,6 +77,7 @@ async function carriedOut(
   const identity = identityOf(plan, settings)
   // before the numbers are looked at: a disk that is too full ends a dry run too
   await assertRoom(output, await bytesToCome(files, companions, `${runFolderOf(output)}/whole`))
+  await bringNear([...plan.base.tensors.values()].filter(({ bytes }) => bytes <= SMALL))
   const columnFactors = await columnFactorsOf(plan.changes, context)
   const samples: Sampled = await sampled(plan, digestOfJson(identity), columnFactors, context)
   if (settings.dryRun) {

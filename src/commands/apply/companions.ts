@@ -1,5 +1,5 @@
-import { join } from 'node:path'
 import { filesBelow } from '../../io/copy-files.ts'
+import { inFolder } from '../../io/remote/address.ts'
 import type { ApplyPlan } from './plan.ts'
 
 /** The files beside the weights: what goes along, and what doesn't. */
@@ -65,7 +65,10 @@ export async function companionsOf(plan: ApplyPlan): Promise<Companions> {
     return !isForeign
   })
   const copied = new Map(
-    files.map(({ path, bytes }): [string, Companion] => [path, { from: join(folder, path), path, bytes }]),
+    files.map(({ path, bytes }): [string, Companion] => [
+      path,
+      { from: inFolder(folder, path), path, bytes },
+    ]),
   )
   for (const { path, from, bytes } of await tokenizersOf(plan)) copied.set(path, { path, from, bytes })
   return { copied: [...copied.values()], leftOut }
@@ -88,7 +91,7 @@ async function tokenizersOf({ adapters, changes }: ApplyPlan): Promise<Companion
     const { folder } = checkpoint
     if (folder === undefined || !replacing.has(adapter.path)) continue
     const files = await filesBelow(folder, (path, isFolder) => !isFolder && OF_TOKENIZER.test(path))
-    found.push(...files.map(({ path, bytes }) => ({ from: join(folder, path), path, bytes })))
+    found.push(...files.map(({ path, bytes }) => ({ from: inFolder(folder, path), path, bytes })))
   }
   return found
 }

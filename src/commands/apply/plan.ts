@@ -114,10 +114,10 @@ const notTaken = (adapter: Adapter, base: Checkpoint, traits: ModelTraits): stri
   )
 
 async function refuseBase(base: Checkpoint): Promise<void> {
-  const { path } = base
-  if (isAddress(path)) {
+  const { path, folder } = base
+  if (folder !== undefined && isAddress(folder) && !folder.startsWith('hf://')) {
     throw badInput(
-      `${path}: apply copies the files beside the weights, and writes a whole model; download it (hf download), and name its folder`,
+      `${path}: apply copies the files beside the weights, and no list of them can be had over https; name the model on the Hub (hf://org/name), or download it and name its folder`,
       { file: path },
     )
   }

@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
+import { bringRangesNear } from '../../checkpoint/near.ts'
 import { withBytes } from '../../checkpoint/read.ts'
-import type { StoredTensor } from '../../checkpoint/types.ts'
+import type { ByteRange, StoredTensor } from '../../checkpoint/types.ts'
 import type { RunIdentity } from '../../io/run-folder.ts'
 import { openFile } from '../../io/source.ts'
 import type { RunContext } from '../../jobs/context.ts'
@@ -66,6 +67,7 @@ async function contentDigest(
       ...saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!),
     ],
   }
+  await bringRangesNear(Object.values(sides).flat().flatMap(samplesOf))
   const hash = createHash('sha256').update(JSON.stringify(base.config ?? tuned.config ?? null))
   for (const [side, tensors] of Object.entries(sides)) {
     // experts of one stack share a tensor
@@ -78,6 +80,16 @@ async function contentDigest(
   }
   return hash.digest('hex')
 }
+
+/** Where the samples of a tensor lie: elsewhere they are asked for at once. */
+const samplesOf = ({ source, bytes }: StoredTensor): ByteRange[] =>
+  source.kind === 'range'
+    ? sampleOf(bytes).map(([begin, end]) => ({
+        file: source.file,
+        begin: source.begin + begin,
+        end: source.begin + end,
+      }))
+    : []
 
 async function addSample(hash: Hash, { source, name, bytes }: StoredTensor): Promise<void> {
   if (source.kind === 'memory') {

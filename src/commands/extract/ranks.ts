@@ -1,3 +1,4 @@
+import { rangesOf } from '../../checkpoint/near.ts'
 import { bytesOf, extractLayer, flopsOf, type LayerJob } from '../../compress/layer.ts'
 import {
   type LayerResult,
@@ -103,6 +104,7 @@ export async function decompose(
       flopsOf,
       bytesOf,
       nameOf: ({ pair }) => pair.name,
+      readsOf: ({ pair }) => rangesOf([pair.base, pair.tuned]),
       task: { phase: round === 1 ? 'extracting' : 'extending', noun: 'layers', unit: 'flops' },
       planFor: all.map(({ job }) => job),
     },

@@ -1,5 +1,6 @@
-import { bringNear } from '../../checkpoint/near.ts'
+import { bringNear, rangesOf } from '../../checkpoint/near.ts'
 import { holdingOpen } from '../../checkpoint/read.ts'
+import type { WeightMatrix } from '../../checkpoint/types.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
@@ -10,7 +11,7 @@ import { assertChange, nextRun } from './next/run.ts'
 import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
 import { plottedMatrix } from './plot.ts'
 import type { InspectResult } from './result.ts'
-import { nonFiniteOthers, openSubjects, type Subjects } from './subject.ts'
+import { nonFiniteOthers, openSubjects, type Subject, type Subjects } from './subject.ts'
 import { inspectResult, type WholeResult } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
 import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
@@ -76,6 +77,13 @@ function plottedOf(name: string, { all, unchanged }: WholeResult): NonNullable<I
   return { name, nothing: unchanged.includes(name) ? 'equal' : 'not-finite' }
 }
 
+/** The matrices of checkpoints that are read for a subject: an adapter's factors are read before. */
+function weightsOf(subject: Subject): readonly WeightMatrix[] {
+  if (subject.kind === 'weights') return [subject.weight]
+  if (subject.kind === 'delta') return [subject.base, subject.tuned]
+  return subject.base === undefined ? [] : [subject.base]
+}
+
 async function lookAtAll(
   settings: InspectSettings,
   { subjects }: Subjects,
@@ -98,6 +106,7 @@ async function lookAtAll(
     flopsOf,
     bytesOf,
     nameOf: ({ subject }: InspectJob) => subject.name,
+    readsOf: ({ subject }: InspectJob) => rangesOf(weightsOf(subject)),
     task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
   } as const
   const findings: Finding[] = []

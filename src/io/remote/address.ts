@@ -99,7 +99,7 @@ export function fileUrl(address: string): URL {
   const url = URL.canParse(address) ? new URL(address) : undefined
   const shown = quoted(address.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//'))
   const refused = (problem: string) => badInput(`${shown} ${problem}`, { file: shown.slice(1, -1) })
-  if (url === undefined) throw refused('is no right address; write https://host/file')
+  if (url === undefined || url.port === '0') throw refused('is no right address; write https://host/file')
   if (url.username !== '' || url.password !== '')
     throw refused('comes with a name and a password, which reports would show; download the file')
   if (url.search !== '' || url.hash !== '')

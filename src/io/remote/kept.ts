@@ -1,4 +1,5 @@
-import { network } from './network.ts'
+import { comesByNetwork } from './cache.ts'
+import { type KeptPart, network } from './network.ts'
 import { openRemote } from './source.ts'
 
 /** Bytes of files elsewhere that a run keeps in memory, at most: the largest adapters that are shared have as many. */
@@ -48,3 +49,17 @@ function joinedParts(parts: readonly Part[]): Part[] {
   }
   return joined
 }
+
+/** How many bytes of these parts of files come from elsewhere when they are read: none of what is here, or kept. */
+export function bytesToCome(parts: Iterable<Part & { readonly file: string }>): number {
+  const { kept } = network()
+  let bytes = 0
+  for (const { file, begin, end } of parts) {
+    if (comesByNetwork(file) && !isHeld(kept.get(file) ?? [], begin, end)) bytes += end - begin
+  }
+  return bytes
+}
+
+/** Whether one of the parts that are kept holds these bytes. */
+const isHeld = (parts: readonly KeptPart[], begin: number, end: number) =>
+  parts.some((part) => part.begin <= begin && end <= part.begin + part.bytes.length)

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { homedir } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { hubEndpoint, hubToken, isOffline, type Surroundings } from './settings.ts'
+import { hubCacheFolder, hubEndpoint, hubToken, isOffline, mayLink, type Surroundings } from './settings.ts'
 
 /** What is known of a file elsewhere: while it is read it must stay so. */
 export interface RemoteStamp {
@@ -52,6 +52,8 @@ export interface Network {
   readonly signal: AbortSignal | undefined
   /** Tells the user that something is waited for. */
   notice(line: string): void
+  /** Is told of bytes of files as they come. */
+  received(bytes: number): void
   readonly patience: Patience
   readonly stamps: Map<string, RemoteStamp>
   /** What each address that was given is read as. */
@@ -62,6 +64,16 @@ export interface Network {
   readonly listings: Map<string, readonly string[]>
   /** By the address of their file. */
   readonly kept: Map<string, readonly KeptPart[]>
+  /** The folder in which this run keeps whole what it reads of the Hub, if it does. */
+  readonly keepsIn: string | undefined
+  /** Whether links may be made there. */
+  readonly mayLink: boolean
+  /** Files of the Hub that are read from the cache, by their addresses. */
+  readonly cached: Map<string, string>
+  /** What is on its way there. */
+  readonly bringing: Map<string, Promise<string | undefined>>
+  /** Hosts that nobody answered at, of which the user was told. */
+  readonly waitedFor: Set<string>
   /** Where servers sent us for a file: asked first the next time. */
   readonly locations: Map<string, string>
   /** Does a piece of work with one of the connections. */
@@ -75,6 +87,7 @@ export interface WorkerNetwork {
   readonly stamps: ReadonlyMap<string, RemoteStamp>
   /** In memory that is shared. */
   readonly kept: ReadonlyMap<string, readonly KeptPart[]>
+  readonly cached: ReadonlyMap<string, string>
   readonly connections: number
 }
 
@@ -85,41 +98,53 @@ let ofWorker: Network | undefined
 /** Each job is a bundle of its own, with a copy of this module: here all of a worker's find what it was told. */
 const TOLD = Symbol.for('lora-svd/worker-network')
 const thread = globalThis as {
-  [TOLD]?: { readonly given: WorkerNetwork; readonly notice: Network['notice'] }
+  [TOLD]?: { readonly given: WorkerNetwork; readonly told: Told }
 }
+
+/** Who is told of what happens. */
+export type Told = Pick<Network, 'notice' | 'received'>
+
+const NOBODY: Told = { notice: () => {}, received: () => {} }
 
 /** What is known of what lies elsewhere in this run, or in this worker's; outside of both, nothing yet. */
 export function network(): Network {
-  const told = thread[TOLD]
-  if (told !== undefined) ofWorker ??= networkOfWorker(told.given, told.notice)
+  const adopted = thread[TOLD]
+  if (adopted !== undefined) ofWorker ??= networkOfWorker(adopted.given, adopted.told)
   return (
-    current.getStore() ?? ofWorker ?? networkIn({ env: process.env, home: homedir() }, undefined, () => {})
+    current.getStore() ??
+    ofWorker ??
+    networkIn({ env: process.env, home: homedir() }, { ...NOBODY, signal: undefined })
   )
 }
 
 /** Does work in the run that goes on, or as one of its own. */
 export const inAnyNetwork = <T>(work: () => Promise<T>): Promise<T> => current.run(network(), work)
 
+/** How a run asks. */
+export interface NetworkOptions extends Told {
+  readonly env?: Surroundings['env'] | undefined
+  readonly signal: AbortSignal | undefined
+  /** Keep whole what is read of the Hub, in the cache of Hugging Face's tools. */
+  readonly keeps?: boolean | undefined
+}
+
 /** Does the work of a run, which forgets at its end whatever it came to know. */
-export const inNetwork = <T>(
-  env: Surroundings['env'] | undefined,
-  signal: AbortSignal,
-  notice: Network['notice'],
-  work: () => Promise<T>,
-): Promise<T> => current.run(networkIn({ env: env ?? process.env, home: homedir() }, signal, notice), work)
+export const inNetwork = <T>(options: NetworkOptions, work: () => Promise<T>): Promise<T> =>
+  current.run(networkIn({ env: options.env ?? process.env, home: homedir() }, options), work)
 
 /** Does work whose runs wait so. */
 export const withPatience = <T>(how: Patience, work: () => Promise<T>): Promise<T> => patience.run(how, work)
 
 function networkIn(
   surroundings: Surroundings,
-  signal: AbortSignal | undefined,
-  notice: Network['notice'],
+  { signal, notice, received, keeps = false }: NetworkOptions,
 ): Network {
   let endpoint: string | undefined
   let token: { readonly value: string | undefined } | undefined
   return {
-    ...empty(signal, notice, CONNECTIONS),
+    ...empty(signal, { notice, received }, CONNECTIONS),
+    ...(keeps && { keepsIn: hubCacheFolder(surroundings) }),
+    mayLink: mayLink(surroundings.env),
     get endpoint() {
       endpoint ??= hubEndpoint(surroundings.env)
       return endpoint
@@ -132,9 +157,9 @@ function networkIn(
   }
 }
 
-const empty = (signal: AbortSignal | undefined, notice: Network['notice'], connections: number) => ({
+const empty = (signal: AbortSignal | undefined, told: Told, connections: number) => ({
   signal,
-  notice,
+  ...told,
   patience: patience.getStore() ?? REAL,
   stamps: new Map<string, RemoteStamp>(),
   readAs: new Map<string, string>(),
@@ -142,37 +167,43 @@ const empty = (signal: AbortSignal | undefined, notice: Network['notice'], conne
   listings: new Map<string, readonly string[]>(),
   kept: new Map<string, readonly KeptPart[]>(),
   locations: new Map<string, string>(),
+  waitedFor: new Set<string>(),
+  keepsIn: undefined,
+  mayLink: false,
+  cached: new Map<string, string>(),
+  bringing: new Map<string, Promise<string | undefined>>(),
   connected: limited(connections),
 })
 
 /** What each of so many workers has to know; undefined where all lies on this machine. */
 export function workerNetwork(workers: number): WorkerNetwork | undefined {
   const known = network()
-  if (known.stamps.size === 0) return undefined
-  const { stamps, kept } = known
+  const { stamps, kept, cached } = known
+  if (stamps.size + cached.size === 0) return undefined
   const connections = Math.max(1, Math.floor(CONNECTIONS / workers))
   const isOfHub = [...stamps.keys()].some((address) => address.startsWith('hf://'))
   const hub = isOfHub
     ? { endpoint: known.endpoint, token: known.token() }
     : { endpoint: '', token: undefined }
-  return { ...hub, stamps, kept, connections }
+  return { ...hub, stamps, kept, cached, connections }
 }
 
 /** Makes it what this thread knows. */
-export function adoptNetwork(given: WorkerNetwork | undefined, notice: Network['notice']): void {
-  if (given !== undefined) thread[TOLD] = { given, notice }
+export function adoptNetwork(given: WorkerNetwork | undefined, told: Told): void {
+  if (given !== undefined) thread[TOLD] = { given, told }
 }
 
 const networkOfWorker = (
-  { endpoint, token, stamps, kept, connections }: WorkerNetwork,
-  notice: Network['notice'],
+  { endpoint, token, stamps, kept, cached, connections }: WorkerNetwork,
+  told: Told,
 ): Network => ({
-  ...empty(undefined, notice, connections),
+  ...empty(undefined, told, connections),
   endpoint,
   isOffline: false,
   token: () => token,
   stamps: new Map(stamps),
   kept: new Map(kept),
+  cached: new Map(cached),
 })
 
 /** Works at most so many at once, each when its turn comes. */

@@ -42,9 +42,6 @@ function hubProblem(code: string, { page, token }: Asked): string | undefined {
 export async function refusalOf(response: Response, asked: Asked, { host }: URL): Promise<LoraSvdError> {
   const { status, headers } = response
   await response.body?.cancel()
-  if (status === 416 && headers.get('content-range')?.endsWith('*/0')) {
-    return badInput(`${asked.address}: is an empty file; name another`, { file: asked.address })
-  }
   const said = headers.get('x-error-message')
   const problem =
     hubProblem(headers.get('x-error-code') ?? '', asked) ??

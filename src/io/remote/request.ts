@@ -22,10 +22,13 @@ const MOST_REDIRECTS = 10
 class Passing extends Error {
   /** Milliseconds that the server asks to wait. */
   readonly after: number | undefined
+  /** Where nobody answered at all. */
+  readonly unreached: string | undefined
 
-  constructor(message: string, after?: number) {
+  constructor(message: string, { after, unreached }: Partial<Pick<Passing, 'after' | 'unreached'>> = {}) {
     super(message)
     this.after = after
+    this.unreached = unreached
   }
 }
 
@@ -33,6 +36,8 @@ class Passing extends Error {
 export interface Answer {
   readonly status: number
   readonly headers: Headers
+  /** X-Linked-ETag of an answer that sent on to this one. */
+  readonly linkedEtag?: string | undefined
   readonly chunks: AsyncIterable<Uint8Array>
 }
 
@@ -44,7 +49,7 @@ export async function persistently<T>(
   address: string,
   work: (progressed: () => void) => Promise<T>,
 ): Promise<T> {
-  const { patience, signal, notice } = network()
+  const { patience, signal, notice, waitedFor } = network()
   let failures = 0
   for (;;) {
     signal?.throwIfAborted()
@@ -65,7 +70,15 @@ export async function persistently<T>(
       if ((error.after ?? 0) > LONGEST_ASKED)
         throw gaveUp(`, and asks to wait ${Math.ceil(error.after! / 1000)} seconds`)
       const wait = waitAfter(failures, error.after, patience.random())
-      if (wait > QUIET_WAIT) {
+      const { unreached } = error
+      if (unreached !== undefined) {
+        if (!waitedFor.has(unreached)) {
+          notice(
+            `${unreached} can't be reached: ${error.message}; it is asked again, ${MOST_TRIES - 1} times at most`,
+          )
+        }
+        waitedFor.add(unreached)
+      } else if (wait > QUIET_WAIT) {
         notice(`${address}: ${error.message}; it is asked again in ${Math.round(wait / 1000)} s`)
       }
       await patience.wait(wait, signal)
@@ -93,7 +106,9 @@ export async function get<T>(
     const controller = new AbortController()
     const abort = () => controller.abort()
     let timer = setTimeout(abort, patience.stall)
+    let hasAnswered = false
     const alive = () => {
+      hasAnswered = true
       clearTimeout(timer)
       timer = setTimeout(abort, patience.stall)
     }
@@ -102,10 +117,11 @@ export async function get<T>(
         other?.throwIfAborted()
         other?.addEventListener('abort', abort, { once: true })
       }
-      const response = await followed(asked, controller.signal, alive)
+      const { response, linkedEtag } = await followed(asked, controller.signal, alive)
       return await use({
         status: response.status,
         headers: response.headers,
+        linkedEtag,
         chunks: chunksOf(response, alive),
       })
     } catch (error) {
@@ -113,8 +129,10 @@ export async function get<T>(
       stop?.throwIfAborted()
       if (error instanceof LoraSvdError || error instanceof Passing) throw error
       throw controller.signal.aborted
-        ? new Passing(`nothing came for ${patience.stall / 1000} seconds`)
-        : broken(error, asked.address)
+        ? new Passing(`nothing came for ${patience.stall / 1000} seconds`, {
+            unreached: hasAnswered ? undefined : asked.url.host,
+          })
+        : broken(error, asked.address, undefined)
     } finally {
       clearTimeout(timer)
       signal?.removeEventListener('abort', abort)
@@ -133,7 +151,11 @@ async function* chunksOf({ body }: Response, alive: () => void): AsyncGenerator<
 }
 
 /** Follows redirects to an answer that has what was asked for. */
-async function followed(asked: Asked, signal: AbortSignal, alive: () => void): Promise<Response> {
+async function followed(
+  asked: Asked,
+  signal: AbortSignal,
+  alive: () => void,
+): Promise<{ readonly response: Response; readonly linkedEtag?: string | undefined }> {
   const { locations } = network()
   const known = locations.get(asked.address)
   if (known !== undefined) {
@@ -145,7 +167,7 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
       },
     )
     alive()
-    if (isFine(response)) return response
+    if (isFine(response)) return { response }
     // such addresses are signed for an hour or so, and their hosts come and go
     locations.delete(asked.address)
     if (isPassing(response)) throw passing(response, url)
@@ -153,6 +175,7 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
   }
   let url = asked.url
   let isFirstHost = true
+  let linkedEtag: string | undefined
   for (let hops = 0; hops <= MOST_REDIRECTS; hops++) {
     const response = await ask(url, asked, signal, isFirstHost)
     alive()
@@ -161,8 +184,9 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
       if (isPassing(response)) throw passing(response, url)
       if (!isFine(response)) throw await refusalOf(response, asked, url)
       if (hops > 0) locations.set(asked.address, url.href)
-      return response
+      return { response, linkedEtag }
     }
+    if (isFirstHost) linkedEtag = response.headers.get('x-linked-etag') ?? linkedEtag
     await response.body?.cancel()
     const next = URL.canParse(location, url.href) ? new URL(location, url.href) : undefined
     if (next === undefined || !maySendOn(url, next)) {
@@ -179,7 +203,12 @@ async function followed(asked: Asked, signal: AbortSignal, alive: () => void): P
   })
 }
 
-function ask(url: URL, { token, range, version: since }: Asked, signal: AbortSignal, isFirstHost: boolean) {
+async function ask(
+  url: URL,
+  { address, token, range, version: since }: Asked,
+  signal: AbortSignal,
+  isFirstHost: boolean,
+): Promise<Response> {
   const { protocol } = url
   if (!/^https?:$/.test(protocol)) throw new RangeError(`${protocol} is no protocol of the web`)
   return fetch(url, {
@@ -194,32 +223,51 @@ function ask(url: URL, { token, range, version: since }: Asked, signal: AbortSig
         : { range: `bytes=${range.start}-${range.end - 1}` }),
       ...(since !== undefined && { 'if-range': since }),
     },
+  }).catch((error: unknown) => {
+    throw signal.aborted ? error : broken(error, address, url.host)
   })
 }
 
-const isFine = ({ status }: Response) => status === 200 || status === 206
+const isFine = (response: Response) => response.status === 200 || response.status === 206 || isEmpty(response)
+
+/** Of a file without bytes no range can be had, and the answer says that it has none. */
+export const isEmpty = ({ status, headers }: Pick<Response, 'status' | 'headers'>) =>
+  status === 416 && headers.get('content-range')?.endsWith('*/0') === true
+
 const isPassing = ({ status }: Response) => status === 408 || status === 429 || status >= 500
 
 function passing({ status, headers }: Response, { host }: URL): Passing {
   const what = status === 429 ? 'has had too many requests' : 'fails'
-  return new Passing(`${host} ${what} (HTTP ${status})`, waitAsked(headers, network().patience.now()))
+  return new Passing(`${host} ${what} (HTTP ${status})`, {
+    after: waitAsked(headers, network().patience.now()),
+  })
 }
 
 /** Bytes that ended before they should. */
 export const endedEarly = (): Error => new Passing('the connection ended early')
 
 /** The codes of failures that no further try mends. */
-const LASTING = /^(?:ENOTFOUND|CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_INVALID_URL)/
+const LASTING =
+  /^(?:ENOTFOUND|CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_INVALID_URL|HPE_INVALID_CONSTANT)/
 
-/** A connection that failed: by what Node says was the cause. */
-function broken(error: unknown, address: string): Error {
+/** A connection that failed, by what Node says was the cause; `host` is where nobody answered, undefined of an answer that broke off. */
+function broken(error: unknown, address: string, host: string | undefined): Error {
   const cause = error instanceof Error ? (error.cause ?? error) : error
-  const { code = '', message = String(cause) } = (cause ?? {}) as { code?: string; message?: string }
+  const { code = '', message: said = String(cause) } = (cause ?? {}) as { code?: string; message?: string }
+  const message = said.trim().replace(/\s+/g, ' ')
+  // of the ports that fetch never asks (fetch.spec.whatwg.org, port blocking) Node says no more
+  if (host !== undefined && message === 'bad port') {
+    return badInput(`${address}: ${host} has a port of another protocol, which is never asked; check it`, {
+      file: address,
+    })
+  }
   const what =
     code === 'ENOTFOUND'
-      ? 'there is no such host, or no network'
-      : `the connection failed: ${message || code}${code && !message.includes(code) ? ` (${code})` : ''}`
-  if (!LASTING.test(code)) return new Passing(what)
+      ? `there is no such host${host === undefined ? '' : ` as ${host}`}, or no network`
+      : code === 'HPE_INVALID_CONSTANT'
+        ? `what answers at ${host} is no web server`
+        : `the connection failed: ${message || code}${code && !message.includes(code) ? ` (${code})` : ''}`
+  if (!LASTING.test(code)) return new Passing(what, { unreached: host })
   return new LoraSvdError('system', `${address}: ${what}; check the address and the connection`, {
     file: address,
     cause: error,

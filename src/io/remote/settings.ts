@@ -34,7 +34,8 @@ const PUBLIC_HUB = 'https://huggingface.co'
 export function hubEndpoint({ HF_ENDPOINT }: Env): string {
   if (!HF_ENDPOINT) return PUBLIC_HUB
   const url = URL.canParse(HF_ENDPOINT) ? new URL(HF_ENDPOINT) : undefined
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.username !== '')
+  const isRight = url !== undefined && /^https?:$/.test(url.protocol) && url.port !== '0'
+  if (!isRight || url.search !== '' || url.username !== '')
     throw badInput(
       'HF_ENDPOINT is no address of a server; set it to one such as https://huggingface.co, or unset it',
     )
@@ -45,6 +46,9 @@ const isSet = (value: string | undefined) => /^(?:1|on|yes|true)$/i.test(value ?
 
 /** Whether nothing may be fetched. */
 export const isOffline = (env: Env): boolean => isSet(env.HF_HUB_OFFLINE) || isSet(env.TRANSFORMERS_OFFLINE)
+
+/** Whether links may be made in the cache. */
+export const mayLink = (env: Env): boolean => !isSet(env.HF_HUB_DISABLE_SYMLINKS)
 
 /**
  * The token that says who asks the Hub: HF_TOKEN, or what `hf auth login` left in a file. Throws `bad-input` for what no header can

@@ -1,10 +1,10 @@
 import { badInput } from '../../errors.ts'
 import { allocate, checkLength, checkRange } from '../ranges.ts'
-import type { ByteSource } from '../source.ts'
+import type { ByteSource, FileStamp } from '../source.ts'
 import { askFor, pinned } from './hub.ts'
 import { inAnyNetwork, network, type RemoteStamp } from './network.ts'
 import type { Asked } from './refusals.ts'
-import { type Answer, endedEarly, get, persistently } from './request.ts'
+import { type Answer, endedEarly, get, isEmpty, persistently } from './request.ts'
 
 /** Read at the opening of a file, whose header is at its start: most headers whole, and nothing beside a layer's megabytes. */
 const FIRST_BYTES = 16 * 1024
@@ -44,8 +44,23 @@ export async function assertUnchangedElsewhere(address: string): Promise<void> {
 const changed = (address: string) =>
   badInput(`${address}: was changed since it was opened; run the same command again`, { file: address })
 
+/** What a server says of a file. */
+export interface Described {
+  readonly stamp: RemoteStamp
+  /** What the Hub says of a file that lies at another host: its ETag there is that host's. */
+  readonly linkedEtag?: string | undefined
+}
+
+/** What the Hub says of a file now. Throws as `openRemote` does. */
+export async function describe(address: string): Promise<Described> {
+  // where it sends on to is known, but not what it says of the file
+  network().locations.delete(address)
+  const { stamp, linkedEtag } = await probe(address, 1)
+  return { stamp, linkedEtag }
+}
+
 /** What tells that a file is the same, and its first bytes. */
-async function probe(address: string, bytes: number): Promise<{ stamp: RemoteStamp; head: Uint8Array }> {
+async function probe(address: string, bytes: number): Promise<Described & { readonly head: Uint8Array }> {
   const asked = { ...(await askFor(address)), range: { start: 0, end: bytes } }
   return persistently(address, () =>
     get(asked, undefined, async (answer) => {
@@ -59,13 +74,20 @@ async function probe(address: string, bytes: number): Promise<{ stamp: RemoteSta
       }
       const head = new Uint8Array(Math.min(total, bytes))
       await fill(head, answer, () => {})
-      return { stamp: { bytes: total, version: versionOf(answer) }, head }
+      return { stamp: { bytes: total, version: versionOf(answer) }, linkedEtag: answer.linkedEtag, head }
     }),
   )
 }
 
+/** What tells that a file elsewhere is the same in another run: of the Hub's, at a commit, that is in its address. */
+export const stampElsewhere = (address: string, { bytes, version }: RemoteStamp): FileStamp => ({
+  bytes,
+  modified: address.startsWith('hf://') ? '' : version,
+  inode: '0',
+})
+
 function remoteSource(address: string, stamp: RemoteStamp, head: Uint8Array = new Uint8Array(0)): ByteSource {
-  const { bytes: byteLength, version } = stamp
+  const { bytes: byteLength } = stamp
 
   async function readInto(target: Uint8Array, start: number): Promise<void> {
     checkRange(address, start, start + target.length, byteLength)
@@ -85,7 +107,7 @@ function remoteSource(address: string, stamp: RemoteStamp, head: Uint8Array = ne
   return {
     name: address,
     byteLength,
-    stamp: { bytes: byteLength, modified: version, inode: '0' },
+    stamp: stampElsewhere(address, stamp),
     read: async (start, end) => {
       checkRange(address, start, end, byteLength)
       const bytes = allocate(end - start, address)
@@ -133,8 +155,7 @@ async function readPiece(
   stop: AbortSignal,
 ): Promise<void> {
   const asked = await askFor(address)
-  // a weak ETag is for no comparison of bytes (RFC 9110, 13.1.5); that it is the same is seen in the answer
-  const version = /^"|^\w{3}, /.test(stamp.version) ? stamp.version : undefined
+  const version = ifRange(stamp)
   let filled = 0
   await persistently(address, (progressed) => {
     const range = { start: start + filled, end: start + target.length }
@@ -148,8 +169,12 @@ async function readPiece(
   })
 }
 
+/** What is asked for is wanted of this version alone. A weak ETag is for no comparison of bytes (RFC 9110, 13.1.5): that it is the same is seen in the answer. */
+export const ifRange = ({ version }: RemoteStamp): string | undefined =>
+  /^"|^\w{3}, /.test(version) ? version : undefined
+
 /** Throws `bad-input` where an answer isn't those bytes of that version. */
-function assertSame(
+export function assertSame(
   answer: Answer,
   { start, end }: { start: number; end: number },
   stamp: RemoteStamp,
@@ -171,10 +196,12 @@ function assertSame(
 async function fill(target: Uint8Array, { chunks }: Answer, onBytes: (count: number) => void): Promise<void> {
   let filled = 0
   if (target.length === 0) return
+  const { received } = network()
   for await (const chunk of chunks) {
     const fitting = chunk.subarray(0, target.length - filled)
     target.set(fitting, filled)
     filled += fitting.length
+    received(fitting.length)
     onBytes(fitting.length)
     if (fitting.length < chunk.length) return
   }
@@ -196,6 +223,7 @@ const versionOf = ({ headers }: Answer): string => headers.get('etag') ?? header
 
 /** How long the whole file is; NaN where the answer doesn't tell. */
 function totalOf({ status, headers }: Answer): number {
+  if (isEmpty({ status, headers })) return 0
   const said = status === 206 ? contentRange(headers)?.[3] : headers.get('content-length')
   return Number(said ?? Number.NaN)
 }
