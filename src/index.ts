@@ -83,7 +83,6 @@ export type {
   PlacedModule,
   PlannedShard,
 } from './commands/extract/result.ts'
-export type { Shard } from './commands/extract/shards.ts'
 export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'
 export { inspect } from './commands/inspect/inspect.ts'
@@ -145,6 +144,7 @@ export type { NotCarried, VerifiedLayer, VerifiedTensor } from './measure/measur
 export type { NormalStream } from './random/seedrandom.ts'
 export { seedrandomNormals } from './random/seedrandom.ts'
 export { torchNormals } from './random/torch.ts'
+export type { Shard } from './shards/shard.ts'
 
 /**
  * The thin singular value decomposition A = U · diag(S) · Vᵀ in float64: A [m, k], U [m, n], S [n] non-increasing,

@@ -1,6 +1,7 @@
 import { badUsage, LoraSvdError } from '../errors.ts'
 import { ALPHA_ZERO } from '../lora/read/alpha.ts'
 import { seedInteger } from '../random/seedrandom.ts'
+import { isShard } from '../shards/shard.ts'
 import { didYouMean } from '../text/compare.ts'
 import { parseBytes, parseCount } from '../text/numbers.ts'
 
@@ -111,6 +112,12 @@ export const READING = {
 
 /** What an alpha of 0 in an adapter means, on which loaders disagree. */
 export const ALPHA_ZERO_KIND = oneOf(ALPHA_ZERO)
+
+/** Which part of a job that is shared out. */
+export const SHARD: Kind = {
+  expected: 'an object { index, of } of which part of how many, counted from 1',
+  isValid: isShard,
+}
 
 /** Whether the first row of a text file is names. */
 export const HEADER = oneOf(['yes', 'no'])

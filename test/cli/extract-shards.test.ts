@@ -284,6 +284,29 @@ describe.concurrent('is refused', () => {
     )
   })
 
+  test('folders of shards where the models are expected, and more arguments than two without --join', async () => {
+    const out = at('swapped')
+    await shard(out, '1/1')
+    const parts = `${out}.partial`
+    const args = ['extract', '-o', at('swapped-out'), ...RULE]
+    expect(await refused([...args, '--join', parts, base, tuned])).toBe(
+      `${parts}: holds shards, and stands where <base> is expected: name <base> and <tuned> first, then the folders of shards`,
+    )
+    expect(await refused([...args, base, tuned, parts])).toMatch(
+      /^too many arguments for 'extract': expected 2 arguments but got 3;/,
+    )
+    // wherever the flag stands, the models are the first two
+    const [one, two] = [at('flag-first'), at('flag-last')]
+    for (const [output, given] of [
+      [one, ['--join', base, tuned, parts]],
+      [two, [base, tuned, parts, '--join']],
+    ] as const) {
+      const same = ['extract', ...given, '-o', output, ...RULE, '-q']
+      expect(await runInProcess(same)).toMatchObject({ code: 0, stdout: '', stderr: '' })
+      expectSameFiles(output, reference)
+    }
+  })
+
   test('a run of all layers beside shards, and shards beside such a run', async () => {
     const out = at('beside')
     await shard(out, '1/2')

@@ -8,7 +8,7 @@ import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { firstRound } from './ranks.ts'
 import { layerShapes, openRunFolder, type RunFolder } from './run-folder.ts'
-import { type ShardFolder, shardFolders } from './shards.ts'
+import { type ShardFolder, shardFolders } from './shard-folders.ts'
 import { assertSameJob } from './shared-job.ts'
 import { splitOf } from './split.ts'
 
@@ -43,6 +43,17 @@ export async function joinedFolder(
     throw error
   }
   return { ...folder, joined: { shards: of, layers: plan.layers.length } }
+}
+
+/** Throws `bad-input` where folders of shards stand in the place of the models, which come first. */
+export async function refuseShardsAsModels({ base, tuned }: ExtractSettings): Promise<void> {
+  for (const [name, path] of Object.entries({ '<base>': base, '<tuned>': tuned })) {
+    if ((await shardFolders(path)).length === 0) continue
+    throw badInput(
+      `${path}: holds shards, and stands where ${name} is expected: name <base> and <tuned> first, then the folders of shards`,
+      { file: path },
+    )
+  }
 }
 
 async function allShards(job: string, from: readonly string[]): Promise<ShardFolder[]> {

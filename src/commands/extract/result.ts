@@ -8,7 +8,7 @@ import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
-import type { Shard } from './shards.ts'
+import type { Shard } from '../../shards/shard.ts'
 
 /** What of a change is the rounding of a quantised base, estimated from the steps of its blocks, and what factors carry of that. */
 export interface Quantisation extends QuantisationShare {

@@ -14,7 +14,7 @@ import {
 import { type LayerKey, readLayerFile, writeLayerFile } from './layer-file.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractResult } from './result.ts'
-import { isShardFolder } from './shards.ts'
+import { isShardFolder } from './shard-folders.ts'
 
 /**
  * What an extraction keeps in its run folder (io/run-folder.ts) while it is not done.
