@@ -48,7 +48,8 @@ export async function printExtract(flags: ExtractFlags, terminal: Terminal): Pro
 export function extractExitCode(result: ExtractResult | ExtractPreview): number {
   if ('holds' in result) return result.holds ? ExitCode.ok : ExitCode.checkFailed
   if (!hasRoom(result)) return ExitCode.systemFailed
-  return result.totals.unmatched === 0 ? ExitCode.ok : ExitCode.checkFailed
+  const isSound = result.totals.unmatched === 0 && (result.join?.isReady ?? true)
+  return isSound ? ExitCode.ok : ExitCode.checkFailed
 }
 
 function optionsOf(flags: ExtractFlags, env: Terminal['env']): ExtractOptions {
@@ -98,7 +99,7 @@ function layerFields({ relativeError, optimalError, relativeChange, ...layer }: 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {
   const { source, rule, layout, layers, saved, unchanged, notCarried, totals } = preview
-  const { modules, gaps, output, resumable, shard, warnings } = preview
+  const { modules, gaps, output, resumable, shard, join, warnings } = preview
   return jsonDocument('extract-plan', 1, {
     source,
     rule,
@@ -113,6 +114,7 @@ export function previewDocument(preview: ExtractPreview) {
     output,
     resumable,
     ...(shard !== undefined && { shard }),
+    ...(join !== undefined && { join }),
     warnings,
   })
 }

@@ -11,7 +11,7 @@ import type { Shard } from '../../shards/shard.ts'
 import { buildAdapter } from './build.ts'
 import { destinationOf } from './destination.ts'
 import { identityOf } from './identity.ts'
-import { joinedFolder, refuseShardsAsModels } from './join.ts'
+import { joinedFolder, plannedJoin, refuseShardsAsModels } from './join.ts'
 import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
 import { place } from './output.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
@@ -61,7 +61,10 @@ async function extracted(
   const mayReplace = force || placed !== undefined
   await assertResultFree(destination.format, [base, tuned], { output, force: mayReplace })
   const plan = await planExtraction(base, tuned, settings, context.signal, destination)
-  if (settings.dryRun) return preview(plan, settings)
+  if (settings.dryRun) {
+    const planned = join && (await plannedJoin(plan, settings, join, context))
+    return preview(plan, settings, planned)
+  }
 
   if (shard !== undefined) return extractShard(plan, settings, shard, context, start)
   if (join === undefined) await refuseShards(output)

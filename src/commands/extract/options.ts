@@ -226,12 +226,11 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
   }
 }
 
-function refuseOfJoin({ join, shard, dryRun, restart }: ExtractOptions): void {
+function refuseOfJoin({ join, shard, restart }: ExtractOptions): void {
   if (join === undefined) return
   if (shard !== undefined) {
     throw badUsage('--shard computes a part and --join assembles the parts: give one of them')
   }
-  if (dryRun === true) throw badUsage('--join computes no layer: there is nothing for --dry-run to tell')
   if (restart === true) {
     throw badUsage('--join takes what the shards have computed, and --restart would discard it: leave it out')
   }

@@ -3,6 +3,12 @@ import { entriesIfAny } from '../../io/files.ts'
 import { runFolderOf } from '../../io/run-folder.ts'
 import { type Shard, shardName, shardOfName } from '../../shards/shard.ts'
 
+/**
+ * After so long without a sign of life, in milliseconds, a shard's process that can't be seen from here counts as gone: six signs missed, and
+ * a minute for which a client of NFS may show an old time. To be wrong is to do its work twice: both write the same bytes, each file whole.
+ */
+export const SHARD_GONE_AFTER = 3 * 60_000
+
 /** What a shard's run folder, `adapter.partial/shard-2-of-4.partial`, is beside: nothing ever stands there. */
 export const shardOutput = (output: string, shard: Shard): string =>
   `${runFolderOf(output)}/${shardName(shard)}`
