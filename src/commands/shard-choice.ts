@@ -16,3 +16,17 @@ export function shardOf({ shard, shards }: ShardFlags, env: Terminal['env']): Sh
   }
   return shard === 'auto' ? shardOfEnvironment(env, shards) : shard
 }
+
+/** Throws `bad-usage` where the part that a shard finds would go nowhere. */
+export function assertKept({
+  shard,
+  out,
+  json,
+}: {
+  readonly shard?: Shard | undefined
+  readonly out?: string | undefined
+  readonly json: boolean
+}): void {
+  if (shard === undefined || out !== undefined || json) return
+  throw badUsage('--shard: what this part finds would be lost: give --out, a folder for all parts, or --json')
+}

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { badUsage } from '../errors.ts'
 import { parseShard } from '../shards/shard.ts'
 import { integerOf, parsedBy } from './flags.ts'
 import { integer } from './options.ts'
@@ -19,6 +20,21 @@ export function addShardFlags(command: Command, { part, join }: { part: string; 
       new Option('--shards <n>', 'how many there are, for --shard auto').argParser(integerOf(SHARDS)),
     )
     .addOption(new Option('--join', join).default(false))
+}
+
+/** What was given on the command line, without what stands there by default. */
+export function givenFlags<F extends object>(command: Command, flags: F): Partial<F> {
+  const isGiven = (name: string) => command.getOptionValueSource(name) !== 'default'
+  return Object.fromEntries(Object.entries(flags).filter(([name]) => isGiven(name))) as Partial<F>
+}
+
+/** Throws `bad-usage` where flags are given that have their meaning for the shards, and nothing of it is left for `--join`. */
+export function refuseForJoin(command: Command, names: readonly string[]): void {
+  for (const name of names) {
+    if (command.getOptionValueSource(name) !== 'cli') continue
+    const { long } = command.options.find((option) => option.attributeName() === name)!
+    throw badUsage(`${long} is for the shards: --join takes what they have found; leave it out`)
+  }
 }
 
 /**
