@@ -86,7 +86,7 @@ export type {
 export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'
 export { inspect } from './commands/inspect/inspect.ts'
-export type { InspectOptions } from './commands/inspect/options.ts'
+export type { InspectJoinOptions, InspectOptions } from './commands/inspect/options.ts'
 export type {
   InspectResult,
   IntruderFindings,
@@ -95,12 +95,14 @@ export type {
   Verdict,
   VerdictKind,
 } from './commands/inspect/result.ts'
+export type { InspectShard } from './commands/inspect/shard.ts'
 export { type MergePreview, type MergeResult, merge } from './commands/merge/merge.ts'
 export type { MergeOptions } from './commands/merge/options.ts'
 export type { Overlap } from './commands/merge/overlap.ts'
 export type { ResizeOptions } from './commands/resize/options.ts'
 export { type ResizePreview, type ResizeResult, resize } from './commands/resize/resize.ts'
-export type { VerifyOptions } from './commands/verify/options.ts'
+export type { VerifyJoinOptions, VerifyOptions } from './commands/verify/options.ts'
+export type { VerifyShard } from './commands/verify/shard.ts'
 export { type VerifyResult, verify } from './commands/verify/verify.ts'
 export type { Conversion, ConvertedLayer, DifferenceTotals, LoaderGap } from './convert/convert.ts'
 export type { Dropped } from './convert/target.ts'

@@ -43,7 +43,7 @@ const isPartFile = (path: string) => path.toLowerCase().endsWith('.json')
 
 /**
  * The part of this very shard and job that an earlier run has left where `out` says. Undefined where nothing is there or `force` replaces it.
- * Throws `output-exists` where something else is, and `bad-input` where nothing can be written.
+ * Throws `output-exists` where something else is, and `bad-input` where that is a part of another job, or nothing can be written.
  */
 export async function earlierPart<P extends PartHead>(
   command: string,
@@ -54,13 +54,15 @@ export async function earlierPart<P extends PartHead>(
   const path = partPath(out, shard)
   if (!force && (await kindOf(path)) === 'file') {
     const found = await readPart<P>(command, path).catch(() => undefined)
-    if (
-      found !== undefined &&
-      isSame(found.shard, shard) &&
-      differenceOf(found.identity, identity) === undefined
-    ) {
-      return found
+    const isOfThis = found !== undefined && isSame(found.shard, shard)
+    const difference = isOfThis ? differenceOf(found.identity, identity) : undefined
+    if (difference !== undefined) {
+      throw badInput(
+        `${path}: holds this part of other ${difference}; add --force to replace it, or give another --out`,
+        { file: path },
+      )
     }
+    if (isOfThis) return found
   }
   const isMade = isPartFile(out) || (await kindOf(out)) !== 'missing'
   if (isMade) await assertWritable(path, { force })

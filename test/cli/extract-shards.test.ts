@@ -436,17 +436,6 @@ describe.concurrent('is refused', () => {
     expect(await refused(command(at('usage'), ...args))).toMatch(message)
     expect(existsSync(at('usage.partial'))).toBe(false)
   })
-
-  test.for(['inspect', 'verify', 'resize'])('--shard of %s, in one line', async (name) => {
-    const message = await refused([
-      name,
-      base,
-      tuned,
-      '--shard=1/2',
-      ...(name === 'resize' ? ['-o', 'x'] : []),
-    ])
-    expect(message).toMatch(/^--shard(=1\/2)?: only extract works in shards/)
-  })
 })
 
 test('an output that is there is refused before anything is computed', async () => {

@@ -6,6 +6,8 @@ import { seedInteger } from '../../random/seedrandom.ts'
 import type { Shard } from '../../shards/shard.ts'
 import { parseCount } from '../../text/numbers.ts'
 import {
+  assertPartPlace,
+  assertParts,
   bytes,
   bytesOf,
   checkOptions,
@@ -197,10 +199,7 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     throw badUsage('--full and --leading ask for all and for some of the singular values: give one of them')
   }
   if (shard !== undefined) refuseView(given)
-  else if (out !== undefined)
-    throw badUsage('--out is where --shard leaves its part; a report goes to --html, --svg or --csv')
-  if (out === '' || out === '-')
-    throw badUsage(`--out '${out}' is no folder or file: name one, or print the part with --json`)
+  assertPartPlace(given)
   const { sort, emit } = given
   assertSortable(sort, base)
   const { intruders = emit === undefined } = given
@@ -237,10 +236,8 @@ export function inspectJoinSettings(
   given: InspectJoinOptions,
 ): ReportView & { readonly parts: readonly string[] } {
   checkOptions('inspect with join', given, INSPECT_JOIN)
-  const { join } = given
-  if (join.length === 0 || join.includes(''))
-    throw badUsage('--join: name the parts that --shard has written, or their folder')
-  return { ...reportView(given), parts: join }
+  assertParts(given.join)
+  return { ...reportView(given), parts: given.join }
 }
 
 /** Throws `bad-usage` where a shard, which reports nothing, is asked for what a report has. */
