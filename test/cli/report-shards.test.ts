@@ -108,7 +108,8 @@ describe.concurrent('a join of parts says, writes and ends as one process does',
     })
     const part = JSON.parse(readFileSync(join(parts, 'shard-1-of-3.json'), 'utf8'))
     // bounds and not only values: the report needs them too
-    expect(part.matrices[0].finding.spectrum).toMatchObject({ complete: false, excesses: { float64: [0] } })
+    const { complete, excesses } = part.matrices[0].finding.spectrum
+    expect([complete, excesses.float64.length]).toEqual([false, 3])
   }, 30_000)
 
   test('a change with NaN in a matrix and in a vector, and a tensor that has no counterpart', async () => {
