@@ -1,4 +1,4 @@
-import { dirname, join, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { badInput } from '../errors.ts'
 import { entriesIfAny, kindOf, makeFolderIfMissing, noFolder, sizeIfAny } from '../io/files.ts'
 import { digestOfJson, readJsonFile } from '../io/own-folder.ts'
@@ -37,7 +37,9 @@ const schemaOf = (command: string) => `lora-svd/${command}-shard/1`
 
 /** Where a part goes: `out` where that ends in .json, else a file in this folder that is called by the shard. */
 export const partPath = (out: string, shard: Shard): string =>
-  isPartFile(out) ? out : join(out, `${shardName(shard)}.json`)
+  isPartFile(out) ? out : inFolder(out, `${shardName(shard)}.json`)
+
+const inFolder = (folder: string, name: string) => `${folder.replace(/(?<=.)[/\\]+$/, '')}/${name}`
 
 const isPartFile = (path: string) => path.toLowerCase().endsWith('.json')
 
@@ -174,7 +176,7 @@ async function partFiles(command: string, paths: readonly string[]): Promise<str
     }
     const inside = (await entriesIfAny(path))
       .filter((name) => isPartName(name))
-      .map((name) => join(path, name))
+      .map((name) => inFolder(path, name))
     if (inside.length === 0) {
       throw badInput(
         `${path}: holds no part of ${command}: name the folder in which --shard has left shard-1-of-4.json, or such files`,

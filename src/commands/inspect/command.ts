@@ -20,7 +20,8 @@ Examples:
 
 Exit codes: 0 done
 1 NaN or infinite entries were found, or not all has its counterpart in --base
-2 bad options or input, nothing written · 3 disk full, no permission`
+2 bad options or input, nothing written · 3 disk full, no permission
+A shard ends with 0 once its part is whole: what was found is judged by --join.`
 
 /** `inspect`: how low the rank of real weights is. */
 export function addInspect(program: Command, run: Run): void {

@@ -13,7 +13,8 @@ Examples:
   lora-svd verify --join parts/ --max-error 0.1
 
 Exit codes: 0 done, and no layer's error is above --max-error
-1 one is, or a part of the models has no counterpart · 2 bad options or input`
+1 one is, or a part of the models has no counterpart · 2 bad options or input
+A shard ends with 0 once its part is whole: what was found is judged by --join.`
 
 /** `verify`: what an adapter as it lies on disk really reproduces. */
 export function addVerify(program: Command, run: Run): void {
