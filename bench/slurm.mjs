@@ -1,6 +1,7 @@
 // The scripts of docs/cluster.md on a real slurmctld with two slurmd of this machine: an array of four and the join that depends on it, over the
-// tests' Llama and over a pair of TinyLlama's shapes; a task killed by kill -9 and requeued; a node that dies for good amid its tasks; a budget
-// with a second array. Each must end with the bytes of one process. Needs root, and Debian's slurmctld, slurmd, slurm-client and munge.
+// tests' Llama and over a pair of TinyLlama's shapes; arrays of inspect and verify over both, and their reports; a task killed by kill -9 and
+// requeued; a node that dies for good amid its tasks; a budget with a second array; the join of 560 layers. Each must end with the bytes of
+// one process. Needs root, and Debian's slurmctld, slurmd, slurm-client and munge.
 // Usage: node bench/slurm.mjs [--hidden 512] [--keep]; exits with 1 where something doesn't hold.
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -12,6 +13,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -104,15 +106,18 @@ function nodeState(node) {
   return stdout.trim()
 }
 
-/** The scripts of the page, with another rule where one is given. */
-function scripts(rule) {
+/** The two scripts in a section of the page. */
+function scriptsIn(section) {
   const page = readFileSync(join(ROOT, 'docs/cluster.md'), 'utf8')
     .split('\n## ')
-    .find((part) => part.startsWith('Slurm\n'))
+    .find((part) => part.startsWith(`${section}\n`))
   const blocks = [...page.matchAll(/^```sh\n(#!\/bin\/bash\n[\s\S]*?)^```$/gm)].map(([, block]) => block)
-  if (blocks.length !== 2) throw new Error('docs/cluster.md has no extract.sh and join.sh')
-  return blocks.map((block) => block.replace('--rank 16', rule))
+  if (blocks.length !== 2) throw new Error(`docs/cluster.md has not two scripts in its section ${section}`)
+  return blocks
 }
+
+/** Those of an extraction, with another rule where one is given. */
+const scripts = (rule) => scriptsIn('Slurm').map((block) => block.replace('--rank 16', rule))
 
 /** A place with both models, the scripts, and what one process makes of them. */
 function placeOf(name, pair, rule) {
@@ -251,6 +256,55 @@ async function twoRounds(pair) {
   await joined(place, undefined, `a budget, ${again.length} layers of it by a second array`)
 }
 
+const lora = (place, ...args) =>
+  spawnSync(process.execPath, [ENTRY, ...args], { cwd: place, encoding: 'utf8', maxBuffer: 2 ** 30 })
+
+/** Arrays of inspect and verify, and their reports beside those of one process. */
+async function reports(name, pair) {
+  const place = placeOf(`${name}-reports`, pair, '--rank 16')
+  symlinkSync('whole', join(place, 'adapter'))
+  const [inspect, verify] = scriptsIn('inspect and verify')
+  const commands = {
+    inspect: { script: inspect, args: ['inspect', 'tuned', '--base', 'base'], parts: 'parts' },
+    verify: { script: verify, args: ['verify', 'adapter', 'base', 'tuned'], parts: 'measured' },
+  }
+  for (const [command, { script, args, parts }] of Object.entries(commands)) {
+    writeFileSync(join(place, `${command}.sh`), script)
+    const states = await ended(submit(place, `${command}.sh`))
+    if (states.some((state) => state !== 'COMPLETED')) throw new Error(`${name}, ${command}: ${states}`)
+    const start = performance.now()
+    const joined = lora(place, command, '--join', parts, '--json')
+    const seconds = ((performance.now() - start) / 1000).toFixed(2)
+    const whole = lora(place, ...args, '--engine', 'wasm', '--json')
+    const timeless = ({ status, stdout, stderr }) =>
+      JSON.stringify([status, stdout.replace(/"seconds":[\d.e-]+/g, ''), stderr])
+    if (joined.status > 1 || timeless(joined) !== timeless(whole)) {
+      throw new Error(`${name}, ${command}: not what one process says: ${joined.stderr}; see ${place}`)
+    }
+    const sizes = readdirSync(join(place, parts)).map((file) => statSync(join(place, parts, file)).size)
+    const kib = Math.round(sizes.reduce((sum, size) => sum + size) / 1024)
+    console.log(`${name}, an array of 4 of ${command}: same JSON, joined in ${seconds} s from ${kib} KiB`)
+  }
+}
+
+/** How long the join of 80 layers of seven small matrices takes; it has to be below a minute. */
+async function manyLayers() {
+  const pair = at('many-pair')
+  makePair(pair, recipeOf({ layers: 80, hidden: 64 }))
+  const place = placeOf('many', pair, '--rank 16')
+  await ended(submit(place, 'extract.sh'))
+  const start = performance.now()
+  await joined(place, undefined, '560 small layers, an array of 4')
+  const all = (performance.now() - start) / 1000
+  const { seconds } = JSON.parse(
+    lora(place, 'extract', 'base', 'tuned', '-o', 'x', '--rank', '16', '--engine', 'wasm', '--json').stdout,
+  )
+  console.log(
+    `560 small layers: joined in ${all.toFixed(1)} s with its wait for a node; one process takes ${seconds.toFixed(1)} s`,
+  )
+  if (all > 60) throw new Error('the join of 560 layers took more than a minute')
+}
+
 async function main() {
   await startCluster()
   const digits = join(ROOT, 'test/fixtures/digits-llama')
@@ -259,10 +313,12 @@ async function main() {
   for (const [name, models] of Object.entries({ digits, tinyllama: pair })) {
     const place = placeOf(name, models, '--rank 16')
     await joined(place, submit(place, 'extract.sh'), `${name}, an array of 4 and the join that depends on it`)
+    await reports(name, models)
   }
   await twoRounds(digits)
   await killedAndRequeued(pair)
   await nodeDies(pair)
+  await manyLayers()
 }
 
 try {

@@ -83,11 +83,10 @@ export type {
   PlacedModule,
   PlannedShard,
 } from './commands/extract/result.ts'
-export type { Shard } from './commands/extract/shards.ts'
 export { type FactorResult, factor } from './commands/factor/factor.ts'
 export type { FactorOptions } from './commands/factor/options.ts'
 export { inspect } from './commands/inspect/inspect.ts'
-export type { InspectOptions } from './commands/inspect/options.ts'
+export type { InspectJoinOptions, InspectOptions } from './commands/inspect/options.ts'
 export type {
   InspectResult,
   IntruderFindings,
@@ -96,12 +95,14 @@ export type {
   Verdict,
   VerdictKind,
 } from './commands/inspect/result.ts'
+export type { InspectShard } from './commands/inspect/shard.ts'
 export { type MergePreview, type MergeResult, merge } from './commands/merge/merge.ts'
 export type { MergeOptions } from './commands/merge/options.ts'
 export type { Overlap } from './commands/merge/overlap.ts'
 export type { ResizeOptions } from './commands/resize/options.ts'
 export { type ResizePreview, type ResizeResult, resize } from './commands/resize/resize.ts'
-export type { VerifyOptions } from './commands/verify/options.ts'
+export type { VerifyJoinOptions, VerifyOptions } from './commands/verify/options.ts'
+export type { VerifyShard } from './commands/verify/shard.ts'
 export { type VerifyResult, verify } from './commands/verify/verify.ts'
 export type { Conversion, ConvertedLayer, DifferenceTotals, LoaderGap } from './convert/convert.ts'
 export type { Dropped } from './convert/target.ts'
@@ -145,6 +146,7 @@ export type { NotCarried, VerifiedLayer, VerifiedTensor } from './measure/measur
 export type { NormalStream } from './random/seedrandom.ts'
 export { seedrandomNormals } from './random/seedrandom.ts'
 export { torchNormals } from './random/torch.ts'
+export type { Shard } from './shards/shard.ts'
 
 /**
  * The thin singular value decomposition A = U · diag(S) · Vᵀ in float64: A [m, k], U [m, n], S [n] non-increasing,

@@ -31,7 +31,7 @@ function place(): string {
 const whole = place()
 beforeAll(async () => {
   await extracted('base', 'tuned', 'adapter', ['--rank=16', '--engine=wasm'], { cwd: whole })
-})
+}, 60_000)
 const expectWhole = (cwd: string) => {
   expectSameFiles(join(cwd, 'adapter'), join(whole, 'adapter'))
   expect(existsSync(join(cwd, 'adapter.partial'))).toBe(false)
@@ -71,6 +71,19 @@ describe.concurrent('docs/cluster.md', () => {
     await Promise.all(ids.map((id) => run(shard, cwd, id === 3 ? array(3, 1, 3) : array(id, 4, 1))))
     await run(joined, cwd)
     expectWhole(cwd)
+  })
+
+  test('inspect and verify: an array each, then the reports', async () => {
+    const cwd = place()
+    cpSync(join(whole, 'adapter'), join(cwd, 'adapter'), { recursive: true })
+    const [inspect, verify, joined] = blocksOf('inspect and verify', 'sh')
+    for (const script of [inspect, verify]) {
+      for (const id of ['1', '2', '3', '4']) await run(script, cwd, { SLURM_ARRAY_TASK_ID: id })
+    }
+    for (const line of joined.trim().split('\n')) await run(line, cwd)
+    expect(readdirSync(cwd).sort()).toEqual(['adapter', 'base', 'measured', 'parts', 'report.html', 'tuned'])
+    const names_ = [1, 2, 3, 4].map((index) => `shard-${index}-of-4.json`)
+    expect([readdirSync(join(cwd, 'parts')), readdirSync(join(cwd, 'measured'))]).toEqual([names_, names_])
   })
 
   test('Kubernetes: an Indexed Job, then the join', async () => {

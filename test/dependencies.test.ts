@@ -14,7 +14,7 @@ const LAYERS = [
   ['io'],
   ['formats', 'terminal'],
   ['checkpoint', 'engine'],
-  ['lora', 'jobs'],
+  ['lora', 'jobs', 'shards'],
   ['delta', 'update'],
   ['compress', 'measure'],
   ['combine'],

@@ -163,7 +163,7 @@ describe.sequential('a project that has the package installed', () => {
       'factor',
       'demo',
     ]
-    const more = ['In shards', 'Ranks for the next training run']
+    const more = ['In shards', 'In parts', 'Ranks for the next training run']
     const titles = EXAMPLES.map(({ title }) => title.split(':')[0]).filter((title) => !more.includes(title))
     expect(titles).toEqual([...functions, 'Matrices'])
     expect(EXAMPLES).toHaveLength(titles.length + more.length)

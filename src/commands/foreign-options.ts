@@ -43,17 +43,18 @@ const FOREIGN: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 }
 
-/** Options that one command has, and another doesn't although its work could be shared out too. */
-const OF_EXTRACT_ALONE = new Set(['--shard', '--shards', '--join'])
+/** Options of work in shards. */
+const OF_SHARDS = new Set(['--shard', '--shards', '--join'])
 
-/** Why an option of `extract` is not one of this command, and what to do, as the end of a sentence; undefined where it is none. */
-export function extractsOwnOption(command: string | undefined, flag: string): string | undefined {
-  if (command === undefined || command === 'extract' || !OF_EXTRACT_ALONE.has(flag.replace(/=.*$/s, ''))) {
-    return undefined
-  }
-  return command === 'inspect' || command === 'verify'
-    ? 'only extract works in shards; --include and --exclude give each process its tensors'
-    : 'only extract works in shards'
+/** The commands that have these. */
+const IN_SHARDS = new Set(['extract', 'inspect', 'verify'])
+
+/** Why an option of shards is not one of this command, as the end of a sentence; undefined where it is none of those. */
+export function shardOption(command: string | undefined, flag: string): string | undefined {
+  if (command === undefined || !OF_SHARDS.has(flag.replace(/=.*$/s, ''))) return undefined
+  return IN_SHARDS.has(command)
+    ? 'takes no value; folders are arguments'
+    : 'only extract, inspect and verify work in shards'
 }
 
 /** What an option of another tool is called here, as the end of a sentence; undefined where none is meant. */

@@ -1,6 +1,7 @@
 import { badUsage, LoraSvdError } from '../errors.ts'
 import { ALPHA_ZERO } from '../lora/read/alpha.ts'
 import { seedInteger } from '../random/seedrandom.ts'
+import { isShard, type Shard } from '../shards/shard.ts'
 import { didYouMean } from '../text/compare.ts'
 import { parseBytes, parseCount } from '../text/numbers.ts'
 
@@ -113,6 +114,12 @@ export const READING = {
 /** What an alpha of 0 in an adapter means, on which loaders disagree. */
 export const ALPHA_ZERO_KIND = oneOf(ALPHA_ZERO)
 
+/** Which part of a job that is shared out. */
+export const SHARD: Kind = {
+  expected: 'an object { index, of } of which part of how many, counted from 1',
+  isValid: isShard,
+}
+
 /** Whether the first row of a text file is names. */
 export const HEADER = oneOf(['yes', 'no'])
 
@@ -168,3 +175,24 @@ export function checkOptions(name: string, given: unknown, kinds: Readonly<Recor
 /** A number of bytes however it was given; undefined where it wasn't. */
 export const bytesOf = (given: number | string | undefined): number | undefined =>
   typeof given === 'string' ? parseBytes(given) : given
+
+/** Throws `bad-usage` where a part has nowhere to go, or there is none. */
+export function assertPartPlace({
+  shard,
+  out,
+}: {
+  readonly shard?: Shard | undefined
+  readonly out?: string | undefined
+}): void {
+  if (out === undefined) return
+  if (shard === undefined)
+    throw badUsage('--out is where --shard leaves its part, and without it there is none; leave it out')
+  if (out === '' || out === '-')
+    throw badUsage(`--out '${out}' is no folder or file: name one, or print the part with --json`)
+}
+
+/** Throws `bad-usage` where no parts are named. */
+export function assertParts(parts: readonly string[]): void {
+  if (parts.length > 0 && !parts.includes('')) return
+  throw badUsage('--join: name the parts that --shard has written, or their folder')
+}

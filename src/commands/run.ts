@@ -13,7 +13,7 @@ import { addDoctor } from './doctor/command.ts'
 import { addExtract } from './extract/command.ts'
 import { addFactor } from './factor/command.ts'
 import { common, type Run } from './flags.ts'
-import { extractsOwnOption, foreignOption } from './foreign-options.ts'
+import { foreignOption, shardOption } from './foreign-options.ts'
 import { addInspect } from './inspect/command.ts'
 import { addMerge } from './merge/command.ts'
 import { addResize } from './resize/command.ts'
@@ -39,7 +39,7 @@ A reader that closes the pipe (| head) is no error.
   HF_HUB_OFFLINE    1: nothing is fetched
   HF_HOME           where Hugging Face's cache and token are
   SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX
-                    which shard this is, for extract --shard auto
+                    which shard this is, for --shard auto
   NO_COLOR          set and not empty: no colour (no-color.org)
   FORCE_COLOR       1, 2, 3: colour even into a pipe; 0: none
   TERM=dumb         no colour
@@ -220,7 +220,7 @@ function inOurWords(error: unknown, program: Command, argv: readonly string[]): 
   if (!(error instanceof CommanderError) || error.code !== 'commander.unknownOption') return error
   const flag = /'([^']+)'/.exec(error.message)?.[1] ?? ''
   const name = commandIn(program, argv)
-  const own = extractsOwnOption(name, flag)
+  const own = shardOption(name, flag)
   if (own !== undefined) return badUsage(`${flag}: ${own}; see ${helpFor(program, argv)}`)
   const here = foreignOption(name, flag)
   return here === undefined

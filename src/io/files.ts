@@ -91,6 +91,13 @@ export async function makeFolder(folder: string): Promise<void> {
   })
 }
 
+/** Makes a folder unless one is there, perhaps by another process at this moment. Throws `bad-input` or `system`. */
+export async function makeFolderIfMissing(folder: string): Promise<void> {
+  await mkdir(folder).catch((error: unknown) => {
+    if (errnoOf(error) !== 'EEXIST') throw osError(error, 'make this folder', folder)
+  })
+}
+
 /** Bytes free for this user on the file system where `output` will be. */
 export async function freeBytes(output: string): Promise<number> {
   const { bavail, bsize } = await statfs(dirname(resolve(output))).catch((error: unknown) => {

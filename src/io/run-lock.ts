@@ -14,7 +14,14 @@ import {
 import { link, lstat, unlink } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
-import { beforeEnd, isSamePlace, livenessOf, type ProcessIdentity, thisProcess } from './temporary.ts'
+import {
+  beforeEnd,
+  isSamePlace,
+  livenessOf,
+  type ProcessIdentity,
+  temporaryName,
+  thisProcess,
+} from './temporary.ts'
 
 /**
  * Which process a run folder belongs to. The owners form a chain of files that only ever grows: `lock` names the first, with a
@@ -304,6 +311,43 @@ async function untilGone(
       file: folder,
     },
   )
+}
+
+/**
+ * Who is at work in a folder, as words; undefined where nobody is. One that can't be seen from here is taken to be until it has been silent
+ * for `goneAfter` milliseconds by the clock of the file system, which a new file in `clock` tells. Without `clock` it is taken to be gone.
+ */
+export async function workerIn(
+  folder: string,
+  goneAfter: number,
+  clock: string | undefined,
+): Promise<string | undefined> {
+  const last = await lastOwner(folder).catch(() => undefined)
+  if (last === undefined) return undefined
+  const liveness = livenessOfLast(last)
+  if (liveness === 'alive') return `process ${last.owner!.pid}`
+  if (liveness === 'gone' || clock === undefined) return undefined
+  const now = timeIn(clock)
+  const who = last.owner === undefined ? 'a process' : `process ${last.owner.pid} on ${last.owner.host}`
+  if (now === undefined) return `${who}, which cannot be seen from here`
+  const silence = now - last.modifiedMs
+  if (silence > goneAfter) return undefined
+  return `${who}, which cannot be seen from here, and gave a sign of life ${Math.max(0, Math.round(silence / 1000))} s ago`
+}
+
+/** The file system's own time; undefined where nothing can be written. */
+function timeIn(folder: string): number | undefined {
+  const path = `${folder}/${temporaryName()}`
+  try {
+    const file = openSync(path, 'wx', 0o600)
+    const { mtimeMs } = fstatSync(file)
+    closeSync(file)
+    return mtimeMs
+  } catch {
+    return undefined
+  } finally {
+    unlinkQuietly(path)
+  }
 }
 
 /** Who is at work, or may be, as the beginning of a sentence. */

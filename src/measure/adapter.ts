@@ -5,6 +5,7 @@ import { doJobs, type RunContext } from '../jobs/context.ts'
 import { ratioOfNorms } from '../linalg/matrix/norms.ts'
 import type { NotLoaded } from '../lora/found-by-loaders.ts'
 import type { Adapter } from '../lora/model.ts'
+import { merged, type Placed } from '../shards/merge.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
 import {
   bytesOf,
@@ -16,6 +17,32 @@ import {
   type VerifiedLayer,
   type VerifiedTensor,
 } from './measure.ts'
+
+/** The same of some of the tensors, each with its place among all. */
+export interface PlacedMeasures
+  extends Pick<AdapterMeasures, 'notLoaded' | 'matched' | 'unmatched' | 'warnings'> {
+  /** How many tensors are compared in all. */
+  readonly tensors: number
+  readonly layers: readonly Placed<VerifiedLayer>[]
+  readonly replaced: readonly Placed<VerifiedTensor>[]
+  readonly notCarried: readonly Placed<NotCarried>[]
+  readonly unchanged: readonly Placed<{ readonly name: string }>[]
+}
+
+/** What parts that hold all tensors between them come to. */
+export function allMeasures(parts: readonly PlacedMeasures[]): AdapterMeasures {
+  const [{ notLoaded, matched, unmatched, warnings }] = parts
+  return {
+    layers: merged(parts.map((part) => part.layers)),
+    replaced: merged(parts.map((part) => part.replaced)),
+    notCarried: merged(parts.map((part) => part.notCarried)),
+    unchanged: merged(parts.map((part) => part.unchanged)).map(({ name }) => name),
+    notLoaded,
+    matched,
+    unmatched,
+    warnings,
+  }
+}
 
 /** What an adapter reproduces, matrix by matrix. */
 export interface AdapterMeasures {
@@ -50,14 +77,45 @@ export async function measureAdapter(
   tuned: Checkpoint,
   pairing: PairingOptions,
   context: RunContext,
-  { measured: known, unchanged }: Known = { measured: new Map(), unchanged: [] },
+  { measured: known, unchanged }: Known = NOTHING_KNOWN,
 ): Promise<AdapterMeasures> {
   const comparison = await compare(adapter, base, tuned, pairing, new Set(unchanged))
+  return allMeasures([await measured(comparison, { adapter, base, tuned }, context, known)])
+}
+
+const NOTHING_KNOWN: Known = { measured: new Map(), unchanged: [] }
+
+/** Measures the tensors that `isOwnOf` chooses, by the bytes that each takes to read. */
+export async function measurePart(
+  adapter: Adapter,
+  base: Checkpoint,
+  tuned: Checkpoint,
+  pairing: PairingOptions,
+  context: RunContext,
+  isOwnOf: (bytes: readonly number[]) => readonly boolean[],
+): Promise<PlacedMeasures> {
+  const comparison = await compare(adapter, base, tuned, pairing, new Set(), isOwnOf)
+  return measured(comparison, { adapter, base, tuned }, context, NOTHING_KNOWN.measured)
+}
+
+async function measured(
+  comparison: Comparison,
+  {
+    adapter,
+    base,
+    tuned,
+  }: { readonly adapter: Adapter; readonly base: Checkpoint; readonly tuned: Checkpoint },
+  context: RunContext,
+  known: Known['measured'],
+): Promise<PlacedMeasures> {
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
-  const measured = new Map(known)
-  let at = 0
-  for await (const one of doJobs(jobs, MEASURING, context)) measured.set(jobs[at++].pair.name, one)
-  const outcomes = comparison.jobs.map((job) => outcomeOf(job, measured.get(job.pair.name)!))
+  const found = new Map(known)
+  let next = 0
+  for await (const one of doJobs(jobs, MEASURING, context)) found.set(jobs[next++].pair.name, one)
+  const outcomes = comparison.jobs.map((job) => ({
+    at: job.at,
+    ...outcomeOf(job, found.get(job.pair.name)!),
+  }))
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
   return withTheRest(comparison, outcomes, paths)
 }
@@ -74,16 +132,18 @@ const MEASURING = {
 } as const
 
 async function withTheRest(
-  { replaced, others, unchanged, notLoaded, matched, unmatched, warnings }: Comparison,
-  outcomes: readonly (VerifiedLayer | NotCarried)[],
+  { tensors, replaced, others, unchanged, notLoaded, matched, unmatched, warnings }: Comparison,
+  outcomes: readonly Placed<VerifiedLayer | NotCarried>[],
   paths: MeasureJob['paths'],
-): Promise<AdapterMeasures> {
-  const isLayer = (outcome: VerifiedLayer | NotCarried): outcome is VerifiedLayer => 'rank' in outcome
-  const wholes: VerifiedTensor[] = []
-  for (const one of replaced) wholes.push(await measureWhole(one, paths))
-  const notCarried = outcomes.filter((outcome): outcome is NotCarried => !isLayer(outcome))
-  for (const one of others) notCarried.push(await measureOther(one, paths))
+): Promise<PlacedMeasures> {
+  const isLayer = (outcome: Placed<VerifiedLayer | NotCarried>): outcome is Placed<VerifiedLayer> =>
+    'rank' in outcome
+  const wholes: Placed<VerifiedTensor>[] = []
+  for (const one of replaced) wholes.push({ at: one.at, ...(await measureWhole(one, paths)) })
+  const notCarried = outcomes.filter((outcome): outcome is Placed<NotCarried> => !isLayer(outcome))
+  for (const one of others) notCarried.push({ at: one.at, ...(await measureOther(one, paths)) })
   return {
+    tensors,
     layers: outcomes.filter(isLayer),
     replaced: wholes,
     notCarried,

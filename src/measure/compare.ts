@@ -20,6 +20,7 @@ import {
 } from '../lora/model.ts'
 import { refuseOtherSums } from '../lora/other-sums.ts'
 import { modelTraits } from '../lora/traits.ts'
+import type { Placed } from '../shards/merge.ts'
 import { addTo } from '../text/compare.ts'
 import { quoted } from '../text/quote.ts'
 import {
@@ -32,14 +33,16 @@ import {
   type VerifiedTensor,
 } from './measure.ts'
 
-/** What is to be measured of an adapter, from headers and equal bytes. */
+/** What is to be measured of an adapter, from headers and equal bytes: each with its tensor's place among all that are compared. */
 export interface Comparison {
+  /** How many tensors are compared, by this process or by others. */
+  readonly tensors: number
   readonly jobs: readonly MeasureJob[]
   /** Whole tensors of the adapter beside those that they stand for. */
   readonly replaced: readonly WholeTensor[]
   /** Vectors and the like that changed and that nothing carries. */
   readonly others: readonly Other[]
-  readonly unchanged: readonly string[]
+  readonly unchanged: readonly Placed<{ readonly name: string }>[]
   readonly notLoaded: readonly NotLoaded[]
   /** How many tensors have their counterpart, or are stored whole; and how many not. */
   readonly matched: number
@@ -48,11 +51,13 @@ export interface Comparison {
 }
 
 export interface Other extends Unmatched {
+  readonly at: number
   /** It was asked to leave this out: entries that are no numbers stop nothing. */
   readonly isLeftOut: boolean
 }
 
 export interface WholeTensor {
+  readonly at: number
   readonly name: string
   /** One, or several that are of other rows. */
   readonly replaced: readonly ReplacedTensor[]
@@ -62,7 +67,8 @@ export interface WholeTensor {
 
 /**
  * Sets each module of an adapter beside the change that it stands for. Throws `bad-input` where modules have no tensor of the base
- * to apply to, or the adapter is one whose change is not scale·B·A alone. Tensors that are known to be equal in both aren't read.
+ * to apply to, or the adapter is one whose change is not scale·B·A alone. Tensors that are known to be equal in both aren't read, nor those
+ * that are another process's: `isOwnOf` is told the bytes that each takes to read.
  */
 export async function compare(
   adapter: Adapter,
@@ -70,6 +76,7 @@ export async function compare(
   tunedAsStored: Checkpoint,
   options: PairingOptions,
   knownEqual: ReadonlySet<string>,
+  isOwnOf: (bytes: readonly number[]) => readonly boolean[] = (bytes) => bytes.map(() => true),
 ): Promise<Comparison> {
   refuseOtherSums(adapter)
   const pairing = await pairModels(base, tunedAsStored, options)
@@ -89,16 +96,24 @@ export async function compare(
   for (const { module } of match.matched) addTo(modulesOf, module.tensor, module)
   const wholes = new Map<string, ReplacedTensor[]>()
   for (const { replaced } of match.replaced) addTo(wholes, replaced.name, replaced)
+  const paired = pairsByTensor(pairing.pairs)
+  const isOwn = isOwnOf([
+    ...paired.map((pairs) => sum(pairs, ({ base: b, tuned: t }) => b.bytes + t.bytes)),
+    ...pairing.unmatched.map((one) => (one.base?.bytes ?? 0) + (one.tuned?.bytes ?? 0)),
+  ])
+  const isOwnOther = (i: number) => isOwn[paired.length + i]
   await bringBeginningsNear(
-    pairing.unmatched.flatMap(({ name, base: inBase, tuned: inTuned }) =>
-      inBase !== undefined && inTuned !== undefined && !knownEqual.has(name) ? [inBase, inTuned] : [],
+    pairing.unmatched.flatMap(({ name, base: inBase, tuned: inTuned }, i) =>
+      isOwnOther(i) && inBase !== undefined && inTuned !== undefined && !knownEqual.has(name)
+        ? [inBase, inTuned]
+        : [],
     ),
   )
-  const unchanged: string[] = []
+  const unchanged: Placed<{ name: string }>[] = []
   const jobs: MeasureJob[] = []
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
   const replaced: WholeTensor[] = []
-  for (const pairs of pairsByTensor(pairing.pairs)) {
+  for (const [at, pairs] of paired.entries()) {
     const [{ base: b, tuned: t }] = pairs
     const [inBase, inTuned] = [base.tensors.get(b.tensor)!, tuned.tensors.get(t.tensor)!]
     const name = t.tensor === tiedHead?.name ? t.tensor : b.tensor
@@ -109,26 +124,31 @@ export async function compare(
     const whole = wholes.get(name)
     if (whole !== undefined) {
       if (module !== undefined) throw bothWays(adapter, module, whole[0])
-      replaced.push({ name: t.tensor, replaced: whole, base: inBase, tuned: inTuned })
-    } else if (module === undefined && (await isEqual(t.tensor, inBase, inTuned))) unchanged.push(t.tensor)
-    else {
+      if (isOwn[at]) replaced.push({ at, name: t.tensor, replaced: whole, base: inBase, tuned: inTuned })
+    } else if (!isOwn[at]) continue
+    else if (module === undefined && (await isEqual(t.tensor, inBase, inTuned))) {
+      unchanged.push({ at, name: t.tensor })
+    } else {
       const matrices = module?.kind !== 'experts' ? pairs : stackOf(inBase, inTuned, pairs[0])
-      jobs.push(...matrices.map((pair, i) => ({ ...jobOf(pair, modules, i), isLeftOut, paths })))
+      jobs.push(...matrices.map((pair, i) => ({ at, ...jobOf(pair, modules, i), isLeftOut, paths })))
     }
   }
   const others: Other[] = []
   let carried = 0
-  for (const one of pairing.unmatched) {
+  for (const [i, one] of pairing.unmatched.entries()) {
     const { base: inBase, tuned: inTuned, name } = one
+    const at = paired.length + i
     const whole = inTuned === undefined ? undefined : wholes.get(inBase?.name ?? pairing.nameInBase(name))
     if (whole !== undefined && inTuned !== undefined) {
-      replaced.push({ name, replaced: whole, base: inBase, tuned: inTuned })
+      if (isOwn[at]) replaced.push({ at, name, replaced: whole, base: inBase, tuned: inTuned })
       if (pairing.lost.has(one)) carried++
-    } else if (inBase !== undefined && inTuned !== undefined && (await isEqual(name, inBase, inTuned))) {
-      unchanged.push(name)
-    } else others.push({ ...one, isLeftOut: !pairing.isWanted(name) })
+    } else if (!isOwn[at]) continue
+    else if (inBase !== undefined && inTuned !== undefined && (await isEqual(name, inBase, inTuned))) {
+      unchanged.push({ at, name })
+    } else others.push({ at, ...one, isLeftOut: !pairing.isWanted(name) })
   }
   return {
+    tensors: isOwn.length,
     jobs,
     replaced,
     others,
@@ -139,6 +159,8 @@ export async function compare(
     warnings: [...adapter.warnings, ...match.warnings, ...pairing.warnings],
   }
 }
+
+const sum = <T>(all: readonly T[], of: (one: T) => number) => all.reduce((total, one) => total + of(one), 0)
 
 const bothWays = ({ path }: Adapter, { label, tensor }: AdapterModule, replaced: ReplacedTensor) =>
   badInput(

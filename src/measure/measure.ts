@@ -52,6 +52,8 @@ export const relative = (residual: number, delta: number): number => (residual =
 
 /** What a worker is asked: plain data. */
 export interface MeasureJob {
+  /** Its tensor's place among all that are compared. */
+  readonly at: number
   readonly pair: MatrixPair
   /** What the adapter adds here: nothing, one module, or several that share the tensor. */
   readonly modules: readonly AdapterModule[]

@@ -131,7 +131,7 @@ describe.concurrent('the same bytes as one run', () => {
     for (const name of layersOf(path).slice(1)) rmSync(join(path, name))
     const message = await refused(command(out, '--join', '-q'))
     expect(message).toMatch(
-      /killed\.partial: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; wait where one is still at work, else run again --shard 1\/2, then --join$/,
+      /killed\.partial: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; run again --shard 1\/2, then --join$/,
     )
     expect(await shard(out, '1/2')).toMatchObject({ resumed: 1, totals: { layers: 2, ofLayers: 4 } })
     await extracted(base, tuned, out, [...RULE, '--join'])
@@ -208,6 +208,104 @@ describe.concurrent('ranks that depend on all layers', () => {
   )
 })
 
+describe.concurrent('a join', () => {
+  /** As if a process had the folder of a shard that can't be seen from here; it gave its last sign of life so many seconds ago. */
+  function heldElsewhere(path: string, seconds: number): void {
+    const lock = join(path, 'lock')
+    const owner = { ...JSON.parse(readFileSync(lock, 'utf8')), host: 'node7', released: false }
+    writeFileSync(lock, JSON.stringify(owner))
+    const then = Date.now() / 1000 - seconds
+    utimesSync(lock, then, then)
+  }
+
+  const planned = async (out: string, ...args: string[]) => {
+    const { code, stdout, stderr } = await runInProcess(
+      command(out, '--join', '--dry-run', '--json', ...args),
+    )
+    expect(stderr).toBe('')
+    return { code, join: documentOf(stdout, 'extract-plan-1').join }
+  }
+
+  test('says beforehand what is there, what is missing, and who is at work', async () => {
+    const out = at('planned')
+    await shard(out, '1/2')
+    expect(await planned(out)).toEqual({
+      code: 1,
+      join: {
+        shards: [
+          { index: 1, of: 2, layers: 2, missing: [] },
+          { index: 2, of: 2, layers: 2, missing: [layerName(1), layerName(3)] },
+        ],
+        damaged: [],
+        mayTakeRounds: false,
+        isReady: false,
+      },
+    })
+    const text = await runInProcess(command(out, '--join', '--dry-run'))
+    expect(text.stdout.replace(/\s+/g, ' ')).toMatch(/shard 2\/2 │ 0 of 2 layers; run --shard 2\/2 again/)
+    const before_ = readdirSync(`${out}.partial`)
+    await shard(out, '2/2')
+    expect(await planned(out)).toMatchObject({ code: 0, join: { isReady: true } })
+    expect(readdirSync(`${out}.partial`).sort()).toEqual([...before_, 'shard-2-of-2.partial'].sort())
+    heldElsewhere(shardFolder(out, '2/2'), 10)
+    expect(await planned(out)).toMatchObject({
+      code: 1,
+      join: {
+        isReady: false,
+        shards: [{}, { missing: [], worker: expect.stringMatching(/^process \d+ on node7, /) }],
+      },
+    })
+    const [name] = layersOf(shardFolder(out, '1/2'))
+    writeFileSync(join(shardFolder(out, '1/2'), name), 'damaged')
+    const { join: last } = await planned(out)
+    expect(last.damaged).toEqual([join(shardFolder(out, '1/2'), name)])
+    expect(last.shards[0].missing).toHaveLength(1)
+    expect(existsSync(out)).toBe(false)
+  })
+
+  test('says which shard is still at work, here or where it cannot be seen', async () => {
+    const out = at('at-work')
+    for (const which of ['1/2', '2/2']) await shard(out, which)
+    const path = shardFolder(out, '2/2')
+    const lock = join(path, 'lock')
+    const left = readFileSync(lock, 'utf8')
+    // a process that lives has the lock
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])
+    const started = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ')[19]
+    writeFileSync(lock, JSON.stringify({ ...JSON.parse(left), pid: child.pid, started, released: false }))
+    expect(await refused(command(out, '--join'))).toBe(
+      `${out}.partial: all layers are there, but not all shards have ended; shard 2/2 is still at work (process ${child.pid}): wait for it, then --join`,
+    )
+    const ended = new Promise((done) => child.once('exit', done))
+    child.kill('SIGKILL')
+    await ended
+    writeFileSync(lock, left)
+    heldElsewhere(path, 10)
+    const [name] = layersOf(path)
+    const file = readFileSync(join(path, name))
+    rmSync(join(path, name))
+    expect(await refused(command(out, '--join'))).toMatch(
+      /: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; shard 2\/2 is still at work \(process \d+ on node7, which cannot be seen from here, and gave a sign of life 1\d s ago\): wait for it, then --join$/,
+    )
+    writeFileSync(join(path, name), file)
+    heldElsewhere(path, 190)
+    await extracted(base, tuned, out, [...RULE, '--join'])
+    expectSameFiles(out, reference)
+  })
+
+  test('takes no lock of a copy for a process at work', async () => {
+    const out = at('of-copies')
+    for (const which of ['1/2', '2/2']) await shard(out, which)
+    const copies = at('copies')
+    cpSync(`${out}.partial`, copies, { recursive: true })
+    heldElsewhere(join(copies, 'shard-2-of-2.partial'), 10)
+    const joined = at('joined-copies')
+    const args = ['extract', base, tuned, copies, '--join', '-o', joined, ...RULE, '-q']
+    expect(await runInProcess(args)).toMatchObject({ code: 0, stderr: '' })
+    expectSameFiles(joined, reference)
+  })
+})
+
 describe.concurrent('is refused', () => {
   test('a shard of other inputs, options or numbers of shards, by name', async () => {
     const out = at('foreign')
@@ -258,7 +356,7 @@ describe.concurrent('is refused', () => {
     await shard(out, '2/3')
     const message = await refused(command(out, '--join'))
     expect(message).toMatch(
-      /missing\.partial: [23] layers of 4 are missing: model\.layers.*; wait where one is still at work, else run again --shard 1\/3, --shard 3\/3, then --join$/,
+      /missing\.partial: [23] layers of 4 are missing: model\.layers.*; run again --shard 1\/3, --shard 3\/3, then --join$/,
     )
     await shard(out, '1/3')
     await shard(out, '3/3')
@@ -284,6 +382,29 @@ describe.concurrent('is refused', () => {
     )
   })
 
+  test('folders of shards where the models are expected, and more arguments than two without --join', async () => {
+    const out = at('swapped')
+    await shard(out, '1/1')
+    const parts = `${out}.partial`
+    const args = ['extract', '-o', at('swapped-out'), ...RULE]
+    expect(await refused([...args, '--join', parts, base, tuned])).toBe(
+      `${parts}: holds shards, and stands where <base> is expected: name <base> and <tuned> first, then the folders of shards`,
+    )
+    expect(await refused([...args, base, tuned, parts])).toMatch(
+      /^too many arguments for 'extract': expected 2 arguments but got 3;/,
+    )
+    // wherever the flag stands, the models are the first two
+    const [one, two] = [at('flag-first'), at('flag-last')]
+    for (const [output, given] of [
+      [one, ['--join', base, tuned, parts]],
+      [two, [base, tuned, parts, '--join']],
+    ] as const) {
+      const same = ['extract', ...given, '-o', output, ...RULE, '-q']
+      expect(await runInProcess(same)).toMatchObject({ code: 0, stdout: '', stderr: '' })
+      expectSameFiles(output, reference)
+    }
+  })
+
   test('a run of all layers beside shards, and shards beside such a run', async () => {
     const out = at('beside')
     await shard(out, '1/2')
@@ -307,8 +428,6 @@ describe.concurrent('is refused', () => {
 
   test.for([
     [['--shard=1/2', '--join'], /--shard computes a part and --join assembles the parts/],
-    [['--join', '--dry-run'], /--join computes no layer/],
-    [['--dry-run', '--restart', '--join'], /--join/],
     [['--restart', '--join'], /--restart would discard it/],
     [['--shard=3/2'], /expected which part of how many, counted from 1, such as 2\/4, or auto, got '3\/2'/],
     [['--shards=2'], /--shards says how many there are to --shard auto/],
@@ -316,17 +435,6 @@ describe.concurrent('is refused', () => {
   ] as const)('%j', async ([args, message]) => {
     expect(await refused(command(at('usage'), ...args))).toMatch(message)
     expect(existsSync(at('usage.partial'))).toBe(false)
-  })
-
-  test.for(['inspect', 'verify', 'resize'])('--shard of %s, in one line', async (name) => {
-    const message = await refused([
-      name,
-      base,
-      tuned,
-      '--shard=1/2',
-      ...(name === 'resize' ? ['-o', 'x'] : []),
-    ])
-    expect(message).toMatch(/^--shard(=1\/2)?: only extract works in shards/)
   })
 })
 

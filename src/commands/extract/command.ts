@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander'
-import { addLimits, addRules, byteSize, common, integerOf, parsedBy, patterns, type Run } from '../flags.ts'
+import { addLimits, addRules, byteSize, common, patterns, type Run } from '../flags.ts'
+import { addShardFlags, argumentsOf } from '../shard-flags.ts'
 import type { ExtractFlags } from './document.ts'
-import { EXTRACT, SHARDS } from './options.ts'
-import { parseShard } from './shards.ts'
+import { EXTRACT } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -33,6 +33,7 @@ export function addExtract(program: Command, run: Run): void {
     )
     .argument('<base>', 'the weights before')
     .argument('<tuned>', 'the weights after')
+    .argument('[partial...]', 'with --join: the folders in which other machines have left shards')
     .addOption(
       new Option('-o, --out <path>', 'the adapter: a folder of PEFT or MLX, or a file').makeOptionMandatory(),
     )
@@ -94,27 +95,19 @@ export function addExtract(program: Command, run: Run): void {
     .addOption(
       new Option('--restart', 'discard what an unfinished run with other options has left').default(false),
     )
-    .optionsGroup('On many machines:')
-    .addOption(
-      new Option(
-        '--shard <i/n>',
-        'compute this part of the layers alone, into <out>.partial; auto: as Slurm or Kubernetes says',
-      ).argParser((text: string) => (text === 'auto' ? text : parsedBy(parseShard)(text))),
-    )
-    .addOption(
-      new Option('--shards <n>', 'how many there are, for --shard auto').argParser(integerOf(SHARDS)),
-    )
-    .addOption(
-      new Option(
-        '--join [partial...]',
-        'assemble what all shards have computed, in <out>.partial and in these folders of other machines; give it last',
-      ),
-    )
+  addShardFlags(command, {
+    part: 'compute this part of the layers alone, into <out>.partial',
+    join: 'assemble what all shards have computed, in <out>.partial and in the folders given after <tuned>',
+  })
+  command
     .addHelpText('after', EXAMPLES)
-    .action((base: string, tuned: string, flags: Omit<ExtractFlags, 'base' | 'tuned'>) =>
+    .action((base: string, tuned: string, parts: readonly string[], flags: ExtractCommandFlags) =>
       run(async (terminal) => {
+        argumentsOf(command, ['base', 'tuned'], [base, tuned, ...parts], flags)
         const { printExtract } = await import('./document.ts')
-        return printExtract({ ...flags, base, tuned }, terminal)
+        return printExtract({ ...flags, base, tuned, join: flags.join ? parts : undefined }, terminal)
       }),
     )
 }
+
+type ExtractCommandFlags = Omit<ExtractFlags, 'base' | 'tuned' | 'join'> & { readonly join: boolean }

@@ -1,7 +1,8 @@
-import { badUsage, ExitCode } from '../../errors.ts'
+import { ExitCode } from '../../errors.ts'
 import { intervalFields, jsonDocument, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
+import { type ShardFlags, shardOf } from '../shard-choice.ts'
 import {
   notCarriedFields,
   relativeErrorFields,
@@ -13,18 +14,11 @@ import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
 import type { ExtractedLayer, ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
 import { brokenName, brokenText, extractVerdict, hasRoom, leftText } from './sentences.ts'
-import { shardOfEnvironment } from './shard-environment.ts'
 import { shardTables } from './shard-text.ts'
-import type { Shard } from './shards.ts'
 import { extractTables } from './text.ts'
 
-/** As `ExtractOptions`, with the ways in which the command line says which shard, and whence parts come. */
-export type ExtractFlags = Omit<ExtractOptions, 'shard' | 'join'> &
-  OutputFlags & {
-    readonly shard?: Shard | 'auto'
-    readonly shards?: number
-    readonly join?: true | readonly string[]
-  }
+/** As `ExtractOptions`, with the ways in which the command line says which shard. */
+export type ExtractFlags = Omit<ExtractOptions, 'shard'> & OutputFlags & ShardFlags
 
 /** Extracts and prints what came of it, or what would. Gives the exit code: whether what was asked holds, of the whole fine-tune. */
 export async function printExtract(flags: ExtractFlags, terminal: Terminal): Promise<number> {
@@ -54,19 +48,13 @@ export async function printExtract(flags: ExtractFlags, terminal: Terminal): Pro
 export function extractExitCode(result: ExtractResult | ExtractPreview): number {
   if ('holds' in result) return result.holds ? ExitCode.ok : ExitCode.checkFailed
   if (!hasRoom(result)) return ExitCode.systemFailed
-  return result.totals.unmatched === 0 ? ExitCode.ok : ExitCode.checkFailed
+  const isSound = result.totals.unmatched === 0 && (result.join?.isReady ?? true)
+  return isSound ? ExitCode.ok : ExitCode.checkFailed
 }
 
 function optionsOf(flags: ExtractFlags, env: Terminal['env']): ExtractOptions {
-  const { shard, shards, join, ...options } = withoutHow(flags)
-  if (shards !== undefined && shard !== 'auto') {
-    throw badUsage('--shards says how many there are to --shard auto: give both, or --shard 2/4')
-  }
-  return {
-    ...options,
-    shard: shard === 'auto' ? shardOfEnvironment(env, shards) : shard,
-    join: join === true ? [] : join,
-  }
+  const { shard, shards, ...options } = withoutHow(flags)
+  return { ...options, shard: shardOf(flags, env) }
 }
 
 /** The JSON document of `extract`; its fields are those of schemas/extract-1.json. */
@@ -111,7 +99,7 @@ function layerFields({ relativeError, optimalError, relativeChange, ...layer }: 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {
   const { source, rule, layout, layers, saved, unchanged, notCarried, totals } = preview
-  const { modules, gaps, output, resumable, shard, warnings } = preview
+  const { modules, gaps, output, resumable, shard, join, warnings } = preview
   return jsonDocument('extract-plan', 1, {
     source,
     rule,
@@ -126,6 +114,7 @@ export function previewDocument(preview: ExtractPreview) {
     output,
     resumable,
     ...(shard !== undefined && { shard }),
+    ...(join !== undefined && { join }),
     warnings,
   })
 }

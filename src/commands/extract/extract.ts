@@ -7,10 +7,11 @@ import { namedOutput, placedByRun, withRunFolder } from '../../io/run-folder.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
+import type { Shard } from '../../shards/shard.ts'
 import { buildAdapter } from './build.ts'
 import { destinationOf } from './destination.ts'
 import { identityOf } from './identity.ts'
-import { joinedFolder } from './join.ts'
+import { joinedFolder, plannedJoin, refuseShardsAsModels } from './join.ts'
 import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
 import { place } from './output.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
@@ -18,7 +19,6 @@ import { leastBytes, preview } from './preview.ts'
 import type { ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
 import { bytesDone, layerShapes, openRunFolder, type RunFolder } from './run-folder.ts'
 import { extractShard, refuseShards } from './shard-run.ts'
-import type { Shard } from './shards.ts'
 import { isUseless } from './useless.ts'
 
 /**
@@ -51,6 +51,7 @@ async function extracted(
 ): Promise<ExtractResult | ExtractPreview | ExtractShard> {
   const start = performance.now()
   const { output, force, restart, shard, join } = settings
+  if (join !== undefined) await refuseShardsAsModels(settings)
   const stored = await openWeights(settings.base, context)
   const tuned = await openWeights(settings.tuned, context)
   refuseGguf(tuned)
@@ -60,7 +61,10 @@ async function extracted(
   const mayReplace = force || placed !== undefined
   await assertResultFree(destination.format, [base, tuned], { output, force: mayReplace })
   const plan = await planExtraction(base, tuned, settings, context.signal, destination)
-  if (settings.dryRun) return preview(plan, settings)
+  if (settings.dryRun) {
+    const planned = join && (await plannedJoin(plan, settings, join, context))
+    return preview(plan, settings, planned)
+  }
 
   if (shard !== undefined) return extractShard(plan, settings, shard, context, start)
   if (join === undefined) await refuseShards(output)

@@ -1,10 +1,6 @@
-import { createHash, type Hash } from 'node:crypto'
-import { bringRangesNear } from '../../checkpoint/near.ts'
-import { withBytes } from '../../checkpoint/read.ts'
-import type { ByteRange, StoredTensor } from '../../checkpoint/types.ts'
 import type { RunIdentity } from '../../io/run-folder.ts'
-import { openFile } from '../../io/source.ts'
 import type { RunContext } from '../../jobs/context.ts'
+import { contentDigest } from '../../shards/digest.ts'
 import { version } from '../../version.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -26,7 +22,7 @@ export async function sharedIdentityOf(
   context: RunContext,
 ): Promise<RunIdentity> {
   return {
-    inputs: await contentDigest(plan, context.signal),
+    inputs: await inputsDigest(plan, context.signal),
     options: { ...optionsOf(plan, settings, context), isInShards: true },
   }
 }
@@ -44,14 +40,8 @@ function optionsOf({ layers }: ExtractionPlan, settings: ExtractSettings, { requ
   }
 }
 
-/** Read at the beginning, in the middle and at the end of each tensor: training moves nearly all of its numbers. */
-const SAMPLE_BYTES = 4096
-
-/**
- * A digest of the model's config and of the tensors that are factored or written: names, dtypes, shapes, and a sample of their bytes, so
- * that two fine-tunes of one model are told apart without reading them whole.
- */
-async function contentDigest(
+/** Of the model's config and of the tensors that are factored or written. */
+function inputsDigest(
   { base, tuned, layers, exact, saved, inModel }: ExtractionPlan,
   signal: AbortSignal | undefined,
 ): Promise<string> {
@@ -67,50 +57,5 @@ async function contentDigest(
       ...saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!),
     ],
   }
-  await bringRangesNear(Object.values(sides).flat().flatMap(samplesOf))
-  const hash = createHash('sha256').update(JSON.stringify(base.config ?? tuned.config ?? null))
-  for (const [side, tensors] of Object.entries(sides)) {
-    // experts of one stack share a tensor
-    for (const tensor of new Set(tensors)) {
-      signal?.throwIfAborted()
-      const { name, dtype, shape, bytes } = tensor
-      hash.update(JSON.stringify([side, name, dtype, shape, bytes]))
-      await addSample(hash, tensor)
-    }
-  }
-  return hash.digest('hex')
-}
-
-/** Where the samples of a tensor lie: elsewhere they are asked for at once. */
-const samplesOf = ({ source, bytes }: StoredTensor): ByteRange[] =>
-  source.kind === 'range'
-    ? sampleOf(bytes).map(([begin, end]) => ({
-        file: source.file,
-        begin: source.begin + begin,
-        end: source.begin + end,
-      }))
-    : []
-
-async function addSample(hash: Hash, { source, name, bytes }: StoredTensor): Promise<void> {
-  if (source.kind === 'memory') {
-    const { buffer, byteOffset, byteLength } = source.matrix.data
-    hash.update(new Uint8Array(buffer, byteOffset, byteLength))
-    return
-  }
-  if (source.kind !== 'file') {
-    return withBytes(source, name, async (read) => {
-      for (const [begin, end] of sampleOf(bytes)) hash.update(await read(begin, end))
-    })
-  }
-  const file = await openFile(source.file)
-  try {
-    for (const [begin, end] of sampleOf(file.byteLength)) hash.update(await file.read(begin, end))
-  } finally {
-    await file.close()
-  }
-}
-
-const sampleOf = (bytes: number): [begin: number, end: number][] => {
-  const last = Math.max(0, bytes - SAMPLE_BYTES)
-  return [0, Math.floor(last / 2), last].map((begin) => [begin, Math.min(bytes, begin + SAMPLE_BYTES)])
+  return contentDigest(base.config ?? tuned.config ?? null, sides, signal)
 }

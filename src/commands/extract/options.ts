@@ -6,6 +6,7 @@ import type { Certify } from '../../linalg/truncation/truncated-svd.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
+import type { Shard } from '../../shards/shard.ts'
 import { assertLayoutOf, FORMATS } from '../formats.ts'
 import {
   bytes,
@@ -13,7 +14,6 @@ import {
   CERTIFY,
   checkOptions,
   flag,
-  integer,
   LIMITS,
   needed,
   oneOf,
@@ -21,11 +21,11 @@ import {
   path,
   READING,
   RULES,
+  SHARD,
   seed,
   text,
   texts,
 } from '../options.ts'
-import { isShard, type Shard } from './shards.ts'
 
 /**
  * What `extract` takes: two checkpoints, where the adapter goes, and one rank rule of `rank`, `energy`, `error`, `budget` and
@@ -177,12 +177,9 @@ export const EXTRACT = {
   seed,
   memory: bytes,
   restart: flag,
-  shard: { expected: 'an object { index, of } of which part of how many, counted from 1', isValid: isShard },
+  shard: SHARD,
   join: texts,
 }
-
-/** How many shards there are. */
-export const SHARDS = integer(1)
 
 /** The flags that choose the rank, as a message lists them. */
 const RULE_FLAGS = '--rank 16, --energy 0.99, --error 0.05, --budget 40MiB, --noise-floor'
@@ -229,12 +226,11 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
   }
 }
 
-function refuseOfJoin({ join, shard, dryRun, restart }: ExtractOptions): void {
+function refuseOfJoin({ join, shard, restart }: ExtractOptions): void {
   if (join === undefined) return
   if (shard !== undefined) {
     throw badUsage('--shard computes a part and --join assembles the parts: give one of them')
   }
-  if (dryRun === true) throw badUsage('--join computes no layer: there is nothing for --dry-run to tell')
   if (restart === true) {
     throw badUsage('--join takes what the shards have computed, and --restart would discard it: leave it out')
   }

@@ -2,6 +2,7 @@ import { paintWords, UNKNOWN } from '../../report/cells.ts'
 import { isLong, kindGrid, type Projection, spanText } from '../../report/layer-list.ts'
 import { equalNotes, note, warningNotes } from '../../report/notes.ts'
 import { type NamedColumn, namedGrid, table } from '../../report/table.ts'
+import { shardText } from '../../shards/shard.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { firstOf, shownName } from '../../text/names.ts'
 import { bytes, grouped, percent, roughPercent, shape } from '../../text/numbers.ts'
@@ -9,10 +10,9 @@ import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import { gapNotes } from '../gap-text.ts'
 import { notCarriedLines } from '../verify/text.ts'
-import type { ExtractPreview, PlannedShard } from './result.ts'
+import type { ExtractPreview, JoinedShard, PlannedJoin, PlannedShard } from './result.ts'
 import { guaranteeText, hasRoom, quantisationText } from './sentences.ts'
 import { ROUNDS_TEXT } from './shard-text.ts'
-import { shardText } from './shards.ts'
 import { inWords, wholeLines } from './text.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
@@ -125,7 +125,7 @@ const kindColumns: readonly NamedColumn<Projection<Layer>>[] = [
 ]
 
 function facts(preview: ExtractPreview, { paint }: Screen) {
-  const { layers, totals, rule, layout, output, resumable, modules, shard } = preview
+  const { layers, totals, rule, layout, output, resumable, modules, shard, join } = preview
   const free = bytes(output.free)
   return [
     ['to be factored', `${counted(totals.layers, 'layer')}, ${grouped(totals.parameters)} parameters`],
@@ -138,6 +138,7 @@ function facts(preview: ExtractPreview, { paint }: Screen) {
     ['size', sizeText(output.bytes, rule, layers.some(isKnown))],
     ['free there', hasRoom(preview) ? free : paintWords(`${free}: not enough`, paint.red)],
     ...(shard === undefined ? [] : shardRows(shard, totals.layers)),
+    ...(join === undefined ? [] : joinRows(join, paint)),
     ...(resumable === 0
       ? []
       : [['done already', `${counted(resumable, 'layer')}, by a run that was cut off`]]),
@@ -153,6 +154,20 @@ const shardRows = ({ layers, work, mayTakeRounds, ...shard }: PlannedShard, all:
   ],
   ...(mayTakeRounds ? [['a second round', ROUNDS_TEXT]] : []),
 ]
+
+/** Each shard, and whether --join could be given now. */
+const joinRows = ({ shards, mayTakeRounds, isReady }: PlannedJoin, paint: Screen['paint']): string[][] => [
+  ...shards.map((shard) => [`shard ${shardText(shard)}`, joinedText(shard, paint)]),
+  ['--join', isReady ? paintWords('all is there', paint.green) : paintWords('not yet', paint.red)],
+  ...(mayTakeRounds ? [['a second round', ROUNDS_TEXT]] : []),
+]
+
+function joinedText({ layers, missing, worker, ...shard }: JoinedShard, paint: Screen['paint']): string {
+  const done = `${grouped(layers - missing.length)} of ${counted(layers, 'layer')}`
+  if (worker !== undefined) return `${done}; ${printable(worker)} is at work`
+  if (missing.length === 0) return done
+  return `${done}; ${paintWords(`run --shard ${shardText(shard)} again`, paint.red)} (${firstOf(missing.map(shownName))})`
+}
 
 /** What the format calls the modules, where that is not as the model has it. */
 const namesRow = (modules: ExtractPreview['modules']): string[][] =>

@@ -3,15 +3,16 @@ import { bytesPerElement } from '../../formats/dtype.ts'
 import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import { elementsPerRank } from '../../lora/model.ts'
+import type { Shard } from '../../shards/shard.ts'
 import type { ExtractSettings } from './options.ts'
 import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { plannedTotals, type Sampled, sampledQuantisation } from './quantisation.ts'
 import { firstRound, mayTakeRounds } from './ranks.ts'
-import type { ExtractPreview, PlannedShard } from './result.ts'
+import type { ExtractPreview, PlannedJoin, PlannedShard } from './result.ts'
 import { countDone } from './run-folder.ts'
 import { quantisedBaseWarning } from './sentences.ts'
-import { type Shard, shardOutput } from './shards.ts'
+import { shardOutput } from './shard-folders.ts'
 import { splitOf } from './split.ts'
 
 /** Singular triplets are kept as float64 until the adapter is whole. */
@@ -61,7 +62,11 @@ function plannedShard(plan: ExtractionPlan, options: ExtractSettings, shard: Sha
 }
 
 /** All that can be said before anything is computed. */
-export async function preview(plan: ExtractionPlan, options: ExtractSettings): Promise<ExtractPreview> {
+export async function preview(
+  plan: ExtractionPlan,
+  options: ExtractSettings,
+  join?: PlannedJoin,
+): Promise<ExtractPreview> {
   const ranks = knownRanks(plan, options)
   const sampled: (Sampled | undefined)[] = []
   for (const [i, { pair }] of plan.layers.entries()) sampled.push(await sampledQuantisation(pair, ranks?.[i]))
@@ -112,6 +117,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       options.shard === undefined ? options.output : shardOutput(options.output, options.shard),
     ),
     ...(options.shard !== undefined && { shard: plannedShard(plan, options, options.shard) }),
+    ...(join !== undefined && { join }),
     warnings: [...plan.warnings, ...quantisedBaseWarning(plan)],
   }
 }

@@ -8,7 +8,7 @@ import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
-import type { Shard } from './shards.ts'
+import type { Shard } from '../../shards/shard.ts'
 
 /** What of a change is the rounding of a quantised base, estimated from the steps of its blocks, and what factors carry of that. */
 export interface Quantisation extends QuantisationShare {
@@ -205,6 +205,8 @@ export interface ExtractPreview {
   readonly resumable: number
   /** The part that is asked for. */
   readonly shard?: PlannedShard
+  /** What there is to be joined. */
+  readonly join?: PlannedJoin
   readonly warnings: readonly string[]
 }
 
@@ -216,6 +218,27 @@ export interface PlannedShard extends Shard {
   readonly work: number
   /** The ranks depend on all layers, so that some may have to be computed again at a higher rank: by the join, or by the same shards once more. */
   readonly mayTakeRounds: boolean
+}
+
+/** What a join finds of one shard. */
+export interface JoinedShard extends Shard {
+  /** How many layers it has to compute in the first round. */
+  readonly layers: number
+  /** The names of those that are not there. */
+  readonly missing: readonly string[]
+  /** Which process is at work on it, or may be, in words. */
+  readonly worker?: string
+}
+
+/** What a join would find of all shards. */
+export interface PlannedJoin {
+  readonly shards: readonly JoinedShard[]
+  /** Files of layers that are not what a shard of this job wrote: they count as missing. */
+  readonly damaged: readonly string[]
+  /** The ranks depend on all layers, so that the join may compute some again at a higher rank. */
+  readonly mayTakeRounds: boolean
+  /** All layers are there, and no shard is at work. */
+  readonly isReady: boolean
 }
 
 /** What one shard of a job has computed. Nothing is assembled yet. */

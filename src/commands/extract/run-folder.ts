@@ -1,7 +1,7 @@
 import { type LayerResult, type RankRequest, withoutVectors } from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { entriesIfAny, entriesOf, sizeIfAny } from '../../io/files.ts'
-import { readSealed, writeSealed } from '../../io/own-folder.ts'
+import { digestOfJson, readSealed, writeSealed } from '../../io/own-folder.ts'
 import {
   isSame,
   type OpeningRun,
@@ -14,7 +14,7 @@ import {
 import { type LayerKey, readLayerFile, writeLayerFile } from './layer-file.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { ExtractResult } from './result.ts'
-import { isShardFolder } from './shards.ts'
+import { isShardFolder } from './shard-folders.ts'
 
 /**
  * What an extraction keeps in its run folder (io/run-folder.ts) while it is not done.
@@ -80,42 +80,66 @@ export const openRunFolder = (
     runFolder(run, layers, parts),
   )
 
+/** Layers of a run as they lie in its folders: those that are whole, and the files that are not what a run of this identity wrote. */
+export interface FoundLayers {
+  readonly sound: Map<string, { readonly path: string; readonly result: LayerResult }>
+  readonly damaged: readonly string[]
+  find: RunFolder['find']
+}
+
+/** Looks for the layers of a run in folders, the first that has one giving it. Nothing is written. */
+export async function findLayers(
+  folders: readonly string[],
+  identity: RunIdentity,
+  layers: readonly LayerShape[],
+): Promise<FoundLayers> {
+  return foundIn(undefined, folders, digestOfJson(identity), layers)
+}
+
+async function foundIn(
+  own: string | undefined,
+  others: readonly string[],
+  run: string,
+  layers: readonly LayerShape[],
+): Promise<FoundLayers> {
+  const sound: FoundLayers['sound'] = new Map()
+  const damaged: string[] = []
+  for (const folder of own === undefined ? others : [own, ...others]) {
+    for (const [name, index, round] of await layerFiles(folder)) {
+      if (sound.has(name)) continue
+      const path = `${folder}/${name}`
+      const isOne = index < layers.length && name === layerFileName(round, index)
+      const result = isOne ? await readLayerFile(path, { run, round, ...layers[index] }) : undefined
+      if (result === undefined) damaged.push(folder === own ? name : path)
+      else sound.set(name, { path, result: withoutVectors(result) })
+    }
+  }
+  return {
+    sound,
+    damaged,
+    find: (round, index, ask) => {
+      const result = sound.get(layerFileName(round, index))?.result
+      return result !== undefined && isSame(result.asked, ask) ? result : undefined
+    },
+  }
+}
+
 async function runFolder(
   owned: OwnedRun,
   layers: readonly LayerShape[],
   parts: readonly string[],
 ): Promise<RunFolder> {
   const { path: folder, run } = owned
-  const nameOf = layerFileName
-  const pathOf = (round: number, index: number) => `${folder}/${nameOf(round, index)}`
+  const pathOf = (round: number, index: number) => `${folder}/${layerFileName(round, index)}`
   const keyOf = (round: number, index: number): LayerKey => ({ run, round, ...layers[index] })
-
-  const sound = new Map<string, { readonly path: string; readonly result: LayerResult }>()
-  const damaged: string[] = []
-  let found = 0
-  for (const place of [folder, ...parts]) {
-    for (const [name, index, round] of await layerFiles(place)) {
-      if (sound.has(name)) continue
-      const path = `${place}/${name}`
-      const isOne = index < layers.length && name === nameOf(round, index)
-      const result = isOne ? await readLayerFile(path, keyOf(round, index)) : undefined
-      if (result === undefined) damaged.push(place === folder ? name : path)
-      else {
-        sound.set(name, { path, result: withoutVectors(result) })
-        if (round === 1) found++
-      }
-    }
-  }
+  const { sound, damaged, find } = await foundIn(folder, parts, run, layers)
   return {
     ...owned,
-    found,
+    found: layers.filter((_, index) => sound.has(layerFileName(1, index))).length,
     damaged,
-    find: (round, index, ask) => {
-      const result = sound.get(nameOf(round, index))?.result
-      return result !== undefined && isSame(result.asked, ask) ? result : undefined
-    },
+    find,
     read: async (round, index) => {
-      const path = sound.get(nameOf(round, index))?.path ?? pathOf(round, index)
+      const path = sound.get(layerFileName(round, index))?.path ?? pathOf(round, index)
       const result = await readLayerFile(path, keyOf(round, index))
       if (result !== undefined) return result
       throw new LoraSvdError(
@@ -126,7 +150,7 @@ async function runFolder(
     },
     write: async (round, index, result) => {
       await writeLayerFile(pathOf(round, index), keyOf(round, index), result)
-      sound.delete(nameOf(round, index))
+      sound.delete(layerFileName(round, index))
     },
     asksOf: async (round, decide) => {
       const path = `${folder}/asks-${round}.json`

@@ -5,6 +5,7 @@ import { assertOnlyOurs, makeOwnFolder, readJsonFile, removeEmpty } from '../../
 import { inWords, RUN_FILE, type RunIdentity, runFolderOf, withRunFolder } from '../../io/run-folder.ts'
 import type { Patience } from '../../io/run-lock.ts'
 import type { RunContext } from '../../jobs/context.ts'
+import { type Shard, shardText } from '../../shards/shard.ts'
 import { sharedIdentityOf } from './identity.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -12,16 +13,10 @@ import { leastBytes } from './preview.ts'
 import { decide, decompose, firstRound, mayTakeRounds } from './ranks.ts'
 import type { ExtractShard } from './result.ts'
 import { areAllNamed, bytesDone, layerShapes, openRunFolder, type RunFolder } from './run-folder.ts'
-import { type Shard, shardFolders, shardOutput, shardText } from './shards.ts'
+import { SHARD_GONE_AFTER, shardFolders, shardOutput } from './shard-folders.ts'
 import { assertSameJob, isOfSharedJob, isShared } from './shared-job.ts'
 import { splitOf } from './split.ts'
 import { isUseless } from './useless.ts'
-
-/**
- * After so long without a sign of life, in milliseconds, a shard's process that can't be seen from here counts as gone: six signs missed, and
- * a minute for which a client of NFS may show an old time. To be wrong is to do its work twice: both write the same bytes, each file whole.
- */
-const SHARD_GONE_AFTER = 3 * 60_000
 
 /** Decomposes a shard's part of the layers into its own folder within the job's. Throws as `extract` does. */
 export async function extractShard(

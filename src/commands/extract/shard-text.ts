@@ -1,12 +1,12 @@
 import { note, warningNotes } from '../../report/notes.ts'
 import { table } from '../../report/table.ts'
+import { shardText } from '../../shards/shard.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { bytes, grouped, percent, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
 import type { ExtractShard } from './result.ts'
 import { guaranteeText } from './sentences.ts'
-import { shardText } from './shards.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
 

@@ -1,8 +1,10 @@
 import { badInput } from '../../errors.ts'
 import { type EntryKind, readJsonFile } from '../../io/own-folder.ts'
-import { isOurEntry, isSame, RUN_FILE, type RunIdentity } from '../../io/run-folder.ts'
+import { isOurEntry, RUN_FILE, type RunIdentity } from '../../io/run-folder.ts'
+import { differenceOf } from '../../shards/difference.ts'
+import { shardText } from '../../shards/shard.ts'
 import { SHARED_CONTENTS } from './run-folder.ts'
-import { type ShardFolder, shardText } from './shards.ts'
+import type { ShardFolder } from './shard-folders.ts'
 
 /** Whether what is written down of a run says that it is of a job in shards. */
 export const isShared = (run: Record<string, unknown>): boolean =>
@@ -31,7 +33,7 @@ export async function assertSameJob(
   }
   const run = await readJsonFile(`${path}/${RUN_FILE}`)
   if (run === undefined) return
-  const other = otherOf(run, identity)
+  const other = differenceOf(run, identity)
   if (other === undefined) return
   throw badInput(
     `${path}: shard ${shardText(shard)} is of other ${other} than this; ${cure('the same ones')}`,
@@ -39,19 +41,4 @@ export async function assertSameJob(
       file: path,
     },
   )
-}
-
-/** What of a run is another's. */
-function otherOf(run: Record<string, unknown>, { inputs, options }: RunIdentity): string | undefined {
-  if (!isSame(run.options, options)) {
-    const names = differing(run.options, options)
-    return `options${names.length > 0 ? ` (${names.join(', ')})` : ''}`
-  }
-  return isSame(run.inputs, inputs) ? undefined : 'inputs'
-}
-
-function differing(a: unknown, b: unknown): string[] {
-  const [one, other] = [a ?? {}, b ?? {}] as Record<string, unknown>[]
-  const names = new Set([...Object.keys(one), ...Object.keys(other)])
-  return [...names].filter((name) => !isSame(one[name], other[name]))
 }

@@ -1,7 +1,9 @@
 import { type Command, Option } from 'commander'
 import { common, integerOf, parameterCount, patterns, type Run } from '../flags.ts'
-import type { InspectFlags } from './document.ts'
-import { INSPECT } from './options.ts'
+import type { OutputFlags } from '../print.ts'
+import { type ShardFlags, shardOf } from '../shard-choice.ts'
+import { addShardFlags, argumentsOf, givenFlags, refuseForJoin } from '../shard-flags.ts'
+import { INSPECT, type InspectOptions } from './options.ts'
 
 const EXAMPLES = `
 Examples:
@@ -13,14 +15,17 @@ Examples:
   lora-svd inspect adapter/ --base base/ --sort dominance
   lora-svd inspect tuned/ --base base/ --emit peft --parameters 40M > lora.json
   lora-svd inspect model/ --sort stable-rank --top 10 --json
+  lora-svd inspect tuned/ --base base/ --shard 2/4 -o parts/
+  lora-svd inspect --join parts/ --html report.html
 
 Exit codes: 0 done
 1 NaN or infinite entries were found, or not all has its counterpart in --base
-2 bad options or input, nothing written · 3 disk full, no permission`
+2 bad options or input, nothing written · 3 disk full, no permission
+A shard ends with 0 once its part is whole: what was found is judged by --join.`
 
 /** `inspect`: how low the rank of real weights is. */
 export function addInspect(program: Command, run: Run): void {
-  program
+  const command = program
     .command('inspect')
     .summary('how low the rank of weights, of a fine-tune or of an adapter is')
     .description(
@@ -28,7 +33,8 @@ export function addInspect(program: Command, run: Run): void {
         '<path> is a model or adapter folder, .safetensors, .gguf, an index of shards, .npy, .npz, .csv, - for standard input, or ' +
         'org/name in the local Hugging Face cache, hf://org/name, or https://.',
     )
-    .argument('<path>', 'the weights')
+    .argument('<path>', 'the weights; with --join a part, or a folder of parts')
+    .argument('[part...]', 'with --join: more of them')
     .addOption(
       new Option(
         '--base <path>',
@@ -75,15 +81,58 @@ export function addInspect(program: Command, run: Run): void {
       ).choices(INSPECT.emit.choices),
     )
     .addOption(new Option('--parameters <n>', 'within so many, such as 40M').argParser(parameterCount))
+  addShardFlags(command, {
+    part: 'look at this part of the matrices alone, and keep what is found in --out',
+    join: 'make one report of the parts of all shards',
+  })
+  command
+    .addOption(
+      new Option(
+        '-o, --out <path>',
+        'where a shard leaves its part: a folder for all parts, or a .json file',
+      ),
+    )
     .addHelpText('after', EXAMPLES)
-    .action((path: string, flags: Omit<InspectFlags, 'path'>) =>
+    .action((path: string, parts: readonly string[], flags: InspectCommandFlags) =>
       run(async (terminal) => {
+        argumentsOf(command, ['path'], [path, ...parts], flags)
         const { printInspect } = await import('./document.ts')
+        const { json, quiet, join, intruders } = flags
         // true is only that the flag was not given
-        return printInspect(
-          { ...flags, path, intruders: flags.intruders === false ? false : undefined },
-          terminal,
-        )
+        const looked = intruders === false ? { intruders } : {}
+        if (join) {
+          refuseForJoin(command, [...OF_SHARDS, 'shard', 'shards', 'out'])
+          const { force, sort, reverse, top, plot, html, svg, csv, emit, parameters } = flags
+          const view = { force, sort, reverse, top, plot, html, svg, csv, emit, parameters }
+          return printInspect({ ...view, json, quiet, join: [path, ...parts] }, terminal)
+        }
+        const shard = shardOf(flags, terminal.env)
+        const {
+          shards: _,
+          join: __,
+          intruders: ___,
+          ...given
+        } = shard === undefined ? flags : givenFlags(command, flags)
+        return printInspect({ ...given, ...looked, shard, json, quiet, path }, terminal)
       }),
     )
 }
+
+/** Flags that say what is looked at. */
+const OF_SHARDS = [
+  'base',
+  'header',
+  'include',
+  'exclude',
+  'full',
+  'leading',
+  'intruders',
+  'allowUnpaired',
+  'memory',
+  'seed',
+  'alpha',
+]
+
+type InspectCommandFlags = Omit<InspectOptions, 'path' | 'shard'> &
+  OutputFlags &
+  ShardFlags & { readonly join: boolean }

@@ -3,25 +3,41 @@ import { orderOf, roundingLevelOf, valueAt } from '../../linalg/spectrum/measure
 import type { IntegerRange, Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { intervalFields, jsonDocument, jsonNumber, relativeChangeFields } from '../../report/json.ts'
 import { note } from '../../report/notes.ts'
+import { partDocument } from '../../shards/part.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped } from '../../text/numbers.ts'
 import { printable } from '../../text/quote.ts'
+import { type PartInWords, partTables } from '../part-text.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
+import { assertKept } from '../shard-choice.ts'
 import { inspect } from './inspect.ts'
 import { nextNotes } from './next/text.ts'
-import type { InspectOptions } from './options.ts'
+import type { InspectJoinOptions, InspectOptions } from './options.ts'
 import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
+import type { InspectShard } from './shard.ts'
 import { notesOf } from './text/facts.ts'
 import { inspectReport } from './text/text.ts'
-import { modelVerdict } from './verdict.ts'
+import { countedSubjects, modelVerdict } from './verdict.ts'
 
-export type InspectFlags = InspectOptions & OutputFlags
+/** As the command line has them: what it leaves out is not there where it asks for a part, or for the report of parts. */
+export type InspectFlags = (InspectOptions | InspectJoinOptions) & OutputFlags
 
 /** Inspects and prints what was found. Gives the exit code: whether all entries are finite and all has its counterpart. */
 export async function printInspect(flags: InspectFlags, terminal: Terminal): Promise<number> {
+  if ('shard' in flags) assertKept(flags)
+  const options = withoutHow(flags) as InspectOptions | InspectJoinOptions
   const result = await terminal.interruptible((signal) =>
-    inspect({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
+    inspect({ ...options, ...watchedOn(terminal, flags, signal) }),
   )
+  if ('shard' in result) {
+    await print(
+      terminal,
+      flags,
+      () => inspectShardDocument(result),
+      () => partTables(partInWords(result), terminal),
+    )
+    return ExitCode.ok
+  }
   if (result.next !== undefined && !flags.json) await printNext(result, flags, terminal)
   else {
     await print(
@@ -35,8 +51,26 @@ export async function printInspect(flags: InspectFlags, terminal: Terminal): Pro
   return isWhole ? ExitCode.ok : ExitCode.checkFailed
 }
 
+/** The JSON document of `inspect --shard`, as it is kept too; its fields are those of schemas/inspect-shard-1.json. */
+export const inspectShardDocument = ({ kept: _, ...part }: InspectShard) => partDocument('inspect', part)
+
+function partInWords(part: InspectShard): PartInWords {
+  const { shard, source, subject, totals, kept, seconds, engine, warnings } = part
+  return {
+    command: 'inspect',
+    shard,
+    subject: source.base === undefined ? source.path : `${source.path} − ${source.base}`,
+    holds: `${grouped(totals.matrices)} of ${countedSubjects(totals.ofMatrices, subject)}`,
+    work: totals.work,
+    kept,
+    seconds,
+    engine,
+    warnings,
+  }
+}
+
 /** The config alone on standard output, so that it can go into a file; what is to be known of it on standard error. */
-async function printNext(result: InspectResult, { quiet }: InspectFlags, terminal: Terminal): Promise<void> {
+async function printNext(result: InspectResult, { quiet }: OutputFlags, terminal: Terminal): Promise<void> {
   const next = result.next!
   await terminal.out(next.text)
   if (quiet) return

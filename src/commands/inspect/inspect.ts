@@ -1,55 +1,114 @@
-import { bringNear, rangesOf } from '../../checkpoint/near.ts'
-import { holdingOpen } from '../../checkpoint/read.ts'
-import type { WeightMatrix } from '../../checkpoint/types.ts'
-import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
+import { assertNotRead, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
-import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
-import { filesOf, tensorsOf } from '../../lora/model.ts'
+import { inContext, type RunContext } from '../../jobs/context.ts'
+import type { Shard } from '../../shards/shard.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
+import type { Inspection } from './inspection.ts'
+import { factsAbout, lookAt } from './look.ts'
 import { assertChange, nextRun } from './next/run.ts'
-import { type InspectOptions, type InspectSettings, inspectSettings } from './options.ts'
+import {
+  assertSortable,
+  type InspectJoinOptions,
+  type InspectOptions,
+  type InspectSettings,
+  inspectJoinSettings,
+  inspectSettings,
+  type ReportView,
+} from './options.ts'
 import { plottedMatrix } from './plot.ts'
 import type { InspectResult } from './result.ts'
-import { nonFiniteOthers, openSubjects, type Subject, type Subjects } from './subject.ts'
+import { type InspectShard, inspectShard, joinedInspection } from './shard.ts'
+import { openSubjects } from './subject.ts'
 import { inspectResult, type WholeResult } from './summary.ts'
 import { spectrumSvg } from './svg.ts'
-import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
 
 /**
  * Tells how low the rank of each matrix is: of a checkpoint, of what a fine-tune changed (`base`), or of an adapter. Writes the files
- * that are asked for, each whole or not at all. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done,
+ * that are asked for, each whole or not at all. With `shard` it looks at a part of the matrices and reports nothing of the whole; with `join`
+ * it makes the report of what all shards have found. Throws LoraSvdError: `bad-usage` and `bad-input` for what can't be done,
  * `output-exists`, `system` where the machine fails, `interrupted`.
  */
-export async function inspect(options: InspectOptions): Promise<InspectResult> {
+export function inspect(options: InspectOptions & { readonly shard: Shard }): Promise<InspectShard>
+export function inspect(
+  options: (InspectOptions & { readonly shard?: undefined }) | InspectJoinOptions,
+): Promise<InspectResult>
+export function inspect(options: InspectOptions | InspectJoinOptions): Promise<InspectResult | InspectShard>
+export async function inspect(
+  options: InspectOptions | InspectJoinOptions,
+): Promise<InspectResult | InspectShard> {
+  if (isJoin(options)) {
+    const settings = inspectJoinSettings(options)
+    return inContext(options, () => joined(settings.parts, settings))
+  }
   const settings = inspectSettings(options)
-  return inContext({ ...options, memory: settings.memory }, (context) => inspected(settings, context))
+  return inContext<InspectResult | InspectShard>({ ...options, memory: settings.memory }, (context) =>
+    settings.shard === undefined
+      ? inspected(settings, context)
+      : inspectShard(settings, settings.shard, context),
+  )
 }
+
+const isJoin = (options: InspectOptions | InspectJoinOptions): options is InspectJoinOptions =>
+  typeof options === 'object' && options !== null && 'join' in options && options.join !== undefined
 
 async function inspected(settings: InspectSettings, context: RunContext): Promise<InspectResult> {
   const start = performance.now()
-  const { outputs, plot, path, base } = settings
-  for (const output of Object.values(outputs)) await assertWritable(output, settings)
+  const { path, base } = settings
+  await assertAllWritable(settings)
   const opened = await openSubjects(settings, context.opening)
-  if (settings.next !== undefined) assertChange(opened, path)
-  const plotted = plot === undefined ? undefined : plottedMatrix(plot, opened.subjects, path)
-  const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
+  const facts = factsAbout(opened, settings)
   const named = nameOfStandardInput([path, base])
-  await assertNotRead(flags, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  const products = opened.subjects.flatMap((subject) =>
-    subject.kind === 'adapter' ? [subject.module.product] : [],
-  )
-  await bringNear(products.flatMap(tensorsOf))
-  const files = products.flatMap(filesOf)
-  const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
-  await bringNear(opened.others.map(({ tensor }) => tensor))
-  const nonFinite = await nonFiniteOthers(opened.others)
-  for (const input of opened.inputs) await assertUnchanged(input)
+  const plotted = assertReportable(settings, facts, path)
+  await assertOutputsNotRead(settings, [...opened.inputs.flatMap(({ files }) => files), ...named])
+  const { findings, nonFinite } = await lookAt(settings, opened, context)
   const seconds = (performance.now() - start) / 1000
-  const result = inspectResult(settings, opened, findings, seconds, nonFinite)
-  await writeOutputs(settings, result)
+  const inspection = { ...facts, findings, nonFinite: nonFinite.flatMap((one) => one ?? []), seconds }
+  return reported(settings, inspection, plotted)
+}
+
+/** The report of all parts of a job. */
+async function joined(paths: readonly string[], view: ReportView): Promise<InspectResult> {
+  await assertAllWritable(view)
+  const { inspection, files } = await joinedInspection(paths)
+  assertSortable(view.sort, inspection.source.base)
+  const plotted = assertReportable(view, inspection, inspection.source.path)
+  await assertOutputsNotRead(view, files)
+  return reported(view, inspection, plotted)
+}
+
+async function assertAllWritable(view: ReportView): Promise<void> {
+  for (const output of Object.values(view.outputs)) await assertWritable(output, view)
+}
+
+/** Throws `bad-usage` where what was asked of the report can't be. Gives the name of the matrix that is plotted. */
+function assertReportable(
+  { next, plot }: ReportView,
+  { modules, facts }: Pick<Inspection, 'modules' | 'facts'>,
+  path: string,
+): string | undefined {
+  if (next !== undefined) assertChange(modules)
+  return plot === undefined ? undefined : plottedMatrix(plot, facts, path)
+}
+
+async function assertOutputsNotRead(
+  { outputs }: ReportView,
+  files: readonly { readonly path: string }[],
+): Promise<void> {
+  const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
+  await assertNotRead(flags, files)
+}
+
+/** Writes the files that were asked for, and gives the report. */
+async function reported(
+  view: ReportView,
+  inspection: Inspection,
+  plotted: string | undefined,
+): Promise<InspectResult> {
+  const result = inspectResult(view, inspection)
+  await writeOutputs(view, result)
   const { all, ...shown } = result
-  const next = settings.next && nextRun(opened, all, settings.next)
+  const next = view.next && nextRun(inspection, all, view.next)
   return {
     ...shown,
     ...(plotted !== undefined && { plotted: plottedOf(plotted, result) }),
@@ -58,7 +117,7 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
 }
 
 /** Writes the files that were asked for, each whole or not at all. */
-async function writeOutputs({ outputs, force }: InspectSettings, result: WholeResult): Promise<void> {
+async function writeOutputs({ outputs, force }: ReportView, result: WholeResult): Promise<void> {
   const texts = [
     // its slider sums over the model, and its table sorts and filters by itself
     [outputs.html, () => htmlReport({ ...result, matrices: result.all })],
@@ -75,41 +134,4 @@ function plottedOf(name: string, { all, unchanged }: WholeResult): NonNullable<I
   const matrix = all.find((matrix) => matrix.name === name)
   if (matrix !== undefined) return { name, matrix }
   return { name, nothing: unchanged.includes(name) ? 'equal' : 'not-finite' }
-}
-
-/** The matrices of checkpoints that are read for a subject: an adapter's factors are read before. */
-function weightsOf(subject: Subject): readonly WeightMatrix[] {
-  if (subject.kind === 'weights') return [subject.weight]
-  if (subject.kind === 'delta') return [subject.base, subject.tuned]
-  return subject.base === undefined ? [] : [subject.base]
-}
-
-async function lookAtAll(
-  settings: InspectSettings,
-  { subjects }: Subjects,
-  context: RunContext,
-): Promise<Finding[]> {
-  const { extent, intruders, seed, path, base = '' } = settings
-  const jobs = subjects.map(
-    (subject): InspectJob => ({
-      subject,
-      extent,
-      intruders,
-      seed,
-      path,
-      basePath: base,
-    }),
-  )
-  const how = {
-    kind: 'inspect',
-    work: inspectMatrix,
-    flopsOf,
-    bytesOf,
-    nameOf: ({ subject }: InspectJob) => subject.name,
-    readsOf: ({ subject }: InspectJob) => rangesOf(weightsOf(subject)),
-    task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
-  } as const
-  const findings: Finding[] = []
-  for await (const finding of doJobs(jobs, how, context)) findings.push(finding)
-  return findings
 }

@@ -3,8 +3,11 @@ import { badUsage } from '../../errors.ts'
 import type { HeaderChoice } from '../../formats/text-matrix.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
+import type { Shard } from '../../shards/shard.ts'
 import { parseCount } from '../../text/numbers.ts'
 import {
+  assertPartPlace,
+  assertParts,
   bytes,
   bytesOf,
   checkOptions,
@@ -18,8 +21,10 @@ import {
   path,
   positive,
   READING,
+  SHARD,
   seed,
   text,
+  texts,
 } from '../options.ts'
 
 /** By what the matrices are ordered; figures the largest first. `model` is the order of the file. */
@@ -92,23 +97,29 @@ export interface InspectOptions extends ReadingOptions {
   readonly allowUnpaired?: boolean | undefined
   /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
   readonly memory?: number | string | undefined
+  /** Look at this part of the matrices alone, and report nothing: the result is then an `InspectShard`. */
+  readonly shard?: Shard | undefined
+  /** Where the part of a shard is kept: a file that ends in .json, or a folder, in which it is called by the shard. */
+  readonly out?: string | undefined
 }
 
-/** The inspection that is made: the options checked, with defaults where they were left out. */
-export interface InspectSettings {
-  readonly path: string
-  readonly base: string | undefined
-  /** Whether the first row of a text is names; undefined: by its looks. */
-  readonly header: HeaderChoice | undefined
-  readonly include: readonly string[]
-  readonly exclude: readonly string[]
+/** What a report may be asked for, of what was found before. */
+type ViewOptions = Pick<
+  InspectOptions,
+  'sort' | 'reverse' | 'top' | 'plot' | 'html' | 'svg' | 'csv' | 'emit' | 'parameters' | 'force'
+>
+
+/** What `inspect` takes to make one report of what shards have found. */
+export interface InspectJoinOptions extends ReadingOptions, ViewOptions {
+  /** The parts of all shards: files, and folders of such. */
+  readonly join: readonly string[]
+}
+
+/** The report that is made, of whatever was found. */
+export interface ReportView {
   readonly sort: SortKey
   readonly reverse: boolean
   readonly top: number | undefined
-  readonly extent: Extent
-  readonly intruders: boolean
-  /** Of an adapter that doesn't say it. */
-  readonly alpha: number | undefined
   /** The matrix whose spectrum is plotted: its name, or a part of it. */
   readonly plot: string | undefined
   /** Files that are written beside the report. */
@@ -116,11 +127,28 @@ export interface InspectSettings {
   /** The ranks of the next run that are asked for. */
   readonly next: { readonly format: EmitFormat; readonly parameters: number } | undefined
   readonly force: boolean
+}
+
+/** The inspection that is made: the options checked, with defaults where they were left out. */
+export interface InspectSettings extends ReportView {
+  readonly path: string
+  readonly base: string | undefined
+  /** Whether the first row of a text is names; undefined: by its looks. */
+  readonly header: HeaderChoice | undefined
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  readonly extent: Extent
+  readonly intruders: boolean
+  /** Of an adapter that doesn't say it. */
+  readonly alpha: number | undefined
   readonly seed: bigint
   /** Go on where the two look like one model under two sets of names. */
   readonly allowUnpaired: boolean
   /** Bytes that the matrices in work may take, all together; undefined: a share of the machine's. */
   readonly memory: number | undefined
+  /** The part that is looked at; all where it is left out. */
+  readonly shard: Shard | undefined
+  readonly out: string | undefined
 }
 
 /**
@@ -129,19 +157,10 @@ export interface InspectSettings {
  */
 const LEADING = 64
 
-export const INSPECT = {
-  ...READING,
-  ...PAIRING,
-  path: needed(path),
-  base: path,
-  header: HEADER,
+const VIEW = {
   sort: oneOf(SORT_KEYS),
   reverse: flag,
   top: integer(1),
-  full: flag,
-  leading: integer(1),
-  intruders: flag,
-  alpha: positive,
   plot: text,
   html: path,
   svg: path,
@@ -149,14 +168,29 @@ export const INSPECT = {
   emit: oneOf(EMIT_FORMATS),
   parameters: count,
   force: flag,
+}
+export const INSPECT = {
+  ...READING,
+  ...PAIRING,
+  ...VIEW,
+  path: needed(path),
+  base: path,
+  header: HEADER,
+  full: flag,
+  leading: integer(1),
+  intruders: flag,
+  alpha: positive,
   seed,
   memory: bytes,
+  shard: SHARD,
+  out: path,
 }
+const INSPECT_JOIN = { ...READING, ...VIEW, join: needed(texts) }
 
 /** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
 export function inspectSettings(given: InspectOptions): InspectSettings {
   checkOptions('inspect', given, INSPECT)
-  const { path, base, html, svg, csv, full = false, leading, plot, sort = 'model' } = given
+  const { path, base, full = false, leading, shard, out } = given
   if (path === '') throw badUsage('<path> is empty: name a file, a folder, org/name, or - for standard input')
   if (base === '') throw badUsage('--base is empty: name a file, a folder or org/name')
   if (path === '-' && base === '-')
@@ -164,14 +198,58 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
   if (full && leading !== undefined) {
     throw badUsage('--full and --leading ask for all and for some of the singular values: give one of them')
   }
-  if (plot === '') throw badUsage('--plot is empty: name a matrix, or a part of its name')
-  if (sort === 'change' && base === undefined)
-    throw badUsage('--sort change orders by the change from --base: give one')
-  if ((sort === 'dominance' || sort === 'intruders') && base === undefined)
-    throw badUsage(`--sort ${sort} compares an adapter with its --base: give one`)
-  const { emit, parameters, intruders = emit === undefined } = given
+  if (shard !== undefined) refuseView(given)
+  assertPartPlace(given)
+  const { sort, emit } = given
+  assertSortable(sort, base)
+  const { intruders = emit === undefined } = given
   if (sort === 'intruders' && !intruders)
     throw badUsage('--sort intruders orders by what is not counted: leave out --no-intruders and --emit')
+  return {
+    ...reportView(given),
+    path,
+    base,
+    header: given.header,
+    include: given.include ?? [],
+    exclude: given.exclude ?? [],
+    extent: full ? { kind: 'full' } : { kind: 'leading', count: leading ?? LEADING },
+    intruders,
+    alpha: given.alpha,
+    seed: seedInteger(given.seed ?? 0n),
+    allowUnpaired: given.allowUnpaired ?? false,
+    memory: bytesOf(given.memory),
+    shard,
+    out,
+  }
+}
+
+/** Throws `bad-usage` where an order is asked for by what only a base can tell. */
+export function assertSortable(sort: SortKey | undefined, base: string | undefined): void {
+  if (base !== undefined) return
+  if (sort === 'change') throw badUsage('--sort change orders by the change from --base: give one')
+  if (sort === 'dominance' || sort === 'intruders')
+    throw badUsage(`--sort ${sort} compares an adapter with its --base: give one`)
+}
+
+/** The same of a report of parts. Throws `bad-usage`. */
+export function inspectJoinSettings(
+  given: InspectJoinOptions,
+): ReportView & { readonly parts: readonly string[] } {
+  checkOptions('inspect with join', given, INSPECT_JOIN)
+  assertParts(given.join)
+  return { ...reportView(given), parts: given.join }
+}
+
+/** Throws `bad-usage` where a shard, which reports nothing, is asked for what a report has. */
+function refuseView({ force, ...given }: InspectOptions): void {
+  const asked = Object.keys(VIEW).find((name) => given[name as keyof typeof given] !== undefined)
+  if (asked === undefined) return
+  throw badUsage(`--${asked} is of the report, and a shard makes none: give it to --join, once all are done`)
+}
+
+function reportView(given: ViewOptions): ReportView {
+  const { html, svg, csv, plot, sort = 'model', emit, parameters } = given
+  if (plot === '') throw badUsage('--plot is empty: name a matrix, or a part of its name')
   if (emit !== undefined && parameters === undefined)
     throw badUsage(`--emit ${emit} spreads ranks over a number of parameters: give --parameters, such as 40M`)
   if (emit === undefined && parameters !== undefined)
@@ -188,17 +266,9 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
       throw badUsage(`--${kind} and --${twin[0]} name the same file ${output}: give each its own`)
   }
   return {
-    path,
-    base,
-    header: given.header,
-    include: given.include ?? [],
-    exclude: given.exclude ?? [],
     sort,
     reverse: given.reverse ?? false,
     top: given.top,
-    extent: full ? { kind: 'full' } : { kind: 'leading', count: leading ?? LEADING },
-    intruders,
-    alpha: given.alpha,
     plot,
     outputs: Object.fromEntries(named),
     next:
@@ -206,8 +276,5 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
         ? undefined
         : { format: emit, parameters: typeof parameters === 'string' ? parseCount(parameters) : parameters },
     force: given.force ?? false,
-    seed: seedInteger(given.seed ?? 0n),
-    allowUnpaired: given.allowUnpaired ?? false,
-    memory: bytesOf(given.memory),
   }
 }

@@ -19,14 +19,10 @@ import { addTo } from '../../text/compare.ts'
 import type { InspectSettings } from './options.ts'
 import type { NonFinite } from './result.ts'
 
-/** The NaN and infinite entries of what is no matrix: of norms and biases, for example. */
-export async function nonFiniteOthers(others: readonly Other[]): Promise<NonFinite[]> {
-  const found: NonFinite[] = []
-  for (const { path, tensor } of others) {
-    const entries = await nonFiniteEntriesOf(tensor)
-    if (entries !== undefined) found.push({ name: tensor.name, file: path, ...entries })
-  }
-  return found
+/** The NaN and infinite entries of what is no matrix: of norms and biases, for example; undefined where there are none. */
+export async function nonFiniteOf({ path, tensor }: Other): Promise<NonFinite | undefined> {
+  const entries = await nonFiniteEntriesOf(tensor)
+  return entries && { name: tensor.name, file: path, ...entries }
 }
 
 async function nonFiniteEntriesOf(

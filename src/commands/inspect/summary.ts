@@ -1,5 +1,4 @@
 import { bytesPerFactorElement, type StoredDtype } from '../../formats/dtype.ts'
-import { asRead } from '../../io/remote/hub.ts'
 import { frobeniusNorm, ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { rankCosts, recommendedRank } from '../../linalg/spectrum/costs.ts'
 import {
@@ -14,13 +13,13 @@ import { countIntruders, type Intrusion } from '../../linalg/subspace/intruders.
 import { loaderScales } from '../../lora/loader-scales.ts'
 import { blamed, bytesOf } from '../../lora/model.ts'
 import { relative } from '../../measure/measure.ts'
-import type { InspectSettings, SortKey } from './options.ts'
+import type { Inspection, SubjectFacts } from './inspection.ts'
+import type { ReportView, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
   type InspectResult,
   type IntruderFindings,
   type MatrixReport,
-  type NonFinite,
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
@@ -32,61 +31,71 @@ export type WholeResult = InspectResult & { readonly all: readonly MatrixReport[
 
 type Seen = Extract<Finding, { kind: 'spectrum' }>
 
-/** Makes the findings of all matrices, in the order of `opened.subjects`, into the report of the model. */
-export function inspectResult(
-  settings: InspectSettings,
-  opened: Subjects,
-  findings: readonly Finding[],
-  seconds: number,
-  nonFinite: readonly NonFinite[] = [],
-): WholeResult {
-  const seen = opened.subjects.flatMap((subject, i) => {
+/** Makes an inspection into the report of the model. */
+export function inspectResult(view: ReportView, inspection: Inspection): WholeResult {
+  const { facts, findings, source, kind, matching, skipped, warnings, seconds } = inspection
+  const seen = facts.flatMap((about, i) => {
     const finding = findings[i]
-    return finding.kind === 'spectrum'
-      ? [{ subject, finding, report: reportOf(subject, finding, opened) }]
-      : []
+    return finding.kind === 'spectrum' ? [{ about, finding, report: reportOf(about, finding) }] : []
   })
   const all = seen.map(({ report }) => report)
-  const inOrder = ordered(all, settings.sort, settings.reverse)
-  const costed = seen.map(({ subject, report: { spectrum, noise } }) => ({
+  const inOrder = ordered(all, view.sort, view.reverse)
+  const costed = seen.map(({ about, report: { spectrum, noise } }) => ({
     spectrum,
-    bytesPerEntry: bytesPerFactorElement(dtypeOf(subject)),
+    bytesPerEntry: bytesPerFactorElement(about.dtype),
     ...optional('rankAboveNoise', noise && ranksAboveNoise(noise)),
   }))
   return {
-    source: {
-      path: asRead(settings.path),
-      ...(settings.base !== undefined && { base: asRead(settings.base) }),
-    },
-    subject: opened.kind,
-    matrices: settings.top === undefined ? inOrder : inOrder.slice(0, settings.top),
+    source,
+    subject: kind,
+    matrices: view.top === undefined ? inOrder : inOrder.slice(0, view.top),
     all: inOrder,
-    unchanged: opened.subjects.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
+    unchanged: facts.filter((_, i) => findings[i].kind === 'equal').map(({ name }) => name),
     nonFinite: [
       ...findings.flatMap((finding) => (finding.kind === 'not-finite' ? finding.entries : [])),
-      ...nonFinite,
+      ...inspection.nonFinite,
     ],
-    skipped: opened.skipped,
-    outputs: settings.outputs,
-    totals: { ...totalsOf(all), ...opened.matching },
+    skipped,
+    outputs: view.outputs,
+    totals: { ...totalsOf(all), ...matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),
-    warnings: opened.warnings,
+    warnings,
     engine: [...new Set(seen.map(({ finding }) => finding.engine))].sort().join(' + ') || 'none',
     seconds,
   }
 }
 
-function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): MatrixReport {
-  const { spectrum, noise } = finding
-  const rank = numericalRankOf(spectrum)
-  const base = baseOf(subject, finding)
-  const matrix: MatrixFindings = {
+/** What can be told of a matrix from its headers. */
+export function factsOf(subject: Subject, { adapter }: Subjects): SubjectFacts {
+  const base = subject.kind === 'weights' ? undefined : subject.base
+  return {
     name: subject.name,
-    shape: [spectrum.rows, spectrum.columns],
     storedShape: storedShapeOf(subject),
     dtype: dtypeOf(subject),
     bytes: storedBytesOf(subject),
+    ...optional('baseDtype', base?.dtype),
+    ...(subject.kind === 'adapter' && {
+      adapter: {
+        rank: subject.module.rank,
+        ...optional('alpha', subject.module.alpha),
+        scale: subject.module.scale,
+        scales: loaderScales(adapter!, subject.module),
+      },
+    }),
+  }
+}
+
+function reportOf(about: SubjectFacts, finding: Seen): MatrixReport {
+  const { spectrum, noise } = finding
+  const { name, storedShape, dtype, bytes, adapter } = about
+  const rank = numericalRankOf(spectrum)
+  const matrix: MatrixFindings = {
+    name,
+    shape: [spectrum.rows, spectrum.columns],
+    storedShape,
+    dtype,
+    bytes,
     spectrum,
     rank,
     spectral: spectralOf(spectrum),
@@ -95,15 +104,15 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
     energyRanks: Object.fromEntries(
       ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
     ) as MatrixReport['energyRanks'],
-    ...optional('base', base),
+    ...optional('base', baseOf(about, finding)),
     ...optional('noise', noise && noiseFindings(spectrum, noise)),
-    ...(subject.kind === 'adapter' && {
+    ...(adapter !== undefined && {
       adapter: {
-        nominalRank: subject.module.rank,
-        ...optional('alpha', subject.module.alpha),
-        scale: subject.module.scale,
-        wasted: subject.module.rank - rank.atMost,
-        scales: loaderScales(adapter!, subject.module),
+        nominalRank: adapter.rank,
+        ...optional('alpha', adapter.alpha),
+        scale: adapter.scale,
+        wasted: adapter.rank - rank.atMost,
+        scales: adapter.scales,
       },
     }),
   }
@@ -114,17 +123,16 @@ const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
 
 function baseOf(
-  subject: Subject,
+  { baseDtype, adapter }: SubjectFacts,
   { spectrum, baseFrobenius, intrusion }: Seen,
 ): MatrixReport['base'] | undefined {
-  if (subject.kind === 'weights' || subject.base === undefined || baseFrobenius === undefined)
-    return undefined
+  if (baseDtype === undefined || baseFrobenius === undefined) return undefined
   const base = {
-    dtype: subject.base.dtype,
+    dtype: baseDtype,
     frobenius: baseFrobenius,
     relativeChange: relative(spectrum.frobenius, baseFrobenius),
   }
-  if (subject.kind !== 'adapter' || intrusion === undefined) return base
+  if (adapter === undefined || intrusion === undefined) return base
   const { spectral } = intrusion
   const change = spectralOf(spectrum)
   return {

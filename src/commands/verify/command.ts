@@ -1,27 +1,37 @@
 import { type Command, Option } from 'commander'
 import { common, numberOf, patterns, type Run } from '../flags.ts'
-import type { VerifyFlags } from './document.ts'
-import { VERIFY } from './options.ts'
+import type { OutputFlags } from '../print.ts'
+import { type ShardFlags, shardOf } from '../shard-choice.ts'
+import { addShardFlags, argumentsOf, givenFlags, refuseForJoin } from '../shard-flags.ts'
+import { VERIFY, type VerifyOptions } from './options.ts'
 
 const EXAMPLES = `
 Examples:
   lora-svd verify adapter/ base/ tuned/
   lora-svd verify adapter/ base/ tuned/ --max-error 0.1 --json
+  lora-svd verify adapter/ base/ tuned/ --shard 2/4 -o parts/
+  lora-svd verify --join parts/ --max-error 0.1
 
 Exit codes: 0 done, and no layer's error is above --max-error
-1 one is, or a part of the models has no counterpart · 2 bad options or input`
+1 one is, or a part of the models has no counterpart · 2 bad options or input
+A shard ends with 0 once its part is whole: what was found is judged by --join.`
 
 /** `verify`: what an adapter as it lies on disk really reproduces. */
 export function addVerify(program: Command, run: Run): void {
-  program
+  const command = program
     .command('verify')
     .summary('what an adapter on disk really reproduces, layer by layer')
     .description(
       "Measures how far base + adapter is from the fine-tune, for anyone's PEFT adapter, from what lies on disk.",
     )
-    .argument('<adapter>', 'an adapter folder or file, in any format that is read')
-    .argument('<base>', 'the weights before, or a .gguf of them')
-    .argument('<tuned>', 'the weights after')
+    .usage('[options] <adapter> <base> <tuned>')
+    .argument(
+      '<adapter>',
+      'an adapter folder or file, in any format that is read; with --join a part, or a folder of parts',
+    )
+    .argument('[base]', 'the weights before, or a .gguf of them')
+    .argument('[tuned]', 'the weights after')
+    .argument('[part...]', 'with --join, in place of these: more parts')
     .addOption(
       new Option('--max-error <e>', "the most that a layer's relative error may be").argParser(
         numberOf(VERIFY.maxError),
@@ -33,17 +43,51 @@ export function addVerify(program: Command, run: Run): void {
     .addOption(patterns('--exclude <glob>', 'no tensors with such a name (repeatable)'))
     .addOption(common.allowUnpaired())
     .addOption(common.memory())
+  addShardFlags(command, {
+    part: 'measure this part of the tensors alone, and keep what is found in --out',
+    join: 'make one report of the parts of all shards',
+  })
+  command
+    .addOption(
+      new Option(
+        '-o, --out <path>',
+        'where a shard leaves its part: a folder for all parts, or a .json file',
+      ),
+    )
+    .addOption(new Option('-f, --force', 'replace a part that is there').default(false))
     .addHelpText('after', EXAMPLES)
     .action(
       (
-        adapter: string,
-        base: string,
-        tuned: string,
-        flags: Omit<VerifyFlags, 'adapter' | 'base' | 'tuned'>,
+        first: string,
+        second: string | undefined,
+        third: string | undefined,
+        more: readonly string[],
+        flags: VerifyCommandFlags,
       ) =>
         run(async (terminal) => {
+          const given = [first, second, third, ...more].filter((one) => one !== undefined)
+          const { json, quiet, maxError, join } = flags
           const { printVerify } = await import('./document.ts')
-          return printVerify({ ...flags, adapter, base, tuned }, terminal)
+          if (join) {
+            refuseForJoin(command, [...OF_SHARDS, 'shard', 'shards', 'out', 'force'])
+            return printVerify({ json, quiet, maxError, join: given }, terminal)
+          }
+          const [adapter, base, tuned] = argumentsOf(
+            command,
+            ['adapter', 'base', 'tuned'],
+            given,
+            flags,
+          ).named
+          const shard = shardOf(flags, terminal.env)
+          const { shards: _, join: __, ...options } = shard === undefined ? flags : givenFlags(command, flags)
+          return printVerify({ ...options, shard, json, quiet, adapter, base, tuned }, terminal)
         }),
     )
 }
+
+/** Flags that say what is measured. */
+const OF_SHARDS = ['alpha', 'alphaZero', 'include', 'exclude', 'allowUnpaired', 'memory']
+
+type VerifyCommandFlags = Omit<VerifyOptions, 'adapter' | 'base' | 'tuned' | 'shard'> &
+  OutputFlags &
+  ShardFlags & { readonly join: boolean }

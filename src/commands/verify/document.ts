@@ -1,19 +1,37 @@
 import { ExitCode } from '../../errors.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
 import { jsonDocument, jsonNumber, relativeChangeFields } from '../../report/json.ts'
+import { partDocument } from '../../shards/part.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
+import { grouped } from '../../text/numbers.ts'
+import { counted } from '../../text/quote.ts'
+import { type PartInWords, partTables } from '../part-text.ts'
 import { type OutputFlags, print, watchedOn, withoutHow } from '../print.ts'
-import type { VerifyOptions } from './options.ts'
+import { assertKept } from '../shard-choice.ts'
+import type { VerifyJoinOptions, VerifyOptions } from './options.ts'
+import type { VerifyShard } from './shard.ts'
 import { verifyTables } from './text.ts'
 import { type VerifyResult, verify } from './verify.ts'
 
-export type VerifyFlags = VerifyOptions & OutputFlags
+/** As the command line has them: what it leaves out is not there where it asks for a part, or for the report of parts. */
+export type VerifyFlags = (VerifyOptions | VerifyJoinOptions) & OutputFlags
 
 /** Verifies and prints what was found. Gives the exit code: whether what was asked holds. */
 export async function printVerify(flags: VerifyFlags, terminal: Terminal): Promise<number> {
+  if ('shard' in flags) assertKept(flags)
+  const options = withoutHow(flags) as VerifyOptions | VerifyJoinOptions
   const result = await terminal.interruptible((signal) =>
-    verify({ ...withoutHow(flags), ...watchedOn(terminal, flags, signal) }),
+    verify({ ...options, ...watchedOn(terminal, flags, signal) }),
   )
+  if ('shard' in result) {
+    await print(
+      terminal,
+      flags,
+      () => verifyShardDocument(result),
+      () => partTables(partInWords(result), terminal),
+    )
+    return ExitCode.ok
+  }
   await print(
     terminal,
     flags,
@@ -21,6 +39,23 @@ export async function printVerify(flags: VerifyFlags, terminal: Terminal): Promi
     () => verifyTables(result, terminal),
   )
   return result.holds ? ExitCode.ok : ExitCode.checkFailed
+}
+
+/** The JSON document of `verify --shard`, as it is kept too; its fields are those of schemas/verify-shard-1.json. */
+export const verifyShardDocument = ({ kept: _, ...part }: VerifyShard) => partDocument('verify', part)
+
+function partInWords({ shard, source, totals, kept, seconds, warnings }: VerifyShard): PartInWords {
+  const { adapter, base, tuned } = source
+  return {
+    command: 'verify',
+    shard,
+    subject: `${adapter} against ${tuned} − ${base}`,
+    holds: `${grouped(totals.tensors)} of ${counted(totals.ofTensors, 'tensor')}`,
+    work: totals.work,
+    kept,
+    seconds,
+    warnings,
+  }
 }
 
 /** The JSON document of `verify`; its fields are those of schemas/verify-1.json. */

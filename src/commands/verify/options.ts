@@ -1,17 +1,23 @@
 import { badUsage } from '../../errors.ts'
 import type { ReadingOptions } from '../../jobs/context.ts'
 import type { AlphaZero } from '../../lora/read/alpha.ts'
+import type { Shard } from '../../shards/shard.ts'
 import {
   ALPHA_ZERO_KIND,
+  assertPartPlace,
+  assertParts,
   bytes,
   bytesOf,
   checkOptions,
+  flag,
   needed,
   nonNegative,
   PAIRING,
   path,
   positive,
   READING,
+  SHARD,
+  texts,
 } from '../options.ts'
 
 /** What `verify` takes: an adapter, and the two checkpoints whose difference it stands for. */
@@ -36,6 +42,20 @@ export interface VerifyOptions extends ReadingOptions {
   readonly allowUnpaired?: boolean | undefined
   /** Bytes that the matrices in work may take, all together; by default a share of the machine's memory. */
   readonly memory?: number | string | undefined
+  /** Measure this part of the tensors alone, and judge nothing: the result is then a `VerifyShard`. */
+  readonly shard?: Shard | undefined
+  /** Where the part of a shard is kept: a file that ends in .json, or a folder, in which it is called by the shard. */
+  readonly out?: string | undefined
+  /** Replace what is kept there of another shard, or compute the same anew. */
+  readonly force?: boolean | undefined
+}
+
+/** What `verify` takes to make one report of what shards have measured. */
+export interface VerifyJoinOptions extends ReadingOptions {
+  /** The parts of all shards: files, and folders of such. */
+  readonly join: readonly string[]
+  /** The most that a layer's relative error may be. */
+  readonly maxError?: number | undefined
 }
 
 /** What is verified: the options checked, with defaults where they were left out. */
@@ -50,6 +70,10 @@ export interface VerifySettings {
   readonly alphaZero: AlphaZero | undefined
   readonly memory: number | undefined
   readonly allowUnpaired: boolean
+  /** The part that is measured; all where it is left out. */
+  readonly shard: Shard | undefined
+  readonly out: string | undefined
+  readonly force: boolean
 }
 
 export const VERIFY = {
@@ -62,19 +86,34 @@ export const VERIFY = {
   alpha: positive,
   alphaZero: ALPHA_ZERO_KIND,
   memory: bytes,
+  shard: SHARD,
+  out: path,
+  force: flag,
 }
+const VERIFY_JOIN = { ...READING, join: needed(texts), maxError: nonNegative }
 
 /** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
 export function verifySettings(given: VerifyOptions): VerifySettings {
   checkOptions('verify', given, VERIFY)
   const { adapter, base, tuned, include = [], exclude = [], maxError, alpha, allowUnpaired = false } = given
-  const { alphaZero } = given
+  const { alphaZero, shard, out, force = false } = given
   for (const [name, path] of Object.entries({ '<adapter>': adapter, '<base>': base, '<tuned>': tuned })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
   }
   if ([adapter, base, tuned].filter((path) => path === '-').length > 1) {
     throw badUsage('standard input is one file: name the others')
   }
+  if (shard !== undefined && maxError !== undefined)
+    throw badUsage('--max-error is judged over all parts: give it to --join, once all are done')
+  assertPartPlace(given)
   const memory = bytesOf(given.memory)
-  return { adapter, base, tuned, include, exclude, maxError, alpha, alphaZero, memory, allowUnpaired }
+  const pairing = { include, exclude, allowUnpaired }
+  return { adapter, base, tuned, ...pairing, maxError, alpha, alphaZero, memory, shard, out, force }
+}
+
+/** The same of a report of parts. Throws `bad-usage`. */
+export function verifyJoinSettings(given: VerifyJoinOptions): VerifyJoinOptions {
+  checkOptions('verify with join', given, VERIFY_JOIN)
+  assertParts(given.join)
+  return given
 }

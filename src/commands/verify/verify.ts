@@ -1,12 +1,7 @@
 import { bringNear } from '../../checkpoint/near.ts'
-import { openCheckpoint } from '../../checkpoint/open.ts'
-import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
-import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
-import { adapterOf } from '../../lora/read/adapter.ts'
-import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
 import {
   type AdapterMeasures,
   type Carried,
@@ -15,8 +10,17 @@ import {
   totalErrors,
 } from '../../measure/adapter.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
+import type { Shard } from '../../shards/shard.ts'
 import { short } from '../../text/numbers.ts'
-import { type VerifyOptions, type VerifySettings, verifySettings } from './options.ts'
+import { openVerified, sourceOf, warningsOf } from './open.ts'
+import {
+  type VerifyJoinOptions,
+  type VerifyOptions,
+  type VerifySettings,
+  verifyJoinSettings,
+  verifySettings,
+} from './options.ts'
+import { joinedMeasures, type VerifyShard, verifyShard } from './shard.ts'
 
 /** What an adapter as it lies on disk really reproduces of a fine-tune. */
 export interface VerifyResult {
@@ -47,42 +51,51 @@ export interface VerifyResult {
 }
 
 /**
- * Measures how far base + adapter is from the fine-tune, for any adapter, from what lies on disk: layer by layer, and over all. Throws
- * LoraSvdError: `bad-usage` and `bad-input` for what can't be compared, `not-finite` on NaN and infinity, `interrupted`.
+ * Measures how far base + adapter is from the fine-tune, for any adapter, from what lies on disk: layer by layer, and over all. With `shard` it
+ * measures a part of the tensors and judges nothing; with `join` it makes the report of what all shards have measured. Throws LoraSvdError:
+ * `bad-usage` and `bad-input` for what can't be compared, `not-finite` on NaN and infinity, `interrupted`.
  */
-export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+export function verify(options: VerifyOptions & { readonly shard: Shard }): Promise<VerifyShard>
+export function verify(
+  options: (VerifyOptions & { readonly shard?: undefined }) | VerifyJoinOptions,
+): Promise<VerifyResult>
+export function verify(options: VerifyOptions | VerifyJoinOptions): Promise<VerifyResult | VerifyShard>
+export async function verify(
+  options: VerifyOptions | VerifyJoinOptions,
+): Promise<VerifyResult | VerifyShard> {
+  if (isJoin(options)) {
+    const { join, maxError } = verifyJoinSettings(options)
+    return inContext(options, async () => {
+      const { source, measures, seconds } = await joinedMeasures(join)
+      return resultOf(source, maxError, measures, seconds)
+    })
+  }
   const settings = verifySettings(options)
-  return inContext({ ...options, memory: settings.memory }, (context) => verified(settings, context))
+  return inContext<VerifyResult | VerifyShard>({ ...options, memory: settings.memory }, (context) =>
+    settings.shard === undefined
+      ? verified(settings, context)
+      : verifyShard(settings, settings.shard, context),
+  )
 }
+
+const isJoin = (options: VerifyOptions | VerifyJoinOptions): options is VerifyJoinOptions =>
+  typeof options === 'object' && options !== null && 'join' in options && options.join !== undefined
 
 async function verified(settings: VerifySettings, context: RunContext): Promise<VerifyResult> {
   const start = performance.now()
-  const { opening } = context
-  const { alpha, alphaZero } = settings
-  const files = await openCheckpoint(settings.adapter, opening)
-  const stored = await openCheckpoint(settings.base, opening)
-  const tuned = await openCheckpoint(settings.tuned, opening)
-  refuseGguf(tuned)
-  const base = await inNamesOf(stored, tuned)
-  const model = base.config ?? tuned.config
-  const adapter = await adapterOf(files, { alpha, alphaZero, model, isStrict: true })
-  if (adapter === undefined) {
-    throw badInput(`${settings.adapter}: is no adapter: none of its tensors is a LoRA factor`, {
-      file: settings.adapter,
-    })
-  }
+  const opened = await openVerified(settings, context)
+  const { adapter, base, tuned, files } = opened
   await bringNear(files.tensors.values())
   const measured = await measureAdapter(adapter, base, tuned, settings, context)
   for (const input of [files, base, tuned]) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
-  const warnings = [
-    ...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings, ...worseThanNone(measured)]),
-  ]
-  return resultOf(settings, { ...measured, warnings }, seconds)
+  const measures = { ...measured, warnings: warningsOf(opened, measured) }
+  return resultOf(sourceOf(settings), settings.maxError, measures, seconds)
 }
 
 function resultOf(
-  { adapter, base, tuned, maxError }: VerifySettings,
+  source: VerifyResult['source'],
+  maxError: number | undefined,
   { matched, unmatched, ...measures }: AdapterMeasures,
   seconds: number,
 ): VerifyResult {
@@ -92,8 +105,9 @@ function resultOf(
     undefined,
   )
   return {
-    source: { adapter: asRead(adapter), base: asRead(base), tuned: asRead(tuned) },
+    source,
     ...measures,
+    warnings: [...new Set([...measures.warnings, ...worseThanNone(measures)])],
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },
     ...(maxError !== undefined && { maxError }),

@@ -6,6 +6,7 @@ import { elementsPerRank, type TargetModule } from '../../../lora/model.ts'
 import { type ModelTraits, modelTraits, ownerOfPath, pathOf } from '../../../lora/traits.ts'
 import { escapedPattern, targetModules } from '../../../lora/write/targets.ts'
 import { grouped } from '../../../text/numbers.ts'
+import type { Inspection, KnownModules, ModelModules } from '../inspection.ts'
 import type { EmitFormat } from '../options.ts'
 import type { MatrixReport, NextModule, NextRun } from '../result.ts'
 import type { Subject, Subjects } from '../subject.ts'
@@ -30,33 +31,57 @@ export interface NextRequest {
   readonly parameters: number
 }
 
-/** Throws `bad-usage` where there is nothing to learn ranks from, or where modules are not called as a model calls them. */
-export function assertChange({ kind, adapter, inputs }: Subjects, path: string): void {
+/** Why there is nothing to learn ranks from, or modules are not called as a model calls them; undefined where ranks can be told. */
+function noRun({ kind, adapter, inputs }: Subjects, path: string): string | undefined {
   if (kind === 'weights')
-    throw badUsage(`--emit: ${path} is weights alone; give the ones before as --base, or name an adapter`)
+    return `${path} is weights alone; give the ones before as --base, or name an adapter`
   if (adapter !== undefined && adapter.format !== 'peft' && inputs.length === 1)
-    throw badUsage(
-      `--emit: ${path} has the names of ${adapter.format}, not the model's; give the base as --base`,
-    )
+    return `${path} has the names of ${adapter.format}, not the model's; give the base as --base`
+  return undefined
+}
+
+/** The model's modules, as the next run will know them. */
+export function modelModules(opened: Subjects, path: string): ModelModules {
+  const reason = noRun(opened, path)
+  if (reason !== undefined) return { reason }
+  const traits = traitsOf(opened)
+  const trained = opened.subjects.map((subject) => moduleOf(subject, traits))
+  const { adapter, inputs } = opened
+  const [first, base] = inputs
+  if (base !== undefined && traits !== undefined) {
+    return { trained, paths: [...base.tensors.keys()].map((name) => ownerOfPath(pathOf(name, traits))) }
+  }
+  const own = adapter?.config?.targetModules
+  const isRestricted = RESTRICTING.some((key) => (first.adapterConfig?.[key] ?? null) !== null)
+  const count = adapter?.modules.length
+  return own === undefined || count === undefined || isRestricted
+    ? { trained }
+    : { trained, own: { targets: own, count } }
+}
+
+/** Throws `bad-usage` where there are no ranks to tell. */
+export function assertChange(modules: ModelModules | undefined): void {
+  if (modules !== undefined && 'reason' in modules) throw badUsage(`--emit: ${modules.reason}`)
 }
 
 /** What the spectra of a change, or of an adapter, say of the next run. */
 export function nextRun(
-  opened: Subjects,
+  { facts, modules: known }: Pick<Inspection, 'facts' | 'modules'>,
   reports: readonly MatrixReport[],
   { format, parameters }: NextRequest,
 ): NextRun {
   const byName = new Map(reports.map((report) => [report.name, report]))
-  const traits = traitsOf(opened)
+  if (known === undefined || 'reason' in known)
+    throw new RangeError('the modules of the next run are not known')
   const candidates: Candidate[] = []
   const left: { name: string; reason: string }[] = []
-  for (const subject of opened.subjects) {
-    const report = byName.get(subject.name)
+  for (const [i, { name }] of facts.entries()) {
+    const report = byName.get(name)
     if (report === undefined) continue
-    const module = moduleOf(subject, traits)
-    if ('reason' in module) left.push({ name: subject.name, reason: module.reason })
-    else if (!(squaresOf(report).length > 0)) left.push({ name: subject.name, reason: NOTHING })
-    else candidates.push({ name: subject.name, module, report })
+    const module = known.trained[i]
+    if ('reason' in module) left.push({ name, reason: module.reason })
+    else if (!(squaresOf(report).length > 0)) left.push({ name, reason: NOTHING })
+    else candidates.push({ name, module, report })
   }
   const ranks = spread(candidates, parameters)
   const modules = candidates.flatMap(({ name, module }, i): NextModule[] => {
@@ -66,7 +91,7 @@ export function nextRun(
   if (modules.length === 0) throw nothingNamed(candidates, parameters, left)
   const without = candidates.filter((_, i) => ranks[i] === 0)
   left.push(...without.map(({ name }) => ({ name, reason: TOO_DEAR })))
-  const config = configOf(modules, candidates, targetsOf(opened, modules, traits))
+  const config = configOf(modules, candidates, targetsOf(known, modules))
   const result = {
     format,
     budget: parameters,
@@ -193,21 +218,13 @@ function keptBy(
 
 /** PEFT's `target_modules` that take these modules and no others of the model. */
 function targetsOf(
-  { inputs: [first, base], adapter }: Subjects,
+  { paths: all, own }: KnownModules,
   modules: readonly NextModule[],
-  traits: ModelTraits | undefined,
 ): readonly string[] | string {
   const paths = modules.map(({ path }) => path)
-  if (base !== undefined && traits !== undefined) {
-    return targetModules(
-      paths,
-      [...base.tensors.keys()].map((name) => ownerOfPath(pathOf(name, traits))),
-    )
-  }
+  if (all !== undefined) return targetModules(paths, all)
   // what else the model has is not known: the adapter's own words where they mean just these modules, else whole paths
-  const own = adapter?.config?.targetModules
-  const isRestricted = RESTRICTING.some((key) => (first.adapterConfig?.[key] ?? null) !== null)
-  return own !== undefined && !isRestricted && modules.length === adapter?.modules.length ? own : paths
+  return own !== undefined && modules.length === own.count ? own.targets : paths
 }
 
 /** Fields of adapter_config.json that leave out modules which `target_modules` names. */

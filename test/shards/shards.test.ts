@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { shardOfEnvironment } from '../../../src/commands/extract/shard-environment.ts'
-import { parseShard, splitWork } from '../../../src/commands/extract/shards.ts'
+import { shardOfEnvironment } from '../../src/shards/environment.ts'
+import { parseShard } from '../../src/shards/shard.ts'
+import { splitWork } from '../../src/shards/split.ts'
 
 describe('work is split', () => {
   const costs = fc.array(fc.oneof(fc.nat(1000), fc.constant(null)), { maxLength: 60 })

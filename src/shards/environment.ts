@@ -1,5 +1,5 @@
-import { badUsage } from '../../errors.ts'
-import { isShard, type Shard } from './shards.ts'
+import { badUsage } from '../errors.ts'
+import { isShard, type Shard } from './shard.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 

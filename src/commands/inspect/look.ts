@@ -1,0 +1,96 @@
+import { bringNear, rangesOf } from '../../checkpoint/near.ts'
+import { elementCount, holdingOpen } from '../../checkpoint/read.ts'
+import type { WeightMatrix } from '../../checkpoint/types.ts'
+import { assertUnchanged } from '../../io/files.ts'
+import { asRead } from '../../io/remote/hub.ts'
+import { doJobs, type RunContext } from '../../jobs/context.ts'
+import { filesOf, tensorsOf } from '../../lora/model.ts'
+import type { Inspection } from './inspection.ts'
+import { modelModules } from './next/run.ts'
+import type { InspectSettings } from './options.ts'
+import type { NonFinite } from './result.ts'
+import { nonFiniteOf, type Other, type Subject, type Subjects } from './subject.ts'
+import { factsOf } from './summary.ts'
+import { bytesOf, type Finding, flopsOf, type InspectJob, inspectMatrix } from './work.ts'
+
+/** What an inspection says without any number having been looked at. */
+export function factsAbout(
+  opened: Subjects,
+  { path, base, next, shard }: InspectSettings,
+): Omit<Inspection, 'findings' | 'nonFinite' | 'seconds'> {
+  const { kind, subjects, skipped, matching, warnings } = opened
+  return {
+    source: { path: asRead(path), ...(base !== undefined && { base: asRead(base) }) },
+    kind,
+    facts: subjects.map((subject) => factsOf(subject, opened)),
+    skipped,
+    ...(matching !== undefined && { matching }),
+    // of a shard it may be asked later
+    ...((next !== undefined || shard !== undefined) && { modules: modelModules(opened, path) }),
+    warnings,
+  }
+}
+
+/** What there is to look at: all, or a part of it. */
+export type ToLookAt = Pick<Subjects, 'subjects' | 'others' | 'inputs'>
+
+/** What was found in matrices and others, in their order. */
+export interface Found {
+  readonly findings: readonly Finding[]
+  readonly nonFinite: readonly (NonFinite | undefined)[]
+}
+
+/** Looks at the numbers. Throws `bad-input` where an input changed meanwhile. */
+export async function lookAt(
+  settings: InspectSettings,
+  { subjects, others, inputs }: ToLookAt,
+  context: RunContext,
+): Promise<Found> {
+  const products = subjects.flatMap((subject) => (subject.kind === 'adapter' ? [subject.module.product] : []))
+  await bringNear(products.flatMap(tensorsOf))
+  const files = products.flatMap(filesOf)
+  const findings = await holdingOpen(files, () => lookAtMatrices(settings, subjects, context))
+  await bringNear(others.map(({ tensor }) => tensor))
+  const nonFinite: (NonFinite | undefined)[] = []
+  for (const other of others) nonFinite.push(await nonFiniteOf(other))
+  for (const input of inputs) await assertUnchanged(input)
+  return { findings, nonFinite }
+}
+
+/** What each of both costs, in flops: of what is no matrix each entry is looked at once. */
+export const costsOf = (settings: InspectSettings, { subjects, others }: ToLookAt): number[] => [
+  ...subjects.map((subject) => flopsOf(jobOf(settings, subject))),
+  ...others.map(({ tensor }: Other) => elementCount(tensor)),
+]
+
+const jobOf = (
+  { extent, intruders, seed, path, base = '' }: InspectSettings,
+  subject: Subject,
+): InspectJob => ({ subject, extent, intruders, seed, path, basePath: base })
+
+/** The matrices of checkpoints that are read for a subject: an adapter's factors are read before. */
+function weightsOf(subject: Subject): readonly WeightMatrix[] {
+  if (subject.kind === 'weights') return [subject.weight]
+  if (subject.kind === 'delta') return [subject.base, subject.tuned]
+  return subject.base === undefined ? [] : [subject.base]
+}
+
+async function lookAtMatrices(
+  settings: InspectSettings,
+  subjects: readonly Subject[],
+  context: RunContext,
+): Promise<Finding[]> {
+  const jobs = subjects.map((subject) => jobOf(settings, subject))
+  const how = {
+    kind: 'inspect',
+    work: inspectMatrix,
+    flopsOf,
+    bytesOf,
+    nameOf: ({ subject }: InspectJob) => subject.name,
+    readsOf: ({ subject }: InspectJob) => rangesOf(weightsOf(subject)),
+    task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
+  } as const
+  const findings: Finding[] = []
+  for await (const finding of doJobs(jobs, how, context)) findings.push(finding)
+  return findings
+}

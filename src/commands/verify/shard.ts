@@ -1,0 +1,117 @@
+import { bringNear } from '../../checkpoint/near.ts'
+import { badInput } from '../../errors.ts'
+import { assertUnchanged } from '../../io/files.ts'
+import type { RunIdentity } from '../../io/run-folder.ts'
+import type { RunContext } from '../../jobs/context.ts'
+import { type AdapterMeasures, allMeasures, measurePart, type PlacedMeasures } from '../../measure/adapter.ts'
+import { contentDigest } from '../../shards/digest.ts'
+import { earlierPart, type PartHead, partPath, readParts, writePart } from '../../shards/part.ts'
+import type { Shard } from '../../shards/shard.ts'
+import { partOf, type ShardPart } from '../../shards/split.ts'
+import { version } from '../../version.ts'
+import { type OpenedForVerify, openVerified, sourceOf, warningsOf } from './open.ts'
+import type { VerifySettings } from './options.ts'
+import type { VerifyResult } from './verify.ts'
+
+/** What one shard has measured: its part of the tensors, and what all parts say alike. It judges nothing. */
+export interface VerifyShard extends PartHead, Omit<PlacedMeasures, 'tensors'> {
+  readonly source: VerifyResult['source']
+  readonly totals: {
+    readonly tensors: number
+    /** Of all shards. */
+    readonly ofTensors: number
+    /** Its share of the bytes to read. */
+    readonly work: number
+  }
+  readonly seconds: number
+  /** Where it is written; not of its document. */
+  readonly kept?: { readonly path: string; readonly bytes?: number }
+}
+
+/** Measures a shard's part of the tensors. What an earlier run of the same has left is taken as it is. Throws as `verify` does. */
+export async function verifyShard(
+  settings: VerifySettings,
+  shard: Shard,
+  context: RunContext,
+): Promise<VerifyShard> {
+  const start = performance.now()
+  const { out, force } = settings
+  const opened = await openVerified(settings, context)
+  const head = { shard, identity: await identityOf(settings, opened, context) }
+  const earlier = out === undefined ? undefined : await earlierPart<VerifyShard>('verify', out, head, force)
+  if (earlier !== undefined) {
+    const path = partPath(out!, shard)
+    context.notice(`${path}: holds this part already; --force computes it anew`)
+    return { ...earlier, kept: { path } }
+  }
+  const { adapter, files, base, tuned } = opened
+  await bringNear(files.tensors.values())
+  let part: ShardPart = { isOwn: [], share: 0 }
+  const { tensors, ...measures } = await measurePart(adapter, base, tuned, settings, context, (bytes) => {
+    part = partOf(bytes, shard)
+    return part.isOwn
+  })
+  for (const input of [files, base, tuned]) await assertUnchanged(input)
+  const result: VerifyShard = {
+    ...head,
+    source: sourceOf(settings),
+    ...measures,
+    totals: {
+      tensors: part.isOwn.filter((isOne) => isOne).length,
+      ofTensors: tensors,
+      work: part.share,
+    },
+    warnings: warningsOf(opened, measures),
+    seconds: (performance.now() - start) / 1000,
+  }
+  return out === undefined ? result : { ...result, kept: await writePart('verify', out, result, force) }
+}
+
+/** All that the figures depend on. */
+async function identityOf(
+  settings: VerifySettings,
+  { files, base, tuned }: OpenedForVerify,
+  { request, signal }: RunContext,
+): Promise<RunIdentity> {
+  const { adapter: path, base: basePath, tuned: tunedPath, include, exclude, allowUnpaired } = settings
+  const facts = [
+    base.config ?? tuned.config ?? null,
+    files.adapterConfig ?? null,
+    [files, base, tuned].map(({ metadata }) => [...metadata]),
+  ]
+  const tensors = {
+    adapter: [...files.tensors.values()],
+    base: [...base.tensors.values()],
+    tuned: [...tuned.tensors.values()],
+  }
+  return {
+    inputs: await contentDigest(facts, tensors, signal),
+    options: {
+      ...{ version, adapter: path, base: basePath, tuned: tunedPath, include, exclude, allowUnpaired },
+      alpha: settings.alpha,
+      alphaZero: settings.alphaZero,
+      engine: request.engine,
+    },
+  }
+}
+
+/** What all parts of a job hold, as one process would have measured it. */
+export async function joinedMeasures(paths: readonly string[]): Promise<{
+  readonly source: VerifyResult['source']
+  readonly measures: AdapterMeasures
+  readonly seconds: number
+}> {
+  const found = await readParts<VerifyShard>('verify', paths)
+  const parts = found.map(({ part }) => part)
+  const [{ source, totals }] = parts
+  const tensors = parts.reduce((sum, part) => sum + part.totals.tensors, 0)
+  if (tensors !== totals.ofTensors) {
+    const [{ path }] = found
+    throw badInput(
+      `${path}: its job has ${totals.ofTensors} tensors, and all parts together hold ${tensors}; run all shards again`,
+      { file: path },
+    )
+  }
+  const measures = allMeasures(parts.map((part) => ({ ...part, tensors })))
+  return { source, measures, seconds: parts.reduce((sum, part) => sum + part.seconds, 0) }
+}
