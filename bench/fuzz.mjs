@@ -32,6 +32,8 @@ const HANGS_AFTER = 20_000
 /** Of what is kept of one parser: some hundred small files in all. */
 const MOST_KEPT_BYTES = 24_000
 const MOST_KEPT_FILES = 48
+/** A parser that takes many times as long as others gets this part of their inputs. */
+const SLOW = 4
 /** Of its heap, in MB: what takes more dies, and is a finding. */
 const HEAP = 400
 
@@ -53,7 +55,7 @@ function save(folder, files) {
 }
 
 /** One parser in a process of its own, which is ended where it hangs. */
-function fuzz(name, bundle, folder) {
+function fuzz({ name, isSlow }, bundle, folder) {
   const current = join(folder, `${name}.current`)
   return new Promise((resolve) => {
     const child = fork(PARSER, [], {
@@ -91,7 +93,7 @@ function fuzz(name, bundle, folder) {
       name,
       bundle,
       current,
-      inputs: Number(options.inputs),
+      inputs: Number(options.inputs) / (isSlow ? SLOW : 1),
       seed: Number(options.seed),
       corpus: corpusOf(name),
       mostBytes: MOST_KEPT_BYTES,
@@ -125,20 +127,25 @@ function tell(result) {
 async function main(folder) {
   const instrumentor = await kept('@jazzer.js/instrumentor', '4.0.0')
   const { targets, bundle } = await bundleTargets(instrumentor, folder)
-  const chosen = options.parsers === '' ? targets : options.parsers.split(',')
-  const unknown = chosen.find((name) => !targets.includes(name))
+  const names = targets.map(({ name }) => name)
+  const wanted = options.parsers === '' ? names : options.parsers.split(',')
+  const unknown = wanted.find((name) => !names.includes(name))
   if (unknown !== undefined) {
-    console.error(`no parser '${unknown}': there is ${targets.join(', ')}`)
+    console.error(`no parser '${unknown}': there is ${names.join(', ')}`)
     return 2
   }
   console.log('parser             inputs    new       edges slowest  peak MB  findings seconds')
   console.log('                                              ms')
-  const waiting = [...chosen]
+  // the slowest first, so that none is left when all others are done
+  const waiting = targets
+    .filter(({ name }) => wanted.includes(name))
+    .sort((a, b) => Number(b.isSlow) - Number(a.isSlow))
   let failed = false
   let inputs = 0
   const work = async () => {
-    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-      const result = await fuzz(name, bundle, folder)
+    for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {
+      const { name } = target
+      const result = await fuzz(target, bundle, folder)
       tell(result)
       inputs += result.inputs
       failed ||= result.findings.length > 0

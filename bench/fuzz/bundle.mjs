@@ -30,7 +30,7 @@ function wordsOf(source) {
 }
 
 /**
- * Writes the bundle, and gives its path and the targets' names. `sources` of the file beside it says which counters are of which source, and
+ * Writes the bundle, and gives its path and the targets by their names. `sources` of the file beside it says which counters are of which source, and
  * the texts in it.
  */
 export async function bundleTargets(instrumentor, folder) {
@@ -80,7 +80,10 @@ export async function bundleTargets(instrumentor, folder) {
   const counters = coverage.edgeCount()
   globalThis.loraSvdFuzzing = { counters: new Uint8Array(counters), Fuzzer: untraced }
   const { TARGETS } = await import(pathToFileURL(bundle).href)
-  return { bundle: { path: bundle, counters, sources }, targets: TARGETS.map(({ name }) => name) }
+  return {
+    bundle: { path: bundle, counters, sources },
+    targets: TARGETS.map(({ name, isSlow = false }) => ({ name, isSlow })),
+  }
 }
 
 /** The hooks of comparisons where nobody listens. */

@@ -53,6 +53,8 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
   const started = performance.now()
   const state = { inputs: 0, added: 0, slowest: 0, peak: 0 }
   const findings = new Map()
+  const memory = () => process.resourceUsage().maxRSS / 1024
+  let [base, most] = [0, memory()]
   let unhandled
   process.on('unhandledRejection', (reason) => {
     unhandled ??= reason
@@ -72,9 +74,13 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     writeSync(fd, Buffer.concat([head, input]), 0, input.length + 4, 0)
     words.fill(0n)
     state.inputs++
+    const before = memory()
+    // what a mutator has taken is none of the parser's
+    if (base > 0) base += before - most
     const start = performance.now()
     let problem = await problemWith(target, input)
     const milliseconds = performance.now() - start
+    most = memory()
     // what nobody waited for shows now
     await nextTurn()
     if (unhandled !== undefined) {
@@ -127,9 +133,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     findings.set(key, { problem, input: await shrunk(input, same, TRIES.finding) })
   }
 
-  const memory = () => process.resourceUsage().maxRSS / 1024
   const entries = []
-  let base = 0
 
   /** Runs an input, keeps it where it reaches something new, and looks at what it took. */
   async function judge(input, isGiven = false) {
@@ -143,7 +147,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     if (slow > MOST_MILLISECONDS) await find('takes longer than a second', input)
     state.slowest = Math.max(state.slowest, slow)
     if (base > 0) {
-      const grown = memory() - base
+      const grown = most - base
       if (grown > MOST_MB && state.peak <= MOST_MB) await find('takes more than 200 MB', input)
       state.peak = Math.max(state.peak, grown)
     }
@@ -168,6 +172,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     .flatMap((source) => source.words)
   globalThis.gc?.()
   base = memory()
+  most = base
   while (state.inputs < inputs && findings.size < MOST_FINDINGS) {
     // what was found last leads further more often
     const isNew = chance.oneIn(2)

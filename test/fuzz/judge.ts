@@ -17,12 +17,15 @@ export function problemOf(error: unknown, mayBeSystem: boolean): string | undefi
   ) {
     return `refused as ${code}: ${message.slice(0, 200)}`
   }
-  if (message.length > LONGEST_LINE)
-    return `a message of ${message.length} characters: ${message.slice(0, 120)}`
   if (UNPRINTABLE.test(message))
     return `a message of more than one line: ${JSON.stringify(message.slice(0, 300))}`
-  if (message === '') return 'a message without a word'
-  return undefined
+  return problemOfLine(message)
+}
+
+/** What is wrong with a line that a person is to read. What a report says holds names as they are: it is made printable where it is printed. */
+export function problemOfLine(line: string): string | undefined {
+  if (line.length > LONGEST_LINE) return `a message of ${line.length} characters: ${line.slice(0, 120)}`
+  return line === '' ? 'a message without a word' : undefined
 }
 
 function crashOf(error: unknown): string {

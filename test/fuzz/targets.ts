@@ -2,16 +2,20 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { matricesOf } from '../../src/checkpoint/matrices.ts'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
-import { readWeight } from '../../src/checkpoint/read.ts'
+import { holdingOpen, readWeight } from '../../src/checkpoint/read.ts'
 import type { Checkpoint } from '../../src/checkpoint/types.ts'
 import { check } from '../../src/commands/check/check.ts'
+import { baseDefects } from '../../src/commands/check/defects/base.ts'
+import type { CheckOptions } from '../../src/commands/check/options.ts'
 import { LoraSvdError } from '../../src/errors.ts'
 import { openTensors } from '../../src/formats/open.ts'
 import { memorySource } from '../../src/io/source.ts'
 import { diffusionFamily } from '../../src/lora/diffusion.ts'
 import { readFactors } from '../../src/lora/factors.ts'
 import { notLoaded } from '../../src/lora/found-by-loaders.ts'
+import { LOADERS } from '../../src/lora/loaders/types.ts'
 import { matchToBase } from '../../src/lora/match.ts'
+import type { Adapter } from '../../src/lora/model.ts'
 import { PatternSet } from '../../src/lora/pattern/pattern-set.ts'
 import { PatternError } from '../../src/lora/pattern/syntax.ts'
 import { adapterOf } from '../../src/lora/read/adapter.ts'
@@ -27,26 +31,33 @@ import { readAll } from './read-all.ts'
 import { lazy, scratchFolder } from './scratch.ts'
 import { mutateGguf, mutateLines, mutateNpy, mutateNpz, mutateSafetensors } from './structures.ts'
 
-/** Is told what was refused on the way to the end of an input. */
-type Tell = (refusal: LoraSvdError) => void
+/** What is said of an input besides what is thrown in the end. */
+export interface Told {
+  /** A part of it was refused. */
+  refused(error: LoraSvdError): void
+  /** A line for a person: a warning, a finding, a reason. */
+  said(line: string): void
+}
 
 /** A parser from the bytes that reach it to all that is made of them. */
 export interface Target {
   readonly name: string
-  /** Reads the input as a user's; throws what a user would get, and tells what is refused of a part alone. */
-  readonly run: (input: Uint8Array, tell: Tell) => Promise<unknown>
+  /** Reads the input as a user's; throws what a user would get, and tells whatever is said on the way. */
+  readonly run: (input: Uint8Array, told: Told) => Promise<unknown>
   readonly mutators: readonly Mutator[]
   /** A machine that fails is an answer too, as of a server. */
   readonly mayBeSystem?: true
+  /** Takes many times as long as others, by all that it does with an input. */
+  readonly isSlow?: true
 }
 
 /** Goes on after a refusal. */
-async function tolerant(tell: Tell, work: () => unknown): Promise<void> {
+async function tolerant(told: Told, work: () => unknown): Promise<void> {
   try {
     await work()
   } catch (error) {
     if (!(error instanceof LoraSvdError)) throw error
-    tell(error)
+    told.refused(error)
   }
 }
 
@@ -62,31 +73,39 @@ const inFolder = (
   mutators: readonly Mutator[],
   inputFile: string,
   others: () => Readonly<Record<string, Uint8Array | string>>,
-  read: (folder: string, tell: Tell) => Promise<unknown>,
+  read: (folder: string, told: Told) => Promise<unknown>,
+  how: Pick<Target, 'isSlow'> = {},
 ): Target => {
   const folder = lazy(() => scratchFolder(others()))
   return {
     name,
-    run: (input, tell) => {
+    run: (input, told) => {
       writeFileSync(join(folder(), inputFile), input)
-      return read(folder(), tell)
+      return read(folder(), told)
     },
     mutators,
+    ...how,
   }
 }
 
 /** Opens a checkpoint and reads every weight of it. */
-async function readCheckpoint(path: string, tell: Tell): Promise<Checkpoint> {
+async function readCheckpoint(path: string, told: Told): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(path)
-  await tolerant(tell, async () => {
-    for (const weight of matricesOf(checkpoint).matrices) await readWeight(weight)
+  for (const line of checkpoint.warnings) told.said(line)
+  await tolerant(told, async () => {
+    const { matrices } = matricesOf(checkpoint)
+    await holdingOpen(filesIn(checkpoint), async () => {
+      for (const weight of matrices) await readWeight(weight)
+    })
   })
   return checkpoint
 }
 
+const filesIn = ({ files }: Checkpoint) => files.map(({ path }) => path)
+
 /** A model that adapters are set beside. */
-const baseFolder = lazy(() =>
-  scratchFolder({ 'model.safetensors': smallModel(), 'config.json': JSON.stringify(LLAMA) }),
+const baseModel = lazy(() =>
+  openCheckpoint(scratchFolder({ 'model.safetensors': smallModel(), 'config.json': JSON.stringify(LLAMA) })),
 )
 const LLAMA = {
   architectures: ['LlamaForCausalLM'],
@@ -98,8 +117,9 @@ const LLAMA = {
 }
 
 /** What of a model hangs on its config.json. */
-async function readModel(path: string, tell: Tell): Promise<void> {
-  const model = await readCheckpoint(path, tell)
+async function readModel(path: string, told: Told): Promise<void> {
+  const model = await openCheckpoint(path)
+  for (const line of model.warnings) told.said(line)
   const { config, tensors } = model
   const traits = modelTraits(config, tensors)
   for (const name of tensors.keys()) traits.isConv1d(name)
@@ -107,50 +127,69 @@ async function readModel(path: string, tell: Tell): Promise<void> {
   taskNameOf(config)
   taskTypeOf(config, { saved: [] }, tensors.keys(), traits)
   baseModelName(undefined, config)
-  await tolerant(tell, () => ggufModel(config, path))
-  for (const adapter of loneAdapters()) {
-    await tolerant(tell, () => readAdapter(adapter, path, tell))
-  }
+  await tolerant(told, () => ggufModel(config, path))
+  const adapters = await loneAdapters()
+  for (const adapter of adapters) await tolerant(told, () => setBeside(adapter, model, told))
+  await checked({ adapter: adapters[0].path, base: path }, told)
 }
 
 /** Adapters whose names or order of rows hang on the base's config.json. */
-const loneAdapters = lazy(() => {
+const loneAdapters = lazy(async () => {
   const torchtune = (path: string) =>
     path.replace('model.', '').replace('self_attn', 'attn').replace('o_proj', 'output_proj')
   const folder = scratchFolder({
-    'kohya.safetensors': smallFactors((path) => {
-      const stem = `lora_unet_${path.replaceAll('.', '_')}`
-      return [`${stem}.lora_down.weight`, `${stem}.lora_up.weight`]
-    }),
     'torchtune.safetensors': smallFactors((path) => [
       `${torchtune(path)}.lora_a.weight`,
       `${torchtune(path)}.lora_b.weight`,
     ]),
+    'kohya.safetensors': smallFactors((path) => {
+      const stem = `lora_unet_${path.replaceAll('.', '_')}`
+      return [`${stem}.lora_down.weight`, `${stem}.lora_up.weight`]
+    }),
   })
-  return [join(folder, 'kohya.safetensors'), join(folder, 'torchtune.safetensors')]
+  return Promise.all(
+    ['torchtune', 'kohya'].map((name) => openCheckpoint(join(folder, `${name}.safetensors`))),
+  )
 })
 
-/** Reads an adapter as strictly as `apply` does, its factors and its places in a base; and then as `check` does, past defects. */
-async function readAdapter(path: string, base: string, tell: Tell): Promise<void> {
-  await tolerant(tell, async () => {
-    const model = await openCheckpoint(base)
-    const adapter = await adapterOf(await readCheckpoint(path, tell), { model: model.config, isStrict: true })
-    if (adapter === undefined) return
-    const traits = modelTraits(model.config, model.tensors)
-    notLoaded(adapter, matchToBase(adapter, model, traits, tell).matched, traits)
-    for (const module of adapter.modules) {
-      if (module.kind !== 'experts') await tolerant(tell, () => readFactors(module))
-    }
+/** Reads an adapter as strictly as `apply` does, and finds its places in a base. */
+async function setBeside(checkpoint: Checkpoint, base: Checkpoint, told: Told): Promise<Adapter | undefined> {
+  const adapter = await adapterOf(checkpoint, { model: base.config, isStrict: true })
+  if (adapter === undefined) return undefined
+  for (const line of adapter.warnings) told.said(line)
+  for (const { reason } of adapter.ignored) told.said(reason)
+  const traits = modelTraits(base.config, base.tensors)
+  notLoaded(adapter, matchToBase(adapter, base, traits, told.refused).matched, traits)
+  for (const { message = '.' } of baseDefects(adapter, base, LOADERS)) told.said(message)
+  return adapter
+}
+
+/** Reads an adapter's factors and finds its places in a base; and then as `check` does, past defects. */
+async function readAdapter(path: string, told: Told): Promise<void> {
+  await tolerant(told, async () => {
+    const checkpoint = await readCheckpoint(path, told)
+    const adapter = await setBeside(checkpoint, await baseModel(), told)
+    await holdingOpen(filesIn(checkpoint), async () => {
+      for (const module of adapter?.modules ?? []) {
+        if (module.kind !== 'experts') await tolerant(told, () => readFactors(module))
+      }
+    })
   })
-  await tolerant(tell, () => check({ adapter: path, base, for: 'all', fast: true }))
-  await check({ adapter: path, for: 'all', fast: true })
+  await checked({ adapter: path }, told)
+}
+
+async function checked(options: CheckOptions, told: Told): Promise<void> {
+  const { warnings, defects, loaders } = await check({ ...options, for: 'all', fast: true })
+  for (const line of warnings) told.said(line)
+  for (const { message } of defects) told.said(message)
+  for (const { reasons } of loaders) for (const { reason } of reasons) told.said(reason)
 }
 
 /** A GGUF file by all that reads one: as a matrix's, as an adapter, as a base. */
-async function readGguf(path: string, tell: Tell): Promise<void> {
-  const checkpoint = await readCheckpoint(path, tell)
-  await tolerant(tell, async () => inNamesOf(checkpoint, await openCheckpoint(baseFolder())))
-  await readAdapter(path, baseFolder(), tell)
+async function readGguf(path: string, told: Told): Promise<void> {
+  const checkpoint = await readCheckpoint(path, told)
+  await tolerant(told, async () => inNamesOf(checkpoint, await baseModel()))
+  await readAdapter(path, told)
 }
 
 /** Numbers of a shape at most, so that a name's shape doesn't ask for a file of gigabytes. */
@@ -182,14 +221,14 @@ function adapterOfLines(input: Uint8Array): { tensors: Uint8Array; config: strin
 
 const namesFolder = lazy(() => scratchFolder({}))
 
-async function readNames(input: Uint8Array, tell: Tell): Promise<void> {
+async function readNames(input: Uint8Array, told: Told): Promise<void> {
   const { tensors, config } = adapterOfLines(input)
   const folder = namesFolder()
   const place = join(folder, 'adapter_config.json')
   rmSync(place, { force: true })
   writeFileSync(join(folder, 'adapter_model.safetensors'), tensors)
   if (config !== '') writeFileSync(place, config)
-  await readAdapter(config === '' ? join(folder, 'adapter_model.safetensors') : folder, baseFolder(), tell)
+  await readAdapter(config === '' ? join(folder, 'adapter_model.safetensors') : folder, told)
 }
 
 /** The first line is a pattern of Python's, or several of them by tabs; all others are paths that it is asked about. */
@@ -207,6 +246,8 @@ async function matchPattern(input: Uint8Array): Promise<void> {
 
 const peftNames = (path: string) =>
   [`base_model.model.${path}.lora_A.weight`, `base_model.model.${path}.lora_B.weight`] as const
+
+const SLOW = { isSlow: true } as const
 
 export const TARGETS: readonly Target[] = [
   file('safetensors', [mutateBytes, mutateSafetensors, mutateSafetensors]),
@@ -245,28 +286,36 @@ export const TARGETS: readonly Target[] = [
     'config.json',
     () => ({ 'model.safetensors': smallModel() }),
     readModel,
+    SLOW,
   ),
   inFolder(
     'adapter-config',
     [mutateBytes, mutateJson, mutateJson, mutateJson],
     'adapter_config.json',
     () => ({ 'adapter_model.safetensors': smallFactors(peftNames) }),
-    (folder, tell) => readAdapter(folder, baseFolder(), tell),
+    readAdapter,
+    SLOW,
   ),
   inFolder(
     'mlx-config',
     [mutateBytes, mutateJson, mutateJson, mutateJson],
     'adapter_config.json',
     () => ({ 'adapters.safetensors': smallFactors((path) => [`${path}.lora_a`, `${path}.lora_b`], true) }),
-    (folder, tell) => readAdapter(folder, baseFolder(), tell),
+    readAdapter,
+    SLOW,
   ),
-  { name: 'names', run: readNames, mutators: [mutateBytes, mutateLines, mutateLines, mutateLines] },
+  {
+    name: 'names',
+    run: readNames,
+    mutators: [mutateBytes, mutateLines, mutateLines, mutateLines],
+    isSlow: true,
+  },
   inFolder(
     'gguf-adapter',
     [mutateBytes, mutateGguf],
     'input.gguf',
     () => ({}),
-    (folder, tell) => readGguf(join(folder, 'input.gguf'), tell),
+    (folder, told) => readGguf(join(folder, 'input.gguf'), told),
   ),
   { name: 'pattern', run: matchPattern, mutators: [mutateBytes, mutateBytes, mutateLines] },
   {

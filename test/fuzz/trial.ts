@@ -1,4 +1,4 @@
-import { problemOf } from './judge.ts'
+import { problemOf, problemOfLine } from './judge.ts'
 import type { Target } from './targets.ts'
 
 /** Runs an input through a target. Gives what is wrong with how it went, or undefined. */
@@ -7,10 +7,12 @@ export async function problemWith(
   input: Uint8Array,
 ): Promise<string | undefined> {
   const problems: (string | undefined)[] = []
+  const refused = (error: unknown) => problems.push(problemOf(error, mayBeSystem === true))
   try {
-    await run(input, (refusal) => problems.push(problemOf(refusal, mayBeSystem === true)))
+    // what is read from files is no Buffer, which behaves otherwise
+    await run(new Uint8Array(input), { refused, said: (line) => problems.push(problemOfLine(line)) })
   } catch (error) {
-    problems.push(problemOf(error, mayBeSystem === true))
+    refused(error)
   }
   return problems.find((problem) => problem !== undefined)
 }
