@@ -33,7 +33,7 @@ const HANGS_AFTER = 20_000
 const MOST_KEPT_BYTES = 24_000
 const MOST_KEPT_FILES = 48
 /** A parser that takes many times as long as others gets this part of their inputs. */
-const SLOW = 4
+const SLOW = 8
 /** Of its heap, in MB: what takes more dies, and is a finding. */
 const HEAP = 400
 

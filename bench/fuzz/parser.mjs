@@ -67,7 +67,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     process.send({ inputs: state.inputs })
   }
 
-  /** Runs an input; gives what was wrong, and how long it took. */
+  /** Runs an input; gives what was wrong, the time it took, and the MB of arrays. */
   async function run(input) {
     const head = Buffer.alloc(4)
     head.writeUInt32LE(input.length)
@@ -77,10 +77,13 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     const before = memory()
     // what a mutator has taken is none of the parser's
     if (base > 0) base += before - most
+    const arrays = process.memoryUsage().arrayBuffers
     const start = performance.now()
     let problem = await problemWith(target, input)
     const milliseconds = performance.now() - start
     most = memory()
+    // zeros that nothing has touched take no memory yet
+    const allocated = (process.memoryUsage().arrayBuffers - arrays) / 2 ** 20
     // what nobody waited for shows now
     await nextTurn()
     if (unhandled !== undefined) {
@@ -88,7 +91,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
       unhandled = undefined
     }
     alive()
-    return { problem, milliseconds }
+    return { problem, milliseconds, allocated }
   }
 
   /** What the last input reached that none before it did: places in `seen` and the bits that are new there. */
@@ -137,7 +140,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
 
   /** Runs an input, keeps it where it reaches something new, and looks at what it took. */
   async function judge(input, isGiven = false) {
-    const { problem, milliseconds } = await run(input)
+    const { problem, milliseconds, allocated } = await run(input)
     const found = reached()
     if (problem !== undefined) await find(problem, input)
     let slow = milliseconds
@@ -147,7 +150,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     if (slow > MOST_MILLISECONDS) await find('takes longer than a second', input)
     state.slowest = Math.max(state.slowest, slow)
     if (base > 0) {
-      const grown = most - base
+      const grown = Math.max(most - base, allocated)
       if (grown > MOST_MB && state.peak <= MOST_MB) await find('takes more than 200 MB', input)
       state.peak = Math.max(state.peak, grown)
     }
@@ -191,9 +194,12 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     return counters
   })
   removeScratch()
-  const edges = seen.reduce((sum, bits) => sum + (bits === 0 ? 0 : 1), 0)
+  const taken = (from, to) => seen.subarray(from, to).reduce((sum, bits) => sum + (bits === 0 ? 0 : 1), 0)
+  const edges = taken(0, seen.length)
+  // of the sources that this parser has a part of
+  const of = bundle.sources.reduce((sum, { from, to }) => sum + (taken(from, to) > 0 ? to - from : 0), 0)
   const seconds = (performance.now() - started) / 1000
-  const done = { ...state, edges, of: bundle.counters, seconds, findings: [...findings.values()], cover }
+  const done = { ...state, edges, of, seconds, findings: [...findings.values()], cover }
   process.send({ done }, () => process.exit(0))
 
   /** The smallest inputs that together reach all branches that any reaches, as far as there is room. */

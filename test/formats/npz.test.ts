@@ -187,6 +187,18 @@ describe('an archive made to exhaust time or memory', () => {
     expect(counts.bytes).toBeLessThan(66_000 + 30 * 700)
   })
 
+  test('no more is unpacked for a header than twice its bytes may need', async () => {
+    // blocks without a byte: whatever stands behind them, and may unpack to a thousand times as much, isn't reached
+    const packed = Buffer.concat(new Array<Buffer>(70_000).fill(Buffer.from([0, 0, 0, 0xff, 0xff])))
+    const size = 1000 * packed.length
+    const bomb = archive([local('W.npy', packed)], [{ name: 'W.npy', at: 0, packed: packed.length, size }])
+    const { counts, counted } = counting(bomb)
+    const { refused } = await openNpz(counted)
+    expect(refused.get('W')?.message).toContain('does not start as a .npy file does')
+    // the end and the directory
+    expect(counts.bytes).toBeLessThan(66_000 + 66_000)
+  })
+
   test('a large array that unpacks from less than a hundredth is refused before it is unpacked', async () => {
     const size = 65 * 2 ** 20
     const packed = Buffer.concat([deflateRawSync(Buffer.alloc(100_000)), Buffer.alloc(size / 1000)])

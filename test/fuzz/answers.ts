@@ -67,7 +67,8 @@ const MOST_REQUESTS = 400
 /** Reads what lies at the address, from a server that answers so. */
 export async function readFromServer(input: Uint8Array): Promise<void> {
   const [first, ...parts] = partsOf(Buffer.from(input))
-  const address = first.toString('utf8').replace(/\n$/, '')
+  // the address is the user's own, and stands in messages as it was given
+  const address = first.toString('utf8').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '')
   const answers = parts.map(answerOf)
   let asked = 0
   const before = globalThis.fetch

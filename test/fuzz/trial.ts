@@ -1,5 +1,5 @@
 import { problemOf, problemOfLine } from './judge.ts'
-import type { Target } from './targets.ts'
+import type { Target } from './told.ts'
 
 /** Runs an input through a target. Gives what is wrong with how it went, or undefined. */
 export async function problemWith(
