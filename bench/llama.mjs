@@ -1,10 +1,8 @@
 // A real llama.cpp, for bench/llama-cpp.mjs and bench/llama-adapters.mjs: it comes in npm's node-llama-cpp, into a folder of the user's
 // cache. Where there is no registry or no binary for the platform, nothing is tried, and that is said.
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { cacheFolder, install, leaveOut } from './npm-cache.mjs'
 
 const VERSION = '3.22.1'
 /** Packages with a llama.cpp for the CPU, by Node's platform and architecture. */
@@ -15,38 +13,15 @@ const BINARIES = {
   'darwin-arm64': 'mac-arm64-metal',
   'win32-x64': 'win-x64',
 }
-const CACHE = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
-export const DEFAULT_FOLDER = join(CACHE, 'lora-svd-bench', `node-llama-cpp-${VERSION}`)
-
-/** Ends, as a success but where nothing may be left out. */
-function leaveOut(reason) {
-  console.log(`left out: ${reason}`)
-  process.exit(process.env.LORA_SVD_NO_SKIPS === '1' ? 1 : 0)
-}
+export const DEFAULT_FOLDER = cacheFolder('node-llama-cpp', VERSION)
 
 /** node-llama-cpp, installed where it isn't yet. */
 async function nodeLlamaCpp(folder) {
   const platform = `${process.platform}-${process.arch}`
   const binary = BINARIES[platform]
   if (binary === undefined) leaveOut(`node-llama-cpp has no llama.cpp for ${platform}`)
-  const packages = ['node-llama-cpp', `@node-llama-cpp/${binary}`]
-  const isThere = () =>
-    packages.every((name) => existsSync(join(folder, 'node_modules', name, 'package.json')))
-  if (!isThere()) {
-    mkdirSync(folder, { recursive: true })
-    // a package.json of its own, lest npm look for one in the folders above
-    writeFileSync(join(folder, 'package.json'), '{ "private": true }\n')
-    const wanted = packages.map((name) => `${name}@${VERSION}`)
-    // its scripts would build what the second package holds, and its optional packages are for other platforms
-    const flags = ['--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', '--fetch-retries=1']
-    const { status, error, stderr } = spawnSync('npm', ['install', ...flags, ...wanted], {
-      cwd: folder,
-      encoding: 'utf8',
-      shell: process.platform === 'win32',
-    })
-    const said = error?.message ?? stderr.trim().split('\n')[0]
-    if (status !== 0 || !isThere()) leaveOut(`npm could not install ${wanted.join(' ')}: ${said}`)
-  }
+  // its scripts would build what the second package holds
+  install(folder, [`node-llama-cpp@${VERSION}`, `@node-llama-cpp/${binary}@${VERSION}`])
   return import(pathToFileURL(join(folder, 'node_modules', 'node-llama-cpp', 'dist', 'index.js')).href)
 }
 

@@ -33,6 +33,12 @@ export const TRIALS = [
     run: 'node bench/slurm.mjs',
     needs: ['slurmctld', 'slurmd', 'sbatch', 'munged'],
   },
+  {
+    name: 'fuzz',
+    does: 'a million broken inputs',
+    run: 'node bench/fuzz.mjs --inputs 100000',
+    needs: ['npm'],
+  },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
   {
     name: 'llama-cpp',

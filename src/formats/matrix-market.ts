@@ -6,6 +6,11 @@ import { Decimals } from './text-cells.ts'
 /** 2 GiB as float64: a file of a few bytes may announce any size. */
 const MOST_ENTRIES = 2 ** 28
 
+/** 128 MiB as float64, of which all may be zeros that nobody wrote … */
+const ANY_SPARSITY_UP_TO = 2 ** 24
+/** … and of a larger matrix so many for each entry that is stored: what is sparser has its rank told by its entries. */
+const MOST_PLACES_AN_ENTRY = 1000
+
 const BANNER = /^%%MatrixMarket\b/i
 
 export const isMatrixMarket = (text: string) => BANNER.test(text)
@@ -55,6 +60,18 @@ export function readMatrixMarket(text: string, file: string): Float64Matrix {
     )
   }
   if (symmetry !== 'general' && rows !== columns) throw fail(`is ${symmetry}, but ${rows} × ${columns}`)
+  // before there is memory for it
+  const what = isArray ? 'an entry' : 'row, column and value of an entry'
+  const announced = isArray ? entriesOf(rows, columns, symmetry) : stored
+  if (!Number.isSafeInteger(announced) || announced < 0) {
+    throw fail(`line ${number}: ${quoted(lines[number - 1])} is not rows, columns and entries`)
+  }
+  if (announced > lines.length - number) throw fail(`ends before ${what}; fetch it again`)
+  if (rows * columns > Math.max(ANY_SPARSITY_UP_TO, MOST_PLACES_AN_ENTRY * announced)) {
+    throw fail(
+      `has ${announced} entries of a matrix of ${rows} × ${columns}, all others being zeros; past ${ANY_SPARSITY_UP_TO} at most ${MOST_PLACES_AN_ENTRY} places are read for each: save it dense with numpy.save`,
+    )
+  }
   const data = new Float64Array(rows * columns)
   const add = (i: number, j: number, value: number) => {
     data[i * columns + j] += value
@@ -64,12 +81,12 @@ export function readMatrixMarket(text: string, file: string): Float64Matrix {
     // by columns; of a symmetric one the lower triangle, of a skew-symmetric one without the diagonal
     for (let j = 0; j < columns; j++) {
       const first = symmetry === 'general' ? 0 : symmetry === 'symmetric' ? j : j + 1
-      for (let i = first; i < rows; i++) add(i, j, next(1, 'an entry')[0])
+      for (let i = first; i < rows; i++) add(i, j, next(1, what)[0])
     }
   } else {
     const width = field === 'pattern' ? 2 : 3
     for (let k = 0; k < stored; k++) {
-      const [i, j, value = 1] = next(width, 'row, column and value of an entry')
+      const [i, j, value = 1] = next(width, what)
       if (!isPlace(i, rows) || !isPlace(j, columns)) {
         throw fail(`line ${number}: row ${i}, column ${j} is outside ${rows} × ${columns}`)
       }
@@ -79,6 +96,12 @@ export function readMatrixMarket(text: string, file: string): Float64Matrix {
   const rest = lines.slice(number).findIndex((line) => !/^\s*(?:%|$)/.test(line))
   if (rest >= 0) throw fail(`line ${number + rest + 1}: more entries than announced; fetch it again`)
   return { rows, columns, data }
+}
+
+/** The numbers that an array's file holds. */
+function entriesOf(rows: number, columns: number, symmetry: Symmetry): number {
+  if (symmetry === 'general') return rows * columns
+  return (rows * (symmetry === 'symmetric' ? rows + 1 : rows - 1)) / 2
 }
 
 const isPlace = (index: number, count: number) => Number.isInteger(index) && index >= 1 && index <= count

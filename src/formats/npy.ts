@@ -109,7 +109,8 @@ export function decodeNpy(bytes: Uint8Array, place: ErrorPlace): Uint8Array {
 function byRows(bytes: Uint8Array, rows: number, columns: number, size: number): Uint8Array {
   const Words = size === 1 ? Uint8Array : size === 2 ? Uint16Array : Uint32Array
   const words = Math.max(1, size / 4)
-  const aligned = bytes.byteOffset % Words.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice()
+  // unpacked bytes are a Buffer, whose slice is no copy
+  const aligned = bytes.byteOffset % Words.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes)
   const from = new Words(aligned.buffer as ArrayBuffer, aligned.byteOffset, rows * columns * words)
   const to = new Words(from.length)
   for (let i0 = 0; i0 < rows; i0 += TILE) {
@@ -200,7 +201,7 @@ function parseEntries(text: string, place: ErrorPlace): Map<string, HeaderValue>
   }
   const fail = (expected: string): never => {
     while (/[ \t\n\r\f]/.test(text.charAt(at))) at++
-    const found = at < text.length ? JSON.stringify(text.slice(at, at + 12)) : 'its end'
+    const found = at < text.length ? quoted(text.slice(at, at + 12)) : 'its end'
     throw npyError(
       place,
       `has a header that can't be read: expected ${expected} at character ${at + 1}, found ${found}`,
@@ -244,7 +245,7 @@ function parseEntries(text: string, place: ErrorPlace): Map<string, HeaderValue>
   while (!take('}')) {
     const key = peek()
     if (typeof key !== 'string') return fail('a quoted string')
-    if (entries.has(key)) fail(`each key once (${JSON.stringify(key)} comes twice)`)
+    if (entries.has(key)) fail(`each key once (${quoted(key)} comes twice)`)
     next()
     if (!take(':')) fail('":"')
     entries.set(key, value())

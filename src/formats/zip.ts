@@ -188,9 +188,12 @@ const ANY_RATIO_UP_TO = 64 * 2 ** 20
 /** … and a larger one from a hundredth: weights shrink to a half or a tenth, even sparse ones hardly to less than this. */
 const LARGEST_RATIO = 100
 
-/** Packed bytes unpacked at first for the start of a member, and how much more each time it isn't enough. */
+/**
+ * Packed bytes unpacked at first for the start of a member, and how much more each time it isn't enough: up to twice what is asked for or
+ * a little more, as what is beyond may unpack to a thousand times as much.
+ */
 const FIRST_PACKED = 512
-const MORE = 8
+const MORE = 2
 
 /** All bytes of a member, of which length and CRC-32 are checked. Throws `bad-input`. */
 export async function readMember(source: ByteSource, entry: ZipEntry): Promise<Uint8Array> {

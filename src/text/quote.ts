@@ -17,6 +17,15 @@ export function quoted(text: string): string {
 export const printable = (text: string) =>
   text.replace(EACH_UNPRINTABLE, (mark) => `\\u{${mark.codePointAt(0)!.toString(16).padStart(4, '0')}}`)
 
+/** Longest JSON value shown in a message. */
+const SHOWN_JSON = 60
+
+/** A value of a JSON text, short enough for a message and on one line. */
+export function jsonText(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'missing'
+  return printable(text.length <= SHOWN_JSON ? text : `${text.slice(0, SHOWN_JSON - 1)}…`)
+}
+
 /** A shape as people write it: `[2, 3]`. */
 export const shapeText = (shape: readonly number[]) => `[${shape.join(', ')}]`
 

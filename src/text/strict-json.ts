@@ -60,7 +60,7 @@ export function jsonReader(text: string): JsonReader {
   const fail = (problem: string): never => {
     throw new JsonError(`${problem} at character ${at + 1}`)
   }
-  const found = () => (at < text.length ? JSON.stringify(text.slice(at, at + 12)) : 'the end')
+  const found = () => (at < text.length ? quoted(text.slice(at, at + 12)) : 'the end')
   const skipSpace = () => {
     const code = text.charCodeAt(at)
     if (code !== 0x20 && code !== 0x0a && code !== 0x09 && code !== 0x0d) return

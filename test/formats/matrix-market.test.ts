@@ -89,6 +89,16 @@ test.each([
   ['%%MatrixMarket matrix array complex general\n', 'holds "complex" numbers'],
   ['%%MatrixMarket matrix array real hermitian\n', 'is "hermitian"'],
   [`${HEAD}1000000 1000000 1\n1 1 1\n`, 'at most 268435456 entries'],
+  // memory is not taken for what a file has no room for
+  ['%%MatrixMarket matrix array real general\n16000 16000\n1\n', 'ends before an entry; fetch it again'],
+  ['%%MatrixMarket matrix array real symmetric\n3 3\n1\n2\n3\n4\n', 'ends before an entry'],
+  [`${HEAD}2 2 99\n1 1 1\n`, 'ends before row, column and value'],
+  [
+    `${HEAD}16000 16000 2\n1 1 1\n2 2 2\n`,
+    'has 2 entries of a matrix of 16000 × 16000, all others being zeros; past 16777216 at most 1000 places are read for each',
+  ],
+  [`${HEAD}2 2 nan\n`, 'line 2: "2 2 nan" is not rows, columns and entries'],
+  [`${HEAD}2 2 -1\n`, 'line 2: "2 2 -1" is not rows, columns and entries'],
   [`${HEAD}2 2 1\n3 1 1\n`, 'line 3: row 3, column 1 is outside 2 × 2'],
   [`${HEAD}2 2 1\n1 1 x\n`, 'line 3: "1 1 x" is not row, column and value'],
   [`${HEAD}2 2 2\n1 1 1\n`, 'ends before row, column and value'],

@@ -91,6 +91,9 @@ describe('.npy', () => {
     ["{'descr': 8, 'fortran_order': False, 'shape': (2, 3)}", 'descr is not a string'],
     ["{'descr': '<f8', 'fortran_order': False, 'shape': __import__('os')}", 'a string, True, False'],
     ['', '"{"'],
+    // found by bench/fuzz.mjs: what would break the line or turn it round
+    ['\u0085\u00ad', 'expected "{" at character 1, found "Â\\u{0085}Â\\u{00ad}\\n"'],
+    ["{'\u00ad': 1, '\u00ad': 1}", '"Â\\u{00ad}" comes twice'],
   ])('refuses the header %s', async (header, reason) => {
     const { message, code } = await errorOf(() => readNpy(withHeader(header), place))
     expect([code, message]).toEqual(['bad-input', expect.stringContaining(reason)])

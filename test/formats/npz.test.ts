@@ -9,7 +9,7 @@ import { openTensors } from '../../src/formats/open.ts'
 import { readMatrixOf, tensorSet } from '../../src/formats/tensor-set.ts'
 import { readMember, readZipDirectory } from '../../src/formats/zip.ts'
 import { type ByteSource, memorySource } from '../../src/io/source.ts'
-import { npyDict, npyFile } from '../cli/files.ts'
+import { float64s, npyDict, npyFile } from '../cli/files.ts'
 import { errorOf, fixtureBytes } from './fixtures.ts'
 
 const W = { rows: 2, columns: 2, data: Float64Array.of(1, 2, 3, 4) }
@@ -28,6 +28,16 @@ describe('an archive', () => {
       expect(set.names).toEqual(['W'])
       expect(await readMatrixOf(set, 'W', {})).toEqual(W)
     }
+  })
+
+  // found by bench/fuzz.mjs: unpacked bytes are a Buffer, whose slice shares its memory
+  test.each([1, 2, 3])('by columns, %i bytes off where numbers lie, is read', async (off) => {
+    const dict = npyDict('<f8', '(2, 2)').replace('False', 'True')
+    // the magic, version and length before it take 10 bytes, the line's end after it 1
+    const padding = ' '.repeat(off + 128 - 10 - dict.length - 1)
+    const array = npyFile(dict + padding, float64s(1, 3, 2, 4))
+    const set = await openTensors(source(zipSync({ 'W.npy': [array, { level: 9 }] })))
+    expect(await readMatrixOf(set, 'W', {})).toEqual(W)
   })
 
   test('lists the names that were written', async () => {
@@ -175,6 +185,18 @@ describe('an archive made to exhaust time or memory', () => {
     expect(tensors.map(({ shape }) => shape)).toEqual(names.map(() => [1000, 1000]))
     // the end, the directory, and of each array a header and 512 bytes
     expect(counts.bytes).toBeLessThan(66_000 + 30 * 700)
+  })
+
+  test('no more is unpacked for a header than twice its bytes may need', async () => {
+    // blocks without a byte: whatever stands behind them, and may unpack to a thousand times as much, isn't reached
+    const packed = Buffer.concat(new Array<Buffer>(70_000).fill(Buffer.from([0, 0, 0, 0xff, 0xff])))
+    const size = 1000 * packed.length
+    const bomb = archive([local('W.npy', packed)], [{ name: 'W.npy', at: 0, packed: packed.length, size }])
+    const { counts, counted } = counting(bomb)
+    const { refused } = await openNpz(counted)
+    expect(refused.get('W')?.message).toContain('does not start as a .npy file does')
+    // the end and the directory
+    expect(counts.bytes).toBeLessThan(66_000 + 66_000)
   })
 
   test('a large array that unpacks from less than a hundredth is refused before it is unpacked', async () => {

@@ -587,6 +587,15 @@ describe('a file that changes midway is noticed', () => {
     expect((await errorOf(readOf(FILE, PART))).message).toContain('sends other bytes than those asked for')
   })
 
+  test.each([
+    ['begin elsewhere', 'bytes 5-16388/204800'],
+    ['are told to be of no place', 'bytes'],
+    ['are told to be of no length', 'bytes 0-16383/*'],
+  ])('nor are the first ones where they %s', async (_, range) => {
+    hub.fault = ({ host }) => (host === 'cdn' ? { headers: { 'content-range': range } } : undefined)
+    expect((await errorOf(readOf(FILE, PART))).message).toContain('sends other bytes than those asked for')
+  })
+
   test('and one that is the same passes', async () => {
     await asRun(anyone, async () => {
       hub.loose['a.safetensors'] = LARGE

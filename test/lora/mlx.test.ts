@@ -165,6 +165,12 @@ test.each<[string, Record<string, TestTensor>, Record<string, unknown>, RegExp]>
     /"full".* no factors/,
   ],
   ['another method', pair(Q), { ...CONFIG, fine_tune_type: 'oft' }, /fine_tune_type is "oft"/],
+  [
+    'a method that would break the line',
+    pair(Q),
+    { ...CONFIG, fine_tune_type: `a\n\u2028\u202e${'x'.repeat(3000)}` },
+    /fine_tune_type is "a\\n\\u\{2028\}\\u\{202e\}x{20,60}…; only "lora" and "dora" are read$/,
+  ],
   ['a config without parameters', pair(Q), { fine_tune_type: 'lora' }, /lora_parameters is missing/],
   ['no scale', pair(Q), { lora_parameters: { rank: 2 } }, /lora_parameters\.scale is missing/],
   ['a scale that is none', pair(Q), { lora_parameters: { scale: '20' } }, /scale is "20", expected a number/],

@@ -122,6 +122,7 @@ describe('refused', () => {
     [{ modules_to_save: 'lm_head' }, /modules_to_save is "lm_head", expected a list of strings/],
     [{ target_modules: { a: 1 } }, /target_modules is \{"a":1\}, expected a string or a list/],
     [{ target_parameters: [1] }, /target_parameters is \[1\], expected a list of strings/],
+    [{ r: '\u202e'.repeat(3) }, /r is "\\u\{202e\}\\u\{202e\}\\u\{202e\}", expected a number/],
     [{ init_lora_weights: 1 }, /init_lora_weights is 1, expected true, false or a string/],
     [{ task_type: 1 }, /task_type is 1, expected a string/],
     [{ trainable_token_indices: [1, 'x'] }, /trainable_token_indices is .*, expected a list of rows/],

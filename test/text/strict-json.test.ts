@@ -97,3 +97,9 @@ test('a value nested too deep is refused, not followed to the end of the stack',
     expect(() => parseJson(text)).toThrow(/^more than 128 levels of nesting at character/)
   }
 })
+
+test('what is found in place of what is expected is shown on one line', () => {
+  expect(() => parseJson('"a": \u2028\u202e\u0085\ufeff')).toThrow(
+    'expected nothing more, found ": \\u{2028}\\u{202e}\\u{0085}\\u{feff}" at character 4',
+  )
+})

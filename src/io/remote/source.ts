@@ -72,6 +72,7 @@ async function probe(address: string, bytes: number): Promise<Described & { read
           { file: address },
         )
       }
+      if (answer.status === 206) assertPart(answer, 0, address)
       const head = new Uint8Array(Math.min(total, bytes))
       await fill(head, answer, () => {})
       return { stamp: { bytes: total, version: versionOf(answer) }, linkedEtag: answer.linkedEtag, head }
@@ -185,11 +186,15 @@ export function assertSame(
   const isSame = totalOf(answer) === stamp.bytes && (version === stamp.version || version === '')
   const isWhole = start === 0 && end === stamp.bytes
   if (!isSame || (answer.status === 200 && !isWhole)) throw changed(address)
-  if (answer.status === 206 && startOf(answer) !== start) {
-    throw badInput(`${address}: its server sends other bytes than those asked for; download the file`, {
-      file: address,
-    })
-  }
+  if (answer.status === 206) assertPart(answer, start, address)
+}
+
+/** Throws `bad-input` where a part isn't what was asked for, or isn't told to be. */
+function assertPart(answer: Answer, start: number, address: string): void {
+  if (startOf(answer) === start) return
+  throw badInput(`${address}: its server sends other bytes than those asked for; download the file`, {
+    file: address,
+  })
 }
 
 /** Fills `target` with what comes. Throws what passes where that is too little; what is too much isn't read. */

@@ -1,3 +1,4 @@
+import { quoted } from '../../text/quote.ts'
 import { loraScale } from '../read/peft-config.ts'
 import { ofConfig, peftFolderRules, sourced } from './common.ts'
 import { ggufArchitectureOf, LLAMA_CPP_NAME_RULES } from './llama-cpp-names.ts'
@@ -31,7 +32,7 @@ const RULES: readonly LoaderRule[] = [
     ofAdapter: ({ format, metadata }) => {
       if (format !== 'gguf' || metadata === undefined) return undefined
       const missing = KEYS.find(([key, value]) => metadata.get(key) !== value)
-      return missing && `it needs ${missing[0]} ${JSON.stringify(missing[1])}`
+      return missing && `it needs ${missing[0]} ${quoted(missing[1])}`
     },
   },
   {
@@ -47,7 +48,7 @@ const RULES: readonly LoaderRule[] = [
       const expected = model?.gguf ?? ggufArchitectureOf(model)?.name
       return expected === undefined || found === expected
         ? undefined
-        : `general.architecture is ${JSON.stringify(found)}, and the base is ${JSON.stringify(expected)}`
+        : `general.architecture is ${quoted(found)}, and the base is ${quoted(expected)}`
     },
   },
   {

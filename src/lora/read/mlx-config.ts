@@ -1,4 +1,5 @@
 import { badInput } from '../../errors.ts'
+import { jsonText } from '../../text/quote.ts'
 import type { JsonObject } from '../model.ts'
 
 /**
@@ -50,7 +51,7 @@ export function parseMlxConfig(json: JsonObject, file: string): MlxConfig {
     )
   }
   if (type !== 'lora' && type !== 'dora') {
-    return fail(`fine_tune_type is ${JSON.stringify(type)}; only "lora" and "dora" are read`)
+    return fail(`fine_tune_type is ${jsonText(type)}; only "lora" and "dora" are read`)
   }
   const parameters = json.lora_parameters
   if (typeof parameters !== 'object' || parameters === null || Array.isArray(parameters)) {
@@ -60,7 +61,7 @@ export function parseMlxConfig(json: JsonObject, file: string): MlxConfig {
     const value = (parameters as JsonObject)[key]
     if (value === undefined || value === null) return undefined
     if (typeof value === 'number' && Number.isFinite(value)) return value
-    return fail(`lora_parameters.${key} is ${JSON.stringify(value)}, expected a number`)
+    return fail(`lora_parameters.${key} is ${jsonText(value)}, expected a number`)
   }
   const [rank, scale, alpha] = [number('rank'), number('scale'), number('alpha')]
   if (rank !== undefined && !(Number.isInteger(rank) && rank > 0)) {

@@ -1,5 +1,5 @@
 import { badInput } from '../../errors.ts'
-import { quoted } from '../../text/quote.ts'
+import { jsonText, quoted } from '../../text/quote.ts'
 import { PatternSet } from '../pattern/pattern-set.ts'
 import { PatternError } from '../pattern/syntax.ts'
 
@@ -85,7 +85,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     throw badInput(`${file}: ${problem}`, { file })
   }
   const wrong = (key: string, expected: string): never =>
-    fail(`${key} is ${shown(json[key])}, expected ${expected}`)
+    fail(`${key} is ${jsonText(json[key])}, expected ${expected}`)
   const given = (key: string) => Object.hasOwn(json, key) && json[key] !== null
 
   const number = (key: string, fallback: number): number => {
@@ -115,7 +115,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
     const all = Object.entries(value as object).map(([pattern, entry]): PatternRule => {
       if (typeof entry !== 'number' || !Number.isFinite(entry) || (isRank && entry <= 0)) {
         const expected = isRank ? 'a number above 0' : 'a number'
-        return fail(`${key} gives ${quoted(pattern)} the value ${shown(entry)}, expected ${expected}`)
+        return fail(`${key} gives ${quoted(pattern)} the value ${jsonText(entry)}, expected ${expected}`)
       }
       return { pattern, value: entry }
     })
@@ -191,7 +191,7 @@ export function parsePeftConfig(json: Readonly<Record<string, unknown>>, file: s
 
 function mutation(init: boolean | string, hasKasa: boolean): string | undefined {
   if (typeof init === 'string' && MUTATING_INIT.test(init.toLowerCase()))
-    return `init_lora_weights is "${init}"`
+    return `init_lora_weights is ${quoted(init)}`
   return hasKasa ? 'kasa_config is set' : undefined
 }
 
@@ -249,10 +249,4 @@ const namesOrText = (value: unknown) =>
 function layersOf(value: unknown): readonly number[] | undefined {
   const list = Array.isArray(value) ? value : [value]
   return list.every((one): one is number => Number.isSafeInteger(one)) ? list : undefined
-}
-
-/** JSON text short enough for a message. */
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'missing'
-  return text.length <= 60 ? text : `${text.slice(0, 59)}…`
 }
