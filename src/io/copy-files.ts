@@ -2,13 +2,16 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, link, lstat, mkdir, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
-import { inodeOf } from './files.ts'
+import { type FileIdentity, inodeOf } from './files.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
+import { stampOf } from './source.ts'
 
 /** A file below a folder, by its path there with / between the parts. */
 export interface FoundFile {
   readonly path: string
   readonly bytes: number
+  /** What tells that it is still the same one, with its whole path. */
+  readonly identity: FileIdentity
 }
 
 /** Folders in folders are followed so far: no model's have more, and links may go in a circle. */
@@ -29,9 +32,11 @@ export async function filesBelow(
     })
     for (const name of names.sort()) {
       const path = below === '' ? name : `${below}/${name}`
-      const entry = await stat(join(folder, path)).catch(() => undefined)
+      const whole = join(folder, path)
+      const entry = await stat(whole, { bigint: true }).catch(() => undefined)
       if (entry === undefined || !wants(path, entry.isDirectory())) continue
-      if (entry.isFile()) found.push({ path, bytes: entry.size })
+      if (entry.isFile())
+        found.push({ path, bytes: Number(entry.size), identity: { path: whole, ...stampOf(entry) } })
       else if (entry.isDirectory() && level < MOST_LEVELS) await walk(path, level + 1)
     }
   }
