@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { extracted, type NewTensor, tunedBy, weight, writeModel } from './extract-support.ts'
-import { runCli, runShell, temporaryFolder } from './run.ts'
+import { runShell, temporaryFolder } from './run.ts'
 
 /** More shards than the process may have files open. */
 const SHARDS = 64
@@ -12,7 +12,7 @@ const LIMIT = 60
 const folder = temporaryFolder()
 const at = (...names: string[]) => join(folder, ...names)
 
-test('a checkpoint of more shards than files may be open is read, merged into and written', async () => {
+test('a checkpoint of more shards than files may be open is written', async () => {
   const names = Array.from({ length: SHARDS }, (_, i) => `model.layers.${i}.mlp.down_proj.weight`)
   const tensors: Record<string, NewTensor> = Object.fromEntries(
     names.map((name, i) => [name, weight([8, 8], i)]),
@@ -24,11 +24,8 @@ test('a checkpoint of more shards than files may be open is read, merged into an
   )
   const adapter = at('adapter')
   await extracted(base, tuned, adapter, ['--rank=2'])
-  const sharded = await runCli(['apply', base, adapter, '-o', at('sharded'), '--max-shard-size', '300', '-q'])
-  expect(sharded).toMatchObject({ code: 0, stderr: '' })
+  const args = `${base} ${adapter} -o ${at('sharded')} --max-shard-size 300 -q`
+  expect(await runShell(`ulimit -n ${LIMIT}; lora-svd apply ${args}`)).toMatchObject({ code: 0, stderr: '' })
   const shards = readdirSync(at('sharded')).filter((name) => name.endsWith('.safetensors'))
   expect(shards).toHaveLength(SHARDS)
-  const script = `ulimit -n ${LIMIT}; lora-svd apply ${at('sharded')} ${adapter} -o ${at('again')} -q`
-  expect(await runShell(script)).toMatchObject({ code: 0, stderr: '' })
-  expect(readdirSync(at('again')).filter((name) => name.endsWith('.safetensors'))).toEqual(shards)
 })
