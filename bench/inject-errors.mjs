@@ -9,7 +9,8 @@ import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { crash, ENTRY, extraction, filesOf, isSameFolder, layersDone, runCommand } from './extract-trials.mjs'
+import { crash, extraction, layersDone } from './extract-trials.mjs'
+import { assert, ENTRY, expectDone, filesOf, isSame, runCommand } from './trial-runs.mjs'
 
 const { values } = parseArgs({ options: { only: { type: 'string' } } })
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-inject-'))
@@ -51,11 +52,6 @@ const applying = (path, base, ...more) => [
 
 const isSameFile = (path, bytes) => existsSync(path) && readFileSync(path).equals(bytes)
 
-async function expectDone(command) {
-  const { code, stderr } = await runCommand(command)
-  if (code !== 0) throw new Error(stderr)
-}
-
 /** What is disturbed: `prepare` makes what was there before, `isWhole` and `isOld` tell what stands at `out`. */
 async function scenarios() {
   await expectDone(extraction(join(folder, 'new'), ...FEW))
@@ -72,11 +68,11 @@ async function scenarios() {
   const ofFolder = {
     output: out,
     elsewhere: extraction(`${out}-2`, ...FEW),
-    isWhole: () => isSameFolder(out, fresh),
-    isOld: () => isSameFolder(out, old),
+    isWhole: () => isSame(out, fresh),
+    isOld: () => isSame(out, old),
     isKept: () =>
       readdirSync(`${out}.partial`).some(
-        (name) => name.startsWith('replaced-') && isSameFolder(join(`${out}.partial`, name), old),
+        (name) => name.startsWith('replaced-') && isSame(join(`${out}.partial`, name), old),
       ),
   }
   const ofFile = {
@@ -96,11 +92,11 @@ async function scenarios() {
   const ofModel = {
     ...ofFolder,
     elsewhere: applying(`${out}-2`, BASE),
-    isWhole: () => isSameFolder(out, whole),
-    isOld: () => isSameFolder(out, other),
+    isWhole: () => isSame(out, whole),
+    isOld: () => isSame(out, other),
     isKept: () =>
       readdirSync(`${out}.partial`).some(
-        (name) => name.startsWith('replaced-') && isSameFolder(join(`${out}.partial`, name), other),
+        (name) => name.startsWith('replaced-') && isSame(join(`${out}.partial`, name), other),
       ),
   }
   const ofModelFile = {
@@ -145,10 +141,6 @@ async function scenarios() {
       hasOld: true,
     },
   ]
-}
-
-function assert(isSo, what) {
-  if (!isSo) throw new Error(what)
 }
 
 /** One run with the disturbance, and the same again without. */

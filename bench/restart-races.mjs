@@ -14,7 +14,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { crash, extraction, filesOf, isSameFolder, runCommand } from './extract-trials.mjs'
+import { crash, extraction } from './extract-trials.mjs'
+import { filesOf, isSame, runCommand } from './trial-runs.mjs'
 
 const number = (initial) => ({ type: 'string', default: initial })
 const { values } = parseArgs({
@@ -63,7 +64,7 @@ try {
     if (others.length !== atOnce - 1) fail(done, `${atOnce - others.length} succeeded`, results)
     else if (others.some(({ code, stderr }) => code !== 2 || !REFUSAL.test(stderr)))
       fail(done, 'not refused clearly', results)
-    else if (!isSameFolder(out, expected)) fail(done, 'other bytes', results)
+    else if (!isSame(out, expected)) fail(done, 'other bytes', results)
     else if (existsSync(`${out}.partial`)) fail(done, 'something is left', results)
     else if (readdirSync(room).length !== 1 + Object.keys(FOREIGN).length)
       fail(done, 'something is left', results)

@@ -6,7 +6,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { extraction, filesOf, isSameFolder, layersDone, runCommand } from './extract-trials.mjs'
+import { extraction, layersDone } from './extract-trials.mjs'
+import { filesOf, isSame, runCommand } from './trial-runs.mjs'
 
 const { values } = parseArgs({ options: { trials: { type: 'string', default: '20' } } })
 const trials = Number(values.trials)
@@ -46,7 +47,7 @@ async function atOnce(expected, second) {
   remove()
   let isHalf = false
   const look = setInterval(() => {
-    if (existsSync(out) && !isSameFolder(out, expected)) isHalf = true
+    if (existsSync(out) && !isSame(out, expected)) isHalf = true
   }, POLL)
   const results = await Promise.all([
     runCommand(contained(undefined, extraction(out))),
@@ -54,7 +55,7 @@ async function atOnce(expected, second) {
   ])
   clearInterval(look)
   assert(!isHalf, 'something else stood under the final name', results)
-  assert(isSameFolder(out, expected), 'other bytes', results)
+  assert(isSame(out, expected), 'other bytes', results)
   const refused = results.filter(({ code }) => code === 2)
   assert(
     results.filter(({ code }) => code === 0).length === 1 && refused.length === 1,
@@ -96,7 +97,7 @@ async function afterAKill(expected) {
   const then = Date.now() / 1000 - LONG_AGO
   utimesSync(lock, then, then)
   const late = await runCommand(extraction(out))
-  assert(late.code === 0 && isSameFolder(out, expected), 'not taken over', [late])
+  assert(late.code === 0 && isSame(out, expected), 'not taken over', [late])
 }
 
 try {

@@ -109,6 +109,9 @@ const MEANING = new Map([
   ['ERR_INVALID_ARG_VALUE', 'the path holds a NUL character'],
 ])
 
+/** What to do about those whose meaning doesn't say it. */
+const WHAT_TO_DO = new Map([['EMFILE', 'allow it more, such as ulimit -n 256']])
+
 /** The errnos that speak of the path given, not of the machine. */
 const WRONG_PATH = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'ERR_INVALID_ARG_VALUE'])
 
@@ -127,7 +130,12 @@ export function osReason(error: unknown): string {
 }
 
 /** A failed file operation as one line: `system` where the machine failed us, `bad-input` where the path is wrong. */
-export function osError(error: unknown, doing: string, file: string, whatToDo = ''): LoraSvdError {
+export function osError(
+  error: unknown,
+  doing: string,
+  file: string,
+  whatToDo = WHAT_TO_DO.get(errnoOf(error) ?? '') ?? '',
+): LoraSvdError {
   const message = `${file}: can't ${doing}: ${osReason(error)}${whatToDo === '' ? '' : `; ${whatToDo}`}`
   return WRONG_PATH.has(errnoOf(error) ?? '')
     ? badInput(message, { file, cause: error })

@@ -6,7 +6,7 @@ import { listed, matrixEntry, onlyMatrix as onlyTensor } from '../formats/safete
 import { readableFloatOf, storedDtypeOf } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, type TensorSet } from '../formats/tensor-set.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
-import { kindOf, nameOfStandardInput } from '../io/files.ts'
+import { assertUnchanged, type FileIdentity, identityOf, kindOf, nameOfStandardInput } from '../io/files.ts'
 import { type ByteSource, openSource } from '../io/source.ts'
 import { widened } from '../linalg/matrix/half.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
@@ -43,7 +43,7 @@ const LISTED_ARRAYS = 6
 /**
  * Reads a matrix from .npy, .npz, safetensors, GGUF or text (csv, tsv, blanks); `-` is standard input. The first bytes tell the
  * format, the file's name only where they don't. It may have no rows or columns, and NaN or infinite entries.
- * Throws `bad-input` for what can't be read as a matrix, with the way out.
+ * Throws `bad-input` for what can't be read as a matrix, with the way out, and for a file that was changed while it was read.
  */
 export async function readMatrix(
   path: string,
@@ -51,7 +51,9 @@ export async function readMatrix(
 ): Promise<NamedMatrix> {
   const source = await openSource(path, { stdin, mayBePipe: true })
   try {
-    return await readMatrixFrom(source, options)
+    const read = await readMatrixFrom(source, options)
+    await assertUnchanged({ files: identityOf(source.name, source.stamp) })
+    return read
   } finally {
     await source.close()
   }
@@ -135,6 +137,8 @@ export interface AnyMatrixOptions extends OpenOptions {
 /** A matrix, and what was read for it, by the names under which it can be looked at. */
 export interface OpenedMatrix extends NamedMatrix {
   readonly files: readonly { readonly path: string }[]
+  /** What tells that those are still the same; none of a pipe. */
+  readonly identity: readonly FileIdentity[]
 }
 
 /**
@@ -149,14 +153,15 @@ export async function readMatrixFromAny(
   const isFile = path === '-' || ((await kindOf(path)) === 'file' && !isIndexName(basename(path)))
   if (!isFile) {
     const checkpoint = await openCheckpoint(path, options)
-    return { ...(await readChosen(checkpoint, tensor)), files: checkpoint.files }
+    const { files } = checkpoint
+    return { ...(await readChosen(checkpoint, tensor)), files, identity: files }
   }
   const files = path === '-' ? nameOfStandardInput([path]) : [{ path }]
   const source = await openSource(path, { stdin: options.stdin, mayBePipe: true })
   try {
     const set = await openTensors(source, options)
     const chosen = holdsNamedBytes(set.format) ? readChosenOfSet : readChosenOf
-    return { ...(await chosen(set, tensor)), files }
+    return { ...(await chosen(set, tensor)), files, identity: identityOf(source.name, source.stamp) }
   } finally {
     await source.close()
   }

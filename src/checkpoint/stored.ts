@@ -1,4 +1,4 @@
-import { badInput } from '../errors.ts'
+import { badInput, errnoOf } from '../errors.ts'
 import { openTensors } from '../formats/open.ts'
 import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, type TensorInfo, type TensorSet } from '../formats/tensor-set.ts'
@@ -45,12 +45,21 @@ const HEADERS_BYTE_LIMIT = 400_000_000
  */
 export async function openFiles(files: readonly string[], options: OpenFilesOptions): Promise<OpenedFile[]> {
   const opened: OpenedFile[] = new Array(files.length)
-  let [next, headerBytes, failed] = [0, 0, false]
+  const waiting = files.map((_, i) => i)
+  let [working, headerBytes, failed] = [HEADERS_AT_ONCE, 0, false]
   const work = async () => {
-    while (next < files.length && !failed) {
-      const i = next++
-      opened[i] = await openFile(files[i], options)
-      headerBytes += opened[i].headerBytes
+    while (waiting.length > 0 && !failed) {
+      const i = waiting.shift()!
+      const isAlone = working === 1
+      const file = await openFile(files[i], options).catch((error: unknown) => {
+        // where few files may be open, others do what is left
+        if (!isOfTooMany(error) || isAlone) throw error
+        waiting.unshift(i)
+      })
+      if (file === undefined && working > 1) break
+      if (file === undefined) continue
+      opened[i] = file
+      headerBytes += file.headerBytes
       if (files.length > 1 && headerBytes > HEADERS_BYTE_LIMIT) {
         throw badInput(
           `${files[i]}: the headers up to this shard take ${headerBytes} bytes; at most ${HEADERS_BYTE_LIMIT} are read of one checkpoint`,
@@ -58,6 +67,7 @@ export async function openFiles(files: readonly string[], options: OpenFilesOpti
         )
       }
     }
+    working--
   }
   const workers = Array.from({ length: HEADERS_AT_ONCE }, () =>
     work().catch((error: unknown) => {
@@ -69,6 +79,8 @@ export async function openFiles(files: readonly string[], options: OpenFilesOpti
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   return opened
 }
+
+const isOfTooMany = (error: unknown) => error instanceof Error && errnoOf(error.cause) === 'EMFILE'
 
 async function openFile(
   file: string,

@@ -2,15 +2,17 @@ import { constants } from 'node:fs'
 import { chmod, copyFile, link, lstat, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
-import { entriesOf, inodeOf, kindOf } from './files.ts'
+import { entriesOf, type FileIdentity, identityOf, inodeOf, kindOf } from './files.ts'
 import { inFolder, isAddress } from './remote/address.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
-import { openFile } from './source.ts'
+import { openFile, stampOf } from './source.ts'
 
 /** A file below a folder, by its path there with / between the parts. */
 export interface FoundFile {
   readonly path: string
   readonly bytes: number
+  /** What tells that it is still the same one, with its whole path. */
+  readonly identity: readonly FileIdentity[]
 }
 
 /** Folders in folders are followed so far: no model's have more, and links may go in a circle. */
@@ -30,7 +32,7 @@ export async function filesBelow(
       const path = below === '' ? name : `${below}/${name}`
       const entry = await entryAt(inFolder(folder, path))
       if (entry === undefined || !wants(path, entry.kind === 'folder')) continue
-      if (entry.kind === 'file') found.push({ path, bytes: await entry.bytes() })
+      if (entry.kind === 'file') found.push({ path, ...(await entry.look()) })
       else if (entry.kind === 'folder' && level < MOST_LEVELS) await walk(path, level + 1)
     }
   }
@@ -40,25 +42,28 @@ export async function filesBelow(
 
 interface Entry {
   readonly kind: 'file' | 'folder' | 'other'
-  /** Of a file; elsewhere its server is asked. */
-  bytes(): Promise<number>
+  /** What there is to say of a file; elsewhere its server is asked. */
+  look(): Promise<Pick<FoundFile, 'bytes' | 'identity'>>
 }
 
 /** What lies at a path, here or elsewhere; undefined where nothing can be found. */
 async function entryAt(path: string): Promise<Entry | undefined> {
   if (isAddress(path)) {
     const kind = await kindOf(path)
-    return kind === 'missing' ? undefined : { kind, bytes: () => bytesElsewhere(path) }
+    return kind === 'missing' ? undefined : { kind, look: () => lookElsewhere(path) }
   }
-  const found = await stat(path).catch(() => undefined)
-  const kind = found?.isFile() ? 'file' : found?.isDirectory() ? 'folder' : 'other'
-  return found && { kind, bytes: async () => found.size }
+  const found = await stat(path, { bigint: true }).catch(() => undefined)
+  if (found === undefined) return undefined
+  return {
+    kind: found.isFile() ? 'file' : found.isDirectory() ? 'folder' : 'other',
+    look: async () => ({ bytes: Number(found.size), identity: [{ path, ...stampOf(found) }] }),
+  }
 }
 
-async function bytesElsewhere(path: string): Promise<number> {
-  const source = await openFile(path)
-  await source.close()
-  return source.byteLength
+async function lookElsewhere(path: string): Promise<Pick<FoundFile, 'bytes' | 'identity'>> {
+  const { byteLength, stamp, close } = await openFile(path)
+  await close()
+  return { bytes: byteLength, identity: identityOf(path, stamp) }
 }
 
 /** Makes the folders that a path below a folder lies in. */

@@ -293,7 +293,10 @@ async function untilGone(
   if (liveness === 'gone' || (liveness === 'unknown' && isSilent())) return
   if (liveness === 'unknown' && wait !== undefined) {
     wait.notice(`${inUse(last, now(), folder, goneAfter)}; waiting for that`)
-    while (!isSilent()) {
+    // by the clock that can't be set, too: by the other a sign of life may lie in the future
+    const began = performance.now()
+    const wasWatched = () => performance.now() - began > goneAfter
+    while (!isSilent() && !wasWatched()) {
       await setTimeout(LOOKS_EVERY, undefined, wait.signal && { signal: wait.signal }).catch(() => {})
       wait.signal?.throwIfAborted()
       const next = await lastOwner(folder)
@@ -301,7 +304,7 @@ async function untilGone(
       if (next?.token !== last.token || next.owner?.released === true) return
       if (next.modifiedMs !== last.modifiedMs) break
     }
-    if (isSilent()) return
+    if (isSilent() || wasWatched()) return
   }
   const delete_ = `delete ${last.path}`
   const doubt = liveness === 'alive' ? `if that is no lora-svd, ${delete_}` : `if it is gone, ${delete_}`

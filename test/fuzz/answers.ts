@@ -82,9 +82,7 @@ export async function readFromServer(input: Uint8Array): Promise<void> {
   try {
     await withPatience(AT_ONCE, () =>
       inNetwork(
-        ENV,
-        new AbortController().signal,
-        () => {},
+        { env: ENV, signal: new AbortController().signal, notice: () => {}, received: () => {} },
         () => readAt(address),
       ),
     )

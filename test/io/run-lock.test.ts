@@ -44,6 +44,15 @@ describe.concurrent('an owner that can’t be seen from here', () => {
     lock.release()
   })
 
+  test('is waited for no longer than that, though its last sign lies in the future of a clock that was set back', async () => {
+    const { patience } = patient()
+    const start = performance.now()
+    const lock = await lockFolder(ownedElsewhere(-GONE_AFTER), { ...patience, goneAfter: 300 })
+    expect(performance.now() - start).toBeGreaterThan(300)
+    await lock.assertHeld()
+    lock.release()
+  })
+
   test('is alive where it gives a sign meanwhile', async () => {
     const folder = ownedElsewhere(GONE_AFTER / 2)
     const { patience } = patient()

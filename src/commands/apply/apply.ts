@@ -166,6 +166,7 @@ async function written(
     seconds: () => (performance.now() - start) / 1000,
   })
   for (const input of plan.inputs) await assertUnchanged(input)
+  await assertUnchanged({ files: companions.copied.flatMap(({ identity }) => identity) })
   await run.assertHeld()
   await place(plan, settings, run, files, companions)
   return result

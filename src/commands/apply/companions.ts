@@ -1,15 +1,12 @@
-import { filesBelow } from '../../io/copy-files.ts'
+import { type FoundFile, filesBelow } from '../../io/copy-files.ts'
 import { inFolder } from '../../io/remote/address.ts'
 import type { ApplyPlan } from './plan.ts'
 
 /** The files beside the weights: what goes along, and what doesn't. */
 
-export interface Companion {
-  /** Where it is. */
+export interface Companion extends FoundFile {
+  /** Where it is; `path` is its path in the merged checkpoint. */
   readonly from: string
-  /** Its path in the merged checkpoint. */
-  readonly path: string
-  readonly bytes: number
 }
 
 export interface Companions {
@@ -65,12 +62,9 @@ export async function companionsOf(plan: ApplyPlan): Promise<Companions> {
     return !isForeign
   })
   const copied = new Map(
-    files.map(({ path, bytes }): [string, Companion] => [
-      path,
-      { from: inFolder(folder, path), path, bytes },
-    ]),
+    files.map((file): [string, Companion] => [file.path, { ...file, from: inFolder(folder, file.path) }]),
   )
-  for (const { path, from, bytes } of await tokenizersOf(plan)) copied.set(path, { path, from, bytes })
+  for (const file of await tokenizersOf(plan)) copied.set(file.path, file)
   return { copied: [...copied.values()], leftOut }
 }
 
@@ -91,7 +85,7 @@ async function tokenizersOf({ adapters, changes }: ApplyPlan): Promise<Companion
     const { folder } = checkpoint
     if (folder === undefined || !replacing.has(adapter.path)) continue
     const files = await filesBelow(folder, (path, isFolder) => !isFolder && OF_TOKENIZER.test(path))
-    found.push(...files.map(({ path, bytes }) => ({ from: inFolder(folder, path), path, bytes })))
+    found.push(...files.map((file) => ({ ...file, from: inFolder(folder, file.path) })))
   }
   return found
 }

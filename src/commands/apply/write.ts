@@ -182,9 +182,16 @@ export async function settle(
   written: ReadonlyMap<number, WrittenPiece>,
   context: RunContext,
 ): Promise<void> {
-  const flushed = Promise.all(files.map(({ name }) => syncFile(join(folder, name))))
-  const outcomes = await Promise.allSettled([readBack(pieces, written, context), flushed])
+  const outcomes = await Promise.allSettled([
+    readBack(pieces, written, context),
+    syncFiles(files.map(({ name }) => join(folder, name))),
+  ])
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+}
+
+/** One after the other: a checkpoint may have more shards than a process may have files open. */
+async function syncFiles(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await syncFile(path)
 }
 
 /** Writes what lies beside the weights, and flushes it to the disk. */

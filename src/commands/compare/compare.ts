@@ -1,5 +1,6 @@
 import { bringTogether, layersOf } from '../../combine/modules.ts'
 import { openSummands } from '../../combine/open.ts'
+import { assertUnchanged } from '../../io/files.ts'
 import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
 import { ofExpert } from '../../lora/model.ts'
 import { bytesOf, type CompareJob, compareLayer, flopsOf } from './compare-layer.ts'
@@ -22,7 +23,7 @@ export async function compare(options: CompareOptions): Promise<CompareResult> {
 async function compared(settings: CompareSettings, context: RunContext): Promise<CompareResult> {
   const start = performance.now()
   const requests = settings.adapters.map((path) => ({ path, weight: 1 }))
-  const { summands, base } = await openSummands(requests, settings, context)
+  const { summands, base, inputs } = await openSummands(requests, settings, context)
   const { settled, modules } = bringTogether(summands, base)
   const jobs = modules.flatMap(layersOf).map(
     ({ name, terms, module: { rows, columns }, expert }): CompareJob => ({
@@ -41,6 +42,7 @@ async function compared(settings: CompareSettings, context: RunContext): Promise
     const { rows, columns } = jobs[overlaps.length]
     overlaps.push({ ...overlap, shape: [rows, columns] })
   }
+  for (const input of inputs) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
   return resultOf(settled, overlaps, settings, seconds)
 }

@@ -6,7 +6,7 @@ import type { NpyFloat } from '../../formats/npy.ts'
 import { writeNpz } from '../../formats/npz.ts'
 import { safetensorsDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
-import { assertNotRead } from '../../io/files.ts'
+import { assertNotRead, assertUnchanged } from '../../io/files.ts'
 import { asRead } from '../../io/remote/hub.ts'
 import { openFile, STANDARD_INPUT } from '../../io/source.ts'
 import { assertWritable, type Chunks, writeFileAtomic } from '../../io/write-atomic.ts'
@@ -103,6 +103,7 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
   assertInRange([truncation.S, truncation.spectrum, [truncation.frobenius]], placeOf(settings, source))
   const { rank, spectrum, frobenius } = truncation
   const dtype = outputDtype(settings, source.dtype)
+  await assertUnchanged({ files: source.identity })
   const chunks = factorsChunks(factorsOf(truncation, rank), dtype, format)
   const bytes = await writeFileAtomic(output, chunks, settings)
 
