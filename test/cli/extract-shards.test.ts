@@ -285,7 +285,7 @@ describe.concurrent('a join', () => {
     const file = readFileSync(join(path, name))
     rmSync(join(path, name))
     expect(await refused(command(out, '--join'))).toMatch(
-      /: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; shard 2\/2 is still at work \(process \d+ on node7, which cannot be seen from here, and gave a sign of life 1\d s ago\): wait for it, then --join$/,
+      /: 1 layer of 4 is missing: model\.layers\.\d\.mlp\.down_proj\.weight; shard 2\/2 is still at work \(process \d+ on node7, which cannot be seen from here, and gave a sign of life \d+ s ago\): wait for it, then --join$/,
     )
     writeFileSync(join(path, name), file)
     heldElsewhere(path, 190)
