@@ -143,14 +143,15 @@ try {
   makeInputs(base, tuned, SIZE)
   await extract({ base, tuned, out: adapter, rank: 1 })
   // work for worker threads, which must be gone afterwards
-  makeInputs(large, largeTuned, 400)
+  makeInputs(large, largeTuned, 200)
   const withWorkers = () => inspect({ path: largeTuned, base: large, threads: 2, full: true, engine: 'wasm' })
   const started = await inBlocks(workers, 4, withWorkers, 'with worker threads')
-  assertSteady(started.found[0], started.found.at(-1), 'with worker threads')
+  // the first calls start Node's own pool of threads
+  assertSteady(started.found[1], started.found.at(-1), 'with worker threads')
   const { found, perBlock } = await inBlocks(calls, blocks, (i) => CALLS[i % CALLS.length](), 'calls')
   assertFlat(found, perBlock, 'calls')
   console.log(
-    `${blocks * perBlock} calls, and ${workers} with worker threads: memory, open files, handles and threads stay what they were`,
+    `${blocks * perBlock} calls, and ${workers} with worker threads: ${calls < LEAST_TO_JUDGE ? '' : 'memory, '}open files, handles and threads stay what they were`,
   )
 } catch (error) {
   console.error(error.stack)

@@ -28,8 +28,8 @@ const SHORT: readonly (readonly [args: string, says: RegExp])[] = [
 
 const WITH_COMPILER: typeof SHORT = [
   [
-    'bench/disk-full.mjs --only factor --ways calls --every 2',
-    /6 runs on a full disk, of which \d+ ended well/,
+    'bench/disk-full.mjs --only factor --ways calls --every 4',
+    /4 runs on a full disk, of which \d+ ended well/,
   ],
   ['bench/clock-jumps.mjs --only factor', /^factor: 5 clocks/],
 ]
