@@ -39,8 +39,9 @@ const log = join(folder, 'reads')
 const kept = join(folder, 'kept')
 const room = join(folder, 'room')
 const out = join(folder, 'out')
-/** Of factor. */
-const file = `${out}.safetensors`
+/** Of factor, and of convert. */
+const [file, gguf] = [`${out}.safetensors`, `${out}.gguf`]
+const OUTPUTS = [out, file, gguf]
 /** Milliseconds between looks at whether a process has stopped. */
 const POLL = 2
 
@@ -81,7 +82,7 @@ const COMMANDS = [
   },
   { args: ['merge', a, b, '-o', out], reads: ['a/adapter_model.safetensors', 'b/adapter_model.safetensors'] },
   {
-    args: ['convert', a, '-o', out, '--format', 'gguf', '--base', base],
+    args: ['convert', a, '-o', gguf, '--format', 'gguf', '--base', base],
     reads: ['a/adapter_model.safetensors', 'base/config.json', 'base/model.safetensors'],
   },
   { args: ['compare', a, b], reads: ['a/adapter_model.safetensors', 'b/adapter_config.json'] },
@@ -121,7 +122,7 @@ const WAYS = {
 }
 
 function refresh() {
-  for (const path of [room, out, file, `${out}.partial`]) rmSync(path, { recursive: true, force: true })
+  for (const path of [room, ...OUTPUTS, `${out}.partial`]) rmSync(path, { recursive: true, force: true })
   cpSync(kept, room, { recursive: true, preserveTimestamps: true })
 }
 
@@ -132,7 +133,7 @@ const commandOf = ({ args }) =>
 function resultOf({ code, stdout }) {
   if (code !== 0 && code !== 1) return undefined
   const said = stdout.replace(/"seconds":\s*[\d.e-]+/g, '')
-  const files = [out, file].filter((path) => existsSync(path)).flatMap((path) => filesOf(path))
+  const files = OUTPUTS.filter((path) => existsSync(path)).flatMap((path) => filesOf(path))
   return JSON.stringify([code, said, files.map(([name, bytes]) => [name, bytes.toString('base64')])])
 }
 
@@ -187,7 +188,7 @@ async function trial(command, at, path, way, { expected, changed }) {
   const found = resultOf(result)
   if (found === undefined) {
     assert((code === 2 || code === 3) && isOneLine(stderr), `no clear line: ${said}`)
-    assert(!existsSync(out) && !existsSync(file), `something stands under the final name: ${said}`)
+    assert(!OUTPUTS.some((path) => existsSync(path)), `something stands under the final name: ${said}`)
     const left = readdirSync(folder).filter((name) => /^\.lora-svd-/.test(name))
     assert(left.length === 0, `left behind: ${left.join(' ')}: ${said}`)
     return 'told'

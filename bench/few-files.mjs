@@ -11,6 +11,7 @@ const { shards, hidden, above } = optionsOf({ shards: 64, hidden: 128, above: 20
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-few-'))
 const [base, tuned] = ['base', 'tuned'].map((side) => join(folder, 'pair', side))
 const [a, b, out] = ['a', 'b', 'out'].map((name) => join(folder, name))
+const OUTPUTS = [out, `${out}.npz`, `${out}.gguf`]
 
 const COMMANDS = [
   ['inspect', tuned, '--base', base],
@@ -19,7 +20,7 @@ const COMMANDS = [
   ['apply', base, a, '-o', out],
   ['resize', a, '-o', out, '--rank', '2'],
   ['merge', a, b, '-o', out],
-  ['convert', a, '-o', out, '--format', 'gguf', '--base', base],
+  ['convert', a, '-o', `${out}.gguf`, '--format', 'gguf', '--base', base],
   ['check', a, '--base', base, '--for', 'peft'],
   ['compare', a, b],
   ['inspect', a, '--base', base],
@@ -27,7 +28,7 @@ const COMMANDS = [
 ]
 
 const remove = () => {
-  for (const path of [out, `${out}.partial`, `${out}.npz`]) rmSync(path, { recursive: true, force: true })
+  for (const path of [...OUTPUTS, `${out}.partial`]) rmSync(path, { recursive: true, force: true })
 }
 
 /** The least limit at which lora-svd itself starts: below that Node ends without a word of ours, or crashes. */
@@ -47,7 +48,7 @@ async function works(command, limit) {
   if (code === 0) return true
   const said = `${command[0]} with ${limit} files: exit ${code ?? signal}: ${stderr}`
   assert(code === 3 && isOneLine(stderr) && stderr.includes('EMFILE'), said)
-  assert(!existsSync(out) && !existsSync(`${out}.npz`), `something is there: ${said}`)
+  assert(!OUTPUTS.some((path) => existsSync(path)), `something is there: ${said}`)
   return false
 }
 

@@ -65,7 +65,7 @@ async function job({ rule, files, milliseconds }) {
       const isLast = left.length === 0 && index === of
       if (isLast) {
         const { code, stderr } = await runCommand(extraction(out, rule, '--join'))
-        const isRefused = code === 2 && /missing/.test(stderr) && !existsSync(out)
+        const isRefused = code === 2 && /missing|holds no shard/.test(stderr) && !existsSync(out)
         assert(isRefused, `a join of parts: exit ${code}: ${stderr}`)
       }
       await through(rule, ['--shard', `${index}/${of}`], milliseconds, 'shards')

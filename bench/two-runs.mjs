@@ -17,8 +17,7 @@ const [LOOK, DELAY] = [2, 250]
 const REFUSAL =
   /: process \d+ is at work here; |exists already; |something else has this name|is no longer this process's|was removed while|is what an earlier run was about to replace|can't|missing/
 
-const inodesOf = ({ paths }) =>
-  paths.map((path) => statSync(path, { throwIfNoEntry: false })?.ino).join(' ')
+const inodesOf = ({ paths }) => paths.map((path) => statSync(path, { throwIfNoEntry: false })?.ino).join(' ')
 
 async function trial(one, withOld) {
   one.prepare({ withOld })

@@ -1,5 +1,6 @@
 // npm run torture: what takes minutes and so is no part of `npm test`. Each is a program that ends with 0 where all holds.
-// Usage: node scripts/torture.mjs [name …]; without names all, one after the other. `--list` says what there is.
+// Usage: node scripts/torture.mjs [name …] [--option value …]; without names all, one after the other; options are given to each of them
+// (`kill-extract kill-apply --kills 500`). `--list` says what there is, and docs/reliability.md what came of it.
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
@@ -21,6 +22,22 @@ export const TRIALS = [
     run: 'node bench/inject-errors.mjs',
     needs: ['gcc'],
   },
+  { name: 'disk-full', does: 'a full disk at every write', run: 'node bench/disk-full.mjs', needs: ['gcc'] },
+  {
+    name: 'changed-inputs',
+    does: 'inputs changed while they are read',
+    run: 'node bench/changed-inputs.mjs',
+    needs: ['gcc'],
+  },
+  { name: 'two-runs', does: 'two runs on one output', run: 'node bench/two-runs.mjs' },
+  { name: 'clock-jumps', does: 'a clock that is set', run: 'node bench/clock-jumps.mjs', needs: ['gcc'] },
+  {
+    name: 'library-calls',
+    does: 'ten thousand calls, flat memory',
+    run: 'node --expose-gc bench/library-calls.mjs',
+  },
+  { name: 'small-heap', does: 'all commands in 64 MB of heap', run: 'node bench/small-heap.mjs' },
+  { name: 'few-files', does: 'all commands with few open files', run: 'node bench/few-files.mjs' },
   {
     name: 'two-namespaces',
     does: 'two containers, one output',
@@ -71,12 +88,12 @@ function canRun(file) {
 }
 
 /** What became of a trial: 'holds', 'does not hold', or what it lacks. */
-function outcomeOf({ name, does, run, needs = [], env = {} }) {
+function outcomeOf({ name, does, run, needs = [], env = {} }, options) {
   const missing = missingTools(needs)
   if (missing.length > 0) return `left out: there is no ${missing.join(', no ')}`
   const set = Object.entries(env).map(([variable, value]) => `${variable}=${value} `)
-  console.log(`\n=== ${name}: ${does}\n    ${set.join('')}${run}`)
-  const [command, ...args] = run.split(' ')
+  const [command, ...args] = [...run.split(' '), ...options]
+  console.log(`\n=== ${name}: ${does}\n    ${set.join('')}${[command, ...args].join(' ')}`)
   const program = command === 'node' ? process.execPath : command
   const { status, signal } = spawnSync(program, args, {
     cwd: root,
@@ -86,8 +103,10 @@ function outcomeOf({ name, does, run, needs = [], env = {} }) {
   return status === 0 ? 'holds' : `does not hold (${signal ?? `exit code ${status}`})`
 }
 
-function main(names) {
-  if (names.includes('--list')) {
+function main(given) {
+  const first = given.findIndex((arg) => arg.startsWith('--'))
+  const [names, options] = first < 0 ? [given, []] : [given.slice(0, first), given.slice(first)]
+  if (options.includes('--list')) {
     for (const { name, does, run } of TRIALS) console.log(`${name.padEnd(16)} ${does.padEnd(40)} ${run}`)
     return 0
   }
@@ -97,7 +116,7 @@ function main(names) {
     return 2
   }
   const chosen = names.length > 0 ? TRIALS.filter(({ name }) => names.includes(name)) : TRIALS
-  const outcomes = chosen.map((trial) => ({ name: trial.name, outcome: outcomeOf(trial) }))
+  const outcomes = chosen.map((trial) => ({ name: trial.name, outcome: outcomeOf(trial, options) }))
   console.log('')
   for (const { name, outcome } of outcomes) console.log(`${name.padEnd(16)} ${outcome}`)
   return outcomes.every(({ outcome }) => outcome === 'holds') ? 0 : 1

@@ -8,8 +8,9 @@ import { missingTools, TRIALS } from '../scripts/torture.mjs'
 test('each trial of npm run torture has a name of its own and a script that is there', () => {
   expect(new Set(TRIALS.map(({ name }) => name)).size).toBe(TRIALS.length)
   for (const { run } of TRIALS) {
-    const [command, script] = run.split(' ')
-    if (command === 'node') expect(existsSync(script), run).toBe(true)
+    const [command, ...args] = run.split(' ')
+    const script = args.find((arg) => !arg.startsWith('--'))
+    if (command === 'node') expect(existsSync(script!), run).toBe(true)
   }
 })
 
@@ -18,6 +19,14 @@ test('a tool counts as there where it can be run', () => {
   writeFileSync(join(folder, 'tool'), '', { mode: 0o755 })
   expect(missingTools(['tool', 'absent'], ['/nowhere', folder].join(delimiter))).toEqual(['absent'])
   rmSync(folder, { recursive: true })
+})
+
+test('options go to the trials that are named', () => {
+  const args = ['scripts/torture.mjs', 'kill-shards', '--kill', '1']
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+  expect(status).toBe(1)
+  expect(stdout).toContain('\n    node bench/kill-shards.mjs --kill 1\n')
+  expect(stderr).toContain("Unknown option '--kill'")
 })
 
 test('names are checked, and listed', () => {

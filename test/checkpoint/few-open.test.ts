@@ -1,32 +1,9 @@
+import fs from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
-import { beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { openFiles } from '../../src/checkpoint/stored.ts'
-import { osError } from '../../src/errors.ts'
-import type { ByteSource } from '../../src/io/source.ts'
 import { f32, fileOf, folderOf, noise } from '../cli/checkpoints.ts'
-
-const state = vi.hoisted(() => ({ open: 0, most: 0 }))
-
-vi.mock('../../src/io/source.ts', async (original) => {
-  const real = await original<typeof import('../../src/io/source.ts')>()
-  return {
-    ...real,
-    openSource: async (path: string): Promise<ByteSource> => {
-      if (state.open >= state.most) {
-        throw osError(Object.assign(new Error('too many'), { code: 'EMFILE' }), 'open it', path)
-      }
-      state.open++
-      const source = await real.openSource(path)
-      return {
-        ...source,
-        close: async () => {
-          state.open--
-          await source.close()
-        },
-      }
-    },
-  }
-})
 
 const names = Array.from({ length: 9 }, (_, i) => `${i}.safetensors`)
 const folder = folderOf(
@@ -34,22 +11,46 @@ const folder = folderOf(
 )
 const paths = names.map((name) => join(folder, name))
 
-beforeEach(() => {
-  state.open = 0
+const { open } = fs.promises
+const seen = { now: 0, most: 0, refused: 0 }
+
+/** Lets this process have so many files open at once that are opened by promises. */
+function allow(most: number): void {
+  Object.assign(seen, { now: 0, most: 0, refused: 0 })
+  fs.promises.open = async (...given) => {
+    if (seen.now >= most) {
+      seen.refused++
+      throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
+    }
+    seen.most = Math.max(seen.most, ++seen.now)
+    const handle = await open(...given)
+    const close = handle.close.bind(handle)
+    handle.close = async () => {
+      seen.now--
+      await close()
+    }
+    return handle
+  }
+  syncBuiltinESMExports()
+}
+
+afterEach(() => {
+  fs.promises.open = open
+  syncBuiltinESMExports()
 })
 
 test.for([1, 2, 3, 4])(
   'headers of many files are read, in order, with %s of them open at once',
   async (most) => {
-    state.most = most
+    allow(most)
     const opened = await openFiles(paths, {})
     expect(opened.map(({ tensors: [{ name }] }) => name)).toEqual(names.map((_, i) => `w${i}`))
-    expect(state.open).toBe(0)
+    expect(seen).toEqual({ now: 0, most, refused: 4 - most })
   },
 )
 
 test('where not even one may be open, that is said, and what to do', async () => {
-  state.most = 0
+  allow(0)
   await expect(openFiles(paths, {})).rejects.toMatchObject({
     code: 'system',
     message: expect.stringMatching(
