@@ -29,6 +29,8 @@ const BUCKETS = Uint8Array.from({ length: 256 }, (_, n) =>
   n === 0 ? 0 : n < 4 ? 1 << (n - 1) : n < 8 ? 8 : n < 16 ? 16 : n < 32 ? 32 : n < 128 ? 64 : 128,
 )
 
+// the trial that it belongs to was ended
+process.on('disconnect', () => process.exit(1))
 process.once('message', (job) =>
   main(job).catch((error) => {
     console.error(error)
@@ -48,6 +50,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     chance: chanceOf,
     removeScratch,
   } = await import(pathToFileURL(bundle.path).href)
+  process.on('exit', removeScratch)
   const target = TARGETS.find((one) => one.name === name)
   const chance = chanceOf(seed)
   const seen = new Uint8Array(counters.length)
@@ -80,9 +83,14 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     // what a mutator has taken is none of the parser's
     if (base > 0) base += before - most
     const arrays = process.memoryUsage().arrayBuffers
+    const processor = process.cpuUsage()
     const start = performance.now()
     let problem = await problemWith(target, input)
-    const milliseconds = performance.now() - start
+    const wall = performance.now() - start
+    const { user, system } = process.cpuUsage(processor)
+    const busy = (user + system) / 1000
+    // a machine on which others work may have been taken away for most of it
+    const milliseconds = busy < wall / 2 ? busy : wall
     most = memory()
     // zeros that nothing has touched take no memory yet
     const allocated = (process.memoryUsage().arrayBuffers - arrays) / 2 ** 20
@@ -197,7 +205,6 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     await run(input)
     return counters
   })
-  removeScratch()
   const taken = (from, to) => seen.subarray(from, to).reduce((sum, bits) => sum + (bits === 0 ? 0 : 1), 0)
   const edges = taken(0, seen.length)
   // of the sources that this parser has a part of
