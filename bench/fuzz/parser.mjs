@@ -15,6 +15,8 @@ const USUAL = 4096
 /** Texts that were compared, at most. */
 const MOST_WORDS = 4000
 const LONGEST_WORD = 60
+/** What a file weighs besides its bytes, when it is chosen. */
+const HEADER = 64
 /** Tries to make an input smaller. */
 const TRIES = { finding: 2000, entry: 24 }
 /** Different findings of one parser at most: it goes on no longer then. */
@@ -213,19 +215,31 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
   const done = { ...state, edges, of, seconds, findings: [...findings.values()], cover }
   process.send({ done }, () => process.exit(0))
 
-  /** The smallest inputs that together reach all branches that any reaches, as far as there is room. */
+  /** Inputs that together reach what all do, as far as there is room: again and again the one that adds the most for its length. */
   async function covering(all, countersOf) {
+    const left = []
+    for (const input of all) {
+      const taken = await countersOf(input)
+      left.push({ input, places: [...taken.keys()].filter((at) => taken[at] !== 0) })
+    }
     const covered = new Uint8Array(counters.length)
     const chosen = []
     let bytes = 0
-    for (const input of [...all].sort((a, b) => a.length - b.length)) {
-      const taken = await countersOf(input)
-      let adds = false
-      for (let at = 0; at < taken.length; at++) if (taken[at] !== 0 && covered[at] === 0) adds = true
-      if (!adds || bytes + input.length > mostBytes || chosen.length === mostFiles) continue
-      for (let at = 0; at < taken.length; at++) covered[at] |= taken[at]
-      bytes += input.length
-      chosen.push({ name: createHash('sha256').update(input).digest('hex').slice(0, 12), bytes: input })
+    while (chosen.length < mostFiles) {
+      const worth = ({ input, places }) =>
+        places.reduce((sum, at) => sum + (covered[at] === 0 ? 1 : 0), 0) / (HEADER + input.length)
+      const fitting = left.filter(({ input }) => bytes + input.length <= mostBytes)
+      const best = fitting.reduce((one, other) => (worth(other) > worth(one) ? other : one), {
+        input: '',
+        places: [],
+      })
+      if (worth(best) === 0) break
+      for (const at of best.places) covered[at] = 1
+      bytes += best.input.length
+      chosen.push({
+        name: createHash('sha256').update(best.input).digest('hex').slice(0, 12),
+        bytes: best.input,
+      })
     }
     return chosen
   }
