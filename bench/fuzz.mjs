@@ -4,7 +4,7 @@
 // The counters in the code and the texts it compares with come from Jazzer.js's instrumentor, which npm fetches into a folder of the
 // user's cache. Its own fuzzer, libFuzzer as a binary, needs glibc 2.38 and so doesn't load on Debian 12 or Ubuntu 22.04; what it would do is
 // done by bench/fuzz/parser.mjs, the same for a seed on every machine.
-// Usage: node bench/fuzz.mjs [--inputs 75000] [--seed 1] [--parsers npy,npz] [--jobs 2] [--keep] [--findings FOLDER]
+// Usage: node bench/fuzz.mjs [--inputs 140000] [--seed 1] [--parsers npy,npz] [--jobs 2] [--keep] [--findings FOLDER]
 // --keep writes the smallest inputs that reach all that was reached into test/fixtures/fuzz-corpus. Exits with 1 on a finding.
 import { fork } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -18,7 +18,7 @@ import { kept } from './npm-cache.mjs'
 const text = (value) => ({ type: 'string', default: value })
 const { values: options } = parseArgs({
   options: {
-    inputs: text('75000'),
+    inputs: text('140000'),
     seed: text('1'),
     parsers: text(''),
     jobs: text('2'),
@@ -33,7 +33,7 @@ const HANGS_AFTER = 20_000
 const MOST_KEPT_BYTES = 24_000
 const MOST_KEPT_FILES = 48
 /** A parser that takes many times as long as others gets this part of their inputs. */
-const SLOW = 8
+const SLOW = 16
 /** Of its heap, in MB: what takes more dies, and is a finding. */
 const HEAP = 400
 
@@ -164,4 +164,5 @@ async function main(folder) {
 
 const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'lora-svd-fuzzing-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
 process.exitCode = await main(folder)

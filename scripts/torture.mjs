@@ -53,7 +53,7 @@ export const TRIALS = [
   {
     name: 'fuzz',
     does: 'a million broken inputs',
-    run: 'node bench/fuzz.mjs --inputs 100000',
+    run: 'node bench/fuzz.mjs',
     needs: ['npm'],
   },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },

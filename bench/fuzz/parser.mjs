@@ -15,6 +15,8 @@ const USUAL = 4096
 /** Texts that were compared, at most. */
 const MOST_WORDS = 4000
 const LONGEST_WORD = 60
+/** What a file weighs besides its bytes, when it is chosen. */
+const HEADER = 64
 /** Tries to make an input smaller. */
 const TRIES = { finding: 2000, entry: 24 }
 /** Different findings of one parser at most: it goes on no longer then. */
@@ -29,6 +31,8 @@ const BUCKETS = Uint8Array.from({ length: 256 }, (_, n) =>
   n === 0 ? 0 : n < 4 ? 1 << (n - 1) : n < 8 ? 8 : n < 16 ? 16 : n < 32 ? 32 : n < 128 ? 64 : 128,
 )
 
+// the trial that it belongs to was ended
+process.on('disconnect', () => process.exit(1))
 process.once('message', (job) =>
   main(job).catch((error) => {
     console.error(error)
@@ -48,6 +52,7 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     chance: chanceOf,
     removeScratch,
   } = await import(pathToFileURL(bundle.path).href)
+  process.on('exit', removeScratch)
   const target = TARGETS.find((one) => one.name === name)
   const chance = chanceOf(seed)
   const seen = new Uint8Array(counters.length)
@@ -80,9 +85,14 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     // what a mutator has taken is none of the parser's
     if (base > 0) base += before - most
     const arrays = process.memoryUsage().arrayBuffers
+    const processor = process.cpuUsage()
     const start = performance.now()
     let problem = await problemWith(target, input)
-    const milliseconds = performance.now() - start
+    const wall = performance.now() - start
+    const { user, system } = process.cpuUsage(processor)
+    const busy = (user + system) / 1000
+    // a machine on which others work may have been taken away for most of it
+    const milliseconds = busy < wall / 2 ? busy : wall
     most = memory()
     // zeros that nothing has touched take no memory yet
     const allocated = (process.memoryUsage().arrayBuffers - arrays) / 2 ** 20
@@ -197,7 +207,6 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
     await run(input)
     return counters
   })
-  removeScratch()
   const taken = (from, to) => seen.subarray(from, to).reduce((sum, bits) => sum + (bits === 0 ? 0 : 1), 0)
   const edges = taken(0, seen.length)
   // of the sources that this parser has a part of
@@ -206,19 +215,31 @@ async function main({ name, bundle, current, inputs, seed, corpus, mostBytes, mo
   const done = { ...state, edges, of, seconds, findings: [...findings.values()], cover }
   process.send({ done }, () => process.exit(0))
 
-  /** The smallest inputs that together reach all branches that any reaches, as far as there is room. */
+  /** Inputs that together reach what all do, as far as there is room: again and again the one that adds the most for its length. */
   async function covering(all, countersOf) {
+    const left = []
+    for (const input of all) {
+      const taken = await countersOf(input)
+      left.push({ input, places: [...taken.keys()].filter((at) => taken[at] !== 0) })
+    }
     const covered = new Uint8Array(counters.length)
     const chosen = []
     let bytes = 0
-    for (const input of [...all].sort((a, b) => a.length - b.length)) {
-      const taken = await countersOf(input)
-      let adds = false
-      for (let at = 0; at < taken.length; at++) if (taken[at] !== 0 && covered[at] === 0) adds = true
-      if (!adds || bytes + input.length > mostBytes || chosen.length === mostFiles) continue
-      for (let at = 0; at < taken.length; at++) covered[at] |= taken[at]
-      bytes += input.length
-      chosen.push({ name: createHash('sha256').update(input).digest('hex').slice(0, 12), bytes: input })
+    while (chosen.length < mostFiles) {
+      const worth = ({ input, places }) =>
+        places.reduce((sum, at) => sum + (covered[at] === 0 ? 1 : 0), 0) / (HEADER + input.length)
+      const fitting = left.filter(({ input }) => bytes + input.length <= mostBytes)
+      const best = fitting.reduce((one, other) => (worth(other) > worth(one) ? other : one), {
+        input: '',
+        places: [],
+      })
+      if (worth(best) === 0) break
+      for (const at of best.places) covered[at] = 1
+      bytes += best.input.length
+      chosen.push({
+        name: createHash('sha256').update(best.input).digest('hex').slice(0, 12),
+        bytes: best.input,
+      })
     }
     return chosen
   }

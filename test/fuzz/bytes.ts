@@ -8,7 +8,7 @@ export interface Pool {
   readonly words: readonly string[]
 }
 
-/** Makes another input of one. */
+/** Makes another input of one, which stays as it is. */
 export type Mutator = (input: Uint8Array, chance: Chance, pool: Pool) => Uint8Array
 
 /** A change of bytes at a place. */
@@ -104,7 +104,7 @@ const replaced = (input: Uint8Array, start: number, end: number, by: Uint8Array)
 
 /** Writes an integer over what stands at a place, little-endian or big-endian. */
 function withInteger(input: Uint8Array, at: number, value: bigint, size: number, isBig: boolean): Uint8Array {
-  const out = input.slice()
+  const out = new Uint8Array(input)
   for (let i = 0; i < size && at + i < out.length; i++) {
     out[at + (isBig ? size - 1 - i : i)] = Number((value >> BigInt(8 * i)) & 0xffn)
   }
@@ -120,13 +120,13 @@ const STEPS: readonly Step[] = [
   (input, chance) => changed(input, [{ kind: 'delete', at: placeIn(input, chance) }]),
   (input, chance) => {
     const at = placeIn(input, chance)
-    const out = input.slice()
+    const out = new Uint8Array(input)
     if (at < out.length) out[at] ^= 1 << chance.below(8)
     return out
   },
   (input, chance) => {
     const at = placeIn(input, chance)
-    const out = input.slice()
+    const out = new Uint8Array(input)
     if (at < out.length) out[at] += chance.below(17) - 8
     return out
   },

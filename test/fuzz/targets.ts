@@ -83,6 +83,7 @@ export const TARGETS: readonly Target[] = [
       ]),
     }),
     readCheckpoint,
+    SLOW,
   ),
   inFolder(
     'model-index',
@@ -95,6 +96,7 @@ export const TARGETS: readonly Target[] = [
       'text_encoder/pytorch_model.bin': new Uint8Array([0x80, 2]),
     }),
     readCheckpoint,
+    SLOW,
   ),
   inFolder(
     'model-config',
@@ -132,6 +134,7 @@ export const TARGETS: readonly Target[] = [
     'input.gguf',
     () => ({}),
     (folder, told) => readGguf(join(folder, 'input.gguf'), told),
+    SLOW,
   ),
   { name: 'pattern', run: matchPattern, mutators: [mutateBytes, mutateBytes, mutateLines] },
   {

@@ -148,6 +148,8 @@ describe('refusals', () => {
     ['vLLM', 'layer_replication', q, { layer_replication: [[0, 1]] }, /layer_replication/],
     ['vLLM', 'aLoRA', q, { alora_invocation_tokens: [1] }, /aLoRA/],
     ['vLLM', 'PiSSA', q, { init_lora_weights: 'pissa' }, /init_lora_weights "pissa"/],
+    // found by bench/fuzz.mjs: a value of the config may be of any length
+    ['vLLM', 'an init of its own', q, { init_lora_weights: 'x'.repeat(3000) }, /weights "x{40}…x{40}"$/],
     ['vLLM', 'rank 513', pair(`${p}q_proj`, { rank: 513 }), { r: 513 }, /rank 513, above 512/],
     ['SGLang', 'a pattern of targets', q, { target_modules: '.*q_proj' }, /regular expression/],
     [

@@ -128,3 +128,12 @@ test('16,000 paths as patterns against 16,000 paths: the work of a set grows wit
   )
   expect(wrong).toEqual([])
 })
+
+// found by bench/fuzz.mjs: each state takes some 230 bytes, and a config may have several such patterns
+test('repeats that would take more than some 50 MB are refused before they do', () => {
+  const set = PatternSet.ofWholePaths('(x{99000}y)?')
+  expect(set.matches('x')).toBe(false)
+  for (const pattern of ['(x{200001}y)?', 'x{9007199254740993}y*']) {
+    expect(() => PatternSet.ofWholePaths(pattern)).toThrow('too large: repeats multiply')
+  }
+})

@@ -1,3 +1,4 @@
+import { quoted } from '../../text/quote.ts'
 import { nameProblem } from '../found-by-loaders.ts'
 import { loraScale } from '../read/peft-config.ts'
 import { ofConfig, peftFolderRules, prefixAmidNames, someOf, sourced } from './common.ts'
@@ -84,7 +85,7 @@ const RULES: readonly LoaderRule[] = [
     }),
     ofAdapter: ofConfig(({ initLoraWeights: init }) =>
       typeof init === 'string' && !VLLM_INITS.includes(init.toLowerCase())
-        ? `it refuses init_lora_weights "${init}"`
+        ? `it refuses init_lora_weights ${quoted(init)}`
         : undefined,
     ),
   },

@@ -1,7 +1,7 @@
 import { ANY, type Assertion, isWord, type Node, PatternError } from './syntax.ts'
 
 /** States of a set of patterns, some 50 MB: a repeat of a repeat of a repeat multiplies them. */
-const MOST_STATES = 500_000
+const MOST_STATES = 200_000
 
 /** Steps that all matching of a set of patterns may take together: about a second. */
 const MOST_STEPS = 60_000_000
