@@ -142,6 +142,11 @@ test('the examples of the help do what they say', async () => {
     symlinkSync(path, join(cwd, name))
   const { code } = await runCli(['extract', 'base', 'tuned', '-o', 'adapter', '--rank', '2'], { cwd })
   expect(code).toBe(0)
+  // what the example of --join joins
+  for (const i of [1, 2, 3, 4]) {
+    const shard = ['inspect', 'tuned/', '--base', 'base/', '--shard', `${i}/4`, '-o', 'parts/']
+    expect((await runCli(shard, { cwd })).code).toBe(0)
+  }
   const { stdout: help } = await runCli(['inspect', '--help'])
   const examples = help.match(/^ {2}lora-svd inspect .*$/gm)?.map((line) => line.trim()) ?? []
   expect(examples.length).toBeGreaterThanOrEqual(5)
@@ -151,7 +156,7 @@ test('the examples of the help do what they say', async () => {
     const report = examples[i].includes('--emit') ? /^Ranks \d+ to \d+ in / : /^$/
     expect([examples[i], code, stderr]).toEqual([examples[i], 0, expect.stringMatching(report)])
     if (examples[i].includes('--json')) expect(documentOf(stdout, 'inspect-1').matrices).toHaveLength(10)
-    else if (!examples[i].includes('--emit')) expect(stdout).toMatch(/^lora-svd inspect: /)
+    else if (!examples[i].includes('--emit')) expect(stdout).toMatch(/^lora-svd inspect(: | --shard 2\/4: )/)
   }
   expect(JSON.parse(readFileSync(join(cwd, 'lora.json'), 'utf8'))).toHaveProperty('target_modules')
   expect(readdirSync(cwd)).toContain('report.html')
