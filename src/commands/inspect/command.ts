@@ -16,7 +16,7 @@ Examples:
   lora-svd inspect tuned/ --base base/ --emit peft --parameters 40M > lora.json
   lora-svd inspect model/ --sort stable-rank --top 10 --json
   lora-svd inspect tuned/ --base base/ --shard 2/4 -o parts/
-  lora-svd inspect --join parts/ --html report.html
+  lora-svd inspect --join parts/ --html joined.html
 
 Exit codes: 0 done
 1 NaN or infinite entries were found, or not all has its counterpart in --base
