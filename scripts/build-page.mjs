@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { deflateRawSync } from 'node:zlib'
 import { build } from 'esbuild'
+import { bundledPackages, licensesOf } from './licenses.mjs'
 
 /** Modules that are of Node, and what browsers have in their place. */
 const IN_BROWSERS = new Map(Object.entries({ 'src/engine/wasm/thread.ts': 'src/page/thread.ts' }))
@@ -29,6 +30,9 @@ function refuseNode(program) {
 
 const hashOf = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
+/** Stands in the program for the texts until it is known whose they are. */
+const LICENCES = 'the licences of what is bundled'
+
 /** Builds the page with esbuild's options for browsers; gives what went into it. */
 export async function buildPage(options) {
   const { outputFiles, metafile } = await build({
@@ -38,13 +42,17 @@ export async function buildPage(options) {
     define: {
       EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
       EMBEDDED_WORKER: '""',
+      EMBEDDED_LICENCES: JSON.stringify(LICENCES),
     },
     // of the code for Node, of which nothing is left
     logOverride: { 'empty-import-meta': 'silent' },
     write: false,
   })
   const textOf = (name) => outputFiles.find(({ path }) => path.endsWith(name)).text.trim()
-  const [program, style, boot] = ['page.js', 'style.css', 'boot.js'].map(textOf)
+  // the kernels have pieces of AssemblyScript's standard library in them
+  const licences = licensesOf([...bundledPackages([metafile]), 'node_modules/assemblyscript'].sort())
+  const [style, boot] = ['style.css', 'boot.js'].map(textOf)
+  const program = textOf('page.js').replace(JSON.stringify(LICENCES), () => JSON.stringify(licences))
   refuseNode(program)
   const policy = [
     `default-src 'none'`,

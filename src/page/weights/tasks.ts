@@ -1,4 +1,4 @@
 import type { Task } from '../messages.ts'
 
 /** What workers do for "Your own weights". */
-export const weightsTasks = {} satisfies Record<string, Task<never, unknown, never>>
+export const weightsTasks = {} satisfies Record<string, Task<never, unknown, unknown>>
