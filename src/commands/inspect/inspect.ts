@@ -25,12 +25,24 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
   return inContext({ ...options, memory: settings.memory }, (context) => inspected(settings, context))
 }
 
-async function inspected(settings: InspectSettings, context: RunContext): Promise<InspectResult> {
+/** Who watches an inspection is told what there is to look at, and then of each matrix, in their order. */
+export interface Watcher {
+  opened(subjects: Subjects): void
+  found(index: number, finding: Finding, subjects: Subjects): void
+}
+
+/** The inspection that `settings` name. */
+export async function inspected(
+  settings: InspectSettings,
+  context: RunContext,
+  watcher?: Watcher,
+): Promise<InspectResult> {
   const start = performance.now()
   const { outputs, plot, path, base } = settings
   for (const output of Object.values(outputs)) await assertWritable(output, settings)
   const opened = await openSubjects(settings, context.opening)
   if (settings.next !== undefined) assertChange(opened, path)
+  watcher?.opened(opened)
   const plotted = plot === undefined ? undefined : plottedMatrix(plot, opened.subjects, path)
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
@@ -40,7 +52,7 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   )
   await bringNear(products.flatMap(tensorsOf))
   const files = products.flatMap(filesOf)
-  const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
+  const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context, watcher))
   await bringNear(opened.others.map(({ tensor }) => tensor))
   const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
@@ -78,9 +90,11 @@ function plottedOf(name: string, { all, unchanged }: WholeResult): NonNullable<I
 
 async function lookAtAll(
   settings: InspectSettings,
-  { subjects }: Subjects,
+  opened: Subjects,
   context: RunContext,
+  watcher: Watcher | undefined,
 ): Promise<Finding[]> {
+  const { subjects } = opened
   const { extent, intruders, seed, path, base = '' } = settings
   const jobs = subjects.map(
     (subject): InspectJob => ({
@@ -101,6 +115,9 @@ async function lookAtAll(
     task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
   } as const
   const findings: Finding[] = []
-  for await (const finding of doJobs(jobs, how, context)) findings.push(finding)
+  for await (const finding of doJobs(jobs, how, context)) {
+    watcher?.found(findings.length, finding, opened)
+    findings.push(finding)
+  }
   return findings
 }
