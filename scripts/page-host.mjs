@@ -19,6 +19,7 @@ const NODE = {
 const OWN = {
   'engine/lapack/lapack-engine.ts': 'engine/lapack-engine.ts',
   'engine/wasm/wasm-engine.ts': 'engine/wasm-engine.ts',
+  'engine/wasm/thread.ts': '../thread.ts',
   'io/built-file.ts': 'io/built-file.ts',
   'commands/extract/shard-run.ts': 'commands/shard-run.ts',
   'io/copy-files.ts': 'io/folders.ts',

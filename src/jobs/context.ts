@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
-import type { EngineChoice, EngineRequest } from '../engine/open.ts'
+import type { EngineChoice, EngineRequest } from '../engine/choice.ts'
 import { LoraSvdError } from '../errors.ts'
 import { inNetwork } from '../io/remote/network.ts'
 import { runJobs, runJobsAsDone } from './run-jobs.ts'

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
-import { openLapack, preferredEngine } from '../engine/open.ts'
+import { preferredEngine } from '../engine/choice.ts'
+import { openLapack } from '../engine/open.ts'
 import { assertBuilt, builtFile } from '../io/built-file.ts'
 import { createCrew } from './crew.ts'
 import { type Allotment, allot, createSchedule, type JobSize } from './schedule.ts'

@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { parentPort, workerData } from 'node:worker_threads'
-import { type EngineChoice, type EngineRequest, openEngine, preferredEngine } from '../engine/open.ts'
+import { type EngineChoice, type EngineRequest, preferredEngine } from '../engine/choice.ts'
+import { openEngine } from '../engine/open.ts'
 import { type ErrorCode, LoraSvdError } from '../errors.ts'
 import { adoptNetwork, type WorkerNetwork } from '../io/remote/network.ts'
 import type { Engine, EngineName } from '../linalg/engine.ts'

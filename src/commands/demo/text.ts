@@ -7,7 +7,7 @@ import { tensorText } from '../../report/tensor-text.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
 import { grouped, percent, shape, short } from '../../text/numbers.ts'
 import { wrap } from '../../text/width.ts'
-import type { DemoResult } from './demo.ts'
+import type { DemoResult } from './notebook.ts'
 
 /**
  * Below this a normwise error is what rounding alone gives: over 2,000 seeds of the notebook in float32 it stays under 5e-7.

@@ -15,23 +15,26 @@ export interface Program {
 }
 
 /** The first message to a worker of this part of the page. */
-export type Role = { readonly role: 'desk' } | { readonly role: 'jobs'; readonly port: MessagePort }
+export type Role = { readonly program: string } & (
+  | { readonly role: 'desk' }
+  | { readonly role: 'jobs'; readonly port: MessagePort }
+)
 
 const problemOf = ({ message }: ErrorEvent) => message || 'it could not be started'
 
 /** Workers, which run the page's program. */
-export const inWorkers = (start: () => Worker): Program => ({
+export const inWorkers = (program: string): Program => ({
   startDesk(receive, lost) {
-    const worker = start()
+    const worker = new Worker(program)
     worker.onmessage = ({ data }: MessageEvent<FromDesk>) => receive(data)
     worker.onerror = (event) => lost(problemOf(event))
-    worker.postMessage({ role: 'desk' } satisfies Role)
+    worker.postMessage({ role: 'desk', program } satisfies Role)
     return { post: (message) => worker.postMessage(message), end: () => worker.terminate() }
   },
   startJobs(port, lost) {
-    const worker = start()
+    const worker = new Worker(program)
     worker.onerror = (event) => lost(problemOf(event))
-    worker.postMessage({ role: 'jobs', port } satisfies Role, [port])
+    worker.postMessage({ role: 'jobs', program, port } satisfies Role, [port])
     return () => worker.terminate()
   },
 })

@@ -1,6 +1,6 @@
-import { type Axis, linearAxis, logAxis } from '../axis.ts'
+import { type Axis, linearAxis, logAxis } from '../../../../browser/axis.ts'
+import { breakable, choices, html, svg } from '../../../../browser/dom.ts'
 import { lastUpTo } from '../data.ts'
-import { breakable, choices, html, svg } from './dom.ts'
 import type { Item, Model, Store } from './model.ts'
 
 /** A chart of one curve a matrix over the rank: the chosen ones in colour, the others faint behind them. */
