@@ -4,9 +4,13 @@ import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { deflateRawSync } from 'node:zlib'
 import { build } from 'esbuild'
+import { bundledPackages, licensesOf } from './licenses.mjs'
 import { pageHost } from './page-host.mjs'
 
 const hashOf = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+/** Stands in the program for the texts until it is known whose they are. */
+const LICENCES = 'the licences of what is bundled'
 
 /** Builds the page with esbuild's options for browsers; gives what went into it. */
 export async function buildPage(options) {
@@ -17,13 +21,17 @@ export async function buildPage(options) {
     define: {
       EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
       EMBEDDED_WORKER: '""',
+      EMBEDDED_LICENCES: JSON.stringify(LICENCES),
     },
     // of the code for Node, of which nothing is left
     logOverride: { 'empty-import-meta': 'silent' },
     write: false,
   })
   const textOf = (name) => outputFiles.find(({ path }) => path.endsWith(name)).text.trim()
-  const [program, style, boot] = ['page.js', 'style.css', 'boot.js'].map(textOf)
+  // the kernels have pieces of AssemblyScript's standard library in them
+  const licences = licensesOf([...bundledPackages([metafile]), 'node_modules/assemblyscript'].sort())
+  const [style, boot] = ['style.css', 'boot.js'].map(textOf)
+  const program = textOf('page.js').replace(JSON.stringify(LICENCES), () => JSON.stringify(licences))
   const policy = [
     `default-src 'none'`,
     `script-src ${hashOf(boot)} ${hashOf(program)} 'wasm-unsafe-eval'`,

@@ -11,7 +11,7 @@ declare const self: {
   postMessage(message: Answer): void
 }
 
-const tasks: Readonly<Record<string, Task<never, unknown, never>>> = {
+const tasks: Readonly<Record<string, Task<never, unknown, unknown>>> = {
   ...lessonTasks,
 }
 

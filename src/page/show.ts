@@ -1,7 +1,10 @@
-import { byId, themeButton } from '../browser/dom.ts'
+import { byId, html, themeButton } from '../browser/dom.ts'
 import { showLesson } from './lesson/show.ts'
 import { useProgram } from './program.ts'
 import { mountWeights } from './weights/mount.ts'
+
+/** Put here by the build: the licences of the packages that are in the page. */
+declare const EMBEDDED_LICENCES: string
 
 /** Shows the page, whose script this is. */
 export function showPage(): void {
@@ -10,4 +13,8 @@ export function showPage(): void {
   themeButton(byId('theme'))
   showLesson()
   mountWeights(byId('weights'))
+  const licences = byId('licences')
+  licences.addEventListener('toggle', () => licences.append(html('pre', {}, EMBEDDED_LICENCES)), {
+    once: true,
+  })
 }

@@ -1,0 +1,172 @@
+import { html } from '../../browser/dom.ts'
+import type { Matrix } from '../../linalg/matrix/matrix.ts'
+
+/** An entry of a matrix. */
+export interface Entry {
+  readonly row: number
+  readonly column: number
+}
+
+/** A matrix as coloured cells. */
+export interface HeatMap {
+  readonly element: HTMLElement
+  /** Draws the matrix in so many pixels; the colours run from −most to most. */
+  draw(matrix: Matrix, most: number, size: Size): void
+  /** Frames an entry, a row (without a column) or a column (without a row); nothing where both are left out. */
+  mark(row?: number, column?: number): void
+}
+
+export interface Size {
+  readonly width: number
+  readonly height: number
+}
+
+/** Cells of at least so many pixels are set apart by a gap. */
+const GAP_FROM = 9
+/** How far a key moves. */
+const STEPS: Readonly<Record<string, readonly [number, number]>> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+  PageUp: [-10, 0],
+  PageDown: [10, 0],
+  Home: [0, -1e9],
+  End: [0, 1e9],
+}
+
+/** `onEntry` is called with the entry that the pointer or the keys are at; undefined when they leave. */
+export function heatMap(name: string, onEntry?: (entry: Entry | undefined) => void): HeatMap {
+  const canvas = html('canvas')
+  const frame = html('div', { class: 'mark', hidden: true })
+  const box = html(
+    'div',
+    {
+      class: 'heat-box',
+      role: onEntry ? 'application' : 'img',
+      'aria-roledescription': onEntry ? 'matrix' : undefined,
+      tabindex: onEntry ? 0 : undefined,
+      'aria-label': onEntry ? `${name}. Arrow keys move from entry to entry.` : name,
+    },
+    canvas,
+    frame,
+  )
+  const caption = html('figcaption', {}, name)
+  let shown: Matrix | undefined
+  let at: Entry | undefined
+
+  function go(entry: Entry | undefined): void {
+    at = entry
+    onEntry?.(entry)
+  }
+  if (onEntry) {
+    box.addEventListener('pointermove', ({ clientX, clientY }) => {
+      const { left, top, width, height } = canvas.getBoundingClientRect()
+      if (!shown) return
+      const row = Math.floor(((clientY - top) / height) * shown.rows)
+      const column = Math.floor(((clientX - left) / width) * shown.columns)
+      if (row >= 0 && column >= 0 && row < shown.rows && column < shown.columns) go({ row, column })
+    })
+    box.addEventListener('pointerleave', () => go(undefined))
+    box.addEventListener('focus', () => box.matches(':focus-visible') && go(at ?? { row: 0, column: 0 }))
+    box.addEventListener('blur', () => go(undefined))
+    box.addEventListener('keydown', (event) => {
+      const step = STEPS[event.key]
+      if (!step || !shown) return
+      const from = at ?? { row: 0, column: 0 }
+      const within = (i: number, count: number) => Math.min(count - 1, Math.max(0, i))
+      go({
+        row: within(from.row + step[0], shown.rows),
+        column: within(from.column + step[1], shown.columns),
+      })
+      event.preventDefault()
+    })
+  }
+
+  return {
+    element: html('figure', { class: 'heat-figure' }, caption, box),
+    draw(matrix, most, size) {
+      shown = matrix
+      paint(canvas, matrix, most, size)
+    },
+    mark(row, column) {
+      frame.hidden = (row === undefined && column === undefined) || !shown
+      if (frame.hidden || !shown) return
+      const share = (i: number | undefined, count: number) =>
+        i === undefined ? (['0%', '100%'] as const) : ([`${(100 * i) / count}%`, `${100 / count}%`] as const)
+      ;[frame.style.top, frame.style.height] = share(row, shown.rows)
+      ;[frame.style.left, frame.style.width] = share(column, shown.columns)
+    },
+  }
+}
+
+/** Draws in the device's own pixels, so that cells are sharp. */
+function paint(
+  canvas: HTMLCanvasElement,
+  { rows, columns, data }: Matrix,
+  most: number,
+  { width, height }: Size,
+) {
+  const ratio = window.devicePixelRatio
+  canvas.style.width = `${width}px`
+  canvas.style.height = `${height}px`
+  canvas.width = Math.max(1, Math.round(width * ratio))
+  canvas.height = Math.max(1, Math.round(height * ratio))
+  const context = canvas.getContext('2d')!
+  const colour = colours(most)
+  const gap = Math.min(width / columns, height / rows) >= GAP_FROM ? Math.max(1, Math.round(ratio)) : 0
+  const edge = (i: number, count: number, length: number) => Math.round((i * length) / count)
+  for (let i = 0; i < rows; i++) {
+    const top = edge(i, rows, canvas.height)
+    const bottom = Math.max(top + 1, edge(i + 1, rows, canvas.height) - gap)
+    for (let j = 0; j < columns; j++) {
+      const left = edge(j, columns, canvas.width)
+      const right = Math.max(left + 1, edge(j + 1, columns, canvas.width) - gap)
+      context.fillStyle = colour(data[i * columns + j])
+      context.fillRect(left, top, right - left, bottom - top)
+    }
+  }
+}
+
+type Rgb = readonly [number, number, number]
+
+/** So many shades to each side of zero. */
+const SHADES = 64
+
+/** From −most in one colour over none at zero to most in another, as the theme has them. */
+function colours(most: number): (value: number) => string {
+  const [negative, zero, positive] = ['--negative', '--zero', '--positive'].map(themeColour)
+  const mix = (to: Rgb, share: number) =>
+    `rgb(${zero.map((part, i) => Math.round(part + (to[i] - part) * share)).join(' ')})`
+  const shades = Array.from({ length: 2 * SHADES + 1 }, (_, i) =>
+    i < SHADES ? mix(negative, 1 - i / SHADES) : mix(positive, i / SHADES - 1),
+  )
+  return (value) => {
+    const share = most > 0 ? Math.min(1, Math.max(-1, value / most)) : 0
+    return shades[Math.round((share + 1) * SHADES)]
+  }
+}
+
+/** A colour of the theme, which is written there as #rrggbb. */
+function themeColour(name: string): Rgb {
+  const text = getComputedStyle(document.documentElement).getPropertyValue(name).trim()
+  return [1, 3, 5].map((at) => Number.parseInt(text.slice(at, at + 2), 16)) as unknown as Rgb
+}
+
+/** The colours' meaning: a bar with its ends. */
+export function heatScale(): { readonly element: HTMLElement; show(most: string): void } {
+  const [low, high] = [html('span'), html('span')]
+  return {
+    element: html(
+      'div',
+      { class: 'heat-scale' },
+      low,
+      html('span', { class: 'ramp', 'aria-hidden': 'true' }),
+      high,
+    ),
+    show(most) {
+      low.textContent = `−${most}`
+      high.textContent = most
+    },
+  }
+}
