@@ -145,6 +145,8 @@ export interface JobOptions<J, R> {
   readonly memory: number
   /** Gets each line once, however many threads it comes from. */
   notice(line: string): void
+  /** Where results come as soon as they are there: of how many of the first jobs that are left the largest starts next; of all when left out. */
+  readonly ahead?: number
   onStart?(index: number): void
   onDone?(index: number, seconds: number): void
   /** Ends everything; the generator then throws the signal's reason. */

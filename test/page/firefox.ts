@@ -41,7 +41,14 @@ export async function openFirefox(): Promise<Firefox> {
     ([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});`,
   )
   writeFileSync(join(folder, 'user.js'), lines.join('\n'))
-  const args = ['--headless', '--marionette', '--remote-allow-system-access', '--no-remote', '--profile', folder]
+  const args = [
+    '--headless',
+    '--marionette',
+    '--remote-allow-system-access',
+    '--no-remote',
+    '--profile',
+    folder,
+  ]
   const browser = spawn(FIREFOX, args, { stdio: 'ignore', env: { ...process.env, HOME: folder } })
   const port = await portOf(join(folder, 'MarionetteActivePort'), browser)
   const socket = connect(port, '127.0.0.1')
@@ -50,7 +57,11 @@ export async function openFirefox(): Promise<Firefox> {
   return {
     folder,
     command,
-    async evaluate<T>(body: string, parameters: readonly unknown[] = [], where: 'content' | 'chrome' = 'content') {
+    async evaluate<T>(
+      body: string,
+      parameters: readonly unknown[] = [],
+      where: 'content' | 'chrome' = 'content',
+    ) {
       await command('Marionette:SetContext', { value: where })
       const script = `return (async () => { ${body} })()`
       const { value } = await command<{ value: T }>('WebDriver:ExecuteScript', { script, args: parameters })

@@ -2,7 +2,7 @@ import { bringNear } from '../../checkpoint/near.ts'
 import { holdingOpen } from '../../checkpoint/read.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
-import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
+import { doJobsAsDone, inContext, type RunContext } from '../../jobs/context.ts'
 import { filesOf, tensorsOf } from '../../lora/model.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
@@ -25,7 +25,10 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
   return inContext({ ...options, memory: settings.memory }, (context) => inspected(settings, context))
 }
 
-/** Who watches an inspection is told what there is to look at, and then of each matrix, in their order. */
+/** Large matrices start a little before their turn, and whoever watches sees the others about in their order. */
+const STARTED_AHEAD = 8
+
+/** Who watches an inspection is told what there is to look at, and then of each matrix as it is done. */
 export interface Watcher {
   opened(subjects: Subjects): void
   found(index: number, finding: Finding, subjects: Subjects): void
@@ -113,11 +116,12 @@ async function lookAtAll(
     bytesOf,
     nameOf: ({ subject }: InspectJob) => subject.name,
     task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
+    ahead: STARTED_AHEAD,
   } as const
-  const findings: Finding[] = []
-  for await (const finding of doJobs(jobs, how, context)) {
-    watcher?.found(findings.length, finding, opened)
-    findings.push(finding)
+  const findings: Finding[] = new Array(jobs.length)
+  for await (const { index, result } of doJobsAsDone(jobs, how, context)) {
+    watcher?.found(index, result, opened)
+    findings[index] = result
   }
   return findings
 }

@@ -1,7 +1,7 @@
 import { ADAPTER_CONFIG_FILE, ADAPTER_FILE, isIndexName } from '../../checkpoint/folder.ts'
 import { badUsage } from '../../errors.ts'
 import { basename } from '../host/node/path.ts'
-import type { Chosen, Inputs } from './messages.ts'
+import type { Chosen, Inputs } from './inputs.ts'
 
 /** A file as it was dropped or chosen: its path begins at what was dropped. */
 export interface Entry {
@@ -80,7 +80,14 @@ const isAdapter = ({ path, files }: Chosen) =>
 const TUNED = /tuned|fine.?tune|(^|[^a-z])(ft|sft|dpo|instruct|chat|it)([^a-z]|$)/i
 const BASE = /base|orig|pre.?train/i
 
-const age = ({ files }: Chosen) => Math.max(0, ...files.map(([, { lastModified }]) => lastModified))
+/** When the files of a thing were changed last; what lies loose beside it may be another's. */
+const age = ({ path, files }: Chosen) =>
+  Math.max(
+    0,
+    ...files.flatMap(([name, { lastModified }]) =>
+      name === path || name.startsWith(`${path}/`) ? [lastModified] : [],
+    ),
+  )
 
 /** How much speaks for the first being the base of the second. */
 function baseness(first: Chosen, second: Chosen): number {

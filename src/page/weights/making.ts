@@ -2,6 +2,7 @@ import { button, html } from '../../browser/dom.ts'
 import { intervalText, numberText } from '../../commands/inspect/html/format.ts'
 import { bytes, grouped, short } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
+import { folded } from './folded.ts'
 import type { Factored, Made, Task } from './messages.ts'
 import type { Program } from './program.ts'
 import { progressBar } from './progress.ts'
@@ -95,6 +96,7 @@ function madeText({
   relativeError,
   optimalError,
   layers,
+  left,
   notes,
   seconds,
   engine,
@@ -111,6 +113,7 @@ function madeText({
     ),
     links(files),
     ...notes.map((note) => html('p', { class: 'lead' }, printable(note))),
+    ...folded(`Not in it: ${counted(left.length, 'tensor')} that changed, or may have`, left),
   ]
 }
 

@@ -129,7 +129,9 @@ export function matrixList(): MatrixList {
         'dtype',
       ]
       head.replaceChildren(
-        ...heads.map((text) => html('th', { scope: 'col' }, text)),
+        ...heads.map((text) =>
+          html('th', { scope: 'col', class: text === 'spectrum' ? 'text' : undefined }, text),
+        ),
         html('th', { scope: 'col', class: 'text' }, 'verdict'),
       )
       draw()

@@ -2,19 +2,9 @@ import type { MatrixData } from '../../commands/inspect/html/data.ts'
 import type { ProgressEvent } from '../../jobs/context.ts'
 import type { PlainError } from '../../jobs/worker.ts'
 import type { Hiring } from '../host/jobs/hiring.ts'
+import type { Inputs } from './inputs.ts'
 
 /** What the page and the workers that have its files say to each other. */
-
-/** What was chosen for one side: the path that the rooms read, and the files below it by their paths. */
-export interface Chosen {
-  readonly path: string
-  readonly files: readonly (readonly [path: string, file: File])[]
-}
-
-export interface Inputs {
-  readonly weights: Chosen
-  readonly base?: Chosen
-}
 
 /** What a desk is asked to do: the one task of its life. */
 export type Task =
@@ -63,8 +53,9 @@ export interface Factored {
   readonly rank: number
   readonly relativeError: number
   readonly optimalError: { readonly atLeast: number; readonly atMost: number } | undefined
-  /** Whether the bounds hold but for a small chance. */
   readonly layers: number
+  /** What changed and isn't in it. */
+  readonly left: readonly { readonly name: string; readonly reason: string }[]
   readonly notes: readonly string[]
   readonly seconds: number
   readonly engine: string

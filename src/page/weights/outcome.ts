@@ -1,8 +1,8 @@
 import { html } from '../../browser/dom.ts'
 import { totalsAt } from '../../commands/inspect/html/client/model.ts'
-import { intervalText } from '../../commands/inspect/html/format.ts'
 import { bytes, grouped } from '../../text/numbers.ts'
 import { counted, printable } from '../../text/quote.ts'
+import { folded } from './folded.ts'
 import { links, making } from './making.ts'
 import type { Summary } from './messages.ts'
 import type { Program } from './program.ts'
@@ -46,10 +46,11 @@ export function outcome(program: Program): Outcome {
       )
       return
     }
-    make.offer(
-      `Make the adapter of the whole pair at rank ${grouped(rank)} (${bytes(totals.bytes)}, error ${intervalText(totals.error)})`,
-      { kind: 'adapter', inputs, rank },
-    )
+    make.offer(`Make the adapter of the whole pair at rank ${grouped(rank)} (about ${bytes(totals.bytes)})`, {
+      kind: 'adapter',
+      inputs,
+      rank,
+    })
   }
 
   return { element, show, followRank }
@@ -91,37 +92,10 @@ function wordsOf(summary: Summary): HTMLElement[] {
           ),
         ]),
     links(files),
-    ...folded(unchanged, skipped),
-  ]
-}
-
-function folded(unchanged: Summary['unchanged'], skipped: Summary['skipped']): HTMLElement[] {
-  const fold = (summary: string, items: readonly HTMLElement[]) =>
-    html('details', { class: 'list' }, html('summary', {}, summary), html('ul', {}, ...items))
-  const item = (name: string, reason = '') =>
-    html(
-      'li',
-      {},
-      html('code', {}, printable(name)),
-      reason !== '' && ' ',
-      html('span', {}, printable(reason)),
-    )
-  return [
-    ...(unchanged.length === 0
-      ? []
-      : [
-          fold(
-            `Unchanged: ${counted(unchanged.length, 'tensor')}`,
-            unchanged.map((name) => item(name)),
-          ),
-        ]),
-    ...(skipped.length === 0
-      ? []
-      : [
-          fold(
-            `Not looked at: ${counted(skipped.length, 'tensor')}`,
-            skipped.map(({ name, reason }) => item(name, reason)),
-          ),
-        ]),
+    ...folded(
+      `Unchanged: ${counted(unchanged.length, 'tensor')}`,
+      unchanged.map((name) => ({ name })),
+    ),
+    ...folded(`Not looked at: ${counted(skipped.length, 'tensor')}`, skipped),
   ]
 }

@@ -1,7 +1,8 @@
 import { type Item, modelOf } from '../../commands/inspect/html/client/model.ts'
 import { LoraSvdError } from '../../errors.ts'
 import type { ProgressEvent } from '../../jobs/context.ts'
-import type { Found, Inputs, Row, Summary, Told } from './messages.ts'
+import type { Inputs } from './inputs.ts'
+import type { Found, Row, Summary, Told } from './messages.ts'
 import type { Program } from './program.ts'
 import { type Running, run } from './run.ts'
 

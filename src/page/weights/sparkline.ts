@@ -5,9 +5,9 @@ const WIDTH = 120
 const HEIGHT = 26
 const INSET = 2
 /** Singular values so far below the largest are at the foot. */
-const DECADES = 4
+const DECADES = 3
 
-/** A spectrum in the room of a word: log σ over log rank, four decades high. A cliff is a low rank. */
+/** A spectrum in the room of a word: log σ over log rank, three decades high. A cliff is a low rank. */
 export function sparkline({ matrix, ranks, order }: Item): SVGElement {
   const { sigma } = matrix.spectrum
   const across = Math.log(Math.max(2, order))

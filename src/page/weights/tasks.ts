@@ -1,6 +1,5 @@
 import { extractDocument } from '../../commands/extract/document.ts'
 import { extract } from '../../commands/extract/extract.ts'
-import type { ExtractResult } from '../../commands/extract/result.ts'
 import { extractVerdict, leftText } from '../../commands/extract/sentences.ts'
 import { factor } from '../../commands/factor/factor.ts'
 import { csvOf } from '../../commands/inspect/csv.ts'
@@ -15,7 +14,8 @@ import { reportOf } from '../../commands/inspect/summary.ts'
 import type { Finding } from '../../commands/inspect/work.ts'
 import { inContext } from '../../jobs/context.ts'
 import { blobAt, pathsIn } from '../host/io/disk.ts'
-import type { Factored, Found, Inputs, Made, Row, Summary, Task, Told } from './messages.ts'
+import type { Inputs } from './inputs.ts'
+import type { Factored, Found, Made, Row, Summary, Task, Told } from './messages.ts'
 import { zipped } from './zip.ts'
 
 type Tell = (told: Told) => void
@@ -141,6 +141,7 @@ export async function factorTask(
     files: madeIn(MADE),
     rank: result.rank,
     layers: 1,
+    left: [],
     relativeError,
     optimalError,
     engine,
@@ -173,18 +174,9 @@ export async function adapterTask(
     optimalError: totals.optimalError,
     engine,
     seconds,
-    notes: notesOf(result, only !== undefined),
+    // of one delta alone all others are left, as it was asked
+    left:
+      only === undefined ? result.notCarried.map((one) => ({ name: one.name, reason: leftText(one) })) : [],
+    notes: [extractVerdict(result), ...result.warnings],
   }
-}
-
-/** What whoever takes the adapter should know. */
-function notesOf(result: ExtractResult, isOne: boolean): string[] {
-  const left = isOne ? [] : result.notCarried
-  return [
-    extractVerdict(result),
-    ...result.warnings,
-    ...(left.length === 0
-      ? []
-      : [`not carried: ${left.map((one) => `${one.name} (${leftText(one)})`).join(', ')}`]),
-  ]
 }
