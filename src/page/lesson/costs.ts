@@ -9,7 +9,7 @@ import type { Lesson } from './lesson.ts'
 import type { LessonRun } from './tasks.ts'
 
 const HEIGHT = 300
-const RANKS = ['1', '4', '8', '16', '32', '64', '128', '256'] as const
+const RANKS = ['1', '4', '8', '16', '64', '256'] as const
 type Rank = (typeof RANKS)[number]
 
 interface Layer {

@@ -99,7 +99,7 @@ export function showDirections(root: HTMLElement, lesson: Lesson): void {
     )
     if (focused >= 0) items[focused]?.focus()
     const lost = run.result.optimalError ** 2
-    kept.textContent = `${options.truncate} of ${S.length} layers ${options.truncate === 1 ? 'is' : 'are'} kept, with ${percent(1 - lost)} of the energy ‖W‖²_F.`
+    kept.textContent = `${options.truncate} of ${S.length} layers ${options.truncate === 1 ? 'is' : 'are'} kept, with ${percent(1 - lost)} of the energy, which is the sum of σ².`
   }
 
   lesson.onChoice((chosen) => cut.show(keptOf(chosen), integers(1, mostOf(lesson))))

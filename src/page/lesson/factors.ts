@@ -56,8 +56,8 @@ export function showFactors(root: HTMLElement, lesson: Lesson): void {
     if (!shown) return
     const { run, BA, rest } = shown
     const { result } = run
-    const most = Math.max(...[result.W, result.B, result.A].map(({ data }) => largestAbs(data)))
-    scale.show(short(most, 3))
+    const most = largestAbs(result.W.data)
+    scale.show(most, Math.max(largestAbs(result.B.data), largestAbs(result.A.data)))
     const room = stage.clientWidth
     const width = room >= BESIDE_FROM ? room / 3 - 24 : room
     const { across, down } = layoutOf(

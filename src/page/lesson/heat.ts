@@ -1,5 +1,6 @@
 import { html } from '../../browser/dom.ts'
 import type { Matrix } from '../../linalg/matrix/matrix.ts'
+import { short } from '../../text/numbers.ts'
 
 /** An entry of a matrix. */
 export interface Entry {
@@ -153,20 +154,24 @@ function themeColour(name: string): Rgb {
   return [1, 3, 5].map((at) => Number.parseInt(text.slice(at, at + 2), 16)) as unknown as Rgb
 }
 
-/** The colours' meaning: a bar with its ends. */
-export function heatScale(): { readonly element: HTMLElement; show(most: string): void } {
+/** The colours' meaning: a bar with its ends, of which entries beyond have the colour too. */
+export function heatScale(): {
+  readonly element: HTMLElement
+  show(most: number, beyond?: number): void
+} {
   const [low, high] = [html('span'), html('span')]
   return {
     element: html(
       'div',
       { class: 'heat-scale' },
-      low,
-      html('span', { class: 'ramp', 'aria-hidden': 'true' }),
       high,
+      html('span', { class: 'ramp', 'aria-hidden': 'true' }),
+      low,
     ),
-    show(most) {
-      low.textContent = `−${most}`
-      high.textContent = most
+    show(most, beyond = most) {
+      const text = short(most, 3)
+      high.textContent = beyond > most ? `≥ ${text}` : text
+      low.textContent = beyond > most ? `≤ −${text}` : `−${text}`
     },
   }
 }

@@ -2,9 +2,6 @@ import type { DemoOptions, DemoSettings } from '../../commands/demo/options.ts'
 import { type Asked, openWorker } from '../ask.ts'
 import type { LessonRun } from './tasks.ts'
 
-/** The largest d, k and r of the page: beyond it pictures have more entries than pixels. */
-export const MOST = 256
-
 /** What a reader can set: the options of `demo`, all but what says how it is computed. */
 export type Choices = Omit<DemoSettings, 'truncate'> & {
   /** Undefined: it follows the rank. */

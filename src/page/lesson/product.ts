@@ -1,12 +1,13 @@
 import { button, choices, html, press } from '../../browser/dom.ts'
 import { onLook } from '../../browser/look.ts'
+import { MOST_ON_PAGE } from '../../commands/demo/options.ts'
 import { largestAbs } from '../../linalg/matrix/norms.ts'
 import { parseSeed } from '../../random/seedrandom.ts'
 import { shape, short } from '../../text/numbers.ts'
 import { control, integers } from './controls.ts'
 import { type Entry, heatMap, heatScale } from './heat.ts'
 import { layoutOf, PRODUCT_GAP } from './layout.ts'
-import { type Lesson, MOST } from './lesson.ts'
+import type { Lesson } from './lesson.ts'
 import type { LessonRun } from './tasks.ts'
 
 /** More terms of a sum than this are not written out. */
@@ -34,7 +35,7 @@ export function showProduct(root: HTMLElement, lesson: Lesson): void {
     if (!run) return
     const { W: product } = run.result
     const most = Math.max(...[run.left, run.right, product].map(({ data }) => largestAbs(data)))
-    scale.show(short(most, 3))
+    scale.show(most)
     const { across, down } = layoutOf(
       stage.clientWidth - PRODUCT_GAP,
       product.rows,
@@ -78,10 +79,22 @@ function sumText({ left, right, result: { W, options } }: LessonRun, { row, colu
 const signed = (x: number) => (x < 0 ? `(${short(x, 3).replace('-', '−')})` : short(x, 3))
 
 function sizes(lesson: Lesson): HTMLElement {
-  const isSize = (value: number) => Number.isInteger(value) && value >= 1 && value <= MOST
-  const d = control('d', 'd, rows', integers(1, MOST), (value) => lesson.choose({ d: value }), isSize)
-  const k = control('k', 'k, columns', integers(1, MOST), (value) => lesson.choose({ k: value }), isSize)
-  const r = control('r', 'r, rank', integers(1, MOST), (value) => lesson.choose({ rank: value }), isSize)
+  const isSize = (value: number) => Number.isInteger(value) && value >= 1 && value <= MOST_ON_PAGE
+  const d = control('d', 'd, rows', integers(1, MOST_ON_PAGE), (value) => lesson.choose({ d: value }), isSize)
+  const k = control(
+    'k',
+    'k, columns',
+    integers(1, MOST_ON_PAGE),
+    (value) => lesson.choose({ k: value }),
+    isSize,
+  )
+  const r = control(
+    'r',
+    'r, rank',
+    integers(1, MOST_ON_PAGE),
+    (value) => lesson.choose({ rank: value }),
+    isSize,
+  )
   lesson.onChoice((chosen) => {
     d.show(chosen.d)
     k.show(chosen.k)
@@ -132,10 +145,7 @@ function stream(lesson: Lesson): HTMLElement {
     'div',
     { class: 'controls line' },
     rng,
-    html('label', { for: 'seed' }, 'seed'),
-    field,
-    next,
-    html('label', { for: 'draw' }, 'draw'),
-    draw,
+    html('span', { class: 'pair' }, html('label', { for: 'seed' }, 'seed'), field, next),
+    html('span', { class: 'pair' }, html('label', { for: 'draw' }, 'draw'), draw),
   )
 }

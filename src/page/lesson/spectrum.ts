@@ -59,6 +59,7 @@ export function showSpectrum(root: HTMLElement, lesson: Lesson): void {
   const toggles = html(
     'div',
     { class: 'toggles' },
+    reset,
     choices(
       'σ',
       [
@@ -73,7 +74,7 @@ export function showSpectrum(root: HTMLElement, lesson: Lesson): void {
     ),
   )
   root.append(
-    html('div', { class: 'controls' }, noise.element, tolerance.element, reset),
+    html('div', { class: 'controls' }, noise.element, tolerance.element),
     toggles,
     html('div', { class: 'plot-box' }, plot, tip.element),
     live,

@@ -1,23 +1,10 @@
+import { escaped } from '../../../text/markup.ts'
 import { bytes, grouped, percent, short } from '../../../text/numbers.ts'
 import { counted, printable } from '../../../text/quote.ts'
 import { version } from '../../../version.ts'
 import type { InspectResult } from '../result.ts'
 import { countedSubjects, modelVerdict } from '../verdict.ts'
 import { intervalText } from './format.ts'
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-
-/** Text for HTML or XML, between tags or in a quoted attribute. */
-export const escaped = (text: string) => text.replace(/[&<>"']/g, (character) => ENTITIES[character])
-
-/** JSON that can stand in a script element: nothing in it ends the element or opens a comment. */
-export const jsonForScript = (value: unknown) => JSON.stringify(value).replace(/</g, '\\u003c')
 
 /** What the matrices come to in words: a headline, and what more there is to say. */
 export function headline(result: InspectResult): { readonly title: string; readonly more: string } {
