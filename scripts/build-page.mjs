@@ -2,31 +2,10 @@
 // unpack it; the policy names both by their hashes.
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { relative, resolve } from 'node:path'
 import { deflateRawSync } from 'node:zlib'
 import { build } from 'esbuild'
 import { bundledPackages, licensesOf } from './licenses.mjs'
-
-/** Modules that are of Node, and what browsers have in their place. */
-const IN_BROWSERS = new Map(Object.entries({ 'src/engine/wasm/thread.ts': 'src/page/thread.ts' }))
-
-const inBrowsers = {
-  name: 'in-browsers',
-  setup({ onResolve }) {
-    onResolve({ filter: /\.ts$/ }, ({ path, resolveDir }) => {
-      const other = IN_BROWSERS.get(relative('.', resolve(resolveDir, path)))
-      return other && { path: resolve(other) }
-    })
-    // what only imports it and never comes to use it is shaken off; `needsNode` finds what isn't
-    onResolve({ filter: /^node:/ }, ({ path }) => ({ path, external: true, sideEffects: false }))
-  },
-}
-
-/** Throws where the program would ask for a module of Node. */
-function refuseNode(program) {
-  const needed = new Set(program.match(/(?:require|import)\("node:[^"]+"\)/g))
-  if (needed.size > 0) throw new Error(`the page's program needs ${[...needed].join(', ')}`)
-}
+import { pageHost } from './page-host.mjs'
 
 const hashOf = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
@@ -38,7 +17,7 @@ export async function buildPage(options) {
   const { outputFiles, metafile } = await build({
     ...options,
     entryPoints: { page: 'src/page/main.ts', style: 'src/page/style.css', boot: 'src/page/boot.js' },
-    plugins: [...options.plugins, inBrowsers],
+    plugins: [...options.plugins, pageHost()],
     define: {
       EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
       EMBEDDED_WORKER: '""',
@@ -53,7 +32,6 @@ export async function buildPage(options) {
   const licences = licensesOf([...bundledPackages([metafile]), 'node_modules/assemblyscript'].sort())
   const [style, boot] = ['style.css', 'boot.js'].map(textOf)
   const program = textOf('page.js').replace(JSON.stringify(LICENCES), () => JSON.stringify(licences))
-  refuseNode(program)
   const policy = [
     `default-src 'none'`,
     `script-src ${hashOf(boot)} ${hashOf(program)} 'wasm-unsafe-eval'`,

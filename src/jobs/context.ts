@@ -140,6 +140,8 @@ export interface JobKind<J, R> {
   readonly task: Pick<ProgressEvent, 'phase' | 'noun' | 'unit'>
   /** All jobs of a run of which these are the rest. */
   readonly planFor?: readonly J[]
+  /** Of how many of the first jobs that are left the largest starts next, where results come as they are there. */
+  readonly ahead?: number
 }
 
 /** Does the jobs as `runJobs` does, and tells of them. */

@@ -3,7 +3,7 @@ import type { WorkerStart } from '../engine/wasm/pool.ts'
 import { lessonTasks } from './lesson/tasks.ts'
 import { type Answer, type Request, sentError, type Task } from './messages.ts'
 import { useProgram } from './program.ts'
-import { weightsTasks } from './weights/tasks.ts'
+import { type Role, serveRole } from './weights/program.ts'
 
 /** What of a worker's global scope is used here. */
 declare const self: {
@@ -13,19 +13,20 @@ declare const self: {
 
 const tasks: Readonly<Record<string, Task<never, unknown, unknown>>> = {
   ...lessonTasks,
-  ...weightsTasks,
 }
 
 /** A worker's first message: what it is. */
 export type Start =
   | { readonly role: 'tasks'; readonly program: string }
   | { readonly role: 'thread'; readonly start: WorkerStart }
+  | Role
 
 /** A worker of the page. */
 export function serve(): void {
   self.onmessage = ({ data }: MessageEvent<Start>) => {
     if (data.role === 'thread') return helpWith(data.start)
     useProgram(data.program)
+    if (data.role !== 'tasks') return serveRole(data)
     let last: Promise<void> = Promise.resolve()
     self.onmessage = ({ data: request }: MessageEvent<Request>) => {
       last = last.then(() => answer(request))

@@ -2,7 +2,7 @@ import { bringNear } from '../../checkpoint/near.ts'
 import { holdingOpen } from '../../checkpoint/read.ts'
 import { assertNotRead, assertUnchanged, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
-import { doJobs, inContext, type RunContext } from '../../jobs/context.ts'
+import { doJobsAsDone, inContext, type RunContext } from '../../jobs/context.ts'
 import { filesOf, tensorsOf } from '../../lora/model.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
@@ -25,12 +25,27 @@ export async function inspect(options: InspectOptions): Promise<InspectResult> {
   return inContext({ ...options, memory: settings.memory }, (context) => inspected(settings, context))
 }
 
-async function inspected(settings: InspectSettings, context: RunContext): Promise<InspectResult> {
+/** Large matrices start a little before their turn, and whoever watches sees the others about in their order. */
+const STARTED_AHEAD = 8
+
+/** Who watches an inspection is told what there is to look at, and then of each matrix as it is done. */
+export interface Watcher {
+  opened(subjects: Subjects): void
+  found(index: number, finding: Finding, subjects: Subjects): void
+}
+
+/** The inspection that `settings` name. */
+export async function inspected(
+  settings: InspectSettings,
+  context: RunContext,
+  watcher?: Watcher,
+): Promise<InspectResult> {
   const start = performance.now()
   const { outputs, plot, path, base } = settings
   for (const output of Object.values(outputs)) await assertWritable(output, settings)
   const opened = await openSubjects(settings, context.opening)
   if (settings.next !== undefined) assertChange(opened, path)
+  watcher?.opened(opened)
   const plotted = plot === undefined ? undefined : plottedMatrix(plot, opened.subjects, path)
   const flags = Object.fromEntries(Object.entries(outputs).map(([kind, output]) => [`--${kind}`, output]))
   const named = nameOfStandardInput([path, base])
@@ -40,7 +55,7 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   )
   await bringNear(products.flatMap(tensorsOf))
   const files = products.flatMap(filesOf)
-  const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
+  const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context, watcher))
   await bringNear(opened.others.map(({ tensor }) => tensor))
   const nonFinite = await nonFiniteOthers(opened.others)
   for (const input of opened.inputs) await assertUnchanged(input)
@@ -78,9 +93,11 @@ function plottedOf(name: string, { all, unchanged }: WholeResult): NonNullable<I
 
 async function lookAtAll(
   settings: InspectSettings,
-  { subjects }: Subjects,
+  opened: Subjects,
   context: RunContext,
+  watcher: Watcher | undefined,
 ): Promise<Finding[]> {
+  const { subjects } = opened
   const { extent, intruders, seed, path, base = '' } = settings
   const jobs = subjects.map(
     (subject): InspectJob => ({
@@ -99,8 +116,12 @@ async function lookAtAll(
     bytesOf,
     nameOf: ({ subject }: InspectJob) => subject.name,
     task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
+    ahead: STARTED_AHEAD,
   } as const
-  const findings: Finding[] = []
-  for await (const finding of doJobs(jobs, how, context)) findings.push(finding)
+  const findings: Finding[] = new Array(jobs.length)
+  for await (const { index, result } of doJobsAsDone(jobs, how, context)) {
+    watcher?.found(index, result, opened)
+    findings[index] = result
+  }
   return findings
 }

@@ -77,7 +77,12 @@ export function inspectResult(
   }
 }
 
-function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): MatrixReport {
+/** The report of one matrix. */
+export function reportOf(
+  subject: Subject,
+  finding: Seen,
+  { adapter }: Pick<Subjects, 'adapter'>,
+): MatrixReport {
   const { spectrum, noise } = finding
   const rank = numericalRankOf(spectrum)
   const base = baseOf(subject, finding)

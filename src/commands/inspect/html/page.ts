@@ -18,7 +18,7 @@ export function headline(result: InspectResult): { readonly title: string; reado
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
 /** The figures over all matrices, as pairs of what and how much. */
-function totalFigures(result: InspectResult): (readonly [string, string])[] {
+export function totalFigures(result: InspectResult): (readonly [string, string])[] {
   const { totals, subject, matrices } = result
   const wasted = matrices.reduce((sum, { adapter }) => sum + (adapter?.wasted ?? 0), 0)
   return [
@@ -83,20 +83,25 @@ ${more === '' ? '' : `<p class="more">${safe(more)}</p>`}
 <dl class="figures">${figures.join('')}${advice ?? ''}</dl>`
 }
 
-function notices({ warnings, nonFinite, matrices, totals }: InspectResult): string {
-  const lines = [
+/** What a reader should know before anything else, line by line. */
+export function noticeLines({ warnings, nonFinite, matrices, totals }: InspectResult): string[] {
+  const left = totals.matrices - matrices.length
+  return [
     ...nonFinite.map(
       ({ name, file, count, first }) =>
         `${name} in ${file} has ${count} entries that are not finite, the first ${first.value} at row ${first.row}, column ${first.column}`,
     ),
     ...warnings,
-  ].map((line) => `<li>${safe(line)}</li>`)
-  const left = totals.matrices - matrices.length
-  if (left > 0) {
-    lines.push(
-      `<li>${matrices.length} of ${totals.matrices} matrices are shown; what the slider sums up are those that are shown</li>`,
-    )
-  }
+    ...(left > 0
+      ? [
+          `${matrices.length} of ${totals.matrices} matrices are shown; what the slider sums up are those that are shown`,
+        ]
+      : []),
+  ]
+}
+
+function notices(result: InspectResult): string {
+  const lines = noticeLines(result).map((line) => `<li>${safe(line)}</li>`)
   return lines.length === 0 ? '' : `<ul class="notice" aria-label="Warnings">${lines.join('\n')}</ul>`
 }
 
