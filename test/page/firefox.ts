@@ -13,7 +13,7 @@ export const hasFirefox = existsSync(FIREFOX)
  * JSON: [0, id, command, parameters] and [1, id, error, result]. Source: remote/marionette/{transport,message}.sys.mjs of Firefox.
  */
 export interface Firefox {
-  /** Runs the body of a function in the page, or in the browser itself, and gives what it returns, or what the promise resolves to. */
+  /** Runs the body of an async function in the page, or in the browser itself, and gives what it returns. */
   evaluate<T>(body: string, args?: readonly unknown[], where?: 'content' | 'chrome'): Promise<T>
   command<T>(name: string, parameters?: object): Promise<T>
   /** The folder where files for it may lie. */
@@ -35,6 +35,32 @@ const PREFERENCES = {
 
 const START_MS = 60_000
 
+/** What a page did that a quiet one doesn't: errors and warnings of its console, requests. Empties the list. */
+export async function troublesIn({ evaluate }: Firefox): Promise<string[]> {
+  return evaluate<string[]>(
+    `const found = Services.console.getMessageArray()
+      .filter((one) => one instanceof Ci.nsIScriptError && /^(file|blob|data):/.test(one.sourceName))
+      .map((one) => 'console: ' + one.errorMessage)
+    Services.console.reset()
+    const window = Services.wm.getMostRecentWindow('navigator:browser')
+    const requests = window.loraSvdRequests.splice(0).map((url) => 'request: ' + url)
+    return [...found, ...requests]`,
+    [],
+    'chrome',
+  )
+}
+
+const WATCH = `const window = Services.wm.getMostRecentWindow('navigator:browser')
+window.loraSvdRequests = []
+const observe = (subject) => {
+  const { URI, loadInfo } = subject.QueryInterface(Ci.nsIChannel)
+  // the browser asks for lists of its own
+  if (!loadInfo.triggeringPrincipal.isSystemPrincipal) window.loraSvdRequests.push(URI.spec)
+}
+window.loraSvdObserver = { observe }
+for (const topic of ['http-on-modify-request', 'http-on-failed-opening-request']) Services.obs.addObserver(window.loraSvdObserver, topic)
+Services.console.reset()`
+
 export async function openFirefox(): Promise<Firefox> {
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-firefox-'))
   const lines = Object.entries(PREFERENCES).map(
@@ -50,11 +76,14 @@ export async function openFirefox(): Promise<Firefox> {
     folder,
   ]
   const browser = spawn(FIREFOX, args, { stdio: 'ignore', env: { ...process.env, HOME: folder } })
+  // it isn't to outlive tests that end before they close it
+  const kill = () => browser.kill('SIGKILL')
+  process.once('exit', kill)
   const port = await portOf(join(folder, 'MarionetteActivePort'), browser)
   const socket = connect(port, '127.0.0.1')
   const command = await commandsOver(socket)
   await command('WebDriver:NewSession', { capabilities: {} })
-  return {
+  const firefox: Firefox = {
     folder,
     command,
     async evaluate<T>(
@@ -62,19 +91,25 @@ export async function openFirefox(): Promise<Firefox> {
       parameters: readonly unknown[] = [],
       where: 'content' | 'chrome' = 'content',
     ) {
-      await command('Marionette:SetContext', { value: where })
+      if (where === 'chrome') await command('Marionette:SetContext', { value: where })
       const script = `return (async () => { ${body} })()`
-      const { value } = await command<{ value: T }>('WebDriver:ExecuteScript', { script, args: parameters })
-      return value
+      try {
+        return (await command<{ value: T }>('WebDriver:ExecuteScript', { script, args: parameters })).value
+      } finally {
+        if (where === 'chrome') await command('Marionette:SetContext', { value: 'content' })
+      }
     },
     async close() {
       const ended = new Promise((resolve) => browser.once('exit', resolve))
       await command('Marionette:Quit', { flags: ['eForceQuit'] }).catch(() => {})
       socket.destroy()
       await ended
+      process.off('exit', kill)
       rmSync(folder, { recursive: true, force: true })
     },
   }
+  await firefox.evaluate(WATCH, [], 'chrome')
+  return firefox
 }
 
 /** Firefox writes the port that it took into its profile. */

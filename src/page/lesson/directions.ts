@@ -81,7 +81,7 @@ export function showDirections(root: HTMLElement, lesson: Lesson): void {
           type: 'button',
           class: isKept ? 'kept' : 'dropped',
           'aria-pressed': String(isKept),
-          'aria-label': `Keep ${i + 1}: σ${i + 1} = ${short(S[i], 3)}`,
+          title: i === 0 ? 'Keep this layer alone' : `Keep layers 1 to ${i + 1}`,
         },
         map.element,
         html('span', {}, `σ = ${short(S[i], 3)}`),

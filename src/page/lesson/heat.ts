@@ -36,7 +36,7 @@ const STEPS: Readonly<Record<string, readonly [number, number]>> = {
   End: [0, 1e9],
 }
 
-/** `onEntry` is called with the entry that the pointer or the keys are at; undefined when they leave. */
+/** The name stands above the picture. `onEntry` is called with the entry that the pointer or the keys are at; undefined when they leave. */
 export function heatMap(name: string, onEntry?: (entry: Entry | undefined) => void): HeatMap {
   const canvas = html('canvas')
   const frame = html('div', { class: 'mark', hidden: true })
@@ -44,10 +44,11 @@ export function heatMap(name: string, onEntry?: (entry: Entry | undefined) => vo
     'div',
     {
       class: 'heat-box',
-      role: onEntry ? 'application' : 'img',
+      role: onEntry ? 'application' : undefined,
       'aria-roledescription': onEntry ? 'matrix' : undefined,
       tabindex: onEntry ? 0 : undefined,
-      'aria-label': onEntry ? `${name}. Arrow keys move from entry to entry.` : name,
+      'aria-hidden': onEntry ? undefined : 'true',
+      'aria-label': onEntry ? `${name}. Arrow keys move from entry to entry.` : undefined,
     },
     canvas,
     frame,
@@ -102,50 +103,52 @@ export function heatMap(name: string, onEntry?: (entry: Entry | undefined) => vo
 }
 
 /** Draws in the device's own pixels, so that cells are sharp. */
-function paint(
-  canvas: HTMLCanvasElement,
-  { rows, columns, data }: Matrix,
-  most: number,
-  { width, height }: Size,
-) {
+function paint(canvas: HTMLCanvasElement, matrix: Matrix, most: number, { width, height }: Size): void {
   const ratio = window.devicePixelRatio
   canvas.style.width = `${width}px`
   canvas.style.height = `${height}px`
   canvas.width = Math.max(1, Math.round(width * ratio))
   canvas.height = Math.max(1, Math.round(height * ratio))
   const context = canvas.getContext('2d')!
-  const colour = colours(most)
-  const gap = Math.min(width / columns, height / rows) >= GAP_FROM ? Math.max(1, Math.round(ratio)) : 0
-  const edge = (i: number, count: number, length: number) => Math.round((i * length) / count)
-  for (let i = 0; i < rows; i++) {
-    const top = edge(i, rows, canvas.height)
-    const bottom = Math.max(top + 1, edge(i + 1, rows, canvas.height) - gap)
-    for (let j = 0; j < columns; j++) {
-      const left = edge(j, columns, canvas.width)
-      const right = Math.max(left + 1, edge(j + 1, columns, canvas.width) - gap)
-      context.fillStyle = colour(data[i * columns + j])
-      context.fillRect(left, top, right - left, bottom - top)
-    }
+  context.imageSmoothingEnabled = false
+  context.drawImage(pixelsOf(matrix, most), 0, 0, canvas.width, canvas.height)
+  const { rows, columns } = matrix
+  if (Math.min(width / columns, height / rows) < GAP_FROM) return
+  const gap = Math.max(1, Math.round(ratio))
+  for (let i = 1; i <= rows; i++)
+    context.clearRect(0, Math.round((i * canvas.height) / rows) - gap, canvas.width, gap)
+  for (let j = 1; j <= columns; j++) {
+    context.clearRect(Math.round((j * canvas.width) / columns) - gap, 0, gap, canvas.height)
   }
+}
+
+/** The matrix with a pixel for each entry. */
+function pixelsOf({ rows, columns, data }: Matrix, most: number): HTMLCanvasElement {
+  const pixels = html('canvas', { width: columns, height: rows })
+  const context = pixels.getContext('2d')!
+  const image = context.createImageData(columns, rows)
+  const shades = shadesOfTheme()
+  data.forEach((value, at) => {
+    const share = most > 0 ? Math.min(1, Math.max(-1, value / most)) : 0
+    image.data.set(shades[Math.round((share + 1) * SHADES)], 4 * at)
+  })
+  context.putImageData(image, 0, 0)
+  return pixels
 }
 
 type Rgb = readonly [number, number, number]
 
 /** So many shades to each side of zero. */
 const SHADES = 64
+const OPAQUE = 255
 
-/** From −most in one colour over none at zero to most in another, as the theme has them. */
-function colours(most: number): (value: number) => string {
+/** From the colour of −1 over that of 0 to that of 1, as red, green, blue and opacity. */
+function shadesOfTheme(): readonly (readonly number[])[] {
   const [negative, zero, positive] = ['--negative', '--zero', '--positive'].map(themeColour)
-  const mix = (to: Rgb, share: number) =>
-    `rgb(${zero.map((part, i) => Math.round(part + (to[i] - part) * share)).join(' ')})`
-  const shades = Array.from({ length: 2 * SHADES + 1 }, (_, i) =>
+  const mix = (to: Rgb, share: number) => [...zero.map((part, i) => part + (to[i] - part) * share), OPAQUE]
+  return Array.from({ length: 2 * SHADES + 1 }, (_, i) =>
     i < SHADES ? mix(negative, 1 - i / SHADES) : mix(positive, i / SHADES - 1),
   )
-  return (value) => {
-    const share = most > 0 ? Math.min(1, Math.max(-1, value / most)) : 0
-    return shades[Math.round((share + 1) * SHADES)]
-  }
 }
 
 /** A colour of the theme, which is written there as #rrggbb. */
