@@ -9,12 +9,16 @@ export const entriesOfInput = (input: HTMLInputElement): Entry[] =>
 
 /** All files of what is dropped, folders with all below them. */
 export async function entriesOfDrop(transfer: DataTransfer): Promise<Entry[]> {
-  // both are gone as soon as the event is over
-  const roots = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? [])
-  const files = [...transfer.files]
-  if (roots.length === 0) return files.map((file) => ({ path: file.name, file }))
+  // items are gone as soon as the event is over
+  const items = [...transfer.items].map((item) => ({
+    entry: item.webkitGetAsEntry(),
+    file: item.getAsFile(),
+  }))
   const found: Entry[] = []
-  for (const root of roots) await collect(root, found)
+  for (const { entry, file } of items) {
+    if (entry?.isDirectory) await collect(entry, found)
+    else if (file !== null) found.push({ path: file.name, file })
+  }
   return found
 }
 
