@@ -1,3 +1,4 @@
+import { answer } from './answer.ts'
 import { type Answer, type Request, receivedError } from './messages.ts'
 import { programAddress } from './program.ts'
 import type { Start } from './serve.ts'
@@ -20,23 +21,37 @@ interface Waiting {
   onProgress: ((progress: never) => void) | undefined
 }
 
-/** Starts a worker. */
+/** What takes requests: a worker, or the page itself. */
+interface Desk {
+  post(request: Request): void
+  stop(): void
+}
+
+let isInPage = false
+
+/** What to tell a reader where no worker could be had. */
+export const workerNotice = (): string | undefined =>
+  isInPage
+    ? 'This browser starts no worker here: the page itself computes, and stands still meanwhile.'
+    : undefined
+
+/** Starts a worker; where the browser has none, the page does the work itself. */
 export function openWorker(): Asked {
-  const worker = new Worker(programAddress())
   const waiting = new Map<number, Waiting>()
   let asked = 0
-  worker.postMessage({ role: 'tasks', program: programAddress() } satisfies Start)
-  worker.onmessage = ({ data }: MessageEvent<Answer>) => {
-    const who = waiting.get(data.id)
-    if (data.kind === 'progress') return who?.onProgress?.(data.value as never)
-    waiting.delete(data.id)
-    if (data.kind === 'done') who?.resolve(data.value)
-    else who?.reject(receivedError(data.error))
-  }
-  worker.onerror = ({ message }) => {
-    for (const { reject } of waiting.values()) reject(new Error(message || 'the worker ended'))
-    waiting.clear()
-  }
+  const desk = openDesk(
+    (message) => {
+      const who = waiting.get(message.id)
+      if (message.kind === 'progress') return who?.onProgress?.(message.value as never)
+      waiting.delete(message.id)
+      if (message.kind === 'done') who?.resolve(message.value)
+      else who?.reject(receivedError(message.error))
+    },
+    (error) => {
+      for (const { reject } of waiting.values()) reject(error)
+      waiting.clear()
+    },
+  )
   return {
     ask: <Result, Progress>(kind: string, input: unknown, onProgress?: (progress: Progress) => void) =>
       new Promise<Result>((resolve, reject) => {
@@ -46,8 +61,33 @@ export function openWorker(): Asked {
           reject,
           onProgress: onProgress as Waiting['onProgress'],
         })
-        worker.postMessage({ id, kind, input } satisfies Request)
+        desk.post({ id, kind, input })
       }),
-    stop: () => worker.terminate(),
+    stop: desk.stop,
+  }
+}
+
+function openDesk(onAnswer: (message: Answer) => void, onEnd: (error: Error) => void): Desk {
+  let worker: Worker
+  try {
+    worker = new Worker(programAddress())
+  } catch {
+    return inPage(onAnswer)
+  }
+  worker.postMessage({ role: 'tasks', program: programAddress() } satisfies Start)
+  worker.onmessage = ({ data }: MessageEvent<Answer>) => onAnswer(data)
+  worker.onerror = ({ message }) => onEnd(new Error(message || 'the worker ended'))
+  return { post: (request) => worker.postMessage(request), stop: () => worker.terminate() }
+}
+
+function inPage(onAnswer: (message: Answer) => void): Desk {
+  isInPage = true
+  let isStopped = false
+  return {
+    // after what is drawn now
+    post: (request) => setTimeout(() => answer(request, (message) => !isStopped && onAnswer(message))),
+    stop() {
+      isStopped = true
+    },
   }
 }

@@ -1,7 +1,7 @@
 import { helpWith } from '../engine/wasm/help.ts'
 import type { WorkerStart } from '../engine/wasm/pool.ts'
-import { lessonTasks } from './lesson/tasks.ts'
-import { type Answer, type Request, sentError, type Task } from './messages.ts'
+import { answer } from './answer.ts'
+import type { Answer, Request } from './messages.ts'
 import { useProgram } from './program.ts'
 import { type Role, serveRole } from './weights/program.ts'
 
@@ -9,10 +9,6 @@ import { type Role, serveRole } from './weights/program.ts'
 declare const self: {
   onmessage: ((event: MessageEvent) => void) | null
   postMessage(message: Answer): void
-}
-
-const tasks: Readonly<Record<string, Task<never, unknown, unknown>>> = {
-  ...lessonTasks,
 }
 
 /** A worker's first message: what it is. */
@@ -29,17 +25,7 @@ export function serve(): void {
     if (data.role !== 'tasks') return serveRole(data)
     let last: Promise<void> = Promise.resolve()
     self.onmessage = ({ data: request }: MessageEvent<Request>) => {
-      last = last.then(() => answer(request))
+      last = last.then(() => answer(request, (message) => self.postMessage(message)))
     }
-  }
-}
-
-async function answer({ id, kind, input }: Request): Promise<void> {
-  try {
-    const tell = (value: unknown) => self.postMessage({ id, kind: 'progress', value })
-    const value = await tasks[kind](input as never, tell)
-    self.postMessage({ id, kind: 'done', value })
-  } catch (error) {
-    self.postMessage({ id, kind: 'failed', error: sentError(error) })
   }
 }

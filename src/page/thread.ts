@@ -8,5 +8,9 @@ import type { Start } from './serve.ts'
  */
 export function startThread(start: WorkerStart): void {
   if (!crossOriginIsolated) return
-  new Worker(programAddress()).postMessage({ role: 'thread', start } satisfies Start)
+  try {
+    new Worker(programAddress()).postMessage({ role: 'thread', start } satisfies Start)
+  } catch {
+    // a helper fewer
+  }
 }

@@ -45,10 +45,10 @@ describe.runIf(hasChromium)('the lesson in Chromium', () => {
   })
 
   /** The page of these options, when its first run is shown; beside it what the command finds. */
-  async function show(options = '', size: { width?: number; height?: number } = {}) {
+  async function show(options = '', how: { width?: number; height?: number; before?: string } = {}) {
     const path = join(browser.folder, 'demo.html')
     const printed = await demoPage(options, path)
-    const open = await openFile(browser, 'demo.html', readFileSync(path, 'utf8'), size)
+    const open = await openFile(browser, 'demo.html', readFileSync(path, 'utf8'), how)
     opened.push(open)
     await open.page.locator('#allclose strong').waitFor()
     return { page: open.page, ...printed }
@@ -185,6 +185,18 @@ describe.runIf(hasChromium)('the lesson in Chromium', () => {
       const violations = await page.evaluate(VIOLATIONS)
       expect(violations).toEqual([])
     }
+  })
+
+  it('goes on without workers and without WebAssembly, and says so', async () => {
+    const before = 'delete globalThis.Worker; delete globalThis.WebAssembly'
+    const { page, found } = await show('--d 90 --k 70 --rank 5', { before })
+    expect(await text(page, 'trouble')).toMatch(
+      /^This browser starts no worker here: .* This browser has no WebAssembly/,
+    )
+    expect(await text(page, 'found-rank')).toBe('5')
+    expect(await text(page, 'found-first')).toBe(short(found.singularValues[0]))
+    await page.locator('#try').click()
+    await says(page, 'rivals-told', '1,000 tried')
   })
 
   it('fits from 360 px to 4K', async () => {

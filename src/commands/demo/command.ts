@@ -10,7 +10,7 @@ Examples:
   lora-svd demo --d 64 --k 48 --rank 4 --truncate 3  # one direction too few
   lora-svd demo --rng torch --draw 2 --show          # the notebook's very W
   lora-svd demo --json | jq .elements.ratio
-  lora-svd demo --html notebook.html                 # the same, to play with in a browser
+  lora-svd demo --html notebook.html                 # to play with
 
 Exit codes: 0 y is allclose to yRef · 1 it is not · 2 bad options`
 

@@ -1,5 +1,6 @@
 import { byId } from '../../browser/dom.ts'
 import { type DemoOptions, demoSettings } from '../../commands/demo/options.ts'
+import { workerNotice } from '../ask.ts'
 import { showCommand } from './command.ts'
 import { showComparison } from './comparison.ts'
 import { showCosts } from './costs.ts'
@@ -31,5 +32,5 @@ export function showLesson(): void {
     trouble.hidden = text === ''
   }
   lesson.onTrouble(say)
-  lesson.onRun(({ notice }) => say(notice ?? ''))
+  lesson.onRun(({ notice }) => say([workerNotice(), notice].filter(Boolean).join(' ')))
 }

@@ -37,12 +37,12 @@ export interface OpenPage {
   readonly troubles: string[]
 }
 
-/** Opens a text as a file of its own, and notes whatever a quiet page doesn't do. */
+/** Opens a text as a file of its own, and notes whatever a quiet page doesn't do. `before` is a script that runs before those of the page. */
 export async function openFile(
   { context, folder }: { readonly context: BrowserContext; readonly folder: string },
   name: string,
   text: string,
-  { width = 1280, height = 900 } = {},
+  { width = 1280, height = 900, before = '' } = {},
 ): Promise<OpenPage> {
   const path = join(folder, name)
   writeFileSync(path, text)
@@ -61,6 +61,7 @@ export async function openFile(
     if (!isOwn) troubles.push(`request: ${request.url()}`)
   })
   await page.setViewportSize({ width, height })
+  await page.addInitScript(before)
   await page.goto(url)
   return { page, troubles }
 }
