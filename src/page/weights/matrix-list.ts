@@ -126,7 +126,7 @@ export function matrixList(): MatrixList {
         '99 %',
         subject === 'delta' ? 'change' : '‖·‖_F',
         'shape',
-        'dtype',
+        subject === 'adapter' ? 'factors' : 'dtype',
       ]
       head.replaceChildren(
         ...heads.map((text) =>

@@ -93,7 +93,7 @@ export function mountWeights(root: HTMLElement): void {
     end()
     current = { inputs, isGuessed }
     orderLine.hidden = inputs.base === undefined
-    order.replaceChildren(...orderText(inputs, isGuessed))
+    order.replaceChildren(...orderText(inputs, isGuessed, false))
     progress.show(undefined)
     session = startSession(inputs, program, follow)
   }
@@ -114,6 +114,7 @@ export function mountWeights(root: HTMLElement): void {
     switch (change) {
       case 'rows':
         list.begin(session)
+        if (session.subject === 'adapter') order.replaceChildren(...orderText(session.inputs, false, true))
         break
       case 'found':
         list.fill(row!)
@@ -170,15 +171,14 @@ function programHere(): { readonly program: Program; readonly notice: string | u
   return { program: hasWorkers ? inWorkers(programAddress()) : inThePage, notice: notice || undefined }
 }
 
-function orderText({ weights, base }: Inputs, isGuessed: boolean): (Node | string)[] {
+function orderText({ weights, base }: Inputs, isGuessed: boolean, isAdapter: boolean): (Node | string)[] {
   if (base === undefined) return []
   const name = ({ path }: Inputs['weights']) => html('bdi', {}, printable(path))
   return [
-    'What changed from ',
-    name(base),
-    ' to ',
-    name(weights),
-    isGuessed ? ' (by their names and dates: swap them if it is the other way round).' : '.',
+    ...(isAdapter
+      ? ['The adapter ', name(weights), ' beside its base ', name(base)]
+      : ['What changed from ', name(base), ' to ', name(weights)]),
+    isGuessed && !isAdapter ? ' (by their names and dates: swap them if it is the other way round).' : '.',
   ]
 }
 
