@@ -3,6 +3,7 @@
 import { benchAdapters } from './adapters.mjs'
 import { benchFactor } from './factor.mjs'
 import { benchModels } from './models.mjs'
+import { benchPage } from './page.mjs'
 import { benchProducts } from './products.mjs'
 import { benchStartup } from './startup.mjs'
 import { benchSvd } from './svd.mjs'
@@ -16,6 +17,7 @@ const SECTIONS = {
   factor: benchFactor,
   adapters: benchAdapters,
   models: benchModels,
+  page: benchPage,
 }
 const SLOW = ['adapters', 'models']
 const named = process.argv.slice(2)

@@ -8,7 +8,7 @@ import { build } from 'esbuild'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const WASM = 'dist/engine.wasm'
 const WORKER = 'dist/worker.js'
-const WORKER_SOURCES = ['src/engine/wasm/worker.ts', 'src/engine/wasm/control.ts']
+const WORKER_SOURCES = ['src/engine/wasm/worker.ts', 'src/engine/wasm/help.ts', 'src/engine/wasm/control.ts']
 
 const kernelSources = () => [
   'src/engine/wasm/contract.ts',

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { build } from 'esbuild'
+import { buildPage } from './build-page.mjs'
 import { buildWasm } from './build-wasm.mjs'
 import { bundledPackages, licensesOf } from './licenses.mjs'
 
@@ -135,6 +136,7 @@ const browser = {
   plugins: [preferredDark],
 }
 metafiles.push((await build({ ...common, ...report, ...browser })).metafile)
+metafiles.push((await buildPage({ ...common, ...browser })).metafile)
 // The kernels have pieces of AssemblyScript's standard library in them.
 const packages = [...bundledPackages(metafiles), 'node_modules/assemblyscript'].sort()
 writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(packages))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes test/fixtures/portable-math.json: ln, sin and cos by mpmath as a float64 and what its rounding left over.
+"""Writes test/fixtures/portable-math.json: ln, exp, sin and cos by mpmath as a float64 and what its rounding left over.
 
 Needs mpmath. Run from the repository root: python3 scripts/golden-portable-math.py
 """
@@ -7,7 +7,7 @@ import json
 import math
 import random
 
-from mpmath import cos, log, mp, mpf, sin
+from mpmath import cos, exp, log, mp, mpf, sin
 
 mp.prec = 1300  # sin near a multiple of pi and ln near 1 cancel; this leaves over 100 bits everywhere
 
@@ -28,10 +28,14 @@ for eighth in range(1, 9):
     angles += [near, math.nextafter(near, 0)] + ([math.nextafter(near, 7)] if eighth < 8 else [])
 angles += [2 * math.pi * random.random() for _ in range(300)]
 
+exponents = [0.0, 5e-324, 2.0**-53, 1e-8, math.log(2), math.log(2) / 2, 1.0, 9.704, 700.0, 709.0]
+exponents += [k * math.log(2) / 2 for k in range(1, 30)] + [12 * random.random() for _ in range(300)]
+
 with open("test/fixtures/portable-math.json", "w") as out:
     json.dump(
         {
             "ln": [[x, *two_parts(log(mpf(x)))] for x in logs],
+            "exp": [[x, *two_parts(exp(mpf(x)))] for x in exponents],
             "sinCos": [[x, *two_parts(sin(mpf(x))), *two_parts(cos(mpf(x)))] for x in angles],
         },
         out,

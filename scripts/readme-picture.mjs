@@ -13,12 +13,6 @@ const PICTURES = {
     command: ['inspect', 'tuned', '--base', 'base', '--include', '*layers.2*', '--plot', '2.mlp.down_proj'],
     shown: "lora-svd inspect tuned/ --base base/ --include '*layers.2*' --plot 2.mlp.down_proj",
   },
-  extract: {
-    command: ['extract', 'base', 'tuned', '-o', 'adapter', '--rank', '16', '--include', '*layers.2*'],
-    shown: "lora-svd extract base/ tuned/ -o adapter/ --rank 16 --include '*layers.2*'",
-    // what follows is said of all that --include leaves out
-    until: 'Not carried',
-  },
 }
 const FONT_SIZE = 14
 const LINE_HEIGHT = 18
@@ -30,36 +24,55 @@ const DIM = '#8b949e'
 const BACKGROUND = '#1c2128'
 
 /** Which pictures are drawn: those named, or all of them. */
-const asked = process.argv.length > 2 ? process.argv.slice(2) : [...Object.keys(PICTURES), 'report']
+const asked = process.argv.length > 2 ? process.argv.slice(2) : [...Object.keys(PICTURES), 'report', 'page']
 for (const name of asked) if (name in PICTURES) draw(name, PICTURES[name])
 if (asked.includes('report')) await drawReport()
+if (asked.includes('page')) await drawPage()
 
-/** The HTML report as a browser shows it, docs/report.png; needs Debian's chromium. */
+/** The HTML report as a browser shows it, docs/report.png. */
 async function drawReport() {
-  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-report-'))
-  const report = join(folder, 'report.html')
-  const command = ['inspect', 'tuned', '--base', 'base', '--html', report, '--quiet']
-  execFileSync('node', [resolve('bin/lora-svd.js'), ...command], { cwd: MODEL })
+  const command = ['inspect', 'tuned', '--base', 'base', '--quiet']
+  await drawHtml('report', command, { width: 1080, height: 1240 }, async (page) => {
+    await page
+      .locator('details')
+      .first()
+      .evaluate((element) => element.removeAttribute('open'))
+  })
+}
+
+/** The page's first step, with an entry of W pointed at, docs/page.png. */
+async function drawPage() {
+  const command = ['demo', '--d', '24', '--k', '30', '--rank', '3', '--quiet']
+  await drawHtml('page', command, { width: 1120, height: 800 }, async (page) => {
+    await page.locator('#allclose strong').waitFor()
+    await page
+      .locator('#product')
+      .evaluate((element) => window.scrollTo({ top: element.offsetTop + 24, behavior: 'instant' }))
+    await page.locator('#play-product [role=application]').hover({ position: { x: 172, y: 120 } })
+  })
+}
+
+/** What a command writes with --html as a browser shows it; needs Debian's chromium. */
+async function drawHtml(name, command, viewport, prepare) {
+  const folder = mkdtempSync(join(tmpdir(), 'lora-svd-picture-'))
+  const html = join(folder, `${name}.html`)
+  execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--html', html], { cwd: MODEL })
   const args = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking']
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args })
-  const page = await browser.newPage({ viewport: { width: 1080, height: 1240 }, colorScheme: 'light' })
-  await page.goto(`file://${report}`)
-  await page
-    .locator('details')
-    .first()
-    .evaluate((element) => element.removeAttribute('open'))
-  await page.screenshot({ path: 'docs/report.png' })
+  const page = await browser.newPage({ viewport, colorScheme: 'light' })
+  await page.goto(`file://${html}`)
+  await prepare(page)
+  await page.screenshot({ path: `docs/${name}.png` })
   await browser.close()
   rmSync(folder, { recursive: true })
 }
 
-function draw(name, { command, shown = `lora-svd ${command.join(' ')}`, until }) {
+function draw(name, { command, shown = `lora-svd ${command.join(' ')}` }) {
   const folder = mkdtempSync(join(tmpdir(), 'lora-svd-picture-'))
   for (const model of ['base', 'tuned']) symlinkSync(resolve(MODEL, model), join(folder, model))
   const options = { encoding: 'utf8', cwd: folder }
-  const all = execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--color'], options)
+  const output = execFileSync('node', [resolve('bin/lora-svd.js'), ...command, '--color'], options)
   rmSync(folder, { recursive: true })
-  const output = until === undefined ? all : all.slice(0, all.indexOf(until))
   const lines = [`\u001b[2m$\u001b[22m ${shown}`, '', ...output.trimEnd().split('\n')]
   const columns = Math.max(...lines.map((line) => plain(line).length))
   const width = Math.ceil(columns * CHARACTER_WIDTH + 2 * MARGIN)

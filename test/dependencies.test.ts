@@ -19,9 +19,9 @@ const LAYERS = [
   ['compress', 'measure'],
   ['combine'],
   ['convert'],
-  ['mathjs', 'report'],
+  ['mathjs', 'report', 'browser'],
   ['commands'],
-  ['index.ts', 'mathjs.ts', 'job-worker.ts'],
+  ['index.ts', 'mathjs.ts', 'job-worker.ts', 'page'],
   ['cli.ts'],
 ]
 

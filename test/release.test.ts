@@ -50,3 +50,14 @@ test('a release is what CI passed, signed by the workflow, and by no secret of a
   expect(workflow).toContain('id-token: write')
   expect(workflow).not.toMatch(/secrets\./)
 })
+
+test('the page that is published is the one that the build makes, put there by no secret of anybody', () => {
+  const workflow = readFileSync('.github/workflows/pages.yml', 'utf8')
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'))
+  expect(scripts.site).toBe('npm run build && node scripts/site.mjs')
+  expect(workflow).toContain('npm run site')
+  expect(workflow).toContain('path: dist/site')
+  expect(workflow).not.toMatch(/secrets\./)
+  execFileSync(process.execPath, ['scripts/site.mjs'], { stdio: 'pipe' })
+  expect(readFileSync('dist/site/index.html', 'utf8')).toBe(readFileSync('dist/page.html', 'utf8'))
+})

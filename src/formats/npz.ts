@@ -30,52 +30,85 @@ const VERSION_NEEDED = 20
 const UNIX_MODE = 0o100644
 const MADE_BY_UNIX = 3
 
+/** What a zip archive says of a member. */
+interface Member {
+  readonly name: string
+  readonly byteLength: number
+  readonly crc: number
+}
+
+/** What stands around the bytes of the members of a zip archive: a header before each, and the directory at the end. */
+export interface ZipFrame {
+  readonly heads: readonly Uint8Array<ArrayBuffer>[]
+  readonly directory: Uint8Array<ArrayBuffer>
+  /** Of the whole archive. */
+  readonly byteLength: number
+}
+
 /**
- * A zip archive of stored (not compressed) members; the same input gives the same bytes.
+ * The frame of a zip archive of stored (not compressed) members; the same input gives the same bytes.
  * Throws `bad-input` at 4 GiB or 65,535 members, where the format would need zip64.
  */
-function writeZip(members: readonly { name: string; bytes: Uint8Array }[]): Uint8Array {
-  const named = members.map(({ name, bytes }) => ({
-    name: new TextEncoder().encode(name),
-    bytes,
-    crc: crc32(bytes),
-  }))
+export function zipFrame(members: readonly Member[]): ZipFrame {
+  const named = members.map((member) => ({ ...member, name: new TextEncoder().encode(member.name) }))
   const total = named.reduce(
-    (sum, m) => sum + LOCAL_BYTES + CENTRAL_BYTES + 2 * m.name.length + m.bytes.length,
+    (sum, m) => sum + LOCAL_BYTES + CENTRAL_BYTES + 2 * m.name.length + m.byteLength,
     END_BYTES,
   )
   if (total >= IN_ZIP64 || named.length >= COUNT_IN_ZIP64) {
     throw badInput(
-      `an .npz of ${total} bytes and ${named.length} arrays is past the zip format's 4 GiB and 65,535; write safetensors`,
+      `an archive of ${total} bytes and ${named.length} members is past the zip format's 4 GiB and 65,535; write safetensors`,
     )
   }
-  const out = new Uint8Array(total)
-  const view = new DataView(out.buffer)
   const offsets: number[] = []
   let at = 0
-  for (const m of named) {
+  const heads = named.map((m) => {
     offsets.push(at)
-    view.setUint32(at, LOCAL_HEADER, true)
-    writeCommonFields(view, at + 4, m)
-    out.set(m.name, at + LOCAL_BYTES)
-    out.set(m.bytes, at + LOCAL_BYTES + m.name.length)
-    at += LOCAL_BYTES + m.name.length + m.bytes.length
-  }
+    const head = new Uint8Array(LOCAL_BYTES + m.name.length)
+    const view = new DataView(head.buffer)
+    view.setUint32(0, LOCAL_HEADER, true)
+    writeCommonFields(view, 4, m)
+    head.set(m.name, LOCAL_BYTES)
+    at += head.length + m.byteLength
+    return head
+  })
   const start = at
+  const directory = new Uint8Array(total - start)
+  const view = new DataView(directory.buffer)
+  at = 0
   named.forEach((m, i) => {
     view.setUint32(at, CENTRAL_HEADER, true)
     view.setUint16(at + 4, (MADE_BY_UNIX << 8) | VERSION_NEEDED, true)
     writeCommonFields(view, at + 6, m)
     view.setUint32(at + 38, UNIX_MODE * 0x10000, true)
     view.setUint32(at + 42, offsets[i], true)
-    out.set(m.name, at + CENTRAL_BYTES)
+    directory.set(m.name, at + CENTRAL_BYTES)
     at += CENTRAL_BYTES + m.name.length
   })
   view.setUint32(at, END, true)
   view.setUint16(at + 8, named.length, true)
   view.setUint16(at + 10, named.length, true)
-  view.setUint32(at + 12, at - start, true)
+  view.setUint32(at + 12, at, true)
   view.setUint32(at + 16, start, true)
+  return { heads, directory, byteLength: total }
+}
+
+/** A zip archive of stored members. Throws as `zipFrame` does. */
+function writeZip(members: readonly { name: string; bytes: Uint8Array }[]): Uint8Array {
+  const { heads, directory, byteLength } = zipFrame(
+    members.map(({ name, bytes }) => ({ name, byteLength: bytes.length, crc: crc32(bytes) })),
+  )
+  const out = new Uint8Array(byteLength)
+  let at = 0
+  const add = (bytes: Uint8Array) => {
+    out.set(bytes, at)
+    at += bytes.length
+  }
+  for (const [i, { bytes }] of members.entries()) {
+    add(heads[i])
+    add(bytes)
+  }
+  add(directory)
   return out
 }
 
@@ -83,15 +116,15 @@ function writeZip(members: readonly { name: string; bytes: Uint8Array }[]): Uint
 function writeCommonFields(
   view: DataView,
   at: number,
-  m: { name: Uint8Array; bytes: Uint8Array; crc: number },
+  m: { name: Uint8Array; byteLength: number; crc: number },
 ) {
   view.setUint16(at, VERSION_NEEDED, true)
   view.setUint16(at + 2, m.name.some((byte) => byte > 127) ? UTF8_NAME : 0, true)
   view.setUint16(at + 4, STORED, true)
   view.setUint16(at + 8, FIXED_DATE, true)
   view.setUint32(at + 10, m.crc, true)
-  view.setUint32(at + 14, m.bytes.length, true)
-  view.setUint32(at + 18, m.bytes.length, true)
+  view.setUint32(at + 14, m.byteLength, true)
+  view.setUint32(at + 18, m.byteLength, true)
   view.setUint16(at + 22, m.name.length, true)
 }
 

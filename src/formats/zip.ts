@@ -33,9 +33,9 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc
 })
 
-/** The CRC-32 of zip and PNG (ISO 3309); node:zlib has one only from 22.2 on. */
-export function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff
+/** The CRC-32 of zip and PNG (ISO 3309), or that of what has the CRC `before` and then these bytes; node:zlib has one only from 22.2 on. */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  let crc = ~before
   for (let i = 0; i < bytes.length; i++) crc = CRC_TABLE[(crc ^ bytes[i]) & 255] ^ (crc >>> 8)
   return ~crc >>> 0
 }

@@ -3,7 +3,13 @@ import { fileURLToPath } from 'node:url'
 import { LoraSvdError } from '../errors.ts'
 
 /** A file that the build puts into dist/, for a program to load when it is needed. */
-export type BuiltName = 'engine.wasm' | 'worker.js' | 'job-worker.js' | 'report-client.js' | 'report.css'
+export type BuiltName =
+  | 'engine.wasm'
+  | 'worker.js'
+  | 'job-worker.js'
+  | 'report-client.js'
+  | 'report.css'
+  | 'page.html'
 
 /** Where built files may be, seen from here: beside the bundle, beside its chunks, or in dist/ before bundling. */
 const PLACES = ['./', '../', '../../dist/']

@@ -1,40 +1,23 @@
 import { type BigIntStats, constants as fsConstants, readSync, type StatsBase } from 'node:fs'
 import { type FileHandle, lstat, open, stat } from 'node:fs/promises'
 import { badInput, errnoOf, LoraSvdError, osError, osReason } from '../errors.ts'
+import {
+  type ByteSource,
+  decodeUtf8,
+  type FileStamp,
+  memorySource,
+  readWhole,
+  STANDARD_INPUT,
+  STREAM_BYTE_LIMIT,
+  type TextFile,
+} from './byte-source.ts'
 import { allocate, checkLength, checkRange } from './ranges.ts'
 import { isAddress } from './remote/address.ts'
 import { cachedFile } from './remote/cache.ts'
 import { isThere } from './remote/hub.ts'
 import { openRemote, stampElsewhere } from './remote/source.ts'
 
-/** Bytes that can be read in ranges: a file, or memory. `name` is what messages call it. */
-export interface ByteSource {
-  readonly name: string
-  readonly byteLength: number
-  /** Of a file, here or elsewhere: what tells that it is still the same one. */
-  readonly stamp?: FileStamp
-  /** The bytes [start, end). Throws RangeError outside 0 … byteLength. The result may share the source's memory. */
-  read(start: number, end: number): Promise<Uint8Array>
-  /**
-   * Fills `target` with the bytes from `start` on, by a call that waits: for panels of a few hundred KiB, of which each by way of Node's
-   * pool would cost as much again. Throws as `read` does.
-   */
-  readInto(target: Uint8Array, start: number): Promise<void>
-  close(): Promise<void>
-}
-
-/**
- * Length, time of the last change in nanoseconds, and inode of a file; the last two as decimal digits. Of a file elsewhere the
- * second is its ETag, of the Hub's at a commit nothing, and the last 0.
- */
-export interface FileStamp {
-  readonly bytes: number
-  readonly modified: string
-  readonly inode: string
-}
-
-/** The most a pipe may deliver: it can't be read in ranges, and joining its pieces needs the size twice. */
-export const STREAM_BYTE_LIMIT = 2 * 2 ** 30
+export { type ByteSource, type FileStamp, memorySource, readWhole, STANDARD_INPUT, STREAM_BYTE_LIMIT }
 
 /** The most one read system call is asked for; Linux moves at most 2 GiB − 4 KiB a call. */
 const READ_CALL_BYTES = 2 ** 30
@@ -48,23 +31,6 @@ export interface OpenFileOptions {
 
 /** Opening a pipe or a terminal then doesn't wait, and doesn't take the terminal; 0 on Windows, which has neither flag. */
 const WITHOUT_WAITING = (fsConstants.O_NONBLOCK ?? 0) | (fsConstants.O_NOCTTY ?? 0)
-
-/** A source over bytes in memory, which it doesn't copy. */
-export function memorySource(name: string, bytes: Uint8Array): ByteSource {
-  return {
-    name,
-    byteLength: bytes.length,
-    read: async (start, end) => {
-      checkRange(name, start, end, bytes.length)
-      return bytes.subarray(start, end)
-    },
-    readInto: async (target, start) => {
-      checkRange(name, start, start + target.length, bytes.length)
-      target.set(bytes.subarray(start, start + target.length))
-    },
-    close: async () => {},
-  }
-}
 
 /**
  * Opens a file elsewhere, or a regular file for reading in ranges, links followed; with `mayBePipe` also a pipe (/dev/stdin, a process
@@ -112,9 +78,6 @@ async function openElsewhere(given: string, limit: number | undefined): Promise<
   return { ...source, name: address, stamp }
 }
 
-/** What messages call standard input. */
-export const STANDARD_INPUT = 'standard input'
-
 export interface OpenSourceOptions extends OpenFileOptions {
   /** What `-` stands for. */
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined
@@ -145,12 +108,6 @@ const isLink = (path: string) =>
     () => false,
   )
 
-/** A text, and what tells that its file is still the same. */
-export interface TextFile {
-  readonly text: string
-  readonly stamp: FileStamp | undefined
-}
-
 /**
  * The text of a UTF-8 file of `limit` bytes at most. A byte-order mark is kept, and so
  * refused by a strict parser. Throws `bad-input` for a longer one and for other text, and as `openFile` does.
@@ -173,14 +130,6 @@ export async function readTextIfThere(path: string, limit: number): Promise<Text
     (error: unknown) => errnoOf(error) === 'ENOENT',
   )
   return isMissing ? undefined : readTextFile(path, limit)
-}
-
-function decodeUtf8(bytes: Uint8Array, file: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch (cause) {
-    throw badInput(`${file}: is not UTF-8 text; write it anew as UTF-8`, { file, cause })
-  }
 }
 
 function refuseOtherThanFile(found: StatsBase<unknown>, mayBePipe: boolean, path: string): void {
@@ -295,9 +244,6 @@ export async function readWholeFile(path: string): Promise<Uint8Array> {
     await source.close()
   }
 }
-
-/** All bytes of a source. */
-export const readWhole = (source: ByteSource) => source.read(0, source.byteLength)
 
 function openError(error: unknown, path: string): LoraSvdError {
   const errno = errnoOf(error)

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
-import type { EngineChoice, EngineRequest } from '../engine/open.ts'
+import type { EngineChoice, EngineRequest } from '../engine/choice.ts'
 import { LoraSvdError } from '../errors.ts'
 import { bytesToCome } from '../io/remote/kept.ts'
 import { inNetwork } from '../io/remote/network.ts'
@@ -169,6 +169,8 @@ export interface JobKind<J, R> {
   readonly task: Pick<ProgressEvent, 'phase' | 'noun' | 'unit'>
   /** All jobs of a run of which these are the rest. */
   readonly planFor?: readonly J[]
+  /** Of how many of the first jobs that are left the largest starts next, where results come as they are there. */
+  readonly ahead?: number
 }
 
 /** Does the jobs as `runJobs` does, and tells of them. */

@@ -1,8 +1,7 @@
-import { Worker } from 'node:worker_threads'
-import { errnoOf, LoraSvdError, osReason } from '../errors.ts'
 import { network as networkOfRun, workerNetwork } from '../io/remote/network.ts'
 import type { Allotment } from './schedule.ts'
-import { type Order, type Report, revivedError, type WorkerStart } from './worker.ts'
+import { startThread, type Thread } from './thread.ts'
+import { type Report, revivedError, type WorkerStart } from './worker.ts'
 
 /** The worker threads of one `runJobs`: started when there is a job for them, ended when they hold memory others need. */
 
@@ -30,7 +29,7 @@ export interface Crew {
 }
 
 interface Member {
-  readonly worker: Worker
+  readonly thread: Thread
   readonly threads: number
   /** The most that any job of this worker took: the memory of an embedded engine never shrinks. */
   held: number
@@ -59,31 +58,24 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
   function hire(): Member {
     const threads = unused.shift()
     if (threads === undefined) throw new Error('no worker is free')
-    const workerData: WorkerStart = { kind, engine, threads, network }
-    const worker = new Worker(file, { workerData, execArgv: [] })
-    const member: Member = { worker, threads, held: 0, job: undefined }
+    const start: WorkerStart = { kind, engine, threads, network }
+    const thread = startThread(file, start, {
+      report: (report) => {
+        if (members.has(member)) receive(member, report)
+      },
+      failure: (error) => {
+        if (members.has(member)) events.failure(error)
+      },
+    })
+    const member: Member = { thread, threads, held: 0, job: undefined }
     members.add(member)
-    worker.on('message', (report: Report) => {
-      if (members.has(member)) receive(member, report)
-    })
-    worker.on('messageerror', (error) => {
-      if (members.has(member)) events.failure(error)
-    })
-    worker.on('error', (error) => {
-      if (members.has(member)) events.failure(deathOf(error))
-    })
-    worker.on('exit', (code) => {
-      if (!members.has(member)) return
-      const message = `a worker thread ended in the middle of its work, with code ${code}; ${WHAT_TO_DO}`
-      events.failure(new LoraSvdError('system', message))
-    })
     return member
   }
 
   function dismiss(member: Member): void {
     members.delete(member)
     unused.push(member.threads)
-    const gone = member.worker.terminate().finally(() => ending.delete(gone))
+    const gone = member.thread.end().finally(() => ending.delete(gone))
     ending.add(gone)
   }
 
@@ -98,7 +90,7 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
     }
     member.job = undefined
     // a worker without a job must not keep the process alive
-    member.worker.unref()
+    member.thread.keepAlive(false)
     if (report.type === 'result') events.result(report.index, report.result)
     else events.failure(revivedError(report.error))
   }
@@ -118,8 +110,8 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
     const member = fitting ?? hire()
     member.held = Math.max(member.held, bytes)
     member.job = index
-    member.worker.ref()
-    member.worker.postMessage({ index, job } satisfies Order)
+    member.thread.keepAlive(true)
+    member.thread.order({ index, job })
   }
 
   return {
@@ -132,21 +124,4 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
       await Promise.all(ending)
     },
   }
-}
-
-const WHAT_TO_DO = 'run again with fewer --threads or less --memory'
-
-/** What a worker died of; an error that nobody caught is a defect, and is reported as it is. */
-function deathOf(error: Error): Error {
-  const code = errnoOf(error)
-  if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
-    return new LoraSvdError('system', `a worker thread ran out of memory; ${WHAT_TO_DO}`, { cause: error })
-  }
-  const isSystems = typeof (error as NodeJS.ErrnoException).errno === 'number'
-  // its message names what the system refused
-  if (!isSystems && code !== 'ERR_WORKER_INIT_FAILED') return error
-  const reason = isSystems ? osReason(error) : error.message
-  return new LoraSvdError('system', `a worker thread can't start or go on: ${reason}; ${WHAT_TO_DO}`, {
-    cause: error,
-  })
 }

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
-import { openLapack, preferredEngine } from '../engine/open.ts'
+import { preferredEngine } from '../engine/choice.ts'
+import { openLapack } from '../engine/open.ts'
 import { assertBuilt, builtFile } from '../io/built-file.ts'
 import { createCrew } from './crew.ts'
 import { type Allotment, allot, createSchedule, type JobSize } from './schedule.ts'
@@ -83,7 +84,11 @@ async function* runInWorkers<J, R>(
 ): AsyncGenerator<Done<R>, void> {
   const { kind, engine, memory, signal, workerFile = builtFile('job-worker.js') } = options
   assertBuilt(workerFile, "can't find the program of worker threads,")
-  const schedule = createSchedule(sizes, isOrdered ? AHEAD_PER_WORKER * allotment.length : undefined)
+  const schedule = createSchedule(
+    sizes,
+    isOrdered ? AHEAD_PER_WORKER * allotment.length : options.ahead,
+    isOrdered,
+  )
   const waiting = new Map<number, { result: R; bytes: number }>()
   const starts = new Map<number, number>()
   let waitingBytes = 0

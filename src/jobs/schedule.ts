@@ -71,7 +71,8 @@ function latestEnd(times: readonly number[], workers: number): number {
 
 /**
  * Which job starts next. Where results are wanted in order they wait for those before them, so that no job starts that is
- * `ahead` or more places after the first one whose result hasn't been taken; any may start where `ahead` is left out.
+ * `ahead` or more places after the first one whose result hasn't been taken. Where they are not, the next job is one of the first `ahead`
+ * that are left. Any may start where `ahead` is left out.
  */
 export interface Schedule {
   /**
@@ -83,20 +84,23 @@ export interface Schedule {
   taken(): void
 }
 
-export function createSchedule(jobs: readonly JobSize[], ahead?: number): Schedule {
+export function createSchedule(jobs: readonly JobSize[], ahead?: number, isOrdered = true): Schedule {
   const isStarted = new Uint8Array(jobs.length)
   let next = 0
 
   function pick(room: number, mustStart: boolean): number | undefined {
-    const first = ahead === undefined ? 0 : next
+    const first = ahead === undefined || !isOrdered ? 0 : next
     let best: number | undefined
-    for (let i = first; i < Math.min(jobs.length, first + (ahead ?? jobs.length)); i++) {
+    let places = ahead ?? jobs.length
+    for (let i = first; i < jobs.length && places > 0; i++) {
+      // a place counts where results are in order, else a job that is left
+      if (isOrdered || isStarted[i] === 0) places--
       if (isStarted[i] || jobs[i].bytes > room) continue
       if (best === undefined || jobs[i].flops > jobs[best].flops) best = i
     }
     if (best === undefined && mustStart) {
       const unstarted = isStarted.indexOf(0, first)
-      if (unstarted >= 0 && (ahead === undefined || unstarted === next)) best = unstarted
+      if (unstarted >= 0 && (ahead === undefined || !isOrdered || unstarted === next)) best = unstarted
     }
     if (best !== undefined) isStarted[best] = 1
     return best

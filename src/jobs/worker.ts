@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { parentPort, workerData } from 'node:worker_threads'
-import { type EngineChoice, type EngineRequest, openEngine, preferredEngine } from '../engine/open.ts'
+import { type EngineChoice, type EngineRequest, preferredEngine } from '../engine/choice.ts'
+import { openEngine } from '../engine/open.ts'
 import { type ErrorCode, LoraSvdError } from '../errors.ts'
 import { adoptNetwork, type WorkerNetwork } from '../io/remote/network.ts'
 import type { Engine, EngineName } from '../linalg/engine.ts'
@@ -37,7 +38,7 @@ export interface PlainError {
   readonly tensor?: string | undefined
 }
 
-function plainError(error: unknown): PlainError {
+export function plainError(error: unknown): PlainError {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
   const { name, message, stack } = error
   if (!(error instanceof LoraSvdError)) return { name, message, stack }
@@ -145,6 +146,8 @@ export interface JobOptions<J, R> {
   readonly memory: number
   /** Gets each line once, however many threads it comes from. */
   notice(line: string): void
+  /** Where results come as soon as they are there: of how many of the first jobs that are left the largest starts next; of all when left out. */
+  readonly ahead?: number
   onStart?(index: number): void
   onDone?(index: number, seconds: number): void
   /** Ends everything; the generator then throws the signal's reason. */
@@ -175,29 +178,41 @@ export function keptEngines(
 
 /** The worker's side of run-jobs.ts. */
 
-/** Does the jobs that the thread which started this worker sends, one after the other, until it ends this worker. */
-export function serveJobs(loaders: JobLoaders): void {
-  const port = parentPort
-  if (port === null) throw new Error('this file runs in a worker thread, which runJobs starts')
-  const { kind, engine, threads, network } = workerData as WorkerStart
-  const report = (message: Report, buffers: ArrayBuffer[] = []) => port.postMessage(message, buffers)
-  const notice = (line: string) => report({ type: 'notice', line })
-  const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
-  const { received, flush } = inBatches((bytes) => report({ type: 'received', bytes }))
-  adoptNetwork(network, { notice, received })
+type Send = (message: Report, buffers: ArrayBuffer[]) => void
 
-  port.on('message', async ({ index, job }: Order) => {
+/** What a worker does with an order: the job, of which `send` gets the result or the failure. */
+export function jobServer(
+  loaders: JobLoaders,
+  { kind, engine, threads }: Omit<WorkerStart, 'network'>,
+  send: Send,
+): (order: Order) => Promise<void> {
+  const notice = (line: string) => send({ type: 'notice', line }, [])
+  const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
+  return async ({ index, job }) => {
     try {
       if (!Object.hasOwn(loaders, kind))
         throw new Error(`this program of workers has no jobs of kind ${kind}`)
       const work = (await loaders[kind]()) as Work<unknown, unknown>
       const result = withOwnBuffers(await work(job, context))
-      flush()
-      report({ type: 'result', index, result }, buffersOf(result))
+      send({ type: 'result', index, result }, buffersOf(result))
     } catch (error) {
-      report({ type: 'failure', index, error: plainError(error) })
+      send({ type: 'failure', index, error: plainError(error) }, [])
     }
-  })
+  }
+}
+
+/** Does the jobs that the thread which started this worker sends, one after the other, until it ends this worker. */
+export function serveJobs(loaders: JobLoaders): void {
+  const port = parentPort
+  if (port === null) throw new Error('this file runs in a worker thread, which runJobs starts')
+  const start = workerData as WorkerStart
+  const { received, flush } = inBatches((bytes) => port.postMessage({ type: 'received', bytes }))
+  const send: Send = (message, buffers) => {
+    flush()
+    port.postMessage(message, buffers)
+  }
+  adoptNetwork(start.network, { notice: (line) => send({ type: 'notice', line }, []), received })
+  port.on('message', jobServer(loaders, start, send))
 }
 
 /** Milliseconds between two reports of bytes that came: a line that people read needs no more. */

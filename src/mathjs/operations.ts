@@ -1,4 +1,4 @@
-import { decompositionFlops, type EngineFor } from '../engine/open.ts'
+import { decompositionFlops, type EngineFor } from '../engine/choice.ts'
 import {
   epsilonOf,
   floatType,

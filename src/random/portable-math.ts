@@ -1,6 +1,6 @@
 /**
- * Logarithm, sine, cosine and arc tangent from + - * / alone, which IEEE 754 and ECMAScript round the same everywhere;
- * Math.log, Math.sin, Math.cos and Math.atan are "implementation-approximated" and differ between engines and versions.
+ * Logarithm, exponential, sine, cosine and arc tangent from + - * / alone, which IEEE 754 and ECMAScript round the same everywhere;
+ * Math.log, Math.exp, Math.sin, Math.cos and Math.atan are "implementation-approximated" and differ between engines and versions.
  * Each result is within 1 ulp of the true value.
  *
  * The method is that of W. J. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980): a reduction
@@ -37,6 +37,29 @@ export function naturalLog(x: number): number {
   for (let odd = 21; odd >= 3; odd -= 2) R = R * z + 2 / odd
   R *= z
   return k * LN2_HIGH - (s * (f - R) - k * LN2_LOW - f)
+}
+
+/** Where `exponential` ends: e to this is near the largest number. */
+const LARGEST_EXPONENT = 709
+
+/**
+ * e to the power of x in [0, 709], else RangeError. With x = k·ln 2 + y, |y| <= ln(2)/2: the first term of the Taylor series of e^y that
+ * is left out is below 2⁻⁵⁸ of it.
+ */
+export function exponential(x: number): number {
+  if (!(x >= 0 && x <= LARGEST_EXPONENT))
+    throw new RangeError(`the exponent must be in [0, ${LARGEST_EXPONENT}], got ${x}`)
+  const k = Math.floor(x / Math.LN2 + 0.5)
+  const first = x - k * LN2_HIGH
+  const low = k * LN2_LOW
+  const y = first - low
+  const tail = first - y - low
+  let sum = 0
+  for (let n = 15; n >= 3; n--) sum = (y * (1 + sum)) / n
+  // 1 + y + y²/2·(1 + …), the small parts first
+  let power = 1 + (y + (0.5 * y * y * (1 + sum) + tail * (1 + y)))
+  for (let i = 0; i < k; i++) power *= 2
+  return power
 }
 
 /**

@@ -27,7 +27,10 @@ export function jsonDocument<T extends object>(command: string, schemaNumber: nu
  * Writes a document: on one line into a pipe, indented on a terminal. Matrices among its top-level fields are
  * written row by row as arrays of rows, so that their size isn't bounded by the longest string.
  */
-export async function writeJson(terminal: Terminal, document: object): Promise<void> {
+export async function writeJson(
+  terminal: Pick<Terminal, 'out' | 'isOutTerminal'>,
+  document: object,
+): Promise<void> {
   const { plain, matrices } = splitMatrices(document)
   const [newline, indent] = terminal.isOutTerminal ? ['\n', '  '] : ['', '']
   const text = escaped(JSON.stringify(plain, null, indent))

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { runCli, runInProcess } from './run.ts'
+import { runCli, runInProcess, temporaryFolder } from './run.ts'
 import { documentOf } from './schema.ts'
 
 const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url), 'utf8')
@@ -281,5 +282,50 @@ describe.concurrent('what is printed', () => {
   ] as const)('of an error is coloured with %j: %s', async ([env, isColoured]) => {
     const { stderr } = await runInProcess(['demo', '--bogus'], { env })
     expect(stderr.includes('\u001b[31m')).toBe(isColoured)
+  })
+})
+
+describe.concurrent('the page', () => {
+  test('starts from the options, and is written beside the report', async () => {
+    const path = join(temporaryFolder('page'), 'notebook.html')
+    const args = ['demo', '--d', '12', '--rank', '3', '--truncate', '2', '--seed', '18446744073709551615']
+    const { code, stdout } = await runInProcess([...args, '--html', path])
+    expect(code).toBe(1)
+    expect(stdout).toContain('allclose(yRef, y)')
+    const [, start] = /id="start">([^<]*)</.exec(readFileSync(path, 'utf8')) ?? []
+    expect(JSON.parse(start)).toEqual({
+      ...{ d: 12, k: 10, rank: 3, truncate: 2, noise: 0, seed: '18446744073709551615' },
+      ...{ rng: 'seedrandom', draw: 1, dtype: 'f64', rtol: 1e-5, atol: 1e-8 },
+    })
+  })
+
+  test('does not fix the cut where it is the rank', async () => {
+    const path = join(temporaryFolder('page'), 'notebook.html')
+    await runInProcess(['demo', '--rank', '3', '--truncate', '3', '--html', path])
+    expect(readFileSync(path, 'utf8')).not.toContain('"truncate"')
+  })
+
+  test('replaces a file only with --force', async () => {
+    const path = join(temporaryFolder('page'), 'notebook.html')
+    writeFileSync(path, 'mine')
+    const { code, stdout, stderr } = await runInProcess(['demo', '--html', path])
+    expect([code, stdout]).toEqual([2, ''])
+    expect(stderr).toBe(`lora-svd: ${path}: exists already; add --force to replace it\n`)
+    expect(readFileSync(path, 'utf8')).toBe('mine')
+    expect((await runInProcess(['demo', '--html', path, '--force'])).code).toBe(0)
+    expect(readFileSync(path, 'utf8')).toMatch(/^<!doctype html>/)
+  })
+
+  test.for([
+    [['--html', '-'], '--html - would be standard output, where the report goes: name a file'],
+    [
+      ['--html', 'large.html', '--d', '300'],
+      '--d 300 --k 10 --html: a page has room for 256 rows and columns; use smaller --d, --k',
+    ],
+  ] as const)('%j is refused', async ([args, message]) => {
+    const { code, stderr } = await runInProcess(['demo', ...args])
+    expect(code).toBe(2)
+    expect(stderr).toBe(`lora-svd: ${message}\n`)
+    expect(existsSync('large.html')).toBe(false)
   })
 })

@@ -79,6 +79,20 @@ describe('the job that starts next', () => {
     expect(pick(1000, false)).toBe(3)
   })
 
+  test('is the largest of the first that are left where results come as they are there', () => {
+    const { pick } = createSchedule(sizes, 2, false)
+    const order = sizes.map(() => pick(1000, false))
+    const left = sizes.map((_, i) => i)
+    for (const picked of order) {
+      const among = left.slice(0, 2)
+      const largest = Math.max(...among.map((i) => sizes[i].flops))
+      expect(among).toContain(picked)
+      expect(sizes[picked!].flops).toBe(largest)
+      left.splice(left.indexOf(picked!), 1)
+    }
+    expect(pick(1000, true)).toBeUndefined()
+  })
+
   test('is the next one where nothing fits and something must run', () => {
     const { pick } = createSchedule(sizes, 5)
     expect([pick(5, false), pick(5, true), pick(5, true)]).toEqual([undefined, 0, undefined])

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { arcTangent, naturalLog, sinCos } from '../../src/random/portable-math.ts'
+import { arcTangent, exponential, naturalLog, sinCos } from '../../src/random/portable-math.ts'
 import { mt19937 } from '../../src/random/torch.ts'
 
 /** Rows of x, then for each function its value by mpmath as a float64 and what that rounding left over. */
-const goldens: { ln: number[][]; sinCos: number[][] } = JSON.parse(
+const goldens: { ln: number[][]; exp: number[][]; sinCos: number[][] } = JSON.parse(
   readFileSync(new URL('../fixtures/portable-math.json', import.meta.url), 'utf8'),
 )
 const POINTS = 100_000
@@ -52,6 +52,21 @@ describe('naturalLog', () => {
 
   test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('refuses %d', (x) => {
     expect(() => naturalLog(x)).toThrow(new RangeError(`no logarithm of ${x}`))
+  })
+})
+
+describe('exponential', () => {
+  test('is within 1 ulp of mpmath, from 0 to the end of the range', () => {
+    expect(goldens.exp.length).toBeGreaterThan(300)
+    for (const [x, high, low] of goldens.exp) {
+      const error = Math.abs(exponential(x) - high - low)
+      expect(error, `exp(${x})`).toBeLessThan(ULPS_FROM_TRUTH * ulp(high))
+    }
+    expect(exponential(0)).toBe(1)
+  })
+
+  test('refuses what it is not made for', () => {
+    for (const x of [-1, 710, Number.NaN]) expect(() => exponential(x)).toThrow(RangeError)
   })
 })
 

@@ -10,6 +10,7 @@ Examples:
   lora-svd demo --d 64 --k 48 --rank 4 --truncate 3  # one direction too few
   lora-svd demo --rng torch --draw 2 --show          # the notebook's very W
   lora-svd demo --json | jq .elements.ratio
+  lora-svd demo --html notebook.html                 # to play with
 
 Exit codes: 0 y is allclose to yRef · 1 it is not · 2 bad options`
 
@@ -71,6 +72,9 @@ export function addDemo(program: Command, run: Run): void {
     .optionsGroup('The report:')
     .addOption(new Option('--show', 'print the matrices too').default(false))
     .addOption(new Option('--matrices', 'put the matrices into the JSON document').default(false))
+    .optionsGroup('The page:')
+    .addOption(new Option('--html <path>', 'write it as a page to play with, in one file'))
+    .addOption(new Option('-f, --force', 'replace an existing file').default(false))
     .addHelpText('after', EXAMPLES)
     .action((flags: DemoFlags) =>
       run(async (terminal) => {

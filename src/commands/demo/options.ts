@@ -2,7 +2,7 @@ import { badUsage } from '../../errors.ts'
 import type { CommonOptions } from '../../jobs/context.ts'
 import type { FloatType } from '../../linalg/matrix/matrix.ts'
 import { seedInteger } from '../../random/seedrandom.ts'
-import { COMMON, checkOptions, integer, nonNegative, number, oneOf, seed } from '../options.ts'
+import { COMMON, checkOptions, flag, integer, nonNegative, number, oneOf, path, seed } from '../options.ts'
 
 /** What `demo` takes: the sizes, the random numbers and the arithmetic of the notebook's experiment. */
 export interface DemoOptions extends CommonOptions {
@@ -28,11 +28,20 @@ export interface DemoOptions extends CommonOptions {
   readonly rtol?: number | undefined
   /** Absolute tolerance of allclose; 1e-8 by default. */
   readonly atol?: number | undefined
+  /** Where the experiment is written as a page to play with, one file that needs nothing else. */
+  readonly html?: string | undefined
+  /** Replace a file that is there; false by default. */
+  readonly force?: boolean | undefined
 }
+
+/** What is written, and no part of the experiment. */
+type OutputOption = 'html' | 'force'
 
 /** The experiment that is run: the options, with defaults where they were left out. */
 export type DemoSettings = {
-  readonly [P in Exclude<keyof DemoOptions, keyof CommonOptions | 'seed'>]-?: NonNullable<DemoOptions[P]>
+  readonly [P in Exclude<keyof DemoOptions, keyof CommonOptions | OutputOption | 'seed'>]-?: NonNullable<
+    DemoOptions[P]
+  >
 } & { readonly seed: bigint }
 
 export const DEFAULTS = {
@@ -54,6 +63,8 @@ const MAX_ELEMENTS = 2 ** 27
 const MAX_NOISE = 1e20
 /** Each draw repeats the whole product; more than this is surely a slip. */
 const MAX_DRAW = 10_000
+/** The largest d and k of a page: its sliders go so far, and a picture of more has several entries to a pixel. */
+export const MOST_ON_PAGE = 256
 
 export const DEMO = {
   ...COMMON,
@@ -68,12 +79,14 @@ export const DEMO = {
   dtype: oneOf(['f64', 'f32']),
   rtol: nonNegative,
   atol: nonNegative,
+  html: path,
+  force: flag,
 }
 
 /** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
 export function demoSettings(given: DemoOptions): DemoSettings {
   checkOptions('demo', given, DEMO)
-  const { engine, threads, onProgress, onNotice, signal, ...own } = given
+  const { engine, threads, onProgress, onNotice, signal, html, force, ...own } = given
   const named = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined))
   const { seed, ...rest }: typeof DEFAULTS & DemoOptions = { ...DEFAULTS, ...named }
   const settings = { truncate: rest.rank, ...rest, seed: seedInteger(seed) } as DemoSettings
@@ -92,6 +105,12 @@ export function demoSettings(given: DemoOptions): DemoSettings {
   if (d * k > MAX_ELEMENTS) {
     throw badUsage(
       `--d ${d} --k ${k}: W would have ${d * k} elements, the demo takes ${MAX_ELEMENTS} at most; use smaller --d, --k`,
+    )
+  }
+  if (html === '-') throw badUsage('--html - would be standard output, where the report goes: name a file')
+  if (html !== undefined && Math.max(d, k) > MOST_ON_PAGE) {
+    throw badUsage(
+      `--d ${d} --k ${k} --html: a page has room for ${MOST_ON_PAGE} rows and columns; use smaller --d, --k`,
     )
   }
   return settings

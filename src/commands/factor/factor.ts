@@ -1,5 +1,6 @@
 import { type NamedMatrix, readMatrixFrom, readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
-import { decompositionFlops, openEngine } from '../../engine/open.ts'
+import { decompositionFlops } from '../../engine/choice.ts'
+import { openEngine } from '../../engine/open.ts'
 import { badInput, badUsage } from '../../errors.ts'
 import { type FloatDtype, findOverflow, type StoredDtype, vanishes } from '../../formats/dtype.ts'
 import type { NpyFloat } from '../../formats/npy.ts'

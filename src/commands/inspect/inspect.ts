@@ -5,7 +5,7 @@ import type { Shard } from '../../shards/shard.ts'
 import { csvOf } from './csv.ts'
 import { htmlReport } from './html/report.ts'
 import type { Inspection } from './inspection.ts'
-import { factsAbout, lookAt } from './look.ts'
+import { factsAbout, lookAt, type Watcher } from './look.ts'
 import { assertChange, nextRun } from './next/run.ts'
 import {
   assertSortable,
@@ -52,16 +52,24 @@ export async function inspect(
 const isJoin = (options: InspectOptions | InspectJoinOptions): options is InspectJoinOptions =>
   typeof options === 'object' && options !== null && 'join' in options && options.join !== undefined
 
-async function inspected(settings: InspectSettings, context: RunContext): Promise<InspectResult> {
+/** The inspection that `settings` name. */
+export async function inspected(
+  settings: InspectSettings,
+  context: RunContext,
+  watcher?: Watcher,
+): Promise<InspectResult> {
   const start = performance.now()
   const { path, base } = settings
   await assertAllWritable(settings)
   const opened = await openSubjects(settings, context.opening)
   const facts = factsAbout(opened, settings)
+  watcher?.opened(opened)
   const named = nameOfStandardInput([path, base])
   const plotted = assertReportable(settings, facts, path)
   await assertOutputsNotRead(settings, [...opened.inputs.flatMap(({ files }) => files), ...named])
-  const { findings, nonFinite } = await lookAt(settings, opened, context)
+  const { findings, nonFinite } = await lookAt(settings, opened, context, (index, finding) =>
+    watcher?.found(index, finding, opened),
+  )
   const seconds = (performance.now() - start) / 1000
   const inspection = { ...facts, findings, nonFinite: nonFinite.flatMap((one) => one ?? []), seconds }
   return reported(settings, inspection, plotted)

@@ -3,7 +3,7 @@ import { elementCount, holdingOpen } from '../../checkpoint/read.ts'
 import type { WeightMatrix } from '../../checkpoint/types.ts'
 import { assertUnchanged } from '../../io/files.ts'
 import { asRead } from '../../io/remote/hub.ts'
-import { doJobs, type RunContext } from '../../jobs/context.ts'
+import { doJobsAsDone, type RunContext } from '../../jobs/context.ts'
 import { filesOf, tensorsOf } from '../../lora/model.ts'
 import type { Inspection } from './inspection.ts'
 import { modelModules } from './next/run.ts'
@@ -31,6 +31,12 @@ export function factsAbout(
   }
 }
 
+/** Who watches an inspection is told what there is to look at, and then of each matrix as it is done. */
+export interface Watcher {
+  opened(subjects: Subjects): void
+  found(index: number, finding: Finding, subjects: Subjects): void
+}
+
 /** What there is to look at: all, or a part of it. */
 export type ToLookAt = Pick<Subjects, 'subjects' | 'others' | 'inputs'>
 
@@ -45,11 +51,12 @@ export async function lookAt(
   settings: InspectSettings,
   { subjects, others, inputs }: ToLookAt,
   context: RunContext,
+  onFound?: (index: number, finding: Finding) => void,
 ): Promise<Found> {
   const products = subjects.flatMap((subject) => (subject.kind === 'adapter' ? [subject.module.product] : []))
   await bringNear(products.flatMap(tensorsOf))
   const files = products.flatMap(filesOf)
-  const findings = await holdingOpen(files, () => lookAtMatrices(settings, subjects, context))
+  const findings = await holdingOpen(files, () => lookAtMatrices(settings, subjects, context, onFound))
   await bringNear(others.map(({ tensor }) => tensor))
   const nonFinite: (NonFinite | undefined)[] = []
   for (const other of others) nonFinite.push(await nonFiniteOf(other))
@@ -68,6 +75,9 @@ const jobOf = (
   subject: Subject,
 ): InspectJob => ({ subject, extent, intruders, seed, path, basePath: base })
 
+/** Large matrices start a little before their turn, and whoever watches sees the others about in their order. */
+const STARTED_AHEAD = 8
+
 /** The matrices of checkpoints that are read for a subject: an adapter's factors are read before. */
 function weightsOf(subject: Subject): readonly WeightMatrix[] {
   if (subject.kind === 'weights') return [subject.weight]
@@ -79,6 +89,7 @@ async function lookAtMatrices(
   settings: InspectSettings,
   subjects: readonly Subject[],
   context: RunContext,
+  onFound: (index: number, finding: Finding) => void = () => {},
 ): Promise<Finding[]> {
   const jobs = subjects.map((subject) => jobOf(settings, subject))
   const how = {
@@ -89,8 +100,12 @@ async function lookAtMatrices(
     nameOf: ({ subject }: InspectJob) => subject.name,
     readsOf: ({ subject }: InspectJob) => rangesOf(weightsOf(subject)),
     task: { phase: 'inspecting', noun: 'matrices', unit: 'flops' },
+    ahead: STARTED_AHEAD,
   } as const
-  const findings: Finding[] = []
-  for await (const finding of doJobs(jobs, how, context)) findings.push(finding)
+  const findings: Finding[] = new Array(jobs.length)
+  for await (const { index, result } of doJobsAsDone(jobs, how, context)) {
+    onFound(index, result)
+    findings[index] = result
+  }
   return findings
 }

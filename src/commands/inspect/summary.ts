@@ -86,7 +86,7 @@ export function factsOf(subject: Subject, { adapter }: Subjects): SubjectFacts {
   }
 }
 
-function reportOf(about: SubjectFacts, finding: Seen): MatrixReport {
+export function reportOf(about: SubjectFacts, finding: Seen): MatrixReport {
   const { spectrum, noise } = finding
   const { name, storedShape, dtype, bytes, adapter } = about
   const rank = numericalRankOf(spectrum)

@@ -1,10 +1,11 @@
+import { type Axis, logAxis } from '../../browser/axis.ts'
 import { badInput } from '../../errors.ts'
 import { orderOf, valueAt } from '../../linalg/spectrum/measures.ts'
 import { intervalFigure } from '../../report/cells.ts'
+import { escaped } from '../../text/markup.ts'
 import { grouped, shape } from '../../text/numbers.ts'
 import { printable, quoted } from '../../text/quote.ts'
-import { type Axis, logAxis } from './html/axis.ts'
-import { escaped, headline } from './html/page.ts'
+import { headline } from './html/page.ts'
 import type { InspectResult, MatrixReport } from './result.ts'
 
 const [WIDTH, HEIGHT] = [960, 584]

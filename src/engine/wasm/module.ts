@@ -77,7 +77,7 @@ export const compileKernels = (): WebAssembly.Module =>
         (bytes) => new WebAssembly.Module(bytes),
         (path) => `can't load the embedded engine from ${path}`,
       )
-    : new WebAssembly.Module(Buffer.from(EMBEDDED_KERNELS, 'base64'))
+    : new WebAssembly.Module(Uint8Array.from(atob(EMBEDDED_KERNELS), (c) => c.charCodeAt(0)))
 
 /** The kernels on `memory`. */
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {

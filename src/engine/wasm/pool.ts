@@ -1,9 +1,9 @@
-import { Worker } from 'node:worker_threads'
 import { LoraSvdError } from '../../errors.ts'
 import { Kind, TASK_WORDS, TaskField, TypeCode } from './contract.ts'
 import { CONTROL_WORDS, close, FAILED, JOINS, open, ROUND, STOP } from './control.ts'
 import type { Heap } from './memory.ts'
-import { type Kernels, workerProgram } from './module.ts'
+import type { Kernels } from './module.ts'
+import { startThread } from './thread.ts'
 
 /** The work order that the kernels read from the shared memory, as a program writes it. */
 
@@ -97,18 +97,14 @@ export function createPool(
   let closed = false
 
   function startWorker(): void {
-    const workerData: WorkerStart = {
+    startThread({
       module,
       memory,
       control: controlAddress,
       controlWords: CONTROL_WORDS,
       task,
       scratch: heap.allocate(kernels.scratchBytes()),
-    }
-    const worker = new Worker(workerProgram(), { workerData, execArgv: [] })
-    worker.unref()
-    // a worker that can't start is one helper fewer; the results are the same
-    worker.on('error', () => {})
+    })
     workers++
   }
 

@@ -1,3 +1,5 @@
+import { exponential, naturalLog } from '../../random/portable-math.ts'
+
 /**
  * What a spectrum says about rank. S holds all singular values, non-increasing; 0·ln 0 counts as 0, and a zero
  * matrix gives 0 everywhere. Squares are taken of S / S[0], so that no size of entries over- or underflows.
@@ -30,9 +32,9 @@ export function effectiveRank(S: Float64Array): number {
   let entropy = 0
   for (const s of S) {
     const share = s / S[0] / sum
-    if (share > 0) entropy -= share * Math.log(share)
+    if (share > 0) entropy -= share * naturalLog(share)
   }
-  return Math.exp(entropy)
+  return exponential(Math.max(0, entropy))
 }
 
 /** The least r whose leading r singular values hold the share `energy` of ‖A‖_F². */

@@ -8,9 +8,9 @@ import { type BrowserContext, chromium, type Page } from 'playwright-core'
 export const CHROMIUM = process.env.CHROMIUM_PATH || '/usr/bin/chromium'
 export const hasChromium = existsSync(CHROMIUM)
 
-/** A browser that asks nobody for anything: no updates, no lists, no experiments. */
+/** A browser that asks nobody for anything: no updates, no lists, no experiments. What a page may ask for, its own policy is to say alone. */
 const ARGUMENTS =
-  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split(
+  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-features=LocalNetworkAccessChecks'.split(
     ' ',
   )
 
@@ -37,12 +37,12 @@ export interface OpenPage {
   readonly troubles: string[]
 }
 
-/** Opens a text as a file of its own, and notes whatever a quiet page doesn't do. */
+/** Opens a text as a file of its own, and notes whatever a quiet page doesn't do. `before` is a script that runs before those of the page. */
 export async function openFile(
   { context, folder }: { readonly context: BrowserContext; readonly folder: string },
   name: string,
   text: string,
-  { width = 1280, height = 900 } = {},
+  { width = 1280, height = 900, before = '' } = {},
 ): Promise<OpenPage> {
   const path = join(folder, name)
   writeFileSync(path, text)
@@ -56,9 +56,12 @@ export async function openFile(
     dialog.dismiss().catch(() => {})
   })
   page.on('request', (request) => {
-    if (request.url() !== url && request.url() !== 'data:,') troubles.push(`request: ${request.url()}`)
+    // a blob is of the page itself
+    const isOwn = request.url() === url || /^(?:data:,$|blob:null\/)/.test(request.url())
+    if (!isOwn) troubles.push(`request: ${request.url()}`)
   })
   await page.setViewportSize({ width, height })
+  await page.addInitScript(before)
   await page.goto(url)
   return { page, troubles }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { linearAxis, logAxis } from '../../../src/commands/inspect/html/axis.ts'
+import { linearAxis, logAxis } from '../../../src/browser/axis.ts'
 import { spectrumSvg } from '../../../src/commands/inspect/svg.ts'
 import {
   adapterResult,

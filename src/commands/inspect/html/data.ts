@@ -126,7 +126,8 @@ export function ranksOf(grid: readonly number[], given: number): number[] {
   return ranks
 }
 
-function matrixData(matrix: MatrixReport, grid: readonly number[]): MatrixData {
+/** What is carried of one matrix: its figures, and its spectrum at the ranks of the grid. */
+export function matrixData(matrix: MatrixReport, grid: readonly number[]): MatrixData {
   const { spectrum, ...figures } = matrix
   const place = placeOf(printable(matrix.name))
   return {

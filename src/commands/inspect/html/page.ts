@@ -1,23 +1,10 @@
+import { escaped } from '../../../text/markup.ts'
 import { bytes, grouped, percent, short } from '../../../text/numbers.ts'
 import { counted, printable } from '../../../text/quote.ts'
 import { version } from '../../../version.ts'
 import type { InspectResult } from '../result.ts'
 import { countedSubjects, modelVerdict } from '../verdict.ts'
 import { intervalText } from './format.ts'
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-
-/** Text for HTML or XML, between tags or in a quoted attribute. */
-export const escaped = (text: string) => text.replace(/[&<>"']/g, (character) => ENTITIES[character])
-
-/** JSON that can stand in a script element: nothing in it ends the element or opens a comment. */
-export const jsonForScript = (value: unknown) => JSON.stringify(value).replace(/</g, '\\u003c')
 
 /** What the matrices come to in words: a headline, and what more there is to say. */
 export function headline(result: InspectResult): { readonly title: string; readonly more: string } {
@@ -31,7 +18,7 @@ export function headline(result: InspectResult): { readonly title: string; reado
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
 /** The figures over all matrices, as pairs of what and how much. */
-function totalFigures(result: InspectResult): (readonly [string, string])[] {
+export function totalFigures(result: InspectResult): (readonly [string, string])[] {
   const { totals, subject, matrices } = result
   const wasted = matrices.reduce((sum, { adapter }) => sum + (adapter?.wasted ?? 0), 0)
   return [
@@ -96,20 +83,25 @@ ${more === '' ? '' : `<p class="more">${safe(more)}</p>`}
 <dl class="figures">${figures.join('')}${advice ?? ''}</dl>`
 }
 
-function notices({ warnings, nonFinite, matrices, totals }: InspectResult): string {
-  const lines = [
+/** What a reader should know before anything else, line by line. */
+export function noticeLines({ warnings, nonFinite, matrices, totals }: InspectResult): string[] {
+  const left = totals.matrices - matrices.length
+  return [
     ...nonFinite.map(
       ({ name, file, count, first }) =>
         `${name} in ${file} has ${count} entries that are not finite, the first ${first.value} at row ${first.row}, column ${first.column}`,
     ),
     ...warnings,
-  ].map((line) => `<li>${safe(line)}</li>`)
-  const left = totals.matrices - matrices.length
-  if (left > 0) {
-    lines.push(
-      `<li>${matrices.length} of ${totals.matrices} matrices are shown; what the slider sums up are those that are shown</li>`,
-    )
-  }
+    ...(left > 0
+      ? [
+          `${matrices.length} of ${totals.matrices} matrices are shown; what the slider sums up are those that are shown`,
+        ]
+      : []),
+  ]
+}
+
+function notices(result: InspectResult): string {
+  const lines = noticeLines(result).map((line) => `<li>${safe(line)}</li>`)
   return lines.length === 0 ? '' : `<ul class="notice" aria-label="Warnings">${lines.join('\n')}</ul>`
 }
 

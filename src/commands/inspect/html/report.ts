@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { withBuilt } from '../../../io/built-file.ts'
+import { jsonForScript } from '../../../text/markup.ts'
 import type { InspectResult } from '../result.ts'
 import { reportData } from './data.ts'
-import { jsonForScript, pageBody, pageTitle } from './page.ts'
+import { pageBody, pageTitle } from './page.ts'
 
 /** The script and the style of a report, as the build made them. Throws LoraSvdError 'system' where one is missing. */
 const reportAssets = () => ({ script: builtText('report-client.js'), style: builtText('report.css') })

@@ -1,6 +1,8 @@
-import { type Axis, linearAxis, logAxis } from '../axis.ts'
+import { linearAxis, logAxis } from '../../../../browser/axis.ts'
+import { breakable, choices, html, svg } from '../../../../browser/dom.ts'
+import { axes, type Frame, frameOf } from '../../../../browser/frame.ts'
+import { tipIn } from '../../../../browser/tip.ts'
 import { lastUpTo } from '../data.ts'
-import { breakable, choices, html, svg } from './dom.ts'
 import type { Item, Model, Store } from './model.ts'
 
 /** A chart of one curve a matrix over the rank: the chosen ones in colour, the others faint behind them. */
@@ -21,22 +23,12 @@ export interface ChartSpec {
   extra?(item: Item, frame: Frame): SVGElement[]
 }
 
-export interface Frame {
-  readonly x: Axis
-  readonly y: Axis
-  readonly left: number
-  readonly right: number
-  readonly top: number
-  readonly bottom: number
-}
-
 interface Point {
   readonly item: Item
   readonly i: number
 }
 
 const HEIGHT = 340
-const MARGIN = { top: 28, right: 14, bottom: 44, left: 56 }
 /** Curves are drawn with a point every so many pixels. */
 const PIXELS_PER_POINT = 1.5
 /** More faint curves than this are drawn several to a path: elements cost more than points. */
@@ -47,8 +39,6 @@ const REACH = 40
 const BEYOND = { log: 4, linear: 1.33 }
 /** Room for the words in the hatched part; where there is less they stand upright. */
 const LABEL_ROOM = 90
-/** Room for one label of the horizontal axis, in pixels. */
-const TICK_ROOM = 52
 
 export function chart(spec: ChartSpec, model: Model, store: Store): { element: HTMLElement; draw(): void } {
   let logX = spec.logX
@@ -63,7 +53,10 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
     'aria-roledescription': 'chart',
     'aria-label': `${spec.title}. Left and right arrows move along a curve, up and down change the curve, Enter chooses it.`,
   })
-  const tip = html('div', { class: 'tip', hidden: true })
+  const tip = tipIn(
+    () => plot.clientWidth,
+    () => (frame?.bottom ?? 0) - 70,
+  )
   const live = html('p', { class: 'visually-hidden', 'aria-live': 'polite' })
   const scales = [
     ['log', 'log'],
@@ -86,14 +79,14 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
           draw()
         }),
     ),
-    html('div', { class: 'plot-box' }, plot, tip),
+    html('div', { class: 'plot-box' }, plot, tip.element),
     live,
   )
 
   function draw(): void {
     const width = plot.clientWidth
     if (width === 0) return
-    frame = frameOf(spec, model, width, logX, logY)
+    frame = frameFor(spec, model, width, logX, logY)
     const shown = [...store.chosen()].map(([index, colour]) => ({ item: model.items[index], colour }))
     const clip = `${spec.id}-clip`
     const inside = svg('g', { 'clip-path': `url(#${clip})` })
@@ -119,7 +112,7 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
           ),
           hatch(spec.id),
         ),
-        ...axes(spec, frame),
+        ...axes(frame, { x: 'rank', y: spec.yTitle }),
         inside,
         svg('g', { class: 'rank-mark' }),
         svg('g', { class: 'cursor' }),
@@ -162,18 +155,13 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
       svg('circle', { cx: x, cy: inFrame, r: 4.5 }),
     )
     const text = spec.describe(item, i)
-    tip.replaceChildren(html('strong', {}, ...breakable(item.matrix.name)), html('span', {}, text))
-    tip.hidden = false
-    const isRight = x > (frame.left + frame.right) / 2
-    tip.style.left = isRight ? 'auto' : `${x + 12}px`
-    tip.style.right = isRight ? `${plot.clientWidth - x + 12}px` : 'auto'
-    tip.style.top = `${Math.min(inFrame, frame.bottom - 70)}px`
+    tip.show({ x, y: inFrame }, breakable(item.matrix.name), text)
     if (aloud) live.textContent = `${item.matrix.name}: ${text}`
   }
 
   function leave(): void {
     active = undefined
-    tip.hidden = true
+    tip.hide()
     plot.querySelector('.cursor')?.replaceChildren()
   }
 
@@ -205,22 +193,16 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
   return { element, draw }
 }
 
-function frameOf(spec: ChartSpec, model: Model, width: number, logX: boolean, logY: boolean): Frame {
-  const [left, right] = [MARGIN.left, width - MARGIN.right]
-  const [top, bottom] = [MARGIN.top, HEIGHT - MARGIN.bottom]
+function frameFor(spec: ChartSpec, model: Model, width: number, logX: boolean, logY: boolean): Frame {
   const most = lastRank(model.items, logX ? BEYOND.log : BEYOND.linear)
-  const columns = Math.max(2, Math.floor((right - left) / TICK_ROOM))
   const domain = spec.yDomain(model.items, logY)
-  return {
-    x: logX
-      ? logAxis([1, Math.max(2, most)], [left, right], columns, 2)
-      : linearAxis([0, most], [left, right], columns),
-    y: logY ? logAxis(domain, [bottom, top], 6, 10) : linearAxis(domain, [bottom, top], 5),
-    left,
-    right,
-    top,
-    bottom,
-  }
+  return frameOf(
+    width,
+    HEIGHT,
+    (range, count) =>
+      logX ? logAxis([1, Math.max(2, most)], range, count, 2) : linearAxis([0, most], range, count),
+    (range) => (logY ? logAxis(domain, range, 6, 10) : linearAxis(domain, range, 5)),
+  )
 }
 
 /** The last rank shown: that of the last singular value above zero; of an incomplete spectrum so far beyond. */
@@ -232,38 +214,6 @@ function lastRank(items: readonly Item[], beyond: number): number {
       : Math.min(order, Math.ceil(beyond * last))
     return Math.max(most, own)
   }, 1)
-}
-
-function axes(spec: ChartSpec, { x, y, left, right, bottom }: Frame): SVGElement[] {
-  const grid = y.ticks.map(({ value, label }) => {
-    const at = y.at(value)
-    return svg(
-      'g',
-      { class: 'tick' },
-      svg('line', { x1: left, x2: right, y1: at, y2: at }),
-      svg('text', { x: left - 8, y: at + 4, 'text-anchor': 'end' }, label),
-    )
-  })
-  const foot = x.ticks.map(({ value, label }) => {
-    const at = x.at(value)
-    return svg(
-      'g',
-      { class: 'tick' },
-      svg('line', { x1: at, x2: at, y1: bottom, y2: bottom + 5 }),
-      svg('text', { x: at, y: bottom + 18, 'text-anchor': 'middle' }, label),
-    )
-  })
-  return [
-    ...grid,
-    svg('line', { class: 'axis', x1: left, x2: right, y1: bottom, y2: bottom }),
-    ...foot,
-    svg(
-      'text',
-      { class: 'axis-title', x: (left + right) / 2, y: bottom + 38, 'text-anchor': 'middle' },
-      'rank',
-    ),
-    svg('text', { class: 'axis-title', x: 0, y: 10 }, spec.yTitle),
-  ]
 }
 
 const hatch = (id: string) =>

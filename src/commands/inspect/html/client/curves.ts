@@ -1,8 +1,9 @@
+import { svg } from '../../../../browser/dom.ts'
+import type { Frame } from '../../../../browser/frame.ts'
 import { grouped, percent } from '../../../../text/numbers.ts'
 import { tailAt } from '../data.ts'
 import { intervalText } from '../format.ts'
-import type { ChartSpec, Frame } from './chart.ts'
-import { svg } from './dom.ts'
+import type { ChartSpec } from './chart.ts'
 import type { Item } from './model.ts'
 
 /** Singular values so far below the largest are rounding, and no reason to stretch the axis. */

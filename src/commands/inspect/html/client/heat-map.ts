@@ -1,7 +1,7 @@
+import { breakable, button, byId, html } from '../../../../browser/dom.ts'
 import type { IntegerRange } from '../../../../linalg/spectrum/spectrum.ts'
 import { ERROR_TARGETS, type MatrixData } from '../data.ts'
 import { compareLayers, rangeCell, rangeText } from '../format.ts'
-import { breakable, button, byId, html } from './dom.ts'
 import type { Item, Model, Store } from './model.ts'
 
 const ENERGY_TARGETS = ['0.5', '0.9', '0.95', '0.99'] as const

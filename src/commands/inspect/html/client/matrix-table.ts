@@ -1,6 +1,6 @@
+import { breakable, button, byId, html } from '../../../../browser/dom.ts'
 import { counted } from '../../../../text/quote.ts'
 import { atRank, type Column, columnsOf, differs, RANK_COLUMNS, verdictLabel } from './columns.ts'
-import { breakable, button, byId, html } from './dom.ts'
 import type { Item, Model, Store } from './model.ts'
 
 /** Rows drawn at first, and how many more at a time: thousands of rows take seconds to lay out. */

@@ -68,6 +68,13 @@ export function choices<T extends string>(
   )
 }
 
+/** Shows which of the choices holds, where it was set elsewhere. */
+export function press(group: HTMLElement, value: string): void {
+  for (const each of group.querySelectorAll('button')) {
+    each.setAttribute('aria-pressed', String(each.dataset.value === value))
+  }
+}
+
 /** A button between the system's theme, light and dark. Nothing is stored: a report says nothing of its reader. */
 export function themeButton(host: HTMLElement): void {
   const root = document.documentElement
