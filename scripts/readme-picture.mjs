@@ -43,7 +43,7 @@ async function drawReport() {
 /** The page's first step, with an entry of W pointed at, docs/page.png. */
 async function drawPage() {
   const command = ['demo', '--d', '24', '--k', '30', '--rank', '3', '--quiet']
-  await drawHtml('page', command, { width: 1120, height: 860 }, async (page) => {
+  await drawHtml('page', command, { width: 1120, height: 800 }, async (page) => {
     await page.locator('#allclose strong').waitFor()
     await page
       .locator('#product')

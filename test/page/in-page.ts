@@ -10,6 +10,11 @@ export const VIOLATIONS = `axe.run().then(({ violations }) =>
   violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')),
 )`
 
+/** What each element with an id says. */
+export const TEXTS_BY_ID = `Object.fromEntries(
+  [...document.querySelectorAll('[id]')].filter((one) => one.id !== 'program').map((one) => [one.id, one.textContent]),
+)`
+
 /** Numbers all that a keyboard should come to, and gives how many there are. */
 export const NUMBER_STOPS = `(() => {
   const all = document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')

@@ -38,7 +38,7 @@ const STEPS: Readonly<Record<string, readonly [number, number]>> = {
 
 /** The name stands above the picture. `onEntry` is called with the entry that the pointer or the keys are at; undefined when they leave. */
 export function heatMap(name: string, onEntry?: (entry: Entry | undefined) => void): HeatMap {
-  const canvas = html('canvas')
+  const canvas = html('canvas', { width: 0, height: 0 })
   const frame = html('div', { class: 'mark', hidden: true })
   const box = html(
     'div',
