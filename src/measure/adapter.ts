@@ -4,6 +4,8 @@ import { doJobs, type RunContext } from '../jobs/context.ts'
 import { ratioOfNorms } from '../linalg/matrix/norms.ts'
 import type { NotLoaded } from '../lora/found-by-loaders.ts'
 import type { Adapter } from '../lora/model.ts'
+import { matchMoments } from '../moments/match.ts'
+import type { MomentFile } from '../moments/types.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
 import {
   bytesOf,
@@ -50,8 +52,10 @@ export async function measureAdapter(
   pairing: PairingOptions,
   context: RunContext,
   { measured: known, unchanged }: Known = { measured: new Map(), unchanged: [] },
+  moments?: MomentFile,
 ): Promise<AdapterMeasures> {
-  const comparison = await compare(adapter, base, tuned, pairing, new Set(unchanged))
+  const compared = await compare(adapter, base, tuned, pairing, new Set(unchanged))
+  const comparison = moments === undefined ? compared : withMoments(compared, moments, base, tuned)
   const jobs = comparison.jobs.filter(({ pair }) => !known.has(pair.name))
   const measured = new Map(known)
   let at = 0
@@ -59,6 +63,30 @@ export async function measureAdapter(
   const outcomes = comparison.jobs.map((job) => outcomeOf(job, measured.get(job.pair.name)!))
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
   return withTheRest(comparison, outcomes, paths)
+}
+
+/** The moments of the layers that the adapter has factors for. */
+function withMoments(
+  comparison: Comparison,
+  file: MomentFile,
+  base: Checkpoint,
+  tuned: Checkpoint,
+): Comparison {
+  const carried = comparison.jobs.filter(({ modules }) => modules.length > 0)
+  const layers = carried.map(({ pair, modules: [{ isTransposed }], expert }) => ({
+    tensors: [pair.base.tensor, pair.tuned.tensor],
+    ...{ rows: pair.tuned.rows, columns: pair.tuned.columns, isTransposed },
+    ...(expert !== undefined && { expert }),
+  }))
+  const model = { path: base.path, config: base.config ?? tuned.config }
+  const found = new Map(matchMoments(file, layers, model).map((one, i) => [carried[i], one]))
+  return {
+    ...comparison,
+    jobs: comparison.jobs.map((job) => {
+      const moments = found.get(job)
+      return moments === undefined ? job : { ...job, moments }
+    }),
+  }
 }
 
 const MEASURING = {

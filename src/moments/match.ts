@@ -33,7 +33,7 @@ export const inputsOf = ({ rows, columns, isTransposed }: Omit<WeighedLayer, 'te
 export function matchMoments(
   file: MomentFile,
   layers: readonly WeighedLayer[],
-  base: Pick<Checkpoint, 'config' | 'path'>,
+  base: Model,
 ): (LayerMoments | undefined)[] {
   const namesOf = file.naming === 'checkpoint' ? plainNames : inLlamaNames(ggufModelOf(file, base))
   const found = layers.map((layer) => {
@@ -45,6 +45,12 @@ export function matchMoments(
   })
   if (layers.length > 0 && found.every((one) => one === undefined)) throw noneMatches(file, layers, namesOf)
   return found
+}
+
+/** What tells the architecture. */
+export interface Model {
+  readonly path: string
+  readonly config: Checkpoint['config'] | undefined
 }
 
 interface Name {
@@ -69,10 +75,7 @@ const inLlamaNames =
       return 'parts' in place ? place.parts.map((part) => ({ name: part.tensor, expert: part.expert })) : []
     })
 
-function ggufModelOf(
-  { path }: MomentFile,
-  { config, path: base }: Pick<Checkpoint, 'config' | 'path'>,
-): GgufModel {
+function ggufModelOf({ path }: MomentFile, { config, path: base }: Model): GgufModel {
   try {
     return ggufModel(config, base)
   } catch (error) {

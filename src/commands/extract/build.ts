@@ -85,7 +85,15 @@ export async function buildAdapter(
     keepsAll: true,
   }
   const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
+  const measures = await measureAdapter(
+    adapter,
+    plan.base,
+    plan.tuned,
+    pairing,
+    context,
+    known,
+    plan.moments?.file,
+  )
   const built = { choice, output: outputFacts(output, plan), measures }
   const layers = layersOf(plan, built)
   const { relativeError } = errorsOf(measures, layers)

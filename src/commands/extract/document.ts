@@ -11,7 +11,13 @@ import {
 import { extract } from './extract.ts'
 import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
-import type { ExtractedLayer, ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
+import type {
+  ExtractedLayer,
+  ExtractedOutput,
+  ExtractPreview,
+  ExtractResult,
+  ExtractShard,
+} from './result.ts'
 import { brokenName, brokenText, extractVerdict, hasRoom, leftText } from './sentences.ts'
 import { shardOfEnvironment } from './shard-environment.ts'
 import { shardTables } from './shard-text.ts'
@@ -84,6 +90,9 @@ export function extractDocument(result: ExtractResult) {
       ...totals,
       ...totalErrorFields(totals),
       optimalError: intervalFields(totals.optimalError),
+      ...(totals.output !== undefined && {
+        output: { ...totals.output, optimalError: intervalFields(totals.output.optimalError) },
+      }),
     },
     ...(budget !== undefined && { budget }),
     verdict: extractVerdict(result),
@@ -99,14 +108,21 @@ export function extractDocument(result: ExtractResult) {
   })
 }
 
-function layerFields({ relativeError, optimalError, relativeChange, ...layer }: ExtractedLayer) {
+function layerFields({ relativeError, optimalError, relativeChange, output, ...layer }: ExtractedLayer) {
   return {
     ...layer,
+    ...(output !== undefined && { output: outputFields(output) }),
     ...relativeErrorFields(relativeError),
     optimalError: intervalFields(optimalError),
     ...relativeChangeFields(relativeChange),
   }
 }
+
+const outputFields = ({ optimalError, relativeError, ...output }: ExtractedOutput) => ({
+  ...output,
+  ...relativeErrorFields(relativeError),
+  optimalError: intervalFields(optimalError),
+})
 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {

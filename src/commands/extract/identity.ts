@@ -14,7 +14,11 @@ export const identityOf = (
   settings: ExtractSettings,
   context: RunContext,
 ): RunIdentity => ({
-  inputs: [plan.base.files, plan.tuned.files],
+  inputs: [
+    plan.base.files,
+    plan.tuned.files,
+    ...(plan.moments === undefined ? [] : [plan.moments.file.files]),
+  ],
   options: optionsOf(plan, settings, context),
 })
 
@@ -51,7 +55,7 @@ const SAMPLE_BYTES = 4096
  * that two fine-tunes of one model are told apart without reading them whole.
  */
 async function contentDigest(
-  { base, tuned, layers, exact, saved, inModel }: ExtractionPlan,
+  { base, tuned, layers, exact, saved, inModel, moments }: ExtractionPlan,
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const pairs = layers.map(({ pair }) => pair)
@@ -65,6 +69,7 @@ async function contentDigest(
       ...exact.map((one) => one.tuned),
       ...saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!),
     ],
+    ...(moments !== undefined && { moments: moments.ofLayers.flatMap((one) => one?.tensor ?? []) }),
   }
   const hash = createHash('sha256').update(JSON.stringify(base.config ?? tuned.config ?? null))
   for (const [side, tensors] of Object.entries(sides)) {

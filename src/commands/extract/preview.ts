@@ -3,6 +3,7 @@ import { bytesPerElement } from '../../formats/dtype.ts'
 import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import { elementsPerRank } from '../../lora/model.ts'
+import { momentWarnings } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -60,6 +61,12 @@ function plannedShard(plan: ExtractionPlan, options: ExtractSettings, shard: Sha
   }
 }
 
+function momentTotals({ moments, layers }: ExtractionPlan): Pick<ExtractPreview['totals'], 'moments'> {
+  if (moments === undefined) return {}
+  const unweighed = layers.flatMap(({ pair }, i) => (moments.ofLayers[i] === undefined ? [pair.name] : []))
+  return { moments: { layers: layers.length - unweighed.length, unweighed } }
+}
+
 /** All that can be said before anything is computed. */
 export async function preview(plan: ExtractionPlan, options: ExtractSettings): Promise<ExtractPreview> {
   const ranks = knownRanks(plan, options)
@@ -98,6 +105,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       matched: plan.matched,
       unmatched: plan.unmatched,
       ...plannedTotals(sampled),
+      ...momentTotals(plan),
     },
     modules: output === undefined ? [] : placedModules(output),
     gaps: output === undefined ? [] : outputFacts(output, plan).gaps,
@@ -112,6 +120,16 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       options.shard === undefined ? options.output : shardOutput(options.output, options.shard),
     ),
     ...(options.shard !== undefined && { shard: plannedShard(plan, options, options.shard) }),
-    warnings: [...plan.warnings, ...quantisedBaseWarning(plan)],
+    warnings: [
+      ...plan.warnings,
+      ...quantisedBaseWarning(plan),
+      ...(plan.moments === undefined
+        ? []
+        : momentWarnings(
+            plan.moments,
+            plan.layers.map(({ pair }) => pair.name),
+            [],
+          )),
+    ],
   }
 }

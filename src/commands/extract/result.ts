@@ -8,12 +8,29 @@ import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
+import type { MomentKind } from '../../moments/types.ts'
 import type { Shard } from './shards.ts'
 
 /** What of a change is the rounding of a quantised base, estimated from the steps of its blocks, and what factors carry of that. */
 export interface Quantisation extends QuantisationShare {
   /** As the base is stored: q4_k, for example. */
   readonly dtype: string
+}
+
+/** A layer in the norm of its inputs: with C = E[x·xᵀ] = R·Rᵀ, ‖D·R‖_F is the root of E‖D·x‖². */
+export interface ExtractedOutput {
+  /** What is known of the inputs: all of C, or its diagonal. */
+  readonly moments: MomentKind
+  /** ‖Δ·R‖_F. */
+  readonly frobenius: number
+  /** ‖(Δ − B·A)·R‖_F / ‖Δ·R‖_F, measured on what lies on disk. */
+  readonly relativeError: number
+  /** The same of the best approximation of that rank. */
+  readonly optimalError: Interval
+  /** How many inputs the moments are of, where the file says. */
+  readonly samples?: number
+  /** Directions of so little in C that the floor of its eigenvalues stands in for it. */
+  readonly floored: number
 }
 
 /** One matrix as it was extracted and measured. */
@@ -30,6 +47,8 @@ export interface ExtractedLayer {
   readonly relativeError: number
   /** The same of the best approximation of that rank. */
   readonly optimalError: Interval
+  /** In the norm that the layer's inputs feel, where moments weigh it. */
+  readonly output?: ExtractedOutput
   /** ‖Δ‖_F. */
   readonly frobenius: number
   /** ‖Δ‖_F / ‖base‖_F. */
@@ -115,6 +134,14 @@ export interface ExtractResult {
     readonly wholeRelativeError: number
     /** The best possible at these ranks, over the layers. */
     readonly optimalError: Interval
+    /** In the norm of the inputs, over the layers that moments weigh; left out where none were given. */
+    readonly output?: {
+      readonly layers: number
+      readonly relativeError: number
+      readonly optimalError: Interval
+      /** Layers without moments. */
+      readonly unweighed: readonly string[]
+    }
     /** Layers whose bounds hold but for a small chance each; left out where there are none. */
     readonly certified?: number
     /** Tensors that both models have, or that are stored whole. */
@@ -186,6 +213,8 @@ export interface ExtractPreview {
     readonly parameters: number
     readonly matched: number
     readonly unmatched: number
+    /** Where moments were given: of how many layers there are none, and of which. */
+    readonly moments?: { readonly layers: number; readonly unweighed: readonly string[] }
     readonly quantisation?: Pick<QuantisationTotals, 'layers' | 'dtypes' | 'share'> &
       Pick<PlannedQuantisation, 'carriedAtMost'>
   }

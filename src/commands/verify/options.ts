@@ -6,6 +6,7 @@ import {
   bytes,
   bytesOf,
   checkOptions,
+  momentsOption,
   needed,
   nonNegative,
   PAIRING,
@@ -28,6 +29,10 @@ export interface VerifyOptions extends ReadingOptions {
   readonly exclude?: readonly string[] | undefined
   /** The most that a layer's relative error may be; by default whatever it is. */
   readonly maxError?: number | undefined
+  /** Second moments of the layers' inputs, in whose norm errors are told too: a file. */
+  readonly moments?: string | undefined
+  /** The most that a layer's error in that norm may be; every layer needs moments then. */
+  readonly maxOutputError?: number | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
   /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
@@ -46,6 +51,8 @@ export interface VerifySettings {
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly maxError: number | undefined
+  readonly moments: string | undefined
+  readonly maxOutputError: number | undefined
   readonly alpha: number | undefined
   readonly alphaZero: AlphaZero | undefined
   readonly memory: number | undefined
@@ -59,6 +66,8 @@ export const VERIFY = {
   base: needed(path),
   tuned: needed(path),
   maxError: nonNegative,
+  moments: path,
+  maxOutputError: nonNegative,
   alpha: positive,
   alphaZero: ALPHA_ZERO_KIND,
   memory: bytes,
@@ -68,7 +77,10 @@ export const VERIFY = {
 export function verifySettings(given: VerifyOptions): VerifySettings {
   checkOptions('verify', given, VERIFY)
   const { adapter, base, tuned, include = [], exclude = [], maxError, alpha, allowUnpaired = false } = given
-  const { alphaZero } = given
+  const { alphaZero, maxOutputError } = given
+  if (maxOutputError !== undefined && given.moments === undefined) {
+    throw badUsage('--max-output-error is about the inputs that --moments tells of: give both')
+  }
   for (const [name, path] of Object.entries({ '<adapter>': adapter, '<base>': base, '<tuned>': tuned })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
   }
@@ -76,5 +88,9 @@ export function verifySettings(given: VerifyOptions): VerifySettings {
     throw badUsage('standard input is one file: name the others')
   }
   const memory = bytesOf(given.memory)
-  return { adapter, base, tuned, include, exclude, maxError, alpha, alphaZero, memory, allowUnpaired }
+  const moments = momentsOption(given.moments)
+  return {
+    ...{ adapter, base, tuned, include, exclude, maxError, alpha, alphaZero, memory, allowUnpaired },
+    ...{ moments, maxOutputError },
+  }
 }

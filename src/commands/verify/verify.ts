@@ -4,6 +4,7 @@ import { badInput } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
 import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
+import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
@@ -15,6 +16,7 @@ import {
   totalErrors,
 } from '../../measure/adapter.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
+import { openMoments } from '../../moments/open.ts'
 import { short } from '../../text/numbers.ts'
 import { type VerifyOptions, type VerifySettings, verifySettings } from './options.ts'
 
@@ -40,7 +42,17 @@ export interface VerifyResult {
     readonly unmatched: number
   }
   readonly maxError?: number
-  /** Whether no error is above `maxError`, all has its counterpart, and loaders load all of it. */
+  /** In the norm of the layers' inputs, over those that have moments; where moments were given. */
+  readonly output?: {
+    readonly layers: number
+    /** √(Σ‖(Δ − scale·B·A)·R‖_F² / Σ‖Δ·R‖_F²), R·Rᵀ the moments of a layer. */
+    readonly relativeError: number
+    readonly worst?: { readonly name: string; readonly relativeError: number }
+    /** Layers without moments. */
+    readonly unweighed: readonly string[]
+  }
+  readonly maxOutputError?: number
+  /** Whether no error is above `maxError`, none in the norm of inputs above `maxOutputError`, all has its counterpart, and loaders load all of it. */
   readonly holds: boolean
   readonly warnings: readonly string[]
   readonly seconds: number
@@ -72,17 +84,26 @@ async function verified(settings: VerifySettings, context: RunContext): Promise<
     })
   }
   await bringNear(files.tensors.values())
-  const measured = await measureAdapter(adapter, base, tuned, settings, context)
-  for (const input of [files, base, tuned]) await assertUnchanged(input)
+  const moments = settings.moments === undefined ? undefined : await openMoments(settings.moments, opening)
+  const measured = await measureAdapter(adapter, base, tuned, settings, context, undefined, moments)
+  for (const input of [files, base, tuned, ...(moments === undefined ? [] : [moments])]) {
+    await assertUnchanged(input)
+  }
   const seconds = (performance.now() - start) / 1000
   const warnings = [
-    ...new Set([...base.warnings, ...tuned.warnings, ...measured.warnings, ...worseThanNone(measured)]),
+    ...new Set([
+      ...base.warnings,
+      ...tuned.warnings,
+      ...(moments?.warnings ?? []),
+      ...measured.warnings,
+      ...worseThanNone(measured),
+    ]),
   ]
   return resultOf(settings, { ...measured, warnings }, seconds)
 }
 
 function resultOf(
-  { adapter, base, tuned, maxError }: VerifySettings,
+  { adapter, base, tuned, maxError, maxOutputError, moments }: VerifySettings,
   { matched, unmatched, ...measures }: AdapterMeasures,
   seconds: number,
 ): VerifyResult {
@@ -97,12 +118,37 @@ function resultOf(
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },
     ...(maxError !== undefined && { maxError }),
+    ...(moments !== undefined && { output: outputOf(measures.layers) }),
+    ...(maxOutputError !== undefined && { maxOutputError }),
     // nothing is guaranteed by an adapter that carries nothing, or that its own loader takes for nothing, nor by a part of the models
     holds:
       unmatched === 0 &&
       measures.notLoaded.length === 0 &&
-      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)),
+      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)) &&
+      (maxOutputError === undefined || holdsOutput(measures.layers, maxOutputError)),
     seconds,
+  }
+}
+
+/** Of layers without moments nothing is known to hold. */
+const holdsOutput = (layers: readonly VerifiedLayer[], most: number) =>
+  layers.length > 0 && layers.every(({ output }) => output !== undefined && output.relativeError <= most)
+
+/** What is left over all layers in the norm of their inputs. */
+function outputOf(layers: readonly VerifiedLayer[]): NonNullable<VerifyResult['output']> {
+  const felt = layers.flatMap(({ name, output }) => (output === undefined ? [] : [{ name, ...output }]))
+  const worst = felt.reduce<(typeof felt)[number] | undefined>(
+    (most, one) => (most === undefined || one.relativeError > most.relativeError ? one : most),
+    undefined,
+  )
+  return {
+    layers: felt.length,
+    relativeError: ratioOfNorms(
+      felt.map(({ residual }) => residual),
+      felt.map(({ delta }) => delta),
+    ),
+    ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
+    unweighed: layers.filter(({ output }) => output === undefined).map(({ name }) => name),
   }
 }
 
