@@ -50,7 +50,7 @@ export function matchMoments(
 /** What tells the architecture. */
 export interface Model {
   readonly path: string
-  readonly config: Checkpoint['config'] | undefined
+  readonly config?: Checkpoint['config'] | undefined
 }
 
 interface Name {

@@ -1,3 +1,4 @@
+import type { WeighedOutput } from '../../combine/result.ts'
 import { badUsage, ExitCode } from '../../errors.ts'
 import { intervalFields, jsonDocument, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -13,7 +14,6 @@ import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
 import type {
   ExtractedLayer,
-  ExtractedOutput,
   ExtractPreview,
   ExtractResult,
   ExtractShard,
@@ -118,7 +118,7 @@ function layerFields({ relativeError, optimalError, relativeChange, output, ...l
   }
 }
 
-const outputFields = ({ optimalError, relativeError, ...output }: ExtractedOutput) => ({
+const outputFields = ({ optimalError, relativeError, ...output }: WeighedOutput) => ({
   ...output,
   ...relativeErrorFields(relativeError),
   optimalError: intervalFields(optimalError),

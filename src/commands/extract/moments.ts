@@ -8,8 +8,6 @@ import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { matchMoments } from '../../moments/match.ts'
 import { openMoments } from '../../moments/open.ts'
 import type { LayerMoments, MomentFile } from '../../moments/types.ts'
-import { someTensors } from '../../text/names.ts'
-import { counted } from '../../text/quote.ts'
 import type { PlannedLayer } from './plan.ts'
 import type { ExtractedLayer } from './result.ts'
 
@@ -84,46 +82,4 @@ export function outputOf(
       ...{ floored, ...(samples !== undefined && { samples }) },
     },
   }
-}
-
-/**
- * A plain error of more than so many times the plain optimum at the same rank says that the moments have told the factors what only the calibration
- * knows. On a fine-tune of a small Llama moments of enough samples stay below 1.5 at ranks 1 to 8, and those of fewer samples than columns are above 2.
- */
-export const OVERFITTED_FROM = 2
-
-/** What to know of the moments that weighed an extraction. */
-export function momentWarnings(
-  { file, ofLayers }: PlannedMoments,
-  names: readonly string[],
-  layers: readonly ExtractedLayer[],
-): string[] {
-  const unweighed = names.filter((_, i) => ofLayers[i] === undefined)
-  const few = ofLayers.flatMap((one, i) =>
-    one?.kind === 'full' && one.samples !== undefined && one.samples < one.inputs
-      ? [{ name: names[i], samples: one.samples, inputs: one.inputs }]
-      : [],
-  )
-  const overfitted = layers.filter(
-    ({ relativeError, optimalError, output }) =>
-      output !== undefined && relativeError > OVERFITTED_FROM * optimalError.atMost,
-  )
-  return [
-    ...file.warnings,
-    ...(unweighed.length === 0
-      ? []
-      : [
-          `${file.path} has no moments of ${counted(unweighed.length, 'layer')}, extracted in the plain norm: ${someTensors(unweighed)}`,
-        ]),
-    ...(few.length === 0
-      ? []
-      : [
-          `the moments of ${counted(few.length, 'layer')} are of fewer inputs than the layer has columns (${few[0].samples} of ${few[0].inputs}): what they leave out counts for almost nothing; calibrate on more text: ${someTensors(few.map(({ name }) => name))}`,
-        ]),
-    ...(overfitted.length === 0
-      ? []
-      : [
-          `in ${counted(overfitted.length, 'layer')} the plain error is more than ${OVERFITTED_FROM} times the best at that rank: the factors fit the calibration rather than the change; calibrate on more text, or take a higher rank: ${someTensors(overfitted.map(({ name }) => name))}`,
-        ]),
-  ]
 }

@@ -3,7 +3,7 @@ import { bytesPerElement } from '../../formats/dtype.ts'
 import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import { elementsPerRank } from '../../lora/model.ts'
-import { momentWarnings } from './moments.ts'
+import { momentNotes } from '../moment-notes.ts'
 import type { ExtractSettings } from './options.ts'
 import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -125,7 +125,7 @@ export async function preview(plan: ExtractionPlan, options: ExtractSettings): P
       ...quantisedBaseWarning(plan),
       ...(plan.moments === undefined
         ? []
-        : momentWarnings(
+        : momentNotes(
             plan.moments,
             plan.layers.map(({ pair }) => pair.name),
             [],

@@ -1,4 +1,5 @@
 import type { UnmatchedReason } from '../../checkpoint/pair.ts'
+import type { WeighedOutput } from '../../combine/result.ts'
 import type { LoaderGap } from '../../convert/convert.ts'
 import type { QuantisationShare } from '../../linalg/spectrum/quantisation.ts'
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
@@ -8,29 +9,12 @@ import type { NoModule } from '../../lora/kinds.ts'
 import type { AdapterFormat } from '../../lora/model.ts'
 import type { AdapterLayout } from '../../lora/write/peft.ts'
 import type { NotCarried, VerifiedTensor } from '../../measure/measure.ts'
-import type { MomentKind } from '../../moments/types.ts'
 import type { Shard } from './shards.ts'
 
 /** What of a change is the rounding of a quantised base, estimated from the steps of its blocks, and what factors carry of that. */
 export interface Quantisation extends QuantisationShare {
   /** As the base is stored: q4_k, for example. */
   readonly dtype: string
-}
-
-/** A layer in the norm of its inputs: with C = E[x·xᵀ] = R·Rᵀ, ‖D·R‖_F is the root of E‖D·x‖². */
-export interface ExtractedOutput {
-  /** What is known of the inputs: all of C, or its diagonal. */
-  readonly moments: MomentKind
-  /** ‖Δ·R‖_F. */
-  readonly frobenius: number
-  /** ‖(Δ − B·A)·R‖_F / ‖Δ·R‖_F, measured on what lies on disk. */
-  readonly relativeError: number
-  /** The same of the best approximation of that rank. */
-  readonly optimalError: Interval
-  /** How many inputs the moments are of, where the file says. */
-  readonly samples?: number
-  /** Directions of so little in C that the floor of its eigenvalues stands in for it. */
-  readonly floored: number
 }
 
 /** One matrix as it was extracted and measured. */
@@ -48,7 +32,7 @@ export interface ExtractedLayer {
   /** The same of the best approximation of that rank. */
   readonly optimalError: Interval
   /** In the norm that the layer's inputs feel, where moments weigh it. */
-  readonly output?: ExtractedOutput
+  readonly output?: WeighedOutput
   /** ‖Δ‖_F. */
   readonly frobenius: number
   /** ‖Δ‖_F / ‖base‖_F. */

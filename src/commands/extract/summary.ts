@@ -7,8 +7,9 @@ import { type AdapterMeasures, totalErrors } from '../../measure/adapter.ts'
 import { relative } from '../../measure/measure.ts'
 import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
+import { momentNotes } from '../moment-notes.ts'
 import type { Destination } from './destination.ts'
-import { momentWarnings, outputOf } from './moments.ts'
+import { outputOf } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import type { OutputFacts } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -89,7 +90,7 @@ export function resultOf(
         ...noiseWarnings(choice),
         ...(plan.moments === undefined
           ? []
-          : momentWarnings(
+          : momentNotes(
               plan.moments,
               plan.layers.map(({ pair }) => pair.name),
               layers,
