@@ -19,7 +19,8 @@ const LAYERS = [
   ['mlp.up_proj', 5632],
 ]
 const OWN_INPUT = ['self_attn.q_proj', 'mlp.gate_proj']
-const ROUNDS = 3
+/** Turns; an odd number. */
+const ROUNDS = Number(process.env.ROUNDS ?? 3)
 const ENTRY = fileURLToPath(new URL('../bin/lora-svd.js', import.meta.url))
 
 const bytesOf = ({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength)

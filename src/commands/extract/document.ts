@@ -12,12 +12,7 @@ import {
 import { extract } from './extract.ts'
 import type { ExtractOptions } from './options.ts'
 import { previewTables } from './preview-text.ts'
-import type {
-  ExtractedLayer,
-  ExtractPreview,
-  ExtractResult,
-  ExtractShard,
-} from './result.ts'
+import type { ExtractedLayer, ExtractPreview, ExtractResult, ExtractShard } from './result.ts'
 import { brokenName, brokenText, extractVerdict, hasRoom, leftText } from './sentences.ts'
 import { shardOfEnvironment } from './shard-environment.ts'
 import { shardTables } from './shard-text.ts'
