@@ -43,7 +43,9 @@ async function inspected(settings: InspectSettings, context: RunContext): Promis
   const findings = await holdingOpen(files, () => lookAtAll(settings, opened, context))
   await bringNear(opened.others.map(({ tensor }) => tensor))
   const nonFinite = await nonFiniteOthers(opened.others)
-  for (const input of opened.inputs) await assertUnchanged(input)
+  for (const input of [...opened.inputs, ...(opened.moments === undefined ? [] : [opened.moments.file])]) {
+    await assertUnchanged(input)
+  }
   const seconds = (performance.now() - start) / 1000
   const result = inspectResult(settings, opened, findings, seconds, nonFinite)
   await writeOutputs(settings, result)
@@ -78,18 +80,19 @@ function plottedOf(name: string, { all, unchanged }: WholeResult): NonNullable<I
 
 async function lookAtAll(
   settings: InspectSettings,
-  { subjects }: Subjects,
+  { subjects, moments }: Subjects,
   context: RunContext,
 ): Promise<Finding[]> {
   const { extent, intruders, seed, path, base = '' } = settings
   const jobs = subjects.map(
-    (subject): InspectJob => ({
+    (subject, i): InspectJob => ({
       subject,
       extent,
       intruders,
       seed,
       path,
       basePath: base,
+      ...(moments?.ofLayers[i] !== undefined && { moments: moments.ofLayers[i] }),
     }),
   )
   const how = {

@@ -12,6 +12,7 @@ import {
   flag,
   HEADER,
   integer,
+  momentsOption,
   needed,
   oneOf,
   PAIRING,
@@ -52,6 +53,8 @@ export interface InspectOptions extends ReadingOptions {
   readonly path: string
   /** The weights before: then the change from these is looked at. */
   readonly base?: string | undefined
+  /** With `base`: second moments of the layers' inputs, in whose norm the change is looked at too: a file. */
+  readonly moments?: string | undefined
   /** Whether the first row of a text file is names; by default where none of its cells is like a number. */
   readonly header?: HeaderChoice | undefined
   /** Only tensors with such a name, as glob patterns; `*` crosses dots. */
@@ -98,6 +101,7 @@ export interface InspectOptions extends ReadingOptions {
 export interface InspectSettings {
   readonly path: string
   readonly base: string | undefined
+  readonly moments: string | undefined
   /** Whether the first row of a text is names; undefined: by its looks. */
   readonly header: HeaderChoice | undefined
   readonly include: readonly string[]
@@ -134,6 +138,7 @@ export const INSPECT = {
   ...PAIRING,
   path: needed(path),
   base: path,
+  moments: path,
   header: HEADER,
   sort: oneOf(SORT_KEYS),
   reverse: flag,
@@ -164,6 +169,8 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
   if (full && leading !== undefined) {
     throw badUsage('--full and --leading ask for all and for some of the singular values: give one of them')
   }
+  if (given.moments !== undefined && base === undefined)
+    throw badUsage('--moments says what inputs feel of a change: give the --base that it is from')
   if (plot === '') throw badUsage('--plot is empty: name a matrix, or a part of its name')
   if (sort === 'change' && base === undefined)
     throw badUsage('--sort change orders by the change from --base: give one')
@@ -190,6 +197,7 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
   return {
     path,
     base,
+    moments: momentsOption(given.moments),
     header: given.header,
     include: given.include ?? [],
     exclude: given.exclude ?? [],

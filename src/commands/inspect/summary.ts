@@ -14,6 +14,7 @@ import { countIntruders, type Intrusion } from '../../linalg/subspace/intruders.
 import { loaderScales } from '../../lora/loader-scales.ts'
 import { blamed, bytesOf } from '../../lora/model.ts'
 import { relative } from '../../measure/measure.ts'
+import { momentNotes } from '../moment-notes.ts'
 import type { InspectSettings, SortKey } from './options.ts'
 import {
   ENERGY_SHARES,
@@ -21,11 +22,12 @@ import {
   type IntruderFindings,
   type MatrixReport,
   type NonFinite,
+  type OutputFindings,
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
 import { type MatrixFindings, verdictOf } from './verdict.ts'
-import { type Finding, noiseFindings, ranksAboveNoise } from './work.ts'
+import { type Finding, noiseFindings, type OutputFinding, ranksAboveNoise } from './work.ts'
 
 /** What the report shows, and all matrices whether it shows them or not. */
 export type WholeResult = InspectResult & { readonly all: readonly MatrixReport[] }
@@ -71,11 +73,20 @@ export function inspectResult(
     totals: { ...totalsOf(all), ...opened.matching },
     costs: rankCosts(costed, TABULATED_RANKS),
     ...(all.length > 0 && { recommended: recommendedRank(costed) }),
-    warnings: opened.warnings,
+    warnings: [...opened.warnings, ...momentLines(opened)],
     engine: [...new Set(seen.map(({ finding }) => finding.engine))].sort().join(' + ') || 'none',
     seconds,
   }
 }
+
+const momentLines = ({ moments, subjects }: Subjects) =>
+  moments === undefined
+    ? []
+    : momentNotes(
+        moments,
+        subjects.map(({ name }) => name),
+        [],
+      )
 
 function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): MatrixReport {
   const { spectrum, noise } = finding
@@ -87,14 +98,7 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
     storedShape: storedShapeOf(subject),
     dtype: dtypeOf(subject),
     bytes: storedBytesOf(subject),
-    spectrum,
-    rank,
-    spectral: spectralOf(spectrum),
-    stableRank: stableRankOf(spectrum),
-    ...optional('effectiveRank', effectiveRankOf(spectrum)),
-    energyRanks: Object.fromEntries(
-      ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
-    ) as MatrixReport['energyRanks'],
+    ...figuresOf(spectrum),
     ...optional('base', base),
     ...optional('noise', noise && noiseFindings(spectrum, noise)),
     ...(subject.kind === 'adapter' && {
@@ -107,8 +111,31 @@ function reportOf(subject: Subject, finding: Seen, { adapter }: Subjects): Matri
       },
     }),
   }
-  return { ...matrix, verdict: verdictOf(matrix) }
+  const { output } = finding
+  return {
+    ...matrix,
+    ...(output !== undefined && { output: outputOf(matrix, output) }),
+    verdict: verdictOf(matrix),
+  }
 }
+
+/** The same figures of what inputs feel; rounding is no part of them. */
+function outputOf({ noise: _, base: __, ...matrix }: MatrixFindings, found: OutputFinding): OutputFindings {
+  const { spectrum, ...facts } = found
+  const figures = { ...facts, ...figuresOf(spectrum) }
+  return { ...figures, verdict: verdictOf({ ...matrix, ...figures }) }
+}
+
+const figuresOf = (spectrum: MatrixReport['spectrum']) => ({
+  spectrum,
+  rank: numericalRankOf(spectrum),
+  spectral: spectralOf(spectrum),
+  stableRank: stableRankOf(spectrum),
+  ...optional('effectiveRank', effectiveRankOf(spectrum)),
+  energyRanks: Object.fromEntries(
+    ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
+  ) as MatrixReport['energyRanks'],
+})
 
 const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }
