@@ -58,20 +58,26 @@ function make(folder) {
     )
   }
   const ofInputs = new Map(OWN_INPUT.map((module, i) => [module, momentsOf(engine, i + 7)]))
-  const shared = (module) => (module.startsWith('mlp') ? OWN_INPUT[1] : OWN_INPUT[0])
-  const entries = LAYERS.map(([module]) => [nameOf(module), ofInputs.get(shared(module))])
-  writeSafetensors(
-    join(folder, 'full.safetensors'),
-    entries.map(([name, C]) => float32(`${name}.second_moment`, [INPUTS, INPUTS], C)),
-    bytesOf,
+  const entries = [...ofInputs].map(([module, C]) => [nameOf(module), C])
+  const owner = (module) => (module.startsWith('mlp') ? OWN_INPUT[1] : OWN_INPUT[0])
+  const shared = Object.fromEntries(
+    LAYERS.filter(([module]) => owner(module) !== module).map(([module]) => [
+      nameOf(module),
+      nameOf(owner(module)),
+    ]),
   )
-  writeSafetensors(
-    join(folder, 'diagonal.safetensors'),
+  const write = (kind, tensors) =>
+    writeSafetensors(join(folder, `${kind}.safetensors`), tensors, bytesOf, shared)
+  write(
+    'full',
+    entries.map(([name, C]) => float32(`${name}.second_moment`, [INPUTS, INPUTS], C)),
+  )
+  write(
+    'diagonal',
     entries.map(([name, C]) => {
       const data = Float32Array.from({ length: INPUTS }, (_, i) => C[i * (INPUTS + 1)])
       return float32(`${name}.second_moment_diagonal`, [INPUTS], data)
     }),
-    bytesOf,
   )
   engine.close()
 }

@@ -4,7 +4,7 @@ import { differenceBytes, type StoredDifference, withDifference } from '../delta
 import type { JobContext } from '../jobs/worker.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { assertInRange } from '../linalg/matrix/finite.ts'
-import { epsilonOf, floatType, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import { epsilonOf, floatType, type Matrix, transpose, zeros } from '../linalg/matrix/matrix.ts'
 import type { MatrixRule, RankLimits, RankRule } from '../linalg/spectrum/rules.ts'
 import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
@@ -12,6 +12,7 @@ import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/trunc
 import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import { rootBytes, rootFlops, rootOfMoments } from '../moments/root.ts'
 import type { LayerMoments } from '../moments/types.ts'
+import { besideSpectrum } from './beside.ts'
 import {
   aboveNoise,
   digestOf,
@@ -22,7 +23,7 @@ import {
   ownRank,
   type RankRequest,
 } from './layer-result.ts'
-import { plainSubject, type Subject, weighedSubject } from './subject.ts'
+import { type Directions, plainSubject, type Subject, weighedSubject } from './subject.ts'
 
 /** What a worker is asked: plain data. */
 export interface LayerJob {
@@ -44,8 +45,8 @@ export interface LayerJob {
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
 const MOST_EXTRA_RANKS = 4
 
-/** The width of the interval of the plain optimum, which is only set beside the weighed one. */
-const BESIDE_GOAL = 0.1
+/** Up to this short side the plain optimum is computed beside the weighed one; beyond, it is only bounded, at a small part of the cost. */
+const BESIDE_UP_TO = 512
 
 /** The flops of a job, in the measure by which engines are chosen. */
 export function flopsOf({ pair: { tuned }, ask, moments }: LayerJob): number {
@@ -53,7 +54,7 @@ export function flopsOf({ pair: { tuned }, ask, moments }: LayerJob): number {
   const order = Math.min(rows, columns)
   const plain = rows * columns * basisOf(ask, order)
   if (moments === undefined) return plain
-  return 2 * plain + rootFlops(moments, moments.side === 'rows' ? columns : rows)
+  return plain + rootFlops(moments, moments.side === 'rows' ? columns : rows)
 }
 
 /** Products of the matrix with as many columns as the rank that finding, bounding and measuring the triplets takes. */
@@ -146,14 +147,7 @@ async function weighedLayer(
   const result = tripletsOf(subject, decomposed)
   const spectrum = { ...result.spectrum, epsilon: epsilonOf[floatType(plain.matrix)] }
   if (isUnit) return { ...result, weighed: { ...facts, plain: spectrum } }
-  const beside = truncatedSvd(
-    plain.matrix,
-    { kind: 'rank', rank: Math.max(1, found.rank) },
-    {
-      ...{ engine, name: job.pair.name, seed: job.seed, frobenius: plain.frobenius },
-      ...{ certify: job.certify === 'none' ? 'none' : 'default', goal: BESIDE_GOAL },
-    },
-  )
+  const beside = plainBeside(plain, result, job, engine)
   return {
     ...result,
     spectrum,
@@ -163,8 +157,28 @@ async function weighedLayer(
         plainResidual: plain.residual(...storedFactors(subject, found, measured.rank, job)),
       },
     }),
-    weighed: { ...facts, plain: spectrumOf(plain.matrix, beside) },
+    weighed: { ...facts, plain: beside },
   }
+}
+
+/** What the plain norm has of Δ at the rank that was found. */
+function plainBeside(
+  { matrix, frobenius }: Subject,
+  { U, V, lengths = [] }: Directions,
+  { seed, pair, moments }: LayerJob,
+  engine: Engine,
+): Spectrum {
+  const { rows, columns } = matrix
+  const { name } = pair
+  if (Math.min(rows, columns) <= BESIDE_UP_TO || U.columns === 0) {
+    const rank = Math.max(1, U.columns)
+    return spectrumOf(matrix, truncatedSvd(matrix, { kind: 'rank', rank }, { engine, name, seed, frobenius }))
+  }
+  const isOfRows = moments?.side === 'rows'
+  const near = (isOfRows ? U : V).data.map((x, at) => x * lengths[at % lengths.length])
+  const own = isOfRows ? transpose(matrix) : matrix
+  const shape = { rows: own.columns, columns: lengths.length, data: near }
+  return { ...besideSpectrum(engine, own as Matrix, frobenius, shape, name), rows, columns }
 }
 
 /** Triplets, and what their factors leave once they are stored, where that is known. */

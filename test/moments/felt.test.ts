@@ -13,7 +13,6 @@ const folder = temporaryFolder()
 describe.runIf(hasNumpy)('what the model says with the factors', () => {
   test('KL divergence to the tuned model and accuracy are those of PyTorch', async () => {
     const cases = [
-      { rank: 4, kind: 'full', flags: ['--moments', MOMENTS] },
       { rank: 16, kind: 'full', flags: ['--moments', MOMENTS] },
       { rank: 4, kind: 'diagonal', flags: ['--moments', IMATRIX] },
     ] as const

@@ -42,6 +42,7 @@ function percentAbove(excess: number): string {
 }
 
 const intervalText = ({ atLeast, atMost }: Interval) => {
+  if (atLeast === 0 && atMost > 0) return `≤ ${figure(atMost)}`
   const [low, high] = [figure(atLeast), figure(atMost)]
   return low === high ? low : `${low}–${high}`
 }

@@ -52,7 +52,7 @@ function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][]
             'error of outputs',
             `${colour(totals.output.relativeError, guaranteedError(rule))} over ${totals.output.unweighed.length === 0 ? 'all' : `the ${counted(totals.output.layers, 'layer')} with moments`}, as inputs feel it`,
           ],
-          ['best possible', bestText(totals.output.optimalError)],
+          ['best of outputs', bestText(totals.output.optimalError)],
         ]),
     ['promised', `${guaranteeText(rule)}${isFelt(result) ? ', as inputs feel it' : ''}`],
     ...(saved.length + notCarried.length > 0

@@ -8,7 +8,7 @@ const EXAMPLES = `
 Examples:
   lora-svd resize adapter/ -o small/ --rank 16
   lora-svd resize adapter/ -o small/ --error 0.1 --layout pattern
-  lora-svd resize adapter/ -o small/ --rank 8 --moments moments.safetensors
+  lora-svd resize adapter/ -o small/ --rank 8 --moments c.safetensors
   lora-svd resize sdxl-lora.safetensors -o small.safetensors --budget 40MiB
 
 In the words of kohya's resize_lora.py:

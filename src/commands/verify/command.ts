@@ -7,10 +7,12 @@ const EXAMPLES = `
 Examples:
   lora-svd verify adapter/ base/ tuned/
   lora-svd verify adapter/ base/ tuned/ --max-error 0.1 --json
-  lora-svd verify adapter/ base/ tuned/ --moments moments.safetensors --max-output-error 0.1
+  lora-svd verify adapter/ base/ tuned/ --moments c.safetensors
 
-Exit codes: 0 done, and no layer's error is above --max-error or --max-output-error
-1 one is, a layer has no moments for the latter, or a part of the models has no counterpart · 2 bad options or input`
+Exit codes: 0 done, and no layer's error is above --max-error
+or --max-output-error
+1 one is, or has no moments for the latter, or a part of the models has no
+counterpart · 2 bad options or input`
 
 /** `verify`: what an adapter as it lies on disk really reproduces. */
 export function addVerify(program: Command, run: Run): void {

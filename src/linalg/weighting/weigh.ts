@@ -4,7 +4,7 @@ import { part } from '../svd/cholesky.ts'
 import type { Root } from './root.ts'
 
 /** Columns of a product with a triangle that are formed at once: what is below its diagonal is left out. */
-const PANEL = 256
+const PANEL = 512
 /** Up to so many entries the product stays in float64 whatever the matrix is stored in: it costs nothing there. */
 const KEPT_WIDE = 2 ** 18
 

@@ -154,7 +154,9 @@ test('the interval holds the best in the norm of the inputs, and the factors are
     const { atLeast, atMost } = found.optimalError
     expect(atLeast ** 2, `seed ${seed}`).toBeLessThanOrEqual(best + slack)
     expect(atMost ** 2, `seed ${seed}`).toBeGreaterThanOrEqual(best - slack)
-    expect(Math.abs(achieved - atMost ** 2), `seed ${seed}`).toBeLessThan(slack)
+    // where the certificate is open, what is given is a bound alone
+    if (found.certificate.closed) expect(Math.abs(achieved - atMost ** 2), `seed ${seed}`).toBeLessThan(slack)
+    else expect(achieved, `seed ${seed}`).toBeLessThanOrEqual(atMost ** 2 + slack)
     expect(subject.frobenius ** 2 / total, `seed ${seed}`).toBeCloseTo(1, 6)
   }
   expect([...kinds].sort()).toEqual(['diagonal', 'eigen', 'triangular', 'unit'])
@@ -193,7 +195,7 @@ test('a diagonal C scales columns, and what it never saw counts as the floor', (
 test('a matrix with a negative eigenvalue is no matrix of moments, but for float32’s rounding', () => {
   expect(rootOf(engine, matrix(2, 2, Float64Array.of(1, 2, 2, 1)))).toEqual({
     kind: 'negative',
-    eigenvalue: -1,
+    eigenvalue: expect.closeTo(-1, 12),
   })
   const ones = matrix(3, 3, new Float64Array(9).fill(1))
   ones.data[1] += 1e-7
