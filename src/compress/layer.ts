@@ -46,7 +46,7 @@ export interface LayerJob {
 const MOST_EXTRA_RANKS = 4
 
 /** Up to this short side the plain optimum is computed beside the weighed one; beyond, it is only bounded, at a small part of the cost. */
-const BESIDE_UP_TO = 512
+const BESIDE_UP_TO = 256
 
 /** The flops of a job, in the measure by which engines are chosen. */
 export function flopsOf({ pair: { tuned }, ask, moments }: LayerJob): number {

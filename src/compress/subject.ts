@@ -38,7 +38,7 @@ export const plainSubject = (delta: Matrix, frobenius: number, engine: Engine): 
 export function weighedSubject(delta: Matrix, root: Root, isOfRows: boolean, engine: Engine): Subject {
   const own = isOfRows ? transposed(delta) : delta
   const matrix = weighed(engine, own, root)
-  const frobenius = frobeniusNorm(matrix.data)
+  const frobenius = normOf(matrix)
   return {
     matrix: isOfRows ? transposed(matrix) : matrix,
     frobenius,
@@ -65,6 +65,14 @@ function lastOf<K, V>(compute: (key: K) => V): (key: K) => V {
     if (last?.key !== key) last = { key, value: compute(key) }
     return last.value
   }
+}
+
+/** ‖X‖_F by one plain sum of squares, where these stay in range. */
+function normOf({ data }: Matrix): number {
+  let squares = 0
+  for (let i = 0; i < data.length; i++) squares += data[i] * data[i]
+  const norm = Math.sqrt(squares)
+  return isSquarable(norm) ? norm : frobeniusNorm(data)
 }
 
 /** Divides each row by its length, and gives the lengths. */

@@ -52,22 +52,42 @@ export async function readMoments(moments: LayerMoments): Promise<Moments> {
     )
   }
   if (kind === 'diagonal') return { kind, values }
-  for (let i = 0; i < k; i++) {
-    for (let j = 0; j < i; j++) {
-      const [below, above] = [values[i * k + j], values[j * k + i]]
-      if (!(Math.abs(below - above) <= SYMMETRY_TOLERANCE * Math.sqrt(diagonal[i] * diagonal[j]))) {
-        throw badInput(
-          `${path}: ${quoted(name)} isn't symmetric: ${below} at row ${i + 1}, column ${j + 1}, and ${above} across; make the moments again`,
-          place,
-        )
-      }
-      const both = below === above ? below : (below + above) / 2
-      values[i * k + j] = both
-      values[j * k + i] = both
-    }
+  const skew = makeSymmetric(values, k, diagonal)
+  if (skew !== undefined) {
+    const { row, column, below, above } = skew
+    throw badInput(
+      `${path}: ${quoted(name)} isn't symmetric: ${below} at row ${row + 1}, column ${column + 1}, and ${above} across; make the moments again`,
+      place,
+    )
   }
   return { kind, C: { rows: k, columns: k, data: values } }
 }
 
 const whereOf = (at: number, kind: LayerMoments['kind'], k: number) =>
   kind === 'full' ? `at row ${Math.floor(at / k) + 1}, column ${(at % k) + 1}` : `at place ${at + 1}`
+
+/** Side of the squares that are gone through at a time: both sides of the diagonal then stay in a cache. */
+const TILE = 64
+
+/** Gives both of mirror images their mean, and stops at a pair that is too far from each other, which it gives. */
+function makeSymmetric(values: Float64Array, k: number, diagonal: Float64Array) {
+  const allowed = Float64Array.from(diagonal, (x) => Math.sqrt(SYMMETRY_TOLERANCE * x))
+  for (let i0 = 0; i0 < k; i0 += TILE) {
+    for (let j0 = 0; j0 <= i0; j0 += TILE) {
+      const i1 = Math.min(k, i0 + TILE)
+      for (let i = i0; i < i1; i++) {
+        const j1 = Math.min(i, j0 + TILE)
+        for (let j = j0; j < j1; j++) {
+          const below = values[i * k + j]
+          const above = values[j * k + i]
+          if (below === above) continue
+          if (!(Math.abs(below - above) <= allowed[i] * allowed[j]))
+            return { row: i, column: j, below, above }
+          values[i * k + j] = (below + above) / 2
+          values[j * k + i] = values[i * k + j]
+        }
+      }
+    }
+  }
+  return undefined
+}

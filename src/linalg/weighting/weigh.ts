@@ -1,5 +1,12 @@
 import type { Engine } from '../engine.ts'
-import { type Float64Matrix, type Matrix, matrix, toFloat64, zeros } from '../matrix/matrix.ts'
+import {
+  type Float64Matrix,
+  type FloatArray,
+  type Matrix,
+  matrix,
+  toFloat64,
+  zeros,
+} from '../matrix/matrix.ts'
 import { part } from '../svd/cholesky.ts'
 import type { Root } from './root.ts'
 
@@ -14,9 +21,7 @@ export function timesRoot(engine: Pick<Engine, 'multiply'>, X: Matrix, root: Roo
   if (root.kind === 'unit') return X
   if (root.kind === 'diagonal') {
     const { scale } = root
-    const data = new Float64Array(X.data.length)
-    for (let i = 0, at = 0; i < rows; i++) for (let j = 0; j < k; j++, at++) data[at] = X.data[at] * scale[j]
-    return matrix(rows, k, data)
+    return matrix(rows, k, scaledColumns(new Float64Array(X.data.length), X.data, scale))
   }
   if (root.kind === 'eigen') return toFloat64(engine.multiply(X, root.R))
   const product = zeros(rows, k)
@@ -55,6 +60,15 @@ export function weighed(engine: Pick<Engine, 'multiply'>, delta: Matrix, root: R
     })
   }
   return product
+}
+
+/** Each entry times the scale of its column, into `out`. */
+function scaledColumns<T extends FloatArray>(out: T, data: FloatArray, scale: Float64Array): T {
+  const k = scale.length
+  for (let first = 0; first < data.length; first += k) {
+    for (let j = 0; j < k; j++) out[first + j] = data[first + j] * scale[j]
+  }
+  return out
 }
 
 /** X·L, some columns at a time, each with the index of the first: columns j of L begin at row j. */
