@@ -54,7 +54,7 @@ export function rootOfDiagonal(values: Float64Array): Root {
 }
 
 /**
- * R of C [k, k], symmetric, in float64: Cholesky's factor where no pivot shows a direction below the floor, else by eigenvalues, raised
+ * R of C [k, k], symmetric, in float64: Cholesky's factor of C itself where no pivot shows a direction below the floor, else by eigenvalues, raised
  * to the floor. 'negative' where an eigenvalue is more negative than rounding explains.
  */
 export function rootOf(engine: RootEngine, C: Float64Matrix): Root | NotPositive {
