@@ -5,12 +5,13 @@ import { describe, expect, test } from 'vitest'
 import { BASE, TUNED } from '../cli/extract-support.ts'
 import { runInProcess, temporaryFolder } from '../cli/run.ts'
 import { digits, IMATRIX, MOMENTS, REFERENCE } from '../moments-fixture.ts'
+import { pythonWith } from '../python.ts'
 
 const FORWARD = fileURLToPath(new URL('./digits_forward.py', import.meta.url))
-const hasNumpy = spawnSync('python3', ['-c', 'import numpy']).status === 0
+const python = pythonWith('numpy')
 const folder = temporaryFolder()
 
-describe.runIf(hasNumpy)('what the model says with the factors', () => {
+describe.runIf(python !== undefined)('what the model says with the factors', () => {
   test('KL divergence to the tuned model and accuracy are those of PyTorch', async () => {
     const cases = [
       { rank: 16, kind: 'full', flags: ['--moments', MOMENTS] },
@@ -25,7 +26,7 @@ describe.runIf(hasNumpy)('what the model says with the factors', () => {
       expect([code, stderr]).toEqual([0, ''])
     }
     const { stdout, stderr } = spawnSync(
-      'python3',
+      python!,
       [FORWARD, 'kl', BASE, TUNED, digits('held-out.json'), ...adapters],
       { encoding: 'utf8', env: { ...process.env, OPENBLAS_NUM_THREADS: '1' } },
     )

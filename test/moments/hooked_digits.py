@@ -41,7 +41,9 @@ class Attention(nn.Module):
         turn = lambda q: q * angles.cos() + torch.cat([-q[..., size // 2 :], q[..., : size // 2]], -1) * angles.sin()
         split = lambda q: q.view(batch, length, digits.HEADS, size).transpose(1, 2)
         q, k, v = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
-        mixed = nn.functional.scaled_dot_product_attention(turn(q), turn(k), v, is_causal=True)
+        scores = turn(q) @ turn(k).transpose(2, 3) / size**0.5
+        later = torch.ones(length, length, dtype=torch.bool).triu(1)
+        mixed = scores.masked_fill(later, float("-inf")).softmax(-1) @ v
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
