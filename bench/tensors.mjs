@@ -2,14 +2,14 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 
 /** Writes tensors one after the other; `bytesOf` gives each one's. */
-export function writeSafetensors(path, tensors, bytesOf) {
+export function writeSafetensors(path, tensors, bytesOf, metadata = { format: 'pt' }) {
   let offset = 0
   const entries = tensors.map(({ name, dtype, shape, bytes }) => {
     const entry = [name, { dtype, shape, data_offsets: [offset, offset + bytes] }]
     offset += bytes
     return entry
   })
-  const json = JSON.stringify({ __metadata__: { format: 'pt' }, ...Object.fromEntries(entries) })
+  const json = JSON.stringify({ __metadata__: metadata, ...Object.fromEntries(entries) })
   const header = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ')
   header.writeBigUInt64LE(BigInt(header.length - 8))
   header.write(json, 8)

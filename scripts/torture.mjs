@@ -69,6 +69,12 @@ export const TRIALS = [
     run: 'node bench/llama-adapters.mjs',
     needs: ['npm'],
   },
+  {
+    name: 'weighted',
+    does: '6,000 problems weighed by moments',
+    run: 'npx vitest run test/linalg/weighting',
+    env: { WEIGHTED_PROBLEMS: '6000' },
+  },
   { name: 'seed', does: 'all tests, any seed', run: 'npx vitest run', env: { FAST_CHECK_SEED: anySeed } },
 ]
 

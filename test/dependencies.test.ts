@@ -15,7 +15,7 @@ const LAYERS = [
   ['formats', 'terminal'],
   ['checkpoint', 'engine'],
   ['lora', 'jobs', 'shards'],
-  ['delta', 'update'],
+  ['delta', 'update', 'moments'],
   ['compress', 'measure'],
   ['combine'],
   ['convert'],

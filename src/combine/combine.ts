@@ -71,7 +71,15 @@ async function toFolder(
   const { output, force } = settings
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
     const { ranked, planned } = await settle(plan, settings, context)
-    const results = await writeTensors(planned, ranked, `${staging}/${TENSOR_FILE}`, true, inputs, context)
+    const results = await writeTensors(
+      planned,
+      ranked,
+      `${staging}/${TENSOR_FILE}`,
+      true,
+      inputs,
+      settings,
+      context,
+    )
     const { totals } = combinedOf(planned, settings, ranked, results, [])
     const { relativeError, optimalError } = totals
     const card = sumCard(planned, settings.command, { relativeError, optimalError: optimalError.atLeast })
@@ -90,7 +98,7 @@ async function toFile(
 ): Promise<Combined> {
   const { output, force } = settings
   const { ranked, planned } = await settle(plan, settings, context)
-  const results = await writeTensors(planned, ranked, output, force, inputs, context)
+  const results = await writeTensors(planned, ranked, output, force, inputs, settings, context)
   await assertWritten(output, planned, results)
   const files: WrittenFile[] = [{ name: output, bytes: outputBytes(planned) }]
   return combinedOf(planned, settings, ranked, results, files)
@@ -111,6 +119,7 @@ async function writeTensors(
   path: string,
   force: boolean,
   inputs: readonly Checkpoint[],
+  { moments }: Pick<CombineSettings, 'moments'>,
   context: RunContext,
 ): Promise<SumResult[]> {
   const { plan } = planned
@@ -119,7 +128,7 @@ async function writeTensors(
   const inOrder = [...planned.modules].sort((a, b) => compareUtf8(a.names.A, b.names.A))
   const indices = layersByModule(plan)
   const order = inOrder.flatMap(({ summed }) => indices.get(summed.module)!)
-  const coming = factorsAt(plan, ranked, order, context)
+  const coming = factorsAt(plan, ranked, order, moments, context)
   const take = async (written: WrittenModule) => {
     const ofModule: SumResult[] = []
     for (const i of indices.get(written.summed.module)!) {

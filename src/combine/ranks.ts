@@ -11,10 +11,12 @@ import { badInput } from '../errors.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
 import { doJobs, type RunContext } from '../jobs/context.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
+import { ratioOfNorms } from '../linalg/matrix/norms.ts'
 import { splitBudget } from '../linalg/spectrum/budget.ts'
 import { type AskedRule, type RankLimits, withinLimits } from '../linalg/spectrum/rules.ts'
 import { type AdapterModule, elementsPerRank, ofExpert } from '../lora/model.ts'
 import type { AdapterLayout } from '../lora/write/peft.ts'
+import type { LayerMoments } from '../moments/types.ts'
 import { addTo } from '../text/compare.ts'
 import { bytes as byteText } from '../text/numbers.ts'
 import type { CombinePlan } from './plan.ts'
@@ -28,6 +30,8 @@ export interface RankSettings {
   /** All modules get the largest rank that the rule chose. */
   readonly uniform: boolean
   readonly layout: AdapterLayout
+  /** Of the inputs of each layer, where it has them; left out where none are given. */
+  readonly moments?: readonly (LayerMoments | undefined)[] | undefined
 }
 
 /** What is known of each layer once its rank is: with its factors, or without where they would have to be kept too long. */
@@ -45,6 +49,7 @@ const KEPT_BYTES = 512 * 2 ** 20
 async function* sums(
   { layers, dtype }: CombinePlan,
   asks: ReadonlyMap<number, SumRequest>,
+  moments: RankSettings['moments'],
   context: RunContext,
 ): AsyncGenerator<{ index: number; result: SumResult }> {
   const all = [...asks].map(([index, ask]) => {
@@ -59,6 +64,7 @@ async function* sums(
       ask,
       dtype,
       ...(expert !== undefined && { expert }),
+      ...(moments?.[index] !== undefined && { moments: moments[index] }),
     }
     return { index, job }
   })
@@ -96,13 +102,19 @@ export async function rankSums(
         : { kind: 'rule', rule, limits }
   const results: SumResult[] = []
   let kept = 0
-  for await (const { index, result } of sums(plan, new Map(plan.layers.map((_, i) => [i, ask])), context)) {
+  for await (const { index, result } of sums(
+    plan,
+    new Map(plan.layers.map((_, i) => [i, ask])),
+    settings.moments,
+    context,
+  )) {
     const { A, B } = result.factors
     kept += A.data.byteLength + B.data.byteLength
     results[index] = isSettled && kept <= KEPT_BYTES ? result : withoutFactors(result)
   }
   const own = results.map(({ rank }) => rank)
-  if (rule.kind === 'budget') return { results, ...budgetRanks(plan, results, settings, rule.bytes, sizeAt) }
+  if (rule.kind === 'budget')
+    return { results, ...budgetRanks(plan, comparable(results), settings, rule.bytes, sizeAt) }
   if (!uniform) return { results, ranks: own }
   const most = Math.max(0, ...own)
   const ranks = results.map(({ singularValues: { length } }, i) =>
@@ -126,6 +138,7 @@ export async function* factorsAt(
   plan: CombinePlan,
   { ranks, results }: RankedSums,
   order: readonly number[],
+  moments: RankSettings['moments'],
   context: RunContext,
 ): AsyncGenerator<SumResult> {
   const missing = new Map<number, SumRequest>()
@@ -134,11 +147,30 @@ export async function* factorsAt(
     const request = { kind: 'rule', rule: { kind: 'rank', rank }, limits: {} } as const
     if (rank > 0 && results[i].factors.A.rows !== rank) missing.set(i, request)
   }
-  const again = sums(plan, missing, context)
+  const again = sums(plan, missing, moments, context)
   for (const i of order) {
     if (missing.has(i)) yield (await again.next()).value.result
     else yield ranks[i] === 0 ? withoutFactors(results[i]) : results[i]
   }
+}
+
+/** Sums that can be added up: a layer without moments counts as if its inputs were as large as the others' are on average. */
+function comparable(results: readonly SumResult[]): readonly SumResult[] {
+  const weighed = results.filter((result) => result.weighed !== undefined)
+  if (weighed.length === 0 || weighed.length === results.length) return results
+  const size = ratioOfNorms(
+    weighed.map(({ frobenius }) => frobenius),
+    weighed.map((result) => result.weighed!.plain.frobenius),
+  )
+  return results.map((result) =>
+    result.weighed !== undefined
+      ? result
+      : {
+          ...result,
+          singularValues: result.singularValues.map((s) => s * size),
+          frobenius: result.frobenius * size,
+        },
+  )
 }
 
 function budgetRanks(

@@ -83,6 +83,25 @@ const layerColumns = (allowed: number | undefined): NamedColumn<CombinedLayer>[]
     legend: 'the least that factors of this rank can have',
     cell: ({ optimalError }) => figure(optimalError.atLeast),
   },
+  {
+    title: 'output',
+    align: 'right',
+    worth: 12.5,
+    has: ({ output }) => output !== undefined,
+    legend: "the error of outputs: ‖(Δ − B·A)·C^½‖ / ‖Δ·C^½‖, C the moments of the layer's inputs",
+    cell: ({ output }, paint) =>
+      output === undefined
+        ? UNKNOWN
+        : errorPaint(output.relativeError, paint, allowed)(figure(output.relativeError)),
+  },
+  {
+    title: 'best output',
+    align: 'right',
+    worth: 9.5,
+    has: ({ output }) => output !== undefined,
+    legend: 'the least possible of that at this rank',
+    cell: ({ output }) => (output === undefined ? UNKNOWN : figure(output.optimalError.atLeast)),
+  },
   { title: '‖Δ‖_F', align: 'right', worth: 7, cell: ({ frobenius }) => figure(frobenius) },
 ]
 
@@ -140,6 +159,14 @@ export function combinedTotals(
           ? short(best.atLeast)
           : `${short(best.atLeast)} … ${short(best.atMost)}`,
       ],
+      ...(totals.output === undefined || totals.output.layers === 0
+        ? []
+        : [
+            [
+              'error of outputs',
+              `${paintWords(short(totals.output.relativeError), errorPaint(totals.output.relativeError, paint))} over ${totals.output.unweighed.length === 0 ? 'all' : `the ${counted(totals.output.layers, 'layer')} with moments`}; at best ${short(totals.output.optimalError.atLeast)}`,
+            ],
+          ]),
       ...more,
       ...(rule.kind === 'budget'
         ? [

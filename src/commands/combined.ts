@@ -21,6 +21,7 @@ interface Told {
   readonly init: string | undefined
   readonly alpha: number | undefined
   readonly alphaZero: string | undefined
+  readonly moments?: string | undefined
 }
 
 /** What the result calls its base: as the user says, or as the base tells where it is given. */
@@ -47,6 +48,7 @@ export function sumCommand([name, ...paths]: readonly string[], told: Told): str
     init,
     alpha,
     alphaZero,
+    moments,
   } = told
   const path = (name: string, value: string | undefined) =>
     value === undefined ? [] : [`--${name} ${argument(value)}`]
@@ -67,6 +69,7 @@ export function sumCommand([name, ...paths]: readonly string[], told: Told): str
     ...flag('prefer', prefer),
     ...path('base', base),
     ...path('init', init),
+    ...path('moments', moments),
     ...flag('alpha', alpha),
     ...flag('alpha-zero', alphaZero),
   ].join(' ')
@@ -94,13 +97,22 @@ export function combinedFields(result: SummedAs) {
     rule: result.rule,
     layout: result.layout,
     dtype: result.dtype,
-    layers: layers.map(({ inner, optimalError, ...layer }) => ({
+    layers: layers.map(({ inner, optimalError, output, ...layer }) => ({
       ...layer,
+      ...(output !== undefined && {
+        output: { ...output, optimalError: intervalFields(output.optimalError) },
+      }),
       optimalError: intervalFields(optimalError),
     })),
     kept: result.kept,
     lost: result.lost,
-    totals: { ...totals, optimalError: intervalFields(totals.optimalError) },
+    totals: {
+      ...totals,
+      optimalError: intervalFields(totals.optimalError),
+      ...(totals.output !== undefined && {
+        output: { ...totals.output, optimalError: intervalFields(totals.output.optimalError) },
+      }),
+    },
     ...(couldGain !== undefined && { couldGain }),
     broken: result.broken,
     holds: result.holds,

@@ -117,6 +117,11 @@ export const common = {
     )
       .choices(CERTIFY.choices)
       .default('default'),
+  moments: () =>
+    new Option(
+      '--moments <file>',
+      "second moments of the layers' inputs (safetensors, npz, llama.cpp's imatrix): the error that counts is then that of outputs",
+    ),
   seed: () =>
     new Option('--seed <n>', 'seed of the random start').default(0n, '0').argParser(parsedBy(parseSeed)),
   header: () =>

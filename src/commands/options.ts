@@ -172,6 +172,13 @@ export function checkOptions(name: string, given: unknown, kinds: Readonly<Recor
   }
 }
 
+/** A file of moments by its path. Throws `bad-usage` for an empty one and for standard input, which workers can't open. */
+export function momentsOption(given: string | undefined): string | undefined {
+  if (given === '') throw badUsage('--moments is empty: name a file')
+  if (given === '-') throw badUsage("--moments: standard input can't be read by many threads; name a file")
+  return given
+}
+
 /** A number of bytes however it was given; undefined where it wasn't. */
 export const bytesOf = (given: number | string | undefined): number | undefined =>
   typeof given === 'string' ? parseBytes(given) : given

@@ -8,6 +8,7 @@ import { type KnownDelta, leadingValues, settledFloor } from '../linalg/spectrum
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
 import { balancedFactors, type Factors, factorsOf, type Svd } from '../linalg/svd/svd.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
+import type { MomentKind } from '../moments/types.ts'
 
 /** How many singular triplets of a layer are asked for. */
 export interface RankRequest {
@@ -18,21 +19,42 @@ export interface RankRequest {
 /** What stored factors leave of a delta. */
 export interface MeasuredLayer {
   readonly rank: number
-  /** ‖Δ − B·A‖_F with B and A rounded as they are stored, summed in float64. */
+  /** ‖Δ − B·A‖ with B and A rounded as they are stored, in the norm of the spectrum, summed in float64. */
   readonly residual: number
+  /** The same in the plain norm, where `residual` is in that of the inputs. */
+  readonly plainResidual?: number
   /** `digestOf` these factors. */
   readonly digest: string
+}
+
+/** What weighed a layer, and what its delta is without. */
+export interface WeighedFacts {
+  readonly kind: MomentKind
+  /** Inputs of the layer. */
+  readonly inputs: number
+  /** How many inputs the moments are of, where the file says. */
+  readonly samples?: number
+  /** Directions for which the floor of the eigenvalues stands in. */
+  readonly floored: number
+  /** The spectrum of Δ itself, at the rank that was found. */
+  readonly plain: Spectrum
 }
 
 /** The leading singular triplets of a layer's delta, and what is known of the rest. */
 export interface LayerResult {
   readonly name: string
   readonly asked: RankRequest
-  /** The spectrum of the delta; its `singularValues` are those of the triplets. Frobenius norm 0 where base and tuned are equal in number. */
+  /**
+   * The spectrum of the delta, or of Δ·R where moments weigh it; its `singularValues` are those of the triplets. Frobenius norm 0 where base
+   * and tuned are equal in number.
+   */
   readonly spectrum: Spectrum
   /** [rows, r] and [columns, r]. */
   readonly U: Float64Matrix
   readonly V: Float64Matrix
+  /** What stands for the singular values in the factors, where moments weigh the layer. */
+  readonly lengths?: readonly number[]
+  readonly weighed?: WeighedFacts
   /** What the factors that these triplets will be leave of the delta, where their rank was known at once. */
   readonly measured?: MeasuredLayer
   /** ‖base‖_F. */
@@ -101,6 +123,17 @@ export function aboveNoise(
     isNotUnderstood,
   }
 }
+
+/** What factors are made of: B·A = U·diag(S)·Vᵀ. */
+export const directionsOf = ({ U, V, spectrum, lengths }: LayerResult): Svd => ({
+  U,
+  S: lengths === undefined ? spectrum.singularValues : Float64Array.from(lengths),
+  V,
+})
+
+/** The spectrum of Δ itself. */
+export const plainSpectrum = ({ spectrum, weighed }: Pick<LayerResult, 'spectrum' | 'weighed'>): Spectrum =>
+  weighed?.plain ?? spectrum
 
 /** How factors are made of triplets and stored. */
 export interface FactorForm {

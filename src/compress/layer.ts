@@ -4,13 +4,15 @@ import { differenceBytes, type StoredDifference, withDifference } from '../delta
 import type { JobContext } from '../jobs/worker.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { assertInRange } from '../linalg/matrix/finite.ts'
-import { epsilonOf, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
-import { isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
+import { epsilonOf, floatType, type Matrix, transpose, zeros } from '../linalg/matrix/matrix.ts'
 import type { MatrixRule, RankLimits, RankRule } from '../linalg/spectrum/rules.ts'
 import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
 import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/truncated-svd.ts'
 import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
+import { rootBytes, rootFlops, rootOfMoments } from '../moments/root.ts'
+import type { LayerMoments } from '../moments/types.ts'
+import { besideSpectrum } from './beside.ts'
 import {
   aboveNoise,
   digestOf,
@@ -21,6 +23,7 @@ import {
   ownRank,
   type RankRequest,
 } from './layer-result.ts'
+import { type Directions, plainSubject, type Subject, weighedSubject } from './subject.ts'
 
 /** What a worker is asked: plain data. */
 export interface LayerJob {
@@ -32,6 +35,8 @@ export interface LayerJob {
   readonly form: FactorForm
   /** The rank will be this layer's own, whatever the others have: what will be stored can be measured at once. */
   readonly isSettled: boolean
+  /** Of the layer's inputs, which then weigh its columns. */
+  readonly moments?: LayerMoments
   /** As messages call the checkpoints. */
   readonly basePath: string
   readonly tunedPath: string
@@ -40,11 +45,16 @@ export interface LayerJob {
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
 const MOST_EXTRA_RANKS = 4
 
+/** Up to this short side the plain optimum is computed beside the weighed one; beyond, it is only bounded, at a small part of the cost. */
+const BESIDE_UP_TO = 256
+
 /** The flops of a job, in the measure by which engines are chosen. */
-export function flopsOf({ pair: { tuned }, ask }: LayerJob): number {
+export function flopsOf({ pair: { tuned }, ask, moments }: LayerJob): number {
   const { rows, columns } = tuned
   const order = Math.min(rows, columns)
-  return rows * columns * basisOf(ask, order)
+  const plain = rows * columns * basisOf(ask, order)
+  if (moments === undefined) return plain
+  return plain + rootFlops(moments, moments.side === 'rows' ? columns : rows)
 }
 
 /** Products of the matrix with as many columns as the rank that finding, bounding and measuring the triplets takes. */
@@ -57,12 +67,13 @@ const basisOf = ({ rule }: RankRequest, order: number): number =>
   Math.min(order, SWEEPS * ((rule.kind === 'rank' ? rule.rank : ADAPTIVE_RANK) + 8))
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ pair, ask }: LayerJob): number {
+export function bytesOf({ pair, ask, moments }: LayerJob): number {
   const { rows, columns } = pair.tuned
   const order = Math.min(rows, columns)
   const basis = basisOf(ask, order)
   const square = 2 * basis > order ? 4 * 8 * order * order + 8 * rows * columns : 0
-  return differenceBytes(pair) + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
+  const weighing = moments === undefined ? 0 : rootBytes(moments) + 3 * 8 * rows * columns
+  return differenceBytes(pair) + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square + weighing
 }
 
 /**
@@ -94,66 +105,120 @@ async function factor(
     ...(quantised !== undefined && { quantised }),
   }
   const { rule, limits } = ask
+  const plain = plainSubject(delta, frobenius.delta, engine)
   if (rule.kind !== 'noise-floor') {
     if (frobenius.delta === 0) return { ...common, ...zeroLayer(delta) }
-    return {
-      ...common,
-      ...tripletsOf(delta, decompose(delta, frobenius.delta, { rule, limits }, job, engine)),
+    if (job.moments !== undefined) {
+      return { ...common, ...(await weighedLayer(plain, job.moments, { rule, limits }, job, engine)) }
     }
+    return { ...common, ...tripletsOf(plain, decompose(plain, { rule, limits }, job, engine)) }
   }
   // integers aren't rounded, so that nothing of their change is noise
   if (frobenius.delta === 0) return { ...common, ...zeroLayer(delta), noiseFloor: noise?.floor ?? 0 }
-  const truncate = (rule: RankRule, limits: RankLimits) =>
-    truncation(delta, frobenius.delta, rule, limits, job, engine)
+  const truncate = (rule: RankRule, limits: RankLimits) => truncation(plain, rule, limits, job, engine)
   const { found, floor, isNotUnderstood } = aboveNoise(truncate, noise, delta, frobenius.delta, limits)
   return {
     ...common,
-    ...tripletsOf(delta, withMeasure(delta, found, job, engine)),
+    ...tripletsOf(plain, withMeasure(plain, found, job)),
     noiseFloor: floor,
     ...(isNotUnderstood && { isNotUnderstood }),
   }
 }
 
-/** Triplets, and what their factors leave of the delta once they are stored, where that is known. */
+/** The same in the norm that inputs feel, with what the plain one says of the very factors. */
+async function weighedLayer(
+  plain: Subject,
+  moments: LayerMoments,
+  ask: { readonly rule: MatrixRule; readonly limits: RankLimits },
+  job: LayerJob,
+  engine: Engine,
+) {
+  const root = await rootOfMoments(moments, engine)
+  const isUnit = root.kind === 'unit'
+  const subject = isUnit ? plain : weighedSubject(plain.matrix, root, moments.side === 'rows', engine)
+  assertInRange([[subject.frobenius]], { file: moments.path, tensor: moments.name })
+  const decomposed = decompose(subject, ask, job, engine)
+  const { found, measured } = decomposed
+  const { kind, samples, inputs } = moments
+  const facts = {
+    ...{ kind, inputs, floored: isUnit ? 0 : root.floored },
+    ...(samples !== undefined && { samples }),
+  }
+  const result = tripletsOf(subject, decomposed)
+  const spectrum = { ...result.spectrum, epsilon: epsilonOf[floatType(plain.matrix)] }
+  if (isUnit) return { ...result, weighed: { ...facts, plain: spectrum } }
+  const beside = plainBeside(plain, result, job, engine)
+  return {
+    ...result,
+    spectrum,
+    ...(measured !== undefined && {
+      measured: {
+        ...measured,
+        plainResidual: plain.residual(...storedFactors(subject, found, measured.rank, job)),
+      },
+    }),
+    weighed: { ...facts, plain: beside },
+  }
+}
+
+/** What the plain norm has of Δ at the rank that was found. */
+function plainBeside(
+  { matrix, frobenius }: Subject,
+  { U, V, lengths = [] }: Directions,
+  { seed, pair, moments }: LayerJob,
+  engine: Engine,
+): Spectrum {
+  const { rows, columns } = matrix
+  const { name } = pair
+  if (Math.min(rows, columns) <= BESIDE_UP_TO || U.columns === 0) {
+    const rank = Math.max(1, U.columns)
+    return spectrumOf(matrix, truncatedSvd(matrix, { kind: 'rank', rank }, { engine, name, seed, frobenius }))
+  }
+  const isOfRows = moments?.side === 'rows'
+  const near = (isOfRows ? U : V).data.map((x, at) => x * lengths[at % lengths.length])
+  const own = isOfRows ? transpose(matrix) : matrix
+  const shape = { rows: own.columns, columns: lengths.length, data: near }
+  return { ...besideSpectrum(engine, own as Matrix, frobenius, shape, name), rows, columns }
+}
+
+/** Triplets, and what their factors leave once they are stored, where that is known. */
 interface Decomposed {
   readonly found: TruncatedSvd
   readonly measured?: MeasuredLayer
 }
 
 function truncation(
-  delta: Matrix,
-  frobenius: number,
+  { matrix, frobenius }: Subject,
   rule: RankRule,
   limits: RankLimits,
   { certify, seed, pair, tunedPath }: LayerJob,
   engine: Engine,
 ): TruncatedSvd {
-  const found = truncatedSvd(delta, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
+  const found = truncatedSvd(matrix, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
   assertInRange([found.S, [found.frobenius]], { file: tunedPath, tensor: pair.name })
   return found
 }
 
-const withMeasure = (delta: Matrix, found: TruncatedSvd, job: LayerJob, engine: Engine): Decomposed => ({
+const withMeasure = (subject: Subject, found: TruncatedSvd, job: LayerJob): Decomposed => ({
   found,
-  ...(job.isSettled && { measured: measure(delta, found, job, engine) }),
+  ...(job.isSettled && { measured: measure(subject, found, job) }),
 })
 
 function decompose(
-  delta: Matrix,
-  frobenius: number,
+  subject: Subject,
   { rule, limits }: { readonly rule: MatrixRule; readonly limits: RankLimits },
   job: LayerJob,
   engine: Engine,
 ): Decomposed {
   const truncate = (rule: RankRule, ranks = limits): Decomposed =>
-    withMeasure(delta, truncation(delta, frobenius, rule, ranks, job, engine), job, engine)
+    withMeasure(subject, truncation(subject, rule, ranks, job, engine), job)
   const first = truncate(rule)
   const allowed = errorAllowed(rule)
   const holds = ({ found, measured }: Decomposed) =>
     measured === undefined || measured.residual <= allowed * found.frobenius
   if (holds(first)) return first
   const { maxRank = Number.POSITIVE_INFINITY, multipleOf = 1 } = limits
-  const most = Math.min(maxRank, delta.rows, delta.columns)
+  const most = Math.min(maxRank, subject.matrix.rows, subject.matrix.columns)
   for (let i = 1; i <= MOST_EXTRA_RANKS; i++) {
     const rank = first.found.rank + i * multipleOf
     if (rank > most) break
@@ -164,46 +229,46 @@ function decompose(
   return first
 }
 
-/** ‖Δ − B·A‖_F of the factors as they will be stored, at the rank that the layer will have. */
-function measure(delta: Matrix, found: TruncatedSvd, { ask, form }: LayerJob, engine: Engine): MeasuredLayer {
-  const { rule, limits } = ask
-  const rank = ownRank(spectrumOf(delta, found), rule, limits)
-  const { B, A } = factorsAsStored(found, rank, form)
-  if (!isSquarable(found.frobenius)) {
-    const residual = relativeResidual(delta, B, A) * found.frobenius
-    return { rank, residual, digest: digestOf({ B, A }) }
-  }
-  const resident = engine.resident(delta)
-  try {
-    return { rank, residual: Math.sqrt(resident.residualSquared(B, A)), digest: digestOf({ B, A }) }
-  } finally {
-    resident.release()
-  }
+/** What the factors as they will be stored leave, at the rank that the layer will have. */
+function measure(subject: Subject, found: TruncatedSvd, job: LayerJob): MeasuredLayer {
+  const { rule, limits } = job.ask
+  const rank = ownRank(spectrumOf(subject.matrix, found), rule, limits)
+  const [B, A] = storedFactors(subject, found, rank, job)
+  return { rank, residual: subject.residual(B, A), digest: digestOf({ B, A }) }
 }
 
-function tripletsOf(delta: Matrix, { found, measured }: Decomposed) {
-  const { U, V, certificate } = found
-  const { closed, reason } = certificate
+function storedFactors(
+  subject: Subject,
+  found: TruncatedSvd,
+  rank: number,
+  { form }: LayerJob,
+): [Matrix, Matrix] {
+  const { U, V, lengths } = subject.directions(found)
+  const { B, A } = factorsAsStored({ U, S: lengths ? Float64Array.from(lengths) : found.S, V }, rank, form)
+  return [B, A]
+}
+
+function tripletsOf(subject: Subject, { found, measured }: Decomposed) {
+  const { closed, reason } = found.certificate
   return {
-    spectrum: spectrumOf(delta, found),
-    U,
-    V,
+    spectrum: spectrumOf(subject.matrix, found),
+    ...subject.directions(found),
     ...(measured !== undefined && { measured }),
     ...(!closed && reason !== undefined && { openBecause: reason }),
   }
 }
 
-function spectrumOf(delta: Matrix, found: TruncatedSvd): Spectrum {
+function spectrumOf(matrix: Matrix, found: TruncatedSvd): Spectrum {
   const { S, frobenius, optimalError, certificate, method } = found
   return {
-    rows: delta.rows,
-    columns: delta.columns,
+    rows: matrix.rows,
+    columns: matrix.columns,
     frobenius,
     singularValues: S,
-    complete: S.length === Math.min(delta.rows, delta.columns),
+    complete: S.length === Math.min(matrix.rows, matrix.columns),
     excess: optimalError.atMost ** 2 - optimalError.atLeast ** 2,
     next: certificate.spectral,
-    epsilon: epsilonOf[delta.data instanceof Float64Array ? 'f64' : 'f32'],
+    epsilon: epsilonOf[matrix.data instanceof Float64Array ? 'f64' : 'f32'],
     method,
     failureProbability: certificate.failureProbability,
   }

@@ -3,8 +3,13 @@ import type { JobContext } from '../jobs/worker.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
 import { chooseRank, errorAllowed, type MatrixRule, type RankLimits } from '../linalg/spectrum/rules.ts'
 import { type ProductSvd, productSvd } from '../linalg/truncation/product-svd.ts'
+import type { Root } from '../linalg/weighting/root.ts'
+import { type WeighedProduct, weighedProduct } from '../linalg/weighting/weighed-product.ts'
 import type { StoredFactors } from '../lora/factors.ts'
 import { type PackedFactors, packedDigest, packedFactors } from '../lora/write/packed.ts'
+import { rootBytes, rootFlops, rootOfMoments } from '../moments/root.ts'
+import type { LayerMoments } from '../moments/types.ts'
+import type { WeighedFacts } from './layer-result.ts'
 import { stackedTerms, type Term } from './terms.ts'
 
 /** What is wanted of a sum: its spectrum alone, or factors of a rank that a rule chooses; `exact` takes the numerical rank. */
@@ -24,12 +29,14 @@ export interface SumJob {
   readonly ask: SumRequest
   /** Of the factors that will be written. */
   readonly dtype: FloatDtype
+  /** Of the layer's inputs, in whose norm it is truncated. */
+  readonly moments?: LayerMoments
 }
 
 /** A sum Σ wᵢ·sᵢ·Bᵢ·Aᵢ, and factors of it. */
 export interface SumResult {
   readonly name: string
-  /** The singular values of the sum that are more than rounding, non-increasing. */
+  /** The singular values of the sum that are more than rounding, non-increasing; with moments all figures are in the norm of the inputs. */
   readonly singularValues: Float64Array
   /** ‖Σ wᵢΔᵢ‖_F. */
   readonly frobenius: number
@@ -45,8 +52,15 @@ export interface SumResult {
   readonly digest: string
   /** ⟨wᵢΔᵢ, wⱼΔⱼ⟩_F of the adapters, by their numbers: a symmetric matrix of rows. */
   readonly inner: readonly (readonly number[])[]
+  /** What weighed the sum, and what it and its factors are without. */
+  readonly weighed?: WeighedSum
   readonly engine: string
   readonly seconds: number
+}
+
+/** A sum that moments weigh, in the plain norm. */
+export interface WeighedSum extends Omit<WeighedFacts, 'plain'> {
+  readonly plain: Pick<SumResult, 'singularValues' | 'frobenius' | 'rounding' | 'residual'>
 }
 
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
@@ -61,7 +75,8 @@ const rankOf = ({ terms }: SumJob) => terms.reduce((sum, { module }) => sum + mo
 export function flopsOf(job: SumJob): number {
   const { rows, columns } = job
   const rank = Math.min(rankOf(job), rows, columns)
-  return 4 * (rows + columns) * rank ** 2 + 22 * rank ** 3
+  const plain = 4 * (rows + columns) * rank ** 2 + 22 * rank ** 3
+  return job.moments === undefined ? plain : 2 * plain + rootFlops(job.moments, rankOf(job))
 }
 
 /**
@@ -70,7 +85,8 @@ export function flopsOf(job: SumJob): number {
  */
 export function bytesOf(job: SumJob): number {
   const { rows, columns } = job
-  return 8 * (rows + columns) * rankOf(job) * COPIES
+  const plain = 8 * (rows + columns) * rankOf(job) * COPIES
+  return job.moments === undefined ? plain : 2 * plain + rootBytes(job.moments)
 }
 
 /**
@@ -81,9 +97,14 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
   const start = performance.now()
   const engine = await context.engine(flopsOf(job))
   const { parts, weights, B, A } = await stackedTerms(job.terms, job)
-  const svd = productSvd(engine, B, A, weights)
-  const kept = svd.S.findIndex((s) => s <= svd.rounding)
-  const singularValues = kept < 0 ? svd.S : svd.S.slice(0, kept)
+  const { moments } = job
+  const plain = productSvd(engine, B, A, weights)
+  const root = moments === undefined ? undefined : await rootOfMoments(moments, engine)
+  const svd =
+    root === undefined || root.kind === 'unit'
+      ? plain
+      : weighedProduct(engine, B, A, weights, root, moments?.side === 'rows')
+  const singularValues = aboveRounding(svd)
   const found = factorsOf(job, { ...svd, S: singularValues })
   return {
     name: job.name,
@@ -92,7 +113,8 @@ export async function sumModules(job: SumJob, context: JobContext): Promise<SumR
     rounding: svd.rounding,
     rank: found.factors.A.rows,
     ...found,
-    inner: innerProducts(svd, parts, job.terms, weights),
+    inner: innerProducts(plain, parts, job.terms, weights),
+    ...(moments !== undefined && root !== undefined && { weighed: weighedSum(moments, root, plain, found) }),
     engine: engine.name,
     seconds: (performance.now() - start) / 1000,
   }
@@ -111,7 +133,35 @@ export function storedOrder(
   return multiple <= Math.min(rows, columns) ? multiple : directions
 }
 
-function factorsOf(job: SumJob, svd: ProductSvd): Pick<SumResult, 'factors' | 'residual' | 'digest'> {
+const aboveRounding = ({ S, rounding }: Pick<ProductSvd, 'S' | 'rounding'>): Float64Array => {
+  const kept = S.findIndex((s) => s <= rounding)
+  return kept < 0 ? S : S.slice(0, kept)
+}
+
+function weighedSum(
+  { kind, inputs, samples }: LayerMoments,
+  root: Root,
+  plain: ProductSvd,
+  { factors }: Pick<SumResult, 'factors'>,
+): WeighedSum {
+  const residual = factors.A.rows === 0 ? plain.frobenius : plain.distance(factors)
+  return {
+    ...{
+      kind,
+      inputs,
+      floored: root.kind === 'unit' ? 0 : root.floored,
+      ...(samples !== undefined && { samples }),
+    },
+    plain: {
+      singularValues: aboveRounding(plain),
+      frobenius: plain.frobenius,
+      rounding: plain.rounding,
+      residual,
+    },
+  }
+}
+
+function factorsOf(job: SumJob, svd: WeighedProduct): Pick<SumResult, 'factors' | 'residual' | 'digest'> {
   const { ask, rows, columns, dtype } = job
   const most = svd.S.length
   const factors = { B: zeros(rows, 0), A: zeros(0, columns) }

@@ -5,6 +5,8 @@ import { doJobs, type RunContext } from '../jobs/context.ts'
 import { ratioOfNorms } from '../linalg/matrix/norms.ts'
 import type { NotLoaded } from '../lora/found-by-loaders.ts'
 import type { Adapter } from '../lora/model.ts'
+import { matchMoments } from '../moments/match.ts'
+import type { MomentFile } from '../moments/types.ts'
 import { merged, type Placed } from '../shards/merge.ts'
 import { type Comparison, compare, measureOther, measureWhole, outcomeOf } from './compare.ts'
 import {
@@ -78,8 +80,10 @@ export async function measureAdapter(
   pairing: PairingOptions,
   context: RunContext,
   { measured: known, unchanged }: Known = NOTHING_KNOWN,
+  moments?: MomentFile,
 ): Promise<AdapterMeasures> {
-  const comparison = await compare(adapter, base, tuned, pairing, new Set(unchanged))
+  const compared = await compare(adapter, base, tuned, pairing, new Set(unchanged))
+  const comparison = withMoments(compared, moments, base, tuned)
   return allMeasures([await measured(comparison, { adapter, base, tuned }, context, known)])
 }
 
@@ -93,8 +97,10 @@ export async function measurePart(
   pairing: PairingOptions,
   context: RunContext,
   isOwnOf: (bytes: readonly number[]) => readonly boolean[],
+  moments?: MomentFile,
 ): Promise<PlacedMeasures> {
-  const comparison = await compare(adapter, base, tuned, pairing, new Set(), isOwnOf)
+  const compared = await compare(adapter, base, tuned, pairing, new Set(), isOwnOf)
+  const comparison = withMoments(compared, moments, base, tuned)
   return measured(comparison, { adapter, base, tuned }, context, NOTHING_KNOWN.measured)
 }
 
@@ -118,6 +124,31 @@ async function measured(
   }))
   const paths = { adapter: adapter.path, base: base.path, tuned: tuned.path }
   return withTheRest(comparison, outcomes, paths)
+}
+
+/** The moments of the layers that the adapter has factors for. */
+function withMoments(
+  comparison: Comparison,
+  file: MomentFile | undefined,
+  base: Checkpoint,
+  tuned: Checkpoint,
+): Comparison {
+  if (file === undefined) return comparison
+  const carried = comparison.jobs.filter(({ modules }) => modules.length > 0)
+  const layers = carried.map(({ pair, modules: [{ isTransposed }], expert }) => ({
+    tensors: [pair.base.tensor, pair.tuned.tensor],
+    ...{ rows: pair.tuned.rows, columns: pair.tuned.columns, isTransposed },
+    ...(expert !== undefined && { expert }),
+  }))
+  const model = { path: base.path, config: base.config ?? tuned.config }
+  const found = new Map(matchMoments(file, layers, model).map((one, i) => [carried[i], one]))
+  return {
+    ...comparison,
+    jobs: comparison.jobs.map((job) => {
+      const moments = found.get(job)
+      return moments === undefined ? job : { ...job, moments }
+    }),
+  }
 }
 
 const MEASURING = {

@@ -194,7 +194,7 @@ const jobOf = (pair: MatrixPair, modules: readonly AdapterModule[], index: numbe
 /** Of a matrix, once it is measured: a layer of the adapter, or a change that nothing carries. */
 export function outcomeOf(
   { pair, modules }: MeasureJob,
-  { delta, residual, base }: Measured,
+  { delta, residual, base, output }: Measured,
 ): VerifiedLayer | NotCarried {
   const { name, tuned } = pair
   if (modules.length === 0) {
@@ -211,6 +211,9 @@ export function outcomeOf(
     residualFrobenius: residual,
     baseFrobenius: base,
     relativeError: relative(residual, delta),
+    ...(output !== undefined && {
+      output: { ...output, relativeError: relative(output.residual, output.delta) },
+    }),
   }
 }
 

@@ -11,6 +11,9 @@ import type { Difference } from '../linalg/matrix/subtract.ts'
 import { oneBelowTheOther, sideBySide } from '../linalg/truncation/columns.ts'
 import { readFactors, readFloats } from '../lora/factors.ts'
 import { type AdapterModule, blamed } from '../lora/model.ts'
+import { rootBytes, rootFlops } from '../moments/root.ts'
+import type { LayerMoments } from '../moments/types.ts'
+import { feltNorm } from './felt-norm.ts'
 
 /** How much of a layer's delta an adapter reproduces. */
 export interface VerifiedLayer {
@@ -27,6 +30,17 @@ export interface VerifiedLayer {
   readonly residualFrobenius: number
   readonly baseFrobenius: number
   /** residualFrobenius / deltaFrobenius: 0 where both are 0, infinite where only the delta is. */
+  readonly relativeError: number
+  /** The same in the norm that the layer's inputs feel, where there are moments of them. */
+  readonly output?: OutputError
+}
+
+/** What is left of a change in the norm of a layer's inputs, C = R·Rᵀ their second moments. */
+export interface OutputError {
+  /** ‖Δ·R‖_F, the root of E‖Δ·x‖². */
+  readonly delta: number
+  /** ‖(Δ − scale·B·A)·R‖_F. */
+  readonly residual: number
   readonly relativeError: number
 }
 
@@ -61,6 +75,8 @@ export interface MeasureJob {
   readonly expert?: number
   /** It was asked to leave this out: entries that are no numbers stop nothing. */
   readonly isLeftOut?: boolean
+  /** Of the layer's inputs. */
+  readonly moments?: LayerMoments
   /** As messages call the three. */
   readonly paths: { readonly adapter: string; readonly base: string; readonly tuned: string }
 }
@@ -71,6 +87,8 @@ export interface Measured {
   /** ‖tuned − base − scale·B·A‖_F. */
   readonly residual: number
   readonly base: number
+  /** The first two in the norm of the layer's inputs, where there are moments of them. */
+  readonly output?: Pick<OutputError, 'delta' | 'residual'>
 }
 
 /**
@@ -78,7 +96,7 @@ export interface Measured {
  * infinity in any of them.
  */
 export async function measureMatrix(job: MeasureJob, context: JobContext): Promise<Measured> {
-  const { pair, modules, expert, paths, isLeftOut = false } = job
+  const { pair, modules, expert, paths, isLeftOut = false, moments } = job
   const [first] = modules
   if (first === undefined) {
     const frobenius = await forEachPanel(pair, () => {})
@@ -87,10 +105,12 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
   }
   const { B: scaledB, A } = await product(modules, expert, paths.adapter)
   const engine = await context.engine(flopsOf(job))
+  const felt = moments === undefined ? undefined : await feltNorm(moments, engine, pair.tuned.rows)
   let squares = 0
   let extreme = 0
   const frobenius = await forEachPanel(pair, (panel, firstRow) => {
     const rows = rowRange(scaledB, firstRow, firstRow + panel.rows)
+    felt?.add(panel, rows, A, firstRow)
     const norm = panel.data instanceof Float64Array ? frobeniusNorm(panel.data) : 1
     if (norm > 0 && !isSquarable(norm)) {
       extreme = Math.hypot(extreme, relativeResidual(panel, rows, A) * norm)
@@ -109,7 +129,10 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
     file: paths.adapter,
     tensor: blamed(first, 'B').name,
   })
-  return { delta: frobenius.delta, base: frobenius.base, residual }
+  return {
+    ...{ delta: frobenius.delta, base: frobenius.base, residual },
+    ...(felt !== undefined && { output: felt.norms() }),
+  }
 }
 
 async function assertFinite(
@@ -154,15 +177,21 @@ async function product(
 const rankOf = (modules: readonly AdapterModule[]) => modules.reduce((sum, { rank }) => sum + rank, 0)
 
 /** By which engines are chosen: a residual is one product, far less than a decomposition. */
-export function flopsOf({ pair: { tuned }, modules }: MeasureJob): number {
-  return 4 * tuned.rows * tuned.columns * (1 + rankOf(modules))
+export function flopsOf({ pair: { tuned }, modules, moments }: MeasureJob): number {
+  const plain = 4 * tuned.rows * tuned.columns * (1 + rankOf(modules))
+  if (moments === undefined) return plain
+  return plain + 4 * rootFlops(moments, moments.side === 'rows' ? tuned.columns : tuned.rows)
 }
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ pair, modules }: MeasureJob): number {
+export function bytesOf({ pair, modules, moments }: MeasureJob): number {
   const { rows, columns } = pair.tuned
   // the panel again, where the engine works on it, and its product in float64
-  return 4 * panelBytes(pair) + 3 * 8 * (rows + columns) * rankOf(modules)
+  const plain = 4 * panelBytes(pair) + 3 * 8 * (rows + columns) * rankOf(modules)
+  if (moments === undefined) return plain
+  return (
+    plain + rootBytes(moments) + (moments.side === 'rows' ? 4 * 8 * rows * columns : 4 * 2 * panelBytes(pair))
+  )
 }
 
 /** scale·B, each entry rounded once to B's own type; float64 unless the scale is 1. */

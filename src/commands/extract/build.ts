@@ -1,5 +1,11 @@
 import { openCheckpoint } from '../../checkpoint/open.ts'
-import { areFactors, factorsFor, type LayerResult } from '../../compress/layer-result.ts'
+import {
+  areFactors,
+  directionsOf,
+  factorsFor,
+  type LayerResult,
+  plainSpectrum,
+} from '../../compress/layer-result.ts'
 import { LoraSvdError } from '../../errors.ts'
 import { sizesIn } from '../../io/files.ts'
 import { writeTextAtomic } from '../../io/write-atomic.ts'
@@ -37,13 +43,17 @@ async function knownMeasures(
   )
   const known = new Map<string, Measured>()
   for (const [i, { pair, module: planned, expert }] of layers.entries()) {
-    const { measured, spectrum, baseFrobenius } = results[i]
+    const { measured, spectrum, weighed, baseFrobenius } = results[i]
     const rank = ranks[i]
     const module = modules.get(pair.base.tensor)
     if (module === undefined || measured === undefined || measured.rank !== rank) continue
     const { B, A, scale } = await readFactors(module, planned.experts > 1 ? expert : undefined)
     if (scale !== 1 || !areFactors({ B, A }, rank, measured.digest)) continue
-    known.set(pair.name, { delta: spectrum.frobenius, residual: measured.residual, base: baseFrobenius })
+    const { residual, plainResidual = residual } = measured
+    known.set(pair.name, {
+      ...{ delta: plainSpectrum(results[i]).frobenius, residual: plainResidual, base: baseFrobenius },
+      ...(weighed !== undefined && { output: { delta: spectrum.frobenius, residual } }),
+    })
   }
   return known
 }
@@ -75,7 +85,15 @@ export async function buildAdapter(
     keepsAll: true,
   }
   const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
-  const measures = await measureAdapter(adapter, plan.base, plan.tuned, pairing, context, known)
+  const measures = await measureAdapter(
+    adapter,
+    plan.base,
+    plan.tuned,
+    pairing,
+    context,
+    known,
+    plan.moments?.file,
+  )
   const built = { choice, output: outputFacts(output, plan), measures }
   const layers = layersOf(plan, built)
   const { relativeError } = errorsOf(measures, layers)
@@ -102,8 +120,8 @@ async function factorsOf(
 ): Promise<Factors[]> {
   const factors: Factors[] = []
   for (const i of indices) {
-    const { U, V, spectrum } = hasVectors(results[i]) ? results[i] : await folder.read(rounds[i], i)
-    factors.push(factorsFor({ U, S: spectrum.singularValues, V }, ranks[i], distributeScale))
+    const result = hasVectors(results[i]) ? results[i] : await folder.read(rounds[i], i)
+    factors.push(factorsFor(directionsOf(result), ranks[i], distributeScale))
   }
   return factors
 }

@@ -143,6 +143,7 @@ export function commandOf({
     ...rest.saveFull.flatMap((name) => flag('save-full', name)),
     ...rest.include.flatMap((pattern) => flag('include', pattern)),
     ...rest.exclude.flatMap((pattern) => flag('exclude', pattern)),
+    ...flag('moments', rest.moments === undefined ? undefined : publicName(rest.moments)),
     ...flag('certify', certify === 'default' ? undefined : certify),
     ...flag('seed', rest.seed === 0n ? undefined : String(rest.seed)),
   ].join(' ')

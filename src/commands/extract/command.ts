@@ -9,6 +9,7 @@ Examples:
   lora-svd extract base/ tuned/ -o adapter/ --rank 16
   lora-svd extract base/ tuned/ -o adapter/ --budget 40MiB --dtype bf16
   lora-svd extract base/ tuned/ -o adapter/ --error 0.1 --carry-rest
+  lora-svd extract base/ tuned/ -o adapter/ --rank 16 --moments c.safetensors
   lora-svd extract base/ tuned/ -o adapter/ --rank 16 --dry-run
   lora-svd extract base.safetensors my.safetensors -o lora.safetensors --rank 32
   lora-svd extract base-Q4_K_M.gguf tuned/ -o adapter/ --rank 64
@@ -55,6 +56,7 @@ export function addExtract(program: Command, run: Run): void {
   addLimits(command)
   command
     .addOption(new Option('--uniform', 'all layers get the largest rank chosen').default(false))
+    .addOption(common.moments())
     .optionsGroup('What is carried:')
     .addOption(
       patterns('--include <glob>', 'factor only tensors with such a name (* crosses dots; repeatable)'),

@@ -1,3 +1,4 @@
+import type { WeighedOutput } from '../../combine/result.ts'
 import { ExitCode } from '../../errors.ts'
 import { intervalFields, jsonDocument, relativeChangeFields } from '../../report/json.ts'
 import type { Terminal } from '../../terminal/terminal.ts'
@@ -72,6 +73,9 @@ export function extractDocument(result: ExtractResult) {
       ...totals,
       ...totalErrorFields(totals),
       optimalError: intervalFields(totals.optimalError),
+      ...(totals.output !== undefined && {
+        output: { ...totals.output, optimalError: intervalFields(totals.output.optimalError) },
+      }),
     },
     ...(budget !== undefined && { budget }),
     verdict: extractVerdict(result),
@@ -87,14 +91,21 @@ export function extractDocument(result: ExtractResult) {
   })
 }
 
-function layerFields({ relativeError, optimalError, relativeChange, ...layer }: ExtractedLayer) {
+function layerFields({ relativeError, optimalError, relativeChange, output, ...layer }: ExtractedLayer) {
   return {
     ...layer,
+    ...(output !== undefined && { output: outputFields(output) }),
     ...relativeErrorFields(relativeError),
     optimalError: intervalFields(optimalError),
     ...relativeChangeFields(relativeChange),
   }
 }
+
+const outputFields = ({ optimalError, relativeError, ...output }: WeighedOutput) => ({
+  ...output,
+  ...relativeErrorFields(relativeError),
+  optimalError: intervalFields(optimalError),
+})
 
 /** The JSON document of `extract --dry-run`; its fields are those of schemas/extract-plan-1.json. */
 export function previewDocument(preview: ExtractPreview) {

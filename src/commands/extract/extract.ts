@@ -12,6 +12,7 @@ import { buildAdapter } from './build.ts'
 import { destinationOf } from './destination.ts'
 import { identityOf } from './identity.ts'
 import { joinedFolder, plannedJoin, refuseShardsAsModels } from './join.ts'
+import { plannedMoments } from './moments.ts'
 import { type ExtractOptions, type ExtractSettings, extractSettings } from './options.ts'
 import { place } from './output.ts'
 import { type ExtractionPlan, planExtraction } from './plan.ts'
@@ -60,7 +61,9 @@ async function extracted(
   const destination = destinationOf(base, tuned, settings)
   const mayReplace = force || placed !== undefined
   await assertResultFree(destination.format, [base, tuned], { output, force: mayReplace })
-  const plan = await planExtraction(base, tuned, settings, context.signal, destination)
+  const unweighed = await planExtraction(base, tuned, settings, context.signal, destination)
+  const moments = await plannedMoments(settings.moments, unweighed.layers, base, tuned, context)
+  const plan = moments === undefined ? unweighed : { ...unweighed, moments }
   if (settings.dryRun) {
     const planned = join && (await plannedJoin(plan, settings, join, context))
     return preview(plan, settings, planned)
@@ -113,7 +116,9 @@ async function run(
     )
   }
   const built = await build()
-  for (const input of [base, tuned]) await assertUnchanged(input)
+  const { moments } = plan
+  for (const input of [base, tuned, ...(moments === undefined ? [] : [moments.file])])
+    await assertUnchanged(input)
   await folder.assertHeld()
   await place(plan, settings, folder)
   return built

@@ -11,7 +11,11 @@ export const identityOf = (
   settings: ExtractSettings,
   context: RunContext,
 ): RunIdentity => ({
-  inputs: [plan.base.files, plan.tuned.files],
+  inputs: [
+    plan.base.files,
+    plan.tuned.files,
+    ...(plan.moments === undefined ? [] : [plan.moments.file.files]),
+  ],
   options: optionsOf(plan, settings, context),
 })
 
@@ -42,7 +46,7 @@ function optionsOf({ layers }: ExtractionPlan, settings: ExtractSettings, { requ
 
 /** Of the model's config and of the tensors that are factored or written. */
 function inputsDigest(
-  { base, tuned, layers, exact, saved, inModel }: ExtractionPlan,
+  { base, tuned, layers, exact, saved, inModel, moments }: ExtractionPlan,
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const pairs = layers.map(({ pair }) => pair)
@@ -56,6 +60,7 @@ function inputsDigest(
       ...exact.map((one) => one.tuned),
       ...saved.flatMap(({ tensors }) => tensors).map((name) => inModel.get(name)!),
     ],
+    ...(moments !== undefined && { moments: moments.ofLayers.flatMap((one) => one?.tensor ?? []) }),
   }
   return contentDigest(base.config ?? tuned.config ?? null, sides, signal)
 }

@@ -42,6 +42,7 @@ function percentAbove(excess: number): string {
 }
 
 const intervalText = ({ atLeast, atMost }: Interval) => {
+  if (atLeast === 0 && atMost > 0) return `≤ ${figure(atMost)}`
   const [low, high] = [figure(atLeast), figure(atMost)]
   return low === high ? low : `${low}–${high}`
 }
@@ -90,6 +91,23 @@ export const layerColumns: readonly NamedColumn<ExtractedLayer>[] = [
       )
     },
     legend: 'by how much at most the error is above the best',
+  },
+  {
+    title: 'output',
+    align: 'right',
+    worth: 12.5,
+    has: ({ output }) => output !== undefined,
+    cell: ({ output }, paint) =>
+      output === undefined ? UNKNOWN : errorPaint(output.relativeError, paint)(figure(output.relativeError)),
+    legend: "the error of outputs: ‖(Δ − B·A)·C^½‖ / ‖Δ·C^½‖, C the moments of the layer's inputs",
+  },
+  {
+    title: 'best output',
+    align: 'right',
+    worth: 9.5,
+    has: ({ output }) => output !== undefined,
+    cell: ({ output }) => (output === undefined ? UNKNOWN : intervalText(output.optimalError)),
+    legend: 'the least possible of that at this rank',
   },
   {
     title: 'change',
@@ -146,6 +164,16 @@ export const kindColumns: readonly NamedColumn<Projection<ExtractedLayer>>[] = [
     cell: (kind, paint) => {
       const most = kind.rows.reduce((most, { relativeError }) => Math.max(most, relativeError), 0)
       return errorPaint(most, paint)(spanOf(({ relativeError }) => relativeError, figure)(kind))
+    },
+  },
+  {
+    title: 'output',
+    align: 'right',
+    worth: 12,
+    has: ({ rows }) => rows.some(({ output }) => output !== undefined),
+    cell: ({ rows }) => {
+      const errors = rows.flatMap(({ output }) => (output === undefined ? [] : [output.relativeError]))
+      return errors.length === 0 ? UNKNOWN : spanText(errors, figure)
     },
   },
   {

@@ -7,6 +7,7 @@ import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-
 import { memorySource, readWholeFile } from '../../io/source.ts'
 import { writeFileAtomic } from '../../io/write-atomic.ts'
 import type { FloatArray } from '../../linalg/matrix/matrix.ts'
+import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 
 /** Whose result a file holds. */
 export interface LayerKey {
@@ -27,7 +28,9 @@ const CHECKSUM = 'sha256'
 export async function writeLayerFile(path: string, key: LayerKey, result: LayerResult): Promise<void> {
   const { U, V, spectrum, ...rest } = result
   const { singularValues: S, ...bounds } = spectrum
-  const figures = JSON.stringify({ ...rest, spectrum: bounds })
+  const figures = JSON.stringify({ ...rest, spectrum: bounds }, (_, value) =>
+    value instanceof Float64Array ? [...value] : value,
+  )
   const layout = layoutSafetensors(
     [
       { name: 'U', dtype: 'F64', shape: [U.rows, U.columns], data: U.data },
@@ -63,17 +66,25 @@ async function readChecked(path: string, key: LayerKey): Promise<LayerResult | u
   const [U, S, V] = [await floats('U'), await floats('S'), await floats('V')]
   const figures = set.metadata.get(FIGURES) ?? ''
   if (set.metadata.get(CHECKSUM) !== checksumOf(key, figures, [U, S, V])) return undefined
-  const { spectrum, ...rest } = JSON.parse(figures)
+  const { spectrum, weighed, ...rest } = JSON.parse(figures)
   const rank = S.length
   if (rest.name !== key.name || spectrum.rows !== rows || spectrum.columns !== columns) return undefined
   if (U.length !== rows * rank || V.length !== columns * rank) return undefined
   return {
     ...rest,
+    ...(weighed !== undefined && { weighed: { ...weighed, plain: withFloats(weighed.plain) } }),
     spectrum: { ...spectrum, singularValues: S },
     U: { rows, columns: rank, data: U },
     V: { rows: columns, columns: rank, data: V },
   }
 }
+
+const withFloats = (
+  spectrum: Omit<Spectrum, 'singularValues'> & { readonly singularValues: readonly number[] },
+): Spectrum => ({
+  ...spectrum,
+  singularValues: Float64Array.from(spectrum.singularValues),
+})
 
 /** Against accidents, not against one who writes a checksum too: what others may write in is refused before it is read. */
 function checksumOf({ run, round, name }: LayerKey, figures: string, data: readonly FloatArray[]): string {

@@ -15,6 +15,7 @@ import {
   checkOptions,
   flag,
   LIMITS,
+  momentsOption,
   needed,
   oneOf,
   PAIRING,
@@ -81,6 +82,8 @@ export interface ExtractOptions extends ReadingOptions {
    * default `comfyui` for a diffusion model, else `peft`.
    */
   readonly format?: AdapterFormat | undefined
+  /** Second moments of the layers' inputs, which say what of the change the model feels: a file. */
+  readonly moments?: string | undefined
   /** dtype of the written factors; by default the tuned matrices' own where they agree on bf16 or f16, else f32. */
   readonly dtype?: Exclude<FloatDtype, 'f64'> | undefined
   /** √S on both factors, the default; otherwise B = U·S and A = Vᵀ, as the notebook has it. */
@@ -136,6 +139,8 @@ export interface ExtractSettings {
   /** What adapter_config.json calls the base; by default the name by which it was given, or its config's own. */
   readonly baseName: string | undefined
   readonly certify: Certify
+  /** Second moments of the layers' inputs. */
+  readonly moments?: string | undefined
   readonly seed: bigint
   /** Go on where the two look like one model under two sets of names. */
   readonly allowUnpaired: boolean
@@ -174,6 +179,7 @@ export const EXTRACT = {
   distributeScale: flag,
   baseName: text,
   certify: CERTIFY,
+  moments: path,
   seed,
   memory: bytes,
   restart: flag,
@@ -195,6 +201,11 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
   }
   assertLayoutOf(given.format, given.layout)
   refuseOfJoin(given)
+  if (given.moments !== undefined && given.noiseFloor === true) {
+    throw badUsage(
+      '--noise-floor is about the rounding of numbers, whatever inputs feel of it: leave --moments out, or give another rule',
+    )
+  }
   return {
     base,
     tuned,
@@ -215,6 +226,7 @@ export function extractSettings(given: ExtractOptions): ExtractSettings {
     textEncoder: given.textEncoder ?? true,
     baseName: given.baseName,
     certify: given.certify ?? 'default',
+    moments: momentsOption(given.moments),
     seed: seedInteger(given.seed ?? 0n),
     allowUnpaired: given.allowUnpaired ?? false,
     memory: bytesOf(given.memory),

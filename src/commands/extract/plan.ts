@@ -15,6 +15,7 @@ import { addTo, compareNatural } from '../../text/compare.ts'
 import { quoted } from '../../text/quote.ts'
 import { asideIn, type Destination, destinationOf, diffusionModule } from './destination.ts'
 import { chooseExact, type ExactPart } from './exact.ts'
+import type { PlannedMoments } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import { placeLayers } from './placing.ts'
 import type { LeftReason } from './result.ts'
@@ -68,6 +69,8 @@ export interface ExtractionPlan {
   readonly drafts: readonly DraftedPair[]
   /** Differences that are added as they are, where the format is ComfyUI's. */
   readonly exact: readonly ExactPart[]
+  /** What weighs the layers, where it was given. */
+  readonly moments?: PlannedMoments
   readonly warnings: readonly string[]
 }
 

@@ -4,6 +4,7 @@ import { freeBytes } from '../../io/files.ts'
 import { withinLimits } from '../../linalg/spectrum/rules.ts'
 import { elementsPerRank } from '../../lora/model.ts'
 import type { Shard } from '../../shards/shard.ts'
+import { momentNotes } from '../moment-notes.ts'
 import type { ExtractSettings } from './options.ts'
 import { adapterBytes, outputFacts, outputPlan, placedModules } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -61,6 +62,12 @@ function plannedShard(plan: ExtractionPlan, options: ExtractSettings, shard: Sha
   }
 }
 
+function momentTotals({ moments, layers }: ExtractionPlan): Pick<ExtractPreview['totals'], 'moments'> {
+  if (moments === undefined) return {}
+  const unweighed = layers.flatMap(({ pair }, i) => (moments.ofLayers[i] === undefined ? [pair.name] : []))
+  return { moments: { layers: layers.length - unweighed.length, unweighed } }
+}
+
 /** All that can be said before anything is computed. */
 export async function preview(
   plan: ExtractionPlan,
@@ -103,6 +110,7 @@ export async function preview(
       matched: plan.matched,
       unmatched: plan.unmatched,
       ...plannedTotals(sampled),
+      ...momentTotals(plan),
     },
     modules: output === undefined ? [] : placedModules(output),
     gaps: output === undefined ? [] : outputFacts(output, plan).gaps,
@@ -118,6 +126,16 @@ export async function preview(
     ),
     ...(options.shard !== undefined && { shard: plannedShard(plan, options, options.shard) }),
     ...(join !== undefined && { join }),
-    warnings: [...plan.warnings, ...quantisedBaseWarning(plan)],
+    warnings: [
+      ...plan.warnings,
+      ...quantisedBaseWarning(plan),
+      ...(plan.moments === undefined
+        ? []
+        : momentNotes(
+            plan.moments,
+            plan.layers.map(({ pair }) => pair.name),
+            [],
+          )),
+    ],
   }
 }

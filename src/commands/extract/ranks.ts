@@ -14,6 +14,7 @@ import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { counted } from '../../text/quote.ts'
 import type { BudgetPlan } from './budget.ts'
 import { budgetPlan } from './budget.ts'
+import { comparable } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { BudgetSpent } from './result.ts'
@@ -52,7 +53,7 @@ const KEPT_BYTES = 128 * 2 ** 20
 
 /** What a worker is asked of a layer. */
 const layerJob = (
-  { layers, base, tuned, dtype }: ExtractionPlan,
+  { layers, base, tuned, dtype, moments }: ExtractionPlan,
   options: ExtractSettings,
   index: number,
   ask: RankRequest,
@@ -63,6 +64,7 @@ const layerJob = (
   seed: options.seed,
   form: { distributeScale: options.distributeScale, dtype },
   isSettled: options.rule.kind !== 'budget' && !options.uniform,
+  ...(moments?.ofLayers[index] !== undefined && { moments: moments.ofLayers[index] }),
   basePath: base.path,
   tunedPath: tuned.path,
 })
@@ -155,7 +157,7 @@ export async function chooseRanks(
   const rounds = plan.layers.map(() => 1)
   const results = plan.layers.map((_, index) => found.get(index)!)
   for (let round = 2; ; round++) {
-    const spectra = results.map(({ spectrum }) => spectrum)
+    const spectra = comparable(results)
     const decision = decide(spectra, options, budget)
     if ('ranks' in decision) {
       const spent = budget?.spent(decision.ranks, spectra)

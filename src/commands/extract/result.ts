@@ -1,4 +1,5 @@
 import type { UnmatchedReason } from '../../checkpoint/pair.ts'
+import type { WeighedOutput } from '../../combine/result.ts'
 import type { LoaderGap } from '../../convert/convert.ts'
 import type { QuantisationShare } from '../../linalg/spectrum/quantisation.ts'
 import type { AskedRule } from '../../linalg/spectrum/rules.ts'
@@ -30,6 +31,8 @@ export interface ExtractedLayer {
   readonly relativeError: number
   /** The same of the best approximation of that rank. */
   readonly optimalError: Interval
+  /** In the norm that the layer's inputs feel, where moments weigh it. */
+  readonly output?: WeighedOutput
   /** ‖Δ‖_F. */
   readonly frobenius: number
   /** ‖Δ‖_F / ‖base‖_F. */
@@ -115,6 +118,14 @@ export interface ExtractResult {
     readonly wholeRelativeError: number
     /** The best possible at these ranks, over the layers. */
     readonly optimalError: Interval
+    /** In the norm of the inputs, over the layers that moments weigh; left out where none were given. */
+    readonly output?: {
+      readonly layers: number
+      readonly relativeError: number
+      readonly optimalError: Interval
+      /** Layers without moments. */
+      readonly unweighed: readonly string[]
+    }
     /** Layers whose bounds hold but for a small chance each; left out where there are none. */
     readonly certified?: number
     /** Tensors that both models have, or that are stored whole. */
@@ -186,6 +197,8 @@ export interface ExtractPreview {
     readonly parameters: number
     readonly matched: number
     readonly unmatched: number
+    /** Where moments were given: of how many layers there are none, and of which. */
+    readonly moments?: { readonly layers: number; readonly unweighed: readonly string[] }
     readonly quantisation?: Pick<QuantisationTotals, 'layers' | 'dtypes' | 'share'> &
       Pick<PlannedQuantisation, 'carriedAtMost'>
   }

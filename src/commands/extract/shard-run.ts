@@ -7,6 +7,7 @@ import type { Patience } from '../../io/run-lock.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { type Shard, shardText } from '../../shards/shard.ts'
 import { sharedIdentityOf } from './identity.ts'
+import { comparable } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { leastBytes } from './preview.ts'
@@ -88,7 +89,7 @@ async function decomposed(
 ): Promise<Decomposed> {
   const { budget, first } = firstRound(plan, settings)
   const layers: { round: number; result: LayerResult }[] = []
-  const spectra: LayerResult['spectrum'][] = []
+  const results: LayerResult[] = []
   let resumed = 0
   let asks: readonly (RankRequest | null)[] = first
   for (let round = 1; ; round++) {
@@ -102,8 +103,8 @@ async function decomposed(
     }
     if (!mayTakeRounds(settings)) return { round, isSettled: true, layers, resumed }
     if (!isWhole) return { round, isSettled: false, layers, resumed }
-    for (const [i, result] of found.entries()) if (result !== undefined) spectra[i] = result.spectrum
-    const decision = decide([...spectra], settings, budget)
+    for (const [i, result] of found.entries()) if (result !== undefined) results[i] = result
+    const decision = decide(comparable(results), settings, budget)
     if ('ranks' in decision) return { round, isSettled: true, layers, resumed }
     asks = await folder.asksOf(round + 1, () => decision.asks)
   }

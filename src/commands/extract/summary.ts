@@ -1,3 +1,4 @@
+import { plainSpectrum } from '../../compress/layer-result.ts'
 import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { certifiedField, errorAt } from '../../linalg/spectrum/measures.ts'
 import { errorAllowed } from '../../linalg/spectrum/rules.ts'
@@ -6,7 +7,9 @@ import { type AdapterMeasures, totalErrors } from '../../measure/adapter.ts'
 import { relative } from '../../measure/measure.ts'
 import { percent } from '../../text/numbers.ts'
 import { counted } from '../../text/quote.ts'
+import { momentNotes } from '../moment-notes.ts'
 import type { Destination } from './destination.ts'
+import { outputOf } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import type { OutputFacts } from './output.ts'
 import type { ExtractionPlan } from './plan.ts'
@@ -58,6 +61,7 @@ export function resultOf(
       ratio: adapterParameters / parameters,
       ...errorsOf(measures, layers),
       optimalError: optimumOf(layers),
+      ...outputTotals(plan, layers),
       ...quantisationTotals(layers),
       ...certifiedField(choice.results.map(({ spectrum }) => spectrum)),
       matched: plan.matched,
@@ -84,6 +88,13 @@ export function resultOf(
         ...sizeWarnings(layers, output, plan.destination),
         ...quantisedBaseWarning(plan),
         ...noiseWarnings(choice),
+        ...(plan.moments === undefined
+          ? []
+          : momentNotes(
+              plan.moments,
+              plan.layers.map(({ pair }) => pair.name),
+              layers,
+            )),
       ]),
     ],
     seconds,
@@ -99,19 +110,22 @@ export function layersOf(
   const measured = new Map(measures.layers.map((layer) => [layer.name, layer]))
   const carried = plan.layers.flatMap((layer, i) => (ranks[i] > 0 ? [{ layer, i }] : []))
   return carried.map(({ layer: { pair, module }, i }): ExtractedLayer => {
-    const { spectrum, baseFrobenius, noiseFloor, openBecause, engine, seconds } = results[i]
+    const { baseFrobenius, noiseFloor, openBecause, engine, seconds } = results[i]
+    const spectrum = plainSpectrum(results[i])
+    const found = measured.get(pair.name)!
     return {
       name: pair.name,
       shape: [spectrum.rows, spectrum.columns],
       dtype: plan.dtype,
       rank: ranks[i],
       storedRank: storedRanks.get(module.tensor) ?? ranks[i],
-      relativeError: measured.get(pair.name)!.relativeError,
+      relativeError: found.relativeError,
       optimalError: errorAt(spectrum, ranks[i]),
       frobenius: spectrum.frobenius,
       relativeChange: relative(spectrum.frobenius, baseFrobenius),
       ...(noiseFloor !== undefined && { noiseFloor }),
-      ...quantisationOf(pair.base.dtype, results[i], ranks[i]),
+      ...outputOf(results[i], ranks[i], found.output?.relativeError),
+      ...quantisationOf(pair.base.dtype, { ...results[i], spectrum }, ranks[i]),
       ...(openBecause !== undefined && { openBecause }),
       engine,
       seconds,
@@ -178,12 +192,39 @@ function optimumOf(layers: readonly ExtractedLayer[]): Interval {
   return { atLeast: share('atLeast'), atMost: share('atMost') }
 }
 
+/** The same in the norm of the inputs, over the layers that moments weigh; and which they don't. */
+function outputTotals(
+  { moments, layers: planned }: ExtractionPlan,
+  layers: readonly ExtractedLayer[],
+): Pick<ExtractResult['totals'], 'output'> {
+  if (moments === undefined) return {}
+  const weighed = layers.flatMap(({ output }) => (output === undefined ? [] : [output]))
+  const norms = weighed.map(({ frobenius }) => frobenius)
+  const share = (of: (one: (typeof weighed)[number]) => number) =>
+    ratioOfNorms(
+      weighed.map((one) => one.frobenius * of(one)),
+      norms,
+    )
+  return {
+    output: {
+      layers: weighed.length,
+      relativeError: share(({ relativeError }) => relativeError),
+      optimalError: {
+        atLeast: share(({ optimalError }) => optimalError.atLeast),
+        atMost: share(({ optimalError }) => optimalError.atMost),
+      },
+      unweighed: planned.flatMap(({ pair }, i) => (moments.ofLayers[i] === undefined ? [pair.name] : [])),
+    },
+  }
+}
+
 function brokenErrors(layers: readonly ExtractedLayer[], { rule }: ExtractSettings): BrokenGuarantee[] {
   if (rule.kind === 'budget') return []
   const allowed = errorAllowed(rule)
   return layers
-    .filter(({ relativeError }) => relativeError > allowed)
-    .map(({ name, relativeError: found }) => ({ kind: 'error', name, found, allowed }))
+    .map(({ name, relativeError, output }) => ({ name, found: output?.relativeError ?? relativeError }))
+    .filter(({ found }) => found > allowed)
+    .map(({ name, found }) => ({ kind: 'error', name, found, allowed }))
 }
 
 /** What the plan left out, with the reason it gave and the change that was measured; layers of which nothing was kept too. */

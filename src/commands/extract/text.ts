@@ -45,7 +45,16 @@ function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][]
           ],
           ['best possible', `${bestText(best)}${above}`],
         ]),
-    ['promised', guaranteeText(rule)],
+    ...(totals.output === undefined || totals.output.layers === 0
+      ? []
+      : [
+          [
+            'error of outputs',
+            `${colour(totals.output.relativeError, guaranteedError(rule))} over ${totals.output.unweighed.length === 0 ? 'all' : `the ${counted(totals.output.layers, 'layer')} with moments`}, as inputs feel it`,
+          ],
+          ['best of outputs', bestText(totals.output.optimalError)],
+        ]),
+    ['promised', `${guaranteeText(rule)}${isFelt(result) ? ', as inputs feel it' : ''}`],
     ...(saved.length + notCarried.length > 0
       ? [['over all that changed', colour(totals.wholeRelativeError)]]
       : []),
@@ -76,6 +85,10 @@ function totalsRows(result: ExtractResult, paint: Terminal['paint']): string[][]
       : [['joined', `${counted(joined.layers, 'layer')} of ${counted(joined.shards, 'shard')}`]]),
   ]
 }
+
+/** Whether the promise is about the error of outputs. */
+const isFelt = ({ totals: { output }, rule }: ExtractResult) =>
+  output !== undefined && (rule.kind === 'energy' || rule.kind === 'error')
 
 const keptText = (error: number) => (error < 1 ? `: ${percent(1 - error ** 2)} of ‖Δ‖_F² kept` : '')
 

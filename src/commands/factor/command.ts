@@ -31,6 +31,7 @@ export function addFactor(program: Command, run: Run): void {
   addRules(command, { energy: '‖W‖_F²', error: 'the least rank with ‖W − B·A‖_F ≤ e·‖W‖_F' })
   addLimits(command)
   command
+    .addOption(common.moments())
     .optionsGroup('The bound on the best error:')
     .addOption(common.certify())
     .addOption(common.seed())

@@ -24,6 +24,7 @@ export async function printFactor(flags: FactorFlags, terminal: Terminal): Promi
 /** The JSON document of `factor`; its fields are those of schemas/factor-1.json. */
 function factorDocument(result: FactorResult) {
   const { source, rule, shape, rank, numericalRank, dtype, relativeError, optimalError } = result
+  const { weighed } = result
   return jsonDocument('factor', 1, {
     source,
     rule,
@@ -33,6 +34,7 @@ function factorDocument(result: FactorResult) {
     dtype,
     relativeError,
     optimalError,
+    ...(weighed !== undefined && { outputs: outputsFields(weighed) }),
     certificate: certificateFields(result.certificate),
     method: result.method,
     engine: result.engine,
@@ -41,6 +43,15 @@ function factorDocument(result: FactorResult) {
     output: result.output,
   })
 }
+
+const outputsFields = ({
+  plainOptimalError: _,
+  optimalError,
+  ...felt
+}: NonNullable<FactorResult['weighed']>) => ({
+  ...felt,
+  optimalError: intervalFields(optimalError),
+})
 
 function certificateFields({
   kind,

@@ -1,4 +1,6 @@
 import { type NamedMatrix, readMatrixFrom, readMatrixFromAny } from '../../checkpoint/read-matrix.ts'
+import type { WeighedOutput } from '../../combine/result.ts'
+import { plainSubject, weighedSubject } from '../../compress/subject.ts'
 import { decompositionFlops } from '../../engine/choice.ts'
 import { openEngine } from '../../engine/open.ts'
 import { badInput, badUsage } from '../../errors.ts'
@@ -14,8 +16,8 @@ import { assertWritable, type Chunks, writeFileAtomic } from '../../io/write-ato
 import { doOne, inContext, type RunContext } from '../../jobs/context.ts'
 import type { Engine, EngineName } from '../../linalg/engine.ts'
 import { assertFinite, assertInRange } from '../../linalg/matrix/finite.ts'
-import { epsilonOf, floatType, type Matrix } from '../../linalg/matrix/matrix.ts'
-import { isSquarable, largestAbs, relativeResidual } from '../../linalg/matrix/norms.ts'
+import { epsilonOf, floatType, type Matrix, matrix, toFloat64 } from '../../linalg/matrix/matrix.ts'
+import { frobeniusNorm, isSquarable, largestAbs, relativeResidual } from '../../linalg/matrix/norms.ts'
 import { numericalRank } from '../../linalg/spectrum/ranks.ts'
 import { allowedTail, type RankLimits, type RankRule } from '../../linalg/spectrum/rules.ts'
 import type { ElementCounts } from '../../linalg/svd/svd.ts'
@@ -26,7 +28,9 @@ import {
   type TruncatedSvd,
   truncatedSvd,
 } from '../../linalg/truncation/truncated-svd.ts'
+import { weighedNorm } from '../../linalg/weighting/weigh.ts'
 import { shape } from '../../text/numbers.ts'
+import { type MatrixMoments, matrixMoments } from './moments.ts'
 import {
   type FactorOptions,
   type FactorSettings,
@@ -59,6 +63,13 @@ export interface FactorResult {
   readonly dtype: FloatDtype
   /** ‖W − B·A‖_F / ‖W‖_F of the factors as they lie on disk. */
   readonly relativeError: number
+  /** In the norm that the inputs of W feel, where moments of them were given: spectrum, certificate and rule are then about it. */
+  readonly weighed?: Omit<WeighedOutput, 'optimalError'> & {
+    /** ‖W − B·A‖_F / ‖W‖_F of the best factors of that rank in the plain norm. */
+    readonly plainOptimalError: Interval
+    /** As `relativeError`, and the best possible, in the norm of the inputs. */
+    readonly optimalError: Interval
+  }
   /** The same of the best approximation of that rank. */
   readonly optimalError: Interval
   readonly certificate: Certificate
@@ -98,17 +109,32 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
   const W = source.matrix
   const flops = decompositionFlops(W.rows, W.columns)
   const engine = await openEngine(context.request, flops, context.notice)
+  const weighing =
+    settings.moments === undefined
+      ? undefined
+      : await matrixMoments(settings.moments, source.name, W, engine, context)
+  const subject =
+    weighing === undefined || weighing.root.kind === 'unit'
+      ? plainSubject(W, 0, engine)
+      : weighedSubject(W, weighing.root, false, engine)
   const truncation = await doOne('factoring', shape(W.rows, W.columns), flops, context, () =>
-    truncate(W, source.name, settings, engine),
+    truncate(subject.matrix, source.name, settings, engine),
   )
   assertInRange([truncation.S, truncation.spectrum, [truncation.frobenius]], placeOf(settings, source))
   const { rank, spectrum, frobenius } = truncation
   const dtype = outputDtype(settings, source.dtype)
   await assertUnchanged({ files: source.identity })
-  const chunks = factorsChunks(factorsOf(truncation, rank), dtype, format)
+  const { U, V, lengths } = subject.directions(truncation)
+  const S = lengths === undefined ? truncation.S : Float64Array.from(lengths)
+  const chunks = factorsChunks(factorsOf({ U, S, V }, rank), dtype, format)
   const bytes = await writeFileAtomic(output, chunks, settings)
 
-  const relativeError = measureError(engine, W, await readFactors(output), frobenius)
+  const stored = await readFactors(output)
+  const plain = weighing === undefined ? frobenius : frobeniusNorm(W.data)
+  const relativeError = measureError(engine, W, stored, plain)
+  const weighed = weighing && weighedFields(weighing, W, stored, truncation, settings, engine)
+  const felt = weighed?.relativeError ?? relativeError
+  if (weighing !== undefined) await assertUnchanged(weighing.file)
   return {
     source: { path: asRead(input), name: source.name, dtype: source.dtype },
     rule,
@@ -123,14 +149,53 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
     frobenius,
     dtype,
     relativeError,
-    optimalError: truncation.optimalError,
+    ...(weighed !== undefined && { weighed }),
+    optimalError: weighed?.plainOptimalError ?? truncation.optimalError,
     certificate: truncation.certificate,
     method: truncation.method,
     engine: engine.name,
-    holds: relativeError ** 2 <= allowedTail(rule),
+    holds: felt ** 2 <= allowedTail(rule),
     elements: elementCounts(W, rank),
     output: { path: output, format, bytes },
   }
+}
+
+/** The factors in the norm of the inputs, and what the best in the plain norm would be there. */
+function weighedFields(
+  { moments, root }: MatrixMoments,
+  W: Matrix,
+  { B, A }: Factors,
+  { rank, optimalError, frobenius }: TruncatedSvd,
+  settings: FactorSettings,
+  engine: Engine,
+): NonNullable<FactorResult['weighed']> {
+  const rest = residualMatrix(engine, W, B, A)
+  const { samples, kind } = moments
+  const plainly = truncate(
+    W,
+    'plain',
+    { ...settings, rule: { kind: 'rank', rank: Math.max(1, rank) }, limits: {} },
+    engine,
+  )
+  return {
+    ...{ moments: kind, frobenius, relativeError: weighedNorm(engine, rest, root) / frobenius },
+    ...{
+      optimalError,
+      plainOptimalError: plainly.optimalError,
+      floored: root.kind === 'unit' ? 0 : root.floored,
+    },
+    ...(samples !== undefined && { samples }),
+  }
+}
+
+/** W − B·A in float64. */
+function residualMatrix(engine: Engine, W: Matrix, B: Matrix, A: Matrix): Matrix {
+  const product = engine.multiply(toFloat64(B), A)
+  return matrix(
+    W.rows,
+    W.columns,
+    Float64Array.from(W.data, (x, i) => x - product.data[i]),
+  )
 }
 
 function truncate(

@@ -13,6 +13,7 @@ import {
   flag,
   HEADER,
   LIMITS,
+  momentsOption,
   needed,
   oneOf,
   path,
@@ -54,6 +55,8 @@ export interface FactorOptions extends ReadingOptions {
   readonly seed?: bigint | number | undefined
   /** Float type of the factors; by default the input's own. */
   readonly dtype?: FloatDtype | undefined
+  /** Second moments of what W is multiplied with, in whose norm it is truncated: a file. */
+  readonly moments?: string | undefined
 }
 
 /** The factoring that is done: the options checked, with defaults where they were left out. */
@@ -71,6 +74,7 @@ export interface FactorSettings {
   readonly certify: Certify
   readonly seed: bigint
   readonly force: boolean
+  readonly moments: string | undefined
 }
 
 export const FACTOR = {
@@ -85,6 +89,7 @@ export const FACTOR = {
   certify: CERTIFY,
   seed,
   dtype: oneOf(['f32', 'f16', 'bf16', 'f64']),
+  moments: path,
 }
 
 /** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
@@ -104,6 +109,7 @@ export function factorSettings(given: FactorOptions): FactorSettings {
     ...{ input, tensor, header, format, dtype, rule, limits, certify, force },
     output: out,
     seed: seedInteger(seed),
+    moments: momentsOption(given.moments),
   }
 }
 

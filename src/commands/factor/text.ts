@@ -29,8 +29,19 @@ export function factorTables(
     ['matrix', `${shownName(source.name)}  ${shape(rows, k)}  ${source.dtype}`],
     ...(numericalRank === undefined ? [] : [['numerical rank', grouped(numericalRank)]]),
     ['rank kept', paint.cyan(grouped(rank))],
-    ['relative error on disk', (holds ? paint.green : paint.red)(short(relativeError))],
+    [
+      'relative error on disk',
+      (holds || result.weighed !== undefined ? paint.green : paint.red)(short(relativeError)),
+    ],
     [`best possible at rank ${rank}`, `${short(optimalError.atLeast)} … ${short(optimalError.atMost)}`],
+    ...(result.weighed === undefined
+      ? []
+      : [
+          [
+            'error of outputs',
+            `${(holds ? paint.green : paint.red)(short(result.weighed.relativeError))}; at best ${short(result.weighed.optimalError.atLeast)} … ${short(result.weighed.optimalError.atMost)}`,
+          ],
+        ]),
     ['elements of W', grouped(elements.W)],
     ['elements of B + A', `${grouped(elements.factors)} (${colour(percent(elements.ratio))})`],
     ['written', `${printable(output.path)}  ${bytes(output.bytes)}  ${dtype}`],
@@ -53,13 +64,14 @@ function brokenGuarantee(result: FactorResult): string {
   const { rule, limits, rank, optimalError, dtype, relativeError } = result
   const asked =
     rule.kind === 'rank' ? '' : `${rule.kind === 'error' ? 'an error' : 'an energy'} of ${askedFor(rule)}`
-  const isOutOfReach = optimalError.atLeast > errorAllowed(rule)
+  const best = result.weighed?.optimalError ?? optimalError
+  const isOutOfReach = best.atLeast > errorAllowed(rule)
   const limit = rank === limits.maxRank ? `--max-rank ${rank}` : `--multiple-of ${limits.multipleOf}`
   const needed = result.complete ? `rank ${chooseRank(result.singularValues, rule)}` : 'more'
   const cure = isOutOfReach
     ? `that takes ${needed}, and ${limit} allows ${rank}`
     : `the rounding of ${dtype} is larger: use a wider --dtype`
-  return `Not reached: ${asked} was asked for, what is on disk has an error of ${short(relativeError)}; ${cure}.`
+  return `Not reached: ${asked} was asked for, what is on disk has an error of ${short(result.weighed?.relativeError ?? relativeError)}; ${cure}.`
 }
 
 const askedFor = (rule: RankRule) =>

@@ -41,6 +41,7 @@ export function addInspect(program: Command, run: Run): void {
         'inspect the change from these weights; of an adapter, set it beside the weights it is added to',
       ),
     )
+    .addOption(common.moments())
     .addOption(common.header())
     .optionsGroup('Which matrices:')
     .addOption(patterns('--include <glob>', 'only tensors with such a name (* crosses dots; repeatable)'))

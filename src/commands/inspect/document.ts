@@ -13,7 +13,7 @@ import { assertKept } from '../shard-choice.ts'
 import { inspect } from './inspect.ts'
 import { nextNotes } from './next/text.ts'
 import type { InspectJoinOptions, InspectOptions } from './options.ts'
-import { ENERGY_SHARES, type InspectResult, type MatrixReport } from './result.ts'
+import { ENERGY_SHARES, type InspectResult, type MatrixReport, type OutputFindings } from './result.ts'
 import type { InspectShard } from './shard.ts'
 import { notesOf } from './text/facts.ts'
 import { inspectReport } from './text/text.ts'
@@ -134,6 +134,20 @@ function matrixFields(matrix: MatrixReport) {
     ...(base && { base: baseFields(base) }),
     ...(noise && { noise: noiseFields(noise) }),
     ...(adapter && { adapter }),
+    ...(matrix.output && { output: outputFields(matrix.output) }),
+    verdict,
+  }
+}
+
+function outputFields(output: OutputFindings) {
+  const { moments, samples, floored, spectrum, energyRanks, stableRank, verdict } = output
+  const { frobenius, singularValues, complete } = spectrum
+  return {
+    ...{ moments, floored, ...(samples !== undefined && { samples }) },
+    ...{ frobenius, singularValues: Array.from(singularValues), complete },
+    stableRankInterval: intervalFields(stableRank),
+    energyRanks: Object.fromEntries(ENERGY_SHARES.map((share) => [share, known(energyRanks[`${share}`])])),
+    energyRankRanges: energyRanks,
     verdict,
   }
 }

@@ -5,6 +5,8 @@ import { assertUnchanged } from '../../io/files.ts'
 import { asRead } from '../../io/remote/hub.ts'
 import { doJobsAsDone, type RunContext } from '../../jobs/context.ts'
 import { filesOf, tensorsOf } from '../../lora/model.ts'
+import type { LayerMoments } from '../../moments/types.ts'
+import { momentNotes } from '../moment-notes.ts'
 import type { Inspection } from './inspection.ts'
 import { modelModules } from './next/run.ts'
 import type { InspectSettings } from './options.ts'
@@ -27,9 +29,18 @@ export function factsAbout(
     ...(matching !== undefined && { matching }),
     // of a shard it may be asked later
     ...((next !== undefined || shard !== undefined) && { modules: modelModules(opened, path) }),
-    warnings,
+    warnings: [...warnings, ...momentLines(opened)],
   }
 }
+
+const momentLines = ({ moments, subjects }: Subjects) =>
+  moments === undefined
+    ? []
+    : momentNotes(
+        moments,
+        subjects.map(({ name }) => name),
+        [],
+      )
 
 /** Who watches an inspection is told what there is to look at, and then of each matrix as it is done. */
 export interface Watcher {
@@ -38,7 +49,7 @@ export interface Watcher {
 }
 
 /** What there is to look at: all, or a part of it. */
-export type ToLookAt = Pick<Subjects, 'subjects' | 'others' | 'inputs'>
+export type ToLookAt = Pick<Subjects, 'subjects' | 'others' | 'inputs' | 'moments'>
 
 /** What was found in matrices and others, in their order. */
 export interface Found {
@@ -49,31 +60,37 @@ export interface Found {
 /** Looks at the numbers. Throws `bad-input` where an input changed meanwhile. */
 export async function lookAt(
   settings: InspectSettings,
-  { subjects, others, inputs }: ToLookAt,
+  toLookAt: ToLookAt,
   context: RunContext,
   onFound?: (index: number, finding: Finding) => void,
 ): Promise<Found> {
+  const { subjects, others, inputs, moments } = toLookAt
   const products = subjects.flatMap((subject) => (subject.kind === 'adapter' ? [subject.module.product] : []))
   await bringNear(products.flatMap(tensorsOf))
   const files = products.flatMap(filesOf)
-  const findings = await holdingOpen(files, () => lookAtMatrices(settings, subjects, context, onFound))
+  const findings = await holdingOpen(files, () => lookAtMatrices(settings, toLookAt, context, onFound))
   await bringNear(others.map(({ tensor }) => tensor))
   const nonFinite: (NonFinite | undefined)[] = []
   for (const other of others) nonFinite.push(await nonFiniteOf(other))
-  for (const input of inputs) await assertUnchanged(input)
+  for (const input of [...inputs, ...(moments === undefined ? [] : [moments.file])])
+    await assertUnchanged(input)
   return { findings, nonFinite }
 }
 
 /** What each of both costs, in flops: of what is no matrix each entry is looked at once. */
-export const costsOf = (settings: InspectSettings, { subjects, others }: ToLookAt): number[] => [
-  ...subjects.map((subject) => flopsOf(jobOf(settings, subject))),
+export const costsOf = (settings: InspectSettings, { subjects, others, moments }: ToLookAt): number[] => [
+  ...subjects.map((subject, i) => flopsOf(jobOf(settings, subject, moments?.ofLayers[i]))),
   ...others.map(({ tensor }: Other) => elementCount(tensor)),
 ]
 
 const jobOf = (
   { extent, intruders, seed, path, base = '' }: InspectSettings,
   subject: Subject,
-): InspectJob => ({ subject, extent, intruders, seed, path, basePath: base })
+  moments: LayerMoments | undefined,
+): InspectJob => ({
+  ...{ subject, extent, intruders, seed, path, basePath: base },
+  ...(moments !== undefined && { moments }),
+})
 
 /** Large matrices start a little before their turn, and whoever watches sees the others about in their order. */
 const STARTED_AHEAD = 8
@@ -87,11 +104,11 @@ function weightsOf(subject: Subject): readonly WeightMatrix[] {
 
 async function lookAtMatrices(
   settings: InspectSettings,
-  subjects: readonly Subject[],
+  { subjects, moments }: ToLookAt,
   context: RunContext,
   onFound: (index: number, finding: Finding) => void = () => {},
 ): Promise<Finding[]> {
-  const jobs = subjects.map((subject) => jobOf(settings, subject))
+  const jobs = subjects.map((subject, i) => jobOf(settings, subject, moments?.ofLayers[i]))
   const how = {
     kind: 'inspect',
     work: inspectMatrix,

@@ -15,6 +15,7 @@ import {
   flag,
   HEADER,
   integer,
+  momentsOption,
   needed,
   oneOf,
   PAIRING,
@@ -57,6 +58,8 @@ export interface InspectOptions extends ReadingOptions {
   readonly path: string
   /** The weights before: then the change from these is looked at. */
   readonly base?: string | undefined
+  /** With `base`: second moments of the layers' inputs, in whose norm the change is looked at too: a file. */
+  readonly moments?: string | undefined
   /** Whether the first row of a text file is names; by default where none of its cells is like a number. */
   readonly header?: HeaderChoice | undefined
   /** Only tensors with such a name, as glob patterns; `*` crosses dots. */
@@ -133,6 +136,7 @@ export interface ReportView {
 export interface InspectSettings extends ReportView {
   readonly path: string
   readonly base: string | undefined
+  readonly moments: string | undefined
   /** Whether the first row of a text is names; undefined: by its looks. */
   readonly header: HeaderChoice | undefined
   readonly include: readonly string[]
@@ -175,6 +179,7 @@ export const INSPECT = {
   ...VIEW,
   path: needed(path),
   base: path,
+  moments: path,
   header: HEADER,
   full: flag,
   leading: integer(1),
@@ -198,6 +203,8 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
   if (full && leading !== undefined) {
     throw badUsage('--full and --leading ask for all and for some of the singular values: give one of them')
   }
+  if (given.moments !== undefined && base === undefined)
+    throw badUsage('--moments says what inputs feel of a change: give the --base that it is from')
   if (shard !== undefined) refuseView(given)
   assertPartPlace(given)
   const { sort, emit } = given
@@ -209,6 +216,7 @@ export function inspectSettings(given: InspectOptions): InspectSettings {
     ...reportView(given),
     path,
     base,
+    moments: momentsOption(given.moments),
     header: given.header,
     include: given.include ?? [],
     exclude: given.exclude ?? [],

@@ -3,6 +3,7 @@ import type { RankAdvice } from '../../linalg/spectrum/costs.ts'
 import type { IntegerRange, Interval, RankCost, Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import type { LoaderScale } from '../../lora/loader-scales.ts'
 
+import type { MomentKind } from '../../moments/types.ts'
 import type { EmitFormat } from './options.ts'
 
 export type { RankAdvice } from '../../linalg/spectrum/costs.ts'
@@ -87,6 +88,20 @@ export interface IntruderFindings {
   readonly failureProbability: number
 }
 
+/** A delta in the norm of its inputs: of Δ·R, R·Rᵀ their second moments. */
+export interface OutputFindings
+  extends Pick<
+    MatrixReport,
+    'spectrum' | 'rank' | 'spectral' | 'stableRank' | 'effectiveRank' | 'energyRanks' | 'verdict'
+  > {
+  /** What is known of the inputs: all of C, or its diagonal. */
+  readonly moments: MomentKind
+  /** How many inputs the moments are of, where the file says. */
+  readonly samples?: number
+  /** Directions of so little in C that the floor of its eigenvalues stands in for it. */
+  readonly floored: number
+}
+
 /** What was found out about one matrix, or delta, or product of an adapter. */
 export interface MatrixReport {
   readonly name: string
@@ -109,6 +124,8 @@ export interface MatrixReport {
   readonly base?: BaseFindings
   readonly noise?: NoiseFindings
   readonly adapter?: AdapterFindings
+  /** Of a delta: what inputs feel of it, where moments of them were given. */
+  readonly output?: OutputFindings
   readonly verdict: Verdict
 }
 

@@ -3,6 +3,7 @@ import { badInput } from '../../errors.ts'
 import type { RunIdentity } from '../../io/run-folder.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { tensorsOf } from '../../lora/model.ts'
+import { countsOf } from '../../moments/types.ts'
 import { contentDigest } from '../../shards/digest.ts'
 import { merged, type Placed } from '../../shards/merge.ts'
 import { earlierPart, type PartHead, partPath, readParts, writePart } from '../../shards/part.ts'
@@ -62,13 +63,16 @@ export async function inspectShard(
   }
   const facts = factsAbout(opened, settings)
   const { isOwn, share } = partOf(costsOf(settings, opened), shard)
-  const { subjects, others, inputs } = opened
+  const { subjects, others, inputs, moments } = opened
   const own = subjects.flatMap((_, at) => (isOwn[at] ? [at] : []))
   const ownOthers = others.flatMap((_, at) => (isOwn[subjects.length + at] ? [at] : []))
   const part = {
     subjects: own.map((at) => subjects[at]),
     others: ownOthers.map((at) => others[at]),
     inputs,
+    ...(moments !== undefined && {
+      moments: { ...moments, ofLayers: own.map((at) => moments.ofLayers[at]) },
+    }),
   }
   const { findings, nonFinite } = await lookAt(settings, part, context)
   const { modules = { reason: 'its modules are not known' } } = facts
@@ -107,24 +111,30 @@ async function identityOf(
   opened: Subjects,
   { request, signal }: RunContext,
 ): Promise<RunIdentity> {
-  const { path, base, header, include, exclude, extent, intruders, alpha, allowUnpaired, seed } = settings
+  const { path, base, header, include, exclude, extent, intruders, alpha, allowUnpaired, seed, moments } =
+    settings
   const facts = opened.inputs.map(({ config, adapterConfig, metadata }) => [
     config ?? null,
     adapterConfig ?? null,
     [...metadata],
   ])
   return {
-    inputs: await contentDigest(facts, tensorsIn(opened), signal),
+    inputs: await contentDigest(
+      opened.moments === undefined ? facts : [...facts, countsOf(opened.moments.file)],
+      tensorsIn(opened),
+      signal,
+    ),
     options: {
       ...{ version, path, base, header, include, exclude, extent, intruders, alpha, allowUnpaired },
       seed: String(seed),
+      ...(moments !== undefined && { moments }),
       engine: request.engine,
     },
   }
 }
 
 /** The tensors that are looked at, by the checkpoint that they are in. */
-function tensorsIn({ subjects, others, inputs: [checkpoint, before] }: Subjects) {
+function tensorsIn({ subjects, others, inputs: [checkpoint, before], moments }: Subjects) {
   const stored: StoredTensor[] = []
   const base: StoredTensor[] = []
   for (const subject of subjects) {
@@ -136,7 +146,10 @@ function tensorsIn({ subjects, others, inputs: [checkpoint, before] }: Subjects)
       stored.push(...[checkpoint.tensors.get(tensor) ?? []].flat())
     }
   }
-  return { stored, base, others: others.map(({ tensor }) => tensor) }
+  return {
+    ...{ stored, base, others: others.map(({ tensor }) => tensor) },
+    ...(moments !== undefined && { moments: moments.ofLayers.flatMap((one) => one?.tensor ?? []) }),
+  }
 }
 
 /** What all parts of a job hold, as one process would have found it; and the files that were read. */

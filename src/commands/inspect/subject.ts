@@ -14,6 +14,10 @@ import { type BaseMatch, matchToBase } from '../../lora/match.ts'
 import { type Adapter, type AdapterModule, ofExpert } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGgufBase } from '../../lora/read/gguf-base.ts'
+import { modelTraits } from '../../lora/traits.ts'
+import { matchMoments } from '../../moments/match.ts'
+import { openMoments } from '../../moments/open.ts'
+import type { LayerMoments, MomentFile } from '../../moments/types.ts'
 import type { Matching } from '../../report/notes.ts'
 import { addTo } from '../../text/compare.ts'
 import type { InspectSettings } from './options.ts'
@@ -70,6 +74,14 @@ export interface Subjects {
   /** What is no matrix, or is alone: looked at for NaN and infinity only. */
   readonly others: readonly Other[]
   readonly inputs: readonly Checkpoint[]
+  /** Of a delta: the moments of the inputs of each subject, where it has them. */
+  readonly moments?: SubjectMoments
+}
+
+/** The moments of the inputs of each subject. */
+export interface SubjectMoments {
+  readonly file: MomentFile
+  readonly ofLayers: readonly (LayerMoments | undefined)[]
 }
 
 /** A tensor, and the checkpoint that it is in as messages call it. */
@@ -101,7 +113,41 @@ export async function openSubjects(settings: InspectSettings, surroundings: Open
     ...found.warnings,
     ...unusedAlpha(settings, adapter),
   ]
-  return { ...found, inputs, warnings }
+  const moments = await momentsOf(settings.moments, found, base, checkpoint, opening)
+  return { ...found, inputs, warnings, ...(moments !== undefined && { moments }) }
+}
+
+/** The moments of a delta's matrices, where a file of them is given. Throws `bad-usage` for an adapter, and as `matchMoments` does. */
+async function momentsOf(
+  path: string | undefined,
+  { kind, subjects }: Found,
+  base: Checkpoint | undefined,
+  tuned: Checkpoint,
+  opening: OpenOptions,
+): Promise<SubjectMoments | undefined> {
+  if (path === undefined) return undefined
+  if (kind !== 'delta' || base === undefined) {
+    throw badUsage(
+      '--moments is for the change between two models; of an adapter verify and resize tell what inputs feel',
+    )
+  }
+  const file = await openMoments(path, opening)
+  const config = base.config ?? tuned.config
+  const traits = modelTraits(config, base.tensors)
+  const layers = subjects.flatMap((subject) => {
+    if (subject.kind !== 'delta') return []
+    const { base: before, tuned: after } = subject
+    const expert = /\[(\d+)\]$/.exec(after.view === 'expert' ? after.name : '')?.[1]
+    return [
+      {
+        tensors: [before.tensor, after.tensor],
+        ...{ rows: after.rows, columns: after.columns },
+        isTransposed: traits.isConv1d(before.tensor.replace(/\.weight$/, '')) === true,
+        ...(expert !== undefined && { expert: Number(expert) }),
+      },
+    ]
+  })
+  return { file, ofLayers: matchMoments(file, layers, { path: base.path, config }) }
 }
 
 /** Weights and base under the same names: of a GGUF file and another checkpoint, those of the latter. */

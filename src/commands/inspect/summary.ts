@@ -20,11 +20,12 @@ import {
   type InspectResult,
   type IntruderFindings,
   type MatrixReport,
+  type OutputFindings,
   TABULATED_RANKS,
 } from './result.ts'
 import type { Subject, Subjects } from './subject.ts'
 import { type MatrixFindings, verdictOf } from './verdict.ts'
-import { type Finding, noiseFindings, ranksAboveNoise } from './work.ts'
+import { type Finding, noiseFindings, type OutputFinding, ranksAboveNoise } from './work.ts'
 
 /** What the report shows, and all matrices whether it shows them or not. */
 export type WholeResult = InspectResult & { readonly all: readonly MatrixReport[] }
@@ -96,14 +97,7 @@ export function reportOf(about: SubjectFacts, finding: Seen): MatrixReport {
     storedShape,
     dtype,
     bytes,
-    spectrum,
-    rank,
-    spectral: spectralOf(spectrum),
-    stableRank: stableRankOf(spectrum),
-    ...optional('effectiveRank', effectiveRankOf(spectrum)),
-    energyRanks: Object.fromEntries(
-      ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
-    ) as MatrixReport['energyRanks'],
+    ...figuresOf(spectrum),
     ...optional('base', baseOf(about, finding)),
     ...optional('noise', noise && noiseFindings(spectrum, noise)),
     ...(adapter !== undefined && {
@@ -116,8 +110,31 @@ export function reportOf(about: SubjectFacts, finding: Seen): MatrixReport {
       },
     }),
   }
-  return { ...matrix, verdict: verdictOf(matrix) }
+  const { output } = finding
+  return {
+    ...matrix,
+    ...(output !== undefined && { output: outputOf(matrix, output) }),
+    verdict: verdictOf(matrix),
+  }
 }
+
+/** The same figures of what inputs feel; rounding is no part of them. */
+function outputOf({ noise: _, base: __, ...matrix }: MatrixFindings, found: OutputFinding): OutputFindings {
+  const { spectrum, ...facts } = found
+  const figures = { ...facts, ...figuresOf(spectrum) }
+  return { ...figures, verdict: verdictOf({ ...matrix, ...figures }) }
+}
+
+const figuresOf = (spectrum: MatrixReport['spectrum']) => ({
+  spectrum,
+  rank: numericalRankOf(spectrum),
+  spectral: spectralOf(spectrum),
+  stableRank: stableRankOf(spectrum),
+  ...optional('effectiveRank', effectiveRankOf(spectrum)),
+  energyRanks: Object.fromEntries(
+    ENERGY_SHARES.map((share) => [String(share), energyRanks(spectrum, share)]),
+  ) as MatrixReport['energyRanks'],
+})
 
 const optional = <K extends string, V>(key: K, value: V | undefined) =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: V }

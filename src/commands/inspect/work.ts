@@ -5,7 +5,7 @@ import type { JobContext } from '../../jobs/worker.ts'
 import { assertInRange, type NonFiniteEntries, nonFiniteEntries } from '../../linalg/matrix/finite.ts'
 import { widened } from '../../linalg/matrix/half.ts'
 import type { HalfMatrix, Matrix } from '../../linalg/matrix/matrix.ts'
-import { epsilonOf } from '../../linalg/matrix/matrix.ts'
+import { epsilonOf, transpose } from '../../linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../../linalg/matrix/norms.ts'
 import { errorAt, rankAbove } from '../../linalg/spectrum/measures.ts'
 import { isNoisy, type NoiseFloor } from '../../linalg/spectrum/noise-floor.ts'
@@ -22,8 +22,11 @@ import {
   intrusionFlops,
   intrusionOf,
 } from '../../linalg/subspace/intruders.ts'
+import { weighed } from '../../linalg/weighting/weigh.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { blamed } from '../../lora/model.ts'
+import { rootBytes, rootFlops, rootOfMoments } from '../../moments/root.ts'
+import type { LayerMoments, MomentKind } from '../../moments/types.ts'
 import type { Extent } from './options.ts'
 import type { NoiseFindings, NonFinite } from './result.ts'
 import type { Subject } from './subject.ts'
@@ -35,6 +38,8 @@ export interface InspectJob {
   /** Of an adapter beside its base: whether the directions that it brings are looked at. */
   readonly intruders: boolean
   readonly seed: bigint
+  /** Of the inputs of a layer, in whose norm its delta is looked at too. */
+  readonly moments?: LayerMoments
   /** As messages call the checkpoints. */
   readonly path: string
   readonly basePath: string
@@ -53,7 +58,17 @@ export type Finding =
       /** Of an adapter beside its base. */
       readonly intrusion?: Intrusion
       readonly noise?: Omit<NoiseFloor, 'edge'>
+      /** Of a delta in the norm of its inputs. */
+      readonly output?: OutputFinding
     }
+
+/** What inputs feel of a delta: the spectrum of Δ·R, R·Rᵀ their second moments. */
+export interface OutputFinding {
+  readonly moments: MomentKind
+  readonly samples?: number
+  readonly floored: number
+  readonly spectrum: Spectrum
+}
 
 /** Reads one matrix, or what makes it, and computes its spectrum. */
 export async function inspectMatrix(job: InspectJob, context: JobContext): Promise<Finding> {
@@ -69,7 +84,7 @@ export async function inspectMatrix(job: InspectJob, context: JobContext): Promi
 }
 
 /** The flops of a job, in the measure by which engines are chosen. */
-export function flopsOf({ subject, extent, intruders }: InspectJob): number {
+export function flopsOf({ subject, extent, intruders, moments }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   const order = Math.min(rows, columns)
   if (subject.kind === 'adapter') {
@@ -82,14 +97,15 @@ export function flopsOf({ subject, extent, intruders }: InspectJob): number {
     )
   }
   const share = extent.kind === 'full' ? 1 : Math.min(1, (SWEEPS * extent.count) / order)
-  return rows * columns * order * share
+  const plain = rows * columns * order * share
+  return moments === undefined ? plain : 2 * plain + rootFlops(moments, rows)
 }
 
 /** Products of the matrix with as many columns as leading values that finding them takes, bounds included. */
 const SWEEPS = 8
 
 /** The most memory that a job takes at one time. */
-export function bytesOf({ subject, extent, intruders }: InspectJob): number {
+export function bytesOf({ subject, extent, intruders, moments }: InspectJob): number {
   const [rows, columns] = shapeOf(subject)
   if (subject.kind === 'adapter') {
     const { base, module } = subject
@@ -105,7 +121,8 @@ export function bytesOf({ subject, extent, intruders }: InspectJob): number {
   const held = subject.kind === 'delta' ? differenceBytes(subject) : subject.weight.bytes + 4 * rows * columns
   const basis = Math.min(order, extent.kind === 'full' ? 0 : SWEEPS * extent.count)
   const square = extent.kind === 'full' || basis * 3 > order ? 3 * 8 * order * order : 0
-  return held + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square
+  const weighing = moments === undefined ? 0 : rootBytes(moments) + 3 * 8 * rows * columns
+  return held + 4 * rows * columns + 3 * 8 * (rows + columns) * basis + square + weighing
 }
 
 function shapeOf(subject: Subject): [rows: number, columns: number] {
@@ -151,8 +168,32 @@ async function inspectDelta(
       spectrum: { ...seen.spectrum, epsilon: epsilonOf[isWide(pair) ? 'f64' : 'f32'] },
       baseFrobenius: frobenius.base,
       ...(noise !== undefined && { noise: figuresOf(noise) }),
+      ...(job.moments !== undefined && {
+        output: await feltSpectrum(delta, job.moments, isWide(pair), job, context),
+      }),
     }
   })
+}
+
+/** The spectrum of a delta in the norm of its inputs. */
+async function feltSpectrum(
+  delta: Matrix,
+  moments: LayerMoments,
+  isWide: boolean,
+  job: InspectJob,
+  context: JobContext,
+): Promise<OutputFinding> {
+  const engine = await context.engine(flopsOf(job))
+  const root = await rootOfMoments(moments, engine)
+  const own = moments.side === 'rows' ? (transpose(delta) as Matrix) : delta
+  const felt = await spectrum(weighed(engine, own, root), job, context)
+  const { rows, columns } = delta
+  return {
+    moments: moments.kind,
+    ...(moments.samples !== undefined && { samples: moments.samples }),
+    floored: root.kind === 'unit' ? 0 : root.floored,
+    spectrum: { ...felt.spectrum, rows, columns, epsilon: epsilonOf[isWide ? 'f64' : 'f32'] },
+  }
 }
 
 const isWide = ({ base, tuned }: MatrixPair) =>

@@ -8,6 +8,7 @@ const EXAMPLES = `
 Examples:
   lora-svd resize adapter/ -o small/ --rank 16
   lora-svd resize adapter/ -o small/ --error 0.1 --layout pattern
+  lora-svd resize adapter/ -o small/ --rank 8 --moments c.safetensors
   lora-svd resize sdxl-lora.safetensors -o small.safetensors --budget 40MiB
 
 In the words of kohya's resize_lora.py:
@@ -76,6 +77,7 @@ export function addResize(program: Command, run: Run): void {
     .addOption(new Option('-f, --force', 'replace an existing one').default(false))
   addRules(command, { energy: '‖Δ‖_F² of each module', error: 'the least rank with ‖Δ − B·A‖_F ≤ e·‖Δ‖_F' })
   addSumOptions(command)
+  command.addOption(common.moments())
   command.addHelpText('after', EXAMPLES).action((adapter: string, flags: Omit<ResizeFlags, 'adapter'>) =>
     run(async (terminal) => {
       const { printResize } = await import('./document.ts')

@@ -14,6 +14,7 @@ import {
   checkOptions,
   flag,
   LIMITS,
+  momentsOption,
   needed,
   oneOf,
   path,
@@ -58,6 +59,8 @@ export interface ResizeOptions extends ReadingOptions {
   readonly alpha?: number | undefined
   /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
   readonly alphaZero?: AlphaZero | undefined
+  /** Second moments of the layers' inputs, in whose norm modules are truncated: a file. */
+  readonly moments?: string | undefined
   /** Say what would be done, from the headers alone. */
   readonly dryRun?: boolean | undefined
   /** Replace what is at `out`. */
@@ -68,6 +71,8 @@ export interface ResizeOptions extends ReadingOptions {
 
 export interface ResizeSettings {
   readonly adapter: string
+  /** A file of second moments. */
+  readonly momentFile?: string | undefined
   readonly output: string
   readonly rule: SumRule
   readonly limits: RankLimits
@@ -106,7 +111,7 @@ export const SUM = {
   memory: bytes,
 }
 
-export const RESIZE = { ...SUM, adapter: needed(path) }
+export const RESIZE = { ...SUM, adapter: needed(path), moments: path }
 
 const RULE_FLAGS = '--rank 16, --energy 0.99, --error 0.05, --budget 40MiB'
 
@@ -116,13 +121,14 @@ export function resizeSettings(given: ResizeOptions): ResizeSettings {
   const { adapter } = given
   assertNamed({ '<adapter>': adapter, '--out': given.out })
   const rule = askedRule({ ...given, budget: bytesOf(given.budget) }, RULE_FLAGS)
-  return { adapter, rule: rule as SumRule, ...sumSettings(given) }
+  const momentFile = momentsOption(given.moments)
+  return { adapter, momentFile, rule: rule as SumRule, ...sumSettings(given) }
 }
 
 /** The settings that `resize` and `merge` share. */
 export const sumSettings = (
-  given: Omit<ResizeOptions, 'adapter'>,
-): Omit<ResizeSettings, 'adapter' | 'rule'> => ({
+  given: Omit<ResizeOptions, 'adapter' | 'moments'>,
+): Omit<ResizeSettings, 'adapter' | 'rule' | 'momentFile'> => ({
   output: given.out,
   limits: askedLimits(given),
   uniform: given.uniform ?? false,

@@ -3,10 +3,12 @@ import { planSum } from '../../combine/plan.ts'
 import { type CombinePreview, previewSum } from '../../combine/preview.ts'
 import { assertConvertible } from '../../convert/convertible.ts'
 import { type SummedAs, sumAs } from '../../convert/sum-as.ts'
+import { assertUnchanged } from '../../io/files.ts'
 import { asRead } from '../../io/remote/hub.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import { sumBase, sumCommand } from '../combined.ts'
 import { assertLayoutOf } from '../formats.ts'
+import { sumMoments, sumMomentWarnings } from './moments.ts'
 import { type ResizeOptions, type ResizeSettings, resizeSettings } from './options.ts'
 
 /** What a dry run says. */
@@ -46,14 +48,23 @@ async function resized(settings: ResizeSettings, context: RunContext): Promise<R
   assertLayoutOf(format, settings.layout)
   assertConvertible(summands[0], base, format)
   const plan = await planSum(summands, { base, dtype })
-  const command = sumCommand(['resize', adapter], settings)
-  const asked = { ...settings, format, command, named: sumBase(settings.baseName, base) }
+  const command = sumCommand(['resize', adapter], { ...settings, moments: settings.momentFile })
+  const weighing = await sumMoments(settings.momentFile, plan, base, adapter, context)
+  const asked = {
+    ...{ ...settings, format, command, named: sumBase(settings.baseName, base) },
+    moments: weighing?.ofLayers,
+  }
   if (settings.dryRun)
     return { source: { adapter: asRead(adapter) }, ...(await previewSum(plan, inputs, asked)) }
   const combined = await sumAs(plan, base, inputs, asked, context)
+  if (weighing !== undefined) await assertUnchanged(weighing.file)
   return {
     source: { adapter: asRead(adapter) },
     ...combined,
+    warnings: [
+      ...combined.warnings,
+      ...(weighing === undefined ? [] : sumMomentWarnings(weighing, combined.layers)),
+    ],
     isDora: plan.modules.some(({ module }) => module.magnitude !== undefined),
     seconds: (performance.now() - start) / 1000,
   }

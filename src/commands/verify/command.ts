@@ -9,11 +9,14 @@ const EXAMPLES = `
 Examples:
   lora-svd verify adapter/ base/ tuned/
   lora-svd verify adapter/ base/ tuned/ --max-error 0.1 --json
+  lora-svd verify adapter/ base/ tuned/ --moments c.safetensors
   lora-svd verify adapter/ base/ tuned/ --shard 2/4 -o parts/
   lora-svd verify --join parts/ --max-error 0.1
 
 Exit codes: 0 done, and no layer's error is above --max-error
-1 one is, or a part of the models has no counterpart · 2 bad options or input
+or --max-output-error
+1 one is, or has no moments for the latter, or a part of the models has no
+counterpart · 2 bad options or input
 A shard ends with 0 once its part is whole: what was found is judged by --join.`
 
 /** `verify`: what an adapter as it lies on disk really reproduces. */
@@ -36,6 +39,13 @@ export function addVerify(program: Command, run: Run): void {
       new Option('--max-error <e>', "the most that a layer's relative error may be").argParser(
         numberOf(VERIFY.maxError),
       ),
+    )
+    .addOption(common.moments())
+    .addOption(
+      new Option(
+        '--max-output-error <e>',
+        "with --moments: the most that a layer's error of outputs may be",
+      ).argParser(numberOf(VERIFY.maxOutputError)),
     )
     .addOption(common.alpha(VERIFY.alpha))
     .addOption(common.alphaZero())

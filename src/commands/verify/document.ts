@@ -63,8 +63,11 @@ export function verifyDocument(result: VerifyResult) {
   const { source, layers, replaced, notCarried, unchanged, worst, totals, maxError } = result
   return jsonDocument('verify', 1, {
     source,
-    layers: layers.map(({ scale, ...layer }) => ({
+    layers: layers.map(({ scale, output, ...layer }) => ({
       ...layer,
+      ...(output !== undefined && {
+        output: { ...output, ...relativeErrorFields(output.relativeError, NOT_FELT) },
+      }),
       ...(scale === undefined ? { scale: null, scaleReason: OTHER_SCALES } : { scale }),
       ...relativeErrorFields(layer.relativeError),
     })),
@@ -75,11 +78,21 @@ export function verifyDocument(result: VerifyResult) {
     ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError) } }),
     totals: { ...totalErrorFields(totals), matched: totals.matched, unmatched: totals.unmatched },
     ...(maxError !== undefined && { maxError }),
+    ...(result.output !== undefined && { output: outputFields(result.output) }),
+    ...(result.maxOutputError !== undefined && { maxOutputError: result.maxOutputError }),
     holds: result.holds,
     warnings: result.warnings,
     seconds: result.seconds,
   })
 }
+
+const NOT_FELT = 'inputs feel nothing of the change, and something of what the adapter does'
+
+const outputFields = ({ relativeError, worst, ...output }: NonNullable<VerifyResult['output']>) => ({
+  ...output,
+  ...relativeErrorFields(relativeError, NOT_FELT),
+  ...(worst !== undefined && { worst: { ...worst, ...relativeErrorFields(worst.relativeError, NOT_FELT) } }),
+})
 
 const OTHER_SCALES = 'modules that share the tensor have other scales'
 

@@ -6,6 +6,8 @@ import type { RunContext } from '../../jobs/context.ts'
 import type { Adapter } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGguf } from '../../lora/read/gguf-base.ts'
+import { openMoments } from '../../moments/open.ts'
+import type { MomentFile } from '../../moments/types.ts'
 import type { VerifySettings } from './options.ts'
 
 /** The three that are compared. Only headers have been read. */
@@ -15,6 +17,8 @@ export interface OpenedForVerify {
   readonly files: Checkpoint
   readonly base: Checkpoint
   readonly tuned: Checkpoint
+  /** Of the layers' inputs, where they were given. */
+  readonly moments?: MomentFile
 }
 
 /** Opens what the settings name. Throws `bad-input` where one of them isn't what it should be. */
@@ -35,7 +39,8 @@ export async function openVerified(
       file: settings.adapter,
     })
   }
-  return { adapter, files, base, tuned }
+  const moments = settings.moments === undefined ? undefined : await openMoments(settings.moments, opening)
+  return { adapter, files, base, tuned, ...(moments !== undefined && { moments }) }
 }
 
 /** The paths, by the commits that were read. */
@@ -45,8 +50,12 @@ export const sourceOf = ({ adapter, base, tuned }: VerifySettings) => ({
   tuned: asRead(tuned),
 })
 
-/** What there is to know of the three, and of measuring them. */
+/** All that is read. */
+export const inputsOf = ({ files, base, tuned, moments }: OpenedForVerify) =>
+  moments === undefined ? [files, base, tuned] : [files, base, tuned, moments]
+
+/** What there is to know of what is read, and of measuring it. */
 export const warningsOf = (
-  { base, tuned }: OpenedForVerify,
+  { base, tuned, moments }: OpenedForVerify,
   { warnings }: { readonly warnings: readonly string[] },
-): string[] => [...new Set([...base.warnings, ...tuned.warnings, ...warnings])]
+): string[] => [...new Set([...base.warnings, ...tuned.warnings, ...(moments?.warnings ?? []), ...warnings])]

@@ -10,6 +10,7 @@ import {
   bytesOf,
   checkOptions,
   flag,
+  momentsOption,
   needed,
   nonNegative,
   PAIRING,
@@ -34,6 +35,10 @@ export interface VerifyOptions extends ReadingOptions {
   readonly exclude?: readonly string[] | undefined
   /** The most that a layer's relative error may be; by default whatever it is. */
   readonly maxError?: number | undefined
+  /** Second moments of the layers' inputs, in whose norm errors are told too: a file. */
+  readonly moments?: string | undefined
+  /** The most that a layer's error in that norm may be; every layer needs moments then. */
+  readonly maxOutputError?: number | undefined
   /** The alpha of an adapter that doesn't say it. */
   readonly alpha?: number | undefined
   /** What an alpha of 0 in a file means: the rank, or no change at all. Loaders disagree, so that it is refused where this is left out. */
@@ -56,6 +61,8 @@ export interface VerifyJoinOptions extends ReadingOptions {
   readonly join: readonly string[]
   /** The most that a layer's relative error may be. */
   readonly maxError?: number | undefined
+  /** The most that a layer's error in the norm of its inputs may be; the shards need moments then. */
+  readonly maxOutputError?: number | undefined
 }
 
 /** What is verified: the options checked, with defaults where they were left out. */
@@ -66,6 +73,8 @@ export interface VerifySettings {
   readonly include: readonly string[]
   readonly exclude: readonly string[]
   readonly maxError: number | undefined
+  readonly moments: string | undefined
+  readonly maxOutputError: number | undefined
   readonly alpha: number | undefined
   readonly alphaZero: AlphaZero | undefined
   readonly memory: number | undefined
@@ -83,6 +92,8 @@ export const VERIFY = {
   base: needed(path),
   tuned: needed(path),
   maxError: nonNegative,
+  moments: path,
+  maxOutputError: nonNegative,
   alpha: positive,
   alphaZero: ALPHA_ZERO_KIND,
   memory: bytes,
@@ -90,25 +101,34 @@ export const VERIFY = {
   out: path,
   force: flag,
 }
-const VERIFY_JOIN = { ...READING, join: needed(texts), maxError: nonNegative }
+const VERIFY_JOIN = { ...READING, join: needed(texts), maxError: nonNegative, maxOutputError: nonNegative }
 
 /** Checks the options, each by itself and with the others, and fills in what was left out. Throws `bad-usage`. */
 export function verifySettings(given: VerifyOptions): VerifySettings {
   checkOptions('verify', given, VERIFY)
   const { adapter, base, tuned, include = [], exclude = [], maxError, alpha, allowUnpaired = false } = given
-  const { alphaZero, shard, out, force = false } = given
+  const { alphaZero, maxOutputError, shard, out, force = false } = given
+  if (maxOutputError !== undefined && given.moments === undefined) {
+    throw badUsage('--max-output-error is about the inputs that --moments tells of: give both')
+  }
   for (const [name, path] of Object.entries({ '<adapter>': adapter, '<base>': base, '<tuned>': tuned })) {
     if (path === '') throw badUsage(`${name} is empty: name a folder or a file`)
   }
   if ([adapter, base, tuned].filter((path) => path === '-').length > 1) {
     throw badUsage('standard input is one file: name the others')
   }
-  if (shard !== undefined && maxError !== undefined)
-    throw badUsage('--max-error is judged over all parts: give it to --join, once all are done')
+  const judged = { '--max-error': maxError, '--max-output-error': maxOutputError }
+  const asked = Object.entries(judged).find(([, most]) => most !== undefined)
+  if (shard !== undefined && asked !== undefined)
+    throw badUsage(`${asked[0]} is judged over all parts: give it to --join, once all are done`)
   assertPartPlace(given)
   const memory = bytesOf(given.memory)
   const pairing = { include, exclude, allowUnpaired }
-  return { adapter, base, tuned, ...pairing, maxError, alpha, alphaZero, memory, shard, out, force }
+  const moments = momentsOption(given.moments)
+  return {
+    ...{ adapter, base, tuned, ...pairing, maxError, alpha, alphaZero, memory, shard, out, force },
+    ...{ moments, maxOutputError },
+  }
 }
 
 /** The same of a report of parts. Throws `bad-usage`. */

@@ -4,18 +4,21 @@ import { assertUnchanged } from '../../io/files.ts'
 import type { RunIdentity } from '../../io/run-folder.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { type AdapterMeasures, allMeasures, measurePart, type PlacedMeasures } from '../../measure/adapter.ts'
+import { countsOf } from '../../moments/types.ts'
 import { contentDigest } from '../../shards/digest.ts'
 import { earlierPart, type PartHead, partPath, readParts, writePart } from '../../shards/part.ts'
 import type { Shard } from '../../shards/shard.ts'
 import { partOf, type ShardPart } from '../../shards/split.ts'
 import { version } from '../../version.ts'
-import { type OpenedForVerify, openVerified, sourceOf, warningsOf } from './open.ts'
+import { inputsOf, type OpenedForVerify, openVerified, sourceOf, warningsOf } from './open.ts'
 import type { VerifySettings } from './options.ts'
 import type { VerifyResult } from './verify.ts'
 
 /** What one shard has measured: its part of the tensors, and what all parts say alike. It judges nothing. */
 export interface VerifyShard extends PartHead, Omit<PlacedMeasures, 'tensors'> {
   readonly source: VerifyResult['source']
+  /** The file of the moments of inputs, as it was given. */
+  readonly moments?: string
   readonly totals: {
     readonly tensors: number
     /** Of all shards. */
@@ -44,17 +47,19 @@ export async function verifyShard(
     context.notice(`${path}: holds this part already; --force computes it anew`)
     return { ...earlier, kept: { path } }
   }
-  const { adapter, files, base, tuned } = opened
+  const { adapter, files, base, tuned, moments } = opened
   await bringNear(files.tensors.values())
   let part: ShardPart = { isOwn: [], share: 0 }
-  const { tensors, ...measures } = await measurePart(adapter, base, tuned, settings, context, (bytes) => {
+  const chosen = (bytes: readonly number[]) => {
     part = partOf(bytes, shard)
     return part.isOwn
-  })
-  for (const input of [files, base, tuned]) await assertUnchanged(input)
+  }
+  const { tensors, ...measures } = await measurePart(adapter, base, tuned, settings, context, chosen, moments)
+  for (const input of inputsOf(opened)) await assertUnchanged(input)
   const result: VerifyShard = {
     ...head,
     source: sourceOf(settings),
+    ...(settings.moments !== undefined && { moments: settings.moments }),
     ...measures,
     totals: {
       tensors: part.isOwn.filter((isOne) => isOne).length,
@@ -70,7 +75,7 @@ export async function verifyShard(
 /** All that the figures depend on. */
 async function identityOf(
   settings: VerifySettings,
-  { files, base, tuned }: OpenedForVerify,
+  { files, base, tuned, moments }: OpenedForVerify,
   { request, signal }: RunContext,
 ): Promise<RunIdentity> {
   const { adapter: path, base: basePath, tuned: tunedPath, include, exclude, allowUnpaired } = settings
@@ -78,11 +83,13 @@ async function identityOf(
     base.config ?? tuned.config ?? null,
     files.adapterConfig ?? null,
     [files, base, tuned].map(({ metadata }) => [...metadata]),
+    ...(moments === undefined ? [] : [countsOf(moments)]),
   ]
   const tensors = {
     adapter: [...files.tensors.values()],
     base: [...base.tensors.values()],
     tuned: [...tuned.tensors.values()],
+    ...(moments !== undefined && { moments: [...moments.entries.values()].map(({ tensor }) => tensor) }),
   }
   return {
     inputs: await contentDigest(facts, tensors, signal),
@@ -90,6 +97,7 @@ async function identityOf(
       ...{ version, adapter: path, base: basePath, tuned: tunedPath, include, exclude, allowUnpaired },
       alpha: settings.alpha,
       alphaZero: settings.alphaZero,
+      ...(moments !== undefined && { moments: settings.moments }),
       engine: request.engine,
     },
   }
@@ -98,12 +106,13 @@ async function identityOf(
 /** What all parts of a job hold, as one process would have measured it. */
 export async function joinedMeasures(paths: readonly string[]): Promise<{
   readonly source: VerifyResult['source']
+  readonly isWeighed: boolean
   readonly measures: AdapterMeasures
   readonly seconds: number
 }> {
   const found = await readParts<VerifyShard>('verify', paths)
   const parts = found.map(({ part }) => part)
-  const [{ source, totals }] = parts
+  const [{ source, totals, moments }] = parts
   const tensors = parts.reduce((sum, part) => sum + part.totals.tensors, 0)
   if (tensors !== totals.ofTensors) {
     const [{ path }] = found
@@ -113,5 +122,10 @@ export async function joinedMeasures(paths: readonly string[]): Promise<{
     )
   }
   const measures = allMeasures(parts.map((part) => ({ ...part, tensors })))
-  return { source, measures, seconds: parts.reduce((sum, part) => sum + part.seconds, 0) }
+  return {
+    source,
+    isWeighed: moments !== undefined,
+    measures,
+    seconds: parts.reduce((sum, part) => sum + part.seconds, 0),
+  }
 }

@@ -1,6 +1,6 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
-import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
+import { errorPaint, figure, paintWords, setting, UNKNOWN } from '../../report/cells.ts'
 import {
   byError,
   countColumn,
@@ -59,10 +59,12 @@ type Carried = VerifiedLayer | VerifiedTensor
 
 /** The report of `verify`: each layer, what is replaced and what is not carried, the errors over all, and whether they hold. */
 export function verifyTables(result: VerifyResult, screen: Screen): string {
-  const { layers, replaced, notCarried, maxError } = result
+  const { layers, replaced, notCarried, maxError, maxOutputError } = result
   const sections = [
     title(result, screen),
-    ...(layers.length > 0 ? layerList(layers, layerColumns(maxError), kindColumns(maxError), screen) : []),
+    ...(layers.length > 0
+      ? layerList(layers, layerColumns(maxError, maxOutputError), kindColumns(maxError), screen)
+      : []),
     ...(replaced.length > 0
       ? [`${screen.paint.bold('Replaced whole')}\n${namedGrid(replaced, wholeColumns(maxError), screen)}`]
       : []),
@@ -97,7 +99,10 @@ const deltaColumn: NamedColumn<Carried> = {
   cell: ({ deltaFrobenius }) => figure(deltaFrobenius),
 }
 
-const layerColumns = (allowed: number | undefined): NamedColumn<VerifiedLayer>[] => [
+const layerColumns = (
+  allowed: number | undefined,
+  allowedOutput: number | undefined,
+): NamedColumn<VerifiedLayer>[] => [
   {
     title: 'shape',
     align: 'right',
@@ -112,6 +117,17 @@ const layerColumns = (allowed: number | undefined): NamedColumn<VerifiedLayer>[]
   },
   { title: 'scale', align: 'right', worth: 10, cell: ({ scale }) => setting(scale) },
   errorColumn(allowed),
+  {
+    title: 'output',
+    align: 'right',
+    worth: 12.5,
+    has: ({ output }) => output !== undefined,
+    legend: "the error of outputs: the same times C^½, C the moments of the layer's inputs",
+    cell: ({ output }, paint) =>
+      output === undefined
+        ? UNKNOWN
+        : errorPaint(output.relativeError, paint, allowedOutput)(figure(output.relativeError)),
+  },
   deltaColumn,
 ]
 
@@ -143,7 +159,10 @@ const kindColumns = (allowed: number | undefined): NamedColumn<Projection<Verifi
   },
 ]
 
-function totals({ totals, worst, layers, replaced, notCarried, maxError }: VerifyResult, { paint }: Screen) {
+function totals(
+  { totals, worst, layers, replaced, notCarried, maxError, output, maxOutputError }: VerifyResult,
+  { paint }: Screen,
+) {
   const { relativeError, wholeRelativeError } = totals
   const colour = (error: number) => paintWords(errorText(error), errorPaint(error, paint, undefined))
   const kept = relativeError < 1 ? [['kept of ‖Δ‖_F²', percent(1 - relativeError ** 2)]] : []
@@ -165,6 +184,18 @@ function totals({ totals, worst, layers, replaced, notCarried, maxError }: Verif
             `${paintWords(errorText(worst.relativeError), errorPaint(worst.relativeError, paint, maxError))} ${shownName(worst.name)}`,
           ],
         ]),
+    ...(output?.worst === undefined
+      ? []
+      : [
+          [
+            'error of outputs',
+            `${colour(output.relativeError)} over ${output.unweighed.length === 0 ? 'all layers' : `the ${counted(output.layers, 'layer')} with moments`}`,
+          ],
+          [
+            'largest of these',
+            `${paintWords(errorText(output.worst.relativeError), errorPaint(output.worst.relativeError, paint, maxOutputError))} ${shownName(output.worst.name)}`,
+          ],
+        ]),
   ]
 }
 
@@ -175,7 +206,7 @@ const carriedText = (layers: readonly unknown[], replaced: readonly unknown[]) =
 const errorText = (error: number) => (Number.isFinite(error) ? short(error) : 'infinite')
 
 function verdict(
-  { holds, maxError, layers, replaced, notLoaded, worst, totals }: VerifyResult,
+  { holds, maxError, layers, replaced, notLoaded, worst, totals, output, maxOutputError }: VerifyResult,
   screen: Screen,
 ): string {
   const { paint } = screen
@@ -191,6 +222,19 @@ function verdict(
   if (notLoaded.length > 0) say('Does not hold: what is measured here is not what a model gets.', paint.red)
   const part = partText(totals)
   if (part !== undefined) say(`Does not hold for the whole model: ${part}.`, paint.red)
+  if (output !== undefined && maxOutputError !== undefined) {
+    const far = layers.filter((layer) => (layer.output?.relativeError ?? 0) > maxOutputError)
+    if (far.length > 0) {
+      say(
+        `Does not hold: outputs above ${short(maxOutputError)}: ${someTensors(far.map(({ name }) => name))}.`,
+        paint.red,
+      )
+    }
+    if (output.unweighed.length > 0) {
+      say(`Does not hold: no moments tell of ${someTensors(output.unweighed)}.`, paint.red)
+    }
+    if (holds) say(`Holds: no error of outputs is above ${short(maxOutputError)}.`, paint.green)
+  }
   if (maxError === undefined || worst === undefined) return lines.join('\n')
   const above = [...layers, ...replaced].filter(({ relativeError }) => relativeError > maxError)
   if (holds) say(`Holds: no error is above ${short(maxError)}.`, paint.green)

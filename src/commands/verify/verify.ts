@@ -1,6 +1,8 @@
 import { bringNear } from '../../checkpoint/near.ts'
+import { badUsage } from '../../errors.ts'
 import { assertUnchanged } from '../../io/files.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
+import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import type { NotLoaded } from '../../lora/found-by-loaders.ts'
 import {
   type AdapterMeasures,
@@ -12,7 +14,7 @@ import {
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
 import type { Shard } from '../../shards/shard.ts'
 import { short } from '../../text/numbers.ts'
-import { openVerified, sourceOf, warningsOf } from './open.ts'
+import { inputsOf, openVerified, sourceOf, warningsOf } from './open.ts'
 import {
   type VerifyJoinOptions,
   type VerifyOptions,
@@ -44,7 +46,17 @@ export interface VerifyResult {
     readonly unmatched: number
   }
   readonly maxError?: number
-  /** Whether no error is above `maxError`, all has its counterpart, and loaders load all of it. */
+  /** In the norm of the layers' inputs, over those that have moments; where moments were given. */
+  readonly output?: {
+    readonly layers: number
+    /** √(Σ‖(Δ − scale·B·A)·R‖_F² / Σ‖Δ·R‖_F²), R·Rᵀ the moments of a layer. */
+    readonly relativeError: number
+    readonly worst?: { readonly name: string; readonly relativeError: number }
+    /** Layers without moments. */
+    readonly unweighed: readonly string[]
+  }
+  readonly maxOutputError?: number
+  /** Whether no error is above `maxError`, none in the norm of inputs above `maxOutputError`, all has its counterpart, and loaders load all of it. */
   readonly holds: boolean
   readonly warnings: readonly string[]
   readonly seconds: number
@@ -64,10 +76,15 @@ export async function verify(
   options: VerifyOptions | VerifyJoinOptions,
 ): Promise<VerifyResult | VerifyShard> {
   if (isJoin(options)) {
-    const { join, maxError } = verifyJoinSettings(options)
+    const { join, maxError, maxOutputError } = verifyJoinSettings(options)
     return inContext(options, async () => {
-      const { source, measures, seconds } = await joinedMeasures(join)
-      return resultOf(source, maxError, measures, seconds)
+      const { source, isWeighed, measures, seconds } = await joinedMeasures(join)
+      if (maxOutputError !== undefined && !isWeighed) {
+        throw badUsage(
+          '--max-output-error is about inputs that --moments tells of, and the shards had none: run them with --moments',
+        )
+      }
+      return resultOf(source, { maxError, maxOutputError, isWeighed }, measures, seconds)
     })
   }
   const settings = verifySettings(options)
@@ -84,18 +101,25 @@ const isJoin = (options: VerifyOptions | VerifyJoinOptions): options is VerifyJo
 async function verified(settings: VerifySettings, context: RunContext): Promise<VerifyResult> {
   const start = performance.now()
   const opened = await openVerified(settings, context)
-  const { adapter, base, tuned, files } = opened
+  const { adapter, base, tuned, files, moments } = opened
   await bringNear(files.tensors.values())
-  const measured = await measureAdapter(adapter, base, tuned, settings, context)
-  for (const input of [files, base, tuned]) await assertUnchanged(input)
+  const measured = await measureAdapter(adapter, base, tuned, settings, context, undefined, moments)
+  for (const input of inputsOf(opened)) await assertUnchanged(input)
   const seconds = (performance.now() - start) / 1000
   const measures = { ...measured, warnings: warningsOf(opened, measured) }
-  return resultOf(sourceOf(settings), settings.maxError, measures, seconds)
+  return resultOf(sourceOf(settings), { ...settings, isWeighed: moments !== undefined }, measures, seconds)
+}
+
+/** What is asked of errors, and whether those in the norm of inputs are known. */
+interface Judging {
+  readonly maxError?: number | undefined
+  readonly maxOutputError?: number | undefined
+  readonly isWeighed: boolean
 }
 
 function resultOf(
   source: VerifyResult['source'],
-  maxError: number | undefined,
+  { maxError, maxOutputError, isWeighed }: Judging,
   { matched, unmatched, ...measures }: AdapterMeasures,
   seconds: number,
 ): VerifyResult {
@@ -111,12 +135,37 @@ function resultOf(
     ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
     totals: { ...totalErrors(measures), matched, unmatched },
     ...(maxError !== undefined && { maxError }),
+    ...(isWeighed && { output: outputOf(measures.layers) }),
+    ...(maxOutputError !== undefined && { maxOutputError }),
     // nothing is guaranteed by an adapter that carries nothing, or that its own loader takes for nothing, nor by a part of the models
     holds:
       unmatched === 0 &&
       measures.notLoaded.length === 0 &&
-      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)),
+      (maxError === undefined || (worst !== undefined && worst.relativeError <= maxError)) &&
+      (maxOutputError === undefined || holdsOutput(measures.layers, maxOutputError)),
     seconds,
+  }
+}
+
+/** Of layers without moments nothing is known to hold. */
+const holdsOutput = (layers: readonly VerifiedLayer[], most: number) =>
+  layers.length > 0 && layers.every(({ output }) => output !== undefined && output.relativeError <= most)
+
+/** What is left over all layers in the norm of their inputs. */
+function outputOf(layers: readonly VerifiedLayer[]): NonNullable<VerifyResult['output']> {
+  const felt = layers.flatMap(({ name, output }) => (output === undefined ? [] : [{ name, ...output }]))
+  const worst = felt.reduce<(typeof felt)[number] | undefined>(
+    (most, one) => (most === undefined || one.relativeError > most.relativeError ? one : most),
+    undefined,
+  )
+  return {
+    layers: felt.length,
+    relativeError: ratioOfNorms(
+      felt.map(({ residual }) => residual),
+      felt.map(({ delta }) => delta),
+    ),
+    ...(worst !== undefined && { worst: { name: worst.name, relativeError: worst.relativeError } }),
+    unweighed: layers.filter(({ output }) => output === undefined).map(({ name }) => name),
   }
 }
 

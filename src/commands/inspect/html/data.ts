@@ -65,7 +65,7 @@ export const ERROR_TARGETS = ['0.5', '0.2', '0.1', '0.05'] as const
 export type ErrorTarget = (typeof ERROR_TARGETS)[number]
 
 /** A matrix as the report's script gets it. Names have no controls or bidirectional marks left. */
-export interface MatrixData extends Omit<MatrixReport, 'spectrum'> {
+export interface MatrixData extends Omit<MatrixReport, 'spectrum' | 'output'> {
   readonly spectrum: ThinnedSpectrum
   readonly bytesPerElement: number
   readonly place?: Place
@@ -78,6 +78,8 @@ export interface ReportData {
   readonly grid: readonly number[]
   readonly matrices: readonly MatrixData[]
   readonly recommended?: number
+  /** The same in the norm of the inputs, where moments of them were given; what has none stays as it is. */
+  readonly felt?: ReportData
 }
 
 /**
@@ -97,6 +99,18 @@ const DIGITS = 7
 
 /** What the report's script needs: all figures, and spectra thinned so that the file stays small. */
 export function reportData(result: InspectResult): ReportData {
+  const plain = dataOf(result)
+  if (result.matrices.every(({ output }) => output === undefined)) return plain
+  const { recommended: _, ...rest } = result
+  return { ...plain, felt: dataOf({ ...rest, matrices: result.matrices.map(inFeltNorm) }) }
+}
+
+function inFeltNorm(matrix: MatrixReport): MatrixReport {
+  const { output, noise: _, effectiveRank: __, ...plain } = matrix
+  return output === undefined ? matrix : { ...plain, ...output }
+}
+
+function dataOf(result: InspectResult): ReportData {
   const grid = rankGrid(result.matrices.map(({ spectrum }) => spectrum.singularValues.length))
   return {
     subject: result.subject,
@@ -128,7 +142,7 @@ export function ranksOf(grid: readonly number[], given: number): number[] {
 
 /** What is carried of one matrix: its figures, and its spectrum at the ranks of the grid. */
 export function matrixData(matrix: MatrixReport, grid: readonly number[]): MatrixData {
-  const { spectrum, ...figures } = matrix
+  const { spectrum, output: _, ...figures } = matrix
   const place = placeOf(printable(matrix.name))
   return {
     ...figures,

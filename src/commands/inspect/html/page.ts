@@ -109,7 +109,7 @@ const sections = (result: InspectResult) => `<section aria-labelledby="rank-titl
 <h2 id="rank-title">What a rank takes and leaves</h2>
 <p class="lead">Factors B·A of one rank for every ${result.matrices.length === 1 ? 'matrix' : 'matrix; one of lower order gets its order'}.</p>
 </section>
-<div id="rank-bar"></div>
+${result.matrices.some(({ output }) => output !== undefined) ? '<div id="norm"></div>\n' : ''}<div id="rank-bar"></div>
 ${costs(result)}
 <section aria-labelledby="spectra-title">
 <h2 id="spectra-title">Spectra</h2>
@@ -198,6 +198,14 @@ function definitions({ subject, matrices }: InspectResult): string {
           [
             'Noise floor',
             'The rounding of the stored dtypes alone makes singular values up to this; what lies below can’t be told from it.',
+          ],
+        ] as const)
+      : []),
+    ...(matrices.some(({ output }) => output !== undefined)
+      ? ([
+          [
+            'As inputs feel it',
+            'Spectra of Δ·C^½, C the second moments of a layer’s inputs: the error at a rank is then that of its outputs.',
           ],
         ] as const)
       : []),

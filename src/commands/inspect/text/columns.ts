@@ -55,6 +55,16 @@ const energyColumn = (share: EnergyShare, worth: number): Column => ({
   cell: ({ energyRanks, spectrum }) => rangeCell(energyRanks[share], orderOf(spectrum)),
 })
 
+/** The same in the norm of the inputs. */
+const outputColumn = (share: EnergyShare, worth: number): Column => ({
+  title: `${Number(share) * 100} % felt`,
+  align: 'right',
+  worth,
+  has: ({ output }) => output !== undefined,
+  cell: ({ output }) =>
+    output === undefined ? UNKNOWN : rangeCell(output.energyRanks[share], orderOf(output.spectrum)),
+})
+
 /** All columns, in the order in which they are shown. */
 export const COLUMNS: readonly Column[] = [
   {
@@ -175,6 +185,8 @@ export const COLUMNS: readonly Column[] = [
   energyColumn('0.9', 12),
   energyColumn('0.95', 5),
   energyColumn('0.99', 15),
+  outputColumn('0.9', 12.2),
+  outputColumn('0.99', 15.2),
   {
     title: 'spectrum',
     align: 'left',

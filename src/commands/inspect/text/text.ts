@@ -84,6 +84,9 @@ function notesOn(
   const legend = [
     ...(prefix === '' ? [] : [`names: ${printable(prefix)}<name>${printable(suffix)}`]),
     ...(energies.length === 0 ? [] : [`${energies.join(', ')}: the rank that keeps this share of ‖·‖_F²`]),
+    ...(shown.some(({ title }) => title.endsWith('felt'))
+      ? ["felt: the same of Δ·C^½, C the second moments of the layer's inputs"]
+      : []),
     ...(shown.some(({ title }) => title === '> noise')
       ? ['> noise: the rank above the rounding of the stored dtypes']
       : []),

@@ -28,7 +28,7 @@ const MOST_CELLS = 50_000
 export function heatMaps(model: Model, store: Store): void {
   const grids = gridsOf(model.items)
   if (grids.length === 0) {
-    byId('layers').remove()
+    document.getElementById('layers')?.remove()
     return
   }
   const host = byId('heat-maps')

@@ -1,4 +1,4 @@
-import { breakable, button, byId, html, themeButton } from '../../../../browser/dom.ts'
+import { breakable, button, byId, choices, html, themeButton } from '../../../../browser/dom.ts'
 import { bytes, grouped, percent } from '../../../../text/numbers.ts'
 import { lastUpTo, type ReportData } from '../data.ts'
 import { intervalText, rangeText } from '../format.ts'
@@ -91,9 +91,29 @@ const FIRST_TAIL = 0.1
 /** Where none does that. */
 const FIRST_RANK = 16
 
+/** The places of the page that are filled anew where another norm is chosen. */
+const FILLED = ['rank-bar', 'charts', 'legend', 'heat-controls', 'heat-maps', 'matrix-table']
+
 themeButton(byId('theme'))
 const data = JSON.parse(byId('data').textContent ?? '') as ReportData
 if (data.matrices.length > 0) show(modelOf(data))
+const { felt } = data
+if (felt !== undefined) {
+  byId('norm').append(
+    choices(
+      'Norm',
+      [
+        ['plain', 'plain'],
+        ['felt', 'as inputs feel it'],
+      ],
+      'plain',
+      (norm) => {
+        for (const id of FILLED) document.getElementById(id)?.replaceChildren()
+        show(modelOf(norm === 'felt' ? felt : data))
+      },
+    ),
+  )
+}
 // paper has nothing to unfold
 window.addEventListener('beforeprint', () => {
   for (const details of document.querySelectorAll('details')) details.open = true

@@ -1,0 +1,97 @@
+import type { Engine } from '../linalg/engine.ts'
+import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
+import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
+import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
+import type { Root } from '../linalg/weighting/root.ts'
+import { timesRoot, weighed } from '../linalg/weighting/weigh.ts'
+
+/** What is decomposed for a layer: its delta Δ, or Δ·R where moments of its inputs weigh it. */
+export interface Subject {
+  readonly matrix: Matrix
+  /** Its own. */
+  readonly frobenius: number
+  /** What factors of Δ are made of, given the triplets of the matrix: B·A = U·diag(lengths)·Vᵀ. */
+  directions(found: TruncatedSvd): Directions
+  /** ‖Δ − B·A‖ in the norm in which the matrix is decomposed. */
+  residual(B: Matrix, A: Matrix): number
+}
+
+export interface Directions {
+  readonly U: Float64Matrix
+  readonly V: Float64Matrix
+  /** The singular values themselves where it is left out. */
+  readonly lengths?: readonly number[]
+}
+
+/** Δ as it is, in Frobenius' norm. */
+export const plainSubject = (delta: Matrix, frobenius: number, engine: Engine): Subject => ({
+  matrix: delta,
+  frobenius,
+  directions: ({ U, V }) => ({ U, V }),
+  residual: (B, A) => residualOf(delta, frobenius, B, A, engine),
+})
+
+/**
+ * Δ in the norm of its inputs: the best of rank r is U·Uᵀ·Δ, U of Δ·R, so that the rows of A are those of Uᵀ·Δ, each of length 1 with its length beside
+ * it. With `isOfRows` W is stored [in, out], and all is of its transpose.
+ */
+export function weighedSubject(delta: Matrix, root: Root, isOfRows: boolean, engine: Engine): Subject {
+  const own = isOfRows ? transposed(delta) : delta
+  const matrix = weighed(engine, own, root)
+  const frobenius = normOf(matrix)
+  return {
+    matrix: isOfRows ? transposed(matrix) : matrix,
+    frobenius,
+    directions: lastOf((found: TruncatedSvd) => {
+      const left = isOfRows ? found.V : found.U
+      const rows = toFloat64(engine.multiply(left, own, { transposeA: true }))
+      const lengths = unitRows(rows)
+      const right = toFloat64(transpose(rows))
+      return { ...(isOfRows ? { U: right, V: left } : { U: left, V: right }), lengths }
+    }),
+    residual: (B, A) => {
+      const [left, right] = isOfRows ? [transposed(A), transposed(B)] : [B, A]
+      return residualOf(matrix, frobenius, left, timesRoot(engine, right, root), engine)
+    },
+  }
+}
+
+const transposed = (A: Matrix): Matrix => transpose(A)
+
+/** Remembers the last result: factors are made of the same triplets to be measured and to be given. */
+function lastOf<K, V>(compute: (key: K) => V): (key: K) => V {
+  let last: { readonly key: K; readonly value: V } | undefined
+  return (key) => {
+    if (last?.key !== key) last = { key, value: compute(key) }
+    return last.value
+  }
+}
+
+/** ‖X‖_F by one plain sum of squares, where these stay in range. */
+function normOf({ data }: Matrix): number {
+  let squares = 0
+  for (let i = 0; i < data.length; i++) squares += data[i] * data[i]
+  const norm = Math.sqrt(squares)
+  return isSquarable(norm) ? norm : frobeniusNorm(data)
+}
+
+/** Divides each row by its length, and gives the lengths. */
+function unitRows({ rows, columns, data }: Float64Matrix): number[] {
+  return Array.from({ length: rows }, (_, i) => {
+    const row = data.subarray(i * columns, (i + 1) * columns)
+    const length = frobeniusNorm(row)
+    if (length > 0) for (let j = 0; j < columns; j++) row[j] /= length
+    return length
+  })
+}
+
+/** ‖X − B·A‖_F, summed in float64. */
+export function residualOf(X: Matrix, frobenius: number, B: Matrix, A: Matrix, engine: Engine): number {
+  if (!isSquarable(frobenius)) return relativeResidual(X, B, A) * frobenius
+  const resident = engine.resident(X)
+  try {
+    return Math.sqrt(resident.residualSquared(B, A))
+  } finally {
+    resident.release()
+  }
+}
