@@ -9,7 +9,7 @@ import { counted, quoted } from '../text/quote.ts'
 import { version } from '../version.ts'
 import { differenceOf } from './difference.ts'
 import { fromExactJson, toExactJson } from './exact-json.ts'
-import { isShard, type Shard, shardName, shardOfName, shardText } from './shard.ts'
+import { isShard, type Shard, shardFlags, shardName, shardOfName, shardText } from './shard.ts'
 
 /**
  * What one shard has found of a job that ends in a report: a JSON document, with all numbers as they were. It says which part of which job it
@@ -152,7 +152,7 @@ export async function readParts<P extends PartHead>(
   const indices = Array.from({ length: of }, (_, i) => i + 1)
   const missing = indices.filter((index) => !byIndex.has(index))
   if (missing.length > 0) {
-    const again = missing.map((index) => `--shard ${shardText({ index, of })}`).join(', ')
+    const again = shardFlags(missing.map((index) => ({ index, of })))
     throw badInput(
       `${firstOf(paths)}: ${counted(missing.length, 'part')} of ${of} ${missing.length === 1 ? 'is' : 'are'} missing: run ${again}, then --join`,
     )
