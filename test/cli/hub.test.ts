@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, realpathSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -339,6 +339,23 @@ describe('--cache', () => {
     hub.requests.length = 0
     expect((await run(args, options)).code).toBe(0)
     expect(hub.requests).toEqual([])
+  })
+
+  test('of one that was damaged since it is told where it lies, and without it all is well again', async () => {
+    const home = temporaryFolder()
+    const args = ['inspect', 'hf://org/tuned', '--include', '*layers.1.mlp*', '-q', '--cache']
+    const options = { env: { ...env, HF_HOME: home } }
+    expect((await run(args, options)).code).toBe(0)
+    const blobs = join(home, 'hub', 'models--org--tuned', 'blobs')
+    const largest = readdirSync(blobs)
+      .map((name) => join(realpathSync(blobs), name))
+      .sort((a, b) => statSync(b).size - statSync(a).size)[0]
+    truncateSync(largest, 100_000)
+    const { code, stderr } = await run(args, options)
+    expect(code).toBe(2)
+    expect(stderr).toContain(`fetch it again (read from ${largest}: delete that to have it fetched anew)\n`)
+    rmSync(largest)
+    expect((await run(args, options)).code).toBe(0)
   })
 
   test('what threads read is read from there', async () => {

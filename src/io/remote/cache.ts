@@ -1,6 +1,6 @@
-import { access, copyFile, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { access, copyFile, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
-import { errnoOf, LoraSvdError, osError } from '../../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError } from '../../errors.ts'
 import { makeFolders } from '../make-folders.ts'
 import { checkLength } from '../ranges.ts'
 import { temporaryName } from '../temporary.ts'
@@ -61,6 +61,16 @@ export const cachedFile = (given: string, limit?: number): Promise<CachedFile | 
       throw error
     }
   })
+
+/** An error over a whole file of the Hub that was read from the cache: it says where that lies, as fetching it again begins with deleting it. */
+export async function withCachedFile(error: unknown): Promise<unknown> {
+  if (!(error instanceof LoraSvdError) || error.code !== 'bad-input') return error
+  const { file, tensor, rule, cause, message } = error
+  const pointer = file === undefined ? undefined : network().cached.get(file)
+  if (file === undefined || pointer === undefined || tensor !== undefined || rule !== undefined) return error
+  const blob = await realpath(pointer).catch(() => pointer)
+  return badInput(`${message} (read from ${blob}: delete that to have it fetched anew)`, { file, cause })
+}
 
 async function broughtHere(
   address: string,
