@@ -391,6 +391,10 @@ describe('org/name', () => {
 
   test('and without it from the cache alone', async () => {
     expect(await message(['inspect', 'org/base'])).toContain('read it from the Hub with --online')
+    for (const name of ['org/base@v1', 'org/base@refs/pr/3'])
+      expect(await message(['inspect', name, '--online'])).toBe(
+        `lora-svd: ${name}: no such file or folder; a revision of a model on the Hub is hf://${name}\n`,
+      )
     expect(hub.requests).toEqual([])
   })
 
