@@ -199,6 +199,11 @@ export async function folderMeant(
       { file: path },
     )
   }
+  if (kind === 'missing' && isRepositoryName(path.replace(/@[^@]+$/, '')) && path.includes('@')) {
+    throw badInput(`${path}: no such file or folder; a revision of a model on the Hub is hf://${path}`, {
+      file: path,
+    })
+  }
   if (kind !== 'folder' && !isCached) return undefined
   let folder = path
   if (isCached) folder = inCache

@@ -1,8 +1,9 @@
 import { constants } from 'node:fs'
-import { chmod, copyFile, link, lstat, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, copyFile, link, lstat, open, rename, stat, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError } from '../errors.ts'
 import { entriesOf, type FileIdentity, identityOf, inodeOf, kindOf } from './files.ts'
+import { makeFolders } from './make-folders.ts'
 import { inFolder, isAddress } from './remote/address.ts'
 import { syncFile, syncFolder } from './sized-file.ts'
 import { openFile, stampOf } from './source.ts'
@@ -66,18 +67,12 @@ async function lookElsewhere(path: string): Promise<Pick<FoundFile, 'bytes' | 'i
   return { bytes: byteLength, identity: identityOf(path, stamp) }
 }
 
-/** Makes the folders that a path below a folder lies in. */
-async function makeFolders(folder: string, path: string): Promise<void> {
-  const parts = path.split('/').slice(0, -1)
-  if (parts.length === 0) return
-  await mkdir(join(folder, ...parts), { recursive: true })
-}
-
 /** Copies a file to a path below `folder`, replacing what is there, and flushes it to the disk. Throws `bad-input` or `system`. */
 export async function copyInto(from: string, folder: string, path: string): Promise<void> {
   const to = join(folder, path)
   try {
-    await makeFolders(folder, path)
+    // the folder itself isn't made again where somebody has removed it
+    if (path.includes('/')) await makeFolders(dirname(to))
     // one that may not be written would be in the way of the next try
     await unlink(to).catch(() => {})
     if (isAddress(from)) await fetchTo(from, to)

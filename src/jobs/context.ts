@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import type { EngineChoice, EngineRequest } from '../engine/choice.ts'
 import { LoraSvdError } from '../errors.ts'
+import { withCachedFile } from '../io/remote/cache.ts'
 import { bytesToCome } from '../io/remote/kept.ts'
 import { inNetwork } from '../io/remote/network.ts'
 import { withBytes } from './received.ts'
@@ -117,8 +118,15 @@ export async function inContext<T>(
         ...(online !== undefined && { online }),
       },
     }
-    return await inNetwork({ env, keeps, received, notice: onNotice, signal: controller.signal }, () =>
-      work(context),
+    return await inNetwork(
+      { env, keeps, received, notice: onNotice, signal: controller.signal },
+      async () => {
+        try {
+          return await work(context)
+        } catch (error) {
+          throw await withCachedFile(error)
+        }
+      },
     )
   } finally {
     end()

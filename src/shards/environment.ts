@@ -1,5 +1,5 @@
 import { badUsage } from '../errors.ts'
-import { isShard, type Shard } from './shard.ts'
+import { assertCount, isShard, type Shard } from './shard.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -20,6 +20,7 @@ export function shardOfEnvironment(env: Environment, shards: number | undefined)
 function ofSlurm(env: Environment, shards: number | undefined): Shard {
   const id = countOf(env, 'SLURM_ARRAY_TASK_ID')
   if (shards !== undefined) {
+    assertCount(shards)
     if (id >= 1 && id <= shards) return { index: id, of: shards }
     throw badUsage(
       `--shard auto --shards ${shards}: SLURM_ARRAY_TASK_ID is ${id}: give sbatch --array=1-${shards}, or parts of that`,
@@ -31,6 +32,7 @@ function ofSlurm(env: Environment, shards: number | undefined): Shard {
     )
   }
   const of = countOf(env, 'SLURM_ARRAY_TASK_COUNT')
+  assertCount(of)
   const least = env.SLURM_ARRAY_TASK_MIN === undefined ? 1 : countOf(env, 'SLURM_ARRAY_TASK_MIN')
   const step = env.SLURM_ARRAY_TASK_STEP === undefined ? 1 : countOf(env, 'SLURM_ARRAY_TASK_STEP')
   const shard = { index: (id - least) / step + 1, of }
@@ -53,6 +55,7 @@ function ofKubernetes(env: Environment, shards: number | undefined): Shard {
       `--shard auto --shards ${of}: JOB_COMPLETIONS is ${env.JOB_COMPLETIONS}, so that the job would not do all of them; give the same number, or leave --shards out`,
     )
   }
+  assertCount(of)
   if (index <= of) return { index, of }
   throw badUsage(`--shard auto: JOB_COMPLETION_INDEX is ${index - 1}, and there are ${of} shards, from 0 on`)
 }

@@ -9,7 +9,7 @@ import { counted, quoted } from '../text/quote.ts'
 import { version } from '../version.ts'
 import { differenceOf } from './difference.ts'
 import { fromExactJson, toExactJson } from './exact-json.ts'
-import { isShard, type Shard, shardName, shardOfName, shardText } from './shard.ts'
+import { isShard, type Shard, shardFlags, shardName, shardOfName, shardText } from './shard.ts'
 
 /**
  * What one shard has found of a job that ends in a report: a JSON document, with all numbers as they were. It says which part of which job it
@@ -124,8 +124,8 @@ export async function readParts<P extends PartHead>(
   paths: readonly string[],
 ): Promise<FoundPart<P>[]> {
   const found: FoundPart<P>[] = []
-  for (const path of await partFiles(command, paths))
-    found.push({ path, part: await readPart<P>(command, path) })
+  const { files, others } = await partFiles(command, paths)
+  for (const path of files) found.push({ path, part: await readPart<P>(command, path) })
   const [first] = found
   const { of } = first.part.shard
   const byIndex = new Map<number, FoundPart<P>>()
@@ -152,17 +152,27 @@ export async function readParts<P extends PartHead>(
   const indices = Array.from({ length: of }, (_, i) => i + 1)
   const missing = indices.filter((index) => !byIndex.has(index))
   if (missing.length > 0) {
-    const again = missing.map((index) => `--shard ${shardText({ index, of })}`).join(', ')
+    const again = shardFlags(missing.map((index) => ({ index, of })))
     throw badInput(
-      `${firstOf(paths)}: ${counted(missing.length, 'part')} of ${of} ${missing.length === 1 ? 'is' : 'are'} missing: run ${again}, then --join`,
+      `${firstOf(paths)}: ${counted(missing.length, 'part')} of ${of} ${missing.length === 1 ? 'is' : 'are'} missing: run ${again}, then --join${passedOver(others)}`,
     )
   }
   return indices.map((index) => byIndex.get(index)!)
 }
 
-/** The files that are named, and in folders those that are called as shards are. */
-async function partFiles(command: string, paths: readonly string[]): Promise<string[]> {
+/** Parts that were written under names of their own may be among these. */
+const passedOver = (others: readonly string[]) =>
+  others.length === 0
+    ? ''
+    : ` (not looked at, as their names are no shard's: ${firstOf(others)}; name such a file itself if it is a part)`
+
+/** The files that are named, and in folders those that are called as shards are; `others` there end in .json too. */
+async function partFiles(
+  command: string,
+  paths: readonly string[],
+): Promise<{ readonly files: string[]; readonly others: readonly string[] }> {
   const files: string[] = []
+  const others: string[] = []
   for (const path of paths) {
     const kind = await kindOf(path)
     if (kind === 'missing') {
@@ -174,9 +184,9 @@ async function partFiles(command: string, paths: readonly string[]): Promise<str
       files.push(path)
       continue
     }
-    const inside = (await entriesIfAny(path))
-      .filter((name) => isPartName(name))
-      .map((name) => inFolder(path, name))
+    const names = (await entriesIfAny(path)).filter(isPartFile)
+    const inside = names.filter(isPartName).map((name) => inFolder(path, name))
+    others.push(...names.filter((name) => !isPartName(name)).map((name) => inFolder(path, name)))
     if (inside.length === 0) {
       throw badInput(
         `${path}: holds no part of ${command}: name the folder in which --shard has left shard-1-of-4.json, or such files`,
@@ -185,8 +195,8 @@ async function partFiles(command: string, paths: readonly string[]): Promise<str
     }
     files.push(...inside)
   }
-  return files
+  const isNamed = new Set(files)
+  return { files, others: others.filter((path) => !isNamed.has(path)) }
 }
 
-const isPartName = (name: string) =>
-  isPartFile(name) && shardOfName(name.slice(0, -'.json'.length)) !== undefined
+const isPartName = (name: string) => shardOfName(name.slice(0, -'.json'.length)) !== undefined

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, realpathSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -341,6 +341,23 @@ describe('--cache', () => {
     expect(hub.requests).toEqual([])
   })
 
+  test('of one that was damaged since it is told where it lies, and without it all is well again', async () => {
+    const home = temporaryFolder()
+    const args = ['inspect', 'hf://org/tuned', '--include', '*layers.1.mlp*', '-q', '--cache']
+    const options = { env: { ...env, HF_HOME: home } }
+    expect((await run(args, options)).code).toBe(0)
+    const blobs = join(home, 'hub', 'models--org--tuned', 'blobs')
+    const largest = readdirSync(blobs)
+      .map((name) => join(realpathSync(blobs), name))
+      .sort((a, b) => statSync(b).size - statSync(a).size)[0]
+    truncateSync(largest, 100_000)
+    const { code, stderr } = await run(args, options)
+    expect(code).toBe(2)
+    expect(stderr).toContain(`fetch it again (read from ${largest}: delete that to have it fetched anew)\n`)
+    rmSync(largest)
+    expect((await run(args, options)).code).toBe(0)
+  })
+
   test('what threads read is read from there', async () => {
     const options = { env: { ...env, HF_HOME: temporaryFolder() } }
     const args = [
@@ -374,6 +391,10 @@ describe('org/name', () => {
 
   test('and without it from the cache alone', async () => {
     expect(await message(['inspect', 'org/base'])).toContain('read it from the Hub with --online')
+    for (const name of ['org/base@v1', 'org/base@refs/pr/3'])
+      expect(await message(['inspect', name, '--online'])).toBe(
+        `lora-svd: ${name}: no such file or folder; a revision of a model on the Hub is hf://${name}\n`,
+      )
     expect(hub.requests).toEqual([])
   })
 

@@ -192,6 +192,11 @@ describe('is refused by name', () => {
     expect(await join_('r', 'r/shard-3-of-3.json')).toBe(
       'r/shard-3-of-3.json: is shard 3/3, and so is r/shard-3-of-3.json: name one of them',
     )
+    await part('r/two.json', '--shard=2/3')
+    expect(await join_('r')).toBe(
+      "r: 1 part of 3 is missing: run --shard 2/3, then --join (not looked at, as their names are no shard's: r/two.json; name such a file itself if it is a part)",
+    )
+    expect((await runInProcess(['inspect', '--join', 'r', 'r/two.json', '-q'], { cwd: folder })).code).toBe(0)
     await part('s.json', '--shard=2/4')
     expect(await join_('r', 's.json')).toBe(
       's.json: is shard 2/4, and r/shard-1-of-3.json is 1/3: not of one job',

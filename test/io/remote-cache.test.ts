@@ -1,6 +1,16 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, expect, test } from 'vitest'
 import { openFile, readTextFile } from '../../src/io/source.ts'
@@ -216,6 +226,40 @@ test('a link whose file is gone is made anew', async () => {
   expect(isSame(await run(() => bytesOf(FILE)), WEIGHTS)).toBe(true)
 })
 
+test('a blob that is no longer as long as the Hub says is fetched anew', async () => {
+  const { run, at, below } = emptyHome()
+  await run(() => bytesOf(FILE))
+  truncateSync(at(`blobs/${SHA256}`), 50)
+  hub.repositories['org/name'] = hubOf(NEWER, { 'model.safetensors': WEIGHTS })
+  expect(isSame(await run(() => bytesOf(FILE)), WEIGHTS)).toBe(true)
+  expect(below('blobs')).toEqual([SHA256])
+})
+
+test('of two files to which a server gives one ETag that is no digest, the second is read by ranges', async () => {
+  const { run } = emptyHome()
+  hub.repositories['org/name'] = hubOf(COMMIT, { 'config.json': '{"a": 1}\n', 'other.json': '{}' })
+  hub.fault = ({ path }) => (path.endsWith('.json') ? { headers: { etag: '"same"' } } : undefined)
+  const texts = await run(async () => [
+    (await readTextFile('hf://org/name/config.json', 100)).text,
+    (await readTextFile('hf://org/name/other.json', 100)).text,
+  ])
+  expect(texts).toEqual(['{"a": 1}\n', '{}'])
+})
+
+test('a cache that is a link to nothing is told of by its name', async () => {
+  const { run, home } = emptyHome()
+  symlinkSync(join(home, 'unmounted'), join(home, 'hub'))
+  await expect(run(() => bytesOf(FILE))).rejects.toThrow(
+    `${join(home, 'hub')}: is no folder, or a link to one that isn't there`,
+  )
+})
+
+test.skipIf(!existsSync('/proc/self'))('a file system that makes no folders ends the run', async () => {
+  const { run } = emptyHome()
+  const nowhere = { HF_HUB_CACHE: '/proc/nowhere/hub' }
+  await expect(run(() => bytesOf(FILE), nowhere)).rejects.toThrow("/proc/nowhere: can't make this folder: ")
+})
+
 test('a file past the limit is refused before it is fetched', async () => {
   const { run, below } = emptyHome()
   await expect(run(() => openFile(FILE, { limit: 10 }))).rejects.toThrow('at most 10 are read of such a file')
@@ -231,7 +275,8 @@ test('without an ETag it is read by ranges, which is told', async () => {
   const etagless = { notice: (line: string) => lines.push(line), patience: hasty() }
   hub.linkedEtag = false
   try {
-    expect(isSame(await run(() => bytesOf(FILE), {}, etagless), WEIGHTS)).toBe(true)
+    const twice = async () => [await bytesOf(FILE), await bytesOf(FILE)]
+    for (const bytes of await run(twice, {}, etagless)) expect(isSame(bytes, WEIGHTS)).toBe(true)
   } finally {
     hub.linkedEtag = true
   }

@@ -519,7 +519,10 @@ describe('what passes is tried again', () => {
     const { port, stop } = await portOf((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'))
     for (const [HF_ENDPOINT, words] of [
       [`http://127.0.0.1:${port}`, `what answers at 127.0.0.1:${port} is no web server`],
-      [hub.endpoint.replace('http:', 'https:'), 'the connection failed: '],
+      [
+        hub.endpoint.replace('http:', 'https:'),
+        `what answers at ${hub.endpoint.slice('http://'.length)} speaks no https; check`,
+      ],
     ]) {
       const patience = hasty()
       const { code, message } = await errorOf(

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { shardOfEnvironment } from '../../src/shards/environment.ts'
-import { parseShard } from '../../src/shards/shard.ts'
+import { parseShard, shardFlags, shardOfName } from '../../src/shards/shard.ts'
 import { splitWork } from '../../src/shards/split.ts'
 
 describe('work is split', () => {
@@ -41,6 +41,24 @@ test.each(['', '2', '0/4', '5/4', '1/0', '-1/4', '1.5/4', '1/4/4', '1 / 4', '999
     expect(() => parseShard(text)).toThrow(/expected which part of how many, counted from 1/)
   },
 )
+
+test('there are no more shards than a job can have, for --join looks for each of them', () => {
+  const most = /^there can be 100000 shards at most, not \d+$/
+  expect(parseShard('100000/100000')).toEqual({ index: 100_000, of: 100_000 })
+  expect(() => parseShard('1/100001')).toThrow(most)
+  expect(() => parseShard('1/1000000000')).toThrow(most)
+  expect(shardOfName('shard-1-of-1000000000')).toBeUndefined()
+  expect(() => shardOfEnvironment({ SLURM_ARRAY_TASK_ID: '1' }, 100_001)).toThrow(most)
+  expect(() =>
+    shardOfEnvironment({ JOB_COMPLETION_INDEX: '0', JOB_COMPLETIONS: '100001' }, undefined),
+  ).toThrow(most)
+})
+
+test('of many shards to run the first are named', () => {
+  const shards = Array.from({ length: 60 }, (_, i) => ({ index: i + 1, of: 60 }))
+  expect(shardFlags(shards.slice(0, 2))).toBe('--shard 1/60, --shard 2/60')
+  expect(shardFlags(shards)).toMatch(/, --shard 50\/60, and 10 more$/)
+})
 
 describe('--shard auto', () => {
   const slurm = (id: number, more: Record<string, string> = {}) => ({

@@ -3,7 +3,7 @@ import { existsNow } from '../../io/files.ts'
 import { type RunIdentity, runFolderOf } from '../../io/run-folder.ts'
 import { workerIn } from '../../io/run-lock.ts'
 import type { RunContext } from '../../jobs/context.ts'
-import { shardText } from '../../shards/shard.ts'
+import { shardFlags, shardText } from '../../shards/shard.ts'
 import { firstOf, shownName } from '../../text/names.ts'
 import { counted } from '../../text/quote.ts'
 import { sharedIdentityOf } from './identity.ts'
@@ -14,7 +14,7 @@ import type { JoinedShard, PlannedJoin } from './result.ts'
 import { type FoundLayers, findLayers, layerShapes, openRunFolder, type RunFolder } from './run-folder.ts'
 import { SHARD_GONE_AFTER, type ShardFolder, shardFolders } from './shard-folders.ts'
 import { assertSameJob } from './shared-job.ts'
-import { splitOf } from './split.ts'
+import { allSplits } from './split.ts'
 
 /**
  * The run folder of an output with the layers of all shards: of those in it, and of those in the folders `from`. Throws `bad-input` where one
@@ -115,9 +115,8 @@ async function joinOf(
   const [{ of }] = shards
   const { first } = firstRound(plan, settings)
   const states: JoinedShard[] = []
-  for (let index = 1; index <= of; index++) {
-    const { isOwn } = splitOf(plan, settings, first, { index, of })
-    const own = first.flatMap((_, i) => (isOwn[i] ? [i] : []))
+  for (const [before, own] of allSplits(plan, settings, first, of).entries()) {
+    const index = before + 1
     const missing = own.filter((i) => find(1, i, first[i]) === undefined)
     const folders = shards.filter((shard) => shard.index === index)
     const worker = await workerOf(folders, job, missing.length > 0)
@@ -167,9 +166,7 @@ function notReady({ layers }: ExtractionPlan, path: string, { shards, damaged }:
       : `${counted(missing.length, 'layer')} of ${layers.length} ${missing.length === 1 ? 'is' : 'are'} missing${harm}: ${firstOf(missing.map(shownName))}`
   const todo = [
     ...atWork.map((shard) => `shard ${shardText(shard)} is still at work (${shard.worker}): wait for it`),
-    ...(again.length > 0
-      ? [`run again ${again.map((shard) => `--shard ${shardText(shard)}`).join(', ')}`]
-      : []),
+    ...(again.length > 0 ? [`run again ${shardFlags(again)}`] : []),
   ]
   return badInput(`${path}: ${what}; ${todo.join('; ')}, then --join`, { file: path })
 }

@@ -72,6 +72,9 @@ async function opened(blob: string, own: string): Promise<FileHandle> {
   }
 }
 
+/** Whether an ETag tells what is in its file. */
+export const isDigest = (etag: string): boolean => digestOf(etag, 0) !== undefined
+
 /** What a file's ETag is the digest of: of a large file its SHA-256, of others git's name of them, the SHA-1 of length and content. */
 function digestOf(etag: string, bytes: number): { readonly name: string; readonly hash: Hash } | undefined {
   if (/^[0-9a-f]{64}$/.test(etag)) return { name: 'SHA-256', hash: createHash('sha256') }

@@ -1,10 +1,11 @@
-import { access, copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { access, copyFile, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
-import { errnoOf, LoraSvdError, osError } from '../../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError } from '../../errors.ts'
+import { makeFolders } from '../make-folders.ts'
 import { checkLength } from '../ranges.ts'
 import { temporaryName } from '../temporary.ts'
 import { type HubPlace, isAddress, isCommit, parseHubAddress } from './address.ts'
-import { fetchBlob } from './blob.ts'
+import { fetchBlob, isDigest } from './blob.ts'
 import { pinned } from './hub.ts'
 import { inAnyNetwork, network } from './network.ts'
 import { describe } from './source.ts'
@@ -50,12 +51,26 @@ export const cachedFile = (given: string, limit?: number): Promise<CachedFile | 
     bringing.set(address, under)
     try {
       const file = await under
-      if (file !== undefined) cached.set(address, file)
-      return file === undefined ? undefined : { address, file }
-    } finally {
+      // what can't be kept isn't asked for again
+      if (file === undefined) return undefined
+      cached.set(address, file)
       bringing.delete(address)
+      return { address, file }
+    } catch (error) {
+      bringing.delete(address)
+      throw error
     }
   })
+
+/** An error over a whole file of the Hub that was read from the cache: it says where that lies, as fetching it again begins with deleting it. */
+export async function withCachedFile(error: unknown): Promise<unknown> {
+  if (!(error instanceof LoraSvdError) || error.code !== 'bad-input') return error
+  const { file, tensor, rule, cause, message } = error
+  const pointer = file === undefined ? undefined : network().cached.get(file)
+  if (file === undefined || pointer === undefined || tensor !== undefined || rule !== undefined) return error
+  const blob = await realpath(pointer).catch(() => pointer)
+  return badInput(`${message} (read from ${blob}: delete that to have it fetched anew)`, { file, cause })
+}
 
 async function broughtHere(
   address: string,
@@ -70,22 +85,31 @@ async function broughtHere(
     const found = await describe(address)
     checkLength(address, found.stamp.bytes, limit)
     const etag = blobName(found.linkedEtag ?? found.stamp.version)
-    if (etag === undefined) {
-      network().notice(`${address}: has no ETag by which it could be kept, and is read by ranges`)
-      return undefined
-    }
+    if (etag === undefined) return unkept(address)
     const blob = join(folder, 'blobs', etag)
-    await doing('keep it', blob, async () => {
-      await mkdir(dirname(blob), { recursive: true })
-      await mkdir(dirname(pointer), { recursive: true })
-    })
-    const isNew = !(await isThere(blob))
+    await makeFolders(dirname(blob))
+    await makeFolders(dirname(pointer))
+    const length = await lengthOf(blob)
+    const isNew = length !== found.stamp.bytes
+    // what isn't as long as the Hub says is no longer what was kept, or another file that a server gave the same ETag
+    if (length !== undefined && isNew && !isDigest(etag)) return unkept(address)
     if (isNew) await fetchBlob(address, found, blob)
     await doing('keep it', pointer, () => point(pointer, blob, isNew))
   }
   await noteRevisions(folder, place)
   return pointer
 }
+
+function unkept(address: string): undefined {
+  network().notice(`${address}: has no ETag by which it could be kept, and is read by ranges`)
+}
+
+/** The length of a file in bytes, links followed; undefined where there is none. */
+const lengthOf = (path: string) =>
+  stat(path).then(
+    ({ size }) => size,
+    () => undefined,
+  )
 
 const isThere = (path: string) =>
   access(path).then(
@@ -138,7 +162,7 @@ async function noteRevisions(folder: string, { repository, revision: commit }: H
     if (before === commit) continue
     const temporary = join(dirname(ref), temporaryName())
     try {
-      await mkdir(dirname(ref), { recursive: true })
+      await makeFolders(dirname(ref))
       await writeFile(temporary, commit)
       await rename(temporary, ref)
     } catch {

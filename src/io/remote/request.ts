@@ -266,7 +266,9 @@ function broken(error: unknown, address: string, host: string | undefined): Erro
       ? `there is no such host${host === undefined ? '' : ` as ${host}`}, or no network`
       : code === 'HPE_INVALID_CONSTANT'
         ? `what answers at ${host} is no web server`
-        : `the connection failed: ${message || code}${code && !message.includes(code) ? ` (${code})` : ''}`
+        : code === 'ERR_SSL_WRONG_VERSION_NUMBER'
+          ? `what answers at ${host} speaks no https`
+          : `the connection failed: ${message || code}${code && !message.includes(code) ? ` (${code})` : ''}`
   if (!LASTING.test(code)) return new Passing(what, { unreached: host })
   return new LoraSvdError('system', `${address}: ${what}; check the address and the connection`, {
     file: address,
