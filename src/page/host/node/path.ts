@@ -35,4 +35,7 @@ export function dirname(path: string): string {
   return bare.slice(0, at).replace(/\/+$/, '') || '/'
 }
 
-export const extname = (path: string): string => /(?<=[^/])\.[^./]*$/.exec(basename(path))?.[0] ?? ''
+export function extname(path: string): string {
+  const name = basename(path)
+  return name === '..' ? '' : (/(?<=[^/])\.[^./]*$/.exec(name)?.[0] ?? '')
+}
