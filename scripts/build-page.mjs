@@ -29,7 +29,9 @@ export async function buildPage(options) {
   })
   const textOf = (name) => outputFiles.find(({ path }) => path.endsWith(name)).text.trim()
   // the kernels have pieces of AssemblyScript's standard library in them
-  const licences = licensesOf([...bundledPackages([metafile]), 'node_modules/assemblyscript'].sort())
+  const packages = [...bundledPackages([metafile]), 'node_modules/assemblyscript'].sort()
+  const own = readFileSync('LICENSE', 'utf8').trim()
+  const licences = licensesOf(packages, `lora-svd\n\n${own}\n\nThis page contains code of these packages.`)
   const [style, boot] = ['style.css', 'boot.js'].map(textOf)
   const program = textOf('page.js').replace(JSON.stringify(LICENCES), () => JSON.stringify(licences))
   const policy = [

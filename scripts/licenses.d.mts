@@ -6,4 +6,4 @@ export const MARKS: Readonly<Record<string, RegExp>>
 export function bundledPackages(
   metafiles: readonly { readonly outputs: Readonly<Record<string, Bundle>> }[],
 ): string[]
-export function licensesOf(folders: readonly string[]): string
+export function licensesOf(folders: readonly string[], intro?: string): string

@@ -19,9 +19,9 @@ export function bundledPackages(metafiles) {
   return [...new Set(folders)].filter((folder) => folder !== undefined).sort()
 }
 
-/** The content of dist/THIRD-PARTY-LICENSES.txt. Throws where a package has no text. */
-export function licensesOf(folders) {
-  return `The bundles in this folder contain code of these packages.\n\n${folders.map(sectionOf).join('\n')}`
+/** The licences of these packages, after a line that says what they are in. Throws where a package has no text. */
+export function licensesOf(folders, intro = 'The bundles in this folder contain code of these packages.') {
+  return `${intro}\n\n${folders.map(sectionOf).join('\n')}`
 }
 
 function sectionOf(folder) {

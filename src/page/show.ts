@@ -14,7 +14,14 @@ export function showPage(): void {
   showLesson()
   mountWeights(byId('weights'))
   const licences = byId('licences')
-  licences.addEventListener('toggle', () => licences.append(html('pre', {}, EMBEDDED_LICENCES)), {
-    once: true,
-  })
+  licences.addEventListener(
+    'toggle',
+    () =>
+      licences.append(
+        html('pre', { class: 'text-box', tabindex: 0, 'aria-label': 'Licences' }, EMBEDDED_LICENCES),
+      ),
+    {
+      once: true,
+    },
+  )
 }

@@ -16,7 +16,12 @@ export function showCommand(lesson: Lesson): void {
 /** The JSON document, made when it is asked for: it has all the matrices. */
 function showDocument(lesson: Lesson): void {
   const details = byId('numbers') as HTMLDetailsElement
-  const text = html('pre', { id: 'document', tabindex: 0, 'aria-label': 'The JSON document' })
+  const text = html('pre', {
+    id: 'document',
+    class: 'text-box',
+    tabindex: 0,
+    'aria-label': 'The JSON document',
+  })
   const save = html('a', { id: 'save-document', download: 'demo.json' }, 'Save as demo.json')
   let address = ''
   details.append(html('p', {}, save), html('div', { class: 'scroll' }, text))

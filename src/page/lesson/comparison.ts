@@ -8,6 +8,7 @@ import { allclose } from '../../linalg/matrix/allclose.ts'
 import { short } from '../../text/numbers.ts'
 import { control, decades, figures } from './controls.ts'
 import type { Lesson } from './lesson.ts'
+import { signed } from './signed.ts'
 import type { LessonRun } from './tasks.ts'
 
 const HEIGHT = 320
@@ -114,7 +115,7 @@ export function showComparison(root: HTMLElement, lesson: Lesson): void {
     if (index === undefined || !frame || !run) return
     const { y, yRef } = run.result
     const { difference, allowed } = compared[index]
-    const text = `${signed(yRef[index])} and ${signed(y[index])}: ${short(difference, 3)} apart, ${short(allowed, 3)} allowed`
+    const text = `${signed(yRef[index], 5)} and ${signed(y[index], 5)}: ${short(difference, 3)} apart, ${short(allowed, 3)} allowed`
     const x = frame.x.at(index)
     tip.show(
       { x, y: frame.top + 30 },
@@ -169,8 +170,6 @@ export function showComparison(root: HTMLElement, lesson: Lesson): void {
   })
   onLook(plot, draw)
 }
-
-const signed = (x: number) => short(x, 5).replace('-', '−')
 
 /** Each entry as allclose looks at it. */
 const compare = ({ result: { y, yRef, options } }: LessonRun): Compared[] =>

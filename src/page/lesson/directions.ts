@@ -4,8 +4,9 @@ import { type Matrix, matrix } from '../../linalg/matrix/matrix.ts'
 import { largestAbs } from '../../linalg/matrix/norms.ts'
 import { percent, short } from '../../text/numbers.ts'
 import { control, integers } from './controls.ts'
+import { cutControl } from './cut.ts'
 import { type HeatMap, heatMap } from './heat.ts'
-import { keptOf, type Lesson } from './lesson.ts'
+import type { Lesson } from './lesson.ts'
 import type { LessonRun } from './tasks.ts'
 
 /** So many layers of W are drawn one by one. */
@@ -31,13 +32,7 @@ export function showDirections(root: HTMLElement, lesson: Lesson): void {
     },
     (value) => value >= 0 && value <= 360,
   )
-  const cut = control(
-    'cut',
-    'r, directions kept',
-    integers(1, 1),
-    (value) => lesson.choose({ truncate: value }),
-    (value) => Number.isInteger(value) && value >= 1 && value <= mostOf(lesson),
-  )
+  const cut = cutControl('cut', lesson)
   const layers = html('div', { class: 'layers', id: 'layers' })
   const kept = html('p', { class: 'readout', id: 'kept-energy', 'aria-live': 'polite' })
   const maps: HeatMap[] = []
@@ -102,7 +97,6 @@ export function showDirections(root: HTMLElement, lesson: Lesson): void {
     kept.textContent = `${options.truncate} of ${S.length} layers ${options.truncate === 1 ? 'is' : 'are'} kept, with ${percent(1 - lost)} of the energy, which is the sum of σ².`
   }
 
-  lesson.onChoice((chosen) => cut.show(keptOf(chosen), integers(1, mostOf(lesson))))
   lesson.onRun((next) => {
     run = next
     drawPanels()
@@ -110,8 +104,6 @@ export function showDirections(root: HTMLElement, lesson: Lesson): void {
   })
   onLook(layers, drawLayers)
 }
-
-const mostOf = (lesson: Lesson) => Math.min(lesson.choices().d, lesson.choices().k)
 
 /** σ_i·u_i·v_iᵀ */
 function layerOf({ U, V, result: { W, singularValues: S } }: LessonRun, i: number): Matrix {

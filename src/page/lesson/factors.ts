@@ -3,15 +3,19 @@ import { onLook } from '../../browser/look.ts'
 import { type Matrix, matrix } from '../../linalg/matrix/matrix.ts'
 import { largestAbs } from '../../linalg/matrix/norms.ts'
 import { percent, short } from '../../text/numbers.ts'
-import { control, figures, integers } from './controls.ts'
+import { figures } from './controls.ts'
+import { cutControl } from './cut.ts'
 import { type Entry, heatMap, heatScale } from './heat.ts'
-import { layoutOf, PRODUCT_GAP } from './layout.ts'
-import { keptOf, type Lesson } from './lesson.ts'
+import { BESIDE_GAP, layoutOf, PRODUCT_GAP } from './layout.ts'
+import type { Lesson } from './lesson.ts'
 import { showRivals } from './rivals.ts'
+import { signed } from './signed.ts'
 import type { LessonRun } from './tasks.ts'
 
 /** Side by side from so much room on. */
-const BESIDE_FROM = 640
+const BESIDE_FROM = 560
+/** Where they stand below each other, of so much width at most. */
+const MOST_STACKED = 300
 
 /** Step 4: W, the two factors with their product, and what is missing, all on one scale. */
 export function showFactors(root: HTMLElement, lesson: Lesson): void {
@@ -22,13 +26,7 @@ export function showFactors(root: HTMLElement, lesson: Lesson): void {
   const difference = heatMap('W − B·A', point)
   const scale = heatScale()
   const readout = html('p', { class: 'readout', id: 'missing', 'aria-live': 'polite' })
-  const cut = control(
-    'factor-rank',
-    'r, directions kept',
-    integers(1, 1),
-    (value) => lesson.choose({ truncate: value }),
-    (value) => Number.isInteger(value) && value >= 1 && value <= mostOf(lesson),
-  )
+  const cut = cutControl('factor-rank', lesson)
   const found = figures({
     'relative-error': '‖W − B·A‖ / ‖W‖',
     'optimal-error': 'the best of this rank',
@@ -59,13 +57,11 @@ export function showFactors(root: HTMLElement, lesson: Lesson): void {
     const most = largestAbs(result.W.data)
     scale.show(most, Math.max(largestAbs(result.B.data), largestAbs(result.A.data)))
     const room = stage.clientWidth
-    const width = room >= BESIDE_FROM ? room / 3 - 24 : room
-    const { across, down } = layoutOf(
-      Math.min(width, 300) - PRODUCT_GAP,
-      result.W.rows,
-      result.W.columns,
-      result.B.columns,
-    )
+    const sizes = { d: result.W.rows, k: result.W.columns, r: result.B.columns }
+    const { across, down } =
+      room >= BESIDE_FROM
+        ? layoutOf(room - 2 * BESIDE_GAP - PRODUCT_GAP, sizes, 2)
+        : layoutOf(Math.min(room, MOST_STACKED) - PRODUCT_GAP, sizes)
     const whole = { width: across.long, height: down.long }
     W.draw(result.W, most, whole)
     product.draw(BA, most, whole)
@@ -86,7 +82,6 @@ export function showFactors(root: HTMLElement, lesson: Lesson): void {
       : `The largest entry of the difference is ${short(largestAbs(rest.data), 3)}; the largest of W is ${short(largestAbs(run.result.W.data), 3)}.`
   }
 
-  lesson.onChoice((chosen) => cut.show(keptOf(chosen), integers(1, mostOf(lesson))))
   lesson.onRun((run) => {
     const { result, BA } = run
     shown = { run, BA, rest: minus(result.W, BA) }
@@ -100,8 +95,6 @@ export function showFactors(root: HTMLElement, lesson: Lesson): void {
   onLook(stage, draw)
 }
 
-const mostOf = (lesson: Lesson) => Math.min(lesson.choices().d, lesson.choices().k)
-
 const minus = (W: Matrix, P: Matrix) =>
   matrix(
     W.rows,
@@ -111,6 +104,6 @@ const minus = (W: Matrix, P: Matrix) =>
 
 function entryText({ result: { W } }: LessonRun, BA: Matrix, rest: Matrix, { row, column }: Entry): string {
   const at = row * W.columns + column
-  const [w, p, left] = [W, BA, rest].map(({ data }) => short(data[at], 4).replace('-', '−'))
+  const [w, p, left] = [W, BA, rest].map(({ data }) => signed(data[at], 4))
   return `At [${row}, ${column}]: W has ${w}, B·A has ${p}; ${left} is missing.`
 }

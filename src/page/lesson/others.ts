@@ -2,7 +2,7 @@ import type { Engine, ResidentMatrix } from '../../linalg/engine.ts'
 import { type Float64Matrix, type Matrix, matrix, toFloat64 } from '../../linalg/matrix/matrix.ts'
 import { addMultiple, frobeniusNorm } from '../../linalg/matrix/norms.ts'
 import { orthonormalize } from '../../linalg/truncation/orthonormalize.ts'
-import type { NormalStream } from '../../random/seedrandom.ts'
+import { type NormalStream, seedrandomNormals } from '../../random/seedrandom.ts'
 
 /** How factors are found that aren't those of the SVD. */
 export type OtherKind = 'random' | 'fitted' | 'gradient'
@@ -23,14 +23,11 @@ const BATCH = 50
 
 /**
  * Tries a thousand other pairs of factors of W of this rank, each judged by ‖W − B·A‖_F / ‖W‖_F as it is: random ones, as long as
- * suits W best; random B with the best A for it; and every step of eight descents along the gradient, from random beginnings.
+ * suits W best; random B with the best A for it; and every step of eight descents along the gradient, from random beginnings. `seed` is
+ * the notebook's: another stream is drawn, since the first numbers of that one are the very factors that W was made of.
  */
-export function* otherFactors(
-  W: Matrix,
-  rank: number,
-  stream: NormalStream,
-  engine: Engine,
-): Generator<Others> {
+export function* otherFactors(W: Matrix, rank: number, seed: bigint, engine: Engine): Generator<Others> {
+  const stream = seedrandomNormals(-1n - seed)
   const exact = toFloat64(W)
   const resident = engine.resident(exact)
   const trial = { W: exact, rank, engine, resident, norm: frobeniusNorm(exact.data), stream }

@@ -3,11 +3,12 @@ import { onLook } from '../../browser/look.ts'
 import { MOST_ON_PAGE } from '../../commands/demo/options.ts'
 import { largestAbs } from '../../linalg/matrix/norms.ts'
 import { parseSeed } from '../../random/seedrandom.ts'
-import { shape, short } from '../../text/numbers.ts'
+import { shape } from '../../text/numbers.ts'
 import { control, integers } from './controls.ts'
 import { type Entry, heatMap, heatScale } from './heat.ts'
 import { layoutOf, PRODUCT_GAP } from './layout.ts'
 import type { Lesson } from './lesson.ts'
+import { signed } from './signed.ts'
 import type { LessonRun } from './tasks.ts'
 
 /** More terms of a sum than this are not written out. */
@@ -36,12 +37,8 @@ export function showProduct(root: HTMLElement, lesson: Lesson): void {
     const { W: product } = run.result
     const most = Math.max(...[run.left, run.right, product].map(({ data }) => largestAbs(data)))
     scale.show(most)
-    const { across, down } = layoutOf(
-      stage.clientWidth - PRODUCT_GAP,
-      product.rows,
-      product.columns,
-      run.left.columns,
-    )
+    const sizes = { d: product.rows, k: product.columns, r: run.left.columns }
+    const { across, down } = layoutOf(stage.clientWidth - PRODUCT_GAP, sizes)
     left.draw(run.left, most, { width: across.thin, height: down.long })
     right.draw(run.right, most, { width: across.long, height: down.thin })
     W.draw(product, most, { width: across.long, height: down.long })
@@ -69,14 +66,14 @@ const restText = ({ result: { W, options } }: LessonRun) =>
 function sumText({ left, right, result: { W, options } }: LessonRun, { row, column }: Entry): string {
   const terms = Array.from({ length: Math.min(TERMS, left.columns) }, (_, i) => {
     const [a, b] = [left.data[row * left.columns + i], right.data[i * right.columns + column]]
-    return `${signed(a)}·${signed(b)}`
+    return `${factor(a)}·${factor(b)}`
   })
   const more = left.columns > TERMS ? ` + … (${left.columns} products)` : ''
   const noise = options.noise > 0 ? ' + noise' : ''
-  return `W[${row}, ${column}] = ${terms.join(' + ')}${more}${noise} = ${short(W.data[row * W.columns + column], 6).replace('-', '−')}`
+  return `W[${row}, ${column}] = ${terms.join(' + ')}${more}${noise} = ${signed(W.data[row * W.columns + column], 6)}`
 }
 
-const signed = (x: number) => (x < 0 ? `(${short(x, 3).replace('-', '−')})` : short(x, 3))
+const factor = (x: number) => (x < 0 ? `(${signed(x, 3)})` : signed(x, 3))
 
 function sizes(lesson: Lesson): HTMLElement {
   const isSize = (value: number) => Number.isInteger(value) && value >= 1 && value <= MOST_ON_PAGE

@@ -4,7 +4,6 @@ import { type DemoOptions, demoSettings } from '../../commands/demo/options.ts'
 import { failureReason } from '../../commands/demo/reason.ts'
 import { decompositionFlops } from '../../engine/choice.ts'
 import type { Matrix } from '../../linalg/matrix/matrix.ts'
-import { seedrandomNormals } from '../../random/seedrandom.ts'
 import { writeJson } from '../../report/json.ts'
 import { engineNotice, pageEngine } from '../engine.ts'
 import type { Task } from '../messages.ts'
@@ -12,6 +11,7 @@ import { type Others, otherFactors } from './others.ts'
 
 /** A run of the notebook as the lesson shows it. */
 export interface LessonRun extends NotebookRun {
+  /** B·A [d, k] */
   readonly BA: Matrix
   /** Why allclose is false, in the command's words; '' where it is true. */
   readonly reason: string
@@ -48,7 +48,7 @@ const tryOthers: Task<{ readonly W: Matrix; readonly rank: number; readonly seed
 ) => {
   // a thousand products: worth an engine even where one of them is not
   const engine = pageEngine(1000 * decompositionFlops(W.rows, W.columns))
-  for (const others of otherFactors(W, rank, seedrandomNormals(seed), engine)) tell(others)
+  for (const others of otherFactors(W, rank, seed, engine)) tell(others)
 }
 
 /** What workers do for the lesson. */
