@@ -6,14 +6,16 @@ import { percent, short } from '../../text/numbers.ts'
 import { figures } from './controls.ts'
 import { cutControl } from './cut.ts'
 import { type Entry, heatMap, heatScale } from './heat.ts'
-import { layoutOf, PRODUCT_GAP } from './layout.ts'
+import { BESIDE_GAP, layoutOf, PRODUCT_GAP } from './layout.ts'
 import type { Lesson } from './lesson.ts'
 import { showRivals } from './rivals.ts'
 import { signed } from './signed.ts'
 import type { LessonRun } from './tasks.ts'
 
 /** Side by side from so much room on. */
-const BESIDE_FROM = 640
+const BESIDE_FROM = 560
+/** Where they stand below each other, of so much width at most. */
+const MOST_STACKED = 300
 
 /** Step 4: W, the two factors with their product, and what is missing, all on one scale. */
 export function showFactors(root: HTMLElement, lesson: Lesson): void {
@@ -55,13 +57,11 @@ export function showFactors(root: HTMLElement, lesson: Lesson): void {
     const most = largestAbs(result.W.data)
     scale.show(most, Math.max(largestAbs(result.B.data), largestAbs(result.A.data)))
     const room = stage.clientWidth
-    const width = room >= BESIDE_FROM ? room / 3 - 24 : room
-    const { across, down } = layoutOf(
-      Math.min(width, 300) - PRODUCT_GAP,
-      result.W.rows,
-      result.W.columns,
-      result.B.columns,
-    )
+    const sizes = { d: result.W.rows, k: result.W.columns, r: result.B.columns }
+    const { across, down } =
+      room >= BESIDE_FROM
+        ? layoutOf(room - 2 * BESIDE_GAP - PRODUCT_GAP, sizes, 2)
+        : layoutOf(Math.min(room, MOST_STACKED) - PRODUCT_GAP, sizes)
     const whole = { width: across.long, height: down.long }
     W.draw(result.W, most, whole)
     product.draw(BA, most, whole)

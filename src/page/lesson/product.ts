@@ -37,12 +37,8 @@ export function showProduct(root: HTMLElement, lesson: Lesson): void {
     const { W: product } = run.result
     const most = Math.max(...[run.left, run.right, product].map(({ data }) => largestAbs(data)))
     scale.show(most)
-    const { across, down } = layoutOf(
-      stage.clientWidth - PRODUCT_GAP,
-      product.rows,
-      product.columns,
-      run.left.columns,
-    )
+    const sizes = { d: product.rows, k: product.columns, r: run.left.columns }
+    const { across, down } = layoutOf(stage.clientWidth - PRODUCT_GAP, sizes)
     left.draw(run.left, most, { width: across.thin, height: down.long })
     right.draw(run.right, most, { width: across.long, height: down.thin })
     W.draw(product, most, { width: across.long, height: down.long })

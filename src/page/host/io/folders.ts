@@ -10,7 +10,7 @@ export function digestOfJson(_value: unknown): never {
   throw new Error('a page makes no shards')
 }
 
-export const assertOutputFree = async (_output: string, _kind: object, _options: object): Promise<void> => {}
+export const assertOutputFree = async (_output: string, _kind: object, _force: boolean): Promise<void> => {}
 export const syncFolder = async (_folder: string): Promise<void> => {}
 
 function move(from: string, to: string): void {
