@@ -1,9 +1,11 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { inspectDocument } from '../../src/commands/inspect/document.ts'
+import { inspect } from '../../src/commands/inspect/inspect.ts'
 import { FIREFOX, type Firefox, hasFirefox, openFirefox, troublesIn } from './firefox.ts'
 import { ATTEMPTS, AXE, NUMBER_STOPS, REFUSED, VIOLATIONS } from './in-page.ts'
 import { demoPage } from './options.ts'
@@ -102,6 +104,34 @@ describe.runIf(hasFirefox)('the page in Firefox', () => {
         `return window.axe ? await (${VIOLATIONS.replace('axe.run', 'window.axe.run')}) : ['no axe']`,
       ),
     ).toEqual([])
+  })
+
+  it('has every figure of inspect --json for a pair of weights that is dropped', async () => {
+    const pair = ['base', 'tuned'].map((name) => [
+      `${name}.safetensors`,
+      readFileSync(`test/fixtures/digits-llama/${name}/model.safetensors`, 'base64'),
+    ])
+    await firefox.evaluate(
+      `const transfer = new DataTransfer()
+      for (const [name, text] of arguments[0]) transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name))
+      // what links lead to, which the page's policy lets no one fetch
+      window.made = []
+      const link = URL.createObjectURL
+      URL.createObjectURL = (blob) => (window.made.push(blob), link.call(URL, blob))
+      const drop = new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })
+      document.getElementById('weights-drop').dispatchEvent(drop)`,
+      [pair],
+    )
+    await until(`document.querySelector('#weights .verdict-title')`)
+    const here = JSON.parse(await firefox.evaluate<string>('return await window.made.at(-1).text()'))
+    const [base, path] = ['base', 'tuned'].map(
+      (name) => `test/fixtures/digits-llama/${name}/model.safetensors`,
+    )
+    const result = await inspect({ path, base, engine: 'wasm', threads: 1, env: {} })
+    const there = JSON.parse(JSON.stringify(inspectDocument(result)))
+    const same = { source: { path: 'tuned.safetensors', base: 'base.safetensors' }, seconds: 0 }
+    expect(here.matrices.length).toBeGreaterThan(20)
+    expect({ ...here, ...same }).toEqual({ ...there, ...same })
   })
 
   it('has asked for nothing but itself, and complained of nothing', async () => {

@@ -2,8 +2,8 @@ import { button, html } from '../../browser/dom.ts'
 import { countedSubjects } from '../../commands/inspect/verdict.ts'
 import { grouped } from '../../text/numbers.ts'
 import { printable } from '../../text/quote.ts'
+import { workerNotice } from '../ask.ts'
 import { hasEmbeddedEngine } from '../host/engine/wasm-engine.ts'
-import { availableParallelism } from '../host/node/os.ts'
 import { programAddress } from '../program.ts'
 import { type Arranged, arranged, lacksConfig, swapped } from './arrange.ts'
 import { detail } from './detail.ts'
@@ -158,17 +158,17 @@ export function mountWeights(root: HTMLElement): void {
 const countedRows = ({ rows, subject = 'weights' }: Session) => countedSubjects(rows.length, subject)
 const isBusy = ({ state }: Session) => state === 'opening' || state === 'computing'
 
-/** How the page computes here, and what a reader should know of it. */
+/** How the page computes here, and what a reader should know of it. The lesson has tried before whether workers can be had. */
 function programHere(): { readonly program: Program; readonly notice: string | undefined } {
-  const hasWorkers = typeof Worker !== 'undefined' && availableParallelism() > 0
+  const still = workerNotice()
   const slow = hasEmbeddedEngine()
     ? undefined
     : 'This browser has no WebAssembly with SIMD: plain loops compute, which is slow.'
-  const still = hasWorkers
-    ? undefined
-    : 'This browser lets a page have no workers: it stands still while it computes.'
   const notice = [slow, still].filter((line) => line !== undefined).join(' ')
-  return { program: hasWorkers ? inWorkers(programAddress()) : inThePage, notice: notice || undefined }
+  return {
+    program: still === undefined ? inWorkers(programAddress()) : inThePage,
+    notice: notice || undefined,
+  }
 }
 
 function orderText({ weights, base }: Inputs, isGuessed: boolean, isAdapter: boolean): (Node | string)[] {
@@ -201,15 +201,18 @@ function acceptDrops(
   })
 }
 
-/** At most once a frame. */
+/** Pictures of a list that fills are drawn at most so often: with thousands of curves each takes a while. */
+const REDRAWN_MS = 250
+
+/** At most once in that time. */
 function throttled(work: () => void): () => void {
   let isAsked = false
   return () => {
     if (isAsked) return
     isAsked = true
-    requestAnimationFrame(() => {
+    setTimeout(() => {
       isAsked = false
       work()
-    })
+    }, REDRAWN_MS)
   }
 }

@@ -83,10 +83,11 @@ export function startSession(
     if (found.kind === 'spectrum') {
       const { grid, matrix } = found
       const [item] = modelOf({ subject: session.subject ?? 'weights', grid, matrices: [matrix] }).items
+      const isLast = row >= items.length
       items[row] = item
-      session.items = items
-        .filter((one) => one !== undefined)
-        .map((one, index) => Object.assign(one, { index }))
+      session.items = isLast
+        ? [...session.items, Object.assign(item, { index: session.items.length })]
+        : items.flatMap((one) => one ?? []).map((one, index) => Object.assign(one, { index }))
     }
     changed('found', row)
     if (session.selected === undefined && found.kind === 'spectrum') session.select(row)

@@ -14,6 +14,7 @@ import { reportOf } from '../../commands/inspect/summary.ts'
 import type { Finding } from '../../commands/inspect/work.ts'
 import { inContext } from '../../jobs/context.ts'
 import { blobAt, pathsIn } from '../host/io/disk.ts'
+import { basename } from '../host/node/path.ts'
 import type { Inputs } from './inputs.ts'
 import type { Factored, Found, Made, Row, Summary, Task, Told } from './messages.ts'
 import { zipped } from './zip.ts'
@@ -134,7 +135,8 @@ export async function factorTask(
 ): Promise<Factored> {
   const out = `${MADE}/factors.safetensors`
   const start = performance.now()
-  const tensor = /\.(npy|csv|tsv|txt)$/i.test(inputs.weights.path) ? {} : { tensor: name }
+  // a matrix without a name of its own has its file's
+  const tensor = name === basename(inputs.weights.path) ? {} : { tensor: name }
   const result = await factor({ ...common(tell), matrix: inputs.weights.path, ...tensor, out, rank })
   const { relativeError, optimalError, engine } = result
   return {

@@ -6,7 +6,7 @@ export const readSealed = async (_path: string, _run: string): Promise<undefined
 export const writeSealed = async (_path: string, _run: string, _content: unknown): Promise<void> => {}
 export const readJsonFile = async (_path: string): Promise<undefined> => undefined
 
-export const assertOutputFree = async (_output: string, _kind: object, _options: object): Promise<void> => {}
+export const assertOutputFree = async (_output: string, _kind: object, _force: boolean): Promise<void> => {}
 export const syncFolder = async (_folder: string): Promise<void> => {}
 
 function move(from: string, to: string): void {
