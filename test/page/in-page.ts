@@ -25,7 +25,8 @@ export const NUMBER_STOPS = `(() => {
 
 /** A program for the page that tries to reach HOST in all ways there are, and gives what came of each. */
 export const ATTEMPTS = `(async () => {
-  const settled = (promise) => promise.then(() => 'reached', () => 'refused')
+  const silent = (promise) => Promise.race([promise, new Promise((done) => setTimeout(done, 10_000, 'silent'))])
+  const settled = (promise) => silent(promise.then(() => 'reached', () => 'refused'))
   const loaded = (element) => new Promise((resolve, reject) => {
     element.onload = resolve
     element.onerror = reject
@@ -41,7 +42,8 @@ export const ATTEMPTS = `(async () => {
     one.onerror = reject
   })
   const source = "fetch('http://HOST/worker').then(() => postMessage('reached'), () => postMessage('refused'))"
-  const worker = new Worker(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })))
+  // held, else it may be collected before it answers
+  const worker = (globalThis.attempt = new Worker(URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))))
   const answer = new Promise((resolve) => {
     worker.onmessage = ({ data }) => resolve(data)
   })
@@ -51,7 +53,7 @@ export const ATTEMPTS = `(async () => {
     image: await settled(loaded(image)),
     script: await settled(loaded(script)),
     socket: await settled(Promise.resolve().then(socket)),
-    worker: await answer,
+    worker: await silent(answer),
   }
 })()`
 
