@@ -96,6 +96,7 @@ const force = (how: readonly string[], files: readonly string[]) =>
   how.length === 0 && files.length > 0 ? ['--force'] : []
 
 const VERIFY = ['verify', at('adapter'), BASE, TUNED]
+const MOMENTS = join(BASE, '..', 'moments.safetensors')
 
 describe.concurrent('a join of parts says, writes and ends as one process does', () => {
   test('weights', () => expectSame(['inspect', 'tuned'], { of: 2, name: 'weights' }))
@@ -132,6 +133,26 @@ describe.concurrent('a join of parts says, writes and ends as one process does',
 
   test('an adapter alone, in more parts than it has modules', () =>
     expectSame(['inspect', at('adapter'), '--include=*layers.0.self*'], { of: 5, name: 'alone' }))
+
+  test('a change, and what inputs feel of it', async () => {
+    const view = ['--plot=0.mlp.down_proj']
+    await expectSame(['inspect', TUNED, '--base', BASE, '--moments', MOMENTS, '--include=*layers.0*'], {
+      ...{ of: 2, name: 'felt', view, files: ['html'] },
+    })
+  }, 30_000)
+
+  test('verify in the norm of inputs', async () => {
+    const run = [...VERIFY, '--include=*layers*', '--moments', MOMENTS]
+    const parts = await expectSame(run, { of: 2, name: 'felt-errors' })
+    for (const [most, code] of [
+      ['0.99', 0],
+      ['0.01', 1],
+    ] as const) {
+      const judged = await runInProcess(['verify', '--join', parts, `--max-output-error=${most}`, '--json'])
+      const whole = await runInProcess([...run, '--engine=wasm', `--max-output-error=${most}`, '--json'])
+      expect([judged.code, timeless(judged.stdout)]).toEqual([code, timeless(whole.stdout)])
+    }
+  }, 30_000)
 
   test('verify', async () => {
     const parts = await expectSame(VERIFY, { of: 3, name: 'verified' })
@@ -280,6 +301,8 @@ describe('is refused by name', () => {
     ],
     [['verify', 'adapter', 'base'], /^missing required argument 'tuned';/],
     [['verify', '--join', 'z', '--alpha=1'], /^--alpha is for the shards/],
+    [['verify', '--join', 'z', '--moments=c'], /^--moments is for the shards/],
+    [['inspect', '--join', 'z', '--moments=c'], /^--moments is for the shards/],
     [
       ['resize', 'adapter', '-o', 'z', '--shard=1/2'],
       /^--shard=1\/2: only extract, inspect and verify work in shards/,

@@ -122,6 +122,7 @@ export function addInspect(program: Command, run: Run): void {
 /** Flags that say what is looked at. */
 const OF_SHARDS = [
   'base',
+  'moments',
   'header',
   'include',
   'exclude',

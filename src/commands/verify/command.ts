@@ -44,7 +44,7 @@ export function addVerify(program: Command, run: Run): void {
     .addOption(
       new Option(
         '--max-output-error <e>',
-        "with --moments: the most that a layer's error of outputs may be",
+        "with --moments, or with --join of parts that had them: the most that a layer's error of outputs may be",
       ).argParser(numberOf(VERIFY.maxOutputError)),
     )
     .addOption(common.alpha(VERIFY.alpha))
@@ -76,11 +76,11 @@ export function addVerify(program: Command, run: Run): void {
       ) =>
         run(async (terminal) => {
           const given = [first, second, third, ...more].filter((one) => one !== undefined)
-          const { json, quiet, maxError, join } = flags
+          const { json, quiet, maxError, maxOutputError, join } = flags
           const { printVerify } = await import('./document.ts')
           if (join) {
             refuseForJoin(command, [...OF_SHARDS, 'shard', 'shards', 'out', 'force'])
-            return printVerify({ json, quiet, maxError, join: given }, terminal)
+            return printVerify({ json, quiet, maxError, maxOutputError, join: given }, terminal)
           }
           const [adapter, base, tuned] = argumentsOf(
             command,
@@ -96,7 +96,7 @@ export function addVerify(program: Command, run: Run): void {
 }
 
 /** Flags that say what is measured. */
-const OF_SHARDS = ['alpha', 'alphaZero', 'include', 'exclude', 'allowUnpaired', 'memory']
+const OF_SHARDS = ['moments', 'alpha', 'alphaZero', 'include', 'exclude', 'allowUnpaired', 'memory']
 
 type VerifyCommandFlags = Omit<VerifyOptions, 'adapter' | 'base' | 'tuned' | 'shard'> &
   OutputFlags &
