@@ -56,6 +56,7 @@ export const TRIALS = [
     run: 'node bench/fuzz.mjs',
     needs: ['npm'],
   },
+  { name: 'scale', does: 'what a weight costs up to a billion', run: 'node bench/scale.mjs' },
   { name: 'module-scaling', does: 'time grows with modules', run: 'node bench/module-scaling.mjs' },
   {
     name: 'llama-cpp',

@@ -48,8 +48,8 @@ export function uniformRanks(
   return asks.some((ask) => ask !== null) ? { asks } : { ranks: wanted }
 }
 
-/** Vectors of all layers that are kept rather than read again: little beside the matrices in work. */
-const KEPT_BYTES = 128 * 2 ** 20
+/** Vectors of all layers that are kept rather than read again: what a model of any size takes beside the matrices in work. */
+const KEPT_BYTES = 32 * 2 ** 20
 
 /** What a worker is asked of a layer. */
 const layerJob = (
