@@ -1,6 +1,6 @@
 import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
-import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
+import { badInput, errnoOf, LoraSvdError, osError, osReason, outputExists } from '../errors.ts'
 import { inodeOf, isMountPoint, noFolder, withoutLinks } from './files.ts'
 
 /** What makes a folder one that may be replaced. */
@@ -150,17 +150,12 @@ async function assertTaken(placing: Placing): Promise<void> {
 async function giveBack({ output, replaced }: Placing): Promise<void> {
   if ((await inodeOf(replaced)) === undefined) return
   const isFree = (await inodeOf(output)) === undefined
-  if (
-    isFree &&
-    (await rename(replaced, output).then(
-      () => true,
-      () => false,
-    ))
-  )
-    return
-  throw new LoraSvdError(
-    'system',
-    `${output}: something else has this name by now; what was there is kept in ${replaced}: move it where it belongs`,
-    { file: output },
-  )
+  const failure = isFree ? await rename(replaced, output).catch((error: unknown) => error) : undefined
+  if (isFree && failure === undefined) return
+  const why = isFree
+    ? `what was there can't have its name again (${osReason(failure)}), and is`
+    : 'something else has this name by now; what was there is'
+  throw new LoraSvdError('system', `${output}: ${why} kept in ${replaced}: move it where it belongs`, {
+    file: output,
+  })
 }

@@ -184,6 +184,23 @@ test('with --cache, by sources of other types, and of a single file', async () =
   }
 })
 
+test('names in the list that can be of no file here are told and left out', async () => {
+  const odd = ['../../out', 'a/../b', 'back\\slash.json', 'a//b', 'nul\0', 'line\nbreak']
+  const { files } = hub.repositories['org/base']
+  const more = Object.fromEntries(odd.map((name) => [name, '{}']))
+  hub.repositories['org/base'] = { commit: COMMIT, files: { ...files, ...more } }
+  const out = at('odd')
+  const { code, stderr } = await run(['apply', 'hf://org/base', adapter, '-o', out])
+  expect([code, stderr]).toEqual([
+    0,
+    expect.stringContaining(
+      'hf://org/base: 6 names in its list can\'t be of files here, and nothing is read of them: "../../out"',
+    ),
+  ])
+  expectSame(out)
+  expect(existsSync(join(out, '..', '..', 'out'))).toBe(false)
+})
+
 test('base and adapter may both be on the Hub', async () => {
   hub.repositories['org/adapter'] = { commit: COMMIT, files: filesOf(adapter) }
   await document(['hf://org/base', 'hf://org/adapter', '-o', at('both')])

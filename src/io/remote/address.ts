@@ -35,6 +35,10 @@ const HUB_ADDRESS = new RegExp(
 /** A commit of git, which never changes. */
 export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision)
 
+/** Whether a name in a repository can be a path here: git allows more, and a list may say anything. */
+export const isRepositoryPath = (path: string): boolean =>
+  path.split('/').every((part) => part !== '' && part !== '.' && part !== '..' && !/[\\\0\r\n]/.test(part))
+
 /** What an address of the Hub names. Throws `bad-input` for what is none. */
 export function parseHubAddress(address: string): HubPlace {
   const refused = (problem: string) => badInput(`${quoted(address)} ${problem}`, { file: address })
@@ -46,13 +50,10 @@ export function parseHubAddress(address: string): HubPlace {
       'names no repository of the Hub; write hf://org/name, hf://org/name@revision or hf://org/name/file',
     )
   }
-  const parts = path.replace(/\/$/, '').split('/')
-  if (
-    path !== '' &&
-    parts.some((part) => part === '' || part === '.' || part === '..' || /[\\\0]/.test(part))
-  )
+  const bare = path.replace(/\/$/, '')
+  if (path !== '' && !isRepositoryPath(bare))
     throw refused('has a path that names nothing in a repository; write it as the Hub shows it')
-  return { repository, revision: decoded(revision), path: path === '' ? '' : parts.join('/') }
+  return { repository, revision: decoded(revision), path: bare }
 }
 
 function decoded(text: string): string {

@@ -1,6 +1,6 @@
 import { badInput, LoraSvdError } from '../../errors.ts'
 import { didYouMean } from '../../text/compare.ts'
-import { quoted } from '../../text/quote.ts'
+import { counted, quoted } from '../../text/quote.ts'
 import {
   encodedPath,
   fileUrl,
@@ -8,6 +8,7 @@ import {
   hubAddress,
   hubAddressOf,
   isCommit,
+  isRepositoryPath,
   parseHubAddress,
 } from './address.ts'
 import { network } from './network.ts'
@@ -55,8 +56,20 @@ async function commitOf({ repository, revision }: HubPlace): Promise<string> {
   const { commit, files } = await listOf(repository, revision)
   pins.set(key, commit)
   pins.set(`${repository}@${commit}`, commit)
-  listings.set(hubAddress({ repository, revision: commit, path: '' }), files)
+  listings.set(hubAddress({ repository, revision: commit, path: '' }), withoutOddNames(repository, files))
   return commit
+}
+
+/** The files that can be files here; of others is told that they are left out. */
+function withoutOddNames(repository: string, files: readonly string[]): string[] {
+  const odd = files.filter((file) => !isRepositoryPath(file))
+  if (odd.length > 0) {
+    const listed = odd.slice(0, LISTED).map(quoted).join(', ') + (odd.length > LISTED ? ', …' : '')
+    network().notice(
+      `hf://${repository}: ${counted(odd.length, 'name')} in its list can't be of files here, and nothing is read of them: ${listed}`,
+    )
+  }
+  return files.filter(isRepositoryPath)
 }
 
 async function listOf(repository: string, revision: string): Promise<{ commit: string; files: string[] }> {
