@@ -98,8 +98,16 @@ async function toFile(
 ): Promise<Combined> {
   const { output, force } = settings
   const { ranked, planned } = await settle(plan, settings, context)
-  const results = await writeTensors(planned, ranked, output, force, inputs, settings, context)
-  await assertWritten(output, planned, results)
+  const results = await writeTensors(
+    planned,
+    ranked,
+    output,
+    force,
+    inputs,
+    settings,
+    context,
+    (path, found) => assertWritten(path, planned, found),
+  )
   const files: WrittenFile[] = [{ name: output, bytes: outputBytes(planned) }]
   return combinedOf(planned, settings, ranked, results, files)
 }
@@ -121,6 +129,7 @@ async function writeTensors(
   inputs: readonly Checkpoint[],
   { moments }: Pick<CombineSettings, 'moments'>,
   context: RunContext,
+  check: (path: string, results: readonly SumResult[]) => Promise<void> = async () => {},
 ): Promise<SumResult[]> {
   const { plan } = planned
   const results: SumResult[] = []
@@ -145,7 +154,7 @@ async function writeTensors(
     yield* safetensorsChunks(layout)
     for (const input of inputs) await assertUnchanged(input)
   }
-  await writeFileAtomic(path, chunks(), { force })
+  await writeFileAtomic(path, chunks(), { force, check: (written) => check(written, results) })
   return results
 }
 

@@ -54,8 +54,14 @@ export async function writeConverted<T>(
   await assertRoom(output, plannedBytes(plan))
   const { tensorFile } = plan
   if (tensorFile === undefined) {
-    const bytes = await writeFileAtomic(output, chunksOf(plan, inputs, context), { force })
-    return { checked: await check(output), files: [{ name: output, bytes }] }
+    let checked: { readonly value: T } | undefined
+    const bytes = await writeFileAtomic(output, chunksOf(plan, inputs, context), {
+      force,
+      check: async (path) => {
+        checked = { value: await check(path) }
+      },
+    })
+    return { checked: checked!.value, files: [{ name: output, bytes }] }
   }
   return writeFolderAtomic(output, ADAPTER_FOLDER, force, inputs, async (staging) => {
     await writeFileAtomic(`${staging}/${tensorFile}`, chunksOf(plan, inputs, context), { force: true })

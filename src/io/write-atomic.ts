@@ -24,6 +24,11 @@ export interface WriteOptions {
   readonly onlyFile?: boolean
 }
 
+export interface WholeFileOptions extends Pick<WriteOptions, 'force'> {
+  /** Looks at the whole file, at the path where it is then; what it throws is thrown, and the file never gets its name. */
+  readonly check?: (path: string) => Promise<void>
+}
+
 export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /** As many links as Linux follows before it calls them a circle. */
@@ -70,7 +75,7 @@ export async function assertWritable(
 export async function writeFileAtomic(
   path: string,
   chunks: Chunks,
-  { force = false }: WriteOptions = {},
+  { force = false, check }: WholeFileOptions = {},
 ): Promise<number> {
   const { target, kind, mode } = await prepare(path, force)
   if (kind === 'stream') return writeStream(path, target, chunks)
@@ -83,8 +88,9 @@ export async function writeFileAtomic(
     await whileWriting(path, async () => {
       await handle.sync()
       await handle.close()
-      await putInPlace(temporary, target, path, force)
     })
+    await check?.(temporary)
+    await whileWriting(path, () => putInPlace(temporary, target, path, force))
     await syncFolder(dirname(target))
     return written
   } finally {

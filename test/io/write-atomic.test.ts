@@ -116,6 +116,21 @@ describe('an existing file', () => {
   })
 })
 
+describe('a check of the whole file', () => {
+  test('sees it before it has its name; what it throws leaves the old one, and nothing beside it', async () => {
+    const path = inFolder('checked')
+    writeFileSync(path, 'old')
+    const check = async (written: string) => {
+      expect([readFileSync(written, 'utf8'), readFileSync(path, 'utf8')]).toEqual(['new', 'old'])
+      throw badInput('its source was changed')
+    }
+    await expect(writeFileAtomic(path, text('new'), { force: true, check })).rejects.toThrow(
+      'its source was changed',
+    )
+    expect([readFileSync(path, 'utf8'), readdirSync(folder)]).toEqual(['old', ['checked']])
+  })
+})
+
 describe('links', () => {
   test('a link is followed and stays a link', async () => {
     mkdirSync(inFolder('blobs'))
