@@ -15,7 +15,7 @@ const folder = mkdtempSync(join(tmpdir(), 'lora-svd-two-'))
 const [LOOK, DELAY] = [2, 250]
 
 const REFUSAL =
-  /: process \d+ is at work here; |exists already; |something else has this name|is no longer this process's|was removed while|is what an earlier run was about to replace|can't|missing/
+  /: process \d+ is at work here; |exists already; |something else has this name|is no longer this process's|was removed while|is what an earlier run was about to replace|can't|missing|holds no shard/
 
 const inodesOf = ({ paths }) => paths.map((path) => statSync(path, { throwIfNoEntry: false })?.ino).join(' ')
 
