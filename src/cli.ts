@@ -1,4 +1,5 @@
 import { run } from './commands/run.ts'
+import { wholeWrites } from './io/whole-writes.ts'
 import { tidyBeforeSignals, whileInterruptible } from './terminal/interrupt.ts'
 
 /** Runs the command line in this process and sets its exit code; output is left to drain rather than cut off by process.exit. */
@@ -13,7 +14,8 @@ export async function main(argv: readonly string[]): Promise<void> {
       return process.stdin[Symbol.asyncIterator]()
     },
   }
-  process.exitCode = await run(argv, { stdout, stderr, stdin, env, interruptible: whileInterruptible })
+  const streams = { stdout: wholeWrites(stdout), stderr: wholeWrites(stderr) }
+  process.exitCode = await run(argv, { ...streams, stdin, env, interruptible: whileInterruptible })
   // after an interruption nobody waits for it any more, but an open pipe would keep the process
   if (isStdinOpen) process.stdin.destroy()
 }

@@ -162,3 +162,23 @@ describe.concurrent('an interruption', () => {
     expect(result).toMatchObject({ ...ended, stdout: '' })
   }, 20_000)
 })
+
+test.runIf(process.platform !== 'win32')(
+  'a file that takes a part of the output is told, and exit code 3 with it',
+  async () => {
+    const cwd = temporaryFolder()
+    // of 1 KiB; the report has more
+    const script = 'ulimit -f 1; lora-svd demo --d 40 --k 40 --json --matrices > out.json'
+    const { code, stderr } = await runShell(script, { cwd })
+    expect([code, stderr]).toEqual([
+      3,
+      expect.stringMatching(/^lora-svd: standard output: can't write it: .* \(EFBIG\)\n$/),
+    ])
+    const whole = await runShell(
+      'lora-svd demo --d 40 --k 40 --json --matrices > out.json; wc -c < out.json',
+      { cwd },
+    )
+    expect(Number(whole.stdout)).toBeGreaterThan(1024)
+    expect(readFileSync(join(cwd, 'out.json'), 'utf8')).toMatch(/^\{.*\}\n$/s)
+  },
+)
