@@ -107,7 +107,7 @@ metafiles.push(
   (await build({ ...common, ...library, splitting: true, chunkNames: 'chunks/[hash]' })).metafile,
 )
 // The dark colours of a report stand once in theme.css, for a reader who asks for them; a browser whose system prefers dark gets
-// the same ones unless the reader asks for light.
+// the same ones unless the reader asks for light. Both are for screens: paper has the light ones.
 const CHOSEN_DARK = /:root\[data-theme="dark"\] \{[^}]*\}/
 const preferredDark = {
   name: 'preferred-dark',
@@ -115,7 +115,8 @@ const preferredDark = {
     onLoad({ filter: /theme\.css$/ }, ({ path }) => {
       const preferring = (rule) =>
         `@media (prefers-color-scheme: dark) {${rule.replace('[data-theme="dark"]', ':not([data-theme="light"])')}}`
-      const contents = readFileSync(path, 'utf8').replace(CHOSEN_DARK, (rule) => preferring(rule) + rule)
+      const onScreens = (rule) => `@media screen {${preferring(rule)}${rule}}`
+      const contents = readFileSync(path, 'utf8').replace(CHOSEN_DARK, onScreens)
       return { contents, loader: 'css' }
     })
   },

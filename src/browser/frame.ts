@@ -33,6 +33,13 @@ export function frameOf(width: number, height: number, x: AxisFor, y: AxisFor): 
   }
 }
 
+/** A chart's drawing, which a text beside it tells to those who don't see it. */
+export const drawing = (
+  width: number,
+  height: number,
+  ...children: readonly (SVGElement | false | string)[]
+) => svg('svg', { width, height, viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true' }, ...children)
+
 /** The axes with their ticks and titles: x below, y above the top left corner. */
 export function axes({ x, y, left, right, bottom }: Frame, titles: { x: string; y: string }): SVGElement[] {
   const grid = y.ticks.map(({ value, label }) => {

@@ -1,5 +1,6 @@
 import { note, warningNotes } from '../report/notes.ts'
 import { table } from '../report/table.ts'
+import type { Kept } from '../shards/part.ts'
 import { type Shard, shardText } from '../shards/shard.ts'
 import type { Terminal } from '../terminal/terminal.ts'
 import { bytes, grouped, percent, short } from '../text/numbers.ts'
@@ -16,7 +17,7 @@ export interface PartInWords {
   readonly holds: string
   /** Its share of the work. */
   readonly work: number
-  readonly kept?: { readonly path: string; readonly bytes?: number } | undefined
+  readonly kept?: Kept | undefined
   readonly seconds: number
   readonly engine?: string
   readonly warnings: readonly string[]

@@ -22,6 +22,10 @@ export function addShardFlags(command: Command, { part, join }: { part: string; 
     .addOption(new Option('--join', join).default(false))
 }
 
+/** Where a shard whose result is a document leaves it. */
+export const partOption = () =>
+  new Option('-o, --out <path>', 'where a shard leaves its part: a folder for all parts, or a .json file')
+
 /** What was given on the command line, without what stands there by default. */
 export function givenFlags<F extends object>(command: Command, flags: F): Partial<F> {
   const isGiven = (name: string) => command.getOptionValueSource(name) !== 'default'

@@ -47,7 +47,7 @@ const isPartFile = (path: string) => path.toLowerCase().endsWith('.json')
  * The part of this very shard and job that an earlier run has left where `out` says. Undefined where nothing is there or `force` replaces it.
  * Throws `output-exists` where something else is, and `bad-input` where that is a part of another job, or nothing can be written.
  */
-export async function earlierPart<P extends PartHead>(
+async function earlierPart<P extends PartHead>(
   command: string,
   out: string,
   { shard, identity }: PartHead,
@@ -72,8 +72,37 @@ export async function earlierPart<P extends PartHead>(
   return undefined
 }
 
+/** Where a shard's part is kept. */
+export interface Kept {
+  readonly path: string
+  /** Of what this run has written. */
+  readonly bytes?: number
+}
+
+/**
+ * A part, kept where `out` says: what an earlier run of the same shard has left there, else what `find` gives. Throws as `earlierPart` and `find` do,
+ * and `system` where it can't be written.
+ */
+export async function keptPart<P extends PartHead>(
+  command: string,
+  { out, force }: { readonly out: string | undefined; readonly force: boolean },
+  head: PartHead,
+  notice: (line: string) => void,
+  find: () => Promise<P>,
+): Promise<P & { readonly kept?: Kept }> {
+  if (out === undefined) return find()
+  const earlier = await earlierPart<P>(command, out, head, force)
+  if (earlier === undefined) {
+    const part = await find()
+    return { ...part, kept: await writePart(command, out, part, force) }
+  }
+  const path = partPath(out, head.shard)
+  notice(`${path}: holds this part already; --force computes it anew`)
+  return { ...earlier, kept: { path } }
+}
+
 /** Writes a part where `out` says, whole or not at all. */
-export async function writePart(
+async function writePart(
   command: string,
   out: string,
   part: PartHead,

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { common, integerOf, parameterCount, patterns, type Run } from '../flags.ts'
 import type { OutputFlags } from '../print.ts'
 import { type ShardFlags, shardOf } from '../shard-choice.ts'
-import { addShardFlags, argumentsOf, givenFlags, refuseForJoin } from '../shard-flags.ts'
+import { addShardFlags, argumentsOf, givenFlags, partOption, refuseForJoin } from '../shard-flags.ts'
 import { INSPECT, type InspectOptions } from './options.ts'
 
 const EXAMPLES = `
@@ -87,12 +87,7 @@ export function addInspect(program: Command, run: Run): void {
     join: 'make one report of the parts of all shards',
   })
   command
-    .addOption(
-      new Option(
-        '-o, --out <path>',
-        'where a shard leaves its part: a folder for all parts, or a .json file',
-      ),
-    )
+    .addOption(partOption())
     .addHelpText('after', EXAMPLES)
     .action((path: string, parts: readonly string[], flags: InspectCommandFlags) =>
       run(async (terminal) => {

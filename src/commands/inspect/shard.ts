@@ -6,7 +6,7 @@ import { tensorsOf } from '../../lora/model.ts'
 import { countsOf } from '../../moments/types.ts'
 import { contentDigest } from '../../shards/digest.ts'
 import { merged, type Placed } from '../../shards/merge.ts'
-import { earlierPart, type PartHead, partPath, readParts, writePart } from '../../shards/part.ts'
+import { type Kept, keptPart, type PartHead, readParts } from '../../shards/part.ts'
 import type { Shard } from '../../shards/shard.ts'
 import { partOf } from '../../shards/split.ts'
 import { version } from '../../version.ts'
@@ -41,8 +41,8 @@ export interface InspectShard
   }
   readonly engine: string
   readonly seconds: number
-  /** Where it is written; not of its document. */
-  readonly kept?: { readonly path: string; readonly bytes?: number }
+  /** Where it is kept; not of its document. */
+  readonly kept?: Kept
 }
 
 /** Looks at a shard's part of the matrices. What an earlier run of the same has left is taken as it is. Throws as `inspect` does. */
@@ -52,17 +52,22 @@ export async function inspectShard(
   context: RunContext,
 ): Promise<InspectShard> {
   const start = performance.now()
-  const { out, force } = settings
   const opened = await openSubjects(settings, context.opening)
   const head = { shard, identity: await identityOf(settings, opened, context) }
-  const earlier = out === undefined ? undefined : await earlierPart<InspectShard>('inspect', out, head, force)
-  if (earlier !== undefined) {
-    const path = partPath(out!, shard)
-    context.notice(`${path}: holds this part already; --force computes it anew`)
-    return { ...earlier, kept: { path } }
-  }
+  return keptPart('inspect', settings, head, context.notice, () =>
+    lookedAt(settings, opened, head, context, start),
+  )
+}
+
+async function lookedAt(
+  settings: InspectSettings,
+  opened: Subjects,
+  head: PartHead,
+  context: RunContext,
+  start: number,
+): Promise<InspectShard> {
   const facts = factsAbout(opened, settings)
-  const { isOwn, share } = partOf(costsOf(settings, opened), shard)
+  const { isOwn, share } = partOf(costsOf(settings, opened), head.shard)
   const { subjects, others, inputs, moments } = opened
   const own = subjects.flatMap((_, at) => (isOwn[at] ? [at] : []))
   const ownOthers = others.flatMap((_, at) => (isOwn[subjects.length + at] ? [at] : []))
@@ -77,7 +82,7 @@ export async function inspectShard(
   const { findings, nonFinite } = await lookAt(settings, part, context)
   const { modules = { reason: 'its modules are not known' } } = facts
   const { trained, ...model } = 'reason' in modules ? { trained: undefined, ...modules } : modules
-  const result: InspectShard = {
+  return {
     ...head,
     source: facts.source,
     subject: facts.kind,
@@ -99,7 +104,6 @@ export async function inspectShard(
     engine: enginesOf(findings),
     seconds: (performance.now() - start) / 1000,
   }
-  return out === undefined ? result : { ...result, kept: await writePart('inspect', out, result, force) }
 }
 
 const enginesOf = (findings: readonly Finding[]) =>

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { common, numberOf, patterns, type Run } from '../flags.ts'
 import type { OutputFlags } from '../print.ts'
 import { type ShardFlags, shardOf } from '../shard-choice.ts'
-import { addShardFlags, argumentsOf, givenFlags, refuseForJoin } from '../shard-flags.ts'
+import { addShardFlags, argumentsOf, givenFlags, partOption, refuseForJoin } from '../shard-flags.ts'
 import { VERIFY, type VerifyOptions } from './options.ts'
 
 const EXAMPLES = `
@@ -58,12 +58,7 @@ export function addVerify(program: Command, run: Run): void {
     join: 'make one report of the parts of all shards',
   })
   command
-    .addOption(
-      new Option(
-        '-o, --out <path>',
-        'where a shard leaves its part: a folder for all parts, or a .json file',
-      ),
-    )
+    .addOption(partOption())
     .addOption(new Option('-f, --force', 'replace a part that is there').default(false))
     .addHelpText('after', EXAMPLES)
     .action(

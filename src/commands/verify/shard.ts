@@ -6,7 +6,7 @@ import type { RunContext } from '../../jobs/context.ts'
 import { type AdapterMeasures, allMeasures, measurePart, type PlacedMeasures } from '../../measure/adapter.ts'
 import { countsOf } from '../../moments/types.ts'
 import { contentDigest } from '../../shards/digest.ts'
-import { earlierPart, type PartHead, partPath, readParts, writePart } from '../../shards/part.ts'
+import { type Kept, keptPart, type PartHead, readParts } from '../../shards/part.ts'
 import type { Shard } from '../../shards/shard.ts'
 import { partOf, type ShardPart } from '../../shards/split.ts'
 import { version } from '../../version.ts'
@@ -27,8 +27,8 @@ export interface VerifyShard extends PartHead, Omit<PlacedMeasures, 'tensors'> {
     readonly work: number
   }
   readonly seconds: number
-  /** Where it is written; not of its document. */
-  readonly kept?: { readonly path: string; readonly bytes?: number }
+  /** Where it is kept; not of its document. */
+  readonly kept?: Kept
 }
 
 /** Measures a shard's part of the tensors. What an earlier run of the same has left is taken as it is. Throws as `verify` does. */
@@ -38,25 +38,30 @@ export async function verifyShard(
   context: RunContext,
 ): Promise<VerifyShard> {
   const start = performance.now()
-  const { out, force } = settings
   const opened = await openVerified(settings, context)
   const head = { shard, identity: await identityOf(settings, opened, context) }
-  const earlier = out === undefined ? undefined : await earlierPart<VerifyShard>('verify', out, head, force)
-  if (earlier !== undefined) {
-    const path = partPath(out!, shard)
-    context.notice(`${path}: holds this part already; --force computes it anew`)
-    return { ...earlier, kept: { path } }
-  }
+  return keptPart('verify', settings, head, context.notice, () =>
+    measuredPart(settings, opened, head, context, start),
+  )
+}
+
+async function measuredPart(
+  settings: VerifySettings,
+  opened: OpenedForVerify,
+  head: PartHead,
+  context: RunContext,
+  start: number,
+): Promise<VerifyShard> {
   const { adapter, files, base, tuned, moments } = opened
   await bringNear(files.tensors.values())
   let part: ShardPart = { isOwn: [], share: 0 }
   const chosen = (bytes: readonly number[]) => {
-    part = partOf(bytes, shard)
+    part = partOf(bytes, head.shard)
     return part.isOwn
   }
   const { tensors, ...measures } = await measurePart(adapter, base, tuned, settings, context, chosen, moments)
   for (const input of inputsOf(opened)) await assertUnchanged(input)
-  const result: VerifyShard = {
+  return {
     ...head,
     source: sourceOf(settings),
     ...(settings.moments !== undefined && { moments: settings.moments }),
@@ -69,7 +74,6 @@ export async function verifyShard(
     warnings: warningsOf(opened, measures),
     seconds: (performance.now() - start) / 1000,
   }
-  return out === undefined ? result : { ...result, kept: await writePart('verify', out, result, force) }
 }
 
 /** All that the figures depend on. */

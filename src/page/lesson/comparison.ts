@@ -1,6 +1,6 @@
 import { linearAxis, logAxis } from '../../browser/axis.ts'
 import { button, choices, html, press, svg } from '../../browser/dom.ts'
-import { axes, type Frame, frameOf } from '../../browser/frame.ts'
+import { axes, drawing, type Frame, frameOf } from '../../browser/frame.ts'
 import { onLook } from '../../browser/look.ts'
 import { tipIn } from '../../browser/tip.ts'
 import { DEFAULTS } from '../../commands/demo/options.ts'
@@ -198,9 +198,9 @@ function picture(
       svg('circle', { cx: x, cy: height(difference), r: Math.max(2, Math.min(5, half)) }),
     )
   })
-  return svg(
-    'svg',
-    { width: right + 14, height: HEIGHT, viewBox: `0 0 ${right + 14} ${HEIGHT}`, 'aria-hidden': 'true' },
+  return drawing(
+    right + 14,
+    HEIGHT,
     ...axes(frame, { x: 'entry of y', y: 'bars: allowed · dots: |y_ref − y|' }),
     ...entries,
   )

@@ -1,6 +1,6 @@
 import { linearAxis } from '../../browser/axis.ts'
 import { choices, html, svg } from '../../browser/dom.ts'
-import { axes, frameOf } from '../../browser/frame.ts'
+import { axes, drawing, frameOf } from '../../browser/frame.ts'
 import { onLook } from '../../browser/look.ts'
 import { elementCounts } from '../../linalg/svd/svd.ts'
 import { grouped, percent } from '../../text/numbers.ts'
@@ -101,14 +101,9 @@ export function showCosts(root: HTMLElement, lesson: Lesson): void {
     const kept = options.truncate
     const end = crossing > most * 0.6 ? 'end' : 'start'
     plot.replaceChildren(
-      svg(
-        'svg',
-        {
-          width: plot.clientWidth,
-          height: HEIGHT,
-          viewBox: `0 0 ${plot.clientWidth} ${HEIGHT}`,
-          'aria-hidden': 'true',
-        },
+      drawing(
+        plot.clientWidth,
+        HEIGHT,
         ...axes(frame, { x: 'r, directions kept', y: 'numbers to store' }),
         svg('path', {
           class: 'saved',

@@ -1,6 +1,6 @@
 import { linearAxis, logAxis } from '../../browser/axis.ts'
 import { button, html, svg } from '../../browser/dom.ts'
-import { axes, frameOf } from '../../browser/frame.ts'
+import { axes, drawing, frameOf } from '../../browser/frame.ts'
 import { onLook } from '../../browser/look.ts'
 import { grouped, short } from '../../text/numbers.ts'
 import { type Asked, openWorker } from '../ask.ts'
@@ -117,14 +117,9 @@ export function showRivals(root: HTMLElement, lesson: Lesson): void {
     )
     const line = Math.min(bottom, frame.y.at(Math.max(optimalError, least / 2)))
     plot.replaceChildren(
-      svg(
-        'svg',
-        {
-          width: plot.clientWidth,
-          height: HEIGHT,
-          viewBox: `0 0 ${plot.clientWidth} ${HEIGHT}`,
-          'aria-hidden': 'true',
-        },
+      drawing(
+        plot.clientWidth,
+        HEIGHT,
         ...axes(frame, { x: 'try', y: 'relative error ‖W − B·A‖ / ‖W‖' }),
         ...dots,
         svg('line', { class: 'level', x1: left, x2: right, y1: line, y2: line }),

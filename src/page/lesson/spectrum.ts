@@ -1,6 +1,6 @@
 import { linearAxis, logAxis } from '../../browser/axis.ts'
 import { button, choices, html, svg } from '../../browser/dom.ts'
-import { axes, type Frame, frameOf } from '../../browser/frame.ts'
+import { axes, drawing, type Frame, frameOf } from '../../browser/frame.ts'
 import { onLook } from '../../browser/look.ts'
 import { tipIn } from '../../browser/tip.ts'
 import { epsilonOf } from '../../linalg/matrix/matrix.ts'
@@ -212,9 +212,9 @@ function picture(S: Float64Array, frame: Frame, level: number, at: number | unde
     )
   })
   const above = line > top + 30
-  return svg(
-    'svg',
-    { width: right + 14, height: HEIGHT, viewBox: `0 0 ${right + 14} ${HEIGHT}`, 'aria-hidden': 'true' },
+  return drawing(
+    right + 14,
+    HEIGHT,
     ...axes(frame, { x: 'direction', y: 'singular value σ' }),
     ...dots,
     svg('line', { class: 'level', x1: left, x2: right, y1: line, y2: line }),

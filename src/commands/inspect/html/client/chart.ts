@@ -1,6 +1,6 @@
 import { linearAxis, logAxis } from '../../../../browser/axis.ts'
 import { breakable, choices, html, svg } from '../../../../browser/dom.ts'
-import { axes, type Frame, frameOf } from '../../../../browser/frame.ts'
+import { axes, drawing, type Frame, frameOf } from '../../../../browser/frame.ts'
 import { tipIn } from '../../../../browser/tip.ts'
 import { lastUpTo } from '../data.ts'
 import type { Item, Model, Store } from './model.ts'
@@ -99,9 +99,9 @@ export function chart(spec: ChartSpec, model: Model, store: Store): { element: H
     }
     const { left, right, top, bottom } = frame
     plot.replaceChildren(
-      svg(
-        'svg',
-        { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-hidden': 'true' },
+      drawing(
+        width,
+        HEIGHT,
         svg(
           'defs',
           {},
