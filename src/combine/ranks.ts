@@ -11,11 +11,11 @@ import { badInput } from '../errors.ts'
 import { bytesPerElement } from '../formats/dtype.ts'
 import { doJobs, type RunContext } from '../jobs/context.ts'
 import { zeros } from '../linalg/matrix/matrix.ts'
-import { ratioOfNorms } from '../linalg/matrix/norms.ts'
 import { splitBudget } from '../linalg/spectrum/budget.ts'
 import { type AskedRule, type RankLimits, withinLimits } from '../linalg/spectrum/rules.ts'
 import { type AdapterModule, elementsPerRank, ofExpert } from '../lora/model.ts'
 import type { AdapterLayout } from '../lora/write/peft.ts'
+import { comparable } from '../moments/comparable.ts'
 import type { LayerMoments } from '../moments/types.ts'
 import { addTo } from '../text/compare.ts'
 import { bytes as byteText } from '../text/numbers.ts'
@@ -114,7 +114,7 @@ export async function rankSums(
   }
   const own = results.map(({ rank }) => rank)
   if (rule.kind === 'budget')
-    return { results, ...budgetRanks(plan, comparable(results), settings, rule.bytes, sizeAt) }
+    return { results, ...budgetRanks(plan, comparableSums(results), settings, rule.bytes, sizeAt) }
   if (!uniform) return { results, ranks: own }
   const most = Math.max(0, ...own)
   const ranks = results.map(({ singularValues: { length } }, i) =>
@@ -154,24 +154,16 @@ export async function* factorsAt(
   }
 }
 
-/** Sums that can be added up: a layer without moments counts as if its inputs were as large as the others' are on average. */
-function comparable(results: readonly SumResult[]): readonly SumResult[] {
-  const weighed = results.filter((result) => result.weighed !== undefined)
-  if (weighed.length === 0 || weighed.length === results.length) return results
-  const size = ratioOfNorms(
-    weighed.map(({ frobenius }) => frobenius),
-    weighed.map((result) => result.weighed!.plain.frobenius),
+const comparableSums = (results: readonly SumResult[]): readonly SumResult[] =>
+  comparable(
+    results,
+    ({ frobenius, weighed }) => weighed && { felt: frobenius, plain: weighed.plain.frobenius },
+    (result, by) => ({
+      ...result,
+      singularValues: result.singularValues.map((s) => s * by),
+      frobenius: result.frobenius * by,
+    }),
   )
-  return results.map((result) =>
-    result.weighed !== undefined
-      ? result
-      : {
-          ...result,
-          singularValues: result.singularValues.map((s) => s * size),
-          frobenius: result.frobenius * size,
-        },
-  )
-}
 
 function budgetRanks(
   plan: CombinePlan,

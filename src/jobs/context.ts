@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import type { EngineChoice, EngineRequest } from '../engine/choice.ts'
 import { LoraSvdError } from '../errors.ts'
-import { withCachedFile } from '../io/remote/cache.ts'
+import { pointingIntoCache } from '../io/remote/cache.ts'
 import { bytesToCome } from '../io/remote/kept.ts'
 import { inNetwork } from '../io/remote/network.ts'
 import { withBytes } from './received.ts'
@@ -124,7 +124,7 @@ export async function inContext<T>(
         try {
           return await work(context)
         } catch (error) {
-          throw await withCachedFile(error)
+          throw await pointingIntoCache(error)
         }
       },
     )

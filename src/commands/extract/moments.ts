@@ -2,9 +2,9 @@ import type { Checkpoint } from '../../checkpoint/types.ts'
 import type { LayerResult } from '../../compress/layer-result.ts'
 import { plainSpectrum } from '../../compress/layer-result.ts'
 import type { RunContext } from '../../jobs/context.ts'
-import { ratioOfNorms } from '../../linalg/matrix/norms.ts'
 import { errorAt } from '../../linalg/spectrum/measures.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
+import { comparable } from '../../moments/comparable.ts'
 import { matchMoments } from '../../moments/match.ts'
 import { openMoments } from '../../moments/open.ts'
 import type { LayerMoments, MomentFile } from '../../moments/types.ts'
@@ -37,23 +37,15 @@ export async function plannedMoments(
   return { file, ofLayers: matchMoments(file, weighed, model) }
 }
 
-/**
- * Spectra that can be added up: a layer without moments counts as if its inputs were as large as those of the others are on average.
- */
-export function comparable(
+/** The spectra of all layers, such as can be added up. */
+export const comparableSpectra = (
   results: readonly Pick<LayerResult, 'spectrum' | 'weighed'>[],
-): readonly Spectrum[] {
-  const weighed = results.filter((result) => result.weighed !== undefined)
-  if (weighed.length === 0 || weighed.length === results.length)
-    return results.map(({ spectrum }) => spectrum)
-  const size = ratioOfNorms(
-    weighed.map(({ spectrum }) => spectrum.frobenius),
-    weighed.map((result) => plainSpectrum(result).frobenius),
-  )
-  return results.map((result) =>
-    result.weighed === undefined ? scaled(result.spectrum, size) : result.spectrum,
-  )
-}
+): readonly Spectrum[] =>
+  comparable(
+    results,
+    (result) => result.weighed && { felt: result.spectrum.frobenius, plain: plainSpectrum(result).frobenius },
+    (result, by) => ({ ...result, spectrum: scaled(result.spectrum, by) }),
+  ).map(({ spectrum }) => spectrum)
 
 const scaled = (spectrum: Spectrum, by: number): Spectrum => ({
   ...spectrum,

@@ -14,7 +14,7 @@ import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 import { counted } from '../../text/quote.ts'
 import type { BudgetPlan } from './budget.ts'
 import { budgetPlan } from './budget.ts'
-import { comparable } from './moments.ts'
+import { comparableSpectra } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import type { BudgetSpent } from './result.ts'
@@ -157,7 +157,7 @@ export async function chooseRanks(
   const rounds = plan.layers.map(() => 1)
   const results = plan.layers.map((_, index) => found.get(index)!)
   for (let round = 2; ; round++) {
-    const spectra = comparable(results)
+    const spectra = comparableSpectra(results)
     const decision = decide(spectra, options, budget)
     if ('ranks' in decision) {
       const spent = budget?.spent(decision.ranks, spectra)

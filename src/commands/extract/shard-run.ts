@@ -7,7 +7,7 @@ import type { Patience } from '../../io/run-lock.ts'
 import type { RunContext } from '../../jobs/context.ts'
 import { type Shard, shardText } from '../../shards/shard.ts'
 import { sharedIdentityOf } from './identity.ts'
-import { comparable } from './moments.ts'
+import { comparableSpectra } from './moments.ts'
 import type { ExtractSettings } from './options.ts'
 import type { ExtractionPlan } from './plan.ts'
 import { leastBytes } from './preview.ts'
@@ -104,7 +104,7 @@ async function decomposed(
     if (!mayTakeRounds(settings)) return { round, isSettled: true, layers, resumed }
     if (!isWhole) return { round, isSettled: false, layers, resumed }
     for (const [i, result] of found.entries()) if (result !== undefined) results[i] = result
-    const decision = decide(comparable(results), settings, budget)
+    const decision = decide(comparableSpectra(results), settings, budget)
     if ('ranks' in decision) return { round, isSettled: true, layers, resumed }
     asks = await folder.asksOf(round + 1, () => decision.asks)
   }

@@ -63,7 +63,7 @@ export const cachedFile = (given: string, limit?: number): Promise<CachedFile | 
   })
 
 /** An error over a whole file of the Hub that was read from the cache: it says where that lies, as fetching it again begins with deleting it. */
-export async function withCachedFile(error: unknown): Promise<unknown> {
+export async function pointingIntoCache(error: unknown): Promise<unknown> {
   if (!(error instanceof LoraSvdError) || error.code !== 'bad-input') return error
   const { file, tensor, rule, cause, message } = error
   const pointer = file === undefined ? undefined : network().cached.get(file)

@@ -17,7 +17,7 @@ export const asRead = (path: string): string => path
 export const pinned = async (address: string): Promise<string> => address
 export const keepParts = async (_file: string, _ranges: unknown): Promise<void> => {}
 export const bytesToCome = (_ranges: unknown): number => 0
-export const withCachedFile = async (error: unknown): Promise<unknown> => error
+export const pointingIntoCache = async (error: unknown): Promise<unknown> => error
 export const readingOn = <T>(source: T, _end: number): T => source
 /** Where no file is. */
 export const hubCacheFolder = (_surroundings: unknown): string => '/nobody/hub'
