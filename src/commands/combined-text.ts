@@ -21,6 +21,7 @@ import { bytes, grouped, percent, percentUp, shape, short } from '../text/number
 import { counted, paintLines, printable } from '../text/quote.ts'
 import { wrap } from '../text/width.ts'
 import { gapNotes } from './gap-text.ts'
+import { outputColumn } from './output-column.ts'
 
 type Screen = Pick<Terminal, 'paint' | 'columns'>
 
@@ -83,17 +84,7 @@ const layerColumns = (allowed: number | undefined): NamedColumn<CombinedLayer>[]
     legend: 'the least that factors of this rank can have',
     cell: ({ optimalError }) => figure(optimalError.atLeast),
   },
-  {
-    title: 'output',
-    align: 'right',
-    worth: 12.5,
-    has: ({ output }) => output !== undefined,
-    legend: "the error of outputs: ‖(Δ − B·A)·C^½‖ / ‖Δ·C^½‖, C the moments of the layer's inputs",
-    cell: ({ output }, paint) =>
-      output === undefined
-        ? UNKNOWN
-        : errorPaint(output.relativeError, paint, allowed)(figure(output.relativeError)),
-  },
+  outputColumn(allowed),
   {
     title: 'best output',
     align: 'right',

@@ -1,5 +1,6 @@
 import type { RunIdentity } from '../../io/run-folder.ts'
 import type { RunContext } from '../../jobs/context.ts'
+import { countsOf } from '../../moments/types.ts'
 import { contentDigest } from '../../shards/digest.ts'
 import { version } from '../../version.ts'
 import type { ExtractSettings } from './options.ts'
@@ -62,5 +63,6 @@ function inputsDigest(
     ],
     ...(moments !== undefined && { moments: moments.ofLayers.flatMap((one) => one?.tensor ?? []) }),
   }
-  return contentDigest(base.config ?? tuned.config ?? null, sides, signal)
+  const model = base.config ?? tuned.config ?? null
+  return contentDigest(moments === undefined ? model : [model, countsOf(moments.file)], sides, signal)
 }

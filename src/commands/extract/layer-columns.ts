@@ -4,6 +4,7 @@ import { errorPaint, figure, UNKNOWN } from '../../report/cells.ts'
 import { countColumn, type Projection, spanText } from '../../report/layer-list.ts'
 import type { NamedColumn } from '../../report/table.ts'
 import { grouped, roughPercent, shape } from '../../text/numbers.ts'
+import { outputColumn } from '../output-column.ts'
 import type { ExtractedLayer } from './result.ts'
 
 /** Excesses up to this count as none; from the second on they are alarming. */
@@ -92,15 +93,7 @@ export const layerColumns: readonly NamedColumn<ExtractedLayer>[] = [
     },
     legend: 'by how much at most the error is above the best',
   },
-  {
-    title: 'output',
-    align: 'right',
-    worth: 12.5,
-    has: ({ output }) => output !== undefined,
-    cell: ({ output }, paint) =>
-      output === undefined ? UNKNOWN : errorPaint(output.relativeError, paint)(figure(output.relativeError)),
-    legend: "the error of outputs: ‖(Δ − B·A)·C^½‖ / ‖Δ·C^½‖, C the moments of the layer's inputs",
-  },
+  outputColumn(),
   {
     title: 'best output',
     align: 'right',

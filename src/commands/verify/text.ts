@@ -1,6 +1,6 @@
 import { notLoadedText } from '../../lora/found-by-loaders.ts'
 import type { NotCarried, VerifiedLayer, VerifiedTensor } from '../../measure/measure.ts'
-import { errorPaint, figure, paintWords, setting, UNKNOWN } from '../../report/cells.ts'
+import { errorPaint, figure, paintWords, setting } from '../../report/cells.ts'
 import {
   byError,
   countColumn,
@@ -17,6 +17,7 @@ import { firstOf, shownName, someTensors } from '../../text/names.ts'
 import { grouped, percent, shape, short } from '../../text/numbers.ts'
 import { counted, paintLines, printable } from '../../text/quote.ts'
 import { wrap } from '../../text/width.ts'
+import { outputColumn } from '../output-column.ts'
 import type { VerifyResult } from './verify.ts'
 
 /** A tensor that isn't carried, with what would carry it, as a sentence. */
@@ -117,17 +118,10 @@ const layerColumns = (
   },
   { title: 'scale', align: 'right', worth: 10, cell: ({ scale }) => setting(scale) },
   errorColumn(allowed),
-  {
-    title: 'output',
-    align: 'right',
-    worth: 12.5,
-    has: ({ output }) => output !== undefined,
-    legend: "the error of outputs: the same times C^½, C the moments of the layer's inputs",
-    cell: ({ output }, paint) =>
-      output === undefined
-        ? UNKNOWN
-        : errorPaint(output.relativeError, paint, allowedOutput)(figure(output.relativeError)),
-  },
+  outputColumn(
+    allowedOutput,
+    "the error of outputs: the same times C^½, C the moments of the layer's inputs",
+  ),
   deltaColumn,
 ]
 
