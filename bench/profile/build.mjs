@@ -1,6 +1,6 @@
 // The command line as scripts/build.mjs bundles it, but with its names, and those of its kernels: what a profile of it says can be
 // read. Nothing of the product changes for it, save that worker threads inherit the flags that profile them.
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -11,6 +11,8 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const BESIDE = ['engine.wasm', 'report-client.js', 'report.css', 'page.html']
 /** The programs, and what each kind of thread is called. */
 const PROGRAMS = { cli: 'main', 'job-worker': 'job', worker: 'engine' }
+/** The way to the system's LAPACK. */
+const UNBUNDLED = 'koffi'
 const PROFILED_COMMANDS = new Set(['extract', 'inspect', 'verify'])
 const here = (name) => new URL(name, import.meta.url).href
 
@@ -43,12 +45,15 @@ export async function buildNamed(folder) {
 async function buildPrograms(folder, edits) {
   mkdirSync(folder, { recursive: true })
   for (const name of BESIDE) copyFileSync(join(ROOT, 'dist', name), join(folder, name))
+  // what isn't bundled is looked for beside them
+  mkdirSync(join(folder, 'node_modules'))
+  symlinkSync(join(ROOT, 'node_modules', UNBUNDLED), join(folder, 'node_modules', UNBUNDLED))
   const bundles = new Map([
     ['cli', 'src/cli.ts'],
     ['job-worker', 'src/job-worker.ts'],
     ['worker', 'src/engine/wasm/worker.ts'],
   ])
-  const require = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
+  const require = `import{createRequire as requireFor}from'node:module';const require=requireFor(import.meta.url);`
   // the map grows while it is gone through: a bundle names those that it imports
   for (const [name, entry] of bundles) {
     const program = PROGRAMS[name]
