@@ -126,7 +126,16 @@ describe('samples of a profile', () => {
       'idle',
       'basis products',
       'other',
-      'V8 and Node themselves',
+      'without a stack',
+    ])
+  })
+
+  test('without a stack are of the phase around them, as calls of libraries are', () => {
+    const [basis, ortho, none] = ['startBasis', 'orthonormalize', '(program)'].map((name) => [frame(name)])
+    expect(phasesOf(basis, none, none, basis, none, ortho)).toEqual([
+      ...Array(4).fill('basis products'),
+      'without a stack',
+      'orthonormalisation',
     ])
   })
 

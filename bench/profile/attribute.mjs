@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { PHASES } from './table.mjs'
 
 export const [IDLE, START, OTHER, HELPING] = ['idle', 'start', 'other', 'helping']
-export const [NATIVE, COLLECTION] = ['V8 and Node themselves', 'garbage collection']
+export const [NATIVE, COLLECTION] = ['without a stack', 'garbage collection']
 /** What V8 calls samples in which no function of a program was running. */
 const NO_FUNCTION = { '(idle)': IDLE, '(program)': NATIVE, '(garbage collector)': COLLECTION }
 /** A thread of the embedded engine: it waits there, and kernels that it calls help another thread. */
@@ -24,7 +24,7 @@ export function samplesOf(profile, phases = PHASES) {
     at += time
     return { at, time, ...nodes.get(id) }
   })
-  return withWaits(withStart(samples), phases)
+  return withWaits(withLibraries(withStart(samples)), phases)
 }
 
 const NEUTRAL = new Set([IDLE, OTHER, NATIVE, COLLECTION])
@@ -35,6 +35,20 @@ function withStart(samples) {
   return samples.map((sample, i) =>
     i < first && sample.phase !== IDLE ? { ...sample, phase: START } : sample,
   )
+}
+
+/** A library's call may hide the stack from V8: what has none in the middle of a phase is that phase's. Between two phases it may be either's. */
+function withLibraries(samples) {
+  const marked = samples.slice()
+  for (let i = 0; i < samples.length; i++) {
+    if (samples[i].phase !== NATIVE) continue
+    const start = i
+    while (samples[i + 1]?.phase === NATIVE) i++
+    const phase = samples[start - 1]?.phase
+    if (phase === undefined || NEUTRAL.has(phase) || samples[i + 1]?.phase !== phase) continue
+    for (let j = start; j <= i; j++) marked[j] = { ...samples[j], phase }
+  }
+  return marked
 }
 
 /** A thread that is idle in the middle of a phase that reads or writes waits for the threads of Node that do so. */

@@ -3,7 +3,7 @@ import { COLLECTION, HELPING, NATIVE, OTHER } from './attribute.mjs'
 import { PHASES } from './table.mjs'
 
 const HEAD = ['phase', 'clock s', 'processor s', 'share', 'limit s', 'times', 'what the limit is of']
-/** Rows of what isn't any phase's. */
+/** Rows of what isn't any phase's, or not known to be. */
 const LAST = [COLLECTION, HELPING, NATIVE, OTHER]
 /** Waits, and shares of packing, that are worth a word. */
 const LEAST_WAIT = 0.001
