@@ -62,8 +62,8 @@ export function leftoverEnergy({ theta }: RitzPairs, total: number, rounding: Ro
 }
 
 export interface ExcessBound {
-  /** At least Σ_{i≤r} (σ_i² − θ_i), for r ≤ l. */
-  excess(r: number): number
+  /** At least Σ_{i≤r} (σ_i² − θ_i), for r ≤ l; a coarser bound where none is as low as `enough`. */
+  excess(r: number, enough?: number): number
   /** At least σ_{r+1}², and ‖A − A·V_r·V_rᵀ‖₂²: μ_r. For r ≤ l. */
   beyond(r: number): number
   /** At most σ_{r+1}²: θ_{r+1}, by Cauchy's interlacing. */
@@ -121,17 +121,19 @@ export function excessBound(
     return Math.max(0, sums[r] - known) + 3 * shifts(r) + Math.sqrt(r) * rounding.lost
   }
 
-  function excess(r: number): number {
+  function excess(r: number, enough = Number.POSITIVE_INFINITY): number {
     if (residuals.rows === 0 && rounding.lost === 0) return 2 * shifts(r)
     const splits = splitsOf(r)
-    let best = kyFanBound(r)
+    let best = Number.POSITIVE_INFINITY
     let beyondSplit = 0
     for (let s = splits.length - 1; s >= 0; s--) {
       const k = splits[s]
       beyondSplit += minMaxBound(k, splits[s + 1] ?? r)
       best = Math.min(best, gapBound(k) + beyondSplit)
     }
-    return best
+    // what K is at least needs no eigenvalues
+    const least = theta.subarray(0, r).reduce((sum, value) => sum + Math.max(0, mu - value), 0)
+    return least > enough ? best : Math.min(best, kyFanBound(r))
   }
   const next = (r: number) => (r < l ? Math.max(0, theta[r] - shift(r)) : 0)
   return { excess, beyond, next }

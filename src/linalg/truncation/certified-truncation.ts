@@ -97,17 +97,22 @@ export function certifiedTruncation(
   const l = view.pairs.theta.length
   // One more than the estimate, in case exact sums fall on the other side of the rule's threshold.
   const count = Math.min(l, plan.rule.kind === 'rank' ? rank : rank + 1)
-  const V = ritzVectors(A, plan, view, count)
-  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
-  const tail = tailMeasure(A, triplets)
+  const estimate = view.pairs.theta.slice(0, count)
+  let triplets: Triplets | undefined
+  let tail: TailOf | undefined
   let conclusion: Conclusion | undefined
   for (const proof of proofs(A, plan, view, attempt, widened)) {
-    conclusion = conclude(A, plan, triplets, tail, proof)
-    if (conclusion?.closed) break
+    if (attempt.isLast || isHopeful(A, plan, estimate, proof)) {
+      triplets ??= tripletsOf(A, plan, view, count)
+      tail ??= tailMeasure(A, triplets)
+      const squares = triplets.S.map((s) => s * s)
+      conclusion = conclude(A, plan, squares, tail, proof)
+      if (conclusion?.closed) break
+    }
     if (attempt.isLast || proof.best === undefined) continue
-    if (!conclude(A, plan, triplets, tail, { ...proof, bound: proof.best })?.closed) break
+    if (!isHopeful(A, plan, estimate, { ...proof, bound: proof.best })) break
   }
-  if (conclusion === undefined) return undefined
+  if (conclusion === undefined || triplets === undefined) return undefined
   const { bound, kind, closed, belowRounding, optimalError } = conclusion
   const spectral = {
     atLeast: Math.sqrt(bound.next(conclusion.rank)),
@@ -135,8 +140,7 @@ export function plainTruncation(
 ): TruncatedSvd | undefined {
   const isGiven = plan.rule.kind === 'rank'
   const count = Math.min(view.pairs.theta.length, isGiven ? rank : rank + OVERSAMPLING)
-  const V = ritzVectors(A, plan, view, count)
-  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
+  const triplets = tripletsOf(A, plan, view, count)
   const theta = triplets.S.map((s) => s * s)
   const known = {
     order: A.short,
@@ -165,6 +169,12 @@ export function plainTruncation(
   )
 }
 
+/** The triplets on the leading `count` Ritz vectors. */
+function tripletsOf(A: Operator, plan: TruncationPlan, view: View, count: number): Triplets {
+  const V = ritzVectors(A, plan, view, count)
+  return tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
+}
+
 function ritzVectors(A: Operator, plan: TruncationPlan, { basis, pairs }: View, count: number) {
   return leadingRitzVectors(plan.engine, basis, pairs, count, drawFor(A.short, plan))
 }
@@ -178,8 +188,26 @@ function drawFor(rows: number, { keys }: TruncationPlan): Draw {
   }
 }
 
+type TailOf = (rank: number) => Interval
+
+/**
+ * Whether a proof closes the interval by the Ritz values themselves: triplets are formed once one does. Tails that cancel away in sums
+ * are for triplets to tell.
+ */
+function isHopeful(A: Operator, plan: TruncationPlan, theta: Float64Array, proof: Proof): boolean {
+  const total = A.frobenius * A.frobenius
+  const rest = (rank: number) => theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
+  if (rest(theta.length) <= DIRECT_BELOW * total) return true
+  const tail = (rank: number) => ({ atLeast: rest(rank), atMost: rest(rank) })
+  const { bound } = proof
+  // what is not known of an interval that closes
+  const enough = (rank: number) => (1 - 1 / (1 + plan.goal) ** 2) * rest(rank)
+  const excess = (rank: number) => bound.excess(rank, enough(rank))
+  return conclude(A, plan, theta, tail, { ...proof, bound: { ...bound, excess } })?.closed === true
+}
+
 /** ‖A − L·diag(S)·Rᵀ‖_F² for the leading `rank` triplets, as an interval that holds it whatever was rounded. */
-function tailMeasure(A: Operator, { left, S, right }: Triplets): (rank: number) => Interval {
+function tailMeasure(A: Operator, { left, S, right }: Triplets): TailOf {
   const root = Math.sqrt(A.long) * epsilonOf.f64
   const total = A.frobenius * A.frobenius
   return (rank) => {
@@ -198,17 +226,16 @@ function tailMeasure(A: Operator, { left, S, right }: Triplets): (rank: number) 
 function conclude(
   A: Operator,
   plan: TruncationPlan,
-  { S }: Triplets,
-  tailOf: (rank: number) => Interval,
+  theta: Float64Array,
+  tailOf: TailOf,
   proof: Proof,
 ): Conclusion | undefined {
   const total = A.frobenius * A.frobenius
   const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * total
-  const theta = S.map((s) => s * s)
   const { excess, beyond } = proof.bound
   const known = { order: A.short, total, theta, excess, beyond, rounding }
   const { atLeast, atMost: rank } = rankRange(plan.rule, plan.limits, known)
-  if (atLeast !== rank || rank > S.length) return undefined
+  if (atLeast !== rank || rank > theta.length) return undefined
   const tail = tailOf(rank)
   const optimalError = {
     atLeast: Math.sqrt(Math.max(0, tail.atLeast - excess(rank))) / A.frobenius,
