@@ -8,7 +8,6 @@ import {
   intervalWidth,
   OVERSAMPLING,
   plainTruncation,
-  type View,
 } from './certified-truncation.ts'
 import type { Arithmetic } from './columns.ts'
 import type { Operator } from './krylov.ts'
@@ -23,6 +22,7 @@ import {
   startBasis,
   startBlock,
 } from './krylov.ts'
+import type { View } from './proofs.ts'
 import { type Draw, uniformColumns } from './streams.ts'
 import type { TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
 
