@@ -1,5 +1,6 @@
 import { type Block, type Kernels, type Operation, rowOf } from '../../linalg/svd/kernels.ts'
 import { Kind, TypeCode } from './contract.ts'
+import { iterations } from './iterations.ts'
 import { emptyTask } from './pool.ts'
 import { tileGrid, triangleGrid } from './products.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
@@ -67,6 +68,12 @@ export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
     rotate(x, y, c, s) {
       kernels.rotate(x.length, x.byteOffset, y.byteOffset, c, s)
     },
+    largestAbs: (x) => kernels.largestAbs(x.length, x.byteOffset),
+    scale: (factor, x) => kernels.scale(x.length, factor, x.byteOffset),
+    divide: (x, divisor) => kernels.divide(x.length, divisor, x.byteOffset),
+    sumOfSquares: (x) => kernels.sumOfSquares(x.length, x.byteOffset),
+    makeReflector: (x) => kernels.makeReflector(x.length, x.byteOffset),
+    ...iterations(runtime),
   }
 }
 

@@ -1,4 +1,9 @@
+import { largestAbs } from '../matrix/norms.ts'
+import { orthogonalizeRows } from './jacobi.ts'
 import { type Block, type Kernels, type Operation, rowOf } from './kernels.ts'
+import { makeReflector } from './qr.ts'
+import { secularRoots, secularVectors } from './secular.ts'
+import { tridiagonalQl } from './tridiagonal-ql.ts'
 
 /** Length of the slices of a dot product that are summed before they are added to C: two rows of A and of B stay in the L1 cache. */
 const DEPTH = 256
@@ -13,6 +18,23 @@ export const jsKernels: Kernels = {
   gemv,
   ger,
   rotate,
+  largestAbs,
+  scale: (factor, x) => {
+    for (let i = 0; i < x.length; i++) x[i] *= factor
+  },
+  divide: (x, divisor) => {
+    for (let i = 0; i < x.length; i++) x[i] /= divisor
+  },
+  sumOfSquares: (x) => {
+    let sum = 0
+    for (let i = 0; i < x.length; i++) sum += x[i] * x[i]
+    return sum
+  },
+  makeReflector,
+  tridiagonalQl,
+  secularRoots,
+  secularVectors,
+  orthogonalize: (work, rotations) => orthogonalizeRows(work, new Int32Array(work.rows), rotations),
 }
 
 function gemm(A: Block, opA: Operation, B: Block, opB: Operation, C: Block, accumulate = false): void {

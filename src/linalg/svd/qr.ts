@@ -150,7 +150,7 @@ function factorPanel(kernels: Kernels, panel: Block, tau: Float64Array): void {
   const products = kernels.allocate(rows)
   for (let i = 0; i < rows; i++) {
     const v = rowOf(panel, i, i)
-    tau[i] = makeReflector(v)
+    tau[i] = kernels.makeReflector(v)
     if (tau[i] === 0 || i + 1 === rows) continue
     const diagonal = v[0]
     v[0] = 1

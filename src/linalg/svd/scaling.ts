@@ -1,5 +1,6 @@
 import type { Float64Matrix, FloatArray, Matrix } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
+import type { Kernels } from './kernels.ts'
 
 const EXPONENT_BIAS = 1023
 /** A double holds 2^e for e in [−1074, 1023]; steps of at most this size never leave that range on the way. */
@@ -46,9 +47,10 @@ export function scalingExponent(data: FloatArray): number {
 }
 
 /** Scales `data` in place so that max|aᵢ| is in [0.5, 1); returns the exponent of the power of two that undoes it. */
-export function scaleToOne(data: Float64Array): number {
-  const exponent = scalingExponent(data)
-  scaleByPowerOfTwo(data, -exponent)
+export function scaleToOne(data: Float64Array, kernels: Pick<Kernels, 'largestAbs' | 'scale'>): number {
+  const largest = kernels.largestAbs(data)
+  const exponent = largest === 0 ? 0 : binaryExponent(largest)
+  for (const factor of powerSteps(-exponent)) kernels.scale(factor, data)
   return exponent
 }
 

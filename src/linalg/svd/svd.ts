@@ -101,7 +101,7 @@ function thinQr(kernels: Kernels, A: Matrix): { Q: Float64Matrix; R: Float64Matr
   requireFinite(A)
   return kernels.scope(() => {
     const X = shortSideRows(kernels, A)
-    const exponent = scaleToOne(X.data)
+    const exponent = scaleToOne(X.data, kernels)
     const qr = rowQr(kernels, X)
     const Q = zeros(m, n)
     const rows = block(kernels.allocate(n * m), n, m)
@@ -137,10 +137,10 @@ export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
   requireFinite(A)
   const n = Math.min(A.rows, A.columns)
   if (n === 0) return vectors === 'none' ? valuesOnly(new Float64Array(0)) : emptySvd(A)
-  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors)
+  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors, kernels)
   return kernels.scope(() => {
     const Xt = shortSideRows(kernels, A)
-    const exponent = scaleToOne(Xt.data)
+    const exponent = scaleToOne(Xt.data, kernels)
     if (vectors === 'none') {
       const S = values(kernels, Xt, A)
       scaleByPowerOfTwo(S, exponent)

@@ -3,10 +3,9 @@ import { requireFinite } from '../matrix/finite.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './divide-and-conquer.ts'
 import { type Block, block, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
-import { applyReflectors, makeReflector, REFLECTOR_BLOCK } from './qr.ts'
+import { applyReflectors, REFLECTOR_BLOCK } from './qr.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import type { SymmetricEigen, Vectors } from './svd.ts'
-import { tridiagonalQl } from './tridiagonal-ql.ts'
 
 /**
  * Eigenvalues, ascending, and unless 'none' orthonormal eigenvectors of a symmetric matrix: tridiagonal reduction,
@@ -26,7 +25,7 @@ export function symmetricEigen(kernels: Kernels, G: Float64Matrix, vectors: Vect
     const work = block(kernels.allocate(n * n), n, n)
     work.data.set(G.data)
     const reduced = reduceSymmetric(kernels, work)
-    if (vectors === 'none') return { values: reducedValues(reduced), vectors: zeros(0, 0) }
+    if (vectors === 'none') return { values: reducedValues(kernels, reduced), vectors: zeros(0, 0) }
     const eigen = reducedEigen(kernels, reduced, n)
     const Q = zeros(n, n)
     transposeBlock(eigen.vectors, block(Q.data, n, n))
@@ -42,14 +41,14 @@ export interface ReducedSymmetric {
 
 /** The block, which is overwritten, made tridiagonal. */
 export function reduceSymmetric(kernels: Kernels, G: Block): ReducedSymmetric {
-  const exponent = scaleToOne(G.data)
+  const exponent = scaleToOne(G.data, kernels)
   return { reduction: reduceToTridiagonal(kernels, G), exponent }
 }
 
 /** All eigenvalues, ascending, in O(n²). */
-export function reducedValues({ reduction, exponent }: ReducedSymmetric): Float64Array {
+export function reducedValues(kernels: Kernels, { reduction, exponent }: ReducedSymmetric): Float64Array {
   const values = reduction.diagonal.slice()
-  tridiagonalQl(values, reduction.offDiagonal.slice())
+  kernels.tridiagonalQl(values, reduction.offDiagonal.slice())
   scaleByPowerOfTwo(values, exponent)
   return values.sort()
 }
@@ -125,7 +124,7 @@ function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): v
     out.diagonal[k] = row[0]
     if (k >= n - 1) continue
     const tail = row.subarray(1)
-    const tau = tail.length > 1 ? makeReflector(tail) : 0
+    const tau = tail.length > 1 ? kernels.makeReflector(tail) : 0
     if (k < n - 2) out.tau[k] = tau
     out.offDiagonal[k] = tail[0]
     const v = rowOf(V, i, i + 1)
