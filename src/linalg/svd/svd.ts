@@ -6,7 +6,7 @@ import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
 import { orthonormalRows, rowQr } from './qr.ts'
-import { fixSigns, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
+import { fixSignsOfRows, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import { symmetricEigen } from './symmetric-eigen.ts'
 
 /** Which of the singular or eigen vectors to compute. */
@@ -148,11 +148,9 @@ export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
     }
     const svd = decompose(kernels, Xt, A)
     scaleByPowerOfTwo(svd.S, exponent)
-    const left = columnsOf(svd.Ut)
-    const right = columnsOf(svd.Vt)
-    const result = A.rows >= A.columns ? { U: left, S: svd.S, V: right } : { U: right, S: svd.S, V: left }
-    fixSigns(result.U, result.V)
-    return result
+    const [Ut, Vt] = A.rows >= A.columns ? [svd.Ut, svd.Vt] : [svd.Vt, svd.Ut]
+    fixSignsOfRows(kernels, Ut, Vt)
+    return { U: columnsOf(Ut), S: svd.S, V: columnsOf(Vt) }
   })
 }
 

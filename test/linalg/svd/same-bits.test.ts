@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { type Float64Matrix, transpose } from '../../../src/linalg/matrix/matrix.ts'
 import { jacobiSvd } from '../../../src/linalg/svd/jacobi.ts'
 import { block, type Kernels, part, rowOf } from '../../../src/linalg/svd/kernels.ts'
+import { fixSigns, fixSignsOfRows } from '../../../src/linalg/svd/scaling.ts'
 import { kernelSets } from './support.ts'
 
 /** Numbers of all sizes that a scaled matrix has, zeros and equal ones among them. */
@@ -106,6 +108,35 @@ test('roots and vectors of the secular equation', () => {
         kernels.secularVectors(d, z, S, position, Math.min(n, most))
         return [roots, differences, S.data.slice()]
       })
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('signs of rows, as those of columns', () => {
+  const matrix = fc
+    .tuple(sized(1, 6), sized(1, 8))
+    .chain(([n, m]) => fc.tuple(numbers(n * m), numbers(n * 5), fc.constant([n, m] as const)))
+  fc.assert(
+    fc.property(matrix, ([u, v, [n, m]]) => {
+      const [U, V] = [
+        { rows: n, columns: m, data: u },
+        { rows: n, columns: 5, data: v },
+      ].map((rows) => transpose({ ...rows, data: Float64Array.from(rows.data) }) as Float64Matrix)
+      fixSigns(U, V)
+      for (const [, kernels] of kernelSets) {
+        kernels.scope(() => {
+          const [Ut, Vt] = [block(held(kernels, u), n, m), block(held(kernels, v), n, 5)]
+          fixSignsOfRows(kernels, Ut, Vt)
+          for (const [rows, columns] of [
+            [Ut, U],
+            [Vt, V],
+          ] as const) {
+            const data = rows.data.slice()
+            expect(transpose({ rows: rows.rows, columns: rows.columns, data })).toEqual(columns)
+          }
+        })
+      }
     }),
     { numRuns: 300 },
   )
