@@ -62,6 +62,19 @@ export interface Kernels {
   divide(n: number, divisor: number, x: number): void
   sumOfSquares(n: number, x: number): number
   makeReflector(n: number, x: number): number
+  factorPanel(rows: number, columns: number, x: number, stride: number, tau: number, products: number): void
+  reducePanel(
+    n: number,
+    g: number,
+    stride: number,
+    start: number,
+    b: number,
+    vw: number,
+    diagonal: number,
+    offDiagonal: number,
+    tau: number,
+    scratch: number,
+  ): void
   tridiagonalQl(n: number, d: number, e: number, z: number, stride: number, width: number): number
   secularRoots(n: number, d: number, z2: number, rho: number, s: number, roots: number): number
   secularVectors(

@@ -1,6 +1,6 @@
 import { type Block, type Kernels, type Operation, rowOf } from '../../linalg/svd/kernels.ts'
 import { Kind, TypeCode } from './contract.ts'
-import { iterations } from './iterations.ts'
+import { addressOf, iterations } from './iterations.ts'
 import { emptyTask } from './pool.ts'
 import { tileGrid, triangleGrid } from './products.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
@@ -8,8 +8,6 @@ import type { WasmRuntime } from './wasm-engine.ts'
 /** The kernels of src/svd on the shared memory: its arrays are views of that memory, so nothing is copied. */
 
 const BYTES = 8
-
-const addressOf = ({ data, offset }: Block): number => data.byteOffset + offset * BYTES
 
 /** Kernels whose arrays live in `runtime`'s memory; a growing shared memory keeps earlier views valid. */
 export function wasmSvdKernels(runtime: WasmRuntime): Kernels {

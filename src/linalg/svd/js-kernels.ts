@@ -1,8 +1,9 @@
 import { largestAbs } from '../matrix/norms.ts'
 import { orthogonalizeRows } from './jacobi.ts'
 import { type Block, type Kernels, type Operation, rowOf } from './kernels.ts'
-import { makeReflector } from './qr.ts'
+import { factorPanel, makeReflector } from './qr.ts'
 import { secularRoots, secularVectors } from './secular.ts'
+import { reducePanel } from './symmetric-eigen.ts'
 import { tridiagonalQl } from './tridiagonal-ql.ts'
 
 /** Length of the slices of a dot product that are summed before they are added to C: two rows of A and of B stay in the L1 cache. */
@@ -31,6 +32,8 @@ export const jsKernels: Kernels = {
     return sum
   },
   makeReflector,
+  factorPanel: (panel, tau) => factorPanel(jsKernels, panel, tau),
+  reducePanel: (G, start, VW, out) => reducePanel(jsKernels, G, start, VW, out),
   tridiagonalQl,
   secularRoots,
   secularVectors,

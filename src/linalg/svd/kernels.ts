@@ -1,6 +1,13 @@
 import type { Float64Matrix } from '../matrix/matrix.ts'
 import type { RankOneUpdate } from './secular.ts'
 
+/** What a tridiagonal reduction gives of a matrix [n, n]: each has n entries, or as many as it needs. */
+export interface PanelOutputs {
+  readonly diagonal: Float64Array
+  readonly offDiagonal: Float64Array
+  readonly tau: Float64Array
+}
+
 /**
  * A rectangle of a row-major float64 array: entry (i, j) is `data[offset + i * stride + j]`.
  * The decompositions work in place on blocks; a matrix is the block that fills its array.
@@ -48,6 +55,10 @@ export interface Kernels {
   sumOfSquares(x: Float64Array): number
   /** As that of qr.ts. */
   makeReflector(x: Float64Array): number
+  /** As that of qr.ts; `tau` may be any array. */
+  factorPanel(panel: Block, tau: Float64Array): void
+  /** As that of symmetric-eigen.ts; what it gives may go to any arrays. */
+  reducePanel(G: Block, start: number, VW: Block, out: PanelOutputs): void
   /** As that of tridiagonal-ql.ts; `d` and `e` may be any arrays. */
   tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
   /** As that of secular.ts: all roots, and in the rows of S [n, n], alone in its array, the differences. */

@@ -2,7 +2,7 @@ import { badInput } from '../../errors.ts'
 import { requireFinite } from '../matrix/finite.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './divide-and-conquer.ts'
-import { type Block, block, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
+import { type Block, block, type Kernels, type PanelOutputs, part, rowOf, transposeBlock } from './kernels.ts'
 import { applyReflectors, REFLECTOR_BLOCK } from './qr.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import type { SymmetricEigen, Vectors } from './svd.ts'
@@ -92,30 +92,32 @@ function reduceToTridiagonal(kernels: Kernels, G: Block): TridiagonalReduction {
   const tau = new Float64Array(Math.max(0, n - 2))
   for (let start = 0; start < n; start += REFLECTOR_BLOCK) {
     kernels.scope(() => {
-      reducePanel(kernels, G, start, { diagonal, offDiagonal, tau })
+      reduceAndUpdate(kernels, G, start, { diagonal, offDiagonal, tau })
     })
   }
   return { diagonal, offDiagonal, tau, reflectors: G }
-}
-
-interface Outputs {
-  readonly diagonal: Float64Array
-  readonly offDiagonal: Float64Array
-  readonly tau: Float64Array
 }
 
 /**
  * One panel. The trailing matrix stays as it was at the panel's start; what it would be by now is
  * A − VᵀW − WᵀV with the panel's reflectors in V and their products in W.
  */
-function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): void {
+function reduceAndUpdate(kernels: Kernels, G: Block, start: number, out: PanelOutputs): void {
   const n = G.rows
   const b = Math.min(REFLECTOR_BLOCK, n - start)
   const width = n - start
   // Rows 0..b−1 hold the reflectors, rows b..2b−1 their products: one block, so that one product updates all.
   const VW = block(kernels.allocate(2 * b * width).fill(0), 2 * b, width)
-  const V = part(VW, 0, 0, b, width)
-  const W = part(VW, b, 0, b, width)
+  kernels.reducePanel(G, start, VW, out)
+  updateTrailing(kernels, G, start + b, VW, b)
+}
+
+/** The rows of G from `start` on, as many as VW [2b, n − start] has reflectors. */
+export function reducePanel(kernels: Kernels, G: Block, start: number, VW: Block, out: PanelOutputs): void {
+  const n = G.rows
+  const b = VW.rows / 2
+  const V = part(VW, 0, 0, b, VW.columns)
+  const W = part(VW, b, 0, b, VW.columns)
   const scratch = kernels.allocate(2 * b)
   for (let i = 0; i < b; i++) {
     const k = start + i
@@ -134,7 +136,6 @@ function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): v
     if (tau !== 0)
       productRow(kernels, part(G, k + 1, k + 1, n - k - 1, n - k - 1), V, W, i, tau, v, w, scratch)
   }
-  updateTrailing(kernels, G, start + b, VW, b)
 }
 
 /** row ← row − V(:, i)ᵀ·W(:, i..) − W(:, i)ᵀ·V(:, i..): row i of the panel as its earlier reflectors leave it. */

@@ -3,8 +3,10 @@ import { expect, test } from 'vitest'
 import { type Float64Matrix, transpose } from '../../../src/linalg/matrix/matrix.ts'
 import { jacobiSvd } from '../../../src/linalg/svd/jacobi.ts'
 import { block, type Kernels, part, rowOf } from '../../../src/linalg/svd/kernels.ts'
+import { factorPanel } from '../../../src/linalg/svd/qr.ts'
 import { fixSigns, fixSignsOfRows } from '../../../src/linalg/svd/scaling.ts'
-import { kernelSets } from './support.ts'
+import { reducePanel } from '../../../src/linalg/svd/symmetric-eigen.ts'
+import { kernelSets, randomMatrix } from './support.ts'
 
 /** Numbers of all sizes that a scaled matrix has, zeros and equal ones among them. */
 const number = fc.oneof(
@@ -110,6 +112,40 @@ test('roots and vectors of the secular equation', () => {
       })
     }),
     { numRuns: 300 },
+  )
+})
+
+test.each(kernelSets)('%s: panels of reductions, as row by row by the same kernels', (_, kernels) => {
+  const sizes = fc.tuple(sized(1, 40), sized(0, 8), sized(0, 2 ** 31))
+  fc.assert(
+    fc.property(sizes, ([n, more, seed]) => {
+      kernels.scope(() => {
+        const X = randomMatrix(n, n + more, seed).data
+        const panels = [1, 2].map(() => block(held(kernels, [...X]), n, n + more))
+        const taus = [new Float64Array(n), new Float64Array(n)]
+        kernels.factorPanel(panels[0], taus[0])
+        factorPanel(kernels, panels[1], taus[1])
+        expect(panels[0].data).toEqual(panels[1].data)
+        expect(taus[0]).toEqual(taus[1])
+
+        const G = randomMatrix(n, n, seed).data
+        const [start, least] = [Math.min(more, n - 1), n > 1 ? n - 2 : 0]
+        const outputs = [
+          kernels.reducePanel,
+          (...of: Parameters<Kernels['reducePanel']>) => reducePanel(kernels, ...of),
+        ]
+        const [own, rowByRow] = outputs.map((reduce) => {
+          const matrix = block(held(kernels, [...G]), n, n)
+          const [b, width] = [Math.min(32, n - start), n - start]
+          const VW = block(kernels.allocate(2 * b * width).fill(0), 2 * b, width)
+          const [diagonal, offDiagonal, tau] = [n, n - 1, least].map((length) => new Float64Array(length))
+          reduce(matrix, start, VW, { diagonal, offDiagonal, tau })
+          return [matrix.data, VW.data, diagonal, offDiagonal, tau]
+        })
+        expect(own).toEqual(rowByRow)
+      })
+    }),
+    { numRuns: 100 },
   )
 })
 
