@@ -19,6 +19,8 @@ const STAND_INS = [
   { module: /^crypto$/, of: 'seedrandom', contents: 'module.exports = {}' },
   // cli-table3: only for its own styles, which report/table.ts turns off
   { module: /^@colors\/colors\/safe$/, of: 'cli-table3', contents: 'module.exports = {}' },
+  // cli-table3: only for texts whose letters take other than one column each, which report/table.ts never gives it
+  { module: /^string-width$/, of: 'cli-table3', contents: 'module.exports = (text) => text.length' },
   // chalk: only for its guess at the level of colour, which terminal/colour.ts decides
   { module: /^node:tty$/, of: 'chalk', contents: 'export default { isatty: () => false }' },
   // chalk: importing node:process opens all three standard streams; the global doesn't
@@ -44,6 +46,21 @@ const standIns = {
       )
       onLoad({ filter: /.*/, namespace }, () => ({ contents }))
     })
+  },
+}
+
+// node:crypto takes milliseconds to start, and few commands need it.
+const cryptoWhenUsed = {
+  name: 'crypto-when-used',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:crypto$/ }, ({ path }) => ({ path, namespace: 'crypto' }))
+    onLoad({ filter: /.*/, namespace: 'crypto' }, () => ({
+      contents: `import { createRequire } from 'node:module'
+        const crypto = () => createRequire(import.meta.url)('node:crypto')
+        ${['createCipheriv', 'createHash', 'randomBytes', 'randomUUID']
+          .map((name) => `export const ${name} = (...inputs) => crypto().${name}(...inputs)`)
+          .join('\n')}`,
+    }))
   },
 }
 
@@ -88,7 +105,7 @@ const metafiles = []
 // The map grows while it is gone through: a bundle names those that it imports.
 for (const [name, entry] of lazyBundles) {
   const banner = name === 'cli' ? { js: requireForCommonJs } : {}
-  const plugins = [standIns, ownBundles]
+  const plugins = [standIns, cryptoWhenUsed, ownBundles]
   metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
 }
 // A program that imports the library may be bundled in its turn, and then no file lies beside it: the engine goes along.
