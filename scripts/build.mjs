@@ -7,6 +7,8 @@ import { build } from 'esbuild'
 import { buildPage } from './build-page.mjs'
 import { buildWasm } from './build-wasm.mjs'
 import { bundledPackages, licensesOf } from './licenses.mjs'
+import { pruneTypes } from './prune-types.mjs'
+import { buildSharing } from './shared-bundle.mjs'
 
 rmSync('dist', { recursive: true, force: true })
 await buildWasm({ force: true })
@@ -47,8 +49,7 @@ const standIns = {
   },
 }
 
-// Each module that is imported when it is needed becomes a bundle of its own beside cli.js, whole in itself: shared chunks
-// would be a dozen small files to open before a command can start.
+// Each module that is imported when it is needed becomes a bundle of its own beside cli.js.
 const lazyBundles = new Map([
   ['cli', 'src/cli.ts'],
   ['job-worker', 'src/job-worker.ts'],
@@ -84,13 +85,48 @@ const common = {
 // commander is CommonJS and calls require for node's own modules.
 const requireForCommonJs = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
 
+// Commands that read checkpoints and adapters have most of their code in common, and so have the jobs of worker threads: what many
+// of them need is a bundle of its own beside theirs, and not in the package once for each.
+const SHARING = [
+  {
+    shared: 'models',
+    least: 9,
+    entries: Object.fromEntries(
+      ['inspect', 'extract', 'verify', 'resize', 'merge', 'apply', 'convert', 'check', 'compare'].map(
+        (name) => [name, `src/commands/${name}/document.ts`],
+      ),
+    ),
+  },
+  {
+    shared: 'jobs',
+    least: 4,
+    entries: {
+      'job-worker': 'src/job-worker.ts',
+      work: 'src/commands/inspect/work.ts',
+      layer: 'src/compress/layer.ts',
+      sum: 'src/compress/sum.ts',
+      measure: 'src/measure/measure.ts',
+      'apply-jobs': 'src/commands/apply/apply-jobs.ts',
+      'difference-jobs': 'src/convert/difference-jobs.ts',
+      'compare-products': 'src/convert/compare-products.ts',
+      'compare-layer': 'src/commands/compare/compare-layer.ts',
+    },
+  },
+]
+
 const metafiles = []
+const plugins = [standIns, ownBundles]
+for (const sharing of SHARING)
+  metafiles.push(await buildSharing({ ...sharing, options: { ...common, plugins } }))
+const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries)))
 // The map grows while it is gone through: a bundle names those that it imports.
 for (const [name, entry] of lazyBundles) {
+  if (together.has(name)) continue
   const banner = name === 'cli' ? { js: requireForCommonJs } : {}
-  const plugins = [standIns, ownBundles]
   metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
 }
+for (const [name, entry] of together)
+  if (lazyBundles.get(name) !== entry) throw new Error(`nothing imports ${entry} when it is needed`)
 // A program that imports the library may be bundled in its turn, and then no file lies beside it: the engine goes along.
 const library = {
   entryPoints: ['src/index.ts', 'src/mathjs.ts'],
@@ -142,3 +178,4 @@ metafiles.push((await buildPage({ ...common, ...browser })).metafile)
 const packages = [...bundledPackages(metafiles), 'node_modules/assemblyscript'].sort()
 writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(packages))
 execFileSync('npx', ['tsc', '--project', 'tsconfig.build.json'], { stdio: 'inherit' })
+pruneTypes('dist/types', ['index.d.ts', 'mathjs.d.ts'])
