@@ -2,6 +2,7 @@
 // counts what it sends. It runs in a thread of its own, since whoever measures a process waits for it.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
@@ -25,7 +26,7 @@ export async function startRegistry(tarball) {
   const manifest = JSON.parse(text)
   const files = await filesIn(filledCache(manifest))
   const worker = new Worker(new URL(import.meta.url), { workerData: { ...files, manifest, tarball } })
-  const next = () => new Promise((done, fail) => worker.once('message', done).once('error', fail))
+  const next = async () => (await once(worker, 'message'))[0]
   return {
     address: await next(),
     requestsSince: () => {
