@@ -79,9 +79,9 @@ test('what is published is what is needed, and no more', () => {
   expect(paths.filter((path) => !isExpected(path))).toEqual([])
 })
 
-// Who runs it by npx waits for it. With all code again in each command's bundle, and the types of all modules, it was 3.2 MB in 578 files.
+// Who runs it by npx waits for it. With all code again in every command's bundle, and the types of all modules, it was 3.2 MB in 578 files.
 test('the package is small', () => {
-  expect(packed.size).toBeLessThan(2.1e6)
+  expect(packed.size).toBeLessThan(2.4e6)
   expect(packed.entryCount).toBeLessThan(260)
 })
 
