@@ -11,6 +11,7 @@ export { mirrorLower } from './gemm'
 export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
 export { packRight } from './normal'
 export { sumMatrices, sumTree } from './reduce'
+export { scale } from './scale'
 export { addRounded } from './update'
 export { rotate } from './vector'
 

@@ -14,11 +14,13 @@ import {
   type StoredWeight,
   type VarianceSums,
 } from '../linalg/spectrum/noise-floor.ts'
+import type { Digested } from '../linalg/truncation/streams.ts'
 import { energyOf, isInBlocks, roundingOf } from './blocks.ts'
+import { digestOf } from './digest.ts'
 import { isSwept, panelRows, type Swept, sweep, sweepBytes } from './sweep.ts'
 
 /** What a fine-tune changed in one matrix, as it is stored. */
-export interface StoredDifference extends Difference {
+export interface StoredDifference extends Difference, Digested {
   /** Where it was asked for, and both sides are stored in floats: integers aren't rounded. */
   readonly noise?: NoiseFloor
   /** Where the base is quantised: what energy the rounding to its steps has, as its blocks say. */
@@ -70,9 +72,11 @@ export async function withDifference<T>(
     const data = new Float32Array(workspace.memory.buffer, address, rows * columns)
     const frobenius = normsOf(swept)
     const delta = { rows, columns, data }
+    let digest: Uint8Array | undefined
     return use({
       delta,
       changed: swept.changed,
+      digest: () => (digest ??= digestOf(delta, swept.largest, workspace)),
       frobenius,
       nonFinite: await nonFiniteOf(pair, frobenius),
       ...(swept.quantised !== undefined && { quantised: swept.quantised }),

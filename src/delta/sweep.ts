@@ -57,6 +57,8 @@ export const panelRows = ({ rows, columns }: WeightMatrix): number =>
 export interface Swept {
   /** Entries that differ. */
   readonly changed: number
+  /** The largest |entry| of the delta. */
+  readonly largest: number
   /** ‖base‖_F², ‖tuned‖_F² and ‖delta‖_F²; NaN or infinite where entries are. */
   readonly squares: { readonly base: number; readonly tuned: number; readonly delta: number }
   readonly rounding?: Omit<RoundingSums, 'delta'>
@@ -159,9 +161,14 @@ async function sweepOver(
     use({ rows: count, columns, data: new Float32Array(memory.buffer, delta, count * columns) }, first)
   }
   const squares = { base: sums[Sum.ofBase], tuned: sums[Sum.ofTuned], delta: sums[Sum.ofDelta] }
-  const changed = sums[Sum.changed]
+  const [changed, largest] = [sums[Sum.changed], sums[Sum.largest]]
   const { ofBlocks } = base
-  const found = { changed, squares, ...(ofBlocks !== undefined && { quantised: energyOf(ofBlocks) }) }
+  const found = {
+    changed,
+    largest,
+    squares,
+    ...(ofBlocks !== undefined && { quantised: energyOf(ofBlocks) }),
+  }
   if (!withRounding) return found
   const [inBase, inTuned] = exponents.map((sums, i) => sides[i].ofBlocks ?? variances(sums, sides[i].dtype))
   return { ...found, rounding: { base: inBase, tuned: inTuned, changed, energy: squares.delta } }

@@ -26,6 +26,7 @@ export interface Kernels {
     byRow: number,
     byColumn: number,
   ): void
+  scale(count: number, from: number, to: number, first: number, second: number): void
   addRounded(
     rows: number,
     columns: number,
