@@ -12,6 +12,7 @@ export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
 export { packRight } from './normal'
 export { sumMatrices, sumTree } from './reduce'
 export { scale } from './scale'
+export { addSquares } from './squares'
 export { addRounded } from './update'
 export { rotate } from './vector'
 

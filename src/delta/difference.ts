@@ -3,7 +3,6 @@ import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { withWorkspace } from '../engine/wasm/workspace.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
-import { squareSums } from '../linalg/matrix/norms.ts'
 import { type Difference, subtract } from '../linalg/matrix/subtract.ts'
 import {
   floorOfSums,
@@ -80,7 +79,7 @@ export async function withDifference<T>(
       frobenius,
       nonFinite: await nonFiniteOf(pair, frobenius),
       ...(swept.quantised !== undefined && { quantised: swept.quantised }),
-      ...noiseOf(pair, swept, delta),
+      ...noiseOf(pair, swept),
     })
   })
 }
@@ -137,10 +136,9 @@ const normsOf = ({ squares: { base, tuned, delta } }: Swept): Difference['froben
   delta: Math.sqrt(delta),
 })
 
-function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept, delta: Matrix): { noise?: NoiseFloor } {
+function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept): { noise?: NoiseFloor } {
   if (rounding === undefined || !isNoisy(base.dtype) || !isNoisy(tuned.dtype)) return {}
-  const sums = { ...rounding, delta: squareSums(delta) }
-  return { noise: floorOfSums(delta.rows, delta.columns, base.dtype, tuned.dtype, sums) }
+  return { noise: floorOfSums(tuned.rows, tuned.columns, base.dtype, tuned.dtype, rounding) }
 }
 
 /** What isn't finite shows in the norms; only then the entries are read again and looked at one by one. */

@@ -5,7 +5,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { readWeight } from '../../src/checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../../src/checkpoint/types.ts'
 import { forEachPanel, type StoredDifference, withDifference } from '../../src/delta/difference.ts'
-import { isSwept, panelRows } from '../../src/delta/sweep.ts'
+import { isSwept, panelRows, sweep } from '../../src/delta/sweep.ts'
+import { withWorkspace } from '../../src/engine/wasm/workspace.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
 import { subtract } from '../../src/linalg/matrix/subtract.ts'
 import { noiseFloor, type RoundedDtype } from '../../src/linalg/spectrum/noise-floor.ts'
@@ -142,6 +143,21 @@ describe('a difference read from where it is stored', () => {
         expect(digest!()).toEqual(entriesDigest(delta))
       })
     }
+  })
+
+  test('has the squares of its rows and columns, summed one by one', async () => {
+    const pair = pairOf('f32', 'bf16')
+    await withWorkspace(async (workspace) => {
+      const address = workspace.allocate(ROWS * COLUMNS * 4)
+      const { rounding } = await sweep(pair, workspace, true, (row) => address + row * COLUMNS * 4)
+      const entries = new Float32Array(workspace.memory.buffer, address, ROWS * COLUMNS)
+      const [byRow, byColumn] = [new Float64Array(ROWS), new Float64Array(COLUMNS)]
+      entries.forEach((x, at) => {
+        byRow[Math.floor(at / COLUMNS)] += x * x
+        byColumn[at % COLUMNS] += x * x
+      })
+      expect(rounding!.delta).toEqual({ byRow, byColumn })
+    })
   })
 
   test('is read from anywhere in a file', async () => {

@@ -16,6 +16,7 @@ export interface Kernels {
     delta: number,
     sums: number,
   ): void
+  addSquares(rows: number, columns: number, a: number, byRow: number, byColumn: number): void
   addExponents(
     rows: number,
     columns: number,
