@@ -8,6 +8,7 @@ import { Bf16, F16, loadScalar, loadVector } from './widen'
 const F32_FRACTION_BITS: i32 = 23
 const F32_BIAS: i32 = 127
 const F32_EXPONENT: i32 = 0x7f800000
+const F32_MAGNITUDE: i32 = 0x7fffffff
 
 /** The squares of the lower two and of the upper two of four float32, in float64. */
 function lowSquares(v: v128): v128 {
@@ -37,6 +38,9 @@ function subtractChunk<T, B>(count: u32, tuned: usize, base: usize, delta: usize
   let deltaLow = f64x2.splat(0)
   let deltaHigh = f64x2.splat(0)
   let changed = i32x4.splat(0)
+  // without their sign the bits of floats are in the order of the numbers
+  let largest = i32x4.splat(0)
+  const magnitude = i32x4.splat(F32_MAGNITUDE)
   let i: u32 = 0
   for (; i + 4 <= count; i += 4) {
     const t = loadVector<T, f32>(tuned)
@@ -44,6 +48,7 @@ function subtractChunk<T, B>(count: u32, tuned: usize, base: usize, delta: usize
     const d = f32x4.sub(t, b)
     v128.store(delta, d)
     changed = i32x4.sub(changed, f32x4.ne(t, b))
+    largest = i32x4.max_s(largest, v128.and(d, magnitude))
     baseLow = f64x2.add(baseLow, lowSquares(b))
     baseHigh = f64x2.add(baseHigh, highSquares(b))
     tunedLow = f64x2.add(tunedLow, lowSquares(t))
@@ -62,12 +67,17 @@ function subtractChunk<T, B>(count: u32, tuned: usize, base: usize, delta: usize
     i32x4.extract_lane(changed, 1) +
     i32x4.extract_lane(changed, 2) +
     i32x4.extract_lane(changed, 3)
+  let most = max(
+    max(i32x4.extract_lane(largest, 0), i32x4.extract_lane(largest, 1)),
+    max(i32x4.extract_lane(largest, 2), i32x4.extract_lane(largest, 3)),
+  )
   for (; i < count; i++) {
     const t = loadScalar<T, f32>(tuned)
     const b = loadScalar<B, f32>(base)
     const d = t - b
     store<f32>(delta, d)
     if (t !== b) different++
+    most = max(most, reinterpret<i32>(d) & F32_MAGNITUDE)
     ofBase += (b as f64) * (b as f64)
     ofTuned += (t as f64) * (t as f64)
     ofDelta += (d as f64) * (d as f64)
@@ -79,6 +89,8 @@ function subtractChunk<T, B>(count: u32, tuned: usize, base: usize, delta: usize
   add(sums + (Sum.ofTuned << 3), ofTuned)
   add(sums + (Sum.ofDelta << 3), ofDelta)
   add(sums + (Sum.changed << 3), different as f64)
+  const ofLargest = sums + (Sum.largest << 3)
+  store<f64>(ofLargest, max(load<f64>(ofLargest), reinterpret<f32>(most) as f64))
 }
 
 function subtractAs<T, B>(count: u32, tuned: usize, base: usize, delta: usize, sums: usize): void {

@@ -93,7 +93,7 @@ export async function extractLayer(job: LayerJob, context: JobContext): Promise<
 }
 
 async function factor(
-  { delta, frobenius, nonFinite, noise, quantised }: StoredDifference,
+  { delta, digest, frobenius, nonFinite, noise, quantised }: StoredDifference,
   job: LayerJob,
   context: JobContext,
 ): Promise<Omit<LayerResult, 'seconds'>> {
@@ -110,7 +110,7 @@ async function factor(
     ...(quantised !== undefined && { quantised }),
   }
   const { rule, limits } = ask
-  const plain = plainSubject(delta, frobenius.delta, engine)
+  const plain = plainSubject(delta, frobenius.delta, engine, digest)
   if (rule.kind !== 'noise-floor') {
     if (frobenius.delta === 0) return { ...common, ...zeroLayer(delta) }
     if (job.moments !== undefined) {
@@ -209,13 +209,21 @@ interface Decomposed {
 }
 
 function truncation(
-  { matrix, frobenius }: Subject,
+  { matrix, frobenius, digest }: Subject,
   rule: RankRule,
   limits: RankLimits,
   { certify, seed, pair, tunedPath }: LayerJob,
   engine: Engine,
 ): TruncatedSvd {
-  const found = truncatedSvd(matrix, rule, { engine, limits, name: pair.name, seed, certify, frobenius })
+  const found = truncatedSvd(matrix, rule, {
+    engine,
+    limits,
+    name: pair.name,
+    seed,
+    certify,
+    frobenius,
+    digest,
+  })
   assertInRange([found.S, [found.frobenius]], { file: tunedPath, tensor: pair.name })
   return found
 }

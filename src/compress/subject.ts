@@ -1,13 +1,14 @@
 import type { Engine } from '../linalg/engine.ts'
 import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
+import type { Digested } from '../linalg/truncation/streams.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import type { Root } from '../linalg/weighting/root.ts'
 import { type Formation, timesRoot, weighed } from '../linalg/weighting/weigh.ts'
 import { bothResiduals } from './felt-residuals.ts'
 
 /** What is decomposed for a layer: its delta Δ, or Δ·R where moments of its inputs weigh it. */
-export interface Subject {
+export interface Subject extends Digested {
   readonly matrix: Matrix
   /** Its own. */
   readonly frobenius: number
@@ -32,9 +33,15 @@ export interface Directions {
 }
 
 /** Δ as it is, in Frobenius' norm. */
-export const plainSubject = (delta: Matrix, frobenius: number, engine: Engine): Subject => ({
+export const plainSubject = (
+  delta: Matrix,
+  frobenius: number,
+  engine: Engine,
+  digest?: Digested['digest'],
+): Subject => ({
   matrix: delta,
   frobenius,
+  digest,
   directions: ({ U, V }) => ({ U, V }),
   residuals: (_, B, A) => ({ residual: residualOf(delta, frobenius, B, A, engine) }),
 })

@@ -3,7 +3,6 @@ import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
 import { withWorkspace } from '../engine/wasm/workspace.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
-import { squareSums } from '../linalg/matrix/norms.ts'
 import { type Difference, subtract } from '../linalg/matrix/subtract.ts'
 import {
   floorOfSums,
@@ -14,11 +13,13 @@ import {
   type StoredWeight,
   type VarianceSums,
 } from '../linalg/spectrum/noise-floor.ts'
+import type { Digested } from '../linalg/truncation/streams.ts'
 import { energyOf, isInBlocks, roundingOf } from './blocks.ts'
+import { digestOf } from './digest.ts'
 import { isSwept, panelRows, type Swept, sweep, sweepBytes } from './sweep.ts'
 
 /** What a fine-tune changed in one matrix, as it is stored. */
-export interface StoredDifference extends Difference {
+export interface StoredDifference extends Difference, Digested {
   /** Where it was asked for, and both sides are stored in floats: integers aren't rounded. */
   readonly noise?: NoiseFloor
   /** Where the base is quantised: what energy the rounding to its steps has, as its blocks say. */
@@ -70,13 +71,15 @@ export async function withDifference<T>(
     const data = new Float32Array(workspace.memory.buffer, address, rows * columns)
     const frobenius = normsOf(swept)
     const delta = { rows, columns, data }
+    let digest: Uint8Array | undefined
     return use({
       delta,
       changed: swept.changed,
+      digest: () => (digest ??= digestOf(delta, swept.largest, workspace)),
       frobenius,
       nonFinite: await nonFiniteOf(pair, frobenius),
       ...(swept.quantised !== undefined && { quantised: swept.quantised }),
-      ...noiseOf(pair, swept, delta),
+      ...noiseOf(pair, swept),
     })
   })
 }
@@ -133,10 +136,9 @@ const normsOf = ({ squares: { base, tuned, delta } }: Swept): Difference['froben
   delta: Math.sqrt(delta),
 })
 
-function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept, delta: Matrix): { noise?: NoiseFloor } {
+function noiseOf({ base, tuned }: MatrixPair, { rounding }: Swept): { noise?: NoiseFloor } {
   if (rounding === undefined || !isNoisy(base.dtype) || !isNoisy(tuned.dtype)) return {}
-  const sums = { ...rounding, delta: squareSums(delta) }
-  return { noise: floorOfSums(delta.rows, delta.columns, base.dtype, tuned.dtype, sums) }
+  return { noise: floorOfSums(tuned.rows, tuned.columns, base.dtype, tuned.dtype, rounding) }
 }
 
 /** What isn't finite shows in the norms; only then the entries are read again and looked at one by one. */

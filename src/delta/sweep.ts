@@ -57,9 +57,11 @@ export const panelRows = ({ rows, columns }: WeightMatrix): number =>
 export interface Swept {
   /** Entries that differ. */
   readonly changed: number
+  /** The largest |entry| of the delta. */
+  readonly largest: number
   /** ‖base‖_F², ‖tuned‖_F² and ‖delta‖_F²; NaN or infinite where entries are. */
   readonly squares: { readonly base: number; readonly tuned: number; readonly delta: number }
-  readonly rounding?: Omit<RoundingSums, 'delta'>
+  readonly rounding?: RoundingSums
   /** Where the base is quantised: what energy the rounding to its steps has. */
   readonly quantised?: number
 }
@@ -128,18 +130,22 @@ async function sweepOver(
   const { rows, columns } = tuned.weight
   const step = panelRows(tuned.weight)
   const sums = zeroed(memory, allocate(SUMS * F64_BYTES), SUMS)
-  const exponents = withRounding
-    ? sides.map(() => ({
-        byRow: zeroed(memory, allocate(rows * F64_BYTES), rows),
-        byColumn: zeroed(memory, allocate(columns * F64_BYTES), columns),
-      }))
-    : []
+  const byBoth = () => ({
+    byRow: zeroed(memory, allocate(rows * F64_BYTES), rows),
+    byColumn: zeroed(memory, allocate(columns * F64_BYTES), columns),
+  })
+  const exponents = withRounding ? sides.map(byBoth) : []
+  const deltaSquares = withRounding ? byBoth() : undefined
   for (let first = 0; first < rows; first += step) {
     const count = Math.min(step, rows - first)
     await Promise.all(sides.map((side) => readRows(side, memory, first, count)))
     const delta = deltaAt(first)
     const types = [TypeCode[tuned.dtype], TypeCode[base.dtype]]
     kernels.subtract(count * columns, tuned.address, types[0], base.address, types[1], delta, sums.byteOffset)
+    if (deltaSquares !== undefined) {
+      const { byRow, byColumn } = deltaSquares
+      kernels.addSquares(count, columns, delta, byRow.byteOffset + first * F64_BYTES, byColumn.byteOffset)
+    }
     for (const [i, { byRow, byColumn }] of exponents.entries()) {
       const { dtype, address, ofBlocks } = sides[i]
       if (ofBlocks !== undefined) continue
@@ -159,12 +165,21 @@ async function sweepOver(
     use({ rows: count, columns, data: new Float32Array(memory.buffer, delta, count * columns) }, first)
   }
   const squares = { base: sums[Sum.ofBase], tuned: sums[Sum.ofTuned], delta: sums[Sum.ofDelta] }
-  const changed = sums[Sum.changed]
+  const [changed, largest] = [sums[Sum.changed], sums[Sum.largest]]
   const { ofBlocks } = base
-  const found = { changed, squares, ...(ofBlocks !== undefined && { quantised: energyOf(ofBlocks) }) }
-  if (!withRounding) return found
+  const found = {
+    changed,
+    largest,
+    squares,
+    ...(ofBlocks !== undefined && { quantised: energyOf(ofBlocks) }),
+  }
+  if (deltaSquares === undefined) return found
   const [inBase, inTuned] = exponents.map((sums, i) => sides[i].ofBlocks ?? variances(sums, sides[i].dtype))
-  return { ...found, rounding: { base: inBase, tuned: inTuned, changed, energy: squares.delta } }
+  const ofDelta = { byRow: deltaSquares.byRow.slice(), byColumn: deltaSquares.byColumn.slice() }
+  return {
+    ...found,
+    rounding: { base: inBase, tuned: inTuned, changed, energy: squares.delta, delta: ofDelta },
+  }
 }
 
 async function readRows(

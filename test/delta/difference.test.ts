@@ -5,10 +5,12 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { readWeight } from '../../src/checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../../src/checkpoint/types.ts'
 import { forEachPanel, type StoredDifference, withDifference } from '../../src/delta/difference.ts'
-import { isSwept, panelRows } from '../../src/delta/sweep.ts'
+import { isSwept, panelRows, sweep } from '../../src/delta/sweep.ts'
+import { withWorkspace } from '../../src/engine/wasm/workspace.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
 import { subtract } from '../../src/linalg/matrix/subtract.ts'
 import { noiseFloor, type RoundedDtype } from '../../src/linalg/spectrum/noise-floor.ts'
+import { entriesDigest } from '../../src/linalg/truncation/streams.ts'
 import { generator } from '../engine/support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'lora-svd-delta-'))
@@ -109,6 +111,53 @@ describe('a difference read from where it is stored', () => {
     const few = { name: 'w', base: { ...base, rows: 20 }, tuned: { ...tuned, rows: 20 } }
     expect(isSwept(few)).toBe(false)
     expect((await copied(few, false)).noise).toBeUndefined()
+  })
+
+  test.each([0, -8, 60, 127, 128, -100, -126, -128, -149])(
+    'has the digest that its entries have one by one, around 2^%d',
+    async (exponent) => {
+      const random = generator(3)
+      const values = Float64Array.from({ length: ROWS * COLUMNS }, (_, i) =>
+        i % 31 === 0 ? -0 : random() * 2 ** (exponent - (i % 5 === 0 ? 150 : i % 8)),
+      )
+      const tuned = weight(encodeFloats(values, 'f32'), 'f32')
+      const base = weight(encodeFloats(new Float64Array(values.length), 'f32'), 'f32')
+      await withDifference({ name: 'w', base, tuned }, {}, ({ delta, digest }) => {
+        expect(delta.data.some((x) => Object.is(x, -0))).toBe(true)
+        expect(delta.data.every(Number.isFinite)).toBe(true)
+        expect(Buffer.from(digest!()).toString('hex')).toBe(Buffer.from(entriesDigest(delta)).toString('hex'))
+      })
+    },
+  )
+
+  test('has the digest of its entries wherever the largest of them is', async () => {
+    for (const at of [0, 3, ROWS * COLUMNS - 1]) {
+      const { base } = pairOf('bf16', 'bf16')
+      const tuned = weight(
+        stored('f16', 2, (values) => {
+          values[at] = -1000
+        }),
+        'f16',
+      )
+      await withDifference({ name: 'w', base, tuned }, {}, ({ delta, digest }) => {
+        expect(digest!()).toEqual(entriesDigest(delta))
+      })
+    }
+  })
+
+  test('has the squares of its rows and columns, summed one by one', async () => {
+    const pair = pairOf('f32', 'bf16')
+    await withWorkspace(async (workspace) => {
+      const address = workspace.allocate(ROWS * COLUMNS * 4)
+      const { rounding } = await sweep(pair, workspace, true, (row) => address + row * COLUMNS * 4)
+      const entries = new Float32Array(workspace.memory.buffer, address, ROWS * COLUMNS)
+      const [byRow, byColumn] = [new Float64Array(ROWS), new Float64Array(COLUMNS)]
+      entries.forEach((x, at) => {
+        byRow[Math.floor(at / COLUMNS)] += x * x
+        byColumn[at % COLUMNS] += x * x
+      })
+      expect(rounding!.delta).toEqual({ byRow, byColumn })
+    })
   })
 
   test('is read from anywhere in a file', async () => {

@@ -13,6 +13,7 @@ import { settledFloor } from '../../linalg/spectrum/settled-floor.ts'
 import {
   type IntegerRange,
   type Spectrum,
+  type SpectrumOptions,
   spectrumOf,
   spectrumOfFactors,
 } from '../../linalg/spectrum/spectrum.ts'
@@ -152,7 +153,7 @@ async function inspectDelta(
 ): Promise<Finding> {
   const how = { withNoise: true, smallAsFloat64: true }
   return withDifference(pair, how, async (difference): Promise<Finding> => {
-    const { delta, changed, frobenius, noise, nonFinite: found } = difference
+    const { delta, digest, changed, frobenius, noise, nonFinite: found } = difference
     const entries = [
       ...(found.base ? [nonFinite(pair.name, job.basePath, found.base)] : []),
       ...(found.tuned ? [nonFinite(pair.name, job.path, found.tuned)] : []),
@@ -160,7 +161,7 @@ async function inspectDelta(
     if (entries.length > 0) return { kind: 'not-finite', entries }
     assertInRange([[frobenius.base, frobenius.tuned, frobenius.delta]], { file: job.path, tensor: pair.name })
     if (changed === 0) return { kind: 'equal' }
-    const seen = await spectrum(delta, job, context, frobenius.delta)
+    const seen = await spectrum(delta, job, context, { frobenius: frobenius.delta, digest })
     return {
       kind: 'spectrum',
       engine: seen.engine,
@@ -233,10 +234,13 @@ async function inspectProduct(
   }
 }
 
-async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, frobenius?: number) {
+/** What is known of a matrix before its spectrum is. */
+type Known = Pick<SpectrumOptions, 'frobenius' | 'digest'>
+
+async function spectrum(A: Matrix | HalfMatrix, job: InspectJob, context: JobContext, known: Known = {}) {
   const { extent, seed, subject } = job
   const engine = await context.engine(flopsOf(job))
-  const spectrum = spectrumOf(A, { engine, extent, name: subject.name, seed, frobenius })
+  const spectrum = spectrumOf(A, { engine, extent, name: subject.name, seed, ...known })
   assertInRange([spectrum.singularValues, [spectrum.frobenius]], { file: job.path, tensor: subject.name })
   return { spectrum, engine: engine.name }
 }

@@ -61,14 +61,15 @@ export enum TaskField {
 }
 export const TASK_WORDS = TaskField.partials + 1
 
-/** The float64 numbers that `subtract` adds to: Σ base², Σ tuned², Σ delta² and how many entries differ. */
+/** The float64 numbers that `subtract` adds to: Σ base², Σ tuned², Σ delta², how many entries differ, and the largest |delta| so far. */
 export enum Sum {
   ofBase,
   ofTuned,
   ofDelta,
   changed,
+  largest,
 }
-export const SUMS = Sum.changed + 1
+export const SUMS = Sum.largest + 1
 
 /**
  * The float64 numbers that `addRounded` adds to, Δ being B·A: ΣΔ², Σ(stored − W)·Δ and Σ(stored − W − Δ)² over the entries that

@@ -16,6 +16,7 @@ export interface Kernels {
     delta: number,
     sums: number,
   ): void
+  addSquares(rows: number, columns: number, a: number, byRow: number, byColumn: number): void
   addExponents(
     rows: number,
     columns: number,
@@ -26,6 +27,7 @@ export interface Kernels {
     byRow: number,
     byColumn: number,
   ): void
+  rescale(count: number, from: number, to: number, first: number, second: number): void
   addRounded(
     rows: number,
     columns: number,

@@ -77,22 +77,6 @@ export interface SquareSums {
   readonly byColumn: Float64Array
 }
 
-/** What each row and each column of A holds of ‖A‖_F². */
-export function squareSums({ rows, columns, data }: Matrix): SquareSums {
-  const [byRow, byColumn] = [new Float64Array(rows), new Float64Array(columns)]
-  for (let i = 0; i < rows; i++) {
-    const row = data.subarray(i * columns, (i + 1) * columns)
-    let sum = 0
-    for (let j = 0; j < columns; j++) {
-      const square = row[j] * row[j]
-      sum += square
-      byColumn[j] += square
-    }
-    byRow[i] = sum
-  }
-  return { byRow, byColumn }
-}
-
 /** 2 to this power is a float64, and so is its reciprocal. */
 const LARGEST_EXPONENT = 1000
 

@@ -2,7 +2,7 @@ import type { Engine } from '../engine.ts'
 import { widened } from '../matrix/half.ts'
 import { epsilonOf, type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import { basisFor, leadingValues } from '../truncation/leading-values.ts'
-import { streamKeys } from '../truncation/streams.ts'
+import { type Digested, streamKeys } from '../truncation/streams.ts'
 import type { Interval } from '../truncation/truncated-svd.ts'
 import { stableRank } from './ranks.ts'
 
@@ -73,7 +73,7 @@ const GOAL = 0.02
 /** Which singular values are wanted: all, or the largest `count` of them. */
 export type SpectrumExtent = { readonly kind: 'full' } | { readonly kind: 'leading'; readonly count: number }
 
-export interface SpectrumOptions {
+export interface SpectrumOptions extends Digested {
   readonly engine: Engine
   readonly extent: SpectrumExtent
   /** The tensor's name, which gives each matrix its own random stream, whatever the order of work. */
@@ -97,7 +97,7 @@ export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Sp
   if (isFull) return { ...about, ...completeSpectrum(engine.svd(widened(A), 'none').S), method: 'full' }
   const { S, excesses, ...leading } = leadingValues(A, Math.max(1, extent.count), {
     engine,
-    keys: streamKeys(A, seed, name),
+    keys: streamKeys(A, seed, name, options),
     goal: GOAL,
     frobenius: options.frobenius,
     ...(options.floor === undefined ? {} : { floor: options.floor }),

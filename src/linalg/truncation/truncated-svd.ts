@@ -13,7 +13,7 @@ import { chooseRank, type RankLimits, type RankRule, withinLimits } from '../spe
 import { timesPowerOfTwo } from '../svd/scaling.ts'
 import { certifiedKrylov, largestRank } from './certified-krylov.ts'
 import { shortSideOperator } from './krylov.ts'
-import { type StreamKeys, streamKeys } from './streams.ts'
+import { type Digested, type StreamKeys, streamKeys } from './streams.ts'
 
 export type TruncationEngine = Pick<Engine, 'multiply' | 'gram' | 'symmetricEigen' | 'svd' | 'resident'>
 
@@ -105,12 +105,12 @@ const FULL_WHEN_OPEN_ORDER = 1024
 export function truncatedSvd(
   A: Matrix | HalfMatrix,
   rule: RankRule,
-  options: TruncationOptions,
+  options: TruncationOptions & Digested,
 ): TruncatedSvd {
   const { engine, limits = {}, seed = 0, name = '', certify = 'default', goal = GOAL } = options
   const order = Math.min(A.rows, A.columns)
   const cap = Math.floor(order * (options.largestShare ?? LARGEST_SHARE))
-  const plan = { engine, rule, limits, keys: streamKeys(A, seed, name), certify, goal, cap }
+  const plan = { engine, rule, limits, keys: streamKeys(A, seed, name, options), certify, goal, cap }
   const wide = () => widened(A)
   const known = rule.kind === 'rank' ? rule.rank : 0
   const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined
