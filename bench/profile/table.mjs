@@ -84,13 +84,9 @@ export const PHASES = [
   {
     name: 'key of the entries',
     functions: {
-      'src/linalg/truncation/streams.ts': [
-        'sha256',
-        'describedBy',
-        'fillScaled',
-        'scalingExponentOf',
-        'blocksOf',
-      ],
+      'src/linalg/truncation/streams.ts': ['sha256'],
+      'src/linalg/truncation/entries.ts': '*',
+      'src/delta/digest.ts': '*',
     },
   },
   {
@@ -117,7 +113,11 @@ export const PHASES = [
   {
     name: 'A·V of the triplets',
     functions: {
-      'src/linalg/truncation/certified-truncation.ts': ['certifiedTruncation', 'plainTruncation'],
+      'src/linalg/truncation/certified-truncation.ts': [
+        'certifiedTruncation',
+        'plainTruncation',
+        'tripletsOf',
+      ],
       'src/linalg/truncation/leading-values.ts': ['summedAgain'],
     },
   },
@@ -146,6 +146,7 @@ export const PHASES = [
     waits: true,
     functions: {
       'src/compress/subject.ts': ['residualOf'],
+      'src/compress/felt-residuals.ts': '*',
       'src/compress/layer.ts': ['measure', 'storedFactors'],
       'src/compress/layer-result.ts': ['factorsAsStored', 'digestOf', 'areFactors'],
       'src/measure/measure.ts': '*',

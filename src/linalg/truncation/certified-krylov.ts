@@ -17,7 +17,6 @@ import {
   type KrylovStep,
   leadingRitzVectors,
   nextBlock,
-  type RitzPairs,
   ritzPairs,
   startBasis,
   startBlock,
@@ -38,8 +37,8 @@ const MOST_GROWTH = 9
  * The complement of a basis reaches up to some 1.6 times the middle Ritz value on noise, less far where values decay, and the probe's
  * bound is some tenths above it: proving an interval that is still open costs as much as a larger basis.
  */
-const REACH = 1.8
-/** What the probe's bound is above what an earlier one has found. */
+const REACH = 1.7
+/** How far above what a probe has found the bound of the next one will be. */
 const PROBE_SLACK = 1.08
 /** After an interval that stayed open the basis grows by this factor before the next one. */
 const RETRY_GROWTH = 1.15
@@ -87,14 +86,14 @@ export function certifiedKrylov(
 ): TruncatedSvd | undefined {
   let run = firstRun(A, plan)
   let lookAt = firstLook(A, plan, run)
-  const progress: Progress = { attempts: 0, triedAt: 0, reach: REACH }
+  const progress: Progress = { attempts: 0, triedAt: 0, reached: Number.POSITIVE_INFINITY }
   for (;;) {
     const l = run.basis.V.columns
     const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
     const next = nextBlock(plan.engine, A, run.basis, run.draw)
     if (l >= lookAt || isLast) {
       const view = viewOf(A, plan, run, next)
-      const outlook = outlookOf(A, plan, view, progress.reach)
+      const outlook = outlookOf(A, plan, view, progress.reached)
       const verdict = judge(A, plan, view, outlook, isLast, progress, widened)
       if (typeof verdict === 'object') return verdict.result
       lookAt = l * LOOK_GROWTH
@@ -114,8 +113,8 @@ interface Progress {
   attempts: number
   /** The size of the basis at the last attempt. */
   triedAt: number
-  /** How far up the complement is thought to reach, in middle Ritz values. */
-  reach: number
+  /** What a probe found the complement to reach, which shrinks as the basis grows. */
+  reached: number
 }
 
 /** What a look at the Ritz pairs comes to: the end, or a run in float64, or a larger basis. */
@@ -146,8 +145,7 @@ function judge(
     index: progress.attempts++,
     isLast: isGrown,
     onReach: (xi: number) => {
-      const middle = middleOf(view.pairs)
-      if (middle > 0) progress.reach = (PROBE_SLACK * xi) / middle
+      progress.reached = xi
     },
   }
   const result = certifiedTruncation(A, plan, view, rank, attempt, widened)
@@ -181,11 +179,11 @@ function isHeldBack(
   view: View,
   outlook: Outlook,
   isGrown: boolean,
-  { reach }: Progress,
+  { reached }: Progress,
 ): boolean {
   const isDone = (at: Outlook) => (plan.certify === 'none' ? at.decided : at.ready)
   if (view.arithmetic === 'f64' || isDone(outlook)) return false
-  const finest = outlookOf(A, plan, { ...view, rounding: roundingOf(A, 'f64', view.rounding.lost) }, reach)
+  const finest = outlookOf(A, plan, { ...view, rounding: roundingOf(A, 'f64', view.rounding.lost) }, reached)
   return isDone(finest) && (isGrown || outlook.excess > 2 * finest.excess)
 }
 
@@ -228,13 +226,16 @@ export function viewOf(
   return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, lost) }
 }
 
-/** About where the Ritz values begin that have not converged. */
-const middleOf = ({ theta }: RitzPairs): number => theta[theta.length >> 1]
-
-function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View, reach: number): Outlook {
+function outlookOf(
+  A: Operator,
+  { rule, limits, goal }: TruncationPlan,
+  view: View,
+  reached: number,
+): Outlook {
   const { theta } = view.pairs
   const total = A.frobenius * A.frobenius
-  const { excess, next } = excessBound(view.pairs, view.norms, reach * middleOf(view.pairs), view.rounding)
+  const mu = Math.min(REACH * theta[theta.length >> 1], PROBE_SLACK * reached)
+  const { excess, next } = excessBound(view.pairs, view.norms, mu, view.rounding)
   const known = { order: A.short, total, theta, excess, beyond: next, rounding: 0 }
   const { atLeast, atMost: rank } = rankRange(rule, limits, known)
   const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)

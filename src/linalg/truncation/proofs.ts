@@ -24,8 +24,8 @@ export interface View {
 
 /** Steps of the probe at most: its bound is then within a tenth of the truth. */
 const MOST_PROBE_STEPS = 12
-/** And hardly nearer to ξ than this (1.06 measured on noise). */
-const BEST_RATIO = 1.04
+/** And hardly nearer to ξ than this, as measured on noise. */
+const BEST_RATIO = 1.06
 /** Steps of the probe whose ξ a Cholesky factorization starts from. */
 const STRICT_PROBE_STEPS = 6
 /** Multiples of ξ that are tried as the bound of the complement, one Cholesky factorization each. */
