@@ -8,11 +8,15 @@ import { Task } from './task'
 export { takeStripes } from './checksum'
 export { addExponents, subtract } from './difference'
 export { mirrorLower } from './gemm'
+export { orthogonalize } from './jacobi'
 export { gemv, gemvTransposed, ger, symvUpper } from './matrix-vector'
 export { packRight } from './normal'
+export { factorPanel, reducePanel } from './panel'
 export { sumMatrices, sumTree } from './reduce'
+export { secularRoots, secularVectors } from './secular'
+export { tridiagonalQl } from './tridiagonal'
 export { addRounded } from './update'
-export { rotate } from './vector'
+export { divide, largestAbs, makeReflector, rotate, scale, sumOfSquares } from './vector'
 
 /** The first byte the host may hand out. */
 export function heapBase(): usize {

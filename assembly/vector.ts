@@ -1,5 +1,9 @@
 /** Float64 vector kernels for tridiagonalisation and divide and conquer, named as in BLAS level 1. Vectors are contiguous. */
 
+/** As TINY_SQUARE and ENLARGE of src/linalg/svd/qr.ts: 2⁻⁹⁰⁰ and 2⁶⁰⁰. */
+const TINY_SQUARE: f64 = reinterpret<f64>(((1023 - 900) as u64) << 52)
+const ENLARGE: f64 = reinterpret<f64>(((1023 + 600) as u64) << 52)
+
 /** y += alpha·x. */
 export function axpy(n: u32, alpha: f64, x: usize, y: usize): void {
   const a = f64x2.splat(alpha)
@@ -38,4 +42,70 @@ export function rotate(n: u32, x: usize, y: usize, c: f64, s: f64): void {
     store<f64>(x, c * xi + s * yi)
     store<f64>(y, c * yi - s * xi)
   }
+}
+
+/** max|xᵢ|, NaN where an entry is NaN. */
+export function largestAbs(n: u32, x: usize): f64 {
+  let most = f64x2.splat(0)
+  let i: u32 = 0
+  for (; i + 2 <= n; i += 2) {
+    most = f64x2.max(most, f64x2.abs(v128.load(x)))
+    x += 16
+  }
+  const both = Math.max(f64x2.extract_lane(most, 0), f64x2.extract_lane(most, 1))
+  return i < n ? Math.max(both, Math.abs(load<f64>(x))) : both
+}
+
+/** x ← factor·x. */
+export function scale(n: u32, factor: f64, x: usize): void {
+  const f = f64x2.splat(factor)
+  let i: u32 = 0
+  for (; i + 2 <= n; i += 2) {
+    v128.store(x, f64x2.mul(v128.load(x), f))
+    x += 16
+  }
+  if (i < n) store<f64>(x, load<f64>(x) * factor)
+}
+
+/** x ← x / divisor. */
+export function divide(n: u32, divisor: f64, x: usize): void {
+  const d = f64x2.splat(divisor)
+  let i: u32 = 0
+  for (; i + 2 <= n; i += 2) {
+    v128.store(x, f64x2.div(v128.load(x), d))
+    x += 16
+  }
+  if (i < n) store<f64>(x, load<f64>(x) / divisor)
+}
+
+/** Σ xᵢ², one after the other. */
+export function sumOfSquares(n: u32, x: usize): f64 {
+  let sum: f64 = 0
+  for (let i: u32 = 0; i < n; i++) {
+    const entry = load<f64>(x)
+    sum += entry * entry
+    x += 8
+  }
+  return sum
+}
+
+/** The Householder reflector of x, as `makeReflector` of src/linalg/svd/qr.ts. */
+export function makeReflector(n: u32, x: usize): f64 {
+  const alpha = load<f64>(x)
+  const tail = sumOfSquares(n - 1, x + 8)
+  if (alpha * alpha + tail < TINY_SQUARE && largestAbs(n, x) > 0) {
+    scale(n, ENLARGE, x)
+    const tau = makeReflector(n, x)
+    store<f64>(x, load<f64>(x) / ENLARGE)
+    return tau
+  }
+  if (tail === 0) {
+    memory.fill(x + 8, 0, ((n - 1) as usize) << 3)
+    return 0
+  }
+  const norm = Math.sqrt(alpha * alpha + tail)
+  const beta = alpha > 0 ? -norm : norm
+  scale(n - 1, 1 / (alpha - beta), x + 8)
+  store<f64>(x, beta)
+  return (beta - alpha) / beta
 }

@@ -1,6 +1,6 @@
 // Builds the embedded engine: assembly/ -> dist/engine.wasm, and the thread that runs it -> dist/worker.js.
 import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import asc from 'assemblyscript/asc'
 import { build } from 'esbuild'
@@ -19,16 +19,17 @@ const kernelSources = () => [
 
 const modified = (path) => statSync(join(root, path), { throwIfNoEntry: false })?.mtimeMs ?? 0
 
-async function buildKernels() {
-  const temporary = `dist/.engine-${process.pid}.wasm`
+/** Compiles the kernels to `outFile`, a path from the root or an absolute one. */
+export async function buildKernels(outFile = WASM, moreOptions = []) {
+  const temporary = join(dirname(outFile), `.engine-${process.pid}.wasm`)
   const options =
     '-O3 --noAssert --runtime stub --enable simd,threads,bulk-memory --importMemory --sharedMemory'
   const memory = '--initialMemory 1 --maximumMemory 65536'
   const target = `--baseDir ${root} --outFile ${temporary}`
-  const args = ['assembly/index.ts', ...`${target} ${options} ${memory}`.split(' ')]
+  const args = ['assembly/index.ts', ...`${target} ${options} ${memory}`.split(' '), ...moreOptions]
   const { error, stderr } = await asc.main(args)
   if (error) throw new Error(`asc: ${error.message}\n${stderr.toString()}`)
-  renameSync(join(root, temporary), join(root, WASM))
+  renameSync(resolve(root, temporary), resolve(root, outFile))
 }
 
 async function buildWorker() {

@@ -7,6 +7,8 @@ import { build } from 'esbuild'
 import { buildPage } from './build-page.mjs'
 import { buildWasm } from './build-wasm.mjs'
 import { bundledPackages, licensesOf } from './licenses.mjs'
+import { pruneTypes } from './prune-types.mjs'
+import { buildSharing } from './shared-bundle.mjs'
 
 rmSync('dist', { recursive: true, force: true })
 await buildWasm({ force: true })
@@ -19,6 +21,8 @@ const STAND_INS = [
   { module: /^crypto$/, of: 'seedrandom', contents: 'module.exports = {}' },
   // cli-table3: only for its own styles, which report/table.ts turns off
   { module: /^@colors\/colors\/safe$/, of: 'cli-table3', contents: 'module.exports = {}' },
+  // cli-table3: only for texts whose letters take other than one column each, which report/table.ts never gives it
+  { module: /^string-width$/, of: 'cli-table3', contents: 'module.exports = (text) => text.length' },
   // chalk: only for its guess at the level of colour, which terminal/colour.ts decides
   { module: /^node:tty$/, of: 'chalk', contents: 'export default { isatty: () => false }' },
   // chalk: importing node:process opens all three standard streams; the global doesn't
@@ -47,8 +51,22 @@ const standIns = {
   },
 }
 
-// Each module that is imported when it is needed becomes a bundle of its own beside cli.js, whole in itself: shared chunks
-// would be a dozen small files to open before a command can start.
+// node:crypto takes milliseconds to start, and few commands need it.
+const cryptoWhenUsed = {
+  name: 'crypto-when-used',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:crypto$/ }, ({ path }) => ({ path, namespace: 'crypto' }))
+    onLoad({ filter: /.*/, namespace: 'crypto' }, () => ({
+      contents: `import { createRequire } from 'node:module'
+        const crypto = () => createRequire(import.meta.url)('node:crypto')
+        ${['createCipheriv', 'createHash', 'randomBytes', 'randomUUID']
+          .map((name) => `export const ${name} = (...inputs) => crypto().${name}(...inputs)`)
+          .join('\n')}`,
+    }))
+  },
+}
+
+// Each module that is imported when it is needed becomes a bundle of its own beside cli.js.
 const lazyBundles = new Map([
   ['cli', 'src/cli.ts'],
   ['job-worker', 'src/job-worker.ts'],
@@ -84,13 +102,51 @@ const common = {
 // commander is CommonJS and calls require for node's own modules.
 const requireForCommonJs = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
 
+// Commands on checkpoints and adapters have most of their code in common, and so have the jobs of worker threads: what they
+// share is a bundle of its own beside theirs, and not in the package once for each. Of commands that is what all of these need: one that
+// loads what only others need starts later. `check`, which needs the least, and `inspect` and `extract`, which run most, are whole:
+// calls from one bundle into another cost them a few hundredths of their time.
+const SHARING = [
+  {
+    shared: 'models',
+    least: 6,
+    entries: Object.fromEntries(
+      ['verify', 'resize', 'merge', 'apply', 'convert', 'compare'].map((name) => [
+        name,
+        `src/commands/${name}/document.ts`,
+      ]),
+    ),
+  },
+  {
+    shared: 'jobs',
+    least: 4,
+    entries: {
+      'job-worker': 'src/job-worker.ts',
+      work: 'src/commands/inspect/work.ts',
+      layer: 'src/compress/layer.ts',
+      sum: 'src/compress/sum.ts',
+      measure: 'src/measure/measure.ts',
+      'apply-jobs': 'src/commands/apply/apply-jobs.ts',
+      'difference-jobs': 'src/convert/difference-jobs.ts',
+      'compare-products': 'src/convert/compare-products.ts',
+      'compare-layer': 'src/commands/compare/compare-layer.ts',
+    },
+  },
+]
+
 const metafiles = []
+const plugins = [standIns, cryptoWhenUsed, ownBundles]
+for (const sharing of SHARING)
+  metafiles.push(await buildSharing({ ...sharing, options: { ...common, plugins } }))
+const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries)))
 // The map grows while it is gone through: a bundle names those that it imports.
 for (const [name, entry] of lazyBundles) {
+  if (together.has(name)) continue
   const banner = name === 'cli' ? { js: requireForCommonJs } : {}
-  const plugins = [standIns, ownBundles]
   metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
 }
+for (const [name, entry] of together)
+  if (lazyBundles.get(name) !== entry) throw new Error(`nothing imports ${entry} when it is needed`)
 // A program that imports the library may be bundled in its turn, and then no file lies beside it: the engine goes along.
 const library = {
   entryPoints: ['src/index.ts', 'src/mathjs.ts'],
@@ -142,3 +198,4 @@ metafiles.push((await buildPage({ ...common, ...browser })).metafile)
 const packages = [...bundledPackages(metafiles), 'node_modules/assemblyscript'].sort()
 writeFileSync('dist/THIRD-PARTY-LICENSES.txt', licensesOf(packages))
 execFileSync('npx', ['tsc', '--project', 'tsconfig.build.json'], { stdio: 'inherit' })
+pruneTypes('dist/types', ['index.d.ts', 'mathjs.d.ts'])

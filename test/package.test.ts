@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
@@ -43,12 +44,15 @@ test('every export has its types first, and all of it is there', () => {
   }
 })
 
-test('what is published is what is needed, and no more', () => {
-  const output = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
+const packed = JSON.parse(
+  execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
-  })
-  const paths: string[] = JSON.parse(output)[0].files.map(({ path }: { path: string }) => path)
+  }),
+)[0]
+const paths: string[] = packed.files.map(({ path }: { path: string }) => path)
+
+test('what is published is what is needed, and no more', () => {
   for (const path of [
     'README.md',
     'LICENSE',
@@ -73,4 +77,32 @@ test('what is published is what is needed, and no more', () => {
     /^(bin|dist|schemas)\//.test(path) ||
     /^(README\.md|LICENSE|NOTICE|CHANGELOG\.md|package\.json)$/.test(path)
   expect(paths.filter((path) => !isExpected(path))).toEqual([])
+})
+
+// Who runs it by npx waits for it. With all code again in every command's bundle, and the types of all modules, it was 3.2 MB in 578 files.
+test('the package is small', () => {
+  expect(packed.size).toBeLessThan(2.4e6)
+  expect(packed.entryCount).toBeLessThan(260)
+})
+
+test('whatever a bundle imports is published with it', () => {
+  const bundles = paths.filter((path) => /^dist\/.*\.js$/.test(path))
+  const imported = bundles.flatMap((path) =>
+    [...readFileSync(path, 'utf8').matchAll(/(?:\bfrom|\bimport)\s*\(?\s*["'](\.\.?\/[^"']+\.js)["']/g)].map(
+      ([, other]) => join(dirname(path), other),
+    ),
+  )
+  expect(new Set(imported).size).toBeGreaterThan(20)
+  expect(imported.filter((path) => !paths.includes(path))).toEqual([])
+})
+
+test('the types that are published are those that an entry point leads to', () => {
+  const types = paths.filter((path) => path.endsWith('.d.ts'))
+  const led = types.flatMap((path) =>
+    [...readFileSync(path, 'utf8').matchAll(/["'](\.[^"']+)\.ts["']/g)].map(([, other]) =>
+      join(dirname(path), `${other}.d.ts`),
+    ),
+  )
+  const entries = ['dist/types/index.d.ts', 'dist/types/mathjs.d.ts']
+  expect([...new Set([...entries, ...led])].sort()).toEqual(types.sort())
 })

@@ -161,7 +161,26 @@ const held = new Map<string, { readonly source: ByteSource; users: number }>()
  * than reading them. In this thread alone; what lies elsewhere has no file to be open.
  */
 export async function holdingOpen<T>(files: Iterable<string>, work: () => Promise<T>): Promise<T> {
+  const release = await holdOpen(files)
+  try {
+    return await work()
+  } finally {
+    await release()
+  }
+}
+
+/** Opens the files as `holdingOpen` does; they are held until what is given back is called. */
+export async function holdOpen(files: Iterable<string>): Promise<() => Promise<void>> {
   const taken: string[] = []
+  const release = async () => {
+    for (const file of taken) {
+      const entry = held.get(file)!
+      entry.users--
+      if (entry.users > 0) continue
+      held.delete(file)
+      await entry.source.close()
+    }
+  }
   try {
     for (const file of new Set(files)) {
       if (isAddress(file)) continue
@@ -174,16 +193,11 @@ export async function holdingOpen<T>(files: Iterable<string>, work: () => Promis
       entry.users++
       taken.push(file)
     }
-    return await work()
-  } finally {
-    for (const file of taken) {
-      const entry = held.get(file)!
-      entry.users--
-      if (entry.users > 0) continue
-      held.delete(file)
-      await entry.source.close()
-    }
+  } catch (error) {
+    await release()
+    throw error
   }
+  return release
 }
 
 /** Entries read at once: 4 MiB where an entry takes two bytes. */

@@ -78,7 +78,7 @@ export async function run(argv: readonly string[], io: ProcessIo): Promise<numbe
     }
   }
   const written: Promise<void>[] = []
-  const program = buildProgram(terminal, runCommand, (text) => written.push(terminal.out(text)))
+  const program = buildProgram(argv[0], terminal, runCommand, (text) => written.push(terminal.out(text)))
   if (argv.length === 0) {
     terminal.err(program.helpInformation())
     return ExitCode.badInput
@@ -121,8 +121,32 @@ class CommandIn extends Command {
   }
 }
 
-/** The commands, their options and help. Output settings come first, as commander copies them into each command. */
-function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => void): Command {
+/** In the order of `--help`. */
+const COMMANDS: Readonly<Record<string, (program: Command, run: Run) => void>> = {
+  demo: addDemo,
+  inspect: addInspect,
+  extract: addExtract,
+  verify: addVerify,
+  resize: addResize,
+  merge: addMerge,
+  apply: addApply,
+  check: addCheck,
+  convert: addConvert,
+  compare: addCompare,
+  factor: addFactor,
+  doctor: addDoctor,
+}
+
+/**
+ * The commands, their options and help; of commands only the one that the command line begins with, where it begins with one.
+ * Output settings come first, as commander copies them into each command.
+ */
+function buildProgram(
+  first: string | undefined,
+  terminal: Terminal,
+  run: Run,
+  writeOut: (text: string) => void,
+): Command {
   const program = new CommandIn('lora-svd', terminal.env)
     .description('See how low the rank of a weight matrix really is, and turn it into LoRA factors.')
     .usage('<command> [options]')
@@ -151,18 +175,8 @@ function buildProgram(terminal: Terminal, run: Run, writeOut: (text: string) => 
     .addHelpText('after', AFTER_HELP)
     .allowExcessArguments(false)
   for (const option of common.colour()) program.addOption(option)
-  addDemo(program, run)
-  addInspect(program, run)
-  addExtract(program, run)
-  addVerify(program, run)
-  addResize(program, run)
-  addMerge(program, run)
-  addApply(program, run)
-  addCheck(program, run)
-  addConvert(program, run)
-  addCompare(program, run)
-  addFactor(program, run)
-  addDoctor(program, run)
+  const isOne = first !== undefined && Object.hasOwn(COMMANDS, first)
+  for (const add of isOne ? [COMMANDS[first]] : Object.values(COMMANDS)) add(program, run)
   for (const command of program.commands) addCommonOptions(command)
   addHelp(program, terminal)
   return program

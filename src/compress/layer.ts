@@ -10,6 +10,8 @@ import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
 import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/truncated-svd.ts'
 import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
+import type { Root } from '../linalg/weighting/root.ts'
+import { type Formation, formationError } from '../linalg/weighting/weigh.ts'
 import { rootBytes, rootFlops, rootOfMoments } from '../moments/root.ts'
 import type { LayerMoments } from '../moments/types.ts'
 import { besideSpectrum } from './beside.ts'
@@ -47,6 +49,9 @@ const MOST_EXTRA_RANKS = 4
 
 /** Up to this short side the plain optimum is computed beside the weighed one; beyond, it is only bounded, at a small part of the cost. */
 const BESIDE_UP_TO = 256
+
+/** Errors that aren't correlated add by their squares: one of this share of another changes it by half a millionth. */
+const FELT_FORMATION = 1000
 
 /** The flops of a job, in the measure by which engines are chosen. */
 export function flopsOf({ pair: { tuned }, ask, moments }: LayerJob): number {
@@ -135,10 +140,18 @@ async function weighedLayer(
 ) {
   const root = await rootOfMoments(moments, engine)
   const isUnit = root.kind === 'unit'
-  const subject = isUnit ? plain : weighedSubject(plain.matrix, root, moments.side === 'rows', engine)
-  assertInRange([[subject.frobenius]], { file: moments.path, tensor: moments.name })
-  const decomposed = decompose(subject, ask, job, engine)
-  const { found, measured } = decomposed
+  const isOfRows = moments.side === 'rows'
+  const subjectFormed = (formed: Formation) => {
+    const subject = isUnit ? plain : weighedSubject(plain, root, isOfRows, engine, formed)
+    assertInRange([[subject.frobenius]], { file: moments.path, tensor: moments.name })
+    return subject
+  }
+  let subject = subjectFormed('float32')
+  let decomposed = decompose(subject, ask, job, engine)
+  if (isFormationFelt(engine, plain, root, isOfRows, subject, decomposed.found)) {
+    subject = subjectFormed('wide')
+    decomposed = decompose(subject, ask, job, engine)
+  }
   const { kind, samples, inputs } = moments
   const facts = {
     ...{ kind, inputs, floored: isUnit ? 0 : root.floored },
@@ -151,14 +164,22 @@ async function weighedLayer(
   return {
     ...result,
     spectrum,
-    ...(measured !== undefined && {
-      measured: {
-        ...measured,
-        plainResidual: plain.residual(...storedFactors(subject, found, measured.rank, job)),
-      },
-    }),
     weighed: { ...facts, plain: beside },
   }
+}
+
+/** Whether what float32 made of Δ·R might be seen in the seventh digit of the error. */
+function isFormationFelt(
+  engine: Engine,
+  { matrix: delta }: Subject,
+  root: Root,
+  isOfRows: boolean,
+  { matrix: X, frobenius }: Subject,
+  { optimalError }: TruncatedSvd,
+): boolean {
+  const [own, product] = isOfRows ? [transpose(delta), transpose(X)] : [delta, X]
+  const error = formationError(engine, own as Matrix, root, product as Matrix, frobenius)
+  return error * FELT_FORMATION > optimalError.atLeast
 }
 
 /** What the plain norm has of Δ at the rank that was found. */
@@ -234,7 +255,7 @@ function measure(subject: Subject, found: TruncatedSvd, job: LayerJob): Measured
   const { rule, limits } = job.ask
   const rank = ownRank(spectrumOf(subject.matrix, found), rule, limits)
   const [B, A] = storedFactors(subject, found, rank, job)
-  return { rank, residual: subject.residual(B, A), digest: digestOf({ B, A }) }
+  return { rank, ...subject.residuals(found, B, A), digest: digestOf({ B, A }) }
 }
 
 function storedFactors(

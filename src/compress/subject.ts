@@ -3,7 +3,8 @@ import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../linalg
 import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import type { Root } from '../linalg/weighting/root.ts'
-import { timesRoot, weighed } from '../linalg/weighting/weigh.ts'
+import { type Formation, timesRoot, weighed } from '../linalg/weighting/weigh.ts'
+import { bothResiduals } from './felt-residuals.ts'
 
 /** What is decomposed for a layer: its delta Δ, or Δ·R where moments of its inputs weigh it. */
 export interface Subject {
@@ -12,8 +13,15 @@ export interface Subject {
   readonly frobenius: number
   /** What factors of Δ are made of, given the triplets of the matrix: B·A = U·diag(lengths)·Vᵀ. */
   directions(found: TruncatedSvd): Directions
+  /** What factors leave that were made of the triplets. */
+  residuals(found: TruncatedSvd, B: Matrix, A: Matrix): Residuals
+}
+
+export interface Residuals {
   /** ‖Δ − B·A‖ in the norm in which the matrix is decomposed. */
-  residual(B: Matrix, A: Matrix): number
+  readonly residual: number
+  /** ‖Δ − B·A‖_F, where that is another norm. */
+  readonly plainResidual?: number
 }
 
 export interface Directions {
@@ -28,30 +36,47 @@ export const plainSubject = (delta: Matrix, frobenius: number, engine: Engine): 
   matrix: delta,
   frobenius,
   directions: ({ U, V }) => ({ U, V }),
-  residual: (B, A) => residualOf(delta, frobenius, B, A, engine),
+  residuals: (_, B, A) => ({ residual: residualOf(delta, frobenius, B, A, engine) }),
 })
 
 /**
  * Δ in the norm of its inputs: the best of rank r is U·Uᵀ·Δ, U of Δ·R, so that the rows of A are those of Uᵀ·Δ, each of length 1 with its length beside
- * it. With `isOfRows` W is stored [in, out], and all is of its transpose.
+ * it. With `isOfRows` W is stored [in, out], and all is of its transpose. `formed` is how Δ·R is.
  */
-export function weighedSubject(delta: Matrix, root: Root, isOfRows: boolean, engine: Engine): Subject {
+export function weighedSubject(
+  { matrix: delta, frobenius: plainFrobenius }: Pick<Subject, 'matrix' | 'frobenius'>,
+  root: Root,
+  isOfRows: boolean,
+  engine: Engine,
+  formed: Formation = 'wide',
+): Subject {
   const own = isOfRows ? transposed(delta) : delta
-  const matrix = weighed(engine, own, root)
+  const matrix = weighed(engine, own, root, formed)
   const frobenius = normOf(matrix)
+  const triplets = lastOf((found: TruncatedSvd) => {
+    const U = isOfRows ? found.V : found.U
+    const rows = toFloat64(engine.multiply(U, own, { transposeA: true }))
+    const { unit, lengths } = unitRows(rows)
+    return { U, rows, lengths, right: transpose(unit) as Float64Matrix }
+  })
   return {
     matrix: isOfRows ? transposed(matrix) : matrix,
     frobenius,
-    directions: lastOf((found: TruncatedSvd) => {
-      const left = isOfRows ? found.V : found.U
-      const rows = toFloat64(engine.multiply(left, own, { transposeA: true }))
-      const lengths = unitRows(rows)
-      const right = toFloat64(transpose(rows))
-      return { ...(isOfRows ? { U: right, V: left } : { U: left, V: right }), lengths }
-    }),
-    residual: (B, A) => {
+    directions: (found) => {
+      const { U, right, lengths } = triplets(found)
+      return { ...(isOfRows ? { U: right, V: U } : { U, V: right }), lengths }
+    },
+    residuals: (found, B, A) => {
       const [left, right] = isOfRows ? [transposed(A), transposed(B)] : [B, A]
-      return residualOf(matrix, frobenius, left, timesRoot(engine, right, root), engine)
+      const isInRange = [plainFrobenius, frobenius].every(isSquarable)
+      const known = { delta: own, frobenius: plainFrobenius, feltFrobenius: frobenius, root }
+      const { plain, felt } = isInRange
+        ? bothResiduals(engine, { ...known, ...triplets(found) }, left, right)
+        : { plain: undefined, felt: undefined }
+      return {
+        residual: felt ?? residualOf(matrix, frobenius, left, timesRoot(engine, right, root), engine),
+        plainResidual: plain ?? residualOf(own, plainFrobenius, left, right, engine),
+      }
     },
   }
 }
@@ -75,14 +100,16 @@ function normOf({ data }: Matrix): number {
   return isSquarable(norm) ? norm : frobeniusNorm(data)
 }
 
-/** Divides each row by its length, and gives the lengths. */
-function unitRows({ rows, columns, data }: Float64Matrix): number[] {
-  return Array.from({ length: rows }, (_, i) => {
-    const row = data.subarray(i * columns, (i + 1) * columns)
+/** The rows, each divided by its length, and the lengths. */
+function unitRows({ rows, columns, data }: Float64Matrix) {
+  const unit = data.slice()
+  const lengths = Array.from({ length: rows }, (_, i) => {
+    const row = unit.subarray(i * columns, (i + 1) * columns)
     const length = frobeniusNorm(row)
     if (length > 0) for (let j = 0; j < columns; j++) row[j] /= length
     return length
   })
+  return { unit: { rows, columns, data: unit }, lengths }
 }
 
 /** ‖X − B·A‖_F, summed in float64. */

@@ -34,7 +34,8 @@ export async function readMoments(moments: LayerMoments): Promise<Moments> {
       place,
     )
   }
-  const values = Float64Array.from(stored, (x) => x / divisor)
+  const values = new Float64Array(stored)
+  if (divisor !== 1) for (let i = 0; i < values.length; i++) values[i] /= divisor
   const diagonal = kind === 'full' ? Float64Array.from({ length: k }, (_, i) => values[i * k + i]) : values
   const negative = diagonal.findIndex((x) => x < 0)
   if (negative >= 0) {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { openCheckpoint } from '../../src/checkpoint/open.ts'
-import { plainSubject, weighedSubject } from '../../src/compress/subject.ts'
+import { weighedSubject } from '../../src/compress/subject.ts'
 import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { frobeniusNorm } from '../../src/linalg/matrix/norms.ts'
 import { factorsOf } from '../../src/linalg/svd/svd.ts'
@@ -41,8 +41,12 @@ test.for([
   for (const [i, name] of NAMES.entries()) {
     const D = delta(name)
     const frobenius = frobeniusNorm(D.data)
-    const plain = plainSubject(D, frobenius, engine)
-    const subject = weighedSubject(D, await rootOfMoments(found[i]!, engine), false, engine)
+    const subject = weighedSubject(
+      { matrix: D, frobenius },
+      await rootOfMoments(found[i]!, engine),
+      false,
+      engine,
+    )
     const inputs = await rootOfMoments(full[i]!, engine)
     const felt = weighedNorm(engine, D, inputs)
     const svd = truncatedSvd(subject.matrix, { kind: 'rank', rank: Math.max(...RANKS) }, { engine })
@@ -52,9 +56,10 @@ test.for([
       const expected = REFERENCE[rank][kind].errors[name]
       const left = engine.multiply(B, A).data
       const rest = { ...D, data: D.data.map((x, at) => x - left[at]) }
+      const { residual, plainResidual } = subject.residuals(svd, B, A)
       const errors = {
-        weighted: subject.residual(B, A) / subject.frobenius,
-        plain: plain.residual(B, A) / frobenius,
+        weighted: residual / subject.frobenius,
+        plain: plainResidual! / frobenius,
         output: weighedNorm(engine, rest, inputs) / felt,
       }
       for (const norm of ['weighted', 'plain', 'output'] as const) {

@@ -7,6 +7,7 @@ import {
   rankRequest,
   withoutVectors,
 } from '../../compress/layer-result.ts'
+import { withSeveral } from '../../io/several.ts'
 import { doJobsAsDone, type RunContext } from '../../jobs/context.ts'
 import { orderOf } from '../../linalg/spectrum/measures.ts'
 import { type AskedRule, type RankLimits, withinLimits } from '../../linalg/spectrum/rules.ts'
@@ -50,6 +51,9 @@ export function uniformRanks(
 
 /** Vectors of all layers that are kept rather than read again: what a model of any size takes beside the matrices in work. */
 const KEPT_BYTES = 32 * 2 ** 20
+
+/** Layers that are written at once: flushing a small one to the disk takes as long as computing the next. */
+const WRITTEN_AT_ONCE = 4
 
 /** What a worker is asked of a layer. */
 const layerJob = (
@@ -113,13 +117,15 @@ export async function decompose(
     context,
   )
   let kept = 0
-  // written as they come, so that a kill loses only what is in work
-  for await (const { index: at, result } of results) {
-    const { index } = missing[at]
-    await folder.write(round, index, result)
-    kept += result.U.data.byteLength + result.V.data.byteLength
-    done.set(index, kept <= KEPT_BYTES ? result : withoutVectors(result))
-  }
+  // written as they come, so that a kill loses only what is in work or being written
+  await withSeveral(WRITTEN_AT_ONCE, async (start) => {
+    for await (const { index: at, result } of results) {
+      const { index } = missing[at]
+      await start(() => folder.write(round, index, result))
+      kept += result.U.data.byteLength + result.V.data.byteLength
+      done.set(index, kept <= KEPT_BYTES ? result : withoutVectors(result))
+    }
+  })
   return done
 }
 

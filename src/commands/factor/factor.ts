@@ -116,7 +116,7 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
   const subject =
     weighing === undefined || weighing.root.kind === 'unit'
       ? plainSubject(W, 0, engine)
-      : weighedSubject(W, weighing.root, false, engine)
+      : weighedSubject({ matrix: W, frobenius: frobeniusNorm(W.data) }, weighing.root, false, engine)
   const truncation = await doOne('factoring', shape(W.rows, W.columns), flops, context, () =>
     truncate(subject.matrix, source.name, settings, engine),
   )

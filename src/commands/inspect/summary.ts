@@ -223,9 +223,6 @@ function totalsOf(all: readonly MatrixReport[]): InspectResult['totals'] {
   }
 }
 
-/** layers.2 before layers.10. */
-const NATURAL = new Intl.Collator('en', { numeric: true })
-
 const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport) => number> = {
   size: ({ bytes }) => bytes,
   frobenius: ({ spectrum }) => spectrum.frobenius,
@@ -242,7 +239,10 @@ const FIGURES: Record<Exclude<SortKey, 'model' | 'name'>, (report: MatrixReport)
 /** The reports by `key`, the largest figure first, equal ones as they came; `reverse` turns the order round. */
 function ordered(reports: readonly MatrixReport[], key: SortKey, reverse: boolean): MatrixReport[] {
   const sorted = [...reports]
-  if (key === 'name') sorted.sort((a, b) => NATURAL.compare(a.name, b.name))
-  else if (key !== 'model') sorted.sort((a, b) => FIGURES[key](b) - FIGURES[key](a) || 0)
+  if (key === 'name') {
+    // layers.2 before layers.10
+    const { compare } = new Intl.Collator('en', { numeric: true })
+    sorted.sort((a, b) => compare(a.name, b.name))
+  } else if (key !== 'model') sorted.sort((a, b) => FIGURES[key](b) - FIGURES[key](a) || 0)
   return reverse ? sorted.reverse() : sorted
 }

@@ -57,6 +57,37 @@ export interface Kernels {
   sumTree(partials: number, count: number): number
   sumMatrices(partials: number, count: number, length: number, arithmetic: number): void
   rotate(n: number, x: number, y: number, c: number, s: number): void
+  largestAbs(n: number, x: number): number
+  scale(n: number, factor: number, x: number): void
+  divide(n: number, divisor: number, x: number): void
+  sumOfSquares(n: number, x: number): number
+  makeReflector(n: number, x: number): number
+  factorPanel(rows: number, columns: number, x: number, stride: number, tau: number, products: number): void
+  reducePanel(
+    n: number,
+    g: number,
+    stride: number,
+    start: number,
+    b: number,
+    vw: number,
+    diagonal: number,
+    offDiagonal: number,
+    tau: number,
+    scratch: number,
+  ): void
+  tridiagonalQl(n: number, d: number, e: number, z: number, stride: number, width: number): number
+  secularRoots(n: number, d: number, z2: number, rho: number, s: number, roots: number): number
+  secularVectors(
+    n: number,
+    d: number,
+    z: number,
+    s: number,
+    position: number,
+    needed: number,
+    exact: number,
+    vector: number,
+  ): void
+  orthogonalize(n: number, m: number, work: number, rotations: number, squares: number): number
 }
 
 /** Put here by the build of the library, whose files may be bundled into a program: engine.wasm and worker.js in base64. */

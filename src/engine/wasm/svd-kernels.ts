@@ -1,5 +1,6 @@
 import { type Block, type Kernels, type Operation, rowOf } from '../../linalg/svd/kernels.ts'
 import { Kind, TypeCode } from './contract.ts'
+import { addressOf, iterations } from './iterations.ts'
 import { emptyTask } from './pool.ts'
 import { tileGrid, triangleGrid } from './products.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
@@ -7,8 +8,6 @@ import type { WasmRuntime } from './wasm-engine.ts'
 /** The kernels of src/svd on the shared memory: its arrays are views of that memory, so nothing is copied. */
 
 const BYTES = 8
-
-const addressOf = ({ data, offset }: Block): number => data.byteOffset + offset * BYTES
 
 /** Kernels whose arrays live in `runtime`'s memory; a growing shared memory keeps earlier views valid. */
 export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
@@ -67,6 +66,12 @@ export function wasmSvdKernels(runtime: WasmRuntime): Kernels {
     rotate(x, y, c, s) {
       kernels.rotate(x.length, x.byteOffset, y.byteOffset, c, s)
     },
+    largestAbs: (x) => kernels.largestAbs(x.length, x.byteOffset),
+    scale: (factor, x) => kernels.scale(x.length, factor, x.byteOffset),
+    divide: (x, divisor) => kernels.divide(x.length, divisor, x.byteOffset),
+    sumOfSquares: (x) => kernels.sumOfSquares(x.length, x.byteOffset),
+    makeReflector: (x) => kernels.makeReflector(x.length, x.byteOffset),
+    ...iterations(runtime),
   }
 }
 

@@ -1,7 +1,6 @@
 import { epsilonOf } from '../matrix/matrix.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf } from './kernels.ts'
-import { type RankOneUpdate, secularRoot } from './secular.ts'
-import { tridiagonalQl } from './tridiagonal-ql.ts'
+import type { RankOneUpdate } from './secular.ts'
 
 /** Order at and below which QL with vectors is as fast as merging (LAPACK's SMLSIZ is 25). */
 const BASE_ORDER = 32
@@ -72,11 +71,11 @@ function solve(state: State, low: number, high: number, count: number): void {
   merge(state, { low, middle, high }, coupling, count)
 }
 
-function solveBase({ values, offDiagonal, order, vectors }: State, low: number, high: number): void {
+function solveBase({ kernels, values, offDiagonal, order, vectors }: State, low: number, high: number): void {
   const n = high - low
   const Z = part(vectors, low, low, n, n)
   for (let i = 0; i < n; i++) rowOf(Z, i)[i] = 1
-  tridiagonalQl(values.subarray(low, high), offDiagonal.slice(low, high - 1), Z)
+  kernels.tridiagonalQl(values.subarray(low, high), offDiagonal.slice(low, high - 1), Z)
   sortOrder(values, order, low, high)
 }
 
@@ -112,10 +111,10 @@ function merge(state: State, range: Range, coupling: number, count: number): voi
     rho: 2 * Math.abs(coupling),
   }
   const S = block(state.roots, k, k)
-  const roots = solveSecular(problem, S)
+  const roots = kernels.secularRoots(problem, S)
   const needed = neededRoots(roots, deflated, values, low, count)
-  secularVectors(
-    problem,
+  kernels.secularVectors(
+    problem.d,
     Float64Array.from(kept, (r) => z[r]),
     S,
     position,
@@ -229,52 +228,6 @@ function mergedOrder({ values, order }: State, { low, middle, high }: Range): nu
     }
   }
   return merged
-}
-
-/** All roots; row j of S receives d(i) − root(j) over i. */
-function solveSecular(problem: RankOneUpdate, S: Block): Float64Array {
-  const roots = new Float64Array(problem.d.length)
-  for (let j = 0; j < roots.length; j++) roots[j] = secularRoot(problem, j, rowOf(S, j))
-  return roots
-}
-
-/**
- * Overwrites the first `needed` rows of S by the unit eigenvectors, entry i at column position(i). The z of which the
- * computed roots are exact: ẑ(i)² = Π (root(j) − d(i)) / Π over j ≠ i of (d(j) − d(i)).
- */
-function secularVectors(
-  { d }: RankOneUpdate,
-  z: Float64Array,
-  S: Block,
-  position: Int32Array,
-  needed: number,
-): void {
-  const k = d.length
-  const squares = new Float64Array(k)
-  for (let i = 0; i < k; i++) squares[i] = -rowOf(S, i)[i]
-  for (let j = 0; j < k; j++) {
-    const differences = rowOf(S, j)
-    const dj = d[j]
-    for (let i = 0; i < j; i++) squares[i] *= differences[i] / (d[i] - dj)
-    for (let i = j + 1; i < k; i++) squares[i] *= differences[i] / (d[i] - dj)
-  }
-  const exact = new Float64Array(k)
-  for (let i = 0; i < k; i++) {
-    const root = Math.sqrt(Math.abs(squares[i]))
-    exact[i] = z[i] < 0 ? -root : root
-  }
-  const vector = new Float64Array(k)
-  for (let j = 0; j < needed; j++) {
-    const row = rowOf(S, j)
-    let sum = 0
-    for (let i = 0; i < k; i++) {
-      const entry = exact[i] / row[i]
-      vector[i] = entry
-      sum += entry * entry
-    }
-    const scale = 1 / Math.sqrt(sum)
-    for (let i = 0; i < k; i++) row[position[i]] = vector[i] * scale
-  }
 }
 
 interface Grouping extends Deflation {

@@ -1,4 +1,4 @@
-import { epsilonOf } from '../matrix/matrix.ts'
+import { epsilonOf, type Float64Matrix } from '../matrix/matrix.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { orthonormalRows, rowQr } from './qr.ts'
@@ -43,7 +43,7 @@ function gramLevel(kernels: Kernels, Xt: Block, span: number, outerFloor: number
     const Wt = block(kernels.allocate(n * m), n, m)
     const norms = rotateToGramBasis(kernels, Xt, Vt, Wt)
     const floor = Math.max(outerFloor, noiseFloor(n, norms))
-    normalizeRows(Wt, norms)
+    normalizeRows(kernels, Wt, norms)
     const qr = rowQr(kernels, Wt)
     orthonormalRows(kernels, qr, Ut)
     const first = norms.findIndex((s) => s < norms[0] / span)
@@ -74,7 +74,7 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
     const G = block(kernels.allocate(n * n), n, n)
     kernels.syrk(Xt, G)
     const reduced = reduceSymmetric(kernels, G)
-    const S = reducedValues(reduced)
+    const S = reducedValues(kernels, reduced)
       .reverse()
       .map((value) => Math.sqrt(Math.max(0, value)))
     const first = S.findIndex((s) => s < S[0] / span)
@@ -88,7 +88,7 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
     const norms = sortByNorm(kernels, Wt)
     const above = norms.filter((s) => s > floor).length
     if (above > 0) {
-      normalizeRows(Wt, norms)
+      normalizeRows(kernels, Wt, norms)
       const { reduced } = rowQr(kernels, Wt)
       const core = triangularCore(kernels, part(reduced, 0, 0, above, above), norms)
       norms.set(coreValues(kernels, core, span, floor))
@@ -123,10 +123,7 @@ function copyReversed(X: Block, target: Block): void {
 function sortByNorm(kernels: Kernels, W: Block, V?: Block): Float64Array {
   const norms = new Float64Array(W.rows)
   for (let i = 0; i < W.rows; i++) {
-    const row = rowOf(W, i)
-    let sum = 0
-    for (let j = 0; j < row.length; j++) sum += row[j] * row[j]
-    norms[i] = Math.sqrt(sum)
+    norms[i] = Math.sqrt(kernels.sumOfSquares(rowOf(W, i)))
   }
   const order = fallingOrder(norms)
   permuteRows(kernels, W, order)
@@ -156,12 +153,10 @@ function sortRows(kernels: Kernels, { Ut, S, Vt }: RowSvd): RowSvd {
   return { Ut, S: Float64Array.from(order, (i) => S[i]), Vt }
 }
 
-function normalizeRows(W: Block, norms: Float64Array): void {
+function normalizeRows(kernels: Kernels, W: Block, norms: Float64Array): void {
   for (let i = 0; i < W.rows; i++) {
-    if (norms[i] === 0) continue
-    const row = rowOf(W, i)
     // A reciprocal of a subnormal norm overflows, a quotient does not.
-    for (let j = 0; j < row.length; j++) row[j] /= norms[i]
+    if (norms[i] !== 0) kernels.divide(rowOf(W, i), norms[i])
   }
 }
 
@@ -184,18 +179,14 @@ function coreSvd(kernels: Kernels, core: Block, span: number, floor: number): Ro
   const n = core.rows
   if (n <= JACOBI_ORDER) {
     // core = Cᵀ, so its left vectors are C's right ones.
-    const { U, S, V } = jacobiSvd({
-      rows: n,
-      columns: n,
-      data: Float64Array.from(core.data.subarray(core.offset, core.offset + n * n)),
-    })
+    const { U, S, V } = jacobiSvd(plainCopy(core), 'thin', kernels)
     const Ut = block(kernels.allocate(n * n), n, n)
     const Vt = block(kernels.allocate(n * n), n, n)
     transposeBlock(block(V.data, n, n), Ut)
     transposeBlock(block(U.data, n, n), Vt)
     return { Ut, S, Vt }
   }
-  const exponent = scaleToOne(core.data)
+  const exponent = scaleToOne(core.data, kernels)
   const inner = gramLevel(kernels, core, span, floor * 2 ** -exponent)
   scaleByPowerOfTwo(inner.S, exponent)
   return inner
@@ -204,18 +195,19 @@ function coreSvd(kernels: Kernels, core: Block, span: number, floor: number): Ro
 function coreValues(kernels: Kernels, core: Block, span: number, floor: number): Float64Array {
   const n = core.rows
   if (n <= JACOBI_ORDER) {
-    const A = {
-      rows: n,
-      columns: n,
-      data: Float64Array.from(core.data.subarray(core.offset, core.offset + n * n)),
-    }
-    return jacobiSvd(A, 'none').S
+    return jacobiSvd(plainCopy(core), 'none', kernels).S
   }
-  const exponent = scaleToOne(core.data)
+  const exponent = scaleToOne(core.data, kernels)
   const S = gramValues(kernels, core, span, floor * 2 ** -exponent)
   scaleByPowerOfTwo(S, exponent)
   return S
 }
+
+const plainCopy = ({ rows, columns, data, offset }: Block): Float64Matrix => ({
+  rows,
+  columns,
+  data: data.slice(offset, offset + rows * columns),
+})
 
 /** X ← Q·X. */
 function multiplyInPlace(kernels: Kernels, Q: Block, X: Block): void {

@@ -1,6 +1,7 @@
 import { LoraSvdError } from '../../errors.ts'
 import { type Float64Matrix, identity, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
+import type { Kernels } from './kernels.ts'
 import { completeBasis } from './qr.ts'
 import { fixSigns, scaleByPowerOfTwo, scalingExponent, timesPowerOfTwo } from './scaling.ts'
 import type { Svd, Vectors } from './svd.ts'
@@ -26,14 +27,19 @@ const LARGE_ZETA = 1e8
  * largest |entry| of each left vector is positive. Throws LoraSvdError 'no-convergence' after 30 sweeps, which
  * finite data don't reach.
  */
-export function jacobiSvd(A: Matrix, vectors: Vectors = 'thin'): Svd {
+export function jacobiSvd(
+  A: Matrix,
+  vectors: Vectors = 'thin',
+  kernels?: Pick<Kernels, 'orthogonalize'>,
+): Svd {
   const isWide = A.rows < A.columns
   const exponent = scalingExponent(A.data)
   // Work holds the columns of the tall side as contiguous rows.
   const work = float64Copy(isWide ? A : transpose(A))
   const exponents = scaleRows(work, exponent)
   const rotations = vectors === 'none' ? null : identity(work.rows)
-  orthogonalizeRows(work, exponents, rotations)
+  if (kernels !== undefined && exponents.every((own) => own === 0)) kernels.orthogonalize(work, rotations)
+  else orthogonalizeRows(work, exponents, rotations)
 
   const lengths = Float64Array.from({ length: work.rows }, (_, j) => rowNorm(work, j))
   const values = lengths.map((length, j) => timesPowerOfTwo(length, exponents[j] + exponent))
@@ -54,7 +60,7 @@ export function jacobiSvd(A: Matrix, vectors: Vectors = 'thin'): Svd {
  * Rotates the rows of `work` in pairs, in place, until every pair is orthogonal to working precision, applying
  * the same rotations to `rotations`. Row j stands for 2^exponents[j] times itself.
  */
-function orthogonalizeRows(
+export function orthogonalizeRows(
   work: Float64Matrix,
   exponents: Int32Array,
   rotations: Float64Matrix | null,
@@ -86,8 +92,12 @@ function orthogonalizeRows(
     }
     if (!rotated) return
   }
-  throw new LoraSvdError('no-convergence', `Jacobi SVD of ${m}×${n} did not converge in ${MAX_SWEEPS} sweeps`)
+  throw jacobiFailed(n, m)
 }
+
+/** What n rows of m entries that don't become orthogonal are reported as. */
+export const jacobiFailed = (n: number, m: number) =>
+  new LoraSvdError('no-convergence', `Jacobi SVD of ${m}×${n} did not converge in ${MAX_SWEEPS} sweeps`)
 
 /**
  * Multiplies the rows by 2^−exponent, in place, those that are then too short for their squares by a power of their own. Gives
@@ -193,7 +203,7 @@ function rowNorm(A: Float64Matrix, j: number): number {
   const exponent = scalingExponent(row)
   scaleByPowerOfTwo(row, -exponent)
   let sum = 0
-  for (const x of row) sum += x * x
+  for (let i = 0; i < row.length; i++) sum += row[i] * row[i]
   return timesPowerOfTwo(Math.sqrt(sum), exponent)
 }
 

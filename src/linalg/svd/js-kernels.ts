@@ -1,4 +1,10 @@
+import { largestAbs } from '../matrix/norms.ts'
+import { orthogonalizeRows } from './jacobi.ts'
 import { type Block, type Kernels, type Operation, rowOf } from './kernels.ts'
+import { factorPanel, makeReflector } from './qr.ts'
+import { secularRoots, secularVectors } from './secular.ts'
+import { reducePanel } from './symmetric-eigen.ts'
+import { tridiagonalQl } from './tridiagonal-ql.ts'
 
 /** Length of the slices of a dot product that are summed before they are added to C: two rows of A and of B stay in the L1 cache. */
 const DEPTH = 256
@@ -13,6 +19,25 @@ export const jsKernels: Kernels = {
   gemv,
   ger,
   rotate,
+  largestAbs,
+  scale: (factor, x) => {
+    for (let i = 0; i < x.length; i++) x[i] *= factor
+  },
+  divide: (x, divisor) => {
+    for (let i = 0; i < x.length; i++) x[i] /= divisor
+  },
+  sumOfSquares: (x) => {
+    let sum = 0
+    for (let i = 0; i < x.length; i++) sum += x[i] * x[i]
+    return sum
+  },
+  makeReflector,
+  factorPanel: (panel, tau) => factorPanel(jsKernels, panel, tau),
+  reducePanel: (G, start, VW, out) => reducePanel(jsKernels, G, start, VW, out),
+  tridiagonalQl,
+  secularRoots,
+  secularVectors,
+  orthogonalize: (work, rotations) => orthogonalizeRows(work, new Int32Array(work.rows), rotations),
 }
 
 function gemm(A: Block, opA: Operation, B: Block, opB: Operation, C: Block, accumulate = false): void {

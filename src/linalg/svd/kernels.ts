@@ -1,3 +1,13 @@
+import type { Float64Matrix } from '../matrix/matrix.ts'
+import type { RankOneUpdate } from './secular.ts'
+
+/** What a tridiagonal reduction gives of a matrix [n, n]: each has n entries, or as many as it needs. */
+export interface PanelOutputs {
+  readonly diagonal: Float64Array
+  readonly offDiagonal: Float64Array
+  readonly tau: Float64Array
+}
+
 /**
  * A rectangle of a row-major float64 array: entry (i, j) is `data[offset + i * stride + j]`.
  * The decompositions work in place on blocks; a matrix is the block that fills its array.
@@ -35,6 +45,28 @@ export interface Kernels {
   ger(alpha: number, x: Float64Array, y: Float64Array, A: Block): void
   /** x ← c·x + s·y and y ← c·y − s·x: the plane rotation of BLAS drot. */
   rotate(x: Float64Array, y: Float64Array, c: number, s: number): void
+  /** max|xᵢ|, NaN where an entry is NaN. */
+  largestAbs(x: Float64Array): number
+  /** x ← factor·x. */
+  scale(factor: number, x: Float64Array): void
+  /** x ← x / divisor. */
+  divide(x: Float64Array, divisor: number): void
+  /** Σ xᵢ², one after the other. */
+  sumOfSquares(x: Float64Array): number
+  /** As that of qr.ts. */
+  makeReflector(x: Float64Array): number
+  /** As that of qr.ts; `tau` may be any array. */
+  factorPanel(panel: Block, tau: Float64Array): void
+  /** As that of symmetric-eigen.ts; what it gives may go to any arrays. */
+  reducePanel(G: Block, start: number, VW: Block, out: PanelOutputs): void
+  /** As that of tridiagonal-ql.ts; `d` and `e` may be any arrays. */
+  tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
+  /** As that of secular.ts: all roots, and in the rows of S [n, n], alone in its array, the differences. */
+  secularRoots(problem: RankOneUpdate, S: Block): Float64Array
+  /** As that of secular.ts. */
+  secularVectors(d: Float64Array, z: Float64Array, S: Block, position: Int32Array, needed: number): void
+  /** As `orthogonalizeRows` of jacobi.ts, of rows without exponents of their own; `work` and `rotations` may be any arrays. */
+  orthogonalize(work: Float64Matrix, rotations: Float64Matrix | null): void
 }
 
 /** The block of `rows` × `columns` that starts at `offset`; by default its rows follow on one another. */

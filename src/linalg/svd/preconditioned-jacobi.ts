@@ -2,7 +2,7 @@ import { epsilonOf } from '../matrix/matrix.ts'
 import type { RowSvd } from './gram-svd.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
-import { ENLARGE, makeReflector, orthonormalRows, type RowQr, rowQr, TINY_SQUARE } from './qr.ts'
+import { ENLARGE, orthonormalRows, type RowQr, rowQr, TINY_SQUARE } from './qr.ts'
 import type { Svd, Vectors } from './svd.ts'
 
 /** X·P = Q·R: column j of X·P is column `permutation[j]` of X. Rows of R from `rank` on are zero. */
@@ -48,7 +48,7 @@ export function pivotedRowQr(kernels: Kernels, X: Block): PivotedRowQr {
         fullNorms[pivot] = fullNorms[k]
       }
       const v = rowOf(X, k, k)
-      tau[k] = makeReflector(v)
+      tau[k] = kernels.makeReflector(v)
       if (k + 1 === n) return
       if (tau[k] !== 0) {
         const diagonal = v[0]
@@ -125,7 +125,7 @@ export function preconditionedJacobi(kernels: Kernels, Xt: Block): RowSvd {
   kernels.scope(() => {
     const { first, second } = precondition(kernels, Xt)
     const { rank } = first
-    const inner = jacobiOfTriangle(second, rank, 'thin')
+    const inner = jacobiOfTriangle(kernels, second, rank, 'thin')
     S.set(inner.S)
     orthonormalRows(kernels, first, Ut)
     turn(kernels, inner.U.data, rank, Ut)
@@ -146,7 +146,7 @@ export function preconditionedJacobiValues(kernels: Kernels, Xt: Block): Float64
   const S = new Float64Array(Xt.rows)
   kernels.scope(() => {
     const { first, second } = precondition(kernels, Xt)
-    S.set(jacobiOfTriangle(second, first.rank, 'none').S)
+    S.set(jacobiOfTriangle(kernels, second, first.rank, 'none').S)
   })
   return S
 }
@@ -168,10 +168,10 @@ function precondition(kernels: Kernels, Xt: Block): Preconditioned {
   return { first, second: rowQr(kernels, R) }
 }
 
-function jacobiOfTriangle({ reduced }: RowQr, rank: number, vectors: Vectors): Svd {
+function jacobiOfTriangle(kernels: Kernels, { reduced }: RowQr, rank: number, vectors: Vectors): Svd {
   const L = new Float64Array(rank * rank)
   for (let i = 0; i < rank; i++) L.set(rowOf(reduced, i, 0, i + 1), i * rank)
-  return jacobiSvd({ rows: rank, columns: rank, data: L }, vectors)
+  return jacobiSvd({ rows: rank, columns: rank, data: L }, vectors, kernels)
 }
 
 /** The first `rank` rows of Q turned by Wᵀ, W [rank, rank], in place. */

@@ -136,7 +136,7 @@ export function rowQr(kernels: Kernels, X: Block): RowQr {
     const panel = part(X, start, start, b, X.columns - start)
     const panelTau = tau.subarray(start, start + b)
     kernels.scope(() => {
-      factorPanel(kernels, panel, panelTau)
+      kernels.factorPanel(panel, panelTau)
       const below = part(X, start + b, start, n - start - b, panel.columns)
       if (below.rows > 0) applyBlockReflector(kernels, below, blockReflector(kernels, panel, panelTau), 'N')
     })
@@ -145,12 +145,12 @@ export function rowQr(kernels: Kernels, X: Block): RowQr {
 }
 
 /** Unblocked QR of a few rows (xGELQ2). */
-function factorPanel(kernels: Kernels, panel: Block, tau: Float64Array): void {
+export function factorPanel(kernels: Kernels, panel: Block, tau: Float64Array): void {
   const { rows, columns } = panel
   const products = kernels.allocate(rows)
   for (let i = 0; i < rows; i++) {
     const v = rowOf(panel, i, i)
-    tau[i] = makeReflector(v)
+    tau[i] = kernels.makeReflector(v)
     if (tau[i] === 0 || i + 1 === rows) continue
     const diagonal = v[0]
     v[0] = 1

@@ -1,5 +1,6 @@
 import type { Float64Matrix, FloatArray, Matrix } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
+import { type Block, type Kernels, rowOf } from './kernels.ts'
 
 const EXPONENT_BIAS = 1023
 /** A double holds 2^e for e in [−1074, 1023]; steps of at most this size never leave that range on the way. */
@@ -46,9 +47,10 @@ export function scalingExponent(data: FloatArray): number {
 }
 
 /** Scales `data` in place so that max|aᵢ| is in [0.5, 1); returns the exponent of the power of two that undoes it. */
-export function scaleToOne(data: Float64Array): number {
-  const exponent = scalingExponent(data)
-  scaleByPowerOfTwo(data, -exponent)
+export function scaleToOne(data: Float64Array, kernels: Pick<Kernels, 'largestAbs' | 'scale'>): number {
+  const largest = kernels.largestAbs(data)
+  const exponent = largest === 0 ? 0 : binaryExponent(largest)
+  for (const factor of powerSteps(-exponent)) kernels.scale(factor, data)
   return exponent
 }
 
@@ -65,6 +67,18 @@ export function awayFromExtremes(A: Matrix): { readonly A: Matrix; readonly expo
   const data = Float64Array.from(A.data)
   scaleByPowerOfTwo(data, -exponent)
   return { A: { ...A, data }, exponent }
+}
+
+/** As `fixSigns`, of the transposes: pairs of rows. */
+export function fixSignsOfRows(kernels: Kernels, Ut: Block, Vt: Block): void {
+  for (let i = 0; i < Ut.rows; i++) {
+    const u = rowOf(Ut, i)
+    const least = TIE * kernels.largestAbs(u)
+    let first = 0
+    while (first < u.length - 1 && Math.abs(u[first]) < least) first++
+    if (!(u[first] < 0)) continue
+    for (const side of [u, rowOf(Vt, i)]) kernels.scale(-1, side)
+  }
 }
 
 /** Entries this close to the largest count as ties, so that rounding doesn't decide the sign of a vector. */

@@ -1,5 +1,6 @@
 import { LoraSvdError } from '../../errors.ts'
 import { epsilonOf } from '../matrix/matrix.ts'
+import { type Block, rowOf } from './kernels.ts'
 
 /** Steps allowed for one root; four to seven are usual, bisection between them bounds the rest. */
 const MAX_STEPS = 120
@@ -70,8 +71,11 @@ export function secularRoot(problem: RankOneUpdate, j: number, delta: Float64Arr
     if (slow >= 3) slow = 0
     tau = next
   }
-  throw new LoraSvdError('no-convergence', `root ${j} of the secular equation of order ${n} did not converge`)
+  throw rootNotFound(j, n)
 }
+
+export const rootNotFound = (j: number, n: number) =>
+  new LoraSvdError('no-convergence', `root ${j} of the secular equation of order ${n} did not converge`)
 
 function finish(d: Float64Array, base: number, tau: number, delta: Float64Array): number {
   for (let i = 0; i < d.length; i++) delta[i] = d[i] - base - tau
@@ -203,4 +207,50 @@ function startLast({ d, z2, rho }: RankOneUpdate): Start {
 function within(start: Start): Start {
   const { low, high, tau } = start
   return tau > low && tau < high ? start : { ...start, tau: low + (high - low) / 2 }
+}
+
+/** All roots; row j of S receives d(i) − root(j) over i. */
+export function secularRoots(problem: RankOneUpdate, S: Block): Float64Array {
+  const roots = new Float64Array(problem.d.length)
+  for (let j = 0; j < roots.length; j++) roots[j] = secularRoot(problem, j, rowOf(S, j))
+  return roots
+}
+
+/**
+ * Overwrites the first `needed` rows of S by the unit eigenvectors, entry i at column position(i). The z of which the
+ * computed roots are exact: ẑ(i)² = Π (root(j) − d(i)) / Π over j ≠ i of (d(j) − d(i)).
+ */
+export function secularVectors(
+  d: Float64Array,
+  z: Float64Array,
+  S: Block,
+  position: Int32Array,
+  needed: number,
+): void {
+  const k = d.length
+  const squares = new Float64Array(k)
+  for (let i = 0; i < k; i++) squares[i] = -rowOf(S, i)[i]
+  for (let j = 0; j < k; j++) {
+    const differences = rowOf(S, j)
+    const dj = d[j]
+    for (let i = 0; i < j; i++) squares[i] *= differences[i] / (d[i] - dj)
+    for (let i = j + 1; i < k; i++) squares[i] *= differences[i] / (d[i] - dj)
+  }
+  const exact = new Float64Array(k)
+  for (let i = 0; i < k; i++) {
+    const root = Math.sqrt(Math.abs(squares[i]))
+    exact[i] = z[i] < 0 ? -root : root
+  }
+  const vector = new Float64Array(k)
+  for (let j = 0; j < needed; j++) {
+    const row = rowOf(S, j)
+    let sum = 0
+    for (let i = 0; i < k; i++) {
+      const entry = exact[i] / row[i]
+      vector[i] = entry
+      sum += entry * entry
+    }
+    const scale = 1 / Math.sqrt(sum)
+    for (let i = 0; i < k; i++) row[position[i]] = vector[i] * scale
+  }
 }

@@ -6,7 +6,7 @@ import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
 import { orthonormalRows, rowQr } from './qr.ts'
-import { fixSigns, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
+import { fixSignsOfRows, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import { symmetricEigen } from './symmetric-eigen.ts'
 
 /** Which of the singular or eigen vectors to compute. */
@@ -101,7 +101,7 @@ function thinQr(kernels: Kernels, A: Matrix): { Q: Float64Matrix; R: Float64Matr
   requireFinite(A)
   return kernels.scope(() => {
     const X = shortSideRows(kernels, A)
-    const exponent = scaleToOne(X.data)
+    const exponent = scaleToOne(X.data, kernels)
     const qr = rowQr(kernels, X)
     const Q = zeros(m, n)
     const rows = block(kernels.allocate(n * m), n, m)
@@ -137,10 +137,10 @@ export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
   requireFinite(A)
   const n = Math.min(A.rows, A.columns)
   if (n === 0) return vectors === 'none' ? valuesOnly(new Float64Array(0)) : emptySvd(A)
-  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors)
+  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors, kernels)
   return kernels.scope(() => {
     const Xt = shortSideRows(kernels, A)
-    const exponent = scaleToOne(Xt.data)
+    const exponent = scaleToOne(Xt.data, kernels)
     if (vectors === 'none') {
       const S = values(kernels, Xt, A)
       scaleByPowerOfTwo(S, exponent)
@@ -148,11 +148,9 @@ export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
     }
     const svd = decompose(kernels, Xt, A)
     scaleByPowerOfTwo(svd.S, exponent)
-    const left = columnsOf(svd.Ut)
-    const right = columnsOf(svd.Vt)
-    const result = A.rows >= A.columns ? { U: left, S: svd.S, V: right } : { U: right, S: svd.S, V: left }
-    fixSigns(result.U, result.V)
-    return result
+    const [Ut, Vt] = A.rows >= A.columns ? [svd.Ut, svd.Vt] : [svd.Vt, svd.Ut]
+    fixSignsOfRows(kernels, Ut, Vt)
+    return { U: columnsOf(Ut), S: svd.S, V: columnsOf(Vt) }
   })
 }
 

@@ -2,11 +2,10 @@ import { badInput } from '../../errors.ts'
 import { requireFinite } from '../matrix/finite.ts'
 import { type Float64Matrix, zeros } from '../matrix/matrix.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './divide-and-conquer.ts'
-import { type Block, block, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
-import { applyReflectors, makeReflector, REFLECTOR_BLOCK } from './qr.ts'
+import { type Block, block, type Kernels, type PanelOutputs, part, rowOf, transposeBlock } from './kernels.ts'
+import { applyReflectors, REFLECTOR_BLOCK } from './qr.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
 import type { SymmetricEigen, Vectors } from './svd.ts'
-import { tridiagonalQl } from './tridiagonal-ql.ts'
 
 /**
  * Eigenvalues, ascending, and unless 'none' orthonormal eigenvectors of a symmetric matrix: tridiagonal reduction,
@@ -26,7 +25,7 @@ export function symmetricEigen(kernels: Kernels, G: Float64Matrix, vectors: Vect
     const work = block(kernels.allocate(n * n), n, n)
     work.data.set(G.data)
     const reduced = reduceSymmetric(kernels, work)
-    if (vectors === 'none') return { values: reducedValues(reduced), vectors: zeros(0, 0) }
+    if (vectors === 'none') return { values: reducedValues(kernels, reduced), vectors: zeros(0, 0) }
     const eigen = reducedEigen(kernels, reduced, n)
     const Q = zeros(n, n)
     transposeBlock(eigen.vectors, block(Q.data, n, n))
@@ -42,14 +41,14 @@ export interface ReducedSymmetric {
 
 /** The block, which is overwritten, made tridiagonal. */
 export function reduceSymmetric(kernels: Kernels, G: Block): ReducedSymmetric {
-  const exponent = scaleToOne(G.data)
+  const exponent = scaleToOne(G.data, kernels)
   return { reduction: reduceToTridiagonal(kernels, G), exponent }
 }
 
 /** All eigenvalues, ascending, in O(n²). */
-export function reducedValues({ reduction, exponent }: ReducedSymmetric): Float64Array {
+export function reducedValues(kernels: Kernels, { reduction, exponent }: ReducedSymmetric): Float64Array {
   const values = reduction.diagonal.slice()
-  tridiagonalQl(values, reduction.offDiagonal.slice())
+  kernels.tridiagonalQl(values, reduction.offDiagonal.slice())
   scaleByPowerOfTwo(values, exponent)
   return values.sort()
 }
@@ -93,30 +92,32 @@ function reduceToTridiagonal(kernels: Kernels, G: Block): TridiagonalReduction {
   const tau = new Float64Array(Math.max(0, n - 2))
   for (let start = 0; start < n; start += REFLECTOR_BLOCK) {
     kernels.scope(() => {
-      reducePanel(kernels, G, start, { diagonal, offDiagonal, tau })
+      reduceAndUpdate(kernels, G, start, { diagonal, offDiagonal, tau })
     })
   }
   return { diagonal, offDiagonal, tau, reflectors: G }
-}
-
-interface Outputs {
-  readonly diagonal: Float64Array
-  readonly offDiagonal: Float64Array
-  readonly tau: Float64Array
 }
 
 /**
  * One panel. The trailing matrix stays as it was at the panel's start; what it would be by now is
  * A − VᵀW − WᵀV with the panel's reflectors in V and their products in W.
  */
-function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): void {
+function reduceAndUpdate(kernels: Kernels, G: Block, start: number, out: PanelOutputs): void {
   const n = G.rows
   const b = Math.min(REFLECTOR_BLOCK, n - start)
   const width = n - start
   // Rows 0..b−1 hold the reflectors, rows b..2b−1 their products: one block, so that one product updates all.
   const VW = block(kernels.allocate(2 * b * width).fill(0), 2 * b, width)
-  const V = part(VW, 0, 0, b, width)
-  const W = part(VW, b, 0, b, width)
+  kernels.reducePanel(G, start, VW, out)
+  updateTrailing(kernels, G, start + b, VW, b)
+}
+
+/** The rows of G from `start` on, as many as VW [2b, n − start] has reflectors. */
+export function reducePanel(kernels: Kernels, G: Block, start: number, VW: Block, out: PanelOutputs): void {
+  const n = G.rows
+  const b = VW.rows / 2
+  const V = part(VW, 0, 0, b, VW.columns)
+  const W = part(VW, b, 0, b, VW.columns)
   const scratch = kernels.allocate(2 * b)
   for (let i = 0; i < b; i++) {
     const k = start + i
@@ -125,7 +126,7 @@ function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): v
     out.diagonal[k] = row[0]
     if (k >= n - 1) continue
     const tail = row.subarray(1)
-    const tau = tail.length > 1 ? makeReflector(tail) : 0
+    const tau = tail.length > 1 ? kernels.makeReflector(tail) : 0
     if (k < n - 2) out.tau[k] = tau
     out.offDiagonal[k] = tail[0]
     const v = rowOf(V, i, i + 1)
@@ -135,7 +136,6 @@ function reducePanel(kernels: Kernels, G: Block, start: number, out: Outputs): v
     if (tau !== 0)
       productRow(kernels, part(G, k + 1, k + 1, n - k - 1, n - k - 1), V, W, i, tau, v, w, scratch)
   }
-  updateTrailing(kernels, G, start + b, VW, b)
 }
 
 /** row ← row − V(:, i)ᵀ·W(:, i..) − W(:, i)ᵀ·V(:, i..): row i of the panel as its earlier reflectors leave it. */

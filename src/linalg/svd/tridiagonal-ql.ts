@@ -28,16 +28,17 @@ export function tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
     for (let step = 0; ; step++) {
       const m = endOfBlock(d, e, l, vanishing)
       if (m === l) break
-      if (step === MAX_STEPS) {
-        throw new LoraSvdError(
-          'no-convergence',
-          `eigenvalue ${l} of ${n} did not converge in ${MAX_STEPS} QL steps; check the matrix for entries that are not finite`,
-        )
-      }
+      if (step === MAX_STEPS) throw eigenvalueNotFound(l, n)
       qlStep(d, e, l, m, Z)
     }
   }
 }
+
+export const eigenvalueNotFound = (l: number, n: number) =>
+  new LoraSvdError(
+    'no-convergence',
+    `eigenvalue ${l} of ${n} did not converge in ${MAX_STEPS} QL steps; check the matrix for entries that are not finite`,
+  )
 
 /** Turns the matrix, and with it the rows of Z, upside down. */
 function flip(d: Float64Array, e: Float64Array, Z: Block | undefined): void {

@@ -16,16 +16,20 @@ import type { RitzPairs } from './krylov.ts'
  *     (G0)  Σ_{i≤k} (σ_i² − θ_i) ≤ k·‖S‖₂² / (θ_k − μ)                       where θ_k > μ
  *     (G1)  Σ_{i≤k} (σ_i² − θ_i) ≤ Σ_{i≤k} ‖s_i‖² / (θ_i − μ_k)              where θ_k > μ_k
  *     (W)   σ_i² ≤ μ_{i−1}
+ *     (K)   Σ_{i≤r} σ_i² ≤ Σ_{i≤r} λ_i,  λ the eigenvalues of the matrix on the left, of which there are as many more that are μ as are asked for
  *
  * G1: subtract μ_k; K = [[D, Sᵀ], [S, 0]] has as many positive eigenvalues as D > 0 has, so the sum of the k largest less
  * tr D is the sum of the moduli of the negative ones, which completing the square bounds by tr(S·D⁻¹·Sᵀ). G0: Young's
  * inequality with one constant for all vectors (one for each would reorder them). W: the min-max theorem with the
- * first i − 1 Ritz vectors as the space left out; never weaker than Weyl's max(θ_i, μ) + ‖S‖₂.
+ * first i − 1 Ritz vectors as the space left out; never weaker than Weyl's max(θ_i, μ) + ‖S‖₂. K: Weyl's monotonicity; where
+ * nothing is rounded the others follow from it, and where the values around the r-th lie close together it is several times as sharp.
  *
  * Rounding. What is subtracted in the end is not θ_i but S_i², formed in float64 from the leading Ritz vectors: eigenvalues of
  * AᵀA on their span, which lie within shift(i) of the computed θ_i, as the exact eigenvalues on the whole of V do. G1 takes that
  * span as the space and counts the rest of V with the residual, so that its D is diag(S_i²) itself: a longer residual by
- * shift(i), and a gap that is smaller by it. G0 bounds by eigenvalues on V, two shifts above S_i²; W by θ_i, one above.
+ * shift(i), and a gap that is smaller by it. G0 bounds by eigenvalues on V, two shifts above S_i²; W by θ_i, one above. In K the errors
+ * of the block on V and of the residuals raise the sum of r eigenvalues by at most the sum of shifts each (Ky Fan; Horn for
+ * the products of A·V with its errors), and what was left out of the residuals by √r times its length.
  */
 
 /** In how many places at most the split of the bound into G and W is tried: evenly spaced, and close to r. */
@@ -58,8 +62,8 @@ export function leftoverEnergy({ theta }: RitzPairs, total: number, rounding: Ro
 }
 
 export interface ExcessBound {
-  /** At least Σ_{i≤r} (σ_i² − θ_i), for r ≤ l. */
-  excess(r: number): number
+  /** At least Σ_{i≤r} (σ_i² − θ_i), for r ≤ l; a coarser bound where none is as low as `enough`. */
+  excess(r: number, enough?: number): number
   /** At least σ_{r+1}², and ‖A − A·V_r·V_rᵀ‖₂²: μ_r. For r ≤ l. */
   beyond(r: number): number
   /** At most σ_{r+1}²: θ_{r+1}, by Cauchy's interlacing. */
@@ -109,7 +113,15 @@ export function excessBound(
     return sum
   }
 
-  function excess(r: number): number {
+  let sums: Float64Array | undefined
+  /** K, for all r at once. */
+  function kyFanBound(r: number): number {
+    sums ??= norms.compoundSums(theta, mu)
+    const known = theta.subarray(0, r).reduce((sum, value) => sum + value, 0)
+    return Math.max(0, sums[r] - known) + 3 * shifts(r) + Math.sqrt(r) * rounding.lost
+  }
+
+  function excess(r: number, enough = Number.POSITIVE_INFINITY): number {
     if (residuals.rows === 0 && rounding.lost === 0) return 2 * shifts(r)
     const splits = splitsOf(r)
     let best = Number.POSITIVE_INFINITY
@@ -119,7 +131,9 @@ export function excessBound(
       beyondSplit += minMaxBound(k, splits[s + 1] ?? r)
       best = Math.min(best, gapBound(k) + beyondSplit)
     }
-    return best
+    // what K is at least needs no eigenvalues
+    const least = theta.subarray(0, r).reduce((sum, value) => sum + Math.max(0, mu - value), 0)
+    return least > enough ? best : Math.min(best, kyFanBound(r))
   }
   const next = (r: number) => (r < l ? Math.max(0, theta[r] - shift(r)) : 0)
   return { excess, beyond, next }
@@ -138,6 +152,8 @@ export interface ResidualNorms {
   of(i: number): number
   /** ‖S_{k+1…l}‖₂: the norm of all columns but the first k. */
   from(k: number): number
+  /** At [r] the sum of the r largest of the eigenvalues of [[diag(θ), Sᵀ], [S, μ·I]] and of as many more that are μ. r ≤ l. */
+  compoundSums(theta: Float64Array, mu: number): Float64Array
 }
 
 /** Norms of the columns of S, and of ranges of them, each computed when first asked for. */
@@ -159,7 +175,26 @@ export function residualNorms(
     }
     return norm
   }
-  return { of: (i) => lengths[i], from }
+  function compoundSums(theta: Float64Array, mu: number): Float64Array {
+    const n = l + b
+    if (!Number.isFinite(mu)) return new Float64Array(l + 1).fill(mu)
+    const K = zeros(n, n)
+    for (let i = 0; i < l; i++) K.data[i * n + i] = theta[i]
+    for (let i = 0; i < b; i++) {
+      const row = l + i
+      K.data[row * n + row] = mu
+      for (let j = 0; j < l; j++) {
+        K.data[row * n + j] = data[i * l + j]
+        K.data[j * n + row] = data[i * l + j]
+      }
+    }
+    const { values } = engine.symmetricEigen(K, 'none')
+    const sums = new Float64Array(l + 1)
+    for (let r = 0; r < l; r++) sums[r + 1] = sums[r] + Math.max(mu, values[n - 1 - r])
+    return sums
+  }
+
+  return { of: (i) => lengths[i], from, compoundSums }
 }
 
 /** The largest eigenvalue of a positive semidefinite matrix. */

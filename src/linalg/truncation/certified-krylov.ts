@@ -8,7 +8,6 @@ import {
   intervalWidth,
   OVERSAMPLING,
   plainTruncation,
-  type View,
 } from './certified-truncation.ts'
 import type { Arithmetic } from './columns.ts'
 import type { Operator } from './krylov.ts'
@@ -18,10 +17,12 @@ import {
   type KrylovStep,
   leadingRitzVectors,
   nextBlock,
+  type RitzPairs,
   ritzPairs,
   startBasis,
   startBlock,
 } from './krylov.ts'
+import type { View } from './proofs.ts'
 import { type Draw, uniformColumns } from './streams.ts'
 import type { TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
 
@@ -33,10 +34,15 @@ const LEAST_GROWTH = 2.2
 const LEAST_STEPS = 2
 /** A basis of this many times rank + oversampling, eight steps of a full-width block, has converged or won't. */
 const MOST_GROWTH = 9
-/** An estimated interval this much narrower than the goal is worth the cost of proving it. */
-const HOPE = 0.7
+/**
+ * The complement of a basis reaches up to some 1.6 times the middle Ritz value on noise, less far where values decay, and the probe's
+ * bound is some tenths above it: proving an interval that is still open costs as much as a larger basis.
+ */
+const REACH = 1.8
+/** What the probe's bound is above what an earlier one has found. */
+const PROBE_SLACK = 1.08
 /** After an interval that stayed open the basis grows by this factor before the next one. */
-const RETRY_GROWTH = 1.3
+const RETRY_GROWTH = 1.15
 /** The basis grows by this factor before its Ritz pairs are computed again. */
 const LOOK_GROWTH = 1.12
 /** Units of round-off: half the distance of 1 to the next number. */
@@ -81,14 +87,14 @@ export function certifiedKrylov(
 ): TruncatedSvd | undefined {
   let run = firstRun(A, plan)
   let lookAt = firstLook(A, plan, run)
-  const progress: Progress = { attempts: 0, triedAt: 0 }
+  const progress: Progress = { attempts: 0, triedAt: 0, reach: REACH }
   for (;;) {
     const l = run.basis.V.columns
     const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
     const next = nextBlock(plan.engine, A, run.basis, run.draw)
     if (l >= lookAt || isLast) {
       const view = viewOf(A, plan, run, next)
-      const outlook = outlookOf(A, plan, view)
+      const outlook = outlookOf(A, plan, view, progress.reach)
       const verdict = judge(A, plan, view, outlook, isLast, progress, widened)
       if (typeof verdict === 'object') return verdict.result
       lookAt = l * LOOK_GROWTH
@@ -108,6 +114,8 @@ interface Progress {
   attempts: number
   /** The size of the basis at the last attempt. */
   triedAt: number
+  /** How far up the complement is thought to reach, in middle Ritz values. */
+  reach: number
 }
 
 /** What a look at the Ritz pairs comes to: the end, or a run in float64, or a larger basis. */
@@ -125,7 +133,8 @@ function judge(
   const l = view.pairs.theta.length
   const { rank } = outlook
   const isGrown = isLast || l >= MOST_GROWTH * (rank + OVERSAMPLING)
-  if (isRoundedAway(A, view, outlook) || isHeldBack(A, plan, view, outlook, isGrown)) return 'too coarse'
+  if (isRoundedAway(A, view, outlook) || isHeldBack(A, plan, view, outlook, isGrown, progress))
+    return 'too coarse'
   if (isHopeless(A, plan, view)) return { result: undefined }
   if (plan.certify === 'none') {
     const isEnough = l >= Math.max(rank + OVERSAMPLING, LEAST_GROWTH * rank) && (outlook.decided || isGrown)
@@ -133,7 +142,14 @@ function judge(
     return result !== undefined || isLast ? { result } : 'too small'
   }
   if (!isGrown && !(outlook.ready && l >= progress.triedAt * RETRY_GROWTH)) return 'too small'
-  const attempt = { index: progress.attempts++, isLast: isGrown }
+  const attempt = {
+    index: progress.attempts++,
+    isLast: isGrown,
+    onReach: (xi: number) => {
+      const middle = middleOf(view.pairs)
+      if (middle > 0) progress.reach = (PROBE_SLACK * xi) / middle
+    },
+  }
   const result = certifiedTruncation(A, plan, view, rank, attempt, widened)
   if (result?.certificate.closed) return { result }
   if (isGrown && isRoundingFelt(plan, view, outlook)) return 'too coarse'
@@ -165,10 +181,11 @@ function isHeldBack(
   view: View,
   outlook: Outlook,
   isGrown: boolean,
+  { reach }: Progress,
 ): boolean {
   const isDone = (at: Outlook) => (plan.certify === 'none' ? at.decided : at.ready)
   if (view.arithmetic === 'f64' || isDone(outlook)) return false
-  const finest = outlookOf(A, plan, { ...view, rounding: roundingOf(A, 'f64', view.rounding.lost) })
+  const finest = outlookOf(A, plan, { ...view, rounding: roundingOf(A, 'f64', view.rounding.lost) }, reach)
   return isDone(finest) && (isGrown || outlook.excess > 2 * finest.excess)
 }
 
@@ -211,11 +228,13 @@ export function viewOf(
   return { ...run, pairs, norms, rounding: roundingOf(A, run.arithmetic, lost) }
 }
 
-function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View): Outlook {
+/** About where the Ritz values begin that have not converged. */
+const middleOf = ({ theta }: RitzPairs): number => theta[theta.length >> 1]
+
+function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: View, reach: number): Outlook {
   const { theta } = view.pairs
   const total = A.frobenius * A.frobenius
-  // The complement of the basis reaches about as far up as the half of its Ritz values that has not converged.
-  const { excess, next } = excessBound(view.pairs, view.norms, theta[theta.length >> 1], view.rounding)
+  const { excess, next } = excessBound(view.pairs, view.norms, reach * middleOf(view.pairs), view.rounding)
   const known = { order: A.short, total, theta, excess, beyond: next, rounding: 0 }
   const { atLeast, atMost: rank } = rankRange(rule, limits, known)
   const tail = theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
@@ -223,7 +242,7 @@ function outlookOf(A: Operator, { rule, limits, goal }: TruncationPlan, view: Vi
   const isTiny = view.arithmetic === 'f64' && tail < DIRECT_BELOW * total
   const decided = isShown && (isTiny || atLeast === rank)
   const unknown = rank <= theta.length ? excess(rank) : Number.POSITIVE_INFINITY
-  const ready = decided && (isTiny || intervalWidth(tail, unknown) <= HOPE * goal)
+  const ready = decided && (isTiny || intervalWidth(tail, unknown) <= goal)
   return { rank, tail, decided, ready, excess: unknown }
 }
 

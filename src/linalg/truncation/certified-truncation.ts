@@ -1,36 +1,19 @@
-import { epsilonOf, leadingColumns, type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { epsilonOf, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 import { rankRange } from '../spectrum/rules.ts'
 import { fixSigns, scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
+import { scaleColumns } from './columns.ts'
+import { type Operator, type Triplets, tripletsOn } from './krylov.ts'
 import {
-  type ExcessBound,
-  excessBound,
-  leftoverEnergy,
-  type ResidualNorms,
-  type Rounding,
-} from './certificate.ts'
-import { choleskyBound, projectedGram, shortGram } from './cholesky-bound.ts'
-import { type Arithmetic, inArithmetic, scaleColumns } from './columns.ts'
-import { complementBounds } from './complement-bound.ts'
-import {
-  type KrylovBasis,
-  leadingRitzVectors,
-  type Operator,
-  type RitzPairs,
-  scaledBy,
-  type Triplets,
-  tripletsOn,
-} from './krylov.ts'
-import { type Draw, normalColumns, uniformColumns } from './streams.ts'
+  type Attempt,
+  drawFor,
+  FAILURE_PROBABILITY,
+  type Proof,
+  proofs,
+  ritzVectors,
+  SUM_EPSILONS,
+  type View,
+} from './proofs.ts'
 import type { Certificate, Interval, TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
-
-/** A basis with its Ritz pairs and how far they are from singular triplets. */
-export interface View {
-  readonly arithmetic: Arithmetic
-  readonly basis: KrylovBasis
-  readonly pairs: RitzPairs
-  readonly norms: ResidualNorms
-  readonly rounding: Rounding
-}
 
 /** Columns more than the rank: with them the last triplets converge as well. */
 export const OVERSAMPLING = 8
@@ -38,27 +21,8 @@ export const OVERSAMPLING = 8
 export const DIRECT_BELOW = 1e-10
 /** Relative singular values below this are near √ε of float64, where eigenvalues of a Gram matrix are rounding error. */
 const GRAM_RESOLUTION = 1e-6
-/** Steps of the probe at most: its bound is then within a tenth of the truth. */
-const MOST_PROBE_STEPS = 12
-/** Steps of the probe whose ξ a Cholesky factorization starts from. */
-const STRICT_PROBE_STEPS = 6
-/** Multiples of ξ that are tried as the bound of the complement, one Cholesky factorization each. */
-const STRICT_RATIOS = [1.05, 1.2, 2]
-/** That a probabilistic certificate of one call is wrong, all its attempts together. */
-export const FAILURE_PROBABILITY = 1e-9
 /** An error of at most this many epsilons of the data, relative to ‖A‖_F, is rounding. */
 const FLOOR_EPSILONS = 4
-/** Rounding of ‖A‖_F² − Σθ in float64, in epsilons times the root of the longer side, relative to ‖A‖_F². */
-const SUM_EPSILONS = 8
-
-/** A bound on Σσ² − Σθ, and how it was had. */
-interface Proof {
-  readonly bound: ExcessBound
-  readonly kind: 'deterministic' | 'probabilistic'
-  /** What the bound could at best become with more work on it. */
-  readonly best?: ExcessBound
-}
-
 /** What a proof says. */
 interface Conclusion extends Proof {
   readonly rank: number
@@ -81,23 +45,28 @@ export function certifiedTruncation(
   plan: TruncationPlan,
   view: View,
   rank: number,
-  attempt: { readonly index: number; readonly isLast: boolean },
+  attempt: Attempt,
   widened: () => Matrix,
 ): TruncatedSvd | undefined {
   const l = view.pairs.theta.length
   // One more than the estimate, in case exact sums fall on the other side of the rule's threshold.
   const count = Math.min(l, plan.rule.kind === 'rank' ? rank : rank + 1)
-  const V = ritzVectors(A, plan, view, count)
-  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
-  const tail = tailMeasure(A, triplets)
+  const estimate = view.pairs.theta.slice(0, count)
+  let triplets: Triplets | undefined
+  let tail: TailOf | undefined
   let conclusion: Conclusion | undefined
-  for (const proof of proofs(A, plan, view, attempt.index, widened)) {
-    conclusion = conclude(A, plan, triplets, tail, proof)
-    if (conclusion?.closed) break
+  for (const proof of proofs(A, plan, view, attempt, widened)) {
+    if (attempt.isLast || isHopeful(A, plan, estimate, proof)) {
+      triplets ??= tripletsOf(A, plan, view, count)
+      tail ??= tailMeasure(A, triplets)
+      const squares = triplets.S.map((s) => s * s)
+      conclusion = conclude(A, plan, squares, tail, proof)
+      if (conclusion?.closed) break
+    }
     if (attempt.isLast || proof.best === undefined) continue
-    if (!conclude(A, plan, triplets, tail, { ...proof, bound: proof.best })?.closed) break
+    if (!isHopeful(A, plan, estimate, { ...proof, bound: proof.best })) break
   }
-  if (conclusion === undefined) return undefined
+  if (conclusion === undefined || triplets === undefined) return undefined
   const { bound, kind, closed, belowRounding, optimalError } = conclusion
   const spectral = {
     atLeast: Math.sqrt(bound.next(conclusion.rank)),
@@ -125,8 +94,7 @@ export function plainTruncation(
 ): TruncatedSvd | undefined {
   const isGiven = plan.rule.kind === 'rank'
   const count = Math.min(view.pairs.theta.length, isGiven ? rank : rank + OVERSAMPLING)
-  const V = ritzVectors(A, plan, view, count)
-  const triplets = tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
+  const triplets = tripletsOf(A, plan, view, count)
   const theta = triplets.S.map((s) => s * s)
   const known = {
     order: A.short,
@@ -155,21 +123,32 @@ export function plainTruncation(
   )
 }
 
-function ritzVectors(A: Operator, plan: TruncationPlan, { basis, pairs }: View, count: number) {
-  return leadingRitzVectors(plan.engine, basis, pairs, count, drawFor(A.short, plan))
+/** The triplets on the leading `count` Ritz vectors. */
+function tripletsOf(A: Operator, plan: TruncationPlan, view: View, count: number): Triplets {
+  const V = ritzVectors(A, plan, view, count)
+  return tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
 }
 
-/** Columns for bases that have fewer independent ones than they need. */
-function drawFor(rows: number, { keys }: TruncationPlan): Draw {
-  let draw: Draw | undefined
-  return (columns) => {
-    draw ??= uniformColumns(rows, 'f64', keys.known('complete'))
-    return draw(columns)
-  }
+type TailOf = (rank: number) => Interval
+
+/**
+ * Whether a proof closes the interval by the Ritz values themselves: triplets are formed once one does. Tails that cancel away in sums
+ * are for triplets to tell.
+ */
+function isHopeful(A: Operator, plan: TruncationPlan, theta: Float64Array, proof: Proof): boolean {
+  const total = A.frobenius * A.frobenius
+  const rest = (rank: number) => theta.subarray(0, rank).reduce((rest, value) => rest - value, total)
+  if (rest(theta.length) <= DIRECT_BELOW * total) return true
+  const tail = (rank: number) => ({ atLeast: rest(rank), atMost: rest(rank) })
+  const { bound } = proof
+  // what is not known of an interval that closes
+  const enough = (rank: number) => (1 - 1 / (1 + plan.goal) ** 2) * rest(rank)
+  const excess = (rank: number) => bound.excess(rank, enough(rank))
+  return conclude(A, plan, theta, tail, { ...proof, bound: { ...bound, excess } })?.closed === true
 }
 
 /** ‖A − L·diag(S)·Rᵀ‖_F² for the leading `rank` triplets, as an interval that holds it whatever was rounded. */
-function tailMeasure(A: Operator, { left, S, right }: Triplets): (rank: number) => Interval {
+function tailMeasure(A: Operator, { left, S, right }: Triplets): TailOf {
   const root = Math.sqrt(A.long) * epsilonOf.f64
   const total = A.frobenius * A.frobenius
   return (rank) => {
@@ -188,17 +167,16 @@ function tailMeasure(A: Operator, { left, S, right }: Triplets): (rank: number) 
 function conclude(
   A: Operator,
   plan: TruncationPlan,
-  { S }: Triplets,
-  tailOf: (rank: number) => Interval,
+  theta: Float64Array,
+  tailOf: TailOf,
   proof: Proof,
 ): Conclusion | undefined {
   const total = A.frobenius * A.frobenius
   const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * total
-  const theta = S.map((s) => s * s)
   const { excess, beyond } = proof.bound
   const known = { order: A.short, total, theta, excess, beyond, rounding }
   const { atLeast, atMost: rank } = rankRange(plan.rule, plan.limits, known)
-  if (atLeast !== rank || rank > S.length) return undefined
+  if (atLeast !== rank || rank > theta.length) return undefined
   const tail = tailOf(rank)
   const optimalError = {
     atLeast: Math.sqrt(Math.max(0, tail.atLeast - excess(rank))) / A.frobenius,
@@ -207,77 +185,6 @@ function conclude(
   const belowRounding = optimalError.atMost <= FLOOR_EPSILONS * epsilonOf[A.precision]
   const isNarrow = optimalError.atMost <= (1 + plan.goal) * optimalError.atLeast
   return { ...proof, rank, optimalError, belowRounding, closed: belowRounding || isNarrow }
-}
-
-/** Proofs from the cheapest to the dearest, each stronger than the one before. */
-function* proofs(
-  A: Operator,
-  plan: TruncationPlan,
-  view: View,
-  attempt: number,
-  widened: () => Matrix,
-): Generator<Proof, void, void> {
-  const { arithmetic, pairs, norms, rounding } = view
-  const deflated = deflatedBy(A, plan, view)
-  // `most` bounds what is orthogonal to the deflated vectors, `mu` what is so to the whole basis.
-  const boundFor = (mu: number, most = Number.POSITIVE_INFINITY): ExcessBound => {
-    const bound = excessBound(pairs, norms, mu, rounding)
-    return {
-      ...bound,
-      beyond: (r) => (r < deflated.columns ? bound.beyond(r) : Math.min(bound.beyond(r), most)),
-    }
-  }
-  const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
-  yield { bound: boundFor(leftover), kind: 'deterministic' }
-
-  const draw = normalColumns(A.short, arithmetic, plan.keys.independent(`probe/${attempt}`))
-  // Attempts share the probability: a half, a quarter, …
-  const failure = FAILURE_PROBABILITY / 2 ** (attempt + 1)
-  const isStrict = plan.certify === 'strict'
-  let steps = 0
-  let largest = 0
-  for (const { xi, mu } of complementBounds(plan.engine, A, deflated, draw, failure, rounding.product)) {
-    largest = xi
-    if (!isStrict)
-      yield {
-        bound: boundFor(Math.min(mu, leftover), mu),
-        kind: 'probabilistic',
-        best: boundFor(xi, xi),
-      }
-    if (++steps >= (isStrict ? STRICT_PROBE_STEPS : MOST_PROBE_STEPS)) break
-  }
-  if (isStrict) yield* strictProofs(A, plan, deflated, largest, (mu) => boundFor(mu, mu), widened)
-}
-
-/**
- * What the bounds are orthogonal to: the basis, or for a noise floor only the vectors of the values above it. Then the bound
- * is one on every other value, which the basis with its residuals leaves open where a bulk of values lies below the floor.
- */
-function deflatedBy(A: Operator, plan: TruncationPlan, view: View): Matrix {
-  const { rule } = plan
-  if (rule.kind !== 'noise-floor') return view.basis.V
-  const above = view.pairs.theta.filter((value) => value > rule.floor ** 2).length
-  return inArithmetic(ritzVectors(A, plan, view, above), view.arithmetic)
-}
-
-/** Cholesky factorizations that prove what the probe made likely. */
-function* strictProofs(
-  A: Operator,
-  { engine }: TruncationPlan,
-  V: Matrix,
-  xi: number,
-  boundFor: (mu: number) => ExcessBound,
-  widened: () => Matrix,
-): Generator<Proof, void, void> {
-  const G = shortGram(engine, scaledBy(widened(), -A.exponent))
-  const projected = projectedGram(engine, G, toFloat64(V))
-  const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * A.frobenius * A.frobenius
-  for (const ratio of STRICT_RATIOS) {
-    const mu = choleskyBound(engine, projected, ratio * xi + rounding)
-    if (mu === undefined) continue
-    yield { bound: boundFor(mu + rounding), kind: 'deterministic' }
-    return
-  }
 }
 
 function whyOpen({ rank, optimalError }: Conclusion, l: number): string {

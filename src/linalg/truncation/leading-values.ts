@@ -2,13 +2,7 @@ import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
 import { type ExcessBound, excessBound, shiftOf } from './certificate.ts'
 import { FLOAT32_ROUNDOFFS, viewOf, WIDEST_BLOCK } from './certified-krylov.ts'
-import {
-  DIRECT_BELOW,
-  FAILURE_PROBABILITY,
-  intervalWidth,
-  OVERSAMPLING,
-  type View,
-} from './certified-truncation.ts'
+import { DIRECT_BELOW, intervalWidth, OVERSAMPLING } from './certified-truncation.ts'
 import { inArithmetic } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import {
@@ -20,6 +14,7 @@ import {
   startBasis,
   startBlock,
 } from './krylov.ts'
+import { FAILURE_PROBABILITY, type View } from './proofs.ts'
 import { normalColumns, type StreamKeys, uniformColumns } from './streams.ts'
 import type { Interval, TruncationEngine } from './truncated-svd.ts'
 

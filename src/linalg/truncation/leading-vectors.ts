@@ -3,7 +3,7 @@ import { epsilonOf, type Float64Matrix, leadingColumns, type Matrix, toFloat64 }
 import { timesPowerOfTwo } from '../svd/scaling.ts'
 import { type ExcessBound, excessBound } from './certificate.ts'
 import { viewOf } from './certified-krylov.ts'
-import { FAILURE_PROBABILITY, OVERSAMPLING, type View } from './certified-truncation.ts'
+import { OVERSAMPLING } from './certified-truncation.ts'
 import { columnSquares, difference, scaleColumns } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import {
@@ -16,6 +16,7 @@ import {
   type Triplets,
   tripletsOn,
 } from './krylov.ts'
+import { FAILURE_PROBABILITY, type View } from './proofs.ts'
 import { normalColumns, type StreamKeys, uniformColumns } from './streams.ts'
 import type { Interval, TruncationEngine } from './truncated-svd.ts'
 

@@ -6,6 +6,7 @@ import type { Svd } from '../../../src/linalg/engine.ts'
 import { type Float64Matrix, matrix, transpose } from '../../../src/linalg/matrix/matrix.ts'
 import { gramSvd, gramValues, Span } from '../../../src/linalg/svd/gram-svd.ts'
 import { jacobiSvd } from '../../../src/linalg/svd/jacobi.ts'
+import { jsKernels } from '../../../src/linalg/svd/js-kernels.ts'
 import { preconditionedJacobi } from '../../../src/linalg/svd/preconditioned-jacobi.ts'
 import { scaleToOne } from '../../../src/linalg/svd/scaling.ts'
 import { fullSvd } from '../../../src/linalg/svd/svd.ts'
@@ -37,7 +38,7 @@ describe('gramSvd and preconditionedJacobi', () => {
     fc.assert(
       fc.property(anyMatrix, (A) => {
         const Xt = A.rows <= A.columns ? A : transpose(A)
-        scaleToOne(Xt.data)
+        scaleToOne(Xt.data, jsKernels)
         const { Ut, S, Vt } = decompose(Xt)
         const [U, V] = [Ut, Vt].map((X) => transpose(toMatrix(X)))
         expect(orthogonalityError(U)).toBeLessThan(40 * EPS)

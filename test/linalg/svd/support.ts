@@ -112,7 +112,7 @@ export const onMatrices =
   (A: Matrix, kernels: Kernels): Svd => {
     const wide = A.rows < A.columns
     const Xt = toBlock(kernels, toFloat64(wide ? A : transpose(A)))
-    const exponent = scaleToOne(Xt.data)
+    const exponent = scaleToOne(Xt.data, kernels)
     const { Ut, S, Vt } = decompose(kernels, Xt)
     scaleByPowerOfTwo(S, exponent)
     const [left, right] = [Ut, Vt].map((X) => transpose(toMatrix(X)))
@@ -124,7 +124,7 @@ export const valuesOnMatrices =
   (values: (kernels: Kernels, Xt: Block) => Float64Array) =>
   (A: Matrix, kernels: Kernels): Float64Array => {
     const Xt = toBlock(kernels, toFloat64(A.rows < A.columns ? A : transpose(A)))
-    const exponent = scaleToOne(Xt.data)
+    const exponent = scaleToOne(Xt.data, kernels)
     const S = values(kernels, Xt)
     scaleByPowerOfTwo(S, exponent)
     return S

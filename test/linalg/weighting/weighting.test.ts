@@ -1,12 +1,22 @@
 import { expect, test } from 'vitest'
+import { factorsAsStored } from '../../../src/compress/layer-result.ts'
 import { plainSubject, weighedSubject } from '../../../src/compress/subject.ts'
 import { jsEngine } from '../../../src/engine/js/js-engine.ts'
-import { type Float64Matrix, identity, matrix, transpose, zeros } from '../../../src/linalg/matrix/matrix.ts'
+import { createWasmEngine } from '../../../src/engine/wasm/wasm-engine.ts'
+import {
+  type Float64Matrix,
+  identity,
+  type Matrix,
+  matrix,
+  toFloat64,
+  transpose,
+  zeros,
+} from '../../../src/linalg/matrix/matrix.ts'
 import { frobeniusNorm } from '../../../src/linalg/matrix/norms.ts'
 import { factorsOf } from '../../../src/linalg/svd/svd.ts'
 import { truncatedSvd } from '../../../src/linalg/truncation/truncated-svd.ts'
 import { EIGENVALUE_FLOOR, type Root, rootOf } from '../../../src/linalg/weighting/root.ts'
-import { timesRoot } from '../../../src/linalg/weighting/weigh.ts'
+import { formationError, timesRoot, weighedNorm } from '../../../src/linalg/weighting/weigh.ts'
 
 /** Trials of random problems; `npm run torture weighted` has 6,000 of them. */
 const PROBLEMS = Number(process.env.WEIGHTED_PROBLEMS ?? 120)
@@ -112,7 +122,7 @@ test('the interval holds the best in the norm of the inputs, and the factors are
     const subject =
       root.kind === 'unit'
         ? plainSubject(own, frobeniusNorm(own.data), engine)
-        : weighedSubject(own, root, isOfRows, engine)
+        : weighedSubject({ matrix: own, frobenius: frobeniusNorm(own.data) }, root, isOfRows, engine)
     const rank = random.integer(1, Math.min(m, k))
     const found = truncatedSvd(
       subject.matrix,
@@ -153,10 +163,68 @@ test('the interval holds the best in the norm of the inputs, and the factors are
     // the projection on U is at least as near as the triplets of an iteration, and as near where they are all of the SVD
     expect(achieved, `seed ${seed}`).toBeLessThanOrEqual(atMost ** 2 + slack)
     expect(achieved, `seed ${seed}`).toBeGreaterThanOrEqual(best - slack)
+    // of factors that were rounded: in both norms what their differences have
+    const coarse = (X: Matrix) => ({
+      ...X,
+      data: X.data.map((x) => x * (1 + 2 ** -9 * (2 * random.uniform() - 1))),
+    })
+    const [B, A] = [coarse(factors.B), coarse(factors.A)] as [Float64Matrix, Float64Matrix]
+    const remains = own.data.map((x, i) => x - product(B, A).data[i])
+    const { residual, plainResidual } = subject.residuals(found, B, A)
+    const felt = isOfRows
+      ? (transpose({ ...own, data: remains }) as Float64Matrix)
+      : { ...own, data: remains }
+    expect(Math.abs(residual ** 2 - energy(felt, norm)) / total, `seed ${seed}`).toBeLessThan(slack)
+    if (plainResidual !== undefined)
+      expect(plainResidual / frobeniusNorm(remains), `seed ${seed}`).toBeCloseTo(1, 9)
     if (found.method === 'full') expect(Math.abs(achieved - best), `seed ${seed}`).toBeLessThan(slack)
     expect(subject.frobenius ** 2 / total, `seed ${seed}`).toBeCloseTo(1, 6)
   }
   expect([...kinds].sort()).toEqual(['diagonal', 'eigen', 'triangular', 'unit'])
+})
+
+test('float32: Δ·R as float64 forms it but for a rounding that is told, and residuals of stored factors in both norms as their differences have', () => {
+  const wasm = createWasmEngine({ threads: 1 })
+  const random = randomOf(11)
+  const [m, k] = [600, 512]
+  const low = wasm.multiply(random.normals(m, 8), random.normals(8, k))
+  const noise = random.normals(m, k)
+  const delta = matrix(
+    m,
+    k,
+    Float32Array.from(low.data, (x, i) => x + 0.3 * noise.data[i]),
+  )
+  const X = random.normals(2 * k, k)
+  for (let i = 0; i < X.data.length; i++) X.data[i] *= 10 ** (-2 * ((i % k) / k))
+  const root = rootFor(wasm.gram(X))
+  const frobenius = frobeniusNorm(delta.data)
+  const [wide, quick] = (['wide', 'float32'] as const).map((formed) =>
+    weighedSubject({ matrix: delta, frobenius }, root, false, wasm, formed),
+  )
+  const truth = wasm.multiply(delta, timesRoot(wasm, identity(k), root))
+  const off = frobeniusNorm(truth.data.map((x, i) => x - quick.matrix.data[i])) / frobeniusNorm(truth.data)
+  const told = formationError(wasm, delta, root, quick.matrix, quick.frobenius)
+  expect(off).toBeLessThan(told)
+  expect(told).toBeLessThan(1e-6)
+  expect(Math.abs(quick.frobenius / wide.frobenius - 1)).toBeLessThan(told)
+  const found = truncatedSvd(quick.matrix, { kind: 'rank', rank: 6 }, { engine: wasm })
+  const { U, V, lengths } = quick.directions(found)
+  const { B, A } = factorsAsStored({ U, S: Float64Array.from(lengths!), V }, 6, {
+    ...{ distributeScale: true, dtype: 'bf16' },
+  })
+  const product = wasm.multiply(toFloat64(B), toFloat64(A))
+  const rest = matrix(
+    m,
+    k,
+    Float64Array.from(delta.data, (x, i) => x - product.data[i]),
+  )
+  for (const subject of [wide, quick]) {
+    const { residual, plainResidual } = subject.residuals(found, B, A)
+    // half a millionth is what float32 may make of an error
+    expect(residual / weighedNorm(wasm, rest, root)).toBeCloseTo(1, 6)
+    expect(plainResidual! / frobeniusNorm(rest.data)).toBeCloseTo(1, 8)
+  }
+  wasm.close()
 })
 
 test('a root is one: R·Rᵀ = C, by Cholesky where C has no direction below the floor, else by eigenvalues', () => {

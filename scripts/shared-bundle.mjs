@@ -1,0 +1,73 @@
+// Several entry points as a bundle each, and one more beside them with what many of them have in common. esbuild offers everything
+// again in each, or a chunk for each set of entry points that share something: dozens of small files to open. So its chunks are
+// made first, and are the modules of which these bundles are made.
+import { basename } from 'node:path'
+import { build } from 'esbuild'
+
+/**
+ * Builds `entries` ({ name: path }) into `options.outdir`, with `${shared}.js` for whatever `least` of them or more need. Gives the
+ * metafile of the chunks, which tells all that has gone into the bundles.
+ */
+export async function buildSharing({ entries, shared, least, options }) {
+  const { outputFiles, metafile } = await build({
+    ...options,
+    entryPoints: entries,
+    splitting: true,
+    write: false,
+  })
+  const texts = Object.fromEntries(outputFiles.map(({ path, text }) => [basename(path), text]))
+  const outputs = Object.fromEntries(
+    Object.entries(metafile.outputs).map(([path, output]) => [basename(path), output]),
+  )
+  const common = neededBy(outputs, least)
+  // each export has a name of its own in the shared bundle, since many chunks export an `a`
+  const names = common.flatMap((chunk) => outputs[chunk].exports.map((name) => [chunk, name]))
+  const reExports = (chunk, from) =>
+    names
+      .map((pair, i) => ({ pair, unique: `s${i}` }))
+      .filter(({ pair }) => pair[0] === chunk)
+      .map(({ pair: [, name], unique }) => from(name, unique))
+      .join()
+  const inShared = common
+    .map((chunk) => `export{${reExports(chunk, (name, unique) => `${name} as ${unique}`)}}from'./${chunk}'`)
+    .join('\n')
+  const outOfShared = Object.fromEntries(
+    common.map((chunk) => [
+      chunk,
+      `export{${reExports(chunk, (name, unique) => `${unique} as ${name}`)}}from'./${shared}.js'`,
+    ]),
+  )
+  const bundle = (files, modules) =>
+    build({ ...options, entryPoints: files, plugins: [inMemory(modules, `${shared}.js`)] })
+  await bundle([`${shared}.js`], { ...texts, [`${shared}.js`]: inShared })
+  const files = Object.keys(entries).map((name) => `${name}.js`)
+  await bundle(files, { ...texts, ...outOfShared })
+  return metafile
+}
+
+/** The chunks that `least` entry points or more need; whatever these need in their turn is needed by as many. */
+function neededBy(outputs, least) {
+  const counts = Object.fromEntries(Object.keys(outputs).map((name) => [name, 0]))
+  const entries = Object.keys(outputs).filter((name) => outputs[name].entryPoint !== undefined)
+  for (const entry of entries) {
+    const needed = new Set([entry])
+    for (const name of needed)
+      for (const { path, kind } of outputs[name].imports)
+        if (kind === 'import-statement' && basename(path) in outputs) needed.add(basename(path))
+    for (const name of needed) counts[name]++
+  }
+  return Object.keys(outputs).filter((name) => counts[name] >= least && !entries.includes(name))
+}
+
+/** Modules by their file's name. What is imported when it is needed stays a file of its own, as do Node's modules. */
+const inMemory = (modules, shared) => ({
+  name: 'in-memory',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\.js$/ }, ({ path, kind }) => {
+      const name = basename(path)
+      const isOutside = kind === 'dynamic-import' || (kind !== 'entry-point' && name === shared)
+      return isOutside ? { path, external: true } : { path: name, namespace: 'chunk' }
+    })
+    onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: modules[path] }))
+  },
+})

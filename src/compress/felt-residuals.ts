@@ -1,0 +1,92 @@
+import type { Engine } from '../linalg/engine.ts'
+import {
+  type Float64Matrix,
+  floatType,
+  leadingColumns,
+  type Matrix,
+  matrix,
+  rowRange,
+  toFloat32,
+  zeros,
+} from '../linalg/matrix/matrix.ts'
+import type { Root } from '../linalg/weighting/root.ts'
+import { timesRoot } from '../linalg/weighting/weigh.ts'
+
+/** Below this share of the whole square the terms cancel so far that the rounding of a float32 product might be seen in the seventh digit. */
+const CANCELS_BELOW = 1e-3
+
+/** A delta in both norms, with the leading left vectors of Δ·R and what they make of Δ. */
+export interface FeltTriplets {
+  /** Δ [m, k]. */
+  readonly delta: Matrix
+  readonly frobenius: number
+  /** ‖Δ·R‖_F. */
+  readonly feltFrobenius: number
+  readonly root: Root
+  /** [m, r], orthonormal columns. */
+  readonly U: Float64Matrix
+  /** Uᵀ·Δ [r, k], in float64. */
+  readonly rows: Float64Matrix
+}
+
+/** ‖Δ − B·A‖_F and ‖(Δ − B·A)·R‖_F; undefined where they are to be formed from the differences themselves. */
+export interface BothResiduals {
+  readonly plain: number | undefined
+  readonly felt: number | undefined
+}
+
+/**
+ * What factors B [m, r] and A [r, k] leave, by ‖Δ − B·A‖² = ‖Δ‖² − 2⟨Bᵀ·Δ, A⟩ + ⟨BᵀB, A·Aᵀ⟩ in float64, and the same with Δ·R and A·R: no pass over
+ * the differences. B is U·diag(c) but for its rounding D, so that Bᵀ·Δ = diag(c)·Uᵀ·Δ + Dᵀ·Δ, of which the second, in Δ's own float type, is small.
+ */
+export function bothResiduals(engine: Engine, triplets: FeltTriplets, B: Matrix, A: Matrix): BothResiduals {
+  const { delta, frobenius, feltFrobenius, root } = triplets
+  const rank = B.columns
+  const U = leadingColumns(triplets.U, rank)
+  const { scales, rest } = rounding(U, B)
+  const small = floatType(delta) === 'f32' ? toFloat32(rest) : rest
+  const inner = engine.multiply(small, delta, { transposeA: true })
+  const { columns: k } = A
+  const BtD = matrix(
+    rank,
+    k,
+    Float64Array.from(inner.data, (x, at) => x + scales[Math.floor(at / k)] * triplets.rows.data[at]),
+  )
+  const BtB = engine.gram(B)
+  const left = (X: Matrix, Y: Matrix, square: number) => {
+    const residual = square - 2 * dot(X, Y) + dot(BtB, engine.gram(Y, 'rows'))
+    return residual >= CANCELS_BELOW * square ? Math.sqrt(residual) : undefined
+  }
+  const both = timesRoot(engine, stacked(BtD, A), root)
+  return {
+    plain: left(BtD, A, frobenius * frobenius),
+    felt: left(rowRange(both, 0, rank), rowRange(both, rank, 2 * rank), feltFrobenius * feltFrobenius),
+  }
+}
+
+/** B as U·diag(scales) + rest, rest being orthogonal to U column by column. */
+function rounding(U: Float64Matrix, B: Matrix) {
+  const { rows, columns } = B
+  const scales = new Float64Array(columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++, at++) scales[j] += U.data[at] * B.data[at]
+  }
+  const rest = zeros(rows, columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++, at++) rest.data[at] = B.data[at] - scales[j] * U.data[at]
+  }
+  return { scales, rest }
+}
+
+function stacked(X: Matrix, Y: Matrix): Float64Matrix {
+  const data = new Float64Array(X.data.length + Y.data.length)
+  data.set(X.data)
+  data.set(Y.data, X.data.length)
+  return matrix(X.rows + Y.rows, X.columns, data)
+}
+
+function dot({ data: X }: Matrix, { data: Y }: Matrix): number {
+  let sum = 0
+  for (let i = 0; i < X.length; i++) sum += X[i] * Y[i]
+  return sum
+}
