@@ -46,13 +46,14 @@ const MOST_FOR_ROWS_F32: u32 = 64
 const MOST_FOR_ROWS_F64: u32 = 32
 const MOST_FOR_COLUMNS_F32: u32 = 40
 const MOST_FOR_COLUMNS_F64: u32 = 16
-/** Each time it is read a bfloat16 is widened. A binary16, whose widening takes longer, is always packed. */
-const MOST_FOR_BF16: u32 = 16
+/** The same for entries that are widened each time that they are read. A binary16, which takes longer to widen, is always packed. */
+const MOST_WHERE_WIDENED: u32 = 16
 
 /** Whether there are micro-kernels that read A where it lies and are faster than packing it. */
 function isReadable<D>(typeA: u32, columns: u32, most: u32): bool {
   if (typeA === TypeCode.f16 || (typeA === TypeCode.f64 && sizeof<D>() === 4)) return false
-  return columns <= (typeA === TypeCode.bf16 ? MOST_FOR_BF16 : most)
+  const asStored = typeA === (sizeof<D>() === 4 ? TypeCode.f32 : TypeCode.f64)
+  return columns <= (asStored ? most : MOST_WHERE_WIDENED)
 }
 
 /** Whether `multiplyRows` reads A where it lies. */
