@@ -1,5 +1,5 @@
 // `inspect` and `extract` of a pair of models with TinyLlama's shapes, as whole processes, beside the Python scripts in peers/.
-// Usage: node bench/models.mjs [inspect] [extract] [--layers 4] [--more-layers 8] [--rounds 3] [--hidden 2048] [--quick]
+// Usage: node bench/models.mjs [inspect] [extract] [--layers 4] [--more-layers 8] [--rounds 3] [--hidden 2048] [--rank 16] [--quick]
 // --quick leaves out the peers that take minutes. A pair in /tmp/lora-svd-pair-LAYERS is used as it lies there.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -23,6 +23,7 @@ export function benchModels({
   moreLayers = 8,
   rounds = ROUNDS,
   hidden = 2048,
+  rank = RANK,
   quick = false,
 } = {}) {
   const sections = { inspect: inspectSection, extract: extractSection }
@@ -30,7 +31,7 @@ export function benchModels({
   try {
     withPair(folder, { layers, hidden }, (pair) => {
       for (const command of commands) {
-        const section = sections[command](pair, folder, quick)
+        const section = sections[command](pair, folder, { quick, rank })
         console.log(
           `\n${section.title}, ${layers} layers, ${availableParallelism()} threads, whole processes, medians of ${rounds} turns (1 of slow peers)`,
         )
@@ -41,7 +42,7 @@ export function benchModels({
     withPair(folder, { layers: moreLayers, hidden }, (pair) => {
       for (const command of commands) {
         console.log(`\n${command}, ${moreLayers} layers`)
-        report(measure(sections[command](pair, folder, quick).candidates.filter(isOurs), 1))
+        report(measure(sections[command](pair, folder, { quick, rank }).candidates.filter(isOurs), 1))
       }
     })
   } finally {
@@ -60,7 +61,7 @@ function withPair(folder, options, use) {
   rmSync(pair, { recursive: true })
 }
 
-function inspectSection(pair, folder, quick) {
+function inspectSection(pair, folder, { quick }) {
   const [base, tuned] = [join(pair, 'base'), join(pair, 'tuned')]
   const figures = join(folder, 'figures.json')
   const ours = (engine) => ['inspect', tuned, '--base', base, '--engine', engine]
@@ -86,19 +87,19 @@ function inspectSection(pair, folder, quick) {
   return { title: 'inspect TUNED --base BASE', candidates, compare }
 }
 
-function extractSection(pair, folder, quick) {
+function extractSection(pair, folder, { quick, rank }) {
   const [base, tuned] = [join(pair, 'base'), join(pair, 'tuned')]
   const out = (label) => join(folder, `adapter-${label}`)
   const extracting = (candidate) => ({
     ...candidate,
     prepare: () => rmSync(out(candidate.label), { recursive: true, force: true }),
   })
-  const script = (label, file) => extracting(peer(label, file, [base, tuned, out(label), String(RANK)]))
+  const script = (label, file) => extracting(peer(label, file, [base, tuned, out(label), String(rank)]))
   const candidates = [
     ...(quick ? [] : [slow(script('torch.linalg.svd', 'extract_svd.py'))]),
     script('torch.svd_lowrank', 'extract_svd_lowrank.py'),
     ...ENGINES.map((engine) => {
-      const args = ['extract', base, tuned, '-o', out(engine), '--rank', String(RANK), '--engine', engine]
+      const args = ['extract', base, tuned, '-o', out(engine), '--rank', String(rank), '--engine', engine]
       return extracting(lorasvd(engine, args))
     }),
   ]
@@ -116,7 +117,7 @@ function extractSection(pair, folder, quick) {
     }
     for (const { prepare } of candidates) prepare()
   }
-  return { title: `extract BASE TUNED --rank ${RANK}`, candidates, compare }
+  return { title: `extract BASE TUNED --rank ${rank}`, candidates, compare }
 }
 
 const lorasvd = (engine, args) => ({
@@ -187,7 +188,14 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const text = { type: 'string' }
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { layers: text, 'more-layers': text, rounds: text, hidden: text, quick: { type: 'boolean' } },
+    options: {
+      layers: text,
+      'more-layers': text,
+      rounds: text,
+      hidden: text,
+      rank: text,
+      quick: { type: 'boolean' },
+    },
   })
   const number = (name) => (values[name] === undefined ? undefined : Number(values[name]))
   benchModels({
@@ -196,6 +204,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     moreLayers: number('more-layers'),
     rounds: number('rounds'),
     hidden: number('hidden'),
+    rank: number('rank'),
     quick: values.quick,
   })
 }

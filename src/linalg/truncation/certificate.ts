@@ -16,24 +16,27 @@ import type { RitzPairs } from './krylov.ts'
  *     (G0)  Σ_{i≤k} (σ_i² − θ_i) ≤ k·‖S‖₂² / (θ_k − μ)                       where θ_k > μ
  *     (G1)  Σ_{i≤k} (σ_i² − θ_i) ≤ Σ_{i≤k} ‖s_i‖² / (θ_i − μ_k)              where θ_k > μ_k
  *     (W)   σ_i² ≤ μ_{i−1}
- *     (K)   Σ_{i≤r} σ_i² ≤ Σ_{i≤r} λ_i,  λ the eigenvalues of the matrix on the left, of which there are as many more that are μ as are asked for
+ *     (K)   Σ_{k<i≤r} σ_i² ≤ Σ_{i≤r−k} λ_i,  λ the eigenvalues of the matrix on the right without the first k Ritz vectors, and as many more that are μ
  *
  * G1: subtract μ_k; K = [[D, Sᵀ], [S, 0]] has as many positive eigenvalues as D > 0 has, so the sum of the k largest less
  * tr D is the sum of the moduli of the negative ones, which completing the square bounds by tr(S·D⁻¹·Sᵀ). G0: Young's
  * inequality with one constant for all vectors (one for each would reorder them). W: the min-max theorem with the
- * first i − 1 Ritz vectors as the space left out; never weaker than Weyl's max(θ_i, μ) + ‖S‖₂. K: Weyl's monotonicity; where
- * nothing is rounded the others follow from it, and where the values around the r-th lie close together it is several times as sharp.
+ * first i − 1 Ritz vectors as the space left out; never weaker than Weyl's max(θ_i, μ) + ‖S‖₂. K: the same, with
+ * Weyl's monotonicity. With k = 0 and nothing rounded the others follow from K; where the values around the r-th lie close together it is several times
+ * as sharp.
  *
  * Rounding. What is subtracted in the end is not θ_i but S_i², formed in float64 from the leading Ritz vectors: eigenvalues of
  * AᵀA on their span, which lie within shift(i) of the computed θ_i, as the exact eigenvalues on the whole of V do. G1 takes that
  * span as the space and counts the rest of V with the residual, so that its D is diag(S_i²) itself: a longer residual by
- * shift(i), and a gap that is smaller by it. G0 bounds by eigenvalues on V, two shifts above S_i²; W by θ_i, one above. In K the errors
- * of the block on V and of the residuals raise the sum of r eigenvalues by at most the sum of shifts each (Ky Fan; Horn for
- * the products of A·V with its errors), and what was left out of the residuals by √r times its length.
+ * shift(i), and a gap that is smaller by it. G0 bounds by eigenvalues on V, two shifts above S_i²; W by θ_i, one above. In K
+ * the errors of the block on V and of the residuals raise the sum of eigenvalues by at most the sum of shifts of k < i ≤ r each (Ky Fan; Horn
+ * for the products of A·V with its errors), and what was left out of the residuals by √(r − k) times its length: G1 for what stands apart and K for the rest keep that small.
  */
 
 /** In how many places at most the split of the bound into G and W is tried: evenly spaced, and close to r. */
 const SPLITS = 8
+/** Places among the first half of the Ritz values at which G may leave the rest to K: few, since each takes the eigenvalues of a matrix. */
+const KY_FAN_SPLITS = 8
 
 /** What floating point may have done to the Ritz pairs. */
 export interface Rounding {
@@ -113,12 +116,37 @@ export function excessBound(
     return sum
   }
 
-  let sums: Float64Array | undefined
-  /** K, for all r at once. */
-  function kyFanBound(r: number): number {
-    sums ??= norms.compoundSums(theta, mu)
-    const known = theta.subarray(0, r).reduce((sum, value) => sum + value, 0)
-    return Math.max(0, sums[r] - known) + 3 * shifts(r) + Math.sqrt(r) * rounding.lost
+  const compound = new Map<number, Float64Array>()
+  /** K without the first k Ritz vectors. */
+  function kyFanBound(k: number, r: number): number {
+    let sums = compound.get(k)
+    if (sums === undefined) {
+      sums = norms.compoundSums(theta, mu, k)
+      compound.set(k, sums)
+    }
+    const known = theta.subarray(k, r).reduce((sum, value) => sum + value, 0)
+    return Math.max(0, sums[r - k] - known) + kyFanSlack(k, r)
+  }
+  const kyFanSlack = (k: number, r: number) => 3 * (shifts(r) - shifts(k)) + Math.sqrt(r - k) * rounding.lost
+
+  /** What K comes to at least, without its eigenvalues. */
+  function leastKyFan(k: number, r: number): number {
+    let sum = kyFanSlack(k, r)
+    for (let i = k; i < r; i++) sum += Math.max(0, mu - theta[i])
+    return sum
+  }
+
+  /** G with K for the rest, where it promises most. */
+  function gapWithKyFan(r: number, enough: number): number {
+    let best = { k: 0, gap: 0, least: Number.POSITIVE_INFINITY }
+    for (let j = 0; j < KY_FAN_SPLITS; j++) {
+      const k = Math.floor((l * j) / (2 * KY_FAN_SPLITS))
+      if (k > r) break
+      const gap = gapBound(k)
+      const least = gap + leastKyFan(k, r)
+      if (least < best.least) best = { k, gap, least }
+    }
+    return best.least > enough ? best.least : best.gap + kyFanBound(best.k, r)
   }
 
   function excess(r: number, enough = Number.POSITIVE_INFINITY): number {
@@ -131,9 +159,8 @@ export function excessBound(
       beyondSplit += minMaxBound(k, splits[s + 1] ?? r)
       best = Math.min(best, gapBound(k) + beyondSplit)
     }
-    // what K is at least needs no eigenvalues
-    const least = theta.subarray(0, r).reduce((sum, value) => sum + Math.max(0, mu - value), 0)
-    return least > enough ? best : Math.min(best, kyFanBound(r))
+    const least = gapWithKyFan(r, Math.min(best, enough))
+    return least > enough ? best : Math.min(best, least)
   }
   const next = (r: number) => (r < l ? Math.max(0, theta[r] - shift(r)) : 0)
   return { excess, beyond, next }
@@ -152,8 +179,8 @@ export interface ResidualNorms {
   of(i: number): number
   /** ‖S_{k+1…l}‖₂: the norm of all columns but the first k. */
   from(k: number): number
-  /** At [r] the sum of the r largest of the eigenvalues of [[diag(θ), Sᵀ], [S, μ·I]] and of as many more that are μ. r ≤ l. */
-  compoundSums(theta: Float64Array, mu: number): Float64Array
+  /** At [r] the sum of the r largest of the eigenvalues of [[diag(θ), Sᵀ], [S, μ·I]], both without the first k columns, and of as many more that are μ. r ≤ l − k. */
+  compoundSums(theta: Float64Array, mu: number, k: number): Float64Array
 }
 
 /** Norms of the columns of S, and of ranges of them, each computed when first asked for. */
@@ -175,22 +202,23 @@ export function residualNorms(
     }
     return norm
   }
-  function compoundSums(theta: Float64Array, mu: number): Float64Array {
-    const n = l + b
-    if (!Number.isFinite(mu)) return new Float64Array(l + 1).fill(mu)
+  function compoundSums(theta: Float64Array, mu: number, k: number): Float64Array {
+    const kept = l - k
+    const n = kept + b
+    if (!Number.isFinite(mu)) return new Float64Array(kept + 1).fill(mu)
     const K = zeros(n, n)
-    for (let i = 0; i < l; i++) K.data[i * n + i] = theta[i]
+    for (let i = 0; i < kept; i++) K.data[i * n + i] = theta[k + i]
     for (let i = 0; i < b; i++) {
-      const row = l + i
+      const row = kept + i
       K.data[row * n + row] = mu
-      for (let j = 0; j < l; j++) {
-        K.data[row * n + j] = data[i * l + j]
-        K.data[j * n + row] = data[i * l + j]
+      for (let j = 0; j < kept; j++) {
+        K.data[row * n + j] = data[i * l + k + j]
+        K.data[j * n + row] = data[i * l + k + j]
       }
     }
     const { values } = engine.symmetricEigen(K, 'none')
-    const sums = new Float64Array(l + 1)
-    for (let r = 0; r < l; r++) sums[r + 1] = sums[r] + Math.max(mu, values[n - 1 - r])
+    const sums = new Float64Array(kept + 1)
+    for (let r = 0; r < kept; r++) sums[r + 1] = sums[r] + Math.max(mu, values[n - 1 - r])
     return sums
   }
 

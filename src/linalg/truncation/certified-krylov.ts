@@ -34,10 +34,10 @@ const LEAST_STEPS = 2
 /** A basis of this many times rank + oversampling, eight steps of a full-width block, has converged or won't. */
 const MOST_GROWTH = 9
 /**
- * The complement of a basis reaches up to some 1.6 times the middle Ritz value on noise, less far where values decay, and the probe's
- * bound is some tenths above it: proving an interval that is still open costs as much as a larger basis.
+ * The complement of a basis reaches up to some 1.4 to 1.6 times the middle Ritz value on noise, less far where values decay: proving an
+ * interval that stays open costs as much as a larger basis.
  */
-const REACH = 1.7
+const REACH = 1.6
 /** How far above what a probe has found the bound of the next one will be. */
 const PROBE_SLACK = 1.08
 /** After an interval that stayed open the basis grows by this factor before the next one. */
