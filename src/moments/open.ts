@@ -29,7 +29,7 @@ export async function openMoments(given: string, opening: OpenOptions): Promise<
   const path = isAddress(given) ? await pinned(given) : given
   const dat = await openDat(path)
   if (dat !== undefined) return dat
-  const checkpoint = await openCheckpoint(path, opening)
+  const checkpoint = await openCheckpoint(path, { ...opening, arrays: 'any' })
   const { tensors, metadata, files } = checkpoint
   const { warnings } = checkpoint
   if (checkpoint.isGguf && metadata.get('general.type') !== 'imatrix') {
