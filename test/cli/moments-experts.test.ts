@@ -189,14 +189,14 @@ const IN_GGUF = [
   ['blk.0.ffn_down_exps.weight', DOWN, I],
 ] as const
 
-test('importance matrices of llama.cpp have a row for each expert; one that no input reached is plain', async () => {
-  const counts = [4, 0, 8]
+/** As llama-imatrix writes it: sums of squares, and over how many inputs. */
+function imatrixOf(counts: readonly number[]): Uint8Array {
   const parts = IN_GGUF.flatMap(([name, stack, inputs]) => [
     {
-      ...{ name: `${name}.in_sum2`, dims: [inputs, 3] },
-      data: moments.get(stack)!.flatMap((own, e) => [...own].map((x) => x * counts[e])),
+      ...{ name: `${name}.in_sum2`, dims: [inputs, counts.length] },
+      data: counts.flatMap((count, e) => [...moments.get(stack)![e]].map((x) => x * count)),
     },
-    { name: `${name}.counts`, dims: [1, 3], data: counts },
+    { name: `${name}.counts`, dims: [1, counts.length], data: counts },
   ])
   let offset = 0
   const data: Buffer[] = []
@@ -210,11 +210,12 @@ test('importance matrices of llama.cpp have a row for each expert; one that no i
     offset += bytes.length
     return { name, dims, offset: begin }
   })
-  const gguf = rawGguf({
-    keys: [['general.type', ...raw.string('imatrix')]],
-    tensors,
-    data: Buffer.concat(data),
-  })
+  return rawGguf({ keys: [['general.type', ...raw.string('imatrix')]], tensors, data: Buffer.concat(data) })
+}
+
+test('importance matrices of llama.cpp have a row for each expert; one that no input reached is plain', async () => {
+  const counts = [4, 0, 8]
+  const gguf = imatrixOf(counts)
   const expected = errorsOf((await weighedBy(QWEN.file)).layers)
   const { layers, totals } = await weighedBy(place(gguf, '.gguf'))
   expect(totals.output).toMatchObject({ layers: 4, unweighed: [`${DOWN}[1]`, `${GATE_UP}[1]`] })
@@ -235,6 +236,55 @@ test('importance matrices of llama.cpp have a row for each expert; one that no i
   )
   for (const { name, output } of (await weighedBy(place(flat, '.dat'))).layers as Felt[])
     expect(output!.relativeError, name).toBeCloseTo(expected.get(name)!, 6)
+})
+
+describe('experts that lie each by itself', () => {
+  const roles = { gate_proj: [I, H], up_proj: [I, H], down_proj: [H, I] } as const
+  const pairs = EXPERTS.flatMap((e) =>
+    Object.entries(roles).map(
+      ([role, shape], i) => [`${OWNER}.${e}.${role}.weight`, shape, 10 * e + i] as const,
+    ),
+  )
+  const config = { architectures: ['Qwen3MoeForCausalLM'], model_type: 'qwen3_moe', num_experts: 3 }
+  const before = Object.fromEntries(pairs.map(([name, shape, seed]) => [name, weight(shape, seed + 1)]))
+  const after = Object.fromEntries(
+    Object.entries(before).map(([name, tensor], i) => [name, tunedBy(tensor, 8, 70 + 3 * i, 0.01)]),
+  )
+  const models = [before, after].map((model) => writeModel(fresh(), model, { config }))
+
+  test('take their rows of an importance matrix', async () => {
+    const own = place(
+      float32File(
+        Object.fromEntries(
+          pairs.map(([name, [, inputs]]) => [
+            `${name}.second_moment_diagonal`,
+            {
+              shape: [inputs],
+              data: moments.get(inputs === H ? GATE_UP : DOWN)![
+                Number(/\d+(?=\.\w+\.weight$)/.exec(name)![0])
+              ],
+            },
+          ]),
+        ),
+      ),
+    )
+    const errors = async (file: string) =>
+      errorsOf((await extracted(models[0], models[1], fresh(), [...RANK, '--moments', file])).layers)
+    const expected = await errors(own)
+    const found = await errors(place(imatrixOf([2, 3, 4]), '.gguf'))
+    expect(found.size).toBe(9)
+    for (const [name, error] of expected) expect(found.get(name), name).toBeCloseTo(error, 6)
+  })
+
+  test('of a model with fewer: one line', async () => {
+    const file = place(imatrixOf([2, 3]), '.gguf')
+    const args = ['extract', models[0], models[1], '-o', fresh(), ...RANK, '--moments', file]
+    const { code, stderr } = await runInProcess(args)
+    expect(code).toBe(2)
+    expect(stderr).toMatch(
+      /^lora-svd: [^\n]* is \[2, \d+\], and "[^\n]*" is one of 3 experts, each of \d+ inputs: moments of \[3, \d+\], or of \[\d+\] for all of them, are expected; are they of this model\?\n$/,
+    )
+  })
 })
 
 test('full moments of each, and one matrix for all', async () => {

@@ -66,40 +66,42 @@ beforeAll(async () => {
   expect(full.figures.layers[0]).toMatchObject({ output: { moments: 'full', samples: 16640 } })
 })
 
-describe('an .npz of NumPy', () => {
-  type Arrays = Readonly<
-    Record<string, { readonly shape: readonly number[]; readonly bytes: ArrayBufferView }>
-  >
+type Arrays = Readonly<Record<string, { readonly shape: readonly number[]; readonly bytes: ArrayBufferView }>>
 
-  const descrOf = (bytes: ArrayBufferView) =>
-    bytes instanceof Float32Array ? '<f4' : bytes instanceof Float64Array ? '<f8' : '<i8'
+const descrOf = (bytes: ArrayBufferView) =>
+  bytes instanceof Float32Array ? '<f4' : bytes instanceof Float64Array ? '<f8' : '<i8'
 
-  /** As savez (level 0) and savez_compressed write it. */
-  const npz = (arrays: Arrays, level: 0 | 6) =>
-    place(
-      zipSync(
-        Object.fromEntries(
-          Object.entries(arrays).map(([name, { shape, bytes }]) => [
-            `${name}.npy`,
-            npyFile(
-              npyDict(descrOf(bytes), `(${shape.map((n) => `${n},`).join(' ')})`),
-              new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-            ),
-          ]),
-        ),
-        { level },
+/** As savez (level 0) and savez_compressed write it. */
+const npz = (arrays: Arrays, level: 0 | 6) =>
+  place(
+    zipSync(
+      Object.fromEntries(
+        Object.entries(arrays).map(([name, { shape, bytes }]) => [
+          `${name}.npy`,
+          npyFile(
+            npyDict(descrOf(bytes), `(${shape.map((n) => `${n},`).join(' ')})`),
+            new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+          ),
+        ]),
       ),
-      '.npz',
-    )
+      { level },
+    ),
+    '.npz',
+  )
 
+const arraysOf = (Floats: typeof Float32Array | typeof Float64Array): Arrays =>
+  Object.fromEntries(
+    [...stored].map(([name, { shape, data }]) => [name, { shape, bytes: Floats.from(data) }]),
+  )
+
+describe('an .npz of NumPy', () => {
   test.each([
     ['float32, stored', Float32Array, 0],
     ['float32, deflated', Float32Array, 6],
     ['float64, stored', Float64Array, 0],
     ['float64, deflated', Float64Array, 6],
   ] as const)('of full moments and counts: %s', async (_, Floats, level) => {
-    const arrays = [...stored].map(([name, { shape, data }]) => [name, { shape, bytes: Floats.from(data) }])
-    expectSame(await found(npz(Object.fromEntries(arrays), level)), full)
+    expectSame(await found(npz(arraysOf(Floats), level)), full)
   })
 
   test('of diagonals, which are vectors, and counts, which are integers', async () => {
@@ -157,7 +159,10 @@ describe('on the Hub', async () => {
   const hub = await loopbackHub({
     'org/moments': {
       commit: 'a'.repeat(40),
-      files: { 'moments.safetensors': moments, 'imatrix.gguf': readFileSync(IMATRIX) },
+      files: {
+        ...{ 'moments.safetensors': moments, 'imatrix.gguf': readFileSync(IMATRIX) },
+        'moments.npz': readFileSync(npz(arraysOf(Float64Array), 6)),
+      },
     },
   })
   const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: temporaryFolder() }
@@ -172,6 +177,10 @@ describe('on the Hub', async () => {
     expect(hub.sent).toBeGreaterThan(0)
     // by extract and by verify
     expect(hub.sent).toBeLessThan(0.5 * moments.length)
+  })
+
+  test('an .npz', async () => {
+    expectSame(await there('moments.npz'), full)
   })
 
   test('an importance matrix of llama.cpp', async () => {
