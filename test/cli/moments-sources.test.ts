@@ -157,6 +157,7 @@ describe('an .npz of NumPy', () => {
 describe('on the Hub', async () => {
   const moments = readFileSync(MOMENTS)
   const hub = await loopbackHub({
+    'org/alone': { commit: 'b'.repeat(40), files: { 'moments.safetensors': moments } },
     'org/moments': {
       commit: 'a'.repeat(40),
       files: {
@@ -166,25 +167,29 @@ describe('on the Hub', async () => {
     },
   })
   const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: temporaryFolder() }
-  const there = (name: string) => withPatience(hasty(), () => found(`hf://org/moments/${name}`, env))
+  const there = (name: string) => withPatience(hasty(), () => found(`hf://org/${name}`, env))
 
   beforeEach(() => {
     hub.sent = 0
   })
 
   test('only what the layers need is read', async () => {
-    expectSame(await there('moments.safetensors'), full)
+    expectSame(await there('moments/moments.safetensors'), full)
     expect(hub.sent).toBeGreaterThan(0)
     // by extract and by verify
     expect(hub.sent).toBeLessThan(0.5 * moments.length)
   })
 
+  test('a repository of one file, as a folder of one file here', async () => {
+    expectSame(await there('alone'), full)
+  })
+
   test('an .npz', async () => {
-    expectSame(await there('moments.npz'), full)
+    expectSame(await there('moments/moments.npz'), full)
   })
 
   test('an importance matrix of llama.cpp', async () => {
-    expectSame(await there('imatrix.gguf'), await found(IMATRIX))
+    expectSame(await there('moments/imatrix.gguf'), await found(IMATRIX))
   })
 
   test('a file that is not there: one line, and nothing written', async () => {
