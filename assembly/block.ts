@@ -19,6 +19,33 @@ function micro<D>(depth: u32, a: usize, b: usize, c: usize, strideC: usize, accu
   else microF64(depth, a, b, c, strideC, accumulate)
 }
 
+/** C (+)= the first rows and columns of the tile at `tile`, whose rows follow each other. */
+export function addTile<D>(
+  rows: u32,
+  columns: u32,
+  tile: usize,
+  c: usize,
+  strideC: usize,
+  accumulate: bool,
+): void {
+  const lanes: u32 = 16 / sizeof<D>()
+  for (let r: u32 = 0; r < rows; r++) {
+    let s: u32 = 0
+    for (; s + lanes <= columns; s += lanes) {
+      const address = c + s * sizeof<D>()
+      const sum = v128.load(tile + s * sizeof<D>())
+      v128.store(address, accumulate ? v128.add<D>(v128.load(address), sum) : sum)
+    }
+    for (; s < columns; s++) {
+      const address = c + s * sizeof<D>()
+      const sum = load<D>(tile + s * sizeof<D>())
+      store<D>(address, accumulate ? load<D>(address) + sum : sum)
+    }
+    c += strideC
+    tile += tileWidth<D>() * sizeof<D>()
+  }
+}
+
 /**
  * C (+)= A·B, C rows × columns at `c` with `strideC` bytes a row, from panels made by `pack`.
  * An edge tile's entries go through the same operations as an inner tile's, so its bits are the same.
@@ -45,15 +72,8 @@ export function multiplyPacked<D>(
       if (i + height <= rows && j + width <= columns) {
         micro<D>(depth, a, packedB, out, strideC, accumulate)
       } else {
-        const spareStride = width * sizeof<D>()
-        micro<D>(depth, a, packedB, spare, spareStride, false)
-        for (let r: u32 = 0; r < min(height, rows - i); r++) {
-          for (let s: u32 = 0; s < min(width, columns - j); s++) {
-            const address = out + (r as usize) * strideC + s * sizeof<D>()
-            const sum = load<D>(spare + r * spareStride + s * sizeof<D>())
-            store<D>(address, accumulate ? load<D>(address) + sum : sum)
-          }
-        }
+        micro<D>(depth, a, packedB, spare, width * sizeof<D>(), false)
+        addTile<D>(min(height, rows - i), min(width, columns - j), spare, out, strideC, accumulate)
       }
       a += stepA
     }

@@ -4,23 +4,21 @@
  * Bits: entry (i, j) is the sum over blocks of DEPTH inner indices, taken in order, of sums taken in order.
  * Neither tile shape nor thread appears in that rule, so no choice of either changes a result.
  */
-import { DEPTH_F32, DEPTH_F64, MAX_TILE_COLUMNS, PACKED_ROWS } from '../src/engine/wasm/contract'
+import { DEPTH_F32, MAX_TILE_COLUMNS, PACKED_ROWS } from '../src/engine/wasm/contract'
 import { multiplyPacked, SPARE_BYTES, tileHeight, tileWidth } from './block'
+import { multiplyColumns } from './columns'
 import { pack } from './pack'
+import { multiplyRows } from './rows'
+import { blockDepth, packBlocks, readsRows, SWEEP_SCRATCH_BYTES, wholeTiles } from './sweep'
 import { Task } from './task'
 
-export function blockDepth<D>(): u32 {
-  return sizeof<D>() === 4 ? DEPTH_F32 : DEPTH_F64
-}
-
-export const PACKED_A_BYTES: usize = (PACKED_ROWS * DEPTH_F32 * 4) as usize
-export const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
+const PACKED_B_BYTES: usize = (MAX_TILE_COLUMNS * DEPTH_F32 * 4) as usize
 
 /** Rows of a triangle that are multiplied together, by the columns that the last of them needs; register tiles divide it. */
 const STRIP_ROWS: u32 = 16
 
 /** Bytes of private memory a thread needs to compute tiles. */
-export const GEMM_SCRATCH_BYTES: usize = SPARE_BYTES + PACKED_A_BYTES + PACKED_B_BYTES
+export const GEMM_SCRATCH_BYTES: usize = SWEEP_SCRATCH_BYTES + PACKED_B_BYTES
 
 /** Computes tile `tile` of C. */
 export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
@@ -28,18 +26,35 @@ export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
   const row0 = (tile / tilesAcross) * task.tileRows
   const column0 = (tile % tilesAcross) * task.tileColumns
   const row1 = min(task.m, row0 + task.tileRows)
-  let columns = min(task.tileColumns, task.n - column0)
-  const lowerOnly = task.lowerOnly !== 0
-  if (lowerOnly) {
-    if (column0 >= row1) return
-    columns = min(columns, row1 - column0)
-  }
+  const columns = min(task.tileColumns, task.n - column0)
+  if (task.lowerOnly === 0) rectangle<D>(task, row0, row1 - row0, column0, columns, scratch)
+  else if (column0 < row1) triangle<D>(task, row0, row1, column0, min(columns, row1 - column0), scratch)
+}
 
-  const spare = scratch
-  const packedA = spare + SPARE_BYTES
-  const packedB = packedA + PACKED_A_BYTES
+function rectangle<D>(task: Task, row0: u32, rows: u32, column0: u32, columns: u32, scratch: usize): void {
+  const packedB = scratch + SWEEP_SCRATCH_BYTES
   const strideC = (task.strideC as usize) * sizeof<D>()
-  const height = tileHeight<D>()
+  const c = task.c + (row0 as usize) * strideC + column0 * sizeof<D>()
+  const depth = blockDepth<D>()
+  let step = depth
+  // rows that are read where they lie are read from end to end, as far as there is room for packed B
+  if (task.transposeA === 0 && readsRows<D>(task.typeA, columns))
+    step *= (PACKED_B_BYTES as u32) / (wholeTiles<D>(columns) * depth * (sizeof<D>() as u32))
+  for (let p: u32 = 0; p < task.k; p += step) {
+    const to = min(task.k, p + step)
+    const accumulate = p > 0 || task.accumulate !== 0
+    packBlocks<D>(packedB, task.b, task.typeB, task.strideB, !task.transposeB, column0, columns, p, to)
+    if (task.transposeA !== 0)
+      multiplyColumns<D>(task, row0, rows, p, to - p, packedB, columns, c, strideC, accumulate, scratch)
+    else multiplyRows<D>(task, row0, rows, p, to, packedB, columns, c, strideC, accumulate, scratch)
+  }
+}
+
+/** `gemmTile` for what touches the lower triangle. */
+function triangle<D>(task: Task, row0: u32, row1: u32, column0: u32, columns: u32, scratch: usize): void {
+  const packedA = scratch + SPARE_BYTES
+  const packedB = scratch + SWEEP_SCRATCH_BYTES
+  const strideC = (task.strideC as usize) * sizeof<D>()
   const width = tileWidth<D>()
   for (let p: u32 = 0; p < task.k; p += blockDepth<D>()) {
     const depth = min(blockDepth<D>(), task.k - p)
@@ -48,20 +63,27 @@ export function gemmTile<D>(task: Task, tile: u32, scratch: usize): void {
     for (let i = row0; i < row1; i += PACKED_ROWS) {
       const rows = min<u32>(PACKED_ROWS, row1 - i)
       // what lies right of these rows' diagonal is in the upper triangle
-      if (lowerOnly && column0 >= i + rows) continue
-      pack<D>(packedA, task.a, task.typeA, task.strideA, task.transposeA !== 0, i, rows, p, depth, height)
+      if (column0 >= i + rows) continue
+      pack<D>(
+        packedA,
+        task.a,
+        task.typeA,
+        task.strideA,
+        task.transposeA !== 0,
+        i,
+        rows,
+        p,
+        depth,
+        tileHeight<D>(),
+      )
       const c = task.c + (i as usize) * strideC + column0 * sizeof<D>()
-      if (!lowerOnly) {
-        multiplyPacked<D>(packedA, packedB, rows, columns, depth, c, strideC, accumulate, spare)
-        continue
-      }
       for (let s: u32 = 0; s < rows; s += STRIP_ROWS) {
         const strip = min<u32>(STRIP_ROWS, rows - s)
         if (column0 >= i + s + strip) continue
         const needed = min(columns, i + s + strip - column0)
         const a = packedA + ((s * depth) as usize) * sizeof<D>()
         const below = c + (s as usize) * strideC
-        multiplyPacked<D>(a, packedB, strip, needed, depth, below, strideC, accumulate, spare)
+        multiplyPacked<D>(a, packedB, strip, needed, depth, below, strideC, accumulate, scratch)
       }
     }
   }

@@ -12,7 +12,8 @@ export const F32_COLUMNS: u32 = REGISTER_COLUMNS
 export const F64_ROWS: u32 = 2
 export const F64_COLUMNS: u32 = REGISTER_COLUMNS
 
-function put32(c: usize, low: v128, high: v128, accumulate: bool): void {
+/** Stores a row of a tile, or adds it to what is there. */
+export function put32(c: usize, low: v128, high: v128, accumulate: bool): void {
   if (accumulate) {
     v128.store(c, f32x4.add(v128.load(c), low))
     v128.store(c, f32x4.add(v128.load(c, 16), high), 16)
@@ -57,7 +58,8 @@ export function microF32(depth: u32, a: usize, b: usize, c: usize, strideC: usiz
   put32(c + 3 * strideC, c30, c31, accumulate)
 }
 
-function put64(c: usize, v0: v128, v1: v128, v2: v128, v3: v128, accumulate: bool): void {
+/** Stores a row of a tile, or adds it to what is there. */
+export function put64(c: usize, v0: v128, v1: v128, v2: v128, v3: v128, accumulate: bool): void {
   if (accumulate) {
     v128.store(c, f64x2.add(v128.load(c), v0))
     v128.store(c, f64x2.add(v128.load(c, 16), v1), 16)

@@ -4,9 +4,9 @@
  */
 import { DEPTH_F64, PACKED_ROWS, RESIDUAL_COLUMNS, SUM_ENTRIES, TypeCode } from '../src/engine/wasm/contract'
 import { multiplyPacked, SPARE_BYTES } from './block'
-import { PACKED_A_BYTES } from './gemm'
 import { F64_COLUMNS, F64_ROWS } from './micro'
 import { pack } from './pack'
+import { PACKED_A_BYTES } from './sweep'
 import { Task } from './task'
 import { Bf16, F16, loadScalar, loadVector } from './widen'
 

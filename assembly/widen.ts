@@ -49,6 +49,13 @@ export function loadSingle(address: usize, type: u32): f32 {
   return load<f32>(address)
 }
 
+/** The entry at `address`, stored as S (not binary16), in every lane of a vector of D. */
+export function loadSplat<S, D>(address: usize): v128 {
+  if (sizeof<S>() === 8) return v128.load64_splat(address)
+  const single = isFloat<S>() ? v128.load32_splat(address) : i32x4.shl(v128.load16_splat(address), 16)
+  return sizeof<D>() === 4 ? single : f64x2.promote_low_f32x4(single)
+}
+
 /** The vector of 4 (D = f32) or 2 (D = f64) entries stored as S from `address` on. */
 export function loadVector<S, D>(address: usize): v128 {
   if (sizeof<D>() === 4) {
