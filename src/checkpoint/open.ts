@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { basename } from 'node:path'
 import { badInput, LoraSvdError } from '../errors.ts'
+import type { ArrayShapes } from '../formats/npy.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
 import { type FileIdentity, identityOf, withoutLinks } from '../io/files.ts'
 import { isAddress } from '../io/remote/address.ts'
@@ -31,6 +32,8 @@ export interface OpenOptions extends Partial<Surroundings> {
   readonly header?: HeaderChoice | undefined
   /** Why a text is refused, where it is: half a sentence of the file. */
   readonly textProblem?: string | undefined
+  /** Which arrays of an .npz are wanted; matrices where left out. */
+  readonly arrays?: ArrayShapes | undefined
   /** Read `org/name` from the Hub where the cache doesn't have it. */
   readonly online?: boolean | undefined
 }
@@ -43,7 +46,15 @@ export interface OpenOptions extends Partial<Surroundings> {
  */
 export async function openCheckpoint(
   given: string,
-  { stdin, header, textProblem, online = false, env = process.env, home = homedir() }: OpenOptions = {},
+  {
+    stdin,
+    header,
+    textProblem,
+    arrays,
+    online = false,
+    env = process.env,
+    home = homedir(),
+  }: OpenOptions = {},
 ): Promise<Checkpoint> {
   const surroundings = { env, home }
   const address = online && (await isOnHubOnly(given, surroundings)) ? `hf://${given}` : given
@@ -53,7 +64,7 @@ export async function openCheckpoint(
   const pipeline = folder === undefined ? undefined : await pipelineOf(folder)
   if (pipeline !== undefined) return openPipeline(path, folder!.folder, pipeline)
   const entrance = folder === undefined ? entranceItself(path) : await entranceOf(folder)
-  const options = { stdin, header, textProblem, mayBePipe: folder === undefined }
+  const options = { stdin, header, textProblem, arrays, mayBePipe: folder === undefined }
   const { opened, index, tensors, warnings } = await openEntrance(entrance, options)
   const configs = await readConfigs(entrance.configs)
   return {

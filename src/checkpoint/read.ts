@@ -49,7 +49,7 @@ async function readArrayOfFile({
     const set =
       array === undefined
         ? await openTensors(source, { header })
-        : tensorSet(source, await openNpz(source, array.entry))
+        : tensorSet(source, await openNpz(source, array.entry, array.shapes))
     const [problem] = set.refused.values()
     if (problem !== undefined) throw problem
     const [name, ...others] = set.tensors.keys()

@@ -1,4 +1,5 @@
 import { badInput, errnoOf } from '../errors.ts'
+import type { ArrayShapes } from '../formats/npy.ts'
 import { openTensors } from '../formats/open.ts'
 import { floatDtypeOf } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, type TensorInfo, type TensorSet } from '../formats/tensor-set.ts'
@@ -31,6 +32,8 @@ export interface OpenFilesOptions {
   readonly only?: 'safetensors' | undefined
   /** Why a text is refused, where it is: half a sentence of the file. */
   readonly textProblem?: string | undefined
+  /** Which arrays of an .npz are wanted; matrices where left out. */
+  readonly arrays?: ArrayShapes | undefined
 }
 
 /** Headers read at once: enough to hide a network's delay, few enough for the largest headers to fit in memory. */
@@ -84,11 +87,11 @@ const isOfTooMany = (error: unknown) => error instanceof Error && errnoOf(error.
 
 async function openFile(
   file: string,
-  { stdin, header, mayBePipe, only, textProblem }: OpenFilesOptions,
+  { stdin, header, mayBePipe, only, textProblem, arrays }: OpenFilesOptions,
 ): Promise<OpenedFile> {
   const source = await openSource(file, { stdin, mayBePipe })
   try {
-    const set = await openTensors(source, { header, only, textProblem })
+    const set = await openTensors(source, { header, only, textProblem, arrays })
     const { metadata, format, headerBytes } = set
     const warnings = [...set.warnings, ...refusals(set)]
     const identity = identityOf(source.name, source.stamp)
@@ -167,7 +170,7 @@ export const holdsNamedBytes = (format: TensorSet['format']) => format === 'safe
 function placeIn(
   file: string,
   format: TensorSet['format'],
-  { name, dtype, range, member }: TensorInfo,
+  { name, dtype, shape, range, member }: TensorInfo,
   header: HeaderChoice | undefined,
 ): TensorSource {
   const isAsStored = holdsNamedBytes(format) || floatDtypeOf(dtype) !== undefined
@@ -175,7 +178,9 @@ function placeIn(
   return {
     kind: 'file',
     file,
-    ...(member !== undefined && { array: { name, entry: member } }),
+    ...(member !== undefined && {
+      array: { name, entry: member, ...(shape.length !== 2 && { shapes: 'any' }) },
+    }),
     ...(format === 'text' && header !== undefined && { header }),
   }
 }

@@ -1,4 +1,5 @@
 import type { StoredDtype } from '../formats/dtype.ts'
+import type { ArrayShapes } from '../formats/npy.ts'
 import type { TensorDtype } from '../formats/safetensors-dtype.ts'
 import type { HeaderChoice } from '../formats/text-matrix.ts'
 import type { ZipEntry } from '../formats/zip.ts'
@@ -28,7 +29,7 @@ export type TensorSource =
       readonly kind: 'file'
       readonly file: string
       /** The array of an .npz, and the member of the archive that it is. */
-      readonly array?: { readonly name: string; readonly entry: ZipEntry }
+      readonly array?: { readonly name: string; readonly entry: ZipEntry; readonly shapes?: ArrayShapes }
       readonly header?: HeaderChoice
     }
   /** The bytes as stored, read already, as from standard input. */

@@ -10,6 +10,9 @@ import type { Contents, TensorInfo } from './tensor-set.ts'
 /** The float types that NumPy has. */
 export type NpyFloat = Exclude<FloatDtype, 'bf16'>
 
+/** Which arrays are wanted: matrices alone, or those of any number of dimensions. */
+export type ArrayShapes = 'matrices' | 'any'
+
 interface NpyHeader {
   readonly dtype: PlainDtype
   readonly littleEndian: boolean
@@ -72,16 +75,17 @@ export async function openNpy(source: ByteSource): Promise<Contents> {
 /**
  * What the start of a .npy file (versions 1 to 3) of `byteLength` bytes says of its array, which is called `name`. Its bytes have a
  * range in the file where they lie there by rows and in little-endian order. Throws `bad-input` for other kinds of entries, other
- * than two dimensions, and bytes that are missing or left over. Source: numpy/lib/format.py.
+ * than two dimensions where `shapes` are those of matrices, and bytes that are missing or left over. Source: numpy/lib/format.py.
  */
 export function describeNpy(
   start: Uint8Array,
   byteLength: number,
   name: string,
   place: ErrorPlace,
+  shapes: ArrayShapes = 'matrices',
 ): TensorInfo {
   const { shape, dtype, dataStart, littleEndian, fortranOrder } = readNpyHeader(start, place, byteLength)
-  if (shape.length !== 2) throw notAMatrix(shape, place)
+  assertShape(shape, fortranOrder, shapes, place)
   const isPlain = !fortranOrder && (littleEndian || bytesPerElement(dtype) === 1)
   return {
     name,
@@ -96,13 +100,17 @@ export function describeNpy(
  * The entries of the array of a whole .npy file, by rows and in little-endian order. Shares the memory of `bytes` where they lie so.
  * Throws as `describeNpy` does.
  */
-export function decodeNpy(bytes: Uint8Array, place: ErrorPlace): Uint8Array {
+export function decodeNpy(
+  bytes: Uint8Array,
+  place: ErrorPlace,
+  shapes: ArrayShapes = 'matrices',
+): Uint8Array {
   const { shape, dtype, dataStart, littleEndian, fortranOrder } = readNpyHeader(bytes, place)
-  if (shape.length !== 2) throw notAMatrix(shape, place)
+  assertShape(shape, fortranOrder, shapes, place)
   const size = bytesPerElement(dtype)
   const data = bytes.subarray(dataStart)
   const ordered = littleEndian || size === 1 ? data : swapBytes(data, size)
-  return fortranOrder ? byRows(ordered, shape[0], shape[1], size) : ordered
+  return fortranOrder && shape.length === 2 ? byRows(ordered, shape[0], shape[1], size) : ordered
 }
 
 /** Entries of `size` bytes that lie by columns, put by rows: in square tiles, so that both sides stay in cache. */
@@ -329,6 +337,21 @@ function headerBytes(dtype: NpyFloat, shape: readonly number[]): Uint8Array {
 }
 
 const tupleText = (shape: readonly number[]) => `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`
+
+function assertShape(
+  shape: readonly number[],
+  fortranOrder: boolean,
+  shapes: ArrayShapes,
+  place: ErrorPlace,
+): void {
+  if (shape.length === 2) return
+  if (shapes === 'matrices') throw notAMatrix(shape, place)
+  if (shape.length < 2 || !fortranOrder) return
+  throw npyError(
+    place,
+    `holds a ${shape.length}-D array by columns (Fortran's order); save numpy.ascontiguousarray(a)`,
+  )
+}
 
 /** The refusal of an array that isn't 2-D, with the way to make it so. */
 function notAMatrix(shape: readonly number[], place: ErrorPlace): LoraSvdError {

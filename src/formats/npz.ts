@@ -2,7 +2,7 @@ import { badInput, LoraSvdError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import type { FloatArray, Matrix } from '../linalg/matrix/matrix.ts'
 import { quoted } from '../text/quote.ts'
-import { decodeNpy, describeNpy, NPY_HEADER_BYTES, type NpyFloat, writeNpy } from './npy.ts'
+import { type ArrayShapes, decodeNpy, describeNpy, NPY_HEADER_BYTES, type NpyFloat, writeNpy } from './npy.ts'
 import { PICKLE_PROBLEM } from './sniff.ts'
 import type { Contents, TensorInfo } from './tensor-set.ts'
 import {
@@ -151,10 +151,14 @@ export function writeNpz(entries: readonly ArrayToWrite[]): Uint8Array {
 
 /**
  * The matrices of an .npz, as numpy.savez and savez_compressed write it; members not named .npy are passed over, and arrays that are no
- * matrices refused. Of each array little more than the header is unpacked. With `only`, which another opening
+ * matrices refused, where `shapes` aren't any. Of each array little more than the header is unpacked. With `only`, which another opening
  * of the same archive has found, the directory isn't read again. Throws `bad-input` for a damaged archive and for one without arrays.
  */
-export async function openNpz(source: ByteSource, only?: ZipEntry): Promise<Contents> {
+export async function openNpz(
+  source: ByteSource,
+  only?: ZipEntry,
+  shapes: ArrayShapes = 'matrices',
+): Promise<Contents> {
   const file = source.name
   const members = only === undefined ? await readZipDirectory(source) : [only]
   const arrays = members.filter(({ name }) => name.endsWith(EXTENSION))
@@ -168,7 +172,7 @@ export async function openNpz(source: ByteSource, only?: ZipEntry): Promise<Cont
     try {
       const start = await readMemberStart(source, member, NPY_HEADER_BYTES)
       // of the member, not of the archive
-      const { range, ...array } = describeNpy(start, member.byteLength, name, { file, tensor: name })
+      const { range, ...array } = describeNpy(start, member.byteLength, name, { file, tensor: name }, shapes)
       tensors.set(name, { ...array, member })
     } catch (error) {
       if (!(error instanceof LoraSvdError && error.code === 'bad-input')) throw error
@@ -176,7 +180,7 @@ export async function openNpz(source: ByteSource, only?: ZipEntry): Promise<Cont
     }
   }
   const decode = async ({ name, member }: TensorInfo) =>
-    decodeNpy(await readMember(source, member!), { file, tensor: name })
+    decodeNpy(await readMember(source, member!), { file, tensor: name }, shapes)
   return { format: 'npz', names, tensors, metadata: new Map(), refused, warnings: [], headerBytes: 0, decode }
 }
 

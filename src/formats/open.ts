@@ -1,7 +1,7 @@
 import { badInput } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { openGguf } from './gguf.ts'
-import { openNpy } from './npy.ts'
+import { type ArrayShapes, openNpy } from './npy.ts'
 import { openNpz } from './npz.ts'
 import { openSafetensors } from './safetensors.ts'
 import { SNIFFED_BYTES, sniff } from './sniff.ts'
@@ -15,6 +15,8 @@ export interface OpenTensorsOptions {
   readonly only?: 'safetensors' | undefined
   /** Why a text is refused, where it is: half a sentence of the file. */
   readonly textProblem?: string | undefined
+  /** Which arrays of an .npz are wanted; matrices where left out. */
+  readonly arrays?: ArrayShapes | undefined
 }
 
 /**
@@ -24,7 +26,7 @@ export interface OpenTensorsOptions {
  */
 export async function openTensors(
   source: ByteSource,
-  { header, only, textProblem }: OpenTensorsOptions = {},
+  { header, only, textProblem, arrays }: OpenTensorsOptions = {},
 ): Promise<TensorSet> {
   const { name: file, byteLength } = source
   const found = sniff(await source.read(0, Math.min(SNIFFED_BYTES, byteLength)), byteLength, file)
@@ -43,7 +45,7 @@ export async function openTensors(
       contents = await openGguf(source)
       break
     case 'npz':
-      contents = await openNpz(source)
+      contents = await openNpz(source, undefined, arrays)
       break
     case 'npy':
       contents = await openNpy(source)

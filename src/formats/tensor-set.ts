@@ -79,12 +79,13 @@ export function tensorSet(source: ByteSource, { decode, ...contents }: Contents)
 }
 
 /**
- * A tensor of two dimensions as a matrix: f64 and integers as float64, all others widened to float32, exactly. Throws RangeError for
+ * A tensor of two dimensions as a matrix, of another number [its first, all others]: f64 and integers as float64, all others widened to float32, exactly. Throws RangeError for
  * a dtype that isn't read, `bad-input` for integers past ±2^53, and as `TensorSet.read` does. `place` is what errors name.
  */
 export async function readMatrixOf(set: TensorSet, name: string, place: ErrorPlace): Promise<Matrix> {
   const { dtype, shape, bytes } = set.tensors.get(name)!
-  const [rows, columns] = shape
+  const [rows = 1, ...others] = shape
+  const columns = others.reduce((product, n) => product * n, 1)
   const data = decodeNumbers(
     await set.read(name, 0, bytes),
     storedDtypeOf(dtype),

@@ -135,10 +135,10 @@ function withMoments(
 ): Comparison {
   if (file === undefined) return comparison
   const carried = comparison.jobs.filter(({ modules }) => modules.length > 0)
-  const layers = carried.map(({ pair, modules: [{ isTransposed }], expert }) => ({
+  const layers = carried.map(({ pair, modules: [{ isTransposed, experts }], expert }) => ({
     tensors: [pair.base.tensor, pair.tuned.tensor],
     ...{ rows: pair.tuned.rows, columns: pair.tuned.columns, isTransposed },
-    ...(expert !== undefined && { expert }),
+    ...(expert !== undefined && { expert, experts }),
   }))
   const model = { path: base.path, config: base.config ?? tuned.config }
   const found = new Map(matchMoments(file, layers, model).map((one, i) => [carried[i], one]))

@@ -1,9 +1,7 @@
 import { plainName } from '../checkpoint/correspondence.ts'
-import { partOf } from '../checkpoint/matrices.ts'
 import { elementCount } from '../checkpoint/read.ts'
-import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts'
+import type { Checkpoint } from '../checkpoint/types.ts'
 import { badInput, LoraSvdError } from '../errors.ts'
-import { bitsPerElement } from '../formats/safetensors-dtype.ts'
 import { type GgufModel, ggufModel, ggufPlace, ggufStackPlace } from '../lora/write/gguf-names.ts'
 import { counted, quoted, shapeText } from '../text/quote.ts'
 import type { LayerMoments, MomentEntry, MomentFile } from './types.ts'
@@ -17,8 +15,9 @@ export interface WeighedLayer {
   readonly columns: number
   /** W is stored [in, out]: its inputs are its rows. */
   readonly isTransposed: boolean
-  /** Which of a stack of experts it is. */
+  /** Which of a stack of experts it is, and of how many. */
   readonly expert?: number
+  readonly experts?: number
 }
 
 /** How many inputs a layer takes. */
@@ -37,9 +36,9 @@ export function matchMoments(
 ): (LayerMoments | undefined)[] {
   const namesOf = file.naming === 'checkpoint' ? plainNames : inLlamaNames(ggufModelOf(file, base))
   const found = layers.map((layer) => {
-    for (const { name, expert } of namesOf(layer)) {
+    for (const { name, ...stack } of namesOf(layer)) {
       const entry = file.entries.get(name)
-      if (entry !== undefined) return momentsOf(file.path, entry, layer, expert)
+      if (entry !== undefined) return momentsOf(file.path, entry, layer, stack)
     }
     return undefined
   })
@@ -53,26 +52,33 @@ export interface Model {
   readonly config?: Checkpoint['config'] | undefined
 }
 
-interface Name {
-  readonly name: string
+/** Which expert of how many: undefined of a layer that is none, and where the model doesn't say how many there are. */
+interface InStack {
   readonly expert?: number | undefined
+  readonly experts?: number | undefined
+}
+
+interface Name extends InStack {
+  readonly name: string
 }
 
 type Naming = (layer: WeighedLayer) => readonly Name[]
 
-const plainNames: Naming = ({ tensors, expert }) =>
-  [...new Set([...tensors, ...tensors.map(plainName)])].map((name) => ({ name, expert }))
+const plainNames: Naming = ({ tensors, expert, experts }) =>
+  [...new Set([...tensors, ...tensors.map(plainName)])].map((name) => ({ name, expert, experts }))
 
 /** The parts of a fused module have one input. */
 const inLlamaNames =
   (model: GgufModel): Naming =>
-  ({ tensors, rows, columns, isTransposed, expert }) =>
+  ({ tensors, rows, columns, isTransposed, expert, experts = model.experts }) =>
     tensors.map(plainName).flatMap((tensor): Name[] => {
       const path = tensor.replace(/\.weight$/, '')
       const outputs = isTransposed ? columns : rows
       const place =
         expert === undefined ? ggufPlace(path, outputs, model) : ggufStackPlace(path, outputs, expert, model)
-      return 'parts' in place ? place.parts.map((part) => ({ name: part.tensor, expert: part.expert })) : []
+      return 'parts' in place
+        ? place.parts.map((part) => ({ name: part.tensor, expert: part.expert, experts }))
+        : []
     })
 
 function ggufModelOf({ path }: MomentFile, { config, path: base }: Model): GgufModel {
@@ -100,48 +106,49 @@ function momentsOf(
   path: string,
   entry: MomentEntry,
   layer: WeighedLayer,
-  expert: number | undefined,
+  { expert, experts }: InStack,
 ): LayerMoments | undefined {
-  const { name, kind, tensor, divisors, samples } = entry
-  const columns = inputsOf(layer)
-  const entries = kind === 'full' ? columns * columns : columns
-  const total = elementCount(tensor)
-  const count = total / entries
-  const isStack = expert !== undefined && count > 1
-  const isFitting = isStack
-    ? expert < count && Number.isInteger(count)
-    : count === 1 && isShapeOf(entry, columns)
-  if (!isFitting) {
-    const takes = kind === 'full' ? `${shapeText([columns, columns])}` : shapeText([columns])
+  const { name, kind, tensor, divisors, samples, isFlat } = entry
+  const inputs = inputsOf(layer)
+  const one = kind === 'full' ? [inputs, inputs] : [inputs]
+  const entries = product(one)
+  const count = expert === undefined ? 1 : (experts ?? elementCount(tensor) / entries)
+  const isOne = isSameBut1(tensor.shape, one)
+  const stack = isFlat === true ? [count * entries] : [count, ...one]
+  if (!isOne && !(expert !== undefined && expert < count && isSameBut1(tensor.shape, stack))) {
+    const takes = counted(inputs, 'input')
+    const isExpert = expert !== undefined && experts !== undefined
+    const expected = isExpert
+      ? `is one of ${counted(experts, 'expert')}, each of ${takes}: moments of ${shapeText([experts, ...one])}, or of ${shapeText(one)} for all of them, are expected`
+      : `takes ${takes}: moments of ${shapeText(one)} are expected`
     throw badInput(
-      `${path}: ${quoted(name)} is ${shapeText(tensor.shape)}, and ${quoted(layer.tensors[0])} takes ${counted(columns, 'input')}: moments of ${takes} are expected; are they of this model?`,
+      `${path}: ${quoted(name)} is ${shapeText(tensor.shape)}, and ${quoted(layer.tensors[0])} ${expected}; are they of this model?`,
       { file: path, tensor: name },
     )
   }
-  const at = isStack ? expert : 0
+  const parts = isOne ? 1 : count
+  if (samples !== undefined && samples.length !== 1 && samples.length !== parts) {
+    throw badInput(
+      `${path}: ${quoted(name)} has ${counted(samples.length, 'count')} of inputs, and is the moments of ${counted(parts, 'matrix').replace(/matrixs$/, 'matrices')}: one count, or one for each, is expected; make the moments again`,
+      { file: path, tensor: name },
+    )
+  }
+  const at = isOne ? 0 : expert!
   const divisor = divisors[divisors.length === 1 ? 0 : at]
   if (!(divisor > 0)) return undefined
   const seen = samples?.[samples.length === 1 ? 0 : at]
   return {
-    ...{ path, name: isStack ? `${name}[${at}]` : name, kind, inputs: columns, divisor },
+    ...{ path, name: parts > 1 ? `${name}[${at}]` : name, kind, inputs, divisor, tensor },
+    from: at * entries,
     side: layer.isTransposed ? 'rows' : 'columns',
-    tensor: isStack ? partAt(tensor, at, entries) : tensor,
     ...(seen !== undefined && { samples: seen }),
   }
 }
 
-/** A full matrix says both its sides; a row of numbers may have ones around it. */
-function isShapeOf({ kind, tensor: { shape } }: MomentEntry, columns: number): boolean {
-  const sides = shape.filter((n) => n !== 1)
-  return kind === 'diagonal' || columns === 1 || (sides.length === 2 && sides.every((n) => n === columns))
-}
+const product = (shape: readonly number[]) => shape.reduce((all, n) => all * n, 1)
 
-function partAt(tensor: StoredTensor, index: number, entries: number): StoredTensor {
-  const bytes = (entries * bitsPerElement(tensor.dtype)) / 8
-  return {
-    ...tensor,
-    shape: [entries],
-    bytes,
-    source: partOf(tensor.source, index * bytes, (index + 1) * bytes),
-  }
+/** Whether two shapes are the same but for ones around what they say. */
+function isSameBut1(a: readonly number[], b: readonly number[]): boolean {
+  const [x, y] = [a, b].map((shape) => shape.filter((n) => n !== 1))
+  return x.length === y.length && x.every((n, i) => n === y[i])
 }

@@ -29,7 +29,7 @@ export async function openMoments(given: string, opening: OpenOptions): Promise<
   const path = isAddress(given) ? await pinned(given) : given
   const dat = await openDat(path)
   if (dat !== undefined) return dat
-  const checkpoint = await openCheckpoint(path, opening)
+  const checkpoint = await openCheckpoint(path, { ...opening, arrays: 'any' })
   const { tensors, metadata, files } = checkpoint
   const { warnings } = checkpoint
   if (checkpoint.isGguf && metadata.get('general.type') !== 'imatrix') {
@@ -51,7 +51,7 @@ export async function openMoments(given: string, opening: OpenOptions): Promise<
 
 /** The older importance matrix, told by its first bytes; undefined of any other file. */
 async function openDat(path: string): Promise<MomentFile | undefined> {
-  if (path === '-' || (!isAddress(path) && (await kindOf(path)) !== 'file')) return undefined
+  if (path === '-' || (await kindOf(path)) !== 'file') return undefined
   const source = await openFile(path)
   try {
     if (!looksLikeImatrixDat(await source.read(0, Math.min(SNIFFED_BYTES, source.byteLength))))

@@ -23,9 +23,9 @@ const SIZES = { least: 1e-30, most: 1e30 }
  * second moment: a negative mean square, a matrix that isn't symmetric, nothing but zeros.
  */
 export async function readMoments(moments: LayerMoments): Promise<Moments> {
-  const { path, name, tensor, kind, inputs: k, divisor } = moments
+  const { path, name, tensor, from, kind, inputs: k, divisor } = moments
   const place = { file: path, tensor: name }
-  const stored = await readFloats(tensor)
+  const stored = await readFloats(tensor, from, from + (kind === 'full' ? k * k : k))
   const at = firstNonFinite(stored)
   if (at >= 0) {
     throw new LoraSvdError(

@@ -27,7 +27,10 @@ export const rootFlops = ({ kind, inputs }: LayerMoments, others: number): numbe
  */
 export async function rootOfMoments(moments: LayerMoments, engine: RootEngine): Promise<Root> {
   const { source } = moments.tensor
-  const key = source.kind === 'range' ? JSON.stringify([source, moments.divisor, moments.kind]) : undefined
+  const key =
+    source.kind === 'range'
+      ? JSON.stringify([source, moments.from, moments.divisor, moments.kind])
+      : undefined
   if (key !== undefined && last?.key === key) return last.root
   last = undefined
   const read = await readMoments(moments)

@@ -9,8 +9,10 @@ export interface LayerMoments {
   readonly name: string
   /** All of C, or its diagonal alone. */
   readonly kind: MomentKind
-  /** [k, k] or [k]. */
+  /** [k, k] or [k]; of a stack of experts [experts, k, k] or [experts, k]. */
   readonly tensor: StoredTensor
+  /** The first of its numbers that is this layer's. */
+  readonly from: number
   /** The inputs k of the layer. */
   readonly inputs: number
   /** What of W as stored they are: its columns, or its rows where W is [in, out]. */

@@ -31,7 +31,7 @@ export async function plannedMoments(
   const weighed = layers.map(({ pair, module, expert }) => ({
     tensors: [pair.base.tensor, pair.tuned.tensor],
     ...{ rows: module.rows, columns: module.columns, isTransposed: module.isTransposed },
-    ...(module.experts > 1 && { expert }),
+    ...(module.kind === 'experts' && { expert, experts: module.experts }),
   }))
   const model = { path: base.path, config: base.config ?? tuned.config }
   return { file, ofLayers: matchMoments(file, weighed, model) }

@@ -138,12 +138,17 @@ async function momentsOf(
     if (subject.kind !== 'delta') return []
     const { base: before, tuned: after } = subject
     const expert = /\[(\d+)\]$/.exec(after.view === 'expert' ? after.name : '')?.[1]
+    const experts = expert === undefined ? undefined : tuned.tensors.get(after.tensor)?.shape[0]
     return [
       {
         tensors: [before.tensor, after.tensor],
         ...{ rows: after.rows, columns: after.columns },
-        isTransposed: traits.isConv1d(before.tensor.replace(/\.weight$/, '')) === true,
+        isTransposed:
+          expert === undefined
+            ? traits.isConv1d(before.tensor.replace(/\.weight$/, '')) === true
+            : traits.expertsInOut,
         ...(expert !== undefined && { expert: Number(expert) }),
+        ...(experts !== undefined && { experts }),
       },
     ]
   })

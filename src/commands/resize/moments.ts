@@ -26,7 +26,7 @@ export async function sumMoments(
   const weighed = layers.map(({ module, expert }) => ({
     tensors: [module.tensor],
     ...{ rows: module.rows, columns: module.columns, isTransposed: module.isTransposed },
-    ...(expert !== undefined && { expert }),
+    ...(expert !== undefined && { expert, experts: module.experts }),
   }))
   return {
     file,
