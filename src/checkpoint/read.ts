@@ -108,13 +108,13 @@ async function withRanges<T>(
   use: (files: readonly ByteSource[]) => Promise<T>,
 ): Promise<T> {
   const files: ByteSource[] = []
-  const own: ByteSource[] = []
+  const releases: (() => Promise<void>)[] = []
   try {
     for (const { file: path, end } of ranges) {
-      const shared = held.get(path)?.source
-      const file = shared ?? (await openToRead(path, end))
+      const shared = held.get(path)
+      const file = shared?.source ?? (await openToRead(path, end))
       files.push(file)
-      if (shared === undefined) own.push(file)
+      releases.push(shared === undefined ? () => file.close() : using(path, shared))
       if (file.byteLength >= end) continue
       throw badInput(
         `${path}: has ${file.byteLength} bytes, and tensor ${quoted(tensor)} ended at byte ${end}: it was made shorter since it was opened`,
@@ -123,7 +123,7 @@ async function withRanges<T>(
     }
     return await use(files)
   } finally {
-    for (const file of own) await file.close()
+    for (const release of releases) await release()
   }
 }
 
@@ -153,8 +153,24 @@ function readingAhead(source: ByteSource): ByteSource {
   }
 }
 
-/** Files that are open while work goes on, and how many works need them. */
-const held = new Map<string, { readonly source: ByteSource; users: number }>()
+/** A file that is open while work goes on, and how many works and readers need it. */
+interface Held {
+  readonly source: ByteSource
+  users: number
+}
+
+const held = new Map<string, Held>()
+
+/** One more user of a held file. What is given back ends that; the last one closes the file. */
+function using(path: string, entry: Held): () => Promise<void> {
+  entry.users++
+  return async () => {
+    entry.users--
+    if (entry.users > 0) return
+    held.delete(path)
+    await entry.source.close()
+  }
+}
 
 /**
  * Keeps files open while `work` goes on, so that `withBytes` opens none of them for every tensor: of many small ones that takes longer
@@ -171,27 +187,20 @@ export async function holdingOpen<T>(files: Iterable<string>, work: () => Promis
 
 /** Opens the files as `holdingOpen` does; they are held until what is given back is called. */
 export async function holdOpen(files: Iterable<string>): Promise<() => Promise<void>> {
-  const taken: string[] = []
+  const releases: (() => Promise<void>)[] = []
   const release = async () => {
-    for (const file of taken) {
-      const entry = held.get(file)!
-      entry.users--
-      if (entry.users > 0) continue
-      held.delete(file)
-      await entry.source.close()
-    }
+    for (const one of releases) await one()
   }
   try {
     for (const file of new Set(files)) {
       if (isAddress(file)) continue
-      const opened = held.get(file) ?? { source: readingAhead(await openFile(file)), users: 0 }
+      const own = held.has(file) ? undefined : await openFile(file)
       // another work may have opened it meanwhile
       const known = held.get(file)
-      if (known !== undefined && known !== opened) await opened.source.close()
-      const entry = known ?? opened
+      const entry = known ?? { source: readingAhead(own!), users: 0 }
       held.set(file, entry)
-      entry.users++
-      taken.push(file)
+      releases.push(using(file, entry))
+      if (known !== undefined) await own?.close()
     }
   } catch (error) {
     await release()
