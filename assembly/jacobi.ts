@@ -2,6 +2,7 @@
  * Rotations of one-sided Jacobi: what `orthogonalizeRows` of src/linalg/svd/jacobi.ts does and says of rows without powers of two
  * of their own, number for number, in code that is fast the first time it runs. Rows follow on one another.
  */
+import { at, put, rotate, swap } from './vector'
 
 const MAX_SWEEPS: i32 = 30
 const LARGE_ZETA: f64 = 1e8
@@ -16,15 +17,15 @@ export function orthogonalize(n: i32, m: i32, work: usize, rotations: usize, squ
   for (let sweep = 0; sweep < MAX_SWEEPS; sweep++) {
     for (let j = 0; j < n; j++) {
       const row = work + (j as usize) * rowBytes
-      store<f64>(squares + ((j as usize) << 3), dot(m, row, row))
+      put(squares, j, dot(m, row, row))
     }
     let rotated = false
     for (let p = 0; p < n - 1; p++) {
       const longest = indexOfLargest(n, squares, p)
       if (longest !== p) {
-        swap(m, work, p, longest)
-        if (rotations !== 0) swap(n, rotations, p, longest)
-        swap(1, squares, p, longest)
+        swapRows(m, work, p, longest)
+        if (rotations !== 0) swapRows(n, rotations, p, longest)
+        swapRows(1, squares, p, longest)
       }
       const rowP = work + (p as usize) * rowBytes
       const ofP = squares + ((p as usize) << 3)
@@ -38,10 +39,10 @@ export function orthogonalize(n: i32, m: i32, work: usize, rotations: usize, squ
         if (Math.abs(product) <= limit || squareQ === 0) continue
         rotated = true
         const tangent = tangentOf((squareQ - squareP) / (2 * product))
-        rotate(m, rowP, rowQ, tangent)
+        turn(m, rowP, rowQ, tangent)
         if (rotations !== 0) {
           const side = (n as usize) << 3
-          rotate(n, rotations + (p as usize) * side, rotations + (q as usize) * side, tangent)
+          turn(n, rotations + (p as usize) * side, rotations + (q as usize) * side, tangent)
         }
         store<f64>(ofP, Math.max(0, squareP - tangent * product))
         store<f64>(ofQ, Math.max(0, squareQ + tangent * product))
@@ -60,21 +61,13 @@ function tangentOf(zeta: f64): f64 {
 function indexOfLargest(n: i32, x: usize, from: i32): i32 {
   let best = from
   for (let i = from + 1; i < n; i++) {
-    if (load<f64>(x + ((i as usize) << 3)) > load<f64>(x + ((best as usize) << 3))) best = i
+    if (at(x, i) > at(x, best)) best = i
   }
   return best
 }
 
-function swap(width: i32, x: usize, i: i32, j: i32): void {
-  let a = x + (((i * width) as usize) << 3)
-  let b = x + (((j * width) as usize) << 3)
-  for (let k = 0; k < width; k++) {
-    const held = load<f64>(a)
-    store<f64>(a, load<f64>(b))
-    store<f64>(b, held)
-    a += 8
-    b += 8
-  }
+function swapRows(width: i32, x: usize, i: i32, j: i32): void {
+  swap(width, x + (((i * width) as usize) << 3), x + (((j * width) as usize) << 3))
 }
 
 /** Even and odd entries summed apart. */
@@ -91,24 +84,7 @@ function dot(m: i32, x: usize, y: usize): f64 {
 }
 
 /** Rows ← cos·(x − tan·y) and cos·(y + tan·x). */
-function rotate(width: i32, x: usize, y: usize, tangent: f64): void {
+function turn(width: i32, x: usize, y: usize, tangent: f64): void {
   const cosine = 1 / Math.sqrt(1 + tangent * tangent)
-  const sine = cosine * tangent
-  const cc = f64x2.splat(cosine)
-  const ss = f64x2.splat(sine)
-  let i = 0
-  for (; i + 2 <= width; i += 2) {
-    const xi = v128.load(x)
-    const yi = v128.load(y)
-    v128.store(x, f64x2.sub(f64x2.mul(cc, xi), f64x2.mul(ss, yi)))
-    v128.store(y, f64x2.add(f64x2.mul(ss, xi), f64x2.mul(cc, yi)))
-    x += 16
-    y += 16
-  }
-  if (i < width) {
-    const xi = load<f64>(x)
-    const yi = load<f64>(y)
-    store<f64>(x, cosine * xi - sine * yi)
-    store<f64>(y, sine * xi + cosine * yi)
-  }
+  rotate(width, y, x, cosine, cosine * tangent)
 }

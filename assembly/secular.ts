@@ -2,6 +2,7 @@
  * The secular equation of divide and conquer, its roots and vectors: what src/linalg/svd/secular.ts and divide-and-conquer.ts do and
  * say, number for number, in code that is fast the first time it runs. Entry i of a vector is 8·i bytes after its address.
  */
+import { at, put } from './vector'
 
 const MAX_STEPS: i32 = 120
 const SUFFICIENT_DECREASE: f64 = 0.1
@@ -16,15 +17,6 @@ let value: f64 = 0
 let slopeLeft: f64 = 0
 let slopeRight: f64 = 0
 let error: f64 = 0
-
-/** Entry i of the vector at x. */
-function at(x: usize, i: i32): f64 {
-  return load<f64>(x + ((i as usize) << 3))
-}
-
-function put(x: usize, i: i32, value: f64): void {
-  store<f64>(x + ((i as usize) << 3), value)
-}
 
 /** All roots [n]; row j of s [n, n] receives d(i) − root(j) over i. Gives the root that did not converge, −1 where all did. */
 export function secularRoots(n: i32, d: usize, z2: usize, rho: f64, s: usize, roots: usize): i32 {

@@ -2,20 +2,12 @@
  * Eigenvalues of a symmetric tridiagonal matrix by implicit QL: what src/linalg/svd/tridiagonal-ql.ts does and says, number for
  * number, in code that is fast the first time it runs. Entry i of a vector is 8·i bytes after its address.
  */
+import { at, put, rotate, swap } from './vector'
 
 const MAX_STEPS: i32 = 30
 const VANISHING: f64 = f64.EPSILON / 4
 /** 2⁻⁴⁸⁰. */
 const SMALLEST: f64 = reinterpret<f64>(((1023 - 480) as u64) << 52)
-
-/** Entry i of the vector at x. */
-function at(x: usize, i: i32): f64 {
-  return load<f64>(x + ((i as usize) << 3))
-}
-
-function put(x: usize, i: i32, value: f64): void {
-  store<f64>(x + ((i as usize) << 3), value)
-}
 
 /**
  * d [n] becomes the eigenvalues, e [n − 1] is destroyed. Where `z` isn't 0, its n rows of `width` entries, `stride` bytes apart, are
@@ -39,17 +31,8 @@ function flip(n: i32, d: usize, e: usize, z: usize, stride: usize, width: i32): 
   reverse(n, d)
   reverse(n - 1, e)
   if (z === 0) return
-  for (let i = 0, j = n - 1; i < j; i++, j--) {
-    let x = z + (i as usize) * stride
-    let y = z + (j as usize) * stride
-    for (let k = 0; k < width; k++) {
-      const held = load<f64>(x)
-      store<f64>(x, load<f64>(y))
-      store<f64>(y, held)
-      x += 8
-      y += 8
-    }
-  }
+  for (let i = 0, j = n - 1; i < j; i++, j--)
+    swap(width, z + (i as usize) * stride, z + (j as usize) * stride)
 }
 
 function reverse(n: i32, x: usize): void {
@@ -100,29 +83,11 @@ function qlStep(n: i32, d: usize, e: usize, l: i32, m: i32, z: usize, stride: us
     p = s * t
     put(d, i + 1, g + p)
     g = c * t - b
-    if (z !== 0) rotateRows(z + (i as usize) * stride, stride, width, c, s)
+    if (z !== 0) {
+      const row = z + (i as usize) * stride
+      rotate(width, row + stride, row, c, s)
+    }
   }
   put(d, l, at(d, l) - p)
   put(e, l, g)
-}
-
-function rotateRows(x: usize, stride: usize, width: i32, c: f64, s: f64): void {
-  const cc = f64x2.splat(c)
-  const ss = f64x2.splat(s)
-  let y = x + stride
-  let k = 0
-  for (; k + 2 <= width; k += 2) {
-    const xk = v128.load(x)
-    const yk = v128.load(y)
-    v128.store(y, f64x2.add(f64x2.mul(ss, xk), f64x2.mul(cc, yk)))
-    v128.store(x, f64x2.sub(f64x2.mul(cc, xk), f64x2.mul(ss, yk)))
-    x += 16
-    y += 16
-  }
-  if (k < width) {
-    const xk = load<f64>(x)
-    const yk = load<f64>(y)
-    store<f64>(y, s * xk + c * yk)
-    store<f64>(x, c * xk - s * yk)
-  }
 }

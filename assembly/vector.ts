@@ -4,6 +4,26 @@
 const TINY_SQUARE: f64 = reinterpret<f64>(((1023 - 900) as u64) << 52)
 const ENLARGE: f64 = reinterpret<f64>(((1023 + 600) as u64) << 52)
 
+/** Entry i of x. */
+export function at(x: usize, i: i32): f64 {
+  return load<f64>(x + ((i as usize) << 3))
+}
+
+export function put(x: usize, i: i32, value: f64): void {
+  store<f64>(x + ((i as usize) << 3), value)
+}
+
+/** x ↔ y. */
+export function swap(n: u32, x: usize, y: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const held = load<f64>(x)
+    store<f64>(x, load<f64>(y))
+    store<f64>(y, held)
+    x += 8
+    y += 8
+  }
+}
+
 /** y += alpha·x. */
 export function axpy(n: u32, alpha: f64, x: usize, y: usize): void {
   const a = f64x2.splat(alpha)

@@ -10,8 +10,7 @@ import { errorAllowed } from '../linalg/spectrum/rules.ts'
 import type { Spectrum } from '../linalg/spectrum/spectrum.ts'
 import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/truncated-svd.ts'
 import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
-import type { Root } from '../linalg/weighting/root.ts'
-import { type Formation, formationError } from '../linalg/weighting/weigh.ts'
+import type { Formation } from '../linalg/weighting/weigh.ts'
 import { rootBytes, rootFlops, rootOfMoments } from '../moments/root.ts'
 import type { LayerMoments } from '../moments/types.ts'
 import { besideSpectrum } from './beside.ts'
@@ -148,7 +147,7 @@ async function weighedLayer(
   }
   let subject = subjectFormed('float32')
   let decomposed = decompose(subject, ask, job, engine)
-  if (isFormationFelt(engine, plain, root, isOfRows, subject, decomposed.found)) {
+  if (isFormationFelt(subject, decomposed.found)) {
     subject = subjectFormed('wide')
     decomposed = decompose(subject, ask, job, engine)
   }
@@ -169,18 +168,8 @@ async function weighedLayer(
 }
 
 /** Whether what float32 made of Δ·R might be seen in the seventh digit of the error. */
-function isFormationFelt(
-  engine: Engine,
-  { matrix: delta }: Subject,
-  root: Root,
-  isOfRows: boolean,
-  { matrix: X, frobenius }: Subject,
-  { optimalError }: TruncatedSvd,
-): boolean {
-  const [own, product] = isOfRows ? [transpose(delta), transpose(X)] : [delta, X]
-  const error = formationError(engine, own as Matrix, root, product as Matrix, frobenius)
-  return error * FELT_FORMATION > optimalError.atLeast
-}
+const isFormationFelt = ({ formationError }: Subject, { optimalError }: TruncatedSvd): boolean =>
+  formationError !== undefined && formationError() * FELT_FORMATION > optimalError.atLeast
 
 /** What the plain norm has of Δ at the rank that was found. */
 function plainBeside(

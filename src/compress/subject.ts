@@ -4,7 +4,7 @@ import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/n
 import type { Digested } from '../linalg/truncation/streams.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import type { Root } from '../linalg/weighting/root.ts'
-import { type Formation, timesRoot, weighed } from '../linalg/weighting/weigh.ts'
+import { type Formation, formationError, timesRoot, weighed } from '../linalg/weighting/weigh.ts'
 import { bothResiduals } from './felt-residuals.ts'
 
 /** What is decomposed for a layer: its delta Δ, or Δ·R where moments of its inputs weigh it. */
@@ -16,6 +16,8 @@ export interface Subject extends Digested {
   directions(found: TruncatedSvd): Directions
   /** What factors leave that were made of the triplets. */
   residuals(found: TruncatedSvd, B: Matrix, A: Matrix): Residuals
+  /** How far the matrix is from what it stands for, relative to its norm; nothing where it is left out. */
+  formationError?(): number
 }
 
 export interface Residuals {
@@ -69,6 +71,7 @@ export function weighedSubject(
   return {
     matrix: isOfRows ? transposed(matrix) : matrix,
     frobenius,
+    formationError: () => formationError(engine, own, root, matrix, frobenius),
     directions: (found) => {
       const { U, right, lengths } = triplets(found)
       return { ...(isOfRows ? { U: right, V: U } : { U, V: right }), lengths }

@@ -1,6 +1,7 @@
 import type { Workspace } from '../engine/wasm/workspace.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
-import { BLOCK, describedShape, unitExponent } from '../linalg/truncation/entries.ts'
+import { unitExponent } from '../linalg/svd/scaling.ts'
+import { BLOCK, describedShape } from '../linalg/truncation/entries.ts'
 import { sha256 } from '../linalg/truncation/streams.ts'
 
 const F32_BYTES = 4

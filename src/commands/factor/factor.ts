@@ -113,10 +113,11 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
     settings.moments === undefined
       ? undefined
       : await matrixMoments(settings.moments, source.name, W, engine, context)
+  const ofW = weighing && frobeniusNorm(W.data)
   const subject =
-    weighing === undefined || weighing.root.kind === 'unit'
+    weighing === undefined || ofW === undefined || weighing.root.kind === 'unit'
       ? plainSubject(W, 0, engine)
-      : weighedSubject({ matrix: W, frobenius: frobeniusNorm(W.data) }, weighing.root, false, engine)
+      : weighedSubject({ matrix: W, frobenius: ofW }, weighing.root, false, engine)
   const truncation = await doOne('factoring', shape(W.rows, W.columns), flops, context, () =>
     truncate(subject.matrix, source.name, settings, engine),
   )
@@ -130,8 +131,7 @@ async function factored(settings: FactorSettings, context: RunContext): Promise<
   const bytes = await writeFileAtomic(output, chunks, settings)
 
   const stored = await readFactors(output)
-  const plain = weighing === undefined ? frobenius : frobeniusNorm(W.data)
-  const relativeError = measureError(engine, W, stored, plain)
+  const relativeError = measureError(engine, W, stored, ofW ?? frobenius)
   const weighed = weighing && weighedFields(weighing, W, stored, truncation, settings, engine)
   const felt = weighed?.relativeError ?? relativeError
   if (weighing !== undefined) await assertUnchanged(weighing.file)

@@ -37,19 +37,15 @@ function powerSteps(e: number): number[] {
   return steps
 }
 
-/**
- * The exponent e that brings max|aᵢ| · 2^−e into [0.5, 1), so that no product of two scaled entries overflows;
- * 0 for data that are all zero. Every entry must be finite.
- */
-export function scalingExponent(data: FloatArray): number {
-  const largest = largestAbs(data)
-  return largest === 0 ? 0 : binaryExponent(largest)
-}
+/** The exponent e that brings `largest` · 2^−e into [0.5, 1); 0 for 0. It must be finite. */
+export const unitExponent = (largest: number): number => (largest === 0 ? 0 : binaryExponent(largest))
+
+/** The same of max|aᵢ|, so that no product of two scaled entries overflows. Every entry must be finite. */
+export const scalingExponent = (data: FloatArray): number => unitExponent(largestAbs(data))
 
 /** Scales `data` in place so that max|aᵢ| is in [0.5, 1); returns the exponent of the power of two that undoes it. */
 export function scaleToOne(data: Float64Array, kernels: Pick<Kernels, 'largestAbs' | 'scale'>): number {
-  const largest = kernels.largestAbs(data)
-  const exponent = largest === 0 ? 0 : binaryExponent(largest)
+  const exponent = unitExponent(kernels.largestAbs(data))
   for (const factor of powerSteps(-exponent)) kernels.scale(factor, data)
   return exponent
 }

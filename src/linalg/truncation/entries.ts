@@ -1,7 +1,7 @@
 import { widenHalf, widenHalfInto } from '../matrix/half.ts'
 import { type FloatArray, type FloatType, floatType, type HalfMatrix, type Matrix } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
-import { binaryExponent } from '../svd/scaling.ts'
+import { unitExponent } from '../svd/scaling.ts'
 
 /** The entries of a matrix as the bytes that its keys are a digest of. */
 
@@ -41,9 +41,6 @@ export function describedShape({ rows, columns }: Shape, type: FloatType): Uint8
   header.setUint32(12, BITS[type], true)
   return new Uint8Array(header.buffer)
 }
-
-/** The e of the 2^−e that the entries are multiplied by; 0 where all are zero. */
-export const unitExponent = (largest: number): number => (largest === 0 ? 0 : binaryExponent(largest))
 
 /** −0 becomes 0 by the sum. Four at a time, which takes little more than half as long. */
 function fillScaled(out: FloatArray, block: FloatArray, first: number, second: number): void {
