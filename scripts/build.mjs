@@ -66,6 +66,26 @@ const cryptoWhenUsed = {
   },
 }
 
+// A command is one run in a process of its own, so that what the run knows need not be told from what others know. On Node 20 each
+// promise costs more once there is an AsyncLocalStorage: small jobs took 3 to 6 % longer.
+const oneRunAProcess = {
+  name: 'one-run-a-process',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:async_hooks$/ }, ({ path }) => ({ path, namespace: 'one-run' }))
+    onLoad({ filter: /.*/, namespace: 'one-run' }, () => ({
+      contents: `export class AsyncLocalStorage {
+        run(store, work) {
+          this.store = store
+          return work()
+        }
+        getStore() {
+          return this.store
+        }
+      }`,
+    }))
+  },
+}
+
 // Each module that is imported when it is needed becomes a bundle of its own beside cli.js.
 const lazyBundles = new Map([
   ['cli', 'src/cli.ts'],
@@ -135,7 +155,7 @@ const SHARING = [
 ]
 
 const metafiles = []
-const plugins = [standIns, cryptoWhenUsed, ownBundles]
+const plugins = [standIns, cryptoWhenUsed, oneRunAProcess, ownBundles]
 for (const sharing of SHARING)
   metafiles.push(await buildSharing({ ...sharing, options: { ...common, plugins } }))
 const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries)))
