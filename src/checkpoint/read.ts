@@ -1,6 +1,5 @@
 import { badInput, LoraSvdError } from '../errors.ts'
 import { decodeHalfBits, decodeNumbers, isHalf } from '../formats/dtype.ts'
-import { openNpz } from '../formats/npz.ts'
 import { openTensors } from '../formats/open.ts'
 import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
@@ -46,10 +45,12 @@ async function readArrayOfFile({
 }: Extract<TensorSource, { kind: 'file' }>): Promise<Matrix> {
   const source = await openFile(file)
   try {
+    const ofNpz = async ({ entry, shapes }: NonNullable<typeof array>) =>
+      (await import('../formats/npz.ts')).openNpz(source, entry, shapes)
     const set =
       array === undefined
         ? await openTensors(source, { header })
-        : tensorSet(source, await openNpz(source, array.entry, array.shapes))
+        : tensorSet(source, await ofNpz(array))
     const [problem] = set.refused.values()
     if (problem !== undefined) throw problem
     const [name, ...others] = set.tensors.keys()
