@@ -48,9 +48,7 @@ async function readArrayOfFile({
     const ofNpz = async ({ entry, shapes }: NonNullable<typeof array>) =>
       (await import('../formats/npz.ts')).openNpz(source, entry, shapes)
     const set =
-      array === undefined
-        ? await openTensors(source, { header })
-        : tensorSet(source, await ofNpz(array))
+      array === undefined ? await openTensors(source, { header }) : tensorSet(source, await ofNpz(array))
     const [problem] = set.refused.values()
     if (problem !== undefined) throw problem
     const [name, ...others] = set.tensors.keys()
