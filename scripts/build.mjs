@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { build } from 'esbuild'
+import { atOnce } from './at-once.mjs'
 import { buildPage } from './build-page.mjs'
 import { buildWasm } from './build-wasm.mjs'
 import { bundledPackages, licensesOf } from './licenses.mjs'
@@ -171,7 +172,7 @@ for (const [name, entry] of together)
 const library = {
   entryPoints: ['src/index.ts', 'src/mathjs.ts'],
   external: ['mathjs'],
-  plugins: [standIns],
+  plugins: [standIns, atOnce],
   // whoever meets a defect of it reads its names in the stack; bundlers make it small
   minify: false,
   define: {
