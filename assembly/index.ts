@@ -5,6 +5,7 @@ import { normalTile } from './normal'
 import { frobeniusTile, residualTile } from './reduce'
 import { Task } from './task'
 
+export { singularValues } from './bidiagonal'
 export { takeStripes } from './checksum'
 export { addExponents, subtract } from './difference'
 export { mirrorLower } from './gemm'

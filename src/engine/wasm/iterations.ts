@@ -1,4 +1,5 @@
 import type { FloatArray } from '../../linalg/matrix/matrix.ts'
+import { fallingMagnitudes, valueNotFound } from '../../linalg/svd/bidiagonal.ts'
 import { jacobiFailed } from '../../linalg/svd/jacobi.ts'
 import type { Block, Kernels } from '../../linalg/svd/kernels.ts'
 import { rootNotFound } from '../../linalg/svd/secular.ts'
@@ -14,7 +15,13 @@ export const addressOf = ({ data, offset }: Block): number => data.byteOffset + 
 
 type Iterations = Pick<
   Kernels,
-  'factorPanel' | 'reducePanel' | 'tridiagonalQl' | 'secularRoots' | 'secularVectors' | 'orthogonalize'
+  | 'factorPanel'
+  | 'reducePanel'
+  | 'tridiagonalQl'
+  | 'singularValues'
+  | 'secularRoots'
+  | 'secularVectors'
+  | 'orthogonalize'
 >
 
 export function iterations({ heap, kernels, memory }: WasmRuntime): Iterations {
@@ -56,6 +63,15 @@ export function iterations({ heap, kernels, memory }: WasmRuntime): Iterations {
         if (failed >= 0) throw eigenvalueNotFound(failed, d.length)
         d.set(heldD)
         e.set(heldE)
+      })
+    },
+    singularValues(X) {
+      const [n, m] = [X.rows, X.columns]
+      return withBlocks(heap, [3 * n * BYTES, m * BYTES], (d, w) => {
+        const [e, u] = [d + n * BYTES, d + 2 * n * BYTES]
+        const failed = kernels.singularValues(n, m, addressOf(X), d, e, u, w)
+        if (failed >= 0) throw valueNotFound(failed, n)
+        return fallingMagnitudes(floats(d, n).slice())
       })
     },
     secularRoots({ d, z2, rho }, S) {

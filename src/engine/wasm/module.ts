@@ -89,6 +89,7 @@ export interface Kernels {
     exact: number,
     vector: number,
   ): void
+  singularValues(n: number, m: number, x: number, d: number, e: number, u: number, w: number): number
   orthogonalize(n: number, m: number, work: number, rotations: number, squares: number): number
 }
 

@@ -22,6 +22,9 @@ export const Span = { float64: 2 ** 4, float32: 2 ** 20 } as const
 /** Order at and below which one-sided Jacobi is as fast and more accurate (7 ms for 64 × 64). */
 export const JACOBI_ORDER = 64
 
+/** Up to this order a square matrix, however its singular values fall, is bidiagonalised faster than its Gram matrix taken twice. */
+const BIDIAGONAL_ORDER = 256
+
 /**
  * The SVD of X, whose columns are the rows of `Xt` [n, m], n ≤ m, with entries about 1 or less. The eigenvectors V
  * of XᵀX make the columns of W = X·V nearly orthogonal; Householder QR of W, columns by falling norm, makes them so
@@ -193,12 +196,11 @@ function coreSvd(kernels: Kernels, core: Block, span: number, floor: number): Ro
 }
 
 function coreValues(kernels: Kernels, core: Block, span: number, floor: number): Float64Array {
-  const n = core.rows
-  if (n <= JACOBI_ORDER) {
-    return jacobiSvd(plainCopy(core), 'none', kernels).S
-  }
   const exponent = scaleToOne(core.data, kernels)
-  const S = gramValues(kernels, core, span, floor * 2 ** -exponent)
+  const S =
+    core.rows <= BIDIAGONAL_ORDER
+      ? kernels.singularValues(core)
+      : gramValues(kernels, core, span, floor * 2 ** -exponent)
   scaleByPowerOfTwo(S, exponent)
   return S
 }

@@ -61,6 +61,8 @@ export interface Kernels {
   reducePanel(G: Block, start: number, VW: Block, out: PanelOutputs): void
   /** As that of tridiagonal-ql.ts; `d` and `e` may be any arrays. */
   tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
+  /** As that of bidiagonal.ts; X [n, m] is alone in its array. */
+  singularValues(X: Block): Float64Array
   /** As that of secular.ts: all roots, and in the rows of S [n, n], alone in its array, the differences. */
   secularRoots(problem: RankOneUpdate, S: Block): Float64Array
   /** As that of secular.ts. */

@@ -3,7 +3,7 @@ import { requireFinite } from '../matrix/finite.ts'
 import { type Float64Matrix, leadingColumns, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
 import { gramSvd, gramValues, JACOBI_ORDER, type RowSvd, Span } from './gram-svd.ts'
 import { jacobiSvd } from './jacobi.ts'
-import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
+import { type Block, block, copyBlock, type Kernels, transposeBlock } from './kernels.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
 import { orthonormalRows, rowQr } from './qr.ts'
 import { fixSignsOfRows, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
@@ -116,6 +116,12 @@ function thinQr(kernels: Kernels, A: Matrix): { Q: Float64Matrix; R: Float64Matr
   })
 }
 
+/**
+ * Up to these orders singular values alone come from a bidiagonal matrix, in one call of a kernel that is fast the first time it runs.
+ * Where they fall over a few magnitudes it takes a fourth of the time of Gram matrices for float64 data of order 96, as measured on Node 20.
+ */
+const BIDIAGONAL_ORDER = { float64: 256, float64Long: 128, float32: 128 } as const
+
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
 const ILL_CONDITIONED = 1e7
 
@@ -160,8 +166,25 @@ function decompose(kernels: Kernels, Xt: Block, A: Matrix): RowSvd {
 }
 
 function values(kernels: Kernels, Xt: Block, A: Matrix): Float64Array {
-  const S = gramValues(kernels, Xt, spanOf(A))
+  const S = isBidiagonalised(A) ? bidiagonalValues(kernels, Xt) : gramValues(kernels, Xt, spanOf(A))
   return needsJacobi(A, S) ? preconditionedJacobiValues(kernels, Xt) : S
+}
+
+/** Singular values of `Xt`, which is kept. */
+function bidiagonalValues(kernels: Kernels, Xt: Block): Float64Array {
+  return kernels.scope(() => {
+    const copy = block(kernels.allocate(Xt.rows * Xt.columns), Xt.rows, Xt.columns)
+    copyBlock(Xt, copy)
+    return kernels.singularValues(copy)
+  })
+}
+
+/** Where that is faster than products, which are ahead by one half where a matrix is long and one pass through its Gram matrix enough. */
+function isBidiagonalised({ rows, columns, data }: Matrix): boolean {
+  const order = Math.min(rows, columns)
+  const isLong = 2 * Math.max(rows, columns) >= 3 * order
+  if (data instanceof Float64Array) return order <= BIDIAGONAL_ORDER[isLong ? 'float64Long' : 'float64']
+  return !isLong && order <= BIDIAGONAL_ORDER.float32
 }
 
 function spanOf(A: Matrix): number {
