@@ -128,7 +128,7 @@ function subtractRow(length: i32, factor: f64, w: usize, x: usize): void {
 }
 
 /** Rows y ← y − tau·(y·v)·v. */
-function reflectRows(rows: i32, length: i32, y: usize, stride: usize, v: usize, tau: f64): void {
+export function reflectRows(rows: i32, length: i32, y: usize, stride: usize, v: usize, tau: f64): void {
   if (tau === 0) return
   let j = 0
   for (; j + 4 <= rows; j += 4) {

@@ -19,6 +19,7 @@ type Iterations = Pick<
   | 'reducePanel'
   | 'tridiagonalQl'
   | 'singularValues'
+  | 'inverseIteration'
   | 'secularRoots'
   | 'secularVectors'
   | 'orthogonalize'
@@ -72,6 +73,19 @@ export function iterations({ heap, kernels, memory }: WasmRuntime): Iterations {
         const failed = kernels.singularValues(n, m, addressOf(X), d, e, u, w)
         if (failed >= 0) throw valueNotFound(failed, n)
         return fallingMagnitudes(floats(d, n).slice())
+      })
+    },
+    inverseIteration({ diagonal, offDiagonal, reflectors, tau }, values, Z) {
+      const n = diagonal.length
+      const inputs = [diagonal, offDiagonal, tau, values]
+      return withBlocks(heap, [...bytesOf(...inputs), 5 * n * BYTES], (...addresses) => {
+        const [d, e, atTau, atValues, scratch] = addresses
+        inputs.forEach((array, i) => {
+          floats(addresses[i], array.length).set(array)
+        })
+        const [rows, stride] = [addressOf(reflectors), reflectors.stride * BYTES]
+        const [count, z] = [Z.rows, addressOf(Z)]
+        return kernels.inverseIteration(n, d, e, rows, stride, atTau, count, atValues, z, scratch) !== 0
       })
     },
     secularRoots({ d, z2, rho }, S) {

@@ -90,6 +90,18 @@ export interface Kernels {
     vector: number,
   ): void
   singularValues(n: number, m: number, x: number, d: number, e: number, u: number, w: number): number
+  inverseIteration(
+    n: number,
+    d: number,
+    e: number,
+    reflectors: number,
+    stride: number,
+    tau: number,
+    count: number,
+    values: number,
+    z: number,
+    scratch: number,
+  ): number
   orthogonalize(n: number, m: number, work: number, rotations: number, squares: number): number
 }
 
