@@ -1,9 +1,8 @@
-import { requireFinite } from '../matrix/finite.ts'
 import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
 import { gramLeading, JACOBI_ORDER } from './gram-svd.ts'
 import type { Kernels } from './kernels.ts'
-import { fixSignsOfRows, scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
-import { BIDIAGONAL_ORDER, columnsOf, fullSvd, type Svd, shortSideRows } from './svd.ts'
+import { fixSignsOfRows, scaleByPowerOfTwo } from './scaling.ts'
+import { BIDIAGONAL_ORDER, columnsOf, fullSvd, type Svd, scaledRows } from './svd.ts'
 
 /**
  * All singular values of A [m, k], non-increasing, and the vectors of the first `count(S)` of them: U [m, r], V [k, r]. What is given is as
@@ -13,10 +12,8 @@ import { BIDIAGONAL_ORDER, columnsOf, fullSvd, type Svd, shortSideRows } from '.
 export function leadingSvd(A: Matrix, count: (S: Float64Array) => number, kernels: Kernels): Svd {
   const order = Math.min(A.rows, A.columns)
   if (A.data instanceof Float32Array && order > JACOBI_ORDER && order <= BIDIAGONAL_ORDER.float32) {
-    requireFinite(A)
     const leading = kernels.scope(() => {
-      const Xt = shortSideRows(kernels, A)
-      const exponent = scaleToOne(Xt.data, kernels)
+      const { Xt, exponent } = scaledRows(kernels, A)
       const unscaled = (S: Float64Array) => {
         scaleByPowerOfTwo(S, exponent)
         return S

@@ -54,6 +54,14 @@ export function shortSideRows(kernels: Kernels, { rows, columns, data }: Matrix)
   return block(copy, columns, rows)
 }
 
+/** The same with entries of at most 1: A's are 2^exponent times as large. Throws LoraSvdError 'not-finite' on NaN and infinity. */
+export function scaledRows(kernels: Kernels, A: Matrix): { readonly Xt: Block; readonly exponent: number } {
+  const Xt = shortSideRows(kernels, A)
+  // says where they are, which kernels don't
+  if (!Number.isFinite(kernels.largestAbs(Xt.data))) requireFinite(A)
+  return { Xt, exponent: scaleToOne(Xt.data, kernels) }
+}
+
 /** W ≈ B·A with B = U_r·diag(S_r) [d, r] and A = V_rᵀ [r, k]: the notebook's two factors. */
 export interface Factors {
   readonly B: Matrix
@@ -102,13 +110,14 @@ const ACCURATE_ORDER = 192
  * Throws LoraSvdError 'not-finite' on NaN and infinity, 'no-convergence' should an iteration fail.
  */
 export function fullSvd(A: Matrix, vectors: Vectors, kernels: Kernels): Svd {
-  requireFinite(A)
   const n = Math.min(A.rows, A.columns)
   if (n === 0) return vectors === 'none' ? valuesOnly(new Float64Array(0)) : emptySvd(A)
-  if (n <= JACOBI_ORDER) return jacobiSvd(A, vectors, kernels)
+  if (n <= JACOBI_ORDER) {
+    requireFinite(A)
+    return jacobiSvd(A, vectors, kernels)
+  }
   return kernels.scope(() => {
-    const Xt = shortSideRows(kernels, A)
-    const exponent = scaleToOne(Xt.data, kernels)
+    const { Xt, exponent } = scaledRows(kernels, A)
     if (vectors === 'none') {
       const S = values(kernels, Xt, A)
       scaleByPowerOfTwo(S, exponent)
