@@ -103,7 +103,7 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
 
 /**
  * All singular values of X and the leading triplets, as many as `count` says of the values: Ut [r, m], Vt [r, n]. One pass through the Gram
- * matrix of float32 data; undefined where that isn't enough for the triplets, or hardly less work than `gramSvd`. `Xt` is kept.
+ * matrix of float32 data; undefined where that isn't enough for the triplets. `Xt` is kept.
  */
 export function gramLeading(
   kernels: Kernels,
@@ -122,7 +122,7 @@ export function gramLeading(
   const least = S[0] / Span.float32
   if (S[n - 1] < least) S.set(bidiagonalValues(kernels, Xt))
   const r = count(S)
-  if (2 * r > n || r === 0 || S[r - 1] < least || least === 0) return undefined
+  if (r === 0 || S[r - 1] < least || least === 0) return undefined
   const Vt = reducedVectors(kernels, reduced, values, r)
   const Wt = block(kernels.allocate(r * m), r, m)
   kernels.gemm(Vt, 'N', Xt, 'N', Wt)

@@ -66,8 +66,8 @@ export function reducedEigen(
 }
 
 /**
- * In rows the eigenvectors of the first of `values`, the smallest, as many as `count`, allocated from `kernels`: by inverse iteration where
- * that finds them, which takes a fraction of the time for a few.
+ * In rows the eigenvectors of the first of `values`, the smallest, as many as `count`, allocated from `kernels`: of less than half
+ * of them by inverse iteration where that finds them, which takes a fraction of the time for a few.
  */
 export function reducedVectors(
   kernels: Kernels,
@@ -77,6 +77,7 @@ export function reducedVectors(
 ): Block {
   const { reduction, exponent } = reduced
   const n = reduction.diagonal.length
+  if (2 * count > n) return reducedEigen(kernels, reduced, count).vectors
   const Z = block(kernels.allocate(count * n), count, n)
   const scaled = values.slice(0, count)
   scaleByPowerOfTwo(scaled, -exponent)
