@@ -147,6 +147,8 @@ export const PHASES = [
     functions: {
       'src/compress/subject.ts': ['residualOf'],
       'src/compress/felt-residuals.ts': '*',
+      'src/compress/plain-residual.ts': '*',
+      'src/compress/rounded-factor.ts': '*',
       'src/compress/layer.ts': ['measure', 'storedFactors'],
       'src/compress/layer-result.ts': ['factorsAsStored', 'digestOf', 'areFactors'],
       'src/measure/measure.ts': '*',

@@ -9,6 +9,10 @@ export const rangesOf = (tensors: Iterable<Pick<StoredTensor, 'source'>>): ByteR
     source.kind === 'range' ? [source] : source.kind === 'rows' ? source.ranges : [],
   )
 
+/** The files in which tensors lie, as far as `rangesOf` goes. */
+export const filesIn = (tensors: Iterable<Pick<StoredTensor, 'source'>>): string[] =>
+  rangesOf(tensors).map(({ file }) => file)
+
 /**
  * Reads those of the tensors that lie elsewhere into memory, as far as they are few megabytes: an adapter's, of which each is small and
  * would wait for its own answer. Of files on this machine nothing is read. Throws as reading them does.

@@ -1,6 +1,5 @@
 import { badInput, LoraSvdError } from '../errors.ts'
 import { decodeHalfBits, decodeNumbers, isHalf } from '../formats/dtype.ts'
-import { openNpz } from '../formats/npz.ts'
 import { openTensors } from '../formats/open.ts'
 import { bitsPerElement, storedDtypeOf, type TensorDtype } from '../formats/safetensors-dtype.ts'
 import { readMatrixOf, tensorSet } from '../formats/tensor-set.ts'
@@ -46,10 +45,10 @@ async function readArrayOfFile({
 }: Extract<TensorSource, { kind: 'file' }>): Promise<Matrix> {
   const source = await openFile(file)
   try {
+    const ofNpz = async ({ entry, shapes }: NonNullable<typeof array>) =>
+      (await import('../formats/npz.ts')).openNpz(source, entry, shapes)
     const set =
-      array === undefined
-        ? await openTensors(source, { header })
-        : tensorSet(source, await openNpz(source, array.entry, array.shapes))
+      array === undefined ? await openTensors(source, { header }) : tensorSet(source, await ofNpz(array))
     const [problem] = set.refused.values()
     if (problem !== undefined) throw problem
     const [name, ...others] = set.tensors.keys()
@@ -136,7 +135,7 @@ async function openToRead(path: string, end: number): Promise<ByteSource> {
 /** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */
 const AHEAD = 2 ** 20
 
-/** A source that reads more than it is asked for, and gives what comes next from that. */
+/** A source that reads more than it is asked for where reads lie near each other, and gives what comes next from that. */
 function readingAhead(source: ByteSource): ByteSource {
   let window = { start: 0, end: 0, bytes: Promise.resolve<Uint8Array>(new Uint8Array(0)) }
   return {
@@ -144,7 +143,8 @@ function readingAhead(source: ByteSource): ByteSource {
     read: async (start, end) => {
       if (end - start > AHEAD) return source.read(start, end)
       if (start < window.start || end > window.end) {
-        const last = Math.max(end, Math.min(source.byteLength, start + AHEAD))
+        const isNear = Math.abs(start - window.end) <= AHEAD
+        const last = isNear ? Math.max(end, Math.min(source.byteLength, start + AHEAD)) : end
         window = { start, end: last, bytes: source.read(start, last) }
       }
       const { start: first, bytes } = window
@@ -183,6 +183,19 @@ export async function holdingOpen<T>(files: Iterable<string>, work: () => Promis
   } finally {
     await release()
   }
+}
+
+/** More files are of a large model, in which a tensor takes longer to read than its file to open. */
+const FEW_FILES = 8
+
+/** The files, each once, where they are few enough to be held open; none otherwise. */
+export function ifFew(files: Iterable<string>): Iterable<string> {
+  const distinct = new Set<string>()
+  for (const file of files) {
+    distinct.add(file)
+    if (distinct.size > FEW_FILES) return []
+  }
+  return distinct
 }
 
 /** Opens the files as `holdingOpen` does; they are held until what is given back is called. */

@@ -7,13 +7,10 @@ import {
   matrix,
   rowRange,
   toFloat32,
-  zeros,
 } from '../linalg/matrix/matrix.ts'
 import type { Root } from '../linalg/weighting/root.ts'
 import { timesRoot } from '../linalg/weighting/weigh.ts'
-
-/** Below this share of the whole square the terms cancel so far that the rounding of a float32 product might be seen in the seventh digit. */
-const CANCELS_BELOW = 1e-3
+import { dot, residualNorm, roundedFactor } from './rounded-factor.ts'
 
 /** A delta in both norms, with the leading left vectors of Δ·R and what they make of Δ. */
 export interface FeltTriplets {
@@ -43,7 +40,7 @@ export function bothResiduals(engine: Engine, triplets: FeltTriplets, B: Matrix,
   const { delta, frobenius, feltFrobenius, root } = triplets
   const rank = B.columns
   const U = leadingColumns(triplets.U, rank)
-  const { scales, rest } = rounding(U, B)
+  const { scales, rest } = roundedFactor(U, B)
   const small = floatType(delta) === 'f32' ? toFloat32(rest) : rest
   const inner = engine.multiply(small, delta, { transposeA: true })
   const { columns: k } = A
@@ -53,10 +50,8 @@ export function bothResiduals(engine: Engine, triplets: FeltTriplets, B: Matrix,
     Float64Array.from(inner.data, (x, at) => x + scales[Math.floor(at / k)] * triplets.rows.data[at]),
   )
   const BtB = engine.gram(B)
-  const left = (X: Matrix, Y: Matrix, square: number) => {
-    const residual = square - 2 * dot(X, Y) + dot(BtB, engine.gram(Y, 'rows'))
-    return residual >= CANCELS_BELOW * square ? Math.sqrt(residual) : undefined
-  }
+  const left = (X: Matrix, Y: Matrix, square: number) =>
+    residualNorm(square, dot(X, Y), dot(BtB, engine.gram(Y, 'rows')))
   const both = timesRoot(engine, stacked(BtD, A), root)
   return {
     plain: left(BtD, A, frobenius * frobenius),
@@ -64,29 +59,9 @@ export function bothResiduals(engine: Engine, triplets: FeltTriplets, B: Matrix,
   }
 }
 
-/** B as U·diag(scales) + rest, rest being orthogonal to U column by column. */
-function rounding(U: Float64Matrix, B: Matrix) {
-  const { rows, columns } = B
-  const scales = new Float64Array(columns)
-  for (let at = 0, i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++, at++) scales[j] += U.data[at] * B.data[at]
-  }
-  const rest = zeros(rows, columns)
-  for (let at = 0, i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++, at++) rest.data[at] = B.data[at] - scales[j] * U.data[at]
-  }
-  return { scales, rest }
-}
-
 function stacked(X: Matrix, Y: Matrix): Float64Matrix {
   const data = new Float64Array(X.data.length + Y.data.length)
   data.set(X.data)
   data.set(Y.data, X.data.length)
   return matrix(X.rows + Y.rows, X.columns, data)
-}
-
-function dot({ data: X }: Matrix, { data: Y }: Matrix): number {
-  let sum = 0
-  for (let i = 0; i < X.length; i++) sum += X[i] * Y[i]
-  return sum
 }

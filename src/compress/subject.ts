@@ -6,6 +6,7 @@ import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import type { Root } from '../linalg/weighting/root.ts'
 import { type Formation, formationError, timesRoot, weighed } from '../linalg/weighting/weigh.ts'
 import { bothResiduals } from './felt-residuals.ts'
+import { plainResidual } from './plain-residual.ts'
 
 /** What is decomposed for a layer: its delta Δ, or Δ·R where moments of its inputs weigh it. */
 export interface Subject extends Digested {
@@ -45,7 +46,10 @@ export const plainSubject = (
   frobenius,
   digest,
   directions: ({ U, V }) => ({ U, V }),
-  residuals: (_, B, A) => ({ residual: residualOf(delta, frobenius, B, A, engine) }),
+  residuals: (found, B, A) => {
+    const known = isSquarable(frobenius) ? plainResidual(engine, delta, frobenius, found, B, A) : undefined
+    return { residual: known ?? residualOf(delta, frobenius, B, A, engine) }
+  },
 })
 
 /**

@@ -1,12 +1,11 @@
 import { badInput } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { openGguf } from './gguf.ts'
-import { type ArrayShapes, openNpy } from './npy.ts'
-import { openNpz } from './npz.ts'
+import type { ArrayShapes } from './npy.ts'
 import { openSafetensors } from './safetensors.ts'
 import { SNIFFED_BYTES, sniff } from './sniff.ts'
 import { type Contents, type TensorSet, tensorSet } from './tensor-set.ts'
-import { type HeaderChoice, openText } from './text-matrix.ts'
+import type { HeaderChoice } from './text-matrix.ts'
 
 export interface OpenTensorsOptions {
   /** Whether the first row of a text is names; by its looks where it isn't said. */
@@ -22,7 +21,7 @@ export interface OpenTensorsOptions {
 /**
  * The tensors of a source of whatever format is read: safetensors, GGUF, .npy, .npz, text. The first bytes tell the format, the name only
  * where they don't. Reads headers alone, of text everything. Throws `bad-input` for another format and for what its own format
- * calls damaged.
+ * calls damaged. What models seldom come in is loaded when it is met.
  */
 export async function openTensors(
   source: ByteSource,
@@ -45,13 +44,13 @@ export async function openTensors(
       contents = await openGguf(source)
       break
     case 'npz':
-      contents = await openNpz(source, undefined, arrays)
+      contents = await (await import('./npz.ts')).openNpz(source, undefined, arrays)
       break
     case 'npy':
-      contents = await openNpy(source)
+      contents = await (await import('./npy.ts')).openNpy(source)
       break
     case 'text':
-      contents = await openText(source, header)
+      contents = await (await import('./text-matrix.ts')).openText(source, header)
       break
   }
   return tensorSet(source, contents)

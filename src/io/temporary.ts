@@ -139,30 +139,37 @@ async function isLeftover(name: string, path: string): Promise<boolean> {
 export const isForeign = ({ uid }: Pick<Stats, 'uid'>) =>
   process.geteuid !== undefined && uid !== process.geteuid()
 
-/** What is to be done before a signal ends the process. */
-const endings = new Set<() => void>()
+interface Endings {
+  /** What is to be done before a signal ends the process. */
+  readonly actions: Set<() => void>
+  /** Who wants to know whether there is any of it. */
+  tell(isThere: boolean): void
+}
 
-/** Who wants to know whether there is any of it. */
-let tell: (isThere: boolean) => void = () => {}
+/** Each command is a bundle of its own, with a copy of this module, and it is another that a signal reaches: both find the same here. */
+const ENDINGS = Symbol.for('lora-svd/endings')
+const thread = globalThis as { [ENDINGS]?: Endings }
+thread[ENDINGS] ??= { actions: new Set(), tell: () => {} }
+const endings = thread[ENDINGS]
 
 /**
  * Registers what has to happen before a signal ends the process at once: nothing in it is awaited, and it must not throw. Gives what
  * takes it back.
  */
 export function beforeEnd(action: () => void): () => void {
-  endings.add(action)
-  if (endings.size === 1) tell(true)
+  endings.actions.add(action)
+  if (endings.actions.size === 1) endings.tell(true)
   return () => {
-    if (endings.delete(action) && endings.size === 0) tell(false)
+    if (endings.actions.delete(action) && endings.actions.size === 0) endings.tell(false)
   }
 }
 
 /** Does what was registered, before the process ends. */
 export function runBeforeEnd(): void {
-  for (const action of endings) action()
+  for (const action of endings.actions) action()
 }
 
 /** Calls `listener` when there begins to be something to do before the process ends, and when there is nothing any more. */
 export function whenSomethingIsLeft(listener: (isThere: boolean) => void): void {
-  tell = listener
+  endings.tell = listener
 }

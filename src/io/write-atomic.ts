@@ -101,7 +101,32 @@ export async function writeFileAtomic(
   }
 }
 
-/** The same of a text, as UTF-8. */
+/**
+ * Writes a file into a folder of this process's own, which appears there whole or not at all and replaces what has its name. Nothing is asked about
+ * that folder or name, and nothing is flushed to the disk: once the machine has stopped the file may be cut, empty or missing, which
+ * whoever reads it has to tell. Gives the number of bytes. Throws `system` where the machine fails, and what `chunks` throws.
+ */
+export async function writeOwnFile(path: string, chunks: Chunks): Promise<number> {
+  const folder = dirname(path)
+  await tidyOnce(folder)
+  const { temporary, handle, forget } = await openTemporary(folder, path)
+  try {
+    const written = await writeChunks(handle, chunks, path)
+    await whileWriting(path, async () => {
+      await handle.close()
+      await rename(temporary, path)
+    })
+    return written
+  } catch (error) {
+    await handle.close().catch(() => {})
+    await unlink(temporary).catch(() => {})
+    throw error
+  } finally {
+    forget()
+  }
+}
+
+/** The same as `writeFileAtomic` of a text, as UTF-8. */
 export const writeTextAtomic = (path: string, text: string, options: WriteOptions): Promise<number> =>
   writeFileAtomic(path, [new TextEncoder().encode(text)], options)
 

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
-import { holdOpen } from '../checkpoint/read.ts'
+import { holdOpen, ifFew } from '../checkpoint/read.ts'
 import type { EngineChoice, EngineRequest } from '../engine/choice.ts'
 import { LoraSvdError } from '../errors.ts'
 import { pointingIntoCache } from '../io/remote/cache.ts'
@@ -190,17 +190,9 @@ export const doJobs = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, context: R
 export const doJobsAsDone = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, context: RunContext) =>
   told(jobs, kind, context, (options) => runJobsAsDone(jobs, options))
 
-/** Jobs that read more files are of a large model, and done by worker threads, which open their own. */
-const FEW_FILES = 8
-
-/** The files that jobs read, where they are few: held open, so that jobs which are done in this thread don't open them each. */
-function fewFiles<J>(jobs: readonly J[], readsOf: (job: J) => Iterable<FilePart> = () => []): Set<string> {
-  const files = new Set<string>()
-  for (const job of jobs) {
-    for (const { file } of readsOf(job)) files.add(file)
-    if (files.size > FEW_FILES) return new Set()
-  }
-  return files
+/** The files that jobs read: held open where they are few, so that jobs which are done in this thread don't open them each. */
+function* filesRead<J>(jobs: readonly J[], readsOf: (job: J) => Iterable<FilePart> = () => []) {
+  for (const job of jobs) for (const { file } of readsOf(job)) yield file
 }
 
 async function* told<J, R, T>(
@@ -221,7 +213,7 @@ async function* told<J, R, T>(
       ...(expected > 0 && { received: { bytes: 0, expected } }),
     })
   tell({ kind: 'start' })
-  const release = await holdOpen(fewFiles(jobs, readsOf)).catch((error: unknown) => {
+  const release = await holdOpen(ifFew(filesRead(jobs, readsOf))).catch((error: unknown) => {
     tell({ kind: 'end' })
     throw error
   })

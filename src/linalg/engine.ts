@@ -21,6 +21,8 @@ export type GramOf = 'columns' | 'rows'
 export interface ResidentMatrix {
   readonly rows: number
   readonly columns: number
+  /** A product with fewer columns takes hardly less time. */
+  readonly leastColumns: number
   /** A·X in the float type of X. X [columns, b]. */
   multiply(X: Matrix): Matrix
   /** Aᵀ·Y in the float type of Y. Y [rows, b]. */

@@ -1,3 +1,4 @@
+import { closeSync, openSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { holdOpen, withBytes } from '../../src/checkpoint/read.ts'
@@ -29,4 +30,26 @@ test('works that hold the same file end in any order', async () => {
     expect((await withBytes(source, 'w', (read) => read(0, bytes))).length).toBe(bytes)
     await release()
   }
+})
+
+test('what lies near the last read comes with the next, and nothing with a read far away', async () => {
+  const mebi = 2 ** 20
+  const floats = (count: number) => f32([count], new Float32Array(count))
+  const tensors = { a: floats(8), b: floats(8), gap: floats(mebi), c: floats(8), d: floats(8), e: floats(8) }
+  const path = join(folderOf({ [name]: fileOf(tensors) }), name)
+  const [opened] = await openFiles([path], {})
+  const read = async (tensor: string) => {
+    const { source, bytes } = opened.tensors.find((one) => one.name === tensor)!
+    return Math.max(...(await withBytes(source, tensor, (read) => read(0, bytes))))
+  }
+  const release = await holdOpen([path])
+  const found = [await read('a'), await read('c')]
+  // whatever was read ahead is still 0
+  const bytes = 4 * (mebi + 24)
+  const numbers = openSync(path, 'r+')
+  writeSync(numbers, new Uint8Array(bytes).fill(1), 0, bytes, statSync(path).size - bytes)
+  closeSync(numbers)
+  found.push(await read('d'))
+  expect(found).toEqual([0, 0, 1])
+  await release()
 })

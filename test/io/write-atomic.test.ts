@@ -19,8 +19,8 @@ import { buildSync } from 'esbuild'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { badInput, exitCodeOf } from '../../src/errors.ts'
-import { runBeforeEnd } from '../../src/io/temporary.ts'
-import { assertWritable, writeFileAtomic } from '../../src/io/write-atomic.ts'
+import { beforeEnd, runBeforeEnd, whenSomethingIsLeft } from '../../src/io/temporary.ts'
+import { assertWritable, writeFileAtomic, writeOwnFile } from '../../src/io/write-atomic.ts'
 import { errorOf } from '../formats/fixtures.ts'
 import { obeyingPermissions } from '../obeying-permissions.ts'
 
@@ -245,6 +245,50 @@ describe('devices and pipes', () => {
     await writeFileAtomic(inFolder('pipe'), text('through'))
     expect(await heard).toBe('through')
   })
+})
+
+describe('a file in a folder of our own', () => {
+  test('appears whole in place of what has its name', async () => {
+    writeFileSync(inFolder('kept'), 'before')
+    async function* watching() {
+      yield* text('one ')
+      expect(readFileSync(inFolder('kept'), 'utf8')).toBe('before')
+      yield* text('two')
+    }
+    expect(await writeOwnFile(inFolder('kept'), watching())).toBe(7)
+    expect(readFileSync(inFolder('kept'), 'utf8')).toBe('one two')
+    expect(readdirSync(folder)).toEqual(['kept'])
+  })
+
+  test('leaves nothing where it fails', async () => {
+    async function* failing() {
+      yield* text('half')
+      throw badInput('no more')
+    }
+    expect(await errorOf(() => writeOwnFile(inFolder('kept'), failing()))).toMatchObject({
+      message: 'no more',
+    })
+    mkdirSync(inFolder('taken'))
+    const taken = () => writeOwnFile(inFolder('taken'), text('x'))
+    expect(await errorOf(taken)).toMatchObject({ code: 'bad-input', file: inFolder('taken') })
+    expect(readdirSync(folder)).toEqual(['taken'])
+  })
+})
+
+test('a signal finds what another copy of the module has left to be done', async () => {
+  const other: typeof import('../../src/io/temporary.ts') = await import(
+    // @ts-expect-error: another bundle's copy
+    '../../src/io/temporary.ts?copy'
+  )
+  expect(other.beforeEnd).not.toBe(beforeEnd)
+  const done: string[] = []
+  whenSomethingIsLeft((isThere) => done.push(String(isThere)))
+  const forget = other.beforeEnd(() => done.push('tidied'))
+  runBeforeEnd()
+  forget()
+  runBeforeEnd()
+  whenSomethingIsLeft(() => {})
+  expect(done).toEqual(['true', 'tidied', 'false'])
 })
 
 test('an interrupt removes what is half written', async () => {

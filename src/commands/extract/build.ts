@@ -1,4 +1,5 @@
 import { openCheckpoint } from '../../checkpoint/open.ts'
+import { holdingOpen } from '../../checkpoint/read.ts'
 import {
   areFactors,
   directionsOf,
@@ -13,10 +14,10 @@ import type { RunContext } from '../../jobs/context.ts'
 import type { Factors } from '../../linalg/svd/svd.ts'
 import { readFactors } from '../../lora/factors.ts'
 import { matchToBase } from '../../lora/match.ts'
-import type { Adapter, TargetModule } from '../../lora/model.ts'
+import { type Adapter, filesOf, type TargetModule } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { modelCard } from '../../lora/write/card.ts'
-import { measureAdapter } from '../../measure/adapter.ts'
+import { type AdapterMeasures, measureAdapter } from '../../measure/adapter.ts'
 import type { Measured } from '../../measure/measure.ts'
 import { CARD_FILE, cardFigures, mlxCard } from './card.ts'
 import type { ExtractSettings } from './options.ts'
@@ -58,6 +59,21 @@ async function knownMeasures(
   return known
 }
 
+/** What the adapter leaves of each delta. */
+async function measuresOf(
+  adapter: Adapter,
+  plan: ExtractionPlan,
+  { include, exclude }: ExtractSettings,
+  choice: RankChoice,
+  context: RunContext,
+): Promise<AdapterMeasures> {
+  const { base, tuned, unchanged, moments } = plan
+  // what can't be paired was refused by the plan, or allowed
+  const pairing = { include, exclude, allowUnpaired: true, keepsAll: true }
+  const known = { measured: await knownMeasures(adapter, plan, choice), unchanged }
+  return measureAdapter(adapter, base, tuned, pairing, context, known, moments?.file)
+}
+
 /** Makes the whole adapter in the run folder's staging folder, and measures what lies there on disk. */
 export async function buildAdapter(
   plan: ExtractionPlan,
@@ -77,23 +93,8 @@ export async function buildAdapter(
     const message = `${path}: was changed while it was written; run the same command again`
     throw new LoraSvdError('system', message, { file: path })
   }
-  // what can't be paired was refused by the plan, or allowed
-  const pairing = {
-    include: settings.include,
-    exclude: settings.exclude,
-    allowUnpaired: true,
-    keepsAll: true,
-  }
-  const known = { measured: await knownMeasures(adapter, plan, choice), unchanged: plan.unchanged }
-  const measures = await measureAdapter(
-    adapter,
-    plan.base,
-    plan.tuned,
-    pairing,
-    context,
-    known,
-    plan.moments?.file,
-  )
+  const files = adapter.modules.flatMap(({ product }) => filesOf(product))
+  const measures = await holdingOpen(files, () => measuresOf(adapter, plan, settings, choice, context))
   const built = { choice, output: outputFacts(output, plan), measures }
   const layers = layersOf(plan, built)
   const { relativeError } = errorsOf(measures, layers)

@@ -1,4 +1,6 @@
+import { filesIn } from '../../checkpoint/near.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
+import { holdingOpen, ifFew } from '../../checkpoint/read.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import { assertResultFree } from '../../combine/place.ts'
 import { badInput } from '../../errors.ts'
@@ -51,12 +53,23 @@ async function extracted(
   context: RunContext,
 ): Promise<ExtractResult | ExtractPreview | ExtractShard> {
   const start = performance.now()
-  const { output, force, restart, shard, join } = settings
-  if (join !== undefined) await refuseShardsAsModels(settings)
+  if (settings.join !== undefined) await refuseShardsAsModels(settings)
   const stored = await openWeights(settings.base, context)
   const tuned = await openWeights(settings.tuned, context)
   refuseGguf(tuned)
   const base = await inNamesOf(stored, tuned)
+  const weights = [...base.tensors.values(), ...tuned.tensors.values()]
+  return holdingOpen(ifFew(filesIn(weights)), () => extractedFrom(base, tuned, settings, context, start))
+}
+
+async function extractedFrom(
+  base: Checkpoint,
+  tuned: Checkpoint,
+  settings: ExtractSettings,
+  context: RunContext,
+  start: number,
+): Promise<ExtractResult | ExtractPreview | ExtractShard> {
+  const { output, force, restart, shard, join } = settings
   const placed = restart ? undefined : await placedByRun(output)
   const destination = destinationOf(base, tuned, settings)
   const mayReplace = force || placed !== undefined

@@ -5,7 +5,7 @@ import { decodeFloats } from '../../formats/dtype.ts'
 import { openTensors } from '../../formats/open.ts'
 import { layoutSafetensors, safetensorsChunks } from '../../formats/safetensors-writer.ts'
 import { memorySource, readWholeFile } from '../../io/source.ts'
-import { writeFileAtomic } from '../../io/write-atomic.ts'
+import { writeFileAtomic, writeOwnFile } from '../../io/write-atomic.ts'
 import type { FloatArray } from '../../linalg/matrix/matrix.ts'
 import type { Spectrum } from '../../linalg/spectrum/spectrum.ts'
 
@@ -24,8 +24,16 @@ export interface LayerKey {
 const FIGURES = 'figures'
 const CHECKSUM = 'sha256'
 
-/** Writes a layer's triplets and figures to a file that appears whole or not at all. Replaces what is there. */
-export async function writeLayerFile(path: string, key: LayerKey, result: LayerResult): Promise<void> {
+/**
+ * Writes a layer's triplets and figures to a file that appears whole or not at all. Replaces what is there. With `lasts` it is
+ * on the disk afterwards; else it may be lost when the machine stops, which its checksum tells, and the layer is computed again.
+ */
+export async function writeLayerFile(
+  path: string,
+  key: LayerKey,
+  result: LayerResult,
+  lasts: boolean,
+): Promise<void> {
   const { U, V, spectrum, ...rest } = result
   const { singularValues: S, ...bounds } = spectrum
   const figures = JSON.stringify({ ...rest, spectrum: bounds }, (_, value) =>
@@ -39,7 +47,8 @@ export async function writeLayerFile(path: string, key: LayerKey, result: LayerR
     ],
     { [FIGURES]: figures, [CHECKSUM]: checksumOf(key, figures, [U.data, S, V.data]) },
   )
-  await writeFileAtomic(path, safetensorsChunks(layout), { force: true })
+  const chunks = safetensorsChunks(layout)
+  await (lasts ? writeFileAtomic(path, chunks, { force: true }) : writeOwnFile(path, chunks))
 }
 
 /**

@@ -52,7 +52,7 @@ export function uniformRanks(
 /** Vectors of all layers that are kept rather than read again: what a model of any size takes beside the matrices in work. */
 const KEPT_BYTES = 32 * 2 ** 20
 
-/** Layers that are written at once: flushing a small one to the disk takes as long as computing the next. */
+/** Layers that are written at once: of a shard, flushing a small one to the disk takes as long as computing the next. */
 const WRITTEN_AT_ONCE = 4
 
 /** What a worker is asked of a layer. */

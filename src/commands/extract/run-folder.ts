@@ -67,6 +67,8 @@ export interface OpeningExtraction extends OpeningRun {
   readonly parts?: readonly string[]
   /** Whether the folder may hold those of shards. */
   readonly isShared?: boolean
+  /** Whether each layer is flushed to the disk: where layers are all that a run makes, as a shard's are. */
+  readonly lasts?: boolean
 }
 
 /** Opens the run folder of `output`, a new one or that of an earlier run of the same identity. Throws as `openOwnedRun` does. */
@@ -74,10 +76,10 @@ export const openRunFolder = (
   output: string,
   identity: RunIdentity,
   layers: readonly LayerShape[],
-  { parts = [], isShared = false, ...opening }: OpeningExtraction,
+  { parts = [], isShared = false, lasts = false, ...opening }: OpeningExtraction,
 ): Promise<RunFolder> =>
   openOwnedRun(output, identity, isShared ? SHARED_CONTENTS : CONTENTS, opening, (run) =>
-    runFolder(run, layers, parts),
+    runFolder(run, layers, parts, lasts),
   )
 
 /** Layers of a run as they lie in its folders: those that are whole, and the files that are not what a run of this identity wrote. */
@@ -128,6 +130,7 @@ async function runFolder(
   owned: OwnedRun,
   layers: readonly LayerShape[],
   parts: readonly string[],
+  lasts: boolean,
 ): Promise<RunFolder> {
   const { path: folder, run } = owned
   const pathOf = (round: number, index: number) => `${folder}/${layerFileName(round, index)}`
@@ -149,7 +152,7 @@ async function runFolder(
       )
     },
     write: async (round, index, result) => {
-      await writeLayerFile(pathOf(round, index), keyOf(round, index), result)
+      await writeLayerFile(pathOf(round, index), keyOf(round, index), result, lasts)
       sound.delete(layerFileName(round, index))
     },
     asksOf: async (round, decide) => {

@@ -145,6 +145,7 @@ async function openShard(
         restart,
         patience,
         parts: isNeeded ? paths : [],
+        lasts: true,
       })
     } catch (error) {
       if (!existsNow(job) && tries < MOST_TRIES) continue

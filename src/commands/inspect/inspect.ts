@@ -2,8 +2,6 @@ import { assertNotRead, nameOfStandardInput } from '../../io/files.ts'
 import { assertWritable, writeTextAtomic } from '../../io/write-atomic.ts'
 import { inContext, type RunContext } from '../../jobs/context.ts'
 import type { Shard } from '../../shards/shard.ts'
-import { csvOf } from './csv.ts'
-import { htmlReport } from './html/report.ts'
 import type { Inspection } from './inspection.ts'
 import { factsAbout, lookAt, type Watcher } from './look.ts'
 import { assertChange, nextRun } from './next/run.ts'
@@ -21,7 +19,6 @@ import type { InspectResult } from './result.ts'
 import { type InspectShard, inspectShard, joinedInspection } from './shard.ts'
 import { openSubjects } from './subject.ts'
 import { inspectResult, type WholeResult } from './summary.ts'
-import { spectrumSvg } from './svg.ts'
 
 /**
  * Tells how low the rank of each matrix is: of a checkpoint, of what a fine-tune changed (`base`), or of an adapter. Writes the files
@@ -126,11 +123,14 @@ async function reported(
 
 /** Writes the files that were asked for, each whole or not at all. */
 async function writeOutputs({ outputs, force }: ReportView, result: WholeResult): Promise<void> {
+  const { html, svg, csv } = outputs
+  if (html === undefined && svg === undefined && csv === undefined) return
+  const { csvOf, htmlReport, spectrumSvg } = await import('./report-files.ts')
   const texts = [
     // its slider sums over the model, and its table sorts and filters by itself
-    [outputs.html, () => htmlReport({ ...result, matrices: result.all })],
-    [outputs.svg, () => spectrumSvg(result)],
-    [outputs.csv, () => csvOf(result)],
+    [html, () => htmlReport({ ...result, matrices: result.all })],
+    [svg, () => spectrumSvg(result)],
+    [csv, () => csvOf(result)],
   ] as const
   for (const [path, textOf] of texts) {
     if (path !== undefined) await writeTextAtomic(path, textOf(), { force })

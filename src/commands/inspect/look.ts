@@ -1,5 +1,5 @@
-import { bringNear, rangesOf } from '../../checkpoint/near.ts'
-import { elementCount, holdingOpen } from '../../checkpoint/read.ts'
+import { bringNear, filesIn, rangesOf } from '../../checkpoint/near.ts'
+import { elementCount, holdingOpen, ifFew } from '../../checkpoint/read.ts'
 import type { WeightMatrix } from '../../checkpoint/types.ts'
 import { assertUnchanged } from '../../io/files.ts'
 import { asRead } from '../../io/remote/hub.ts'
@@ -71,7 +71,9 @@ export async function lookAt(
   const findings = await holdingOpen(files, () => lookAtMatrices(settings, toLookAt, context, onFound))
   await bringNear(others.map(({ tensor }) => tensor))
   const nonFinite: (NonFinite | undefined)[] = []
-  for (const other of others) nonFinite.push(await nonFiniteOf(other))
+  await holdingOpen(ifFew(filesIn(others.map(({ tensor }) => tensor))), async () => {
+    for (const other of others) nonFinite.push(await nonFiniteOf(other))
+  })
   for (const input of [...inputs, ...(moments === undefined ? [] : [moments.file])])
     await assertUnchanged(input)
   return { findings, nonFinite }

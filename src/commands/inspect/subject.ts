@@ -1,6 +1,5 @@
 import { isComputed } from '../../checkpoint/correspondence.ts'
-import { nameFilter } from '../../checkpoint/filter.ts'
-import { matricesOf, partOf } from '../../checkpoint/matrices.ts'
+import { matricesOf } from '../../checkpoint/matrices.ts'
 import { pairModels } from '../../checkpoint/models.ts'
 import { type OpenOptions, openCheckpoint } from '../../checkpoint/open.ts'
 import { forEachChunk } from '../../checkpoint/read.ts'
@@ -8,10 +7,8 @@ import type { Checkpoint, MatrixPair, Skipped, StoredTensor, WeightMatrix } from
 import { badInput, badUsage } from '../../errors.ts'
 import { floatDtypeOf } from '../../formats/safetensors-dtype.ts'
 import { firstNonFinite } from '../../linalg/matrix/norms.ts'
-import { inOwnRows } from '../../lora/fit.ts'
-import { loaderWarnings } from '../../lora/loader-scales.ts'
-import { type BaseMatch, matchToBase } from '../../lora/match.ts'
-import { type Adapter, type AdapterModule, ofExpert } from '../../lora/model.ts'
+import type { LoaderScale } from '../../lora/loader-scales.ts'
+import type { Adapter, AdapterModule } from '../../lora/model.ts'
 import { adapterOf } from '../../lora/read/adapter.ts'
 import { inNamesOf, refuseGgufBase } from '../../lora/read/gguf-base.ts'
 import { modelTraits } from '../../lora/traits.ts'
@@ -19,7 +16,6 @@ import { matchMoments } from '../../moments/match.ts'
 import { openMoments } from '../../moments/open.ts'
 import type { LayerMoments, MomentFile } from '../../moments/types.ts'
 import type { Matching } from '../../report/notes.ts'
-import { addTo } from '../../text/compare.ts'
 import type { InspectSettings } from './options.ts'
 import type { NonFinite } from './result.ts'
 
@@ -69,6 +65,8 @@ export interface Subjects {
   readonly skipped: readonly Skipped[]
   readonly warnings: readonly string[]
   readonly adapter?: Adapter
+  /** Of an adapter: what loaders multiply a module of it by. */
+  readonly scalesOf?: (module: AdapterModule) => LoaderScale[]
   /** Of a delta: how many tensors have their counterpart, and how many not. */
   readonly matching?: Matching
   /** What is no matrix, or is alone: looked at for NaN and infinity only. */
@@ -102,7 +100,7 @@ export async function openSubjects(settings: InspectSettings, surroundings: Open
   }
   const found =
     adapter !== undefined
-      ? ofAdapter(adapter, base, settings)
+      ? await ofAdapter(adapter, base, settings)
       : base === undefined
         ? ofWeights(checkpoint, settings)
         : await ofDelta(base, checkpoint, settings)
@@ -215,79 +213,16 @@ const othersOf = (path: string, tensors: readonly StoredTensor[]): Other[] =>
     .filter((tensor) => floatDtypeOf(tensor.dtype) !== undefined && !isComputed(tensor))
     .map((tensor) => ({ path, tensor }))
 
-function ofAdapter(adapter: Adapter, base: Checkpoint | undefined, filter: InspectSettings): Found {
-  const match = base === undefined ? undefined : matchToBase(adapter, base)
-  const modules = match === undefined ? adapter.modules : match.matched.map(({ module }) => module)
-  const names = modules.map(({ label }) => label)
-  const { isWanted, warnings } = nameFilter(filter, names, adapter.path)
-  const matrices = base === undefined ? undefined : baseMatrices(base, match!)
-  const subjects = modules
-    .filter(({ label }) => isWanted(label))
-    .flatMap((module) => inItsRows(module, matrices?.get(module.tensor) ?? []))
-  const unmatched = match?.unmatched.map(({ module, reason }) => ({ name: module.label, reason })) ?? []
-  const whole = adapter.replaced.map(({ tensor, how }) => ({
-    name: tensor.name,
-    reason:
-      how === 'replace' ? 'a whole tensor that replaces the base’s' : 'a whole tensor, added to the base’s',
-  }))
-  return {
-    kind: 'adapter',
-    subjects,
-    skipped: [...unmatched, ...whole, ...adapter.ignored],
-    warnings: [...adapter.warnings, ...warnings, ...(match?.warnings ?? []), ...loaderWarnings(adapter)],
-    adapter,
-    others: othersOf(
-      adapter.path,
-      adapter.replaced.map(({ tensor }) => tensor),
-    ),
-  }
-}
-
-/** The matrices that the matched modules apply to, by the name of their tensor. */
-function baseMatrices({ path, tensors }: Checkpoint, { matched }: BaseMatch): Map<string, WeightMatrix[]> {
-  // a small stack has the shape of a kernel: that it is one, its module knows
-  const stacks = new Set(
-    matched.filter(({ module }) => module.kind === 'experts').map(({ base }) => base.name),
-  )
-  const wanted = new Set(matched.map(({ base }) => base.name))
-  const { matrices } = matricesOf(
-    { path, tensors: new Map([...tensors].filter(([name]) => wanted.has(name))) },
-    {},
-    stacks,
-  )
-  const byTensor = new Map<string, WeightMatrix[]>()
-  for (const matrix of matrices) addTo(byTensor, matrix.tensor, matrix)
-  return byTensor
-}
-
-/** The products of a module beside the rows that it changes, and not beside others of the same weight. */
-function inItsRows(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
-  if (module.fit === undefined) return productsOf(module, bases)
-  const { module: own, from } = inOwnRows(module)
-  return productsOf(
-    own,
-    bases.map((base) => rowsOfMatrix(base, from, own.rows)),
-  )
-}
-
-function rowsOfMatrix(matrix: WeightMatrix, from: number, rows: number): WeightMatrix {
-  const ofRow = matrix.bytes / matrix.rows
-  const source = partOf(matrix.source, from * ofRow, (from + rows) * ofRow)
-  return { ...matrix, rows, bytes: rows * ofRow, source }
-}
-
-/** The products of a module: one, but for a stack of experts. */
-function productsOf(module: AdapterModule, bases: readonly WeightMatrix[]): Subject[] {
-  const { kind, experts, label } = module
-  const product = (name: string, base: WeightMatrix | undefined, expert?: number): Subject => ({
-    kind: 'adapter',
-    name,
-    module: ofExpert(module, expert),
-    ...(expert !== undefined && { expert }),
-    ...(base !== undefined && { base }),
-  })
-  if (kind !== 'experts') return [product(label, bases.length === 1 ? bases[0] : undefined)]
-  return Array.from({ length: experts }, (_, e) => product(`${label}[${e}]`, bases[e], e))
+/** What there is to tell of adapters, of their loaders too, is loaded when there is one. */
+async function ofAdapter(
+  adapter: Adapter,
+  base: Checkpoint | undefined,
+  settings: InspectSettings,
+): Promise<Found> {
+  const { adapterSubjects } = await import('./adapter-subjects.ts')
+  const replaced = adapter.replaced.map(({ tensor }) => tensor)
+  const others = othersOf(adapter.path, replaced)
+  return { kind: 'adapter', adapter, others, ...adapterSubjects(adapter, base, settings) }
 }
 
 function nothingToSee({ path, include, exclude }: InspectSettings, skipped: readonly Skipped[]) {

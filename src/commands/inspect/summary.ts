@@ -10,7 +10,6 @@ import {
   stableRankOf,
 } from '../../linalg/spectrum/measures.ts'
 import { countIntruders, type Intrusion } from '../../linalg/subspace/intruders.ts'
-import { loaderScales } from '../../lora/loader-scales.ts'
 import { blamed, bytesOf } from '../../lora/model.ts'
 import { relative } from '../../measure/measure.ts'
 import type { Inspection, SubjectFacts } from './inspection.ts'
@@ -68,7 +67,7 @@ export function inspectResult(view: ReportView, inspection: Inspection): WholeRe
 }
 
 /** What can be told of a matrix from its headers. */
-export function factsOf(subject: Subject, { adapter }: Subjects): SubjectFacts {
+export function factsOf(subject: Subject, { scalesOf }: Subjects): SubjectFacts {
   const base = subject.kind === 'weights' ? undefined : subject.base
   return {
     name: subject.name,
@@ -81,7 +80,7 @@ export function factsOf(subject: Subject, { adapter }: Subjects): SubjectFacts {
         rank: subject.module.rank,
         ...optional('alpha', subject.module.alpha),
         scale: subject.module.scale,
-        scales: loaderScales(adapter!, subject.module),
+        scales: scalesOf!(subject.module),
       },
     }),
   }

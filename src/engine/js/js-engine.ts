@@ -85,6 +85,7 @@ function resident(A: Matrix | HalfMatrix): ResidentMatrix {
   return {
     rows: A.rows,
     columns: A.columns,
+    leastColumns: 1,
     multiply: (X) => inTypeOf(X, multiply(held(), X)),
     multiplyTransposed: (Y) => inTypeOf(Y, multiply(held(), Y, { transposeA: true })),
     multiplyNormal: (X) => inTypeOf(X, multiply(held(), multiply(held(), X), { transposeA: true })),

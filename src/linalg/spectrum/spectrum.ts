@@ -1,7 +1,7 @@
 import type { Engine } from '../engine.ts'
 import { widened } from '../matrix/half.ts'
 import { epsilonOf, type HalfMatrix, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
-import { basisFor, leadingValues } from '../truncation/leading-values.ts'
+import { basisColumns, leadingValues } from '../truncation/leading-values.ts'
 import { type Digested, streamKeys } from '../truncation/streams.ts'
 import type { Interval } from '../truncation/truncated-svd.ts'
 import { stableRank } from './ranks.ts'
@@ -113,10 +113,8 @@ export function spectrumOf(A: Matrix | HalfMatrix, options: SpectrumOptions): Sp
   }
 }
 
-function isSoonFull(order: number, count: number): boolean {
-  const { blocks, width } = basisFor(count)
-  return order <= ALWAYS_FULL_ORDER || blocks * width > FULL_FROM_SHARE * order
-}
+const isSoonFull = (order: number, count: number): boolean =>
+  order <= ALWAYS_FULL_ORDER || basisColumns(count) > FULL_FROM_SHARE * order
 
 /**
  * The singular values of scale·B·A, B [m, r] and A [r, k], without forming the product: QR of both factors, then the SVD of

@@ -25,10 +25,14 @@ import type { View } from './proofs.ts'
 import { type Draw, uniformColumns } from './streams.ts'
 import type { TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
 
-/** Widest block: narrow blocks need fewer products to converge, but below this a product's cost hardly falls. */
-export const WIDEST_BLOCK = 32
+/** Narrow blocks need fewer products to converge; the widest are for ranks where most of the time goes into everything else. */
+const BLOCK_WIDTHS = { narrowest: 8, widest: 32 } as const
+/** Columns sought for each column of a block, so that a basis has some eight blocks. */
+const SOUGHT_PER_COLUMN = 4
 /** A basis of this many times rank + oversampling is no worse than a range finder with two power iterations. */
 const LEAST_GROWTH = 2.2
+/** And its Ritz pairs are worth computing from this many times on: blocks that are narrower than that have gone further. */
+const FIRST_GROWTH = 2
 /** Blocks beyond the first that this takes at least. */
 const LEAST_STEPS = 2
 /** A basis of this many times rank + oversampling, eight steps of a full-width block, has converged or won't. */
@@ -202,15 +206,22 @@ const knownRank = (A: Operator, { rule, limits }: TruncationPlan) =>
 function firstRun(A: Operator, plan: TruncationPlan): Run {
   const arithmetic = plan.certify === 'strict' ? 'f64' : A.precision
   const draw = uniformColumns(A.short, arithmetic, plan.keys.known('start'))
-  const width = plan.rule.kind === 'rank' ? knownRank(A, plan) + OVERSAMPLING : WIDEST_BLOCK
-  const block = startBlock(plan.engine, A.short, Math.min(width, WIDEST_BLOCK, plan.cap), draw)
+  const columns = plan.rule.kind === 'rank' ? knownRank(A, plan) + OVERSAMPLING : Number.POSITIVE_INFINITY
+  const block = startBlock(plan.engine, A.short, Math.min(blockWidth(A, columns), plan.cap), draw)
   return { arithmetic, basis: startBasis(A, block), draw }
 }
 
 /** The size of the basis at which its Ritz pairs are worth computing. */
 function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
   const blocks = (LEAST_STEPS + 1) * basis.lastBlock
-  return Math.max(blocks, LEAST_GROWTH * (knownRank(A, plan) + OVERSAMPLING))
+  return Math.max(blocks, FIRST_GROWTH * (knownRank(A, plan) + OVERSAMPLING))
+}
+
+/** How many columns are multiplied at a time where so many are sought. */
+export function blockWidth({ leastColumns }: Pick<Operator, 'leastColumns'>, sought: number): number {
+  const { narrowest, widest } = BLOCK_WIDTHS
+  const enough = narrowest * Math.round(sought / SOUGHT_PER_COLUMN / narrowest)
+  return Math.min(widest, Math.max(narrowest, leastColumns, enough))
 }
 
 /** The Ritz pairs of a run whose next block is `next`. */

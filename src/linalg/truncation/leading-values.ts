@@ -1,7 +1,7 @@
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
 import { type ExcessBound, excessBound, shiftOf } from './certificate.ts'
-import { FLOAT32_ROUNDOFFS, viewOf, WIDEST_BLOCK } from './certified-krylov.ts'
+import { blockWidth, FLOAT32_ROUNDOFFS, viewOf } from './certified-krylov.ts'
 import { DIRECT_BELOW, intervalWidth, OVERSAMPLING } from './certified-truncation.ts'
 import { inArithmetic } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
@@ -19,7 +19,7 @@ import { normalColumns, type StreamKeys, uniformColumns } from './streams.ts'
 import type { Interval, TruncationEngine } from './truncated-svd.ts'
 
 /** With a basis of this many times count + oversampling the values above the bulk of a spectrum have converged. */
-const GROWTH = 1.7
+const GROWTH = 1.5
 /** Blocks of the basis at least: two steps from the first, without which nothing has converged. */
 const LEAST_BLOCKS = 3
 /** Steps of the probe: after five its bound is within three quarters of the truth, after more it is dear. */
@@ -68,10 +68,13 @@ interface Summed {
   readonly hidden: number
 }
 
-/** The columns of the basis for `count` values: as few blocks as the widest block allows, of equal width. */
-export function basisFor(count: number): { readonly blocks: number; readonly width: number } {
-  const columns = Math.ceil(GROWTH * (count + OVERSAMPLING))
-  const blocks = Math.max(LEAST_BLOCKS, Math.ceil(columns / WIDEST_BLOCK))
+/** The columns of the basis for `count` values. */
+export const basisColumns = (count: number): number => Math.ceil(GROWTH * (count + OVERSAMPLING))
+
+/** Its blocks: as few as their width allows, all equally wide. */
+function blocksOf(A: Operator, count: number): { readonly blocks: number; readonly width: number } {
+  const columns = basisColumns(count)
+  const blocks = Math.max(LEAST_BLOCKS, Math.ceil(columns / blockWidth(A, count + OVERSAMPLING)))
   return { blocks, width: Math.ceil(columns / blocks) }
 }
 
@@ -108,7 +111,7 @@ const allZero = (count: number): LeadingValues => ({
 
 /** The basis for `count` values with its Ritz pairs. */
 function viewFor(A: Operator, count: number, { engine, keys }: LeadingValuesOptions): View {
-  const { blocks, width } = basisFor(count)
+  const { blocks, width } = blocksOf(A, count)
   const draw = uniformColumns(A.short, A.precision, keys.known('start'))
   let basis = startBasis(A, startBlock(engine, A.short, width, draw))
   let next = nextBlock(engine, A, basis, draw)

@@ -24,6 +24,7 @@ function diagonalOperator(squares: ArrayLike<number>): Operator {
     isWide: false,
     exponent: 0,
     precision: 'f64',
+    leastColumns: 1,
     frobenius: Math.sqrt(Array.from(squares).reduce((sum, x) => sum + x, 0)),
     forward: times,
     backward: times,

@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'vitest'
 import { type Float64Matrix, matrix, zeros } from '../../../src/linalg/matrix/matrix.ts'
 import { jacobiSvd } from '../../../src/linalg/svd/jacobi.ts'
-import { certifiedKrylov } from '../../../src/linalg/truncation/certified-krylov.ts'
+import { blockWidth, certifiedKrylov } from '../../../src/linalg/truncation/certified-krylov.ts'
 import { PROBES } from '../../../src/linalg/truncation/complement-bound.ts'
 import { shortSideOperator } from '../../../src/linalg/truncation/krylov.ts'
 import { normalColumns, streamKeys, uniformColumns } from '../../../src/linalg/truncation/streams.ts'
@@ -15,8 +15,8 @@ import { wasmEngine } from './engines.ts'
 import { gaussian, optimum, withSpectrum } from './support.ts'
 
 const [M, N, RANK] = [300, 200, 4]
-/** Rank and oversampling. */
-const START = RANK + 8
+/** The width of the start block for this rank with its oversampling. */
+const START = blockWidth({ leastColumns: 1 }, RANK + 8)
 const HIDDEN = 20
 
 /** A unit vector orthogonal to the columns of the blocks, by Gram–Schmidt, twice. */

@@ -30,5 +30,7 @@ export async function writeFileAtomic(path: string, chunks: Chunks, _options?: o
   return whole.size
 }
 
+export const writeOwnFile = writeFileAtomic
+
 export const writeTextAtomic = (path: string, text: string, options?: object): Promise<number> =>
   writeFileAtomic(path, [new TextEncoder().encode(text)], options)

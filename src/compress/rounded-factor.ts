@@ -1,0 +1,45 @@
+import { type Float64Matrix, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+
+/** What stored factors leave of a matrix, from products with directions that are at hand: only what rounding made of a factor is multiplied anew. */
+
+/** Below this share of the whole square the terms cancel so far that the rounding of a float32 product might be seen in the seventh digit. */
+const CANCELS_BELOW = 1e-3
+
+/** X [n, r] = U·diag(scales) + rest. */
+export interface RoundedFactor {
+  readonly scales: Float64Array
+  readonly rest: Float64Matrix
+}
+
+/** A factor X [n, r] beside the orthonormal columns of U [n, r] that it was made of: the rest is orthogonal to U column by column. */
+export function roundedFactor(U: Float64Matrix, X: Matrix): RoundedFactor {
+  const { rows, columns } = X
+  const scales = columnDots(U, X)
+  const rest = zeros(rows, columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++, at++) rest.data[at] = X.data[at] - scales[j] * U.data[at]
+  }
+  return { scales, rest }
+}
+
+/** The inner products of the columns of X with those in the same places of U, which has as many or more. */
+export function columnDots(U: Matrix, { rows, columns, data }: Matrix): Float64Array {
+  const dots = new Float64Array(columns)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0, atU = i * U.columns; j < columns; j++, at++, atU++) dots[j] += U.data[atU] * data[at]
+  }
+  return dots
+}
+
+/** ‖Δ − B·A‖_F = √(‖Δ‖² − 2·⟨Δ, B·A⟩ + ‖B·A‖²); undefined where little of ‖Δ‖² is left. */
+export function residualNorm(square: number, inner: number, squareOfFactors: number): number | undefined {
+  const residual = square - 2 * inner + squareOfFactors
+  return residual >= CANCELS_BELOW * square ? Math.sqrt(residual) : undefined
+}
+
+/** Σ of the products of entries in the same places. */
+export function dot({ data: X }: Matrix, { data: Y }: Matrix): number {
+  let sum = 0
+  for (let i = 0; i < X.length; i++) sum += X[i] * Y[i]
+  return sum
+}
