@@ -29,6 +29,7 @@ export function profiled(engine, profile) {
     gram: timed('basis grams', engine.gram),
     symmetricEigen: timed('eigen', engine.symmetricEigen),
     svd: timed('svd', engine.svd),
+    leadingSvd: timed('svd', engine.leadingSvd),
     resident: (A) => swept(timed('resident', engine.resident)(A)),
   }
 }

@@ -38,6 +38,10 @@ const SVD = { thin: 6, full: 6, none: 8 / 3 }
 
 export function counted(engine) {
   const count = (...what) => add(engine.name, ...what)
+  const countSvd = (A, times) => {
+    const least = Math.min(A.rows, A.columns)
+    count('svd', 'f64', least, times * A.rows * A.columns * least, bytesOf(A))
+  }
   return {
     ...engine,
     resident: (A) => countedResident(engine.resident(A), A, count),
@@ -58,9 +62,14 @@ export function counted(engine) {
       return engine.symmetricEigen(A, vectors)
     },
     svd(A, vectors) {
-      const least = Math.min(A.rows, A.columns)
-      count('svd', 'f64', least, (SVD[vectors] ?? SVD.thin) * A.rows * A.columns * least, bytesOf(A))
+      countSvd(A, SVD[vectors] ?? SVD.thin)
       return engine.svd(A, vectors)
+    },
+    leadingSvd(A, rank) {
+      const svd = engine.leadingSvd(A, rank)
+      const share = svd.U.columns / Math.max(1, svd.S.length)
+      countSvd(A, SVD.none + share * (SVD.thin - SVD.none))
+      return svd
     },
   }
 }

@@ -8,8 +8,8 @@ import {
   toFloat64,
   transpose,
 } from '../../linalg/matrix/matrix.ts'
+import { decompositions } from '../../linalg/svd/decompositions.ts'
 import { jsKernels } from '../../linalg/svd/js-kernels.ts'
-import { decompositions } from '../../linalg/svd/svd.ts'
 
 /** Plain loops: right for small matrices, slow for others, and what the other engines are tested against. */
 export const jsEngine: Engine = {

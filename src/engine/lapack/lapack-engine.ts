@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import type { Engine } from '../../linalg/engine.ts'
 import { widened, widenedOperands } from '../../linalg/matrix/half.ts'
+import { leadingOf } from '../../linalg/svd/leading-svd.ts'
 import { qr, svd, symmetricEigen } from './decompositions.ts'
 import {
   candidateLibraries,
@@ -132,6 +133,7 @@ function engineOver(lapack: Lapack, threads: number): Engine {
     qr: (A) => qr(lapack, A),
     symmetricEigen: (G, vectors) => symmetricEigen(lapack, G, vectors),
     svd: (A, vectors) => svd(lapack, A, vectors),
+    leadingSvd: (A, count) => leadingOf(svd(lapack, A, 'thin'), count),
     resident: (A) => resident(lapack, A),
   }
 }

@@ -1,4 +1,5 @@
 import type { FloatArray } from '../../linalg/matrix/matrix.ts'
+import { fallingMagnitudes, valueNotFound } from '../../linalg/svd/bidiagonal.ts'
 import { jacobiFailed } from '../../linalg/svd/jacobi.ts'
 import type { Block, Kernels } from '../../linalg/svd/kernels.ts'
 import { rootNotFound } from '../../linalg/svd/secular.ts'
@@ -14,7 +15,14 @@ export const addressOf = ({ data, offset }: Block): number => data.byteOffset + 
 
 type Iterations = Pick<
   Kernels,
-  'factorPanel' | 'reducePanel' | 'tridiagonalQl' | 'secularRoots' | 'secularVectors' | 'orthogonalize'
+  | 'factorPanel'
+  | 'reducePanel'
+  | 'tridiagonalQl'
+  | 'singularValues'
+  | 'inverseIteration'
+  | 'secularRoots'
+  | 'secularVectors'
+  | 'orthogonalize'
 >
 
 export function iterations({ heap, kernels, memory }: WasmRuntime): Iterations {
@@ -56,6 +64,28 @@ export function iterations({ heap, kernels, memory }: WasmRuntime): Iterations {
         if (failed >= 0) throw eigenvalueNotFound(failed, d.length)
         d.set(heldD)
         e.set(heldE)
+      })
+    },
+    singularValues(X) {
+      const [n, m] = [X.rows, X.columns]
+      return withBlocks(heap, [3 * n * BYTES, m * BYTES], (d, w) => {
+        const [e, u] = [d + n * BYTES, d + 2 * n * BYTES]
+        const failed = kernels.singularValues(n, m, addressOf(X), d, e, u, w)
+        if (failed >= 0) throw valueNotFound(failed, n)
+        return fallingMagnitudes(floats(d, n).slice())
+      })
+    },
+    inverseIteration({ diagonal, offDiagonal, reflectors, tau }, values, Z) {
+      const n = diagonal.length
+      const inputs = [diagonal, offDiagonal, tau, values]
+      return withBlocks(heap, [...bytesOf(...inputs), 5 * n * BYTES], (...addresses) => {
+        const [d, e, atTau, atValues, scratch] = addresses
+        inputs.forEach((array, i) => {
+          floats(addresses[i], array.length).set(array)
+        })
+        const [rows, stride] = [addressOf(reflectors), reflectors.stride * BYTES]
+        const [count, z] = [Z.rows, addressOf(Z)]
+        return kernels.inverseIteration(n, d, e, rows, stride, atTau, count, atValues, z, scratch) !== 0
       })
     },
     secularRoots({ d, z2, rho }, S) {

@@ -89,6 +89,19 @@ export interface Kernels {
     exact: number,
     vector: number,
   ): void
+  singularValues(n: number, m: number, x: number, d: number, e: number, u: number, w: number): number
+  inverseIteration(
+    n: number,
+    d: number,
+    e: number,
+    reflectors: number,
+    stride: number,
+    tau: number,
+    count: number,
+    values: number,
+    z: number,
+    scratch: number,
+  ): number
   orthogonalize(n: number, m: number, work: number, rotations: number, squares: number): number
 }
 

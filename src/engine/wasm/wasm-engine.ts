@@ -1,5 +1,5 @@
 import type { Engine } from '../../linalg/engine.ts'
-import { decompositions } from '../../linalg/svd/svd.ts'
+import { decompositions } from '../../linalg/svd/decompositions.ts'
 import { createHeap, createSharedMemory, type Heap } from './memory.ts'
 import { compileKernels, instantiateKernels, type Kernels } from './module.ts'
 import { createPool, type Pool } from './pool.ts'

@@ -194,20 +194,29 @@ function varianceSums(base: StoredWeight, tuned: StoredWeight): RoundingSums {
   for (let i = 0; i < rows; i++) {
     const a = baseRow(i)
     const b = tunedRow(i)
-    const before = changed
-    for (let j = 0; j < columns; j++) {
-      const difference = b.values[j] - a.values[j]
-      if (difference !== 0) {
-        changed++
-        sums.delta.byRow[i] += difference * difference
-        sums.delta.byColumn[j] += difference * difference
-      }
-    }
-    if (changed === before) continue
+    const differing = addSquares(sums.delta, i, a.values, b.values)
+    if (differing === 0) continue
+    changed += differing
     if (baseVariances !== undefined) addVariances(sums.base, i, a.bits, baseVariances)
     if (tunedVariances !== undefined) addVariances(sums.tuned, i, b.bits, tunedVariances)
   }
   return { ...sums, changed, energy: sumOf(sums.delta.byRow) }
+}
+
+/** Adds the squares of a row's differences; gives how many there are. */
+function addSquares({ byRow, byColumn }: SquareSums, row: number, a: Float64Array, b: Float64Array): number {
+  let changed = 0
+  let sum = 0
+  for (let j = 0; j < a.length; j++) {
+    const difference = b[j] - a[j]
+    if (difference === 0) continue
+    changed++
+    const square = difference * difference
+    sum += square
+    byColumn[j] += square
+  }
+  byRow[row] = sum
+  return changed
 }
 
 /** `bits` are of the row's numbers as float32. */

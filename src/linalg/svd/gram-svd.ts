@@ -3,7 +3,7 @@ import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf, transposeBlock } from './kernels.ts'
 import { orthonormalRows, rowQr } from './qr.ts'
 import { scaleByPowerOfTwo, scaleToOne } from './scaling.ts'
-import { reducedEigen, reducedValues, reduceSymmetric } from './symmetric-eigen.ts'
+import { reducedEigen, reducedValues, reducedVectors, reduceSymmetric } from './symmetric-eigen.ts'
 
 /** X = Σ S(j)·u(j)·v(j)ᵀ with the vectors in rows: Ut [n, m], S [n] non-increasing, Vt [n, n]. */
 export interface RowSvd {
@@ -21,6 +21,9 @@ export const Span = { float64: 2 ** 4, float32: 2 ** 20 } as const
 
 /** Order at and below which one-sided Jacobi is as fast and more accurate (7 ms for 64 × 64). */
 export const JACOBI_ORDER = 64
+
+/** Up to this order a square matrix, however its singular values fall, is bidiagonalised faster than its Gram matrix taken twice. */
+const BIDIAGONAL_ORDER = 256
 
 /**
  * The SVD of X, whose columns are the rows of `Xt` [n, m], n ≤ m, with entries about 1 or less. The eigenvectors V
@@ -95,6 +98,51 @@ export function gramValues(kernels: Kernels, Xt: Block, span: number, outerFloor
     }
     S.set(norms, first)
     return S.sort().reverse()
+  })
+}
+
+/**
+ * All singular values of X and the leading triplets, as many as `count` says of the values: Ut [r, m], Vt [r, n]. One pass through the Gram
+ * matrix of float32 data; undefined where that isn't enough for the triplets. `Xt` is kept.
+ */
+export function gramLeading(
+  kernels: Kernels,
+  Xt: Block,
+  count: (S: Float64Array) => number,
+): RowSvd | undefined {
+  const n = Xt.rows
+  const m = Xt.columns
+  const G = block(kernels.allocate(n * n), n, n)
+  kernels.syrk(Xt, G)
+  // the smallest eigenvalues of −G, whose vectors can be had alone
+  kernels.scale(-1, G.data)
+  const reduced = reduceSymmetric(kernels, G)
+  const values = reducedValues(kernels, reduced)
+  const S = values.map((value) => Math.sqrt(Math.max(0, -value)))
+  const least = S[0] / Span.float32
+  if (S[n - 1] < least) S.set(bidiagonalValues(kernels, Xt))
+  const r = count(S)
+  if (r === 0 || S[r - 1] < least || least === 0) return undefined
+  const Vt = reducedVectors(kernels, reduced, values, r)
+  const Wt = block(kernels.allocate(r * m), r, m)
+  kernels.gemm(Vt, 'N', Xt, 'N', Wt)
+  const norms = sortByNorm(kernels, Wt, Vt)
+  normalizeRows(kernels, Wt, norms)
+  const qr = rowQr(kernels, Wt)
+  const Ut = block(kernels.allocate(r * m), r, m)
+  orthonormalRows(kernels, qr, Ut)
+  for (let j = 0; j < r; j++) if (rowOf(qr.reduced, j)[j] < 0) kernels.scale(-1, rowOf(Ut, j))
+  S.set(norms)
+  for (let j = r; j < n; j++) S[j] = Math.min(S[j], norms[r - 1])
+  return { Ut, S, Vt }
+}
+
+/** Singular values of a small X by `Kernels.singularValues`; `Xt` is kept. */
+export function bidiagonalValues(kernels: Kernels, Xt: Block): Float64Array {
+  return kernels.scope(() => {
+    const copy = block(kernels.allocate(Xt.rows * Xt.columns), Xt.rows, Xt.columns)
+    copyBlock(Xt, copy)
+    return kernels.singularValues(copy)
   })
 }
 
@@ -193,12 +241,11 @@ function coreSvd(kernels: Kernels, core: Block, span: number, floor: number): Ro
 }
 
 function coreValues(kernels: Kernels, core: Block, span: number, floor: number): Float64Array {
-  const n = core.rows
-  if (n <= JACOBI_ORDER) {
-    return jacobiSvd(plainCopy(core), 'none', kernels).S
-  }
   const exponent = scaleToOne(core.data, kernels)
-  const S = gramValues(kernels, core, span, floor * 2 ** -exponent)
+  const S =
+    core.rows <= BIDIAGONAL_ORDER
+      ? kernels.singularValues(core)
+      : gramValues(kernels, core, span, floor * 2 ** -exponent)
   scaleByPowerOfTwo(S, exponent)
   return S
 }

@@ -1,4 +1,6 @@
 import { largestAbs } from '../matrix/norms.ts'
+import { singularValues } from './bidiagonal.ts'
+import { inverseIteration } from './inverse-iteration.ts'
 import { orthogonalizeRows } from './jacobi.ts'
 import { type Block, type Kernels, type Operation, rowOf } from './kernels.ts'
 import { factorPanel, makeReflector } from './qr.ts'
@@ -35,6 +37,8 @@ export const jsKernels: Kernels = {
   factorPanel: (panel, tau) => factorPanel(jsKernels, panel, tau),
   reducePanel: (G, start, VW, out) => reducePanel(jsKernels, G, start, VW, out),
   tridiagonalQl,
+  singularValues,
+  inverseIteration,
   secularRoots,
   secularVectors,
   orthogonalize: (work, rotations) => orthogonalizeRows(work, new Int32Array(work.rows), rotations),

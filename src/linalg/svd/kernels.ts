@@ -1,5 +1,6 @@
 import type { Float64Matrix } from '../matrix/matrix.ts'
 import type { RankOneUpdate } from './secular.ts'
+import type { TridiagonalReduction } from './symmetric-eigen.ts'
 
 /** What a tridiagonal reduction gives of a matrix [n, n]: each has n entries, or as many as it needs. */
 export interface PanelOutputs {
@@ -61,6 +62,10 @@ export interface Kernels {
   reducePanel(G: Block, start: number, VW: Block, out: PanelOutputs): void
   /** As that of tridiagonal-ql.ts; `d` and `e` may be any arrays. */
   tridiagonalQl(d: Float64Array, e: Float64Array, Z?: Block): void
+  /** As that of bidiagonal.ts; X [n, m] is alone in its array. */
+  singularValues(X: Block): Float64Array
+  /** As that of inverse-iteration.ts; Z is alone in its array. */
+  inverseIteration(reduction: TridiagonalReduction, values: Float64Array, Z: Block): boolean
   /** As that of secular.ts: all roots, and in the rows of S [n, n], alone in its array, the differences. */
   secularRoots(problem: RankOneUpdate, S: Block): Float64Array
   /** As that of secular.ts. */

@@ -1,13 +1,6 @@
 import type { Engine, HalfMatrix } from '../engine.ts'
 import { widened } from '../matrix/half.ts'
-import {
-  epsilonOf,
-  type Float64Matrix,
-  floatType,
-  leadingColumns,
-  type Matrix,
-  zeros,
-} from '../matrix/matrix.ts'
+import { epsilonOf, type Float64Matrix, floatType, type Matrix, zeros } from '../matrix/matrix.ts'
 import { optimalError, stableRank } from '../spectrum/ranks.ts'
 import { chooseRank, type RankLimits, type RankRule, withinLimits } from '../spectrum/rules.ts'
 import { timesPowerOfTwo } from '../svd/scaling.ts'
@@ -15,7 +8,10 @@ import { certifiedKrylov, largestRank } from './certified-krylov.ts'
 import { shortSideOperator } from './krylov.ts'
 import { type Digested, type StreamKeys, streamKeys } from './streams.ts'
 
-export type TruncationEngine = Pick<Engine, 'multiply' | 'gram' | 'symmetricEigen' | 'svd' | 'resident'>
+export type TruncationEngine = Pick<
+  Engine,
+  'multiply' | 'gram' | 'symmetricEigen' | 'svd' | 'leadingSvd' | 'resident'
+>
 
 /** A closed interval. */
 export interface Interval {
@@ -163,17 +159,17 @@ const ERROR_EPSILONS = { f32: 2 ** -10 * 8, f64: 8 } as const
 
 /** The truncation read off all singular values. */
 function fullTruncation(A: Matrix, { engine, rule, limits }: TruncationPlan): TruncatedSvd {
-  const { U, S, V } = engine.svd(A, 'thin')
-  const rank = S.length === 0 ? 0 : chooseRank(S, rule, limits)
+  const { U, S, V } = engine.leadingSvd(A, (S) => (S.length === 0 ? 0 : chooseRank(S, rule, limits)))
+  const rank = U.columns
   const precision = floatType(A)
   const largest = S[0] ?? 0
   const error = optimalError(S, rank)
   const allowance = largest > 0 ? ERROR_EPSILONS[precision] * epsilonOf[precision] * Math.sqrt(S.length) : 0
   const next = S[rank] ?? 0
   return {
-    U: leadingColumns(U, rank),
+    U,
     S: S.slice(0, rank),
-    V: leadingColumns(V, rank),
+    V,
     rank,
     spectrum: S,
     frobenius: largest * Math.sqrt(stableRank(S)),

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { gram, multiply } from '../../../src/engine/js/js-engine.ts'
 import { type Float64Matrix, identity, toFloat64, zeros } from '../../../src/linalg/matrix/matrix.ts'
+import { decompositions } from '../../../src/linalg/svd/decompositions.ts'
 import { gramQr } from '../../../src/linalg/svd/gram-qr.ts'
 import { jsKernels } from '../../../src/linalg/svd/js-kernels.ts'
-import { decompositions } from '../../../src/linalg/svd/svd.ts'
 import { EPS, orthogonalityError, randomMatrix } from './support.ts'
 
 const householder = (X: Float64Matrix) => decompositions(jsKernels).qr(X).R

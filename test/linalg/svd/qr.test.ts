@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { type Float64Matrix, transpose, zeros } from '../../../src/linalg/matrix/matrix.ts'
+import { decompositions } from '../../../src/linalg/svd/decompositions.ts'
 import { type Block, block, rowOf } from '../../../src/linalg/svd/kernels.ts'
 import { pivotedRowQr } from '../../../src/linalg/svd/preconditioned-jacobi.ts'
 import { makeReflector, orthonormalRows, type RowQr, rowQr } from '../../../src/linalg/svd/qr.ts'
-import { decompositions } from '../../../src/linalg/svd/svd.ts'
 import { EPS, kernelSets, orthogonalityError, randomMatrix, toBlock, toMatrix } from './support.ts'
 
 const shapes = [
