@@ -19,7 +19,7 @@ export async function buildPage(options) {
     entryPoints: { page: 'src/page/main.ts', style: 'src/page/style.css', boot: 'src/page/boot.js' },
     plugins: [...options.plugins, pageHost()],
     define: {
-      EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
+      KERNELS_IN_HEX: JSON.stringify(readFileSync('dist/engine.wasm', 'hex')),
       EMBEDDED_WORKER: '""',
       EMBEDDED_LICENCES: JSON.stringify(LICENCES),
     },

@@ -23,7 +23,7 @@ const modified = (path) => statSync(join(root, path), { throwIfNoEntry: false })
 export async function buildKernels(outFile = WASM, moreOptions = []) {
   const temporary = join(dirname(outFile), `.engine-${process.pid}.wasm`)
   const options =
-    '-O3 --noAssert --runtime stub --enable simd,threads,bulk-memory --importMemory --sharedMemory'
+    '-O3 --converge --noAssert --runtime stub --enable simd,threads,bulk-memory --importMemory --sharedMemory'
   const memory = '--initialMemory 1 --maximumMemory 65536'
   const target = `--baseDir ${root} --outFile ${temporary}`
   const args = ['assembly/index.ts', ...`${target} ${options} ${memory}`.split(' '), ...moreOptions]
