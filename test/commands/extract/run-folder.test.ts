@@ -15,9 +15,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { open as openHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { bytesDone, countDone, openRunFolder } from '../../../src/commands/extract/run-folder.ts'
 import type { LayerResult } from '../../../src/compress/layer-result.ts'
 import { placedByRun } from '../../../src/io/run-folder.ts'
@@ -100,6 +101,27 @@ describe('the folder of an unfinished run', () => {
       }),
       { numRuns: 10 },
     )
+  })
+
+  test('flushes layers to the disk one by one where they are all that a run makes', async () => {
+    const file = await openHandle(new URL(import.meta.url))
+    const flushed = vi.spyOn(Object.getPrototypeOf(file), 'sync')
+    await file.close()
+    try {
+      for (const lasts of [true, false]) {
+        const folder = await openRunFolder(newOutput(), identity, LAYERS, { restart: false, lasts })
+        flushed.mockClear()
+        await folder.write(
+          1,
+          0,
+          resultOf('first', [1], () => 0),
+        )
+        expect(flushed.mock.calls.length > 0).toBe(lasts)
+        folder.release()
+      }
+    } finally {
+      flushed.mockRestore()
+    }
   })
 
   test('finds what was asked, and nothing else', async () => {
