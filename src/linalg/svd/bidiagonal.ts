@@ -1,7 +1,9 @@
 import { LoraSvdError } from '../../errors.ts'
 import { epsilonOf } from '../matrix/matrix.ts'
+import { largestAbs } from '../matrix/norms.ts'
 import { type Block, rowOf } from './kernels.ts'
 import { makeReflector } from './qr.ts'
+import { add, dot } from './vector.ts'
 
 /**
  * QR steps allowed for a singular value, on average: two or so are usual, but where they fall evenly over many magnitudes the first of the small
@@ -79,14 +81,7 @@ function bidiagonalise(X: Block, columns: number, d: Float64Array, e: Float64Arr
 
 /** y ← y − tau·(y·v)·v. */
 function reflect(y: Float64Array, v: Float64Array, tau: number): void {
-  let dot = 0
-  for (let i = 0; i < v.length; i++) dot += y[i] * v[i]
-  add(-tau * dot, v, y)
-}
-
-/** y ← y + factor·x. */
-function add(factor: number, x: Float64Array, y: Float64Array): void {
-  for (let i = 0; i < x.length; i++) y[i] += factor * x[i]
+  add(-tau * dot(y, v), v, y)
 }
 
 /**
@@ -100,7 +95,7 @@ export function bidiagonalQr(d: Float64Array, e: Float64Array): number {
     d.reverse()
     e.reverse()
   }
-  const vanishing = Math.max(SMALLEST, VANISHING * Math.max(largestMagnitude(d), largestMagnitude(e)))
+  const vanishing = Math.max(SMALLEST, VANISHING * Math.max(largestAbs(d), largestAbs(e)))
   let steps = MAX_STEPS * n
   for (let last = n - 1; last > 0; last--) {
     for (;;) {
@@ -111,12 +106,6 @@ export function bidiagonalQr(d: Float64Array, e: Float64Array): number {
     }
   }
   return -1
-}
-
-function largestMagnitude(x: Float64Array): number {
-  let most = 0
-  for (let i = 0; i < x.length; i++) most = Math.max(most, Math.abs(x[i]))
-  return most
 }
 
 /** The first index of the unreduced block that ends at `last`, once what belongs to a diagonal entry of zero is cleared. */

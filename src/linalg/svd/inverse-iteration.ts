@@ -1,6 +1,8 @@
 import { epsilonOf } from '../matrix/matrix.ts'
+import { largestAbs } from '../matrix/norms.ts'
 import { type Block, rowOf } from './kernels.ts'
 import type { TridiagonalReduction } from './symmetric-eigen.ts'
+import { add, dot } from './vector.ts'
 
 /** Solves for one vector; two are usual. */
 const MOST_SOLVES = 5
@@ -46,7 +48,7 @@ function findVector(
   const z = startVector(rowOf(Z, j), j)
   for (let solves = 1; solves <= MOST_SOLVES; solves++) {
     solve(lu, z)
-    normalise(z, largestMagnitude(z))
+    normalise(z, largestAbs(z))
     // once more, since what is left may be little beside what was taken away
     for (let times = 0; times < 2; times++) {
       for (let k = 0; k < j; k++) {
@@ -149,21 +151,4 @@ function solve({ u0, u1, u2, multiplier, swapped }: Factors, z: Float64Array): v
     if (i + 2 < n) sum -= u2[i] * z[i + 2]
     z[i] = sum / u0[i]
   }
-}
-
-function dot(x: Float64Array, y: Float64Array): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i] * y[i]
-  return sum
-}
-
-/** y ← y + factor·x. */
-function add(factor: number, x: Float64Array, y: Float64Array): void {
-  for (let i = 0; i < x.length; i++) y[i] += factor * x[i]
-}
-
-function largestMagnitude(x: Float64Array): number {
-  let most = 0
-  for (let i = 0; i < x.length; i++) most = Math.max(most, Math.abs(x[i]))
-  return most
 }
