@@ -190,7 +190,7 @@ export const doJobs = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, context: R
 export const doJobsAsDone = <J, R>(jobs: readonly J[], kind: JobKind<J, R>, context: RunContext) =>
   told(jobs, kind, context, (options) => runJobsAsDone(jobs, options))
 
-/** The files that jobs read: held open where they are few, so that jobs which are done in this thread don't open them each. */
+/** The files that jobs read. */
 function* filesRead<J>(jobs: readonly J[], readsOf: (job: J) => Iterable<FilePart> = () => []) {
   for (const job of jobs) for (const { file } of readsOf(job)) yield file
 }
@@ -213,10 +213,6 @@ async function* told<J, R, T>(
       ...(expected > 0 && { received: { bytes: 0, expected } }),
     })
   tell({ kind: 'start' })
-  const release = await holdOpen(ifFew(filesRead(jobs, readsOf))).catch((error: unknown) => {
-    tell({ kind: 'end' })
-    throw error
-  })
   try {
     yield* run({
       ...kind,
@@ -230,10 +226,10 @@ async function* told<J, R, T>(
         work += size(jobs[index])
         tell({ kind: 'done', name: nameOf(jobs[index]) })
       },
+      openFiles: () => holdOpen(ifFew(filesRead(jobs, readsOf))),
       ...(signal !== undefined && { signal }),
     })
   } finally {
-    await release()
     tell({ kind: 'end' })
   }
 }

@@ -60,18 +60,23 @@ async function* run<J, R>(
 
 async function* runInProcess<J, R>(
   jobs: readonly J[],
-  { work, engine, threads, notice, onStart, onDone, signal }: JobOptions<J, R>,
+  { work, engine, threads, notice, openFiles, onStart, onDone, signal }: JobOptions<J, R>,
 ): AsyncGenerator<Done<R>, void> {
   const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
-  for (const [index, job] of jobs.entries()) {
-    // signals and timers get their turn
-    await setImmediate()
-    signal?.throwIfAborted()
-    const start = performance.now()
-    onStart?.(index)
-    const result = await work(job, context)
-    onDone?.(index, secondsSince(start))
-    yield { index, result }
+  const close = await openFiles?.()
+  try {
+    for (const [index, job] of jobs.entries()) {
+      // signals and timers get their turn
+      await setImmediate()
+      signal?.throwIfAborted()
+      const start = performance.now()
+      onStart?.(index)
+      const result = await work(job, context)
+      onDone?.(index, secondsSince(start))
+      yield { index, result }
+    }
+  } finally {
+    await close?.()
   }
 }
 

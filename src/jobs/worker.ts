@@ -146,6 +146,8 @@ export interface JobOptions<J, R> {
   readonly memory: number
   /** Gets each line once, however many threads it comes from. */
   notice(line: string): void
+  /** Opens what jobs read, so that those which are done in this thread don't each; what it gives closes it. */
+  openFiles?(): Promise<() => Promise<void>>
   /** Where results come as soon as they are there: of how many of the first jobs that are left the largest starts next; of all when left out. */
   readonly ahead?: number
   onStart?(index: number): void
