@@ -3,11 +3,9 @@
  * code that is fast the first time it runs. Strides are in bytes; entry i of a vector is 8·i bytes after its address.
  */
 import { gemvTransposed } from './matrix-vector'
-import { at, largestAbs, put, scale } from './vector'
+import { at, axpy, dot, lanes, largestAbs, put, reflectorOf, TINY_SQUARE } from './vector'
 
 const MAX_STEPS: i32 = 30
-/** 2⁻⁹⁰⁰. */
-const NEGLIGIBLE: f64 = reinterpret<f64>(((1023 - 900) as u64) << 52)
 const VANISHING: f64 = f64.EPSILON / 4
 /** 2⁻⁴⁸⁰. */
 const SMALLEST: f64 = reinterpret<f64>(((1023 - 480) as u64) << 52)
@@ -57,7 +55,7 @@ function bidiagonalise(
   for (let i = 0; i < n; i++) {
     // x is entry (i, i); u and w are of the reflector of the column before, which these rows have yet to feel
     const length = m - i
-    if (left !== 0) subtractRow(length, left * load<f64>(u), w, x)
+    if (left !== 0) axpy(length, -left * load<f64>(u), w, x)
     const right = reflector(length, x)
     put(d, i, load<f64>(x))
     const below = n - i - 1
@@ -80,18 +78,11 @@ function bidiagonalise(
 
 /** x becomes [beta, v(1), …], v(0) = 1; gives tau, 0 where all but x(0) is negligible and thus cleared. */
 function reflector(n: i32, x: usize): f64 {
-  const alpha = load<f64>(x)
   const rest = x + 8
   const tail = squares(n - 1, rest)
-  if (tail < NEGLIGIBLE) {
-    memory.fill(rest, 0, ((n - 1) as usize) << 3)
-    return 0
-  }
-  const norm = Math.sqrt(alpha * alpha + tail)
-  const beta = alpha > 0 ? -norm : norm
-  scale(n - 1, 1 / (alpha - beta), rest)
-  store<f64>(x, beta)
-  return (beta - alpha) / beta
+  if (tail >= TINY_SQUARE) return reflectorOf(n, x, tail)
+  memory.fill(rest, 0, ((n - 1) as usize) << 3)
+  return 0
 }
 
 /** Σ xᵢ² in four strands. */
@@ -113,18 +104,6 @@ function squares(n: i32, x: usize): f64 {
     x += 8
   }
   return sum
-}
-
-/** x ← x − factor·w. */
-function subtractRow(length: i32, factor: f64, w: usize, x: usize): void {
-  const f = f64x2.splat(factor)
-  let i = 0
-  for (; i + 2 <= length; i += 2) {
-    v128.store(x, f64x2.sub(v128.load(x), f64x2.mul(f, v128.load(w))))
-    x += 16
-    w += 16
-  }
-  if (i < length) store<f64>(x, load<f64>(x) - factor * load<f64>(w))
 }
 
 /** Rows y ← y − tau·(y·v)·v. */
@@ -160,25 +139,15 @@ function updateRows(
     u += 32
   }
   for (; j < rows; j++) {
-    subtractRow(length, left * load<f64>(u), w, y)
+    axpy(length, -left * load<f64>(u), w, y)
     reflectOne(length, y, v, tau)
     y += stride
     u += 8
   }
 }
 
-function lanes(v: v128): f64 {
-  return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1)
-}
-
 function reflectOne(length: i32, y: usize, v: usize, tau: f64): void {
-  if (tau === 0) return
-  let s = f64x2.splat(0)
-  let p: usize = 0
-  const end = ((length & ~1) as usize) << 3
-  for (; p !== end; p += 16) s = f64x2.add(s, f64x2.mul(v128.load(y + p), v128.load(v + p)))
-  const rest = length & 1 ? load<f64>(y + end) * load<f64>(v + end) : 0
-  subtractRow(length, tau * (lanes(s) + rest), v, y)
+  if (tau !== 0) axpy(length, -tau * dot(length, y, v), v, y)
 }
 
 function reflectFour(length: i32, y: usize, stride: usize, v: usize, tau: f64): void {

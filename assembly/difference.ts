@@ -3,6 +3,7 @@
  * that are joined in a fixed order.
  */
 import { SUM_ENTRIES, Sum, TypeCode } from '../src/engine/wasm/contract'
+import { lanes } from './vector'
 import { Bf16, F16, loadScalar, loadVector } from './widen'
 
 const F32_FRACTION_BITS: i32 = 23
@@ -21,8 +22,7 @@ function highSquares(v: v128): v128 {
 }
 
 function joined(low: v128, high: v128): f64 {
-  const s = f64x2.add(low, high)
-  return f64x2.extract_lane(s, 0) + f64x2.extract_lane(s, 1)
+  return lanes(f64x2.add(low, high))
 }
 
 function add(address: usize, value: f64): void {

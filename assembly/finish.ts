@@ -15,11 +15,8 @@ import {
   storeRounded,
   storeVector,
 } from './narrow'
+import { lanes } from './vector'
 import { loadSingle, loadVector } from './widen'
-
-function joined(s: v128): f64 {
-  return f64x2.extract_lane(s, 0) + f64x2.extract_lane(s, 1)
-}
 
 function add(sums: usize, sum: UpdateSum, value: f64): void {
   const address = sums + ((sum as usize) << 3)
@@ -138,8 +135,8 @@ function finishFast<S, T>(count: u32, w: usize, delta: usize, out: usize, sums: 
     w += 4 * sizeof<S>()
     out += 4 * sizeof<T>()
   }
-  const left = joined(residualSquared)
-  const added = joined(deltaSquared)
+  const left = lanes(residualSquared)
+  const added = lanes(deltaSquared)
   if (!F64.isFinite(left)) return false
   if (isBf16<T>() && isBelowNormal(all)) return false
   if (!isFloat<T>() && (needsLargest<S, T>() ? hasOverflowed<T>(largest) : mayOverflow<T>(added)))
@@ -150,7 +147,7 @@ function finishFast<S, T>(count: u32, w: usize, delta: usize, out: usize, sums: 
     i32x4.extract_lane(changed, 2) +
     i32x4.extract_lane(changed, 3)
   add(sums, UpdateSum.deltaSquared, added)
-  add(sums, UpdateSum.kept, joined(kept))
+  add(sums, UpdateSum.kept, lanes(kept))
   add(sums, UpdateSum.residualSquared, left)
   add(sums, UpdateSum.changed, different as f64)
   return true

@@ -3,7 +3,7 @@
  * that is fast the first time it runs. Strides are in bytes; entry i of a vector is 8·i bytes after its address.
  */
 import { reflectRows } from './bidiagonal'
-import { at, axpy, largestAbs, put, scale } from './vector'
+import { at, axpy, dot, largestAbs, put, scale } from './vector'
 
 const MOST_SOLVES: i32 = 5
 const RESIDUAL: f64 = 16
@@ -69,18 +69,6 @@ function start(n: i32, z: usize, j: i32): void {
     state = state * 1664525 + 1013904223
     put(z, i, (state as f64) / 4294967296 - 0.5)
   }
-}
-
-function dot(n: i32, x: usize, y: usize): f64 {
-  let sums = f64x2.splat(0)
-  let i = 0
-  for (; i + 2 <= n; i += 2) {
-    sums = f64x2.add(sums, f64x2.mul(v128.load(x), v128.load(y)))
-    x += 16
-    y += 16
-  }
-  const both = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1)
-  return i < n ? both + load<f64>(x) * load<f64>(y) : both
 }
 
 /** Entry i of T·z. */

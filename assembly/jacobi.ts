@@ -2,7 +2,7 @@
  * Rotations of one-sided Jacobi: what `orthogonalizeRows` of src/linalg/svd/jacobi.ts does and says of rows without powers of two
  * of their own, number for number, in code that is fast the first time it runs. Rows follow on one another.
  */
-import { at, put, rotate, swap } from './vector'
+import { at, dot, put, rotate, swap } from './vector'
 
 const MAX_SWEEPS: i32 = 30
 const LARGE_ZETA: f64 = 1e8
@@ -68,19 +68,6 @@ function indexOfLargest(n: i32, x: usize, from: i32): i32 {
 
 function swapRows(width: i32, x: usize, i: i32, j: i32): void {
   swap(width, x + (((i * width) as usize) << 3), x + (((j * width) as usize) << 3))
-}
-
-/** Even and odd entries summed apart. */
-function dot(m: i32, x: usize, y: usize): f64 {
-  let sums = f64x2.splat(0)
-  let i = 0
-  for (; i < m - 1; i += 2) {
-    sums = f64x2.add(sums, f64x2.mul(v128.load(x), v128.load(y)))
-    x += 16
-    y += 16
-  }
-  const both = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1)
-  return i < m ? both + load<f64>(x) * load<f64>(y) : both
 }
 
 /** Rows ← cos·(x − tan·y) and cos·(y + tan·x). */

@@ -2,12 +2,7 @@
  * Products of a float64 matrix with vectors, the half of a tridiagonal reduction that is bound by memory.
  * Strides are in bytes. Sums run in a fixed order, two lanes side by side.
  */
-import { axpy } from './vector'
-
-/** The entries of `v` added up. */
-function lanes(v: v128): f64 {
-  return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1)
-}
+import { axpy, lanes } from './vector'
 
 /**
  * y = A·x for a symmetric n × n matrix, read in the upper triangle only: each entry is loaded once and used for

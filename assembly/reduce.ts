@@ -8,13 +8,13 @@ import { F64_COLUMNS, F64_ROWS } from './micro'
 import { pack } from './pack'
 import { PACKED_A_BYTES } from './sweep'
 import { Task } from './task'
+import { lanes } from './vector'
 import { Bf16, F16, loadScalar, loadVector } from './widen'
 
 const PACKED_RIGHT_BYTES: usize = (RESIDUAL_COLUMNS * DEPTH_F64 * 8) as usize
 
 function joinStrands(s0: v128, s1: v128, s2: v128, s3: v128): f64 {
-  const s = f64x2.add(f64x2.add(s0, s1), f64x2.add(s2, s3))
-  return f64x2.extract_lane(s, 0) + f64x2.extract_lane(s, 1)
+  return lanes(f64x2.add(f64x2.add(s0, s1), f64x2.add(s2, s3)))
 }
 
 function squared<S>(address: usize, minus: usize): v128 {

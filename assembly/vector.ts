@@ -1,7 +1,7 @@
 /** Float64 vector kernels for tridiagonalisation and divide and conquer, named as in BLAS level 1. Vectors are contiguous. */
 
 /** As TINY_SQUARE and ENLARGE of src/linalg/svd/qr.ts: 2⁻⁹⁰⁰ and 2⁶⁰⁰. */
-const TINY_SQUARE: f64 = reinterpret<f64>(((1023 - 900) as u64) << 52)
+export const TINY_SQUARE: f64 = reinterpret<f64>(((1023 - 900) as u64) << 52)
 const ENLARGE: f64 = reinterpret<f64>(((1023 + 600) as u64) << 52)
 
 /** Entry i of x. */
@@ -11,6 +11,23 @@ export function at(x: usize, i: i32): f64 {
 
 export function put(x: usize, i: i32, value: f64): void {
   store<f64>(x + ((i as usize) << 3), value)
+}
+
+/** The entries of `v` added up. */
+export function lanes(v: v128): f64 {
+  return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1)
+}
+
+/** Σ xᵢ·yᵢ, even and odd entries summed apart. */
+export function dot(n: u32, x: usize, y: usize): f64 {
+  let sums = f64x2.splat(0)
+  let i: u32 = 0
+  for (; i + 2 <= n; i += 2) {
+    sums = f64x2.add(sums, f64x2.mul(v128.load(x), v128.load(y)))
+    x += 16
+    y += 16
+  }
+  return i < n ? lanes(sums) + load<f64>(x) * load<f64>(y) : lanes(sums)
 }
 
 /** x ↔ y. */
@@ -123,6 +140,12 @@ export function makeReflector(n: u32, x: usize): f64 {
     memory.fill(x + 8, 0, ((n - 1) as usize) << 3)
     return 0
   }
+  return reflectorOf(n, x, tail)
+}
+
+/** The same, given the square of all but x(0), which is not so small that digits are lost. */
+export function reflectorOf(n: u32, x: usize, tail: f64): f64 {
+  const alpha = load<f64>(x)
   const norm = Math.sqrt(alpha * alpha + tail)
   const beta = alpha > 0 ? -norm : norm
   scale(n - 1, 1 / (alpha - beta), x + 8)

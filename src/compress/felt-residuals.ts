@@ -2,15 +2,15 @@ import type { Engine } from '../linalg/engine.ts'
 import {
   type Float64Matrix,
   floatType,
-  leadingColumns,
   type Matrix,
   matrix,
   rowRange,
   toFloat32,
 } from '../linalg/matrix/matrix.ts'
+import { dot } from '../linalg/matrix/vector.ts'
 import type { Root } from '../linalg/weighting/root.ts'
 import { timesRoot } from '../linalg/weighting/weigh.ts'
-import { dot, residualNorm, roundedFactor } from './rounded-factor.ts'
+import { residualNorm, roundedFactor } from './rounded-factor.ts'
 
 /** A delta in both norms, with the leading left vectors of Δ·R and what they make of Δ. */
 export interface FeltTriplets {
@@ -39,8 +39,7 @@ export interface BothResiduals {
 export function bothResiduals(engine: Engine, triplets: FeltTriplets, B: Matrix, A: Matrix): BothResiduals {
   const { delta, frobenius, feltFrobenius, root } = triplets
   const rank = B.columns
-  const U = leadingColumns(triplets.U, rank)
-  const { scales, rest } = roundedFactor(U, B)
+  const { scales, rest } = roundedFactor(triplets.U, B)
   const small = floatType(delta) === 'f32' ? toFloat32(rest) : rest
   const inner = engine.multiply(small, delta, { transposeA: true })
   const { columns: k } = A
@@ -51,7 +50,7 @@ export function bothResiduals(engine: Engine, triplets: FeltTriplets, B: Matrix,
   )
   const BtB = engine.gram(B)
   const left = (X: Matrix, Y: Matrix, square: number) =>
-    residualNorm(square, dot(X, Y), dot(BtB, engine.gram(Y, 'rows')))
+    residualNorm(square, dot(X.data, Y.data), dot(BtB.data, engine.gram(Y, 'rows').data))
   const both = timesRoot(engine, stacked(BtD, A), root)
   return {
     plain: left(BtD, A, frobenius * frobenius),

@@ -11,13 +11,14 @@ export interface RoundedFactor {
   readonly rest: Float64Matrix
 }
 
-/** A factor X [n, r] beside the orthonormal columns of U [n, r] that it was made of: the rest is orthogonal to U column by column. */
+/** A factor X [n, r] beside the orthonormal columns of U that it was made of, the first r: the rest is orthogonal to these column by column. */
 export function roundedFactor(U: Float64Matrix, X: Matrix): RoundedFactor {
   const { rows, columns } = X
   const scales = columnDots(U, X)
   const rest = zeros(rows, columns)
   for (let at = 0, i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++, at++) rest.data[at] = X.data[at] - scales[j] * U.data[at]
+    for (let j = 0, atU = i * U.columns; j < columns; j++, at++, atU++)
+      rest.data[at] = X.data[at] - scales[j] * U.data[atU]
   }
   return { scales, rest }
 }
@@ -35,11 +36,4 @@ export function columnDots(U: Matrix, { rows, columns, data }: Matrix): Float64A
 export function residualNorm(square: number, inner: number, squareOfFactors: number): number | undefined {
   const residual = square - 2 * inner + squareOfFactors
   return residual >= CANCELS_BELOW * square ? Math.sqrt(residual) : undefined
-}
-
-/** Σ of the products of entries in the same places. */
-export function dot({ data: X }: Matrix, { data: Y }: Matrix): number {
-  let sum = 0
-  for (let i = 0; i < X.length; i++) sum += X[i] * Y[i]
-  return sum
 }

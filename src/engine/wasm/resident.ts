@@ -18,8 +18,6 @@ import type { WasmRuntime } from './wasm-engine.ts'
 
 /** A matrix that stays in the shared memory, in the type it came in, until it is released. */
 
-/** Kernels read A where it lies: from here on each column takes as long as any other, but a sixth of its time. */
-const LEAST_COLUMNS = 8
 /** Results that a normal product is summed in: that many threads can help, and that many results take memory. */
 const NORMAL_TILES = 16
 
@@ -47,7 +45,7 @@ export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): Resident
   return {
     rows,
     columns,
-    leastColumns: LEAST_COLUMNS,
+    leastColumns: REGISTER_COLUMNS,
     multiply: (X) => product(runtime, held(), X, false),
     multiplyTransposed: (Y) => product(runtime, held(), Y, true),
     multiplyNormal(X) {

@@ -1,5 +1,6 @@
 import type { Engine } from '../engine.ts'
 import { epsilonOf, type Float64Matrix, matrix, toFloat64, zeros } from '../matrix/matrix.ts'
+import { add, dot } from '../matrix/vector.ts'
 import type { Operator } from '../truncation/krylov.ts'
 
 /**
@@ -68,7 +69,7 @@ function advance(process: Process, y: Float64Array, least: number): void {
   const { vectors, diagonal, offDiagonal } = process
   diagonal.push(dot(vectors.at(-1)!, y))
   // twice is enough (Parlett, The Symmetric Eigenvalue Problem, 6.9)
-  for (let pass = 0; pass < 2; pass++) for (const q of vectors) subtract(y, q, dot(q, y))
+  for (let pass = 0; pass < 2; pass++) for (const q of vectors) add(-dot(q, y), q, y)
   const length = Math.sqrt(dot(y, y))
   process.isOver = !(length > least)
   if (process.isOver) return
@@ -105,14 +106,4 @@ function besideEachOther(vectors: readonly Float64Array[]): Float64Matrix {
     for (let i = 0; i < vector.length; i++) data[i * columns + j] = vector[i]
   }
   return matrix(vectors[0].length, columns, data)
-}
-
-function dot(a: Float64Array, b: Float64Array): number {
-  let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i]
-  return sum
-}
-
-function subtract(y: Float64Array, q: Float64Array, factor: number): void {
-  for (let i = 0; i < y.length; i++) y[i] -= factor * q[i]
 }

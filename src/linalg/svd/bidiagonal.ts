@@ -1,9 +1,9 @@
 import { LoraSvdError } from '../../errors.ts'
 import { epsilonOf } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
+import { add, dot } from '../matrix/vector.ts'
 import { type Block, rowOf } from './kernels.ts'
 import { makeReflector } from './qr.ts'
-import { add, dot } from './vector.ts'
 
 /**
  * QR steps allowed for a singular value, on average: two or so are usual, but where they fall evenly over many magnitudes the first of the small
@@ -24,13 +24,16 @@ export function singularValues(X: Block): Float64Array {
   const n = X.rows
   const d = new Float64Array(n)
   const e = new Float64Array(n)
-  const isLong = 2 * X.columns >= 3 * n
-  if (isLong) triangularise(X)
-  bidiagonalise(X, isLong ? n : X.columns, d, e)
+  const long = isLong(n, X.columns)
+  if (long) triangularise(X)
+  bidiagonalise(X, long ? n : X.columns, d, e)
   const failed = bidiagonalQr(d, e.subarray(0, n - 1))
   if (failed >= 0) throw valueNotFound(failed, n)
   return fallingMagnitudes(d)
 }
+
+/** Whether a matrix with sides n ≤ m is so long that its triangle comes first. */
+export const isLong = (n: number, m: number): boolean => 2 * m >= 3 * n
 
 export const valueNotFound = (l: number, n: number) =>
   new LoraSvdError(

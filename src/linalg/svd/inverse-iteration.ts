@@ -1,8 +1,8 @@
 import { epsilonOf } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
+import { add, dot } from '../matrix/vector.ts'
 import { type Block, rowOf } from './kernels.ts'
 import type { TridiagonalReduction } from './symmetric-eigen.ts'
-import { add, dot } from './vector.ts'
 
 /** Solves for one vector; two are usual. */
 const MOST_SOLVES = 5

@@ -1,8 +1,8 @@
 import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
-import { gramLeading, JACOBI_ORDER } from './gram-svd.ts'
+import { BIDIAGONAL_ORDER, gramLeading, JACOBI_ORDER } from './gram-svd.ts'
 import type { Kernels } from './kernels.ts'
 import { fixSignsOfRows, scaleByPowerOfTwo } from './scaling.ts'
-import { BIDIAGONAL_ORDER, columnsOf, fullSvd, type Svd, scaledRows } from './svd.ts'
+import { columnsOf, fullSvd, type Svd, scaledRows } from './svd.ts'
 
 /**
  * All singular values of A [m, k], non-increasing, and the vectors of the first `count(S)` of them: U [m, r], V [k, r]. What is given is as

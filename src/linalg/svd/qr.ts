@@ -1,4 +1,5 @@
 import type { Float64Matrix } from '../matrix/matrix.ts'
+import { largestAbs } from '../matrix/norms.ts'
 import { type Block, block, copyBlock, type Kernels, part, rowOf } from './kernels.ts'
 
 /** Below this, squares lose digits or vanish, and the vector is enlarged first. */
@@ -14,7 +15,7 @@ export function makeReflector(x: Float64Array): number {
   const alpha = x[0]
   let tail = 0
   for (let i = 1; i < n; i++) tail += x[i] * x[i]
-  if (alpha * alpha + tail < TINY_SQUARE && largestMagnitude(x) > 0) {
+  if (alpha * alpha + tail < TINY_SQUARE && largestAbs(x) > 0) {
     for (let i = 0; i < n; i++) x[i] *= ENLARGE
     const tau = makeReflector(x)
     x[0] /= ENLARGE
@@ -30,12 +31,6 @@ export function makeReflector(x: Float64Array): number {
   for (let i = 1; i < n; i++) x[i] *= scale
   x[0] = beta
   return (beta - alpha) / beta
-}
-
-function largestMagnitude(x: Float64Array): number {
-  let largest = 0
-  for (let i = 0; i < x.length; i++) largest = Math.max(largest, Math.abs(x[i]))
-  return largest
 }
 
 /** b reflectors as one: H(0)·…·H(b−1) = I + Vᵀ·N·V with the vectors in the rows of V [b, n] and N [b, b] upper triangular. */

@@ -1,6 +1,15 @@
 import { requireFinite } from '../matrix/finite.ts'
 import { type Float64Matrix, leadingColumns, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
-import { bidiagonalValues, gramSvd, gramValues, JACOBI_ORDER, type RowSvd, Span } from './gram-svd.ts'
+import { isLong } from './bidiagonal.ts'
+import {
+  BIDIAGONAL_ORDER,
+  bidiagonalValues,
+  gramSvd,
+  gramValues,
+  JACOBI_ORDER,
+  type RowSvd,
+  Span,
+} from './gram-svd.ts'
 import { jacobiSvd } from './jacobi.ts'
 import { type Block, block, type Kernels, transposeBlock } from './kernels.ts'
 import { preconditionedJacobi, preconditionedJacobiValues } from './preconditioned-jacobi.ts'
@@ -86,12 +95,6 @@ export function balancedFactors({ U, S, V }: Svd, r: number): Factors {
   return { B, A: transpose(right) }
 }
 
-/**
- * Up to these orders singular values alone come from a bidiagonal matrix, in one call of a kernel that is fast the first time it runs.
- * Where they fall over a few magnitudes it takes a fourth of the time of Gram matrices for float64 data of order 96, as measured on Node 20.
- */
-export const BIDIAGONAL_ORDER = { float64: 256, float64Long: 128, float32: 128 } as const
-
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */
 const ILL_CONDITIONED = 1e7
 
@@ -144,9 +147,9 @@ function values(kernels: Kernels, Xt: Block, A: Matrix): Float64Array {
 /** Where that is faster than products, which are ahead by one half where a matrix is long and one pass through its Gram matrix enough. */
 function isBidiagonalised({ rows, columns, data }: Matrix): boolean {
   const order = Math.min(rows, columns)
-  const isLong = 2 * Math.max(rows, columns) >= 3 * order
-  if (data instanceof Float64Array) return order <= BIDIAGONAL_ORDER[isLong ? 'float64Long' : 'float64']
-  return !isLong && order <= BIDIAGONAL_ORDER.float32
+  const long = isLong(order, Math.max(rows, columns))
+  if (data instanceof Float64Array) return order <= BIDIAGONAL_ORDER[long ? 'float64Long' : 'float64']
+  return !long && order <= BIDIAGONAL_ORDER.float32
 }
 
 function spanOf(A: Matrix): number {

@@ -1,6 +1,8 @@
-/** Plain sums over vectors of one length, for steps that are too small for kernels. */
+import type { FloatArray } from './matrix.ts'
 
-export function dot(x: Float64Array, y: Float64Array): number {
+/** Plain sums over vectors of one length, in float64, for steps that are too small for kernels. */
+
+export function dot(x: FloatArray, y: FloatArray): number {
   let sum = 0
   for (let i = 0; i < x.length; i++) sum += x[i] * y[i]
   return sum
