@@ -14,6 +14,7 @@ import type { Formation } from '../linalg/weighting/weigh.ts'
 import { rootBytes, rootFlops, rootOfMoments } from '../moments/root.ts'
 import type { LayerMoments } from '../moments/types.ts'
 import { besideSpectrum } from './beside.ts'
+import { fittedFactors } from './fitted-factors.ts'
 import {
   aboveNoise,
   digestOf,
@@ -24,7 +25,14 @@ import {
   ownRank,
   type RankRequest,
 } from './layer-result.ts'
-import { type Directions, plainSubject, type Subject, weighedSubject } from './subject.ts'
+import {
+  type Directions,
+  plainSubject,
+  type Residuals,
+  residualOf,
+  type Subject,
+  weighedSubject,
+} from './subject.ts'
 
 /** What a worker is asked: plain data. */
 export interface LayerJob {
@@ -191,9 +199,10 @@ function plainBeside(
   return { ...besideSpectrum(engine, own as Matrix, frobenius, shape, name), rows, columns }
 }
 
-/** Triplets, and what their factors leave once they are stored, where that is known. */
+/** What was found, what factors are made of, and what these leave once they are stored, where that is known. */
 interface Decomposed {
   readonly found: TruncatedSvd
+  readonly directions: Directions
   readonly measured?: MeasuredLayer
 }
 
@@ -203,9 +212,11 @@ function truncation(
   limits: RankLimits,
   { certify, seed, pair, tunedPath }: LayerJob,
   engine: Engine,
+  vectors: TruncationOptions['vectors'] = 'both',
 ): TruncatedSvd {
   const found = truncatedSvd(matrix, rule, {
     engine,
+    vectors,
     limits,
     name: pair.name,
     seed,
@@ -217,10 +228,12 @@ function truncation(
   return found
 }
 
-const withMeasure = (subject: Subject, found: TruncatedSvd, job: LayerJob): Decomposed => ({
-  found,
-  ...(job.isSettled && { measured: measure(subject, found, job) }),
-})
+function withMeasure(subject: Subject, found: TruncatedSvd, job: LayerJob): Decomposed {
+  const directions = subject.directions(found)
+  if (!job.isSettled) return { found, directions }
+  const residuals = (B: Matrix, A: Matrix) => subject.residuals(found, B, A)
+  return { found, directions, measured: measure(subject.matrix, { found, directions }, residuals, job) }
+}
 
 function decompose(
   subject: Subject,
@@ -229,6 +242,7 @@ function decompose(
   engine: Engine,
 ): Decomposed {
   const truncate = (rule: RankRule, ranks = limits): Decomposed =>
+    fitted(subject, rule, ranks, job, engine) ??
     withMeasure(subject, truncation(subject, rule, ranks, job, engine), job)
   const first = truncate(rule)
   const allowed = errorAllowed(rule)
@@ -247,30 +261,57 @@ function decompose(
   return first
 }
 
-/** What the factors as they will be stored leave, at the rank that the layer will have. */
-function measure(subject: Subject, found: TruncatedSvd, job: LayerJob): MeasuredLayer {
-  const { rule, limits } = job.ask
-  const rank = ownRank(spectrumOf(subject.matrix, found), rule, limits)
-  const [B, A] = storedFactors(subject, found, rank, job)
-  return { rank, ...subject.residuals(found, B, A), digest: digestOf({ B, A }) }
-}
-
-function storedFactors(
+/**
+ * Where the rank is given and Δ is large, only the short factor is made of singular vectors: the other is the best there is to its stored numbers,
+ * which takes a product in float64 less. Undefined where that isn't to be had.
+ */
+function fitted(
   subject: Subject,
-  found: TruncatedSvd,
-  rank: number,
-  { form }: LayerJob,
-): [Matrix, Matrix] {
-  const { U, V, lengths } = subject.directions(found)
-  const { B, A } = factorsAsStored({ U, S: lengths ? Float64Array.from(lengths) : found.S, V }, rank, form)
-  return [B, A]
+  rule: RankRule,
+  limits: RankLimits,
+  job: LayerJob,
+  engine: Engine,
+): Decomposed | undefined {
+  const { matrix, frobenius } = subject
+  if (!job.isSettled || !subject.isFittable) return undefined
+  const found = truncation(subject, rule, limits, job, engine, 'short side')
+  if (!found.isRough) return withMeasure(subject, found, job)
+  const factors = fittedFactors(engine, matrix, frobenius, found, job.form)
+  if (factors === undefined) return undefined
+  const { U, V, S } = factors
+  const left = frobenius ** 2 - S.reduce((sum, s) => sum + s * s, 0)
+  const atMost = Math.sqrt(left) / frobenius
+  const optimalError = { atLeast: Math.min(found.optimalError.atLeast, atMost), atMost }
+  const better = { ...found, S, optimalError }
+  const directions = { U, V }
+  const residuals = (B: Matrix, A: Matrix) => ({
+    residual: factors.residual(B, A) ?? residualOf(matrix, frobenius, B, A, engine),
+  })
+  return {
+    found: better,
+    directions,
+    measured: measure(matrix, { found: better, directions }, residuals, job),
+  }
 }
 
-function tripletsOf(subject: Subject, { found, measured }: Decomposed) {
+/** What the factors as they will be stored leave, at the rank that the layer will have. */
+function measure(
+  matrix: Matrix,
+  { found, directions: { U, V, lengths } }: Pick<Decomposed, 'found' | 'directions'>,
+  residuals: (B: Matrix, A: Matrix) => Residuals,
+  { ask, form }: LayerJob,
+): MeasuredLayer {
+  const rank = ownRank(spectrumOf(matrix, found), ask.rule, ask.limits)
+  const S = lengths ? Float64Array.from(lengths) : found.S
+  const { B, A } = factorsAsStored({ U, S, V }, rank, form)
+  return { rank, ...residuals(B, A), digest: digestOf({ B, A }) }
+}
+
+function tripletsOf(subject: Subject, { found, directions, measured }: Decomposed) {
   const { closed, reason } = found.certificate
   return {
     spectrum: spectrumOf(subject.matrix, found),
-    ...subject.directions(found),
+    ...directions,
     ...(measured !== undefined && { measured }),
     ...(!closed && reason !== undefined && { openBecause: reason }),
   }

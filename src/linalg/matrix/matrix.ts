@@ -80,6 +80,7 @@ export function transpose<T extends FloatArray | Uint16Array>(A: {
 
 /** The first `count` columns of A as a new matrix of the same float type. */
 export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number): Matrix<T> {
+  if (count === A.columns) return { ...A, data: A.data.slice() as T }
   const out = new (A.data.constructor as new (n: number) => T)(A.rows * count)
   for (let i = 0; i < A.rows; i++) {
     out.set(A.data.subarray(i * A.columns, i * A.columns + count), i * count)
