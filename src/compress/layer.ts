@@ -30,14 +30,15 @@ const FELT_FORMATION = 1000
 export async function extractLayer(job: LayerJob, context: JobContext): Promise<LayerResult> {
   const start = performance.now()
   const withNoise = job.ask.rule.kind === 'noise-floor'
-  const result = await withDifference(job.pair, { withNoise }, (found) => factor(found, job, context))
+  const engine = await context.engine(flopsOf(job))
+  const result = await withDifference(job.pair, { withNoise, engine }, (found) => factor(found, job, engine))
   return { ...result, seconds: (performance.now() - start) / 1000 }
 }
 
 async function factor(
   { delta, digest, frobenius, nonFinite, noise, quantised }: StoredDifference,
   job: LayerJob,
-  context: JobContext,
+  engine: Engine,
 ): Promise<Omit<LayerResult, 'seconds'>> {
   const { pair, ask } = job
   refuseNonFinite(job.tunedPath, pair.name, nonFinite.tuned)
@@ -46,7 +47,6 @@ async function factor(
     file: job.tunedPath,
     tensor: pair.name,
   })
-  const engine = await context.engine(flopsOf(job))
   const common = {
     ...{ name: pair.name, asked: ask, baseFrobenius: frobenius.base, engine: engine.name },
     ...(quantised !== undefined && { quantised }),

@@ -6,6 +6,8 @@ import { readWeight } from '../../src/checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../../src/checkpoint/types.ts'
 import { forEachPanel, type StoredDifference, withDifference } from '../../src/delta/difference.ts'
 import { isSwept, panelRows, sweep } from '../../src/delta/sweep.ts'
+import { jsEngine } from '../../src/engine/js/js-engine.ts'
+import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { withWorkspace } from '../../src/engine/wasm/workspace.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
 import { subtract } from '../../src/linalg/matrix/subtract.ts'
@@ -185,6 +187,30 @@ describe('a difference read from where it is stored', () => {
       await withDifference(one, {}, ({ delta }) => buffers.add(delta.data.buffer))
     }
     expect(buffers.size).toBe(1)
+  })
+
+  test('is made in the memory of the engine that computes with it, where that is of WebAssembly', async () => {
+    const pair = pairOf('bf16', 'bf16')
+    const engine = createWasmEngine()
+    for (let i = 0; i < 2; i++) {
+      const before = engine.runtime.heap.usedBytes()
+      await withDifference(pair, { withNoise: true, engine }, async (found) => {
+        expect(engine.runtime.heap.holds(found.delta.data)).toBe(true)
+        await expectSame(found, pair)
+      })
+      expect(engine.runtime.heap.usedBytes()).toBe(before)
+    }
+    await forEachPanel(
+      pair,
+      ({ data }) => {
+        expect(engine.runtime.heap.holds(data)).toBe(true)
+      },
+      { engine },
+    )
+    await withDifference(pair, { engine: jsEngine }, async (found) => {
+      expect(engine.runtime.heap.holds(found.delta.data)).toBe(false)
+      await expectSame({ ...found, ...(await copied(pair)) }, pair)
+    })
   })
 
   test('names what is not finite', async () => {

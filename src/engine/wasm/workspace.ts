@@ -1,27 +1,40 @@
+import type { Engine } from '../../linalg/engine.ts'
 import { createHeap, createSharedMemory, type Heap } from './memory.ts'
 import { compileKernels, instantiateKernels, type Kernels } from './module.ts'
+import type { WasmEngine } from './wasm-engine.ts'
 
 /** Memory with the kernels that sweep over stored matrices; kept by each thread, as pages that are new are slow. */
 
-export interface Workspace {
+export interface Workspace extends Pick<Heap, 'floats'> {
   readonly kernels: Kernels
   readonly memory: WebAssembly.Memory
   /** The address of a block that is freed when the work is done. */
   allocate(bytes: number): number
 }
 
-interface Kept {
+/** Memory, and what gives out parts of it. */
+export interface Room {
   readonly kernels: Kernels
   readonly memory: WebAssembly.Memory
   readonly heap: Heap
 }
 
-const idle: Kept[] = []
+/** The memory of the embedded engine: what is made there needn't be copied to be computed with. None of other engines. */
+export const roomOf = (engine: Engine): Room | undefined =>
+  engine.name === 'wasm' ? (engine as WasmEngine).runtime : undefined
 
-/** Runs `work` with memory that nobody else uses meanwhile. What `work` leaves there is overwritten later. */
-export async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T>): Promise<T> {
-  const kept = idle.pop() ?? create()
-  const { kernels, memory, heap } = kept
+const idle: Room[] = []
+
+/**
+ * Runs `work` with blocks of memory that nobody else uses meanwhile, of `within` or else of memory of this thread's own. What `work` leaves there is
+ * overwritten later.
+ */
+export async function withWorkspace<T>(
+  work: (workspace: Workspace) => Promise<T>,
+  within?: Room,
+): Promise<T> {
+  const room = within ?? idle.pop() ?? create()
+  const { kernels, memory, heap } = room
   const blocks: number[] = []
   const allocate = (bytes: number) => {
     const address = heap.allocate(bytes)
@@ -29,14 +42,14 @@ export async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T
     return address
   }
   try {
-    return await work({ kernels, memory, allocate })
+    return await work({ kernels, memory, allocate, floats: heap.floats })
   } finally {
     for (const address of blocks) heap.free(address)
-    idle.push(kept)
+    if (room !== within) idle.push(room)
   }
 }
 
-function create(): Kept {
+function create(): Room {
   const memory = createSharedMemory()
   const kernels = instantiateKernels(compileKernels(), memory)
   return { kernels, memory, heap: createHeap(memory, kernels.heapBase()) }
