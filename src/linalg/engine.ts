@@ -1,4 +1,4 @@
-import type { Float64Matrix, HalfMatrix, Matrix } from './matrix/matrix.ts'
+import type { Float64Matrix, FloatArray, FloatType, HalfMatrix, Matrix } from './matrix/matrix.ts'
 import type { Decompositions } from './svd/svd.ts'
 
 export type { HalfMatrix } from './matrix/matrix.ts'
@@ -13,6 +13,13 @@ export interface MultiplyOptions {
 
 /** Whose inner products a Gram matrix holds: those of the columns when left out. */
 export type GramOf = 'columns' | 'rows'
+
+/** Room for numbers where an engine works, which products needn't copy. */
+export interface Room {
+  readonly length: number
+  /** The first so many of them. */
+  first(length: number): FloatArray
+}
 
 /**
  * A matrix that stays where the engine works on it (for `wasm` in its linear memory), for methods that
@@ -31,6 +38,8 @@ export interface ResidentMatrix {
   multiplyNormal(X: Matrix): Matrix
   /** ‖A‖_F², summed in float64. */
   frobeniusSquared(): number
+  /** Room for so many numbers of a type, as long as the matrix is held. */
+  room(type: FloatType, length: number): Room
   /** ‖A − B·C‖_F² with the differences formed and summed in float64. B [rows, r], C [r, columns]. */
   residualSquared(B: Matrix, C: Matrix): number
   release(): void

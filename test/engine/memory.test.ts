@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { createHeap, createSharedMemory, withBlocks } from '../../src/engine/wasm/memory.ts'
 import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { LoraSvdError } from '../../src/errors.ts'
+import type { Matrix } from '../../src/linalg/matrix/matrix.ts'
 import { generator, randomMatrix } from './support.ts'
 
 describe('heap', () => {
@@ -156,4 +157,42 @@ describe('a matrix that lies in the memory of the engine', () => {
     resident.release()
     runtime.heap.free(address)
   })
+
+  it.each(['f32', 'f64'] as const)(
+    'has room beside it, of which products have the bits of copies: %s',
+    (type) => {
+      const before = runtime.heap.usedBytes()
+      const resident = engine.resident(A)
+      const room = resident.room(type, 1000)
+      expect(room.length).toBe(1000)
+      const [left, right] = [
+        randomMatrix(20, 30, type, generator(5)),
+        randomMatrix(30, 25, type, generator(6)),
+      ]
+      const held = ({ data, ...shape }: Matrix): Matrix => {
+        const there = resident.room(type, 2 * data.length).first(data.length)
+        there.set(data)
+        return { ...shape, data: there }
+      }
+      const [L, R] = [held(left), held(right)]
+      const plain = engine.multiply(left, right)
+      const transposed = engine.multiply(right, left, { transposeA: true, transposeB: true })
+      const used = runtime.heap.usedBytes()
+      for (const [one, other] of [
+        [L, R],
+        [L, right],
+        [left, R],
+      ]) {
+        expect(engine.multiply(one, other).data).toEqual(plain.data)
+        expect(engine.multiply(other, one, { transposeA: true, transposeB: true }).data).toEqual(
+          transposed.data,
+        )
+      }
+      expect(runtime.heap.usedBytes()).toBe(used)
+      resident.release()
+      resident.release()
+      expect(runtime.heap.usedBytes()).toBe(before)
+      expect(() => resident.room(type, 1)).toThrow('released')
+    },
+  )
 })

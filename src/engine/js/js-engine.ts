@@ -1,8 +1,16 @@
-import type { Engine, GramOf, HalfMatrix, MultiplyOptions, ResidentMatrix } from '../../linalg/engine.ts'
+import type {
+  Engine,
+  GramOf,
+  HalfMatrix,
+  MultiplyOptions,
+  ResidentMatrix,
+  Room,
+} from '../../linalg/engine.ts'
 import { widened, widenedOperands } from '../../linalg/matrix/half.ts'
 import {
   type Float64Matrix,
   type FloatArray,
+  type FloatType,
   type Matrix,
   matrix,
   toFloat64,
@@ -95,10 +103,17 @@ function resident(A: Matrix | HalfMatrix): ResidentMatrix {
       const product = multiply(toFloat64(B), toFloat64(C))
       return held().data.reduce((sum, a, i) => sum + (a - product.data[i]) ** 2, 0)
     },
+    room: roomOf,
     release() {
       entries = undefined
     },
   }
+}
+
+/** Room in the program's own memory, for engines that work there. */
+export function roomOf(type: FloatType, length: number): Room {
+  const data = type === 'f32' ? new Float32Array(length) : new Float64Array(length)
+  return { length, first: (count) => data.subarray(0, count) }
 }
 
 /** Throws RangeError unless B·C has the shape of A. */

@@ -1,7 +1,7 @@
 import type { HalfMatrix, ResidentMatrix } from '../../linalg/engine.ts'
 import { widened } from '../../linalg/matrix/half.ts'
 import { type Float64Matrix, type Matrix, rowRange, toFloat64 } from '../../linalg/matrix/matrix.ts'
-import { checkInner, checkResidual } from '../js/js-engine.ts'
+import { checkInner, checkResidual, roomOf } from '../js/js-engine.ts'
 import { type FloatType, floatTypeOf, forEachPanel, panelRows, updateProduct } from './products.ts'
 import type { Lapack } from './symbols.ts'
 
@@ -33,6 +33,7 @@ export function resident(lapack: Lapack, A: Matrix | HalfMatrix): ResidentMatrix
       checkResidual(held(), B, C)
       return residualSquared(lapack, held(), toFloat64(B), toFloat64(C))
     },
+    room: roomOf,
     release() {
       entries = undefined
     },

@@ -32,9 +32,10 @@ export interface Heap {
   free(address: number): void
   /** Bytes handed out and not yet freed. */
   usedBytes(): number
-  /** So many float32 numbers at an address, which `holds` knows again. */
+  /** So many numbers at an address, which `holds` knows again. */
   floats(address: number, length: number): Float32Array
-  /** Whether this is a view that `floats` gave. */
+  doubles(address: number, length: number): Float64Array
+  /** Whether this is a view that `floats` or `doubles` gave. */
   holds(data: ArrayBufferView): boolean
 }
 
@@ -68,6 +69,10 @@ export function createHeap(memory: WebAssembly.Memory, base: number): Heap {
   const free: FreeBlock[] = [{ start, size: Math.max(0, memory.buffer.byteLength - start) }]
   // views and not buffers: of these V8 makes new ones when any shared memory grows
   const views = new WeakSet<ArrayBufferView>()
+  const known = <V extends ArrayBufferView>(view: V): V => {
+    views.add(view)
+    return view
+  }
   let used = 0
 
   function grow(bytes: number): void {
@@ -114,11 +119,8 @@ export function createHeap(memory: WebAssembly.Memory, base: number): Heap {
     allocate,
     free: release,
     usedBytes: () => used,
-    floats: (address, length) => {
-      const view = new Float32Array(memory.buffer, address, length)
-      views.add(view)
-      return view
-    },
+    floats: (address, length) => known(new Float32Array(memory.buffer, address, length)),
+    doubles: (address, length) => known(new Float64Array(memory.buffer, address, length)),
     holds: (data) => views.has(data),
   }
 }

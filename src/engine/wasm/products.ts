@@ -6,7 +6,7 @@ import { bytesPerEntry, copyIn, copyOut, floats, storageType, withBlocks } from 
 import { emptyTask } from './pool.ts'
 import type { WasmRuntime } from './wasm-engine.ts'
 
-/** multiply and gram: operands are copied into the shared memory, the left one in slabs of bounded size. */
+/** multiply and gram: operands that aren't there are copied into the shared memory, the left one in slabs of bounded size. */
 
 /** Below this many multiplications plain loops win: copying in and out costs more than the kernels save. */
 const PLAIN_LOOPS_BELOW = 12 ** 3
@@ -15,9 +15,8 @@ const SLAB_ROWS_STEP = Math.max(DEPTH_F32, DEPTH_F64)
 /** The left operand's share of the shared memory at a time. */
 const SLAB_BYTES = 64 * 2 ** 20
 
-/** Visits [from, to) for consecutive slabs of the rows of A. */
-function forEachSlab(A: Matrix | HalfMatrix, visit: (from: number, to: number) => void): void {
-  const step = slabRows(A)
+/** Visits [from, to) for consecutive slabs of so many rows of A. */
+function forEachSlab(A: Matrix | HalfMatrix, step: number, visit: (from: number, to: number) => void): void {
   for (let from = 0; from < A.rows; from += step) visit(from, Math.min(A.rows, from + step))
 }
 
@@ -43,16 +42,18 @@ export function multiply(
   const { memory, heap } = runtime
   const sizeB = B.data.BYTES_PER_ELEMENT
   const data = floats(type, m * n)
-  const rowsOfC = transposeA ? m : slabRows(A)
+  const [isHeldA, isHeldB] = [heap.holds(A.data), heap.holds(B.data)]
+  const step = isHeldA ? A.rows : slabRows(A)
   const sizes = [
-    slabRows(A) * A.columns * A.data.BYTES_PER_ELEMENT,
-    B.data.byteLength,
-    rowsOfC * n * bytesPerEntry(type),
+    isHeldA ? 0 : step * A.columns * A.data.BYTES_PER_ELEMENT,
+    isHeldB ? 0 : B.data.byteLength,
+    (transposeA ? m : step) * n * bytesPerEntry(type),
   ]
-  withBlocks(heap, sizes, (a, b, c) => {
-    copyIn(memory, b, B)
-    forEachSlab(A, (from, to) => {
-      copyIn(memory, a, A, from * A.columns, to * A.columns)
+  withBlocks(heap, sizes, (slab, right, c) => {
+    const [a, b] = [isHeldA ? A.data.byteOffset : slab, isHeldB ? B.data.byteOffset : right]
+    if (!isHeldB) copyIn(memory, b, B)
+    forEachSlab(A, step, (from, to) => {
+      if (!isHeldA) copyIn(memory, a, A, from * A.columns, to * A.columns)
       const rows = transposeA ? m : to - from
       runtime.run({
         ...emptyTask,
@@ -91,7 +92,7 @@ export function gram(runtime: WasmRuntime, A: Matrix | HalfMatrix, of: GramOf = 
   const G = zeros(n, n)
   const type = TypeCode[storageType(A)]
   withBlocks(heap, [slabRows(A) * n * A.data.BYTES_PER_ELEMENT, G.data.byteLength], (a, c) => {
-    forEachSlab(A, (from, to) => {
+    forEachSlab(A, slabRows(A), (from, to) => {
       copyIn(memory, a, A, from * n, to * n)
       runtime.run({
         ...emptyTask,

@@ -36,6 +36,7 @@ export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): Resident
   const address = isThere ? A.data.byteOffset : runtime.heap.allocate(A.data.byteLength)
   if (!isThere) copyIn(runtime.memory, address, A)
   const placed: Placed = { rows, columns, address, typeCode: TypeCode[storageType(A)] }
+  const rooms: number[] = []
   let released = false
 
   function held(): Placed {
@@ -60,8 +61,16 @@ export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): Resident
       checkResidual(held(), B, C)
       return residualSquared(runtime, held(), B, C)
     },
+    room(type, length) {
+      held()
+      const at = runtime.heap.allocate(length * bytesPerEntry(type))
+      rooms.push(at)
+      const { floats, doubles } = runtime.heap
+      return { length, first: (count) => (type === 'f32' ? floats : doubles)(at, count) }
+    },
     release() {
-      if (!released && !isThere) runtime.heap.free(address)
+      if (released) return
+      for (const at of isThere ? rooms : [address, ...rooms]) runtime.heap.free(at)
       released = true
     },
   }

@@ -1,28 +1,33 @@
-import type { Float64Matrix, FloatArray, Matrix } from '../matrix/matrix.ts'
-import { matrix, zeros } from '../matrix/matrix.ts'
+import type { ResidentMatrix, Room } from '../engine.ts'
+import { type Float64Matrix, floatType, type Matrix, matrix, zeros } from '../matrix/matrix.ts'
 
 /** Bases that grow by blocks of columns. Each column is kept as a row, so that those that are there stay where they are when a block comes. */
 
 /** What is made anew has room for so many times the rows, since each row is copied then. */
 const GROWTH = 2
 
+/** Where room is had: what the rows are multiplied beside. */
+export type Place = Pick<ResidentMatrix, 'room'>
+
 /** Rows [l, n], with room for more behind them. */
 export interface GrowingRows {
   readonly rows: Matrix
-  readonly room: FloatArray
+  readonly room: Room
 }
 
-/** The columns of a block [n, b], in room for twice as many. */
-export const asRows = (block: Matrix): GrowingRows => withColumns(emptyRows(block), block)
+/** The columns of a block [n, b]. */
+export function asRows(place: Place, block: Matrix): GrowingRows {
+  const { rows: n, columns: b } = block
+  return placed(place.room(floatType(block), GROWTH * b * n), 0, block)
+}
 
 /** The rows with the columns of a block [n, b] behind them. What `rows` held is left as it is; it must not get another block. */
-export function withColumns({ rows, room }: GrowingRows, block: Matrix): GrowingRows {
-  const { rows: n, columns: b } = block
-  const l = rows.rows + b
-  const enough = l * n <= room.length ? room : roomFor(block, GROWTH * l)
-  if (enough !== room) enough.set(rows.data)
-  placeTransposed(enough, rows.data.length, block)
-  return { rows: matrix(l, n, enough.subarray(0, l * n)), room: enough }
+export function withColumns(place: Place, { rows, room }: GrowingRows, block: Matrix): GrowingRows {
+  const needed = rows.data.length + block.data.length
+  if (needed <= room.length) return placed(room, rows.rows, block)
+  const larger = place.room(floatType(block), GROWTH * needed)
+  larger.first(rows.data.length).set(rows.data)
+  return placed(larger, rows.rows, block)
 }
 
 /** The Gram matrix of rows with those of a block behind them: `gram` bordered by `beside` [l, b] and `own` [b, b]. */
@@ -42,18 +47,13 @@ export function bordered(gram: Float64Matrix, beside: Matrix, own: Float64Matrix
   return G
 }
 
-const emptyRows = (block: Matrix): GrowingRows => {
-  const room = roomFor(block, 0)
-  return { rows: matrix(0, block.rows, room), room }
-}
-
-const roomFor = ({ rows: n, data }: Matrix, count: number): FloatArray =>
-  data instanceof Float32Array ? new Float32Array(count * n) : new Float64Array(count * n)
-
-/** Writes the columns one after the other from `start` on: a few at a time, so that what is read of a row is in the cache. */
-function placeTransposed(target: FloatArray, start: number, { rows, columns, data }: Matrix): void {
+/** The room's first rows, with the columns of a block behind them. */
+function placed(room: Room, count: number, { rows: n, columns, data }: Matrix): GrowingRows {
+  const l = count + columns
+  const rows = matrix(l, n, room.first(l * n))
   for (let j = 0; j < columns; j++) {
-    const to = start + j * rows
-    for (let i = 0, at = j; i < rows; i++, at += columns) target[to + i] = data[at]
+    const to = (count + j) * n
+    for (let i = 0, at = j; i < n; i++, at += columns) rows.data[to + i] = data[at]
   }
+  return { rows, room }
 }

@@ -1,9 +1,10 @@
-import type { Engine, HalfMatrix, ResidentMatrix } from '../engine.ts'
+import type { Engine, HalfMatrix, ResidentMatrix, Room } from '../engine.ts'
 import { requireFinite } from '../matrix/finite.ts'
 import { widened } from '../matrix/half.ts'
 import {
   type Float64Matrix,
   type FloatArray,
+  type FloatType,
   type Matrix,
   matrix,
   rowRange,
@@ -32,6 +33,8 @@ export interface Operator {
   readonly frobenius: number
   /** A product with fewer columns takes hardly less time. */
   readonly leastColumns: number
+  /** As `ResidentMatrix.room`: for what is multiplied again and again. */
+  room(type: FloatType, length: number): Room
   /** X [short, b] → [long, b], in the float type of X. */
   forward(X: Matrix): Matrix
   /** Y [long, b] → [short, b], in the float type of Y. */
@@ -79,6 +82,7 @@ function operator(A: ResidentMatrix, precision: Arithmetic, exponent: number, sq
     precision,
     frobenius: Math.sqrt(squares),
     leastColumns: A.leastColumns,
+    room: A.room,
     forward: isWide ? A.multiplyTransposed : A.multiply,
     backward: isWide ? A.multiply : A.multiplyTransposed,
     residualSquared: (L, S) =>
@@ -168,8 +172,8 @@ export function startBasis(engine: Pick<Engine, 'gram'>, A: Operator, block: Mat
   const lastImage = A.forward(block)
   return {
     size: block.columns,
-    V: asRows(block),
-    W: asRows(lastImage),
+    V: asRows(A, block),
+    W: asRows(A, lastImage),
     gram: engine.gram(lastImage),
     lastImage,
     lastBlock: block.columns,
@@ -207,8 +211,8 @@ export function extendBasis(
   const beside = engine.multiply(W.rows, toFloat64(lastImage))
   return {
     size: size + block.columns,
-    V: withColumns(V, block),
-    W: withColumns(W, lastImage),
+    V: withColumns(A, V, block),
+    W: withColumns(A, W, lastImage),
     gram: bordered(gram, beside, engine.gram(lastImage)),
     lastImage,
     lastBlock: block.columns,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { roomOf } from '../../../src/engine/js/js-engine.ts'
 import { type Matrix, matrix, zeros } from '../../../src/linalg/matrix/matrix.ts'
 import {
   type ComplementBound,
@@ -25,6 +26,7 @@ function diagonalOperator(squares: ArrayLike<number>): Operator {
     exponent: 0,
     precision: 'f64',
     leastColumns: 1,
+    room: roomOf,
     frobenius: Math.sqrt(Array.from(squares).reduce((sum, x) => sum + x, 0)),
     forward: times,
     backward: times,

@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { jsEngine } from '../../../src/engine/js/js-engine.ts'
+import { jsEngine, roomOf } from '../../../src/engine/js/js-engine.ts'
 import { type Matrix, toFloat32, toFloat64, transpose } from '../../../src/linalg/matrix/matrix.ts'
 import { besideColumns } from '../../../src/linalg/truncation/columns.ts'
 import { asRows, bordered, withColumns } from '../../../src/linalg/truncation/growing-rows.ts'
 import { gaussian } from './support.ts'
 
 const N = 13
+const place = { room: roomOf }
 
 /** Blocks of these widths, with the same rows. */
 const blocksOf = (widths: readonly number[], type: 'f32' | 'f64'): Matrix[] =>
@@ -20,11 +21,11 @@ describe('rows that grow', () => {
     fc.assert(
       fc.property(widths, types, (widths, type) => {
         const [first, ...others] = blocksOf(widths, type)
-        let grown = asRows(first)
+        let grown = asRows(place, first)
         let columns = first
         for (const block of others) {
           const before = { rows: grown.rows, data: grown.rows.data.slice() }
-          grown = withColumns(grown, block)
+          grown = withColumns(place, grown, block)
           columns = besideColumns(columns, block)
           expect(before.rows.data).toEqual(before.data)
           expect(grown.rows).toEqual(transpose(columns))
@@ -34,10 +35,10 @@ describe('rows that grow', () => {
   })
 
   it('seldom move: their room is made anew for twice as many', () => {
-    let grown = asRows(gaussian(N, 2, 0))
+    let grown = asRows(place, gaussian(N, 2, 0))
     const rooms = new Set([grown.room])
     for (let i = 1; i < 128; i++) {
-      grown = withColumns(grown, gaussian(N, 2, i))
+      grown = withColumns(place, grown, gaussian(N, 2, i))
       rooms.add(grown.room)
     }
     expect(grown.rows.rows).toBe(256)
