@@ -87,7 +87,8 @@ export function bytesOf({ pair, ask, moments }: LayerJob): number {
 export async function extractLayer(job: LayerJob, context: JobContext): Promise<LayerResult> {
   const start = performance.now()
   const withNoise = job.ask.rule.kind === 'noise-floor'
-  const result = await withDifference(job.pair, { withNoise }, (found) => factor(found, job, context))
+  const engine = () => context.engine(flopsOf(job))
+  const result = await withDifference(job.pair, { withNoise, engine }, (found) => factor(found, job, context))
   return { ...result, seconds: (performance.now() - start) / 1000 }
 }
 

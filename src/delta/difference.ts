@@ -1,6 +1,7 @@
 import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
-import { withWorkspace } from '../engine/wasm/workspace.ts'
+import { memoryOf, withWorkspace } from '../engine/wasm/workspace.ts'
+import type { Engine } from '../linalg/engine.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
 import { type Difference, subtract } from '../linalg/matrix/subtract.ts'
@@ -30,6 +31,8 @@ export interface DifferenceOptions {
   readonly withNoise?: boolean
   /** The differences of small matrices in float64: without the rounding of float32, where that costs nothing. */
   readonly smallAsFloat64?: boolean
+  /** What will work on a large difference: the embedded engine gets it in its own memory. */
+  readonly engine?: () => Promise<Engine>
 }
 
 const F32_BYTES = 4
@@ -60,17 +63,17 @@ export function panelBytes(pair: MatrixPair): number {
  */
 export async function withDifference<T>(
   pair: MatrixPair,
-  { withNoise = false, smallAsFloat64 = false }: DifferenceOptions,
+  { withNoise = false, smallAsFloat64 = false, engine }: DifferenceOptions,
   use: (difference: StoredDifference) => T | Promise<T>,
 ): Promise<T> {
   if (!isSwept(pair)) return use(await plainDifference(pair, { withNoise, smallAsFloat64 }))
   const { rows, columns } = pair.tuned
+  const memory = engine && memoryOf(await engine())
   return withWorkspace(async (workspace) => {
     const address = workspace.allocate(rows * columns * F32_BYTES)
     const swept = await sweep(pair, workspace, withNoise, (row) => address + row * columns * F32_BYTES)
-    const data = new Float32Array(workspace.memory.buffer, address, rows * columns)
     const frobenius = normsOf(swept)
-    const delta = { rows, columns, data }
+    const delta = { rows, columns, data: workspace.floats(address, rows * columns) }
     let digest: Uint8Array | undefined
     return use({
       delta,
@@ -81,7 +84,7 @@ export async function withDifference<T>(
       ...(swept.quantised !== undefined && { quantised: swept.quantised }),
       ...noiseOf(pair, swept),
     })
-  })
+  }, memory)
 }
 
 /**

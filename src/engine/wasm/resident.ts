@@ -29,11 +29,12 @@ interface Placed {
   readonly typeCode: number
 }
 
-/** Copies A into the shared memory. Throws LoraSvdError 'system' when there is no room for it. */
+/** Copies A into the shared memory, unless that is where it lies. Throws LoraSvdError 'system' when there is no room for it. */
 export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): ResidentMatrix {
   const { rows, columns } = A
-  const address = runtime.heap.allocate(A.data.byteLength)
-  copyIn(runtime.memory, address, A)
+  const isThere = runtime.placed.has(A.data)
+  const address = isThere ? A.data.byteOffset : runtime.heap.allocate(A.data.byteLength)
+  if (!isThere) copyIn(runtime.memory, address, A)
   const placed: Placed = { rows, columns, address, typeCode: TypeCode[storageType(A)] }
   let released = false
 
@@ -60,7 +61,7 @@ export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): Resident
       return residualSquared(runtime, held(), B, C)
     },
     release() {
-      if (!released) runtime.heap.free(address)
+      if (!released && !isThere) runtime.heap.free(address)
       released = true
     },
   }
