@@ -87,7 +87,7 @@ async function* runInWorkers<J, R>(
   options: JobOptions<J, R>,
   isOrdered: boolean,
 ): AsyncGenerator<Done<R>, void> {
-  const { kind, engine, memory, signal, workerFile = builtFile('job-worker.js') } = options
+  const { kind, engine, memory, signal, early, workerFile = builtFile('job-worker.js') } = options
   assertBuilt(workerFile, "can't find the program of worker threads,")
   const schedule = createSchedule(
     sizes,
@@ -106,7 +106,7 @@ async function* runInWorkers<J, R>(
     wake()
   }
   const crew = createCrew(
-    { allotment, memory, kind, engine, file: workerFile },
+    { allotment, memory, kind, engine, file: workerFile, early },
     {
       result(index, result) {
         const bytes = bufferBytes(result)

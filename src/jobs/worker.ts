@@ -5,6 +5,7 @@ import { openEngine } from '../engine/open.ts'
 import { type ErrorCode, LoraSvdError } from '../errors.ts'
 import { adoptNetwork, type WorkerNetwork } from '../io/remote/network.ts'
 import type { Engine, EngineName } from '../linalg/engine.ts'
+import type { EarlyThreads } from './early.ts'
 
 /** What a worker is told at its start. */
 export interface WorkerStart {
@@ -154,6 +155,8 @@ export interface JobOptions<J, R> {
   onDone?(index: number, seconds: number): void
   /** Ends everything; the generator then throws the signal's reason. */
   readonly signal?: AbortSignal
+  /** Threads that run dist/job-worker.js already. */
+  readonly early?: EarlyThreads | undefined
   /** The bundle that workers run; dist/job-worker.js when left out. */
   readonly workerFile?: URL
 }
@@ -214,6 +217,8 @@ export function serveJobs(loaders: JobLoaders): void {
     port.postMessage(message, buffers)
   }
   adoptNetwork(start.network, { notice: (line) => send({ type: 'notice', line }, []), received })
+  // what a job needs may be loaded before there is one; a failure is the job's
+  loaders[start.kind]?.().catch(() => {})
   port.on('message', jobServer(loaders, start, send))
 }
 
