@@ -14,16 +14,25 @@ const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
  * types, which is compiled once, and for words only.
  */
 export function copyColumns(from: Columns, to: Columns, rows: number, count: number): void {
-  const each = from.data.BYTES_PER_ELEMENT / WORD_BYTES
-  const [source, target] = [wordsOf(from.data), wordsOf(to.data)]
-  copyWords(source, from.stride * each, from.first * each, target, to.stride * each, to.first * each, {
+  const [source, target] = [wordsOf(from), wordsOf(to)]
+  copyWords(
+    source.words,
+    source.stride,
+    source.first,
+    target.words,
+    target.stride,
+    target.first,
     rows,
-    width: count * each,
-  })
+    count * source.each,
+  )
 }
 
-const wordsOf = ({ buffer, byteOffset, byteLength }: FloatArray) =>
-  new Int32Array(buffer, byteOffset, byteLength / WORD_BYTES)
+function wordsOf({ data, stride, first }: Columns) {
+  const { buffer, byteOffset, byteLength, BYTES_PER_ELEMENT } = data
+  const each = BYTES_PER_ELEMENT / WORD_BYTES
+  const words = new Int32Array(buffer, byteOffset, byteLength / WORD_BYTES)
+  return { words, each, stride: stride * each, first: first * each }
+}
 
 /** By loops, as rows are too short for calls to pay; four at a time, which takes half as long. */
 function copyWords(
@@ -33,19 +42,20 @@ function copyWords(
   target: Int32Array,
   strideOfTarget: number,
   firstOfTarget: number,
-  { rows, width }: { readonly rows: number; readonly width: number },
+  rows: number,
+  width: number,
 ): void {
   const whole = width - (width % 4)
   for (let i = 0; i < rows; i++) {
-    let at = i * strideOfSource + firstOfSource
-    let to = i * strideOfTarget + firstOfTarget
-    const end = at + whole
-    for (; at < end; at += 4, to += 4) {
-      target[to] = source[at]
-      target[to + 1] = source[at + 1]
-      target[to + 2] = source[at + 2]
-      target[to + 3] = source[at + 3]
+    const at = i * strideOfSource + firstOfSource
+    const to = i * strideOfTarget + firstOfTarget
+    let j = 0
+    for (; j < whole; j += 4) {
+      target[to + j] = source[at + j]
+      target[to + j + 1] = source[at + j + 1]
+      target[to + j + 2] = source[at + j + 2]
+      target[to + j + 3] = source[at + j + 3]
     }
-    for (const last = end + (width - whole); at < last; at++, to++) target[to] = source[at]
+    for (; j < width; j++) target[to + j] = source[at + j]
   }
 }
