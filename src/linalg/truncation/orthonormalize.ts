@@ -179,10 +179,21 @@ function inverseTransform(L: Float64Array, lengths: Float64Array, pivots: readon
   for (let j = 0; j < k; j++) invertColumn(L, b, pivots, inverse, j)
   const T = zeros(b, k)
   const place = pivots.map((pivot) => pivots.filter((other) => other < pivot).length)
-  for (let i = 0; i < k; i++) {
-    for (let j = i; j < k; j++) T.data[pivots[i] * k + place[j]] = inverse[i * k + j] / lengths[pivots[i]]
-  }
+  for (const [i, pivot] of pivots.entries()) placeRow(T.data, pivot * k, place, inverse, i, lengths[pivot])
   return T
+}
+
+/** Row i of R⁻¹ over a length, its columns in their places, to the row of T that begins at `row`. */
+function placeRow(
+  T: Float64Array,
+  row: number,
+  place: readonly number[],
+  inverse: Float64Array,
+  i: number,
+  length: number,
+): void {
+  const k = place.length
+  for (let j = i; j < k; j++) T[row + place[j]] = inverse[i * k + j] / length
 }
 
 /** Column j of R⁻¹. */
