@@ -113,11 +113,9 @@ export const PHASES = [
   {
     name: 'A·V of the triplets',
     functions: {
-      'src/linalg/truncation/certified-truncation.ts': [
-        'certifiedTruncation',
-        'plainTruncation',
-        'tripletsOf',
-      ],
+      'src/linalg/truncation/certified-truncation.ts': ['certifiedTruncation', 'plainTruncation'],
+      'src/linalg/truncation/achieved.ts': ['precisely'],
+      'src/compress/fitted-factors.ts': ['productOf'],
       'src/linalg/truncation/leading-values.ts': ['summedAgain'],
     },
   },
@@ -126,7 +124,9 @@ export const PHASES = [
     parts: [ORTHONORMALISATION],
     functions: {
       'src/linalg/truncation/krylov.ts': ['leadingRitzVectors', 'tripletsOn'],
-      'src/linalg/truncation/certified-truncation.ts': ['tailMeasure', 'truncation'],
+      'src/linalg/truncation/certified-truncation.ts': ['truncation'],
+      'src/linalg/truncation/achieved.ts': ['roughly', 'tailMeasure'],
+      'src/compress/fitted-factors.ts': ['fittedFactors', 'valuesOn', 'scaled'],
     },
   },
   {
@@ -149,7 +149,7 @@ export const PHASES = [
       'src/compress/felt-residuals.ts': '*',
       'src/compress/plain-residual.ts': '*',
       'src/compress/rounded-factor.ts': '*',
-      'src/compress/layer.ts': ['measure', 'storedFactors'],
+      'src/compress/decompose.ts': ['measure'],
       'src/compress/layer-result.ts': ['factorsAsStored', 'digestOf', 'areFactors'],
       'src/measure/measure.ts': '*',
       'src/measure/felt-norm.ts': '*',

@@ -174,7 +174,8 @@ function isZeroBeyond(B: Matrix, A: Matrix, rank: number): boolean {
   return true
 }
 
-const rounded = ({ rows, columns, data }: Matrix, dtype: FloatDtype): Matrix => ({
+/** The numbers that are read back where these were stored. */
+export const rounded = ({ rows, columns, data }: Matrix, dtype: FloatDtype): Matrix => ({
   rows,
   columns,
   data: decodeFloats(encodeFloats(data, dtype), dtype),

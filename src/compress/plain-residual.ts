@@ -5,7 +5,7 @@ import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import { columnDots, residualNorm, roundedFactor } from './rounded-factor.ts'
 
 /** Up to so many entries a product in float64 takes no longer than a millisecond. */
-const WIDE_UP_TO = 2 ** 18
+export const WIDE_UP_TO = 2 ** 18
 
 /**
  * ‖Δ − B·A‖_F of stored factors B [m, r], A [r, k] of Δ's triplets, without forming the differences; undefined where they should be formed.

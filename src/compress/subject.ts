@@ -1,12 +1,12 @@
 import type { Engine } from '../linalg/engine.ts'
-import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
+import { type Float64Matrix, floatType, type Matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
 import { frobeniusNorm, isSquarable, relativeResidual } from '../linalg/matrix/norms.ts'
 import type { Digested } from '../linalg/truncation/streams.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import type { Root } from '../linalg/weighting/root.ts'
 import { type Formation, formationError, timesRoot, weighed } from '../linalg/weighting/weigh.ts'
 import { bothResiduals } from './felt-residuals.ts'
-import { plainResidual } from './plain-residual.ts'
+import { plainResidual, WIDE_UP_TO } from './plain-residual.ts'
 
 /** What is decomposed for a layer: its delta Δ, or Δ·R where moments of its inputs weigh it. */
 export interface Subject extends Digested {
@@ -17,6 +17,8 @@ export interface Subject extends Digested {
   directions(found: TruncatedSvd): Directions
   /** What factors leave that were made of the triplets. */
   residuals(found: TruncatedSvd, B: Matrix, A: Matrix): Residuals
+  /** Factors of the matrix are factors of Δ, of which sums of squares tell all: one of them may be fitted to the other. */
+  readonly isFittable: boolean
   /** How far the matrix is from what it stands for, relative to its norm; nothing where it is left out. */
   formationError?(): number
 }
@@ -45,6 +47,7 @@ export const plainSubject = (
   matrix: delta,
   frobenius,
   digest,
+  isFittable: isSquarable(frobenius) && floatType(delta) === 'f32' && delta.data.length > WIDE_UP_TO,
   directions: ({ U, V }) => ({ U, V }),
   residuals: (found, B, A) => {
     const known = isSquarable(frobenius) ? plainResidual(engine, delta, frobenius, found, B, A) : undefined
@@ -75,6 +78,7 @@ export function weighedSubject(
   return {
     matrix: isOfRows ? transposed(matrix) : matrix,
     frobenius,
+    isFittable: false,
     formationError: () => formationError(engine, own, root, matrix, frobenius),
     directions: (found) => {
       const { U, right, lengths } = triplets(found)

@@ -1,6 +1,6 @@
 import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
-import { memoryOf, withWorkspace } from '../engine/wasm/workspace.ts'
+import { roomOf, withWorkspace } from '../engine/wasm/workspace.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
@@ -31,8 +31,8 @@ export interface DifferenceOptions {
   readonly withNoise?: boolean
   /** The differences of small matrices in float64: without the rounding of float32, where that costs nothing. */
   readonly smallAsFloat64?: boolean
-  /** What will work on a large difference: the embedded engine gets it in its own memory. */
-  readonly engine?: () => Promise<Engine>
+  /** What will compute with the differences: they are made where it can have them without a copy. */
+  readonly engine?: Engine
 }
 
 const F32_BYTES = 4
@@ -68,12 +68,12 @@ export async function withDifference<T>(
 ): Promise<T> {
   if (!isSwept(pair)) return use(await plainDifference(pair, { withNoise, smallAsFloat64 }))
   const { rows, columns } = pair.tuned
-  const memory = engine && memoryOf(await engine())
   return withWorkspace(async (workspace) => {
     const address = workspace.allocate(rows * columns * F32_BYTES)
     const swept = await sweep(pair, workspace, withNoise, (row) => address + row * columns * F32_BYTES)
+    const data = workspace.floats(address, rows * columns)
     const frobenius = normsOf(swept)
-    const delta = { rows, columns, data: workspace.floats(address, rows * columns) }
+    const delta = { rows, columns, data }
     let digest: Uint8Array | undefined
     return use({
       delta,
@@ -84,7 +84,7 @@ export async function withDifference<T>(
       ...(swept.quantised !== undefined && { quantised: swept.quantised }),
       ...noiseOf(pair, swept),
     })
-  }, memory)
+  }, engine && roomOf(engine))
 }
 
 /**
@@ -94,6 +94,7 @@ export async function withDifference<T>(
 export async function forEachPanel(
   pair: MatrixPair,
   use: (panel: Matrix, firstRow: number) => void,
+  { engine }: Pick<DifferenceOptions, 'engine'> = {},
 ): Promise<Difference['frobenius']> {
   if (!isSwept(pair)) {
     const { delta, frobenius } = await plainDifference(pair)
@@ -104,7 +105,7 @@ export async function forEachPanel(
     const { tuned } = pair
     const address = workspace.allocate(panelRows(tuned) * tuned.columns * F32_BYTES)
     return normsOf(await sweep(pair, workspace, false, () => address, use))
-  })
+  }, engine && roomOf(engine))
 }
 
 async function plainDifference(

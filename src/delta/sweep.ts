@@ -121,7 +121,7 @@ function sideOf(weight: WeightMatrix, { allocate }: Workspace, fill: ByteFiller)
 
 async function sweepOver(
   sides: readonly [base: Side, tuned: Side],
-  { kernels, memory, allocate }: Workspace,
+  { kernels, memory, allocate, floats }: Workspace,
   withRounding: boolean,
   deltaAt: (firstRow: number) => number,
   use: (panel: Matrix<Float32Array>, firstRow: number) => void,
@@ -162,7 +162,7 @@ async function sweepOver(
         byColumn.byteOffset,
       )
     }
-    use({ rows: count, columns, data: new Float32Array(memory.buffer, delta, count * columns) }, first)
+    use({ rows: count, columns, data: floats(delta, count * columns) }, first)
   }
   const squares = { base: sums[Sum.ofBase], tuned: sums[Sum.ofTuned], delta: sums[Sum.ofDelta] }
   const [changed, largest] = [sums[Sum.changed], sums[Sum.largest]]

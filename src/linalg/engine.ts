@@ -50,5 +50,6 @@ export interface Engine extends Decompositions {
    * symmetric.
    */
   gram(A: Matrix | HalfMatrix, of?: GramOf): Float64Matrix
+  /** A, which must not change until it is released. */
   resident(A: Matrix | HalfMatrix): ResidentMatrix
 }

@@ -108,21 +108,25 @@ export async function measureMatrix(job: MeasureJob, context: JobContext): Promi
   const felt = moments === undefined ? undefined : await feltNorm(moments, engine, pair.tuned.rows)
   let squares = 0
   let extreme = 0
-  const frobenius = await forEachPanel(pair, (panel, firstRow) => {
-    const rows = rowRange(scaledB, firstRow, firstRow + panel.rows)
-    felt?.add(panel, rows, A, firstRow)
-    const norm = panel.data instanceof Float64Array ? frobeniusNorm(panel.data) : 1
-    if (norm > 0 && !isSquarable(norm)) {
-      extreme = Math.hypot(extreme, relativeResidual(panel, rows, A) * norm)
-      return
-    }
-    const resident = engine.resident(panel)
-    try {
-      squares += resident.residualSquared(rows, A)
-    } finally {
-      resident.release()
-    }
-  })
+  const frobenius = await forEachPanel(
+    pair,
+    (panel, firstRow) => {
+      const rows = rowRange(scaledB, firstRow, firstRow + panel.rows)
+      felt?.add(panel, rows, A, firstRow)
+      const norm = panel.data instanceof Float64Array ? frobeniusNorm(panel.data) : 1
+      if (norm > 0 && !isSquarable(norm)) {
+        extreme = Math.hypot(extreme, relativeResidual(panel, rows, A) * norm)
+        return
+      }
+      const resident = engine.resident(panel)
+      try {
+        squares += resident.residualSquared(rows, A)
+      } finally {
+        resident.release()
+      }
+    },
+    { engine },
+  )
   await assertFinite(pair, frobenius, paths)
   const residual = extreme === 0 ? Math.sqrt(squares) : Math.hypot(extreme, Math.sqrt(squares))
   assertInRange([[frobenius.base, frobenius.delta, residual]], {

@@ -6,10 +6,10 @@ import { readWeight } from '../../src/checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../../src/checkpoint/types.ts'
 import { forEachPanel, type StoredDifference, withDifference } from '../../src/delta/difference.ts'
 import { isSwept, panelRows, sweep } from '../../src/delta/sweep.ts'
+import { jsEngine } from '../../src/engine/js/js-engine.ts'
 import { createWasmEngine } from '../../src/engine/wasm/wasm-engine.ts'
 import { withWorkspace } from '../../src/engine/wasm/workspace.ts'
 import { bytesPerElement, encodeFloats, type FloatDtype } from '../../src/formats/dtype.ts'
-import { matrix } from '../../src/linalg/matrix/matrix.ts'
 import { subtract } from '../../src/linalg/matrix/subtract.ts'
 import { noiseFloor, type RoundedDtype } from '../../src/linalg/spectrum/noise-floor.ts'
 import { entriesDigest } from '../../src/linalg/truncation/streams.ts'
@@ -189,30 +189,28 @@ describe('a difference read from where it is stored', () => {
     expect(buffers.size).toBe(1)
   })
 
-  test('of the embedded engine lies in its memory, where it multiplies it as a copy of it', async () => {
+  test('is made in the memory of the engine that computes with it, where that is of WebAssembly', async () => {
+    const pair = pairOf('bf16', 'bf16')
     const engine = createWasmEngine()
-    const { heap } = engine.runtime
-    const heldBefore = heap.usedBytes()
-    const X = matrix(
-      COLUMNS,
-      8,
-      Float32Array.from({ length: COLUMNS * 8 }, (_, i) => Math.sin(i)),
+    for (let i = 0; i < 2; i++) {
+      const before = engine.runtime.heap.usedBytes()
+      await withDifference(pair, { withNoise: true, engine }, async (found) => {
+        expect(engine.runtime.heap.holds(found.delta.data)).toBe(true)
+        await expectSame(found, pair)
+      })
+      expect(engine.runtime.heap.usedBytes()).toBe(before)
+    }
+    await forEachPanel(
+      pair,
+      ({ data }) => {
+        expect(engine.runtime.heap.holds(data)).toBe(true)
+      },
+      { engine },
     )
-    const settings = { engine: async () => engine }
-    await withDifference(pairOf('bf16', 'bf16'), settings, ({ delta, digest }) => {
-      const held = heap.usedBytes()
-      const there = engine.resident(delta)
-      expect(heap.usedBytes()).toBe(held)
-      const copy = { ...delta, data: delta.data.slice() }
-      const copied = engine.resident(copy)
-      expect(heap.usedBytes()).toBeGreaterThan(held)
-      expect(there.multiply(X)).toEqual(copied.multiply(X))
-      copied.release()
-      there.release()
-      expect(delta.data).toEqual(copy.data)
-      expect(digest!()).toEqual(entriesDigest(copy))
+    await withDifference(pair, { engine: jsEngine }, async (found) => {
+      expect(engine.runtime.heap.holds(found.delta.data)).toBe(false)
+      await expectSame({ ...found, ...(await copied(pair)) }, pair)
     })
-    expect(heap.usedBytes()).toBe(heldBefore)
   })
 
   test('names what is not finite', async () => {

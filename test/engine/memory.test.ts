@@ -102,3 +102,58 @@ describe('engine memory', () => {
     expect(runtime.memory.buffer.byteLength).toBe(size)
   })
 })
+
+describe('a matrix that lies in the memory of the engine', () => {
+  const { runtime, ...engine } = createWasmEngine()
+  const A = randomMatrix(130, 70, 'f32', generator(3))
+  const X = randomMatrix(70, 9, 'f32', generator(4))
+
+  /** A, written into a block of the engine's memory. */
+  function placed() {
+    const address = runtime.heap.allocate(A.data.byteLength)
+    const data = runtime.heap.floats(address, A.data.length)
+    data.set(A.data)
+    return { address, matrix: { ...A, data } }
+  }
+
+  it('is used where it is: it takes no more memory, and gives the bits of a copy', () => {
+    const copy = engine.resident(A)
+    const { address, matrix } = placed()
+    const before = runtime.heap.usedBytes()
+    const resident = engine.resident(matrix)
+    expect(runtime.heap.usedBytes()).toBe(before)
+    expect(resident.multiply(X).data).toEqual(copy.multiply(X).data)
+    matrix.data[0] += 1
+    expect(resident.multiply(X).data).not.toEqual(copy.multiply(X).data)
+    // whoever made the block frees it
+    resident.release()
+    expect(runtime.heap.usedBytes()).toBe(before)
+    runtime.heap.free(address)
+    copy.release()
+    expect(() => resident.multiply(X)).toThrow('released')
+  })
+
+  it('is so after the memory has grown', () => {
+    const { address, matrix } = placed()
+    const block = runtime.heap.allocate(runtime.memory.buffer.byteLength)
+    expect(matrix.data.buffer).not.toBe(runtime.memory.buffer)
+    const before = runtime.heap.usedBytes()
+    const resident = engine.resident(matrix)
+    expect(runtime.heap.usedBytes()).toBe(before)
+    const copy = engine.resident(A)
+    expect(resident.multiply(X).data).toEqual(copy.multiply(X).data)
+    for (const held of [resident, copy]) held.release()
+    for (const at of [address, block]) runtime.heap.free(at)
+  })
+
+  it('is copied by another engine', () => {
+    const { address, matrix } = placed()
+    const other = createWasmEngine()
+    const before = other.runtime.heap.usedBytes()
+    const resident = other.resident(matrix)
+    expect(other.runtime.heap.usedBytes()).toBeGreaterThanOrEqual(before + A.data.byteLength)
+    expect(resident.multiply(X).data).toEqual(engine.resident(A).multiply(X).data)
+    resident.release()
+    runtime.heap.free(address)
+  })
+})

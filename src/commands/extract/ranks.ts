@@ -1,5 +1,6 @@
 import { rangesOf } from '../../checkpoint/near.ts'
-import { bytesOf, extractLayer, flopsOf, type LayerJob } from '../../compress/layer.ts'
+import { extractLayer } from '../../compress/layer.ts'
+import { bytesOf, flopsOf, type LayerJob } from '../../compress/layer-job.ts'
 import {
   type LayerResult,
   ownRank,

@@ -151,7 +151,8 @@ async function inspectDelta(
   job: InspectJob,
   context: JobContext,
 ): Promise<Finding> {
-  const how = { withNoise: true, smallAsFloat64: true, engine: () => context.engine(flopsOf(job)) }
+  const engine = await context.engine(flopsOf(job))
+  const how = { withNoise: true, smallAsFloat64: true, engine }
   return withDifference(pair, how, async (difference): Promise<Finding> => {
     const { delta, digest, changed, frobenius, noise, nonFinite: found } = difference
     const entries = [

@@ -32,6 +32,10 @@ export interface Heap {
   free(address: number): void
   /** Bytes handed out and not yet freed. */
   usedBytes(): number
+  /** So many float32 numbers at an address, which `holds` knows again. */
+  floats(address: number, length: number): Float32Array
+  /** Whether this is a view that `floats` gave. */
+  holds(data: ArrayBufferView): boolean
 }
 
 const system = (message: string, cause: unknown) => new LoraSvdError('system', message, { cause })
@@ -62,6 +66,8 @@ export function createHeap(memory: WebAssembly.Memory, base: number): Heap {
   const sizes = new Map<number, number>()
   const start = roundUp(base, ALIGNMENT)
   const free: FreeBlock[] = [{ start, size: Math.max(0, memory.buffer.byteLength - start) }]
+  // views and not buffers: of these V8 makes new ones when any shared memory grows
+  const views = new WeakSet<ArrayBufferView>()
   let used = 0
 
   function grow(bytes: number): void {
@@ -104,7 +110,17 @@ export function createHeap(memory: WebAssembly.Memory, base: number): Heap {
     if (at > 0) mergeWithNext(free, at - 1)
   }
 
-  return { allocate, free: release, usedBytes: () => used }
+  return {
+    allocate,
+    free: release,
+    usedBytes: () => used,
+    floats: (address, length) => {
+      const view = new Float32Array(memory.buffer, address, length)
+      views.add(view)
+      return view
+    },
+    holds: (data) => views.has(data),
+  }
 }
 
 /** Runs `use` on blocks of the given sizes and frees them afterwards, whatever happens. */

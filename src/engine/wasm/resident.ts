@@ -29,10 +29,10 @@ interface Placed {
   readonly typeCode: number
 }
 
-/** Copies A into the shared memory, unless that is where it lies. Throws LoraSvdError 'system' when there is no room for it. */
+/** Copies A into the shared memory, unless that is where it is made. Throws LoraSvdError 'system' when there is no room for it. */
 export function resident(runtime: WasmRuntime, A: Matrix | HalfMatrix): ResidentMatrix {
   const { rows, columns } = A
-  const isThere = runtime.placed.has(A.data)
+  const isThere = runtime.heap.holds(A.data)
   const address = isThere ? A.data.byteOffset : runtime.heap.allocate(A.data.byteLength)
   if (!isThere) copyIn(runtime.memory, address, A)
   const placed: Placed = { rows, columns, address, typeCode: TypeCode[storageType(A)] }

@@ -1,12 +1,11 @@
 import type { Engine } from '../../linalg/engine.ts'
 import { decompositions } from '../../linalg/svd/decompositions.ts'
-import { createHeap, createSharedMemory } from './memory.ts'
-import { compileKernels, instantiateKernels } from './module.ts'
+import { createHeap, createSharedMemory, type Heap } from './memory.ts'
+import { compileKernels, instantiateKernels, type Kernels } from './module.ts'
 import { createPool, type Pool } from './pool.ts'
 import { gram, multiply } from './products.ts'
 import { resident } from './resident.ts'
 import { wasmSvdKernels } from './svd-kernels.ts'
-import type { WorkMemory } from './workspace.ts'
 
 export interface WasmEngine extends Engine {
   readonly name: 'wasm'
@@ -36,7 +35,10 @@ export function createWasmEngine(options: RuntimeOptions = {}): WasmEngine {
 
 /** One shared memory with its kernels, its allocator and its threads. */
 
-export interface WasmRuntime extends Pool, WorkMemory {
+export interface WasmRuntime extends Pool {
+  readonly memory: WebAssembly.Memory
+  readonly heap: Heap
+  readonly kernels: Kernels
   /** Threads that share a task, the calling one included. */
   readonly threads: number
 }
@@ -53,5 +55,5 @@ export function createWasmRuntime({ threads = 1 }: RuntimeOptions = {}): WasmRun
   const kernels = instantiateKernels(module, memory)
   const heap = createHeap(memory, kernels.heapBase())
   const pool = createPool(threads, module, memory, heap, kernels)
-  return { memory, heap, kernels, placed: new WeakSet(), threads, ...pool }
+  return { memory, heap, kernels, threads, ...pool }
 }

@@ -5,59 +5,52 @@ import type { WasmEngine } from './wasm-engine.ts'
 
 /** Memory with the kernels that sweep over stored matrices; kept by each thread, as pages that are new are slow. */
 
-export interface Workspace {
+export interface Workspace extends Pick<Heap, 'floats'> {
   readonly kernels: Kernels
   readonly memory: WebAssembly.Memory
   /** The address of a block that is freed when the work is done. */
   allocate(bytes: number): number
-  /** So many float32 numbers at an address. An engine whose memory this is works on them where they lie. */
-  floats(address: number, count: number): Float32Array
 }
 
-/** Memory with its kernels, what hands it out, and what of it is known to lie there. */
-export interface WorkMemory {
+/** Memory, and what gives out parts of it. */
+export interface Room {
   readonly kernels: Kernels
   readonly memory: WebAssembly.Memory
   readonly heap: Heap
-  readonly placed: WeakSet<ArrayBufferView>
 }
 
-const idle: WorkMemory[] = []
+/** The memory of the embedded engine: what is made there needn't be copied to be computed with. None of other engines. */
+export const roomOf = (engine: Engine): Room | undefined =>
+  engine.name === 'wasm' ? (engine as WasmEngine).runtime : undefined
 
-/** The embedded engine's own memory; undefined of other engines, which have none of that kind. */
-export const memoryOf = (engine: Engine): WorkMemory | undefined => (engine as Partial<WasmEngine>).runtime
+const idle: Room[] = []
 
 /**
- * Runs `work` with memory that nobody else uses meanwhile, or with blocks in the memory that is given. What `work` leaves there is
+ * Runs `work` with blocks of memory that nobody else uses meanwhile, of `within` or else of memory of this thread's own. What `work` leaves there is
  * overwritten later.
  */
 export async function withWorkspace<T>(
   work: (workspace: Workspace) => Promise<T>,
-  given?: WorkMemory,
+  within?: Room,
 ): Promise<T> {
-  const taken = given ?? idle.pop() ?? create()
-  const { kernels, memory, heap, placed } = taken
+  const room = within ?? idle.pop() ?? create()
+  const { kernels, memory, heap } = room
   const blocks: number[] = []
   const allocate = (bytes: number) => {
     const address = heap.allocate(bytes)
     blocks.push(address)
     return address
   }
-  const floats = (address: number, count: number) => {
-    const view = new Float32Array(memory.buffer, address, count)
-    placed.add(view)
-    return view
-  }
   try {
-    return await work({ kernels, memory, allocate, floats })
+    return await work({ kernels, memory, allocate, floats: heap.floats })
   } finally {
     for (const address of blocks) heap.free(address)
-    if (given === undefined) idle.push(taken)
+    if (room !== within) idle.push(room)
   }
 }
 
-function create(): WorkMemory {
+function create(): Room {
   const memory = createSharedMemory()
   const kernels = instantiateKernels(compileKernels(), memory)
-  return { kernels, memory, heap: createHeap(memory, kernels.heapBase()), placed: new WeakSet() }
+  return { kernels, memory, heap: createHeap(memory, kernels.heapBase()) }
 }

@@ -82,6 +82,7 @@ export function transpose<T extends FloatArray | Uint16Array>(A: {
 
 /** The first `count` columns of A as a new matrix of the same float type. */
 export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number): Matrix<T> {
+  if (count === A.columns) return { ...A, data: A.data.slice() as T }
   const data = new (A.data.constructor as new (n: number) => T)(A.rows * count)
   const own = { data: A.data, stride: A.columns, first: 0 }
   copyColumns(own, { data, stride: count, first: 0 }, A.rows, count)

@@ -1,14 +1,9 @@
 import type { Matrix } from '../matrix/matrix.ts'
 import { epsilonOf } from '../matrix/matrix.ts'
 import { rankRange, withinLimits } from '../spectrum/rules.ts'
+import { DIRECT_BELOW } from './achieved.ts'
 import { excessBound, type Rounding, residualNorms, shiftOf } from './certificate.ts'
-import {
-  certifiedTruncation,
-  DIRECT_BELOW,
-  intervalWidth,
-  OVERSAMPLING,
-  plainTruncation,
-} from './certified-truncation.ts'
+import { certifiedTruncation, intervalWidth, OVERSAMPLING, plainTruncation } from './certified-truncation.ts'
 import type { Arithmetic } from './columns.ts'
 import type { Operator } from './krylov.ts'
 import {

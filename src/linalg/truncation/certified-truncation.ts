@@ -1,24 +1,13 @@
 import { epsilonOf, leadingColumns, type Matrix } from '../matrix/matrix.ts'
 import { rankRange } from '../spectrum/rules.ts'
 import { fixSigns, scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
-import { scaleColumns } from './columns.ts'
-import { type Operator, type Triplets, tripletsOn } from './krylov.ts'
-import {
-  type Attempt,
-  drawFor,
-  FAILURE_PROBABILITY,
-  type Proof,
-  proofs,
-  ritzVectors,
-  SUM_EPSILONS,
-  type View,
-} from './proofs.ts'
+import { type Achieved, achieved, DIRECT_BELOW, sumShare } from './achieved.ts'
+import type { Operator } from './krylov.ts'
+import { type Attempt, FAILURE_PROBABILITY, type Proof, proofs, type View } from './proofs.ts'
 import type { Certificate, Interval, TruncatedSvd, TruncationPlan } from './truncated-svd.ts'
 
 /** Columns more than the rank: with them the last triplets converge as well. */
 export const OVERSAMPLING = 8
-/** Sums of squares that cancel below this share of ‖A‖_F² are formed from the residual itself. */
-export const DIRECT_BELOW = 1e-10
 /** Relative singular values below this are near √ε of float64, where eigenvalues of a Gram matrix are rounding error. */
 const GRAM_RESOLUTION = 1e-6
 /** An error of at most this many epsilons of the data, relative to ‖A‖_F, is rounding. */
@@ -52,27 +41,26 @@ export function certifiedTruncation(
   // One more than the estimate, in case exact sums fall on the other side of the rule's threshold.
   const count = Math.min(l, plan.rule.kind === 'rank' ? rank : rank + 1)
   const estimate = view.pairs.theta.slice(0, count)
-  let triplets: Triplets | undefined
-  let tail: TailOf | undefined
+  // nothing may be left of the width of an interval that stays open
+  const wanted: TruncationPlan = attempt.isLast ? { ...plan, vectors: 'both' } : plan
+  let found: Achieved | undefined
   let conclusion: Conclusion | undefined
   for (const proof of proofs(A, plan, view, attempt, widened)) {
     if (attempt.isLast || isHopeful(A, plan, estimate, proof)) {
-      triplets ??= tripletsOf(A, plan, view, count)
-      tail ??= tailMeasure(A, triplets)
-      const squares = triplets.S.map((s) => s * s)
-      conclusion = conclude(A, plan, squares, tail, proof)
+      found ??= achieved(A, wanted, view, count)
+      conclusion = conclude(A, plan, found, proof)
       if (conclusion?.closed) break
     }
     if (attempt.isLast || proof.best === undefined) continue
     if (!isHopeful(A, plan, estimate, { ...proof, bound: proof.best })) break
   }
-  if (conclusion === undefined || triplets === undefined) return undefined
+  if (conclusion === undefined || found === undefined) return undefined
   const { bound, kind, closed, belowRounding, optimalError } = conclusion
   const spectral = {
     atLeast: Math.sqrt(bound.next(conclusion.rank)),
     atMost: Math.sqrt(bound.beyond(conclusion.rank)),
   }
-  return truncation(A, triplets, conclusion.rank, optimalError, {
+  return truncation(A, found, conclusion.rank, optimalError, {
     kind,
     failureProbability: kind === 'probabilistic' ? FAILURE_PROBABILITY : 0,
     spectral,
@@ -94,22 +82,22 @@ export function plainTruncation(
 ): TruncatedSvd | undefined {
   const isGiven = plan.rule.kind === 'rank'
   const count = Math.min(view.pairs.theta.length, isGiven ? rank : rank + OVERSAMPLING)
-  const triplets = tripletsOf(A, plan, view, count)
-  const theta = triplets.S.map((s) => s * s)
+  const found = achieved(A, plan, view, count)
+  const { squares } = found
   const known = {
     order: A.short,
     total: A.frobenius * A.frobenius,
-    theta,
+    theta: squares,
     excess: () => 0,
-    beyond: (r: number) => theta[r] ?? 0,
+    beyond: (r: number) => squares[r] ?? 0,
     rounding: 0,
   }
   const { atMost } = rankRange(plan.rule, plan.limits, known)
   if (atMost > count) return undefined
-  const left = Math.sqrt(tailMeasure(A, triplets)(atMost).atMost)
+  const left = Math.sqrt(found.tail(atMost).atMost)
   return truncation(
     A,
-    triplets,
+    found,
     atMost,
     { atLeast: 0, atMost: left / A.frobenius },
     {
@@ -122,14 +110,6 @@ export function plainTruncation(
     },
   )
 }
-
-/** The triplets on the leading `count` Ritz vectors. */
-function tripletsOf(A: Operator, plan: TruncationPlan, view: View, count: number): Triplets {
-  const V = ritzVectors(A, plan, view, count)
-  return tripletsOn(plan.engine, V, A.forward(V), drawFor(A.long, plan))
-}
-
-type TailOf = (rank: number) => Interval
 
 /**
  * Whether a proof closes the interval by the Ritz values themselves: triplets are formed once one does. Tails that cancel away in sums
@@ -144,35 +124,20 @@ function isHopeful(A: Operator, plan: TruncationPlan, theta: Float64Array, proof
   // what is not known of an interval that closes
   const enough = (rank: number) => (1 - 1 / (1 + plan.goal) ** 2) * rest(rank)
   const excess = (rank: number) => bound.excess(rank, enough(rank))
-  return conclude(A, plan, theta, tail, { ...proof, bound: { ...bound, excess } })?.closed === true
-}
-
-/** ‖A − L·diag(S)·Rᵀ‖_F² for the leading `rank` triplets, as an interval that holds it whatever was rounded. */
-function tailMeasure(A: Operator, { left, S, right }: Triplets): TailOf {
-  const root = Math.sqrt(A.long) * epsilonOf.f64
-  const total = A.frobenius * A.frobenius
-  return (rank) => {
-    const rest = S.subarray(0, rank).reduce((left, s) => left - s * s, total)
-    const slack = SUM_EPSILONS * root * total
-    if (rest > DIRECT_BELOW * total) return { atLeast: rest - slack, atMost: rest + slack }
-    const scaledLeft = leadingColumns(left, rank)
-    scaleColumns(scaledLeft, S)
-    const error = Math.sqrt(A.residualSquared(scaledLeft, leadingColumns(right, rank)))
-    const shift = SUM_EPSILONS * root * A.frobenius
-    return { atLeast: Math.max(0, error - shift) ** 2, atMost: (error + shift) ** 2 }
-  }
+  return (
+    conclude(A, plan, { squares: theta, tail }, { ...proof, bound: { ...bound, excess } })?.closed === true
+  )
 }
 
 /** What a proof says of the rank and the error; undefined where it leaves open what the rule chooses. */
 function conclude(
   A: Operator,
   plan: TruncationPlan,
-  theta: Float64Array,
-  tailOf: TailOf,
+  { squares: theta, tail: tailOf }: Pick<Achieved, 'squares' | 'tail'>,
   proof: Proof,
 ): Conclusion | undefined {
   const total = A.frobenius * A.frobenius
-  const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * total
+  const rounding = sumShare(A) * total
   const { excess, beyond } = proof.bound
   const known = { order: A.short, total, theta, excess, beyond, rounding }
   const { atLeast, atMost: rank } = rankRange(plan.rule, plan.limits, known)
@@ -205,15 +170,15 @@ function whyOpen({ rank, optimalError }: Conclusion, l: number): string {
 /** The result in the shape and size of A. */
 function truncation(
   A: Operator,
-  triplets: Triplets,
+  { triplets, isRough }: Achieved,
   rank: number,
   optimalError: Interval,
   certificate: Certificate,
 ): TruncatedSvd {
-  const left = leadingColumns(triplets.left, rank)
+  const left = isRough ? triplets.left : leadingColumns(triplets.left, rank)
   const right = leadingColumns(triplets.right, rank)
   const [U, V] = A.isWide ? [right, left] : [left, right]
-  fixSigns(U, V)
+  if (!isRough) fixSigns(U, V)
   const S = triplets.S.slice(0, rank)
   scaleByPowerOfTwo(S, A.exponent)
   const { spectral } = certificate
@@ -232,5 +197,6 @@ function truncation(
       },
     },
     method: 'krylov',
+    ...(isRough && { isRough }),
   }
 }

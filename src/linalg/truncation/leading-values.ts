@@ -1,8 +1,9 @@
 import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
 import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
+import { DIRECT_BELOW } from './achieved.ts'
 import { type ExcessBound, excessBound, shiftOf } from './certificate.ts'
 import { blockWidth, FLOAT32_ROUNDOFFS, viewOf } from './certified-krylov.ts'
-import { DIRECT_BELOW, intervalWidth, OVERSAMPLING } from './certified-truncation.ts'
+import { intervalWidth, OVERSAMPLING } from './certified-truncation.ts'
 import { inArithmetic } from './columns.ts'
 import { complementBounds } from './complement-bound.ts'
 import {

@@ -47,6 +47,8 @@ export interface TruncatedSvd {
   readonly optimalError: Interval
   readonly certificate: Certificate
   readonly method: 'krylov' | 'full'
+  /** Those of the long side, [m, 0] or [k, 0], were left out as `vectors` allows; S and the others are those of an iteration in float32, off by its rounding. */
+  readonly isRough?: true
 }
 
 /** How the error of the best factors is bounded: 'strict' leaves nothing to the seed, 'none' saves the time. */
@@ -69,6 +71,11 @@ export interface TruncationOptions {
   readonly largestShare?: number
   /** ‖A‖_F where it is known already, from sums in float64. */
   readonly frobenius?: number | undefined
+  /**
+   * 'short side' where the vectors of the long side aren't needed, since something is fitted to the others: spares a product in float64 where
+   * the rank is given and float32 is enough for the interval. 'both' when left out.
+   */
+  readonly vectors?: 'both' | 'short side'
 }
 
 /** What to do, all defaults filled in. */
@@ -82,6 +89,7 @@ export interface TruncationPlan {
   readonly goal: number
   /** Most columns of the basis. */
   readonly cap: number
+  readonly vectors?: TruncationOptions['vectors']
 }
 
 /** Up to here the full SVD takes a few milliseconds. */
@@ -106,7 +114,16 @@ export function truncatedSvd(
   const { engine, limits = {}, seed = 0, name = '', certify = 'default', goal = GOAL } = options
   const order = Math.min(A.rows, A.columns)
   const cap = Math.floor(order * (options.largestShare ?? LARGEST_SHARE))
-  const plan = { engine, rule, limits, keys: streamKeys(A, seed, name, options), certify, goal, cap }
+  const plan = {
+    engine,
+    rule,
+    limits,
+    keys: streamKeys(A, seed, name, options),
+    certify,
+    goal,
+    cap,
+    vectors: options.vectors,
+  }
   const wide = () => widened(A)
   const known = rule.kind === 'rank' ? rule.rank : 0
   const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined
