@@ -20,12 +20,12 @@ interface Waiting {
   listen(events: ThreadEvents): void
 }
 
-export function earlyThreads(engine: EngineChoice): EarlyThreads {
+export function earlyThreads(engine: EngineChoice, file = builtFile('job-worker.js')): EarlyThreads {
   const waiting: Waiting[] = []
   return {
     start(kind, count) {
       const start = { kind, engine, threads: 1, network: undefined }
-      for (let i = 0; i < count; i++) waiting.push(started(start))
+      for (let i = 0; i < count; i++) waiting.push(started(file, start))
     },
     take(wanted, events) {
       const at = waiting.findIndex(({ start }) => isSame(start, wanted))
@@ -43,14 +43,14 @@ export function earlyThreads(engine: EngineChoice): EarlyThreads {
 const isSame = (a: WorkerStart, b: WorkerStart): boolean =>
   a.kind === b.kind && a.engine === b.engine && a.threads === b.threads && a.network === b.network
 
-function started(start: WorkerStart): Waiting {
+function started(file: URL, start: WorkerStart): Waiting {
   const missed: ((events: ThreadEvents) => void)[] = []
   let listener: ThreadEvents | undefined
   const tell = (what: (events: ThreadEvents) => void) => {
     if (listener === undefined) missed.push(what)
     else what(listener)
   }
-  const thread = startThread(builtFile('job-worker.js'), start, {
+  const thread = startThread(file, start, {
     report: (report) => tell((events) => events.report(report)),
     failure: (error) => tell((events) => events.failure(error)),
   })
