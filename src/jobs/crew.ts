@@ -41,6 +41,8 @@ export interface CrewOptions extends Pick<WorkerStart, 'kind' | 'engine'> {
   readonly allotment: Allotment
   /** The most bytes for all of them. */
   readonly memory: number
+  /** The LAPACK that has been checked. */
+  readonly library: string | undefined
   /** What they run. */
   readonly file: URL
   /** Those that have been started already. */
@@ -48,7 +50,7 @@ export interface CrewOptions extends Pick<WorkerStart, 'kind' | 'engine'> {
 }
 
 export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
-  const { allotment, memory, kind, engine, file, early } = options
+  const { allotment, memory, kind, engine, library, file, early } = options
   const network = workerNetwork(allotment.length)
   const { received } = networkOfRun()
   const unused = [...allotment]
@@ -115,7 +117,7 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
     member.held = Math.max(member.held, bytes)
     member.job = index
     member.thread.keepAlive(true)
-    member.thread.order({ index, job })
+    member.thread.order({ index, job, library })
   }
 
   return {

@@ -20,6 +20,8 @@ export interface WorkerStart {
 export interface Order {
   readonly index: number
   readonly job: unknown
+  /** The LAPACK that the thread which orders has checked. */
+  readonly library?: string | undefined
 }
 
 /** From a worker. */
@@ -192,8 +194,9 @@ export function jobServer(
   send: Send,
 ): (order: Order) => Promise<void> {
   const notice = (line: string) => send({ type: 'notice', line }, [])
-  const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
-  return async ({ index, job }) => {
+  let context: JobContext | undefined
+  return async ({ index, job, library }) => {
+    context ??= { engine: keptEngines({ engine, threads, checked: library }, notice), notice }
     try {
       if (!Object.hasOwn(loaders, kind))
         throw new Error(`this program of workers has no jobs of kind ${kind}`)
