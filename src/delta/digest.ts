@@ -22,25 +22,29 @@ function* described(
   largest: number,
   { kernels, memory, allocate }: Workspace,
 ): Generator<Uint8Array, void, void> {
-  const { data } = delta
+  const { byteOffset, length } = delta.data
   // only numbers below 2⁻¹²⁷ need two steps, and only up, where none rounds
   const exponent = -unitExponent(largest)
-  const first = Math.min(LARGEST_EXPONENT, exponent)
+  const least = Math.min(LARGEST_EXPONENT, exponent)
+  const scales = [2 ** least, 2 ** (exponent - least)] as const
   const scaled = allocate(BLOCK * F32_BYTES)
-  const fillScaled = (start: number, count: number) =>
-    kernels.rescale(count, data.byteOffset + start * F32_BYTES, scaled, 2 ** first, 2 ** (exponent - first))
   const sample = sampleSize(delta)
-  fillScaled(0, sample)
+  kernels.rescale(sample, byteOffset, scaled, ...scales)
   const isSplit = isMostlyUpper(new Int32Array(memory.buffer, scaled, sample))
   yield describedShape(delta, isSplit ? 'halves' : 'f32')
   const split = allocate(isSplit ? splitWords(BLOCK) * HALF_BYTES + BEYOND : 0)
-  for (let start = 0; start < data.length; start += BLOCK) {
-    const count = Math.min(BLOCK, data.length - start)
-    fillScaled(start, count)
+  for (let start = 0; start < length; start += BLOCK) {
+    const from = byteOffset + start * F32_BYTES
+    const count = Math.min(BLOCK, length - start)
+    const padded = paddedCount(count)
+    if (isSplit && padded === count) {
+      yield new Uint8Array(memory.buffer, split, kernels.splitHalves(count, from, split, ...scales))
+      continue
+    }
+    kernels.rescale(count, from, scaled, ...scales)
     if (isSplit) {
-      const padded = paddedCount(count)
       new Float32Array(memory.buffer, scaled, padded).fill(0, count)
-      yield new Uint8Array(memory.buffer, split, kernels.splitHalves(padded, scaled, split))
+      yield new Uint8Array(memory.buffer, split, kernels.splitHalves(padded, scaled, split, 1, 1))
     } else yield new Uint8Array(memory.buffer, scaled, count * F32_BYTES)
   }
 }
