@@ -40,8 +40,8 @@ test.each(COUNTS.flatMap((count) => SHARES.map((share) => [count, share])))(
 )
 
 test.each(SHARES)('the kernel writes the same of numbers, a share of %d with a lower half', (share) => {
-  // of which none is infinite or NaN
-  const bits = words(3 * SPLIT_STEP, share).map((word) => word & ~(1 << 30))
+  // of which none is infinite, NaN or −0
+  const bits = words(3 * SPLIT_STEP, share).map((word) => (word & ~(1 << 30)) | (1 << 29))
   const out = new Uint16Array(splitWords(bits.length))
   const expected = out.subarray(0, splitHalves(bits, out))
   const memory = createSharedMemory()
