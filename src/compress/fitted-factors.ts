@@ -1,18 +1,12 @@
 import type { Engine } from '../linalg/engine.ts'
-import {
-  type Float64Matrix,
-  leadingColumns,
-  type Matrix,
-  toFloat64,
-  transpose,
-} from '../linalg/matrix/matrix.ts'
+import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
 import { dot } from '../linalg/matrix/vector.ts'
 import { gramQr } from '../linalg/svd/gram-qr.ts'
-import { fixSigns } from '../linalg/svd/scaling.ts'
+import { signsOf } from '../linalg/svd/scaling.ts'
 import { scaleColumns } from '../linalg/truncation/columns.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import { type FactorForm, rounded } from './layer-result.ts'
-import { residualNorm } from './rounded-factor.ts'
+import { columnDots, residualNorm } from './rounded-factor.ts'
 
 /** Rounding leaves the columns of a factor nearly as orthogonal as they were: beyond this condition something else has happened to them. */
 const MOST_CONDITION = 8
@@ -52,24 +46,25 @@ export function fittedFactors(
   const S = valuesOn(engine, P, qr.inverse)
   if (!(S[S.length - 1] > 0)) return undefined
   const best = toFloat64(engine.multiply(P, engine.gram(qr.inverse, 'rows')))
-  const ofShort = scale(S)
+  // the largest entry of each left vector is positive, as of singular vectors
+  const signs = signsOf(isWide ? Y : best)
+  const ofShort = scale(S).map((x, j) => signs[j] * x)
   const short = scaled(
     Y,
     ofShort.map((x) => 1 / x),
   )
-  const long = scaled(
+  scaleColumns(
     best,
     S.map((s, j) => ofShort[j] / s),
   )
-  const [U, V] = isWide ? [short, long] : [long, short]
-  fixSigns(U, V, P)
+  const [U, V] = isWide ? [short, best] : [best, short]
   return {
     U,
     V,
     S,
     residual: (B, A) => {
       const [left, right] = isWide ? [transpose(A), B] : [B, transpose(A)]
-      const inner = dot(leadingColumns(P, left.columns).data, left.data)
+      const inner = columnDots(P, left).reduce((sum, x, j) => sum + signs[j] * x, 0)
       return residualNorm(frobenius * frobenius, inner, dot(engine.gram(left).data, engine.gram(right).data))
     },
   }
@@ -94,7 +89,7 @@ function valuesOn(engine: Pick<Engine, 'gram' | 'multiply' | 'symmetricEigen'>, 
 
 /** X·diag(factors) as a new matrix in float64. */
 function scaled(X: Matrix, factors: Float64Array): Float64Matrix {
-  const result = { ...X, data: Float64Array.from(X.data) }
+  const result = { ...X, data: new Float64Array(X.data) }
   scaleColumns(result, factors)
   return result
 }

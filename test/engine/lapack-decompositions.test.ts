@@ -12,6 +12,7 @@ import { jacobiSvd } from '../../src/linalg/svd/jacobi.ts'
 import { type HardCase, hardCases } from '../linalg/svd/hard-cases.ts'
 import { sizes, types } from '../linalg/svd/lapack-matrices.ts'
 import { orthogonalityRatio, svdRatios } from '../linalg/svd/lapack-ratios.ts'
+import { expectLeading, single } from '../linalg/svd/leading-support.ts'
 import { EPS, withSingularValues } from '../linalg/svd/support.ts'
 import { describeLapack } from './lapack-suite.ts'
 import { absolute, generator, largestExcess, randomMatrix } from './support.ts'
@@ -20,8 +21,54 @@ describeLapack({
   qr: testQr,
   symmetricEigen: testSymmetricEigen,
   svd: testSvd,
+  leadingSvd: testLeadingSvd,
   'should dgesdd not converge': (_, library) => testFallback(library),
 })
+
+function testLeadingSvd(engine: Engine): void {
+  const spectra: [string, (i: number) => number, number][] = [
+    ['falling', (i) => 1 / (i + 1), 40],
+    ['falling over more than the span', (i) => 0.8 ** i, 48],
+    ['equal', () => 0.75, 16],
+    ['equal in pairs', (i) => 1 / (1 + (i >> 1)), 15],
+    ['rank 16 and noise', (i) => (i < 16 ? 1 + i / 16 : 1e-8), 16],
+    ['zero', () => 0, 5],
+    ['none taken', (i) => 1 / (i + 1), 0],
+    ['all taken', (i) => 1 / (i + 1), 120],
+  ]
+  it.each(spectra)('%s', (_, value, r) => {
+    const s = Array.from({ length: 120 }, (_, i) => value(i))
+    for (const [rows, columns] of [
+      [120, 120],
+      [310, 120],
+      [120, 150],
+    ]) {
+      const A = withSingularValues(rows, columns, s, rows)
+      for (const X of [A, single(A)]) expectLeading(X, r, engine.leadingSvd, engine.svd(X, 'thin'))
+    }
+  })
+
+  it('of small and large numbers, and of none', () => {
+    for (const scale of [2 ** -70, 2 ** 60]) {
+      const A = single(
+        withSingularValues(
+          40,
+          30,
+          Array.from({ length: 30 }, (_, i) => scale / (i + 1)),
+          2,
+        ),
+      )
+      expectLeading(A, 9, engine.leadingSvd, engine.svd(A, 'thin'))
+    }
+    expect(engine.leadingSvd(matrix(0, 3, new Float32Array(0)), () => 0).S).toHaveLength(0)
+  })
+
+  it('entries that are not finite are refused', () => {
+    const A = single(withSingularValues(40, 30, new Float64Array(30).fill(1), 2))
+    A.data[100] = Number.NaN
+    expect(() => engine.leadingSvd(A, () => 3)).toThrow(LoraSvdError)
+  })
+}
 
 function testQr(engine: Engine): void {
   it.each(['f32', 'f64'] as const)('of %s: Q orthonormal, R upper triangular, Q·R = A', (type) => {

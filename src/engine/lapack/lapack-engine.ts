@@ -2,8 +2,8 @@ import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import type { Engine } from '../../linalg/engine.ts'
 import { widened, widenedOperands } from '../../linalg/matrix/half.ts'
-import { leadingOf } from '../../linalg/svd/leading-svd.ts'
 import { qr, svd, symmetricEigen } from './decompositions.ts'
+import { leadingSvd } from './leading.ts'
 import {
   candidateLibraries,
   crashOf,
@@ -139,7 +139,7 @@ function engineOver(lapack: Lapack, threads: number): Engine {
     qr: (A) => qr(lapack, A),
     symmetricEigen: (G, vectors) => symmetricEigen(lapack, G, vectors),
     svd: (A, vectors) => svd(lapack, A, vectors),
-    leadingSvd: (A, count) => leadingOf(svd(lapack, A, 'thin'), count),
+    leadingSvd: (A, count) => leadingSvd(lapack, A, count),
     resident: (A) => resident(lapack, A),
   }
 }

@@ -123,7 +123,11 @@ export function gramLeading(
   const values = reducedValues(kernels, reduced)
   const S = values.map((value) => Math.sqrt(Math.max(0, -value)))
   const least = S[0] / Span.float32
-  if (S[n - 1] < least) S.set(bidiagonalValues(kernels, Xt))
+  if (S[n - 1] < least) {
+    S.set(
+      n <= BIDIAGONAL_ORDER.float32 ? bidiagonalValues(kernels, Xt) : gramValues(kernels, Xt, Span.float32),
+    )
+  }
   const r = count(S)
   if (r === 0 || S[r - 1] < least || least === 0) return undefined
   const Vt = reducedVectors(kernels, reduced, values, r)

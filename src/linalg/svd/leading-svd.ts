@@ -1,5 +1,5 @@
 import { leadingColumns, type Matrix } from '../matrix/matrix.ts'
-import { BIDIAGONAL_ORDER, gramLeading, JACOBI_ORDER } from './gram-svd.ts'
+import { gramLeading, JACOBI_ORDER } from './gram-svd.ts'
 import type { Kernels } from './kernels.ts'
 import { fixSignsOfRows, scaleByPowerOfTwo } from './scaling.ts'
 import { columnsOf, fullSvd, type Svd, scaledRows } from './svd.ts'
@@ -11,7 +11,7 @@ import { columnsOf, fullSvd, type Svd, scaledRows } from './svd.ts'
  */
 export function leadingSvd(A: Matrix, count: (S: Float64Array) => number, kernels: Kernels): Svd {
   const order = Math.min(A.rows, A.columns)
-  if (A.data instanceof Float32Array && order > JACOBI_ORDER && order <= BIDIAGONAL_ORDER.float32) {
+  if (A.data instanceof Float32Array && order > JACOBI_ORDER) {
     const leading = kernels.scope(() => {
       const { Xt, exponent } = scaledRows(kernels, A)
       const unscaled = (S: Float64Array) => {

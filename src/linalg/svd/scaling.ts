@@ -81,10 +81,21 @@ export function fixSignsOfRows(kernels: Kernels, Ut: Block, Vt: Block): void {
 const TIE = 1 - 1e-10
 
 /**
- * Flips columns in place so that the largest |entry| of each column of U is positive, the first of ties deciding, and the same columns
- * of the others; U·diag(S)·Vᵀ is unchanged. The u-based rule of scikit-learn's svd_flip. U [m, n], V [k, n].
+ * Flips pairs of columns in place so that the largest |entry| of each column of U is positive, the first of
+ * ties deciding; U·diag(S)·Vᵀ is unchanged. The u-based rule of scikit-learn's svd_flip. U [m, n], V [k, n].
  */
-export function fixSigns(U: Float64Matrix, ...others: readonly Float64Matrix[]): void {
+export function fixSigns(U: Float64Matrix, V: Float64Matrix): void {
+  const n = U.columns
+  const sign = signsOf(U)
+  for (const side of [U, V]) {
+    for (let at = 0, i = 0; i < side.rows; i++) {
+      for (let j = 0; j < n; j++, at++) if (sign[j] < 0) side.data[at] = -side.data[at]
+    }
+  }
+}
+
+/** By column of U −1 where the largest |entry|, the first of ties, is negative, else 1. */
+export function signsOf(U: Matrix): Float64Array {
   const n = U.columns
   const largest = new Float64Array(n)
   for (let at = 0, i = 0; i < U.rows; i++) {
@@ -96,9 +107,5 @@ export function fixSigns(U: Float64Matrix, ...others: readonly Float64Matrix[]):
       if (sign[j] === 0 && Math.abs(U.data[at]) >= TIE * largest[j]) sign[j] = U.data[at] < 0 ? -1 : 1
     }
   }
-  for (const side of [U, ...others]) {
-    for (let at = 0, i = 0; i < side.rows; i++) {
-      for (let j = 0; j < n; j++, at++) if (sign[j] < 0) side.data[at] = -side.data[at]
-    }
-  }
+  return sign
 }

@@ -56,7 +56,7 @@ function roughly(
     triplets: {
       left: zeros(A.long, 0),
       S: squares.map(Math.sqrt),
-      right: toFloat64(engine.multiply(basis.V, rotation)),
+      right: toFloat64(engine.multiply(basis.V.rows, rotation, { transposeA: true })),
     },
     squares,
     tail: (rank) => ({ atLeast: rest(rank) - shifts(rank), atMost: rest(rank) + shifts(rank) }),

@@ -87,7 +87,7 @@ export function certifiedKrylov(
   let lookAt = firstLook(A, plan, run)
   const progress: Progress = { attempts: 0, triedAt: 0, reached: Number.POSITIVE_INFINITY }
   for (;;) {
-    const l = run.basis.V.columns
+    const l = run.basis.size
     const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
     const next = nextBlock(plan.engine, A, run.basis, run.draw)
     if (l >= lookAt || isLast) {
@@ -103,7 +103,7 @@ export function certifiedKrylov(
         continue
       }
     }
-    run = { ...run, basis: extendBasis(A, run.basis, next) }
+    run = { ...run, basis: extendBasis(plan.engine, A, run.basis, next) }
   }
 }
 
@@ -203,7 +203,7 @@ function firstRun(A: Operator, plan: TruncationPlan): Run {
   const draw = uniformColumns(A.short, arithmetic, plan.keys.known('start'))
   const columns = plan.rule.kind === 'rank' ? knownRank(A, plan) + OVERSAMPLING : Number.POSITIVE_INFINITY
   const block = startBlock(plan.engine, A.short, Math.min(blockWidth(A, columns), plan.cap), draw)
-  return { arithmetic, basis: startBasis(A, block), draw }
+  return { arithmetic, basis: startBasis(plan.engine, A, block), draw }
 }
 
 /** The size of the basis at which its Ritz pairs are worth computing. */
@@ -277,5 +277,5 @@ function preciseRun(A: Operator, plan: TruncationPlan, { basis, pairs }: View, r
   const count = Math.min(rank + OVERSAMPLING, Math.ceil(l / 2))
   const draw = uniformColumns(A.short, 'f64', plan.keys.known('precise'))
   const block = leadingRitzVectors(plan.engine, basis, pairs, count, draw)
-  return { arithmetic: 'f64', basis: startBasis(A, block), draw }
+  return { arithmetic: 'f64', basis: startBasis(plan.engine, A, block), draw }
 }

@@ -1,7 +1,7 @@
 import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../matrix/matrix.ts'
 import { largestEigenvalue } from './certificate.ts'
 import type { Operator } from './krylov.ts'
-import { extendBasis, type KrylovBasis, type KrylovEngine, nextBlock, startBasis } from './krylov.ts'
+import { extendBasis, type KrylovEngine, nextBlock, startBasis } from './krylov.ts'
 import { orthonormalize } from './orthonormalize.ts'
 
 /**
@@ -46,7 +46,7 @@ export function smallChiSquare(probability: number): number {
 }
 
 /**
- * Bounds on the largest eigenvalue of AᵀA on the complement of the columns of V, one for each step, sharper and
+ * Bounds on the largest eigenvalue of AᵀA on the complement of the rows of V [l, short], orthonormal, one for each step, sharper and
  * sharper; take as many as needed. Each costs two products of A with eight columns. `draw` must be
  * standard normals independent of V. `roundoff` is how far a computed A·x may be off for a unit x.
  */
@@ -58,25 +58,23 @@ export function* complementBounds(
   failureProbability: number,
   roundoff: number,
 ): Generator<ComplementBound, void, void> {
-  const room = V.rows - V.columns
+  const room = V.columns - V.rows
   const Z = draw(PROBES)
   const first = orthonormalize(engine, Z, [V], draw).basis
   const start = toFloat64(engine.multiply(first, Z, { transposeA: true }))
   const least = smallChiSquare(failureProbability)
-  let basis = startBasis(A, first)
+  let basis = startBasis(engine, A, first)
   for (;;) {
-    const T = engine.gram(basis.W)
+    const { gram: T, size } = basis
     const xi = (Math.sqrt(largestEigenvalue(engine, T)) + roundoff) ** 2
-    if (basis.V.columns >= room) {
+    if (size >= room) {
       yield { xi, mu: xi }
       return
     }
-    yield { xi, mu: xi * smallestRatio(scaledMoments(engine, T, start, xi, stepsOf(basis)), least) }
-    basis = extendBasis(A, basis, nextBlock(engine, A, basis, draw, [V]))
+    yield { xi, mu: xi * smallestRatio(scaledMoments(engine, T, start, xi, Math.ceil(size / PROBES)), least) }
+    basis = extendBasis(engine, A, basis, nextBlock(engine, A, basis, draw, [V]))
   }
 }
-
-const stepsOf = (basis: KrylovBasis) => Math.ceil(basis.V.columns / PROBES)
 
 /** τ_j / ξʲ for j = 0 … 2k − 2, from Zᵀ·Cʲ·Z = startᵀ·(Tʲ)₀₀·start. */
 function scaledMoments(

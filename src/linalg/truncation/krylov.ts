@@ -12,7 +12,8 @@ import {
 } from '../matrix/matrix.ts'
 import { jacobiSvd } from '../svd/jacobi.ts'
 import { scaleByPowerOfTwo, scalingExponent } from '../svd/scaling.ts'
-import { type Arithmetic, besideColumns, columnRange } from './columns.ts'
+import { type Arithmetic, columnRange } from './columns.ts'
+import { asRows, bordered, type GrowingRows, withColumns } from './growing-rows.ts'
 import { orthonormalize } from './orthonormalize.ts'
 import type { Draw } from './streams.ts'
 
@@ -127,10 +128,18 @@ export function tripletsOn(
 
 export type KrylovEngine = Pick<Engine, 'multiply' | 'gram' | 'symmetricEigen'>
 
-/** A basis that has grown by blocks: V [short, l] orthonormal, W = A·V [long, l]; the last `lastBlock` columns came last. */
+/** A basis that has grown by blocks, V [short, l] orthonormal and W = A·V [long, l], with their columns as rows. */
 export interface KrylovBasis {
-  readonly V: Matrix
-  readonly W: Matrix
+  /** Columns of V. */
+  readonly size: number
+  /** Vᵀ. */
+  readonly V: GrowingRows
+  /** Wᵀ. */
+  readonly W: GrowingRows
+  /** WᵀW, in float64. */
+  readonly gram: Float64Matrix
+  /** The block of W that came last, as columns. */
+  readonly lastImage: Matrix
   readonly lastBlock: number
   /** ‖AᵀA·V − …‖ of what was left out as rounding error when the blocks were made orthonormal. */
   readonly lost: number
@@ -155,34 +164,53 @@ export interface RitzPairs {
 }
 
 /** The basis of one orthonormal block. */
-export function startBasis(A: Operator, block: Matrix): KrylovBasis {
-  return { V: block, W: A.forward(block), lastBlock: block.columns, lost: 0 }
+export function startBasis(engine: Pick<Engine, 'gram'>, A: Operator, block: Matrix): KrylovBasis {
+  const lastImage = A.forward(block)
+  return {
+    size: block.columns,
+    V: asRows(block),
+    W: asRows(lastImage),
+    gram: engine.gram(lastImage),
+    lastImage,
+    lastBlock: block.columns,
+    lost: 0,
+  }
 }
 
 /**
  * One step of the block Lanczos process with full re-orthogonalization (Golub and Underwood 1977; with a random start
  * Musco and Musco 2015): what lies beyond the basis, which also tells how far its Ritz pairs are from singular
- * triplets. The result is orthogonal to `deflated` as well: then the process is that of A restricted to its complement.
+ * triplets. The result is orthogonal to `deflated` as well, orthonormal vectors as rows: then the process is that of A restricted to their complement.
  * `refill` draws columns for directions that run out.
  */
 export function nextBlock(
   engine: KrylovEngine,
   A: Operator,
-  { V, W, lastBlock }: KrylovBasis,
+  { V, lastImage }: KrylovBasis,
   refill: (columns: number) => Matrix,
   deflated: readonly Matrix[] = [],
 ): KrylovStep {
-  const Z = A.backward(columnRange(W, W.columns - lastBlock, W.columns))
-  const { basis, lost } = orthonormalize(engine, Z, [...deflated, V], refill)
+  const Z = A.backward(lastImage)
+  const { basis, lost } = orthonormalize(engine, Z, [...deflated, V.rows], refill)
   return { block: basis, coupling: toFloat64(engine.multiply(basis, Z, { transposeA: true })), lost }
 }
 
 /** The basis with one more block. */
-export function extendBasis(A: Operator, { V, W, lost }: KrylovBasis, step: KrylovStep): KrylovBasis {
+export function extendBasis(
+  engine: Pick<Engine, 'gram' | 'multiply'>,
+  A: Operator,
+  { size, V, W, gram, lost }: KrylovBasis,
+  step: KrylovStep,
+): KrylovBasis {
   const { block } = step
+  const lastImage = A.forward(block)
+  const beside = engine.multiply(W.rows, toFloat64(lastImage))
   return {
-    V: besideColumns(V, block),
-    W: besideColumns(W, A.forward(block)),
+    size: size + block.columns,
+    V: withColumns(V, block),
+    W: withColumns(W, lastImage),
+    gram: bordered(gram, beside, engine.gram(lastImage)),
+    lastImage,
     lastBlock: block.columns,
     lost: lost + step.lost,
   }
@@ -191,10 +219,10 @@ export function extendBasis(A: Operator, { V, W, lost }: KrylovBasis, step: Kryl
 /** Rayleigh–Ritz in float64 on WᵀW. */
 export function ritzPairs(
   engine: KrylovEngine,
-  { W, lastBlock }: KrylovBasis,
+  { gram, lastBlock }: KrylovBasis,
   coupling: Float64Matrix,
 ): RitzPairs {
-  const { values, vectors } = engine.symmetricEigen(engine.gram(W), 'thin')
+  const { values, vectors } = engine.symmetricEigen(gram, 'thin')
   const l = values.length
   const descending = columnsReversed(vectors)
   const last = rowRange(descending, l - lastBlock, l)
@@ -219,7 +247,7 @@ export function leadingRitzVectors(
   count: number,
   refill: (columns: number) => Matrix,
 ): Float64Matrix {
-  const rotated = toFloat64(engine.multiply(V, columnRange(vectors, 0, count)))
+  const rotated = toFloat64(engine.multiply(V.rows, columnRange(vectors, 0, count), { transposeA: true }))
   return toFloat64(orthonormalize(engine, rotated, [], refill).basis)
 }
 

@@ -1,4 +1,4 @@
-import type { HalfMatrix, Matrix } from '../matrix/matrix.ts'
+import { type HalfMatrix, type Matrix, transpose } from '../matrix/matrix.ts'
 import { scaleByPowerOfTwo, timesPowerOfTwo } from '../svd/scaling.ts'
 import { DIRECT_BELOW } from './achieved.ts'
 import { type ExcessBound, excessBound, shiftOf } from './certificate.ts'
@@ -114,10 +114,10 @@ const allZero = (count: number): LeadingValues => ({
 function viewFor(A: Operator, count: number, { engine, keys }: LeadingValuesOptions): View {
   const { blocks, width } = blocksOf(A, count)
   const draw = uniformColumns(A.short, A.precision, keys.known('start'))
-  let basis = startBasis(A, startBlock(engine, A.short, width, draw))
+  let basis = startBasis(engine, A, startBlock(engine, A.short, width, draw))
   let next = nextBlock(engine, A, basis, draw)
   for (let i = 1; i < blocks; i++) {
-    basis = extendBasis(A, basis, next)
+    basis = extendBasis(engine, A, basis, next)
     next = nextBlock(engine, A, basis, draw)
   }
   return viewOf(A, { engine }, { arithmetic: A.precision, basis, draw }, next)
@@ -232,7 +232,7 @@ function boundsOf(A: Operator, view: View, { theta, hidden }: Summed, options: L
 
   let steps = 0
   let bound = certain
-  for (const { mu } of probe(A, view, view.basis.V, options)) {
+  for (const { mu } of probe(A, view, view.basis.V.rows, options)) {
     bound = excessBound(pairs, norms, Math.min(mu, leftover), rounding)
     if (++steps >= PROBE_STEPS || isNarrow(bound)) break
   }
@@ -251,7 +251,7 @@ function boundsAbove(
   options: LeadingValuesOptions,
 ): Bounds {
   const { pairs, norms, rounding } = view
-  const V = inArithmetic(ritzVectors(A, view, above, options), view.arithmetic)
+  const V = transpose(inArithmetic(ritzVectors(A, view, above, options), view.arithmetic)) as Matrix
   let steps = 0
   let most = Number.POSITIVE_INFINITY
   for (const { mu } of probe(A, view, V, options)) {
@@ -268,7 +268,7 @@ function boundsAbove(
   }
 }
 
-/** Sharper and sharper bounds on the largest eigenvalue of AᵀA on the complement of V. */
+/** Sharper and sharper bounds on the largest eigenvalue of AᵀA on the complement of orthonormal rows. */
 const probe = (A: Operator, { arithmetic, rounding }: View, V: Matrix, options: LeadingValuesOptions) =>
   complementBounds(
     options.engine,

@@ -115,18 +115,18 @@ export function allVectors(A: Matrix, engine: Pick<Engine, 'svd'>, perturbation 
 function grownView(A: Operator, count: number, engine: TruncationEngine, keys: StreamKeys): View {
   const draw = uniformColumns(A.short, A.precision, keys.known('start'))
   const most = Math.min(MOST_BASIS_COLUMNS, A.short / 2)
-  let basis = startBasis(A, startBlock(engine, A.short, BLOCK, draw))
+  let basis = startBasis(engine, A, startBlock(engine, A.short, BLOCK, draw))
   let lookAt = Math.max(LEAST_BLOCKS * BLOCK, count + OVERSAMPLING)
   for (;;) {
     const next = nextBlock(engine, A, basis, draw)
-    const l = basis.V.columns
+    const l = basis.size
     const isLast = l + basis.lastBlock > most
     if (l >= lookAt || isLast) {
       const view = viewOf(A, { engine }, { arithmetic: A.precision, basis, draw }, next)
       if (isLast || isGood(view, count)) return view
       lookAt = l * LOOK_GROWTH
     }
-    basis = extendBasis(A, basis, next)
+    basis = extendBasis(engine, A, basis, next)
   }
 }
 
@@ -157,7 +157,14 @@ function* probe(
 ) {
   const draw = normalColumns(A.short, arithmetic, keys.independent('probe/0'))
   let steps = 0
-  for (const bound of complementBounds(engine, A, basis.V, draw, FAILURE_PROBABILITY, rounding.product)) {
+  for (const bound of complementBounds(
+    engine,
+    A,
+    basis.V.rows,
+    draw,
+    FAILURE_PROBABILITY,
+    rounding.product,
+  )) {
     yield bound
     if (++steps >= PROBE_STEPS) return
   }

@@ -1,5 +1,5 @@
 import type { Engine } from '../engine.ts'
-import { epsilonOf, type Float64Matrix, floatType, type Matrix, zeros } from '../matrix/matrix.ts'
+import { epsilonOf, type Float64Matrix, floatType, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
 import { besideColumns, columnSquares, columnsAt, difference, inArithmetic } from './columns.ts'
 
 export type BlockEngine = Pick<Engine, 'multiply' | 'gram'>
@@ -23,7 +23,7 @@ export interface Orthonormalized {
 
 /**
  * An orthonormal basis, [n, b] in the float type of X [n, b], of the columns of X less their parts in the span of the
- * orthonormal bases `against`: projection and Cholesky QR (Gram in float64), both repeated until they change nothing.
+ * orthonormal bases `against`, which are rows: projection and Cholesky QR (Gram in float64), both repeated until they change nothing.
  * Columns that depend on others up to what a Gram matrix resolves are taken up again by themselves; those that are
  * rounding error are replaced by what `refill` draws, so that the basis has b columns, or as many as the space has room
  * for. A column that is orthogonal to the others already stays where it is.
@@ -34,7 +34,7 @@ export function orthonormalize(
   against: readonly Matrix[],
   refill: (columns: number) => Matrix,
 ): Orthonormalized {
-  const room = X.rows - against.reduce((sum, V) => sum + V.columns, 0)
+  const room = X.rows - against.reduce((sum, V) => sum + V.rows, 0)
   const wanted = Math.max(0, Math.min(X.columns, room))
   const arithmetic = floatType(X)
   const noise = (NOISE_EPSILONS * epsilonOf[arithmetic]) ** 2
@@ -47,14 +47,14 @@ export function orthonormalize(
       rest = refill(wanted - basis.columns)
       floors = new Float64Array(rest.columns)
     }
-    const others = basis.columns > 0 ? [...against, basis] : against
+    const others = basis.columns > 0 ? [...against, transpose(basis) as Matrix] : against
     const Y = without(engine, rest, others)
     const G = engine.gram(Y)
     const { transform, taken, dependent, negligible } = choleskyBasis(G, floors, wanted - basis.columns)
     const found = engine.multiply(Y, inArithmetic(transform, arithmetic))
     const { columns, vanished } = settled(engine, found, others)
     for (const j of [...negligible, ...vanished.map((at) => taken[at])]) lost += G.data[j * Y.columns + j]
-    if (columns.columns > 0) basis = besideColumns(basis, columns)
+    if (columns.columns > 0) basis = basis.columns === 0 ? columns : besideColumns(basis, columns)
     rest = columnsAt(Y, dependent)
     floors = Float64Array.from(dependent, (j) => floors[j])
   }
@@ -90,9 +90,9 @@ function without(engine: BlockEngine, Y: Matrix, bases: readonly Matrix[]): Matr
   return bases.reduce((rest, V) => difference(rest, projection(engine, V, rest)), Y)
 }
 
-/** V·(Vᵀ·Y). */
-function projection(engine: BlockEngine, V: Matrix, Y: Matrix): Matrix {
-  return engine.multiply(V, engine.multiply(V, Y, { transposeA: true }))
+/** V·(Vᵀ·Y), given Vᵀ. */
+function projection(engine: BlockEngine, Vt: Matrix, Y: Matrix): Matrix {
+  return engine.multiply(Vt, engine.multiply(Vt, Y), { transposeA: true })
 }
 
 interface CholeskyBasis {

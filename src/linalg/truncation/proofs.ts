@@ -1,4 +1,4 @@
-import { epsilonOf, type Matrix, toFloat64 } from '../matrix/matrix.ts'
+import { epsilonOf, type Matrix, toFloat64, transpose } from '../matrix/matrix.ts'
 import {
   type ExcessBound,
   excessBound,
@@ -66,7 +66,7 @@ export function* proofs(
     const bound = excessBound(pairs, norms, mu, rounding)
     return {
       ...bound,
-      beyond: (r) => (r < deflated.columns ? bound.beyond(r) : Math.min(bound.beyond(r), most)),
+      beyond: (r) => (r < deflated.rows ? bound.beyond(r) : Math.min(bound.beyond(r), most)),
     }
   }
   const leftover = leftoverEnergy(pairs, A.frobenius * A.frobenius, rounding)
@@ -93,14 +93,14 @@ export function* proofs(
 }
 
 /**
- * What the bounds are orthogonal to: the basis, or for a noise floor only the vectors of the values above it. Then the bound
+ * What the bounds are orthogonal to, as rows: the basis, or for a noise floor only the vectors of the values above it. Then the bound
  * is one on every other value, which the basis with its residuals leaves open where a bulk of values lies below the floor.
  */
 function deflatedBy(A: Operator, plan: TruncationPlan, view: View): Matrix {
   const { rule } = plan
-  if (rule.kind !== 'noise-floor') return view.basis.V
+  if (rule.kind !== 'noise-floor') return view.basis.V.rows
   const above = view.pairs.theta.filter((value) => value > rule.floor ** 2).length
-  return inArithmetic(ritzVectors(A, plan, view, above), view.arithmetic)
+  return transpose(inArithmetic(ritzVectors(A, plan, view, above), view.arithmetic)) as Matrix
 }
 
 /** Cholesky factorizations that prove what the probe made likely. */
@@ -113,7 +113,7 @@ function* strictProofs(
   widened: () => Matrix,
 ): Generator<Proof, void, void> {
   const G = shortGram(engine, scaledBy(widened(), -A.exponent))
-  const projected = projectedGram(engine, G, toFloat64(V))
+  const projected = projectedGram(engine, G, toFloat64(transpose(V) as Matrix))
   const rounding = SUM_EPSILONS * epsilonOf.f64 * Math.sqrt(A.long) * A.frobenius * A.frobenius
   for (const ratio of STRICT_RATIOS) {
     const mu = choleskyBound(engine, projected, ratio * xi + rounding)

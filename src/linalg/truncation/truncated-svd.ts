@@ -5,6 +5,7 @@ import { optimalError, stableRank } from '../spectrum/ranks.ts'
 import { chooseRank, type RankLimits, type RankRule, withinLimits } from '../spectrum/rules.ts'
 import { timesPowerOfTwo } from '../svd/scaling.ts'
 import { certifiedKrylov, largestRank } from './certified-krylov.ts'
+import { OVERSAMPLING } from './certified-truncation.ts'
 import { shortSideOperator } from './krylov.ts'
 import { type Digested, type StreamKeys, streamKeys } from './streams.ts'
 
@@ -95,8 +96,13 @@ export interface TruncationPlan {
 /** Up to here the full SVD takes a few milliseconds. */
 const ALWAYS_FULL_ORDER = 128
 const GOAL = 0.01
-/** Beyond this, rank about order/4.4, the full SVD costs no more (measured for orders 192 to 1024). */
+/** What a basis may grow to while a rank is looked for. */
 const LARGEST_SHARE = 1 / 2
+/**
+ * Where this share of the order is sought, all values and the leading vectors cost no more than a basis and its certificate (measured for orders 192 to
+ * 1024, with the embedded engine and OpenBLAS).
+ */
+const LEADING_SHARE = 0.19
 /** Up to this order the full SVD, a second or so, closes what the certificate leaves open. */
 const FULL_WHEN_OPEN_ORDER = 1024
 
@@ -126,11 +132,13 @@ export function truncatedSvd(
   }
   const wide = () => widened(A)
   const known = rule.kind === 'rank' ? rule.rank : 0
-  const small = order <= ALWAYS_FULL_ORDER && options.largestShare === undefined
-  if (small || withinLimits(known, order, limits) > largestRank(cap)) return fullTruncation(wide(), plan)
+  const sought = withinLimits(known, order, limits)
+  const isDense = order <= ALWAYS_FULL_ORDER || sought + OVERSAMPLING > LEADING_SHARE * order
+  if ((isDense && options.largestShare === undefined) || sought > largestRank(cap))
+    return fullTruncation(wide(), plan)
   const operator = shortSideOperator(engine, A, options.frobenius)
   try {
-    if (operator.frobenius === 0) return zeroTruncation(A, withinLimits(known, order, limits))
+    if (operator.frobenius === 0) return zeroTruncation(A, sought)
     const result = certifiedKrylov(operator, { ...plan, rule: scaledRule(rule, -operator.exponent) }, wide)
     const isEnough = certify === 'none' || order > FULL_WHEN_OPEN_ORDER || options.largestShare !== undefined
     if (result?.certificate.closed || (result !== undefined && isEnough)) return result

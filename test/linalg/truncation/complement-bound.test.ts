@@ -36,8 +36,8 @@ function diagonalOperator(squares: ArrayLike<number>): Operator {
 /** The first `steps` bounds on the complement of the first `deflated` unit vectors. */
 function boundsOf(squares: number[], deflated: number, steps: number, probability: number, seed: number) {
   const n = squares.length
-  const V = zeros(n, deflated)
-  for (let i = 0; i < deflated; i++) V.data[i * deflated + i] = 1
+  const V = zeros(deflated, n)
+  for (let i = 0; i < deflated; i++) V.data[i * n + i] = 1
   const stream = torchNormals(seed)
   const draw = (columns: number) => matrix(n, columns, stream.normals(n * columns, 'f64'))
   const bounds: ComplementBound[] = []

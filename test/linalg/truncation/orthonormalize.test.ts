@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Matrix, matrix, toFloat32, toFloat64 } from '../../../src/linalg/matrix/matrix.ts'
+import { type Matrix, matrix, toFloat32, toFloat64, transpose } from '../../../src/linalg/matrix/matrix.ts'
 import {
   besideColumns,
   columnRange,
@@ -44,6 +44,7 @@ const blocks: readonly (readonly [string, Matrix])[] = [
 
 describe.each(engines)('%s engine', (_, engine) => {
   const V = engine.qr(gaussian(M, 20, 8)).Q
+  const Vt = transpose(V)
 
   describe.each([
     ['f64', 1e-14],
@@ -53,7 +54,7 @@ describe.each(engines)('%s engine', (_, engine) => {
     const draw = uniformColumns(M, type, KEY)
 
     test.each(blocks)('%s: orthonormal, orthogonal to what is there, and of full width', (_, X) => {
-      const { basis } = orthonormalize(engine, stored(X), [stored(V)], draw)
+      const { basis } = orthonormalize(engine, stored(X), [stored(Vt)], draw)
       expect(basis.columns).toBe(X.columns)
       expect(basis.data).toBeInstanceOf(type === 'f32' ? Float32Array : Float64Array)
       expect(orthogonalityError(besideColumns(V, basis))).toBeLessThan(tolerance)
@@ -61,7 +62,7 @@ describe.each(engines)('%s engine', (_, engine) => {
 
     test.each(blocks)('%s: spans what X adds, but for what is said to be lost', (_, X) => {
       const B = stored(X)
-      const { basis, lost } = orthonormalize(engine, B, [stored(V)], draw)
+      const { basis, lost } = orthonormalize(engine, B, [stored(Vt)], draw)
       let rest = toFloat64(B)
       for (const Q of [V, toFloat64(basis)]) {
         rest = toFloat64(difference(rest, engine.multiply(Q, engine.multiply(Q, rest, { transposeA: true }))))
@@ -77,18 +78,19 @@ describe.each(engines)('%s engine', (_, engine) => {
 
   test('what lies in the span of the others is replaced', () => {
     const X = columnRange(V, 3, 8)
-    const { basis } = orthonormalize(engine, X, [V], uniformColumns(M, 'f64', KEY))
+    const { basis } = orthonormalize(engine, X, [Vt], uniformColumns(M, 'f64', KEY))
     expect(orthogonalityError(besideColumns(V, basis))).toBeLessThan(1e-14)
   })
 
   test('no more columns than the space has room for', () => {
     const W = engine.qr(gaussian(M, 57, 3)).Q
-    const { basis } = orthonormalize(engine, gaussian(M, 7, 4), [W], uniformColumns(M, 'f64', KEY))
+    const { basis } = orthonormalize(engine, gaussian(M, 7, 4), [transpose(W)], uniformColumns(M, 'f64', KEY))
     expect(basis.columns).toBe(3)
     expect(orthogonalityError(besideColumns(W, basis))).toBeLessThan(1e-14)
     const full = engine.qr(gaussian(M, M, 3)).Q
     expect(
-      orthonormalize(engine, gaussian(M, 7, 4), [full], uniformColumns(M, 'f64', KEY)).basis.columns,
+      orthonormalize(engine, gaussian(M, 7, 4), [transpose(full)], uniformColumns(M, 'f64', KEY)).basis
+        .columns,
     ).toBe(0)
   })
 
