@@ -20,12 +20,12 @@ interface Waiting {
   listen(events: ThreadEvents): void
 }
 
-export function earlyThreads(engine: EngineChoice, file = builtFile('job-worker.js')): EarlyThreads {
+export function earlyThreads(engine: EngineChoice, file?: URL): EarlyThreads {
   const waiting: Waiting[] = []
   return {
     start(kind, count) {
       const start = { kind, engine, threads: 1, network: undefined }
-      for (let i = 0; i < count; i++) waiting.push(started(file, start))
+      for (let i = 0; i < count; i++) waiting.push(started(file ?? builtFile('job-worker.js'), start))
     },
     take(wanted, events) {
       const at = waiting.findIndex(({ start }) => isSame(start, wanted))
