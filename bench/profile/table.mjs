@@ -19,6 +19,7 @@ export const PHASES = [
       'src/engine/lapack/library.ts': '*',
       'src/engine/lapack/self-check.ts': '*',
       'src/jobs/thread.ts': ['startThread'],
+      'src/jobs/early.ts': '*',
     },
   },
   {
@@ -86,12 +87,21 @@ export const PHASES = [
     functions: {
       'src/linalg/truncation/streams.ts': ['sha256'],
       'src/linalg/truncation/entries.ts': '*',
+      'src/linalg/truncation/halves.ts': '*',
       'src/delta/digest.ts': '*',
     },
   },
   {
     name: RANDOM,
-    functions: { 'src/linalg/truncation/streams.ts': ['keyedWords', 'uniformColumns', 'normalColumns'] },
+    functions: {
+      'src/linalg/truncation/streams.ts': [
+        'keyedWords',
+        'uniformColumns',
+        'normalColumns',
+        'fillUniform',
+        'fillNormal',
+      ],
+    },
   },
   {
     name: PRODUCTS,

@@ -7,6 +7,8 @@ export interface EngineRequest {
   readonly engine: EngineChoice
   /** Threads that compute, the calling one included; those the machine has when undefined. */
   readonly threads?: number | undefined
+  /** The LAPACK that this process has checked, which its other threads need not again. */
+  readonly checked?: string | undefined
 }
 
 /** Up to so many flops plain loops are done before another engine is loaded: a little more than a 64 × 64 SVD. */

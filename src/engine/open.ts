@@ -3,6 +3,7 @@ import { LoraSvdError } from '../errors.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { type EngineFor, type EngineRequest, preferredEngine } from './choice.ts'
 import { jsEngine } from './js/js-engine.ts'
+import type { Found } from './lapack/lapack-engine.ts'
 import { createWasmEngine } from './wasm/wasm-engine.ts'
 
 /**
@@ -19,7 +20,7 @@ export async function openEngine(
   const name = preferredEngine(request.engine, flops)
   if (name === 'js') return jsEngine
   const lapack = name === 'lapack' ? await openLapack(request, notice) : undefined
-  return lapack ?? (await import('./wasm/wasm-engine.ts')).createWasmEngine({ threads })
+  return lapack?.engine ?? (await import('./wasm/wasm-engine.ts')).createWasmEngine({ threads })
 }
 
 /**
@@ -29,10 +30,11 @@ export async function openEngine(
 export async function openLapack(
   request: EngineRequest,
   notice: (line: string) => void,
-): Promise<Engine | undefined> {
+): Promise<Found | undefined> {
   const { createLapackEngine } = await import('./lapack/lapack-engine.ts')
-  const found = createLapackEngine({ threads: request.threads ?? availableParallelism() })
-  if ('engine' in found) return found.engine
+  const { threads = availableParallelism(), checked } = request
+  const found = createLapackEngine({ threads, checked })
+  if ('engine' in found) return found
   if (request.engine === 'lapack') throw new LoraSvdError('no-engine', `--engine lapack: ${found.reason}`)
   if (!found.isAbsent) notice(`the embedded engine computes, because ${found.reason}`)
   return undefined

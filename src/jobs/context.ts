@@ -6,6 +6,7 @@ import { LoraSvdError } from '../errors.ts'
 import { pointingIntoCache } from '../io/remote/cache.ts'
 import { bytesToCome } from '../io/remote/kept.ts'
 import { inNetwork } from '../io/remote/network.ts'
+import { type EarlyThreads, earlyThreads } from './early.ts'
 import { withBytes } from './received.ts'
 import { runJobs, runJobsAsDone } from './run-jobs.ts'
 import { defaultMemory } from './schedule.ts'
@@ -86,6 +87,8 @@ export interface RunContext {
   readonly progress: (event: ProgressEvent) => void
   readonly notice: (line: string) => void
   readonly signal?: AbortSignal
+  /** Where threads can be started before there are jobs for them; they last as long as the context. */
+  readonly early?: EarlyThreads
   readonly opening: {
     readonly stdin?: AsyncIterable<Uint8Array | string>
     readonly env?: Readonly<Record<string, string | undefined>>
@@ -101,6 +104,7 @@ export async function inContext<T>(
   const { engine = 'auto', threads, memory, onProgress = () => {}, onNotice = () => {}, signal } = options
   const { stdin, env, online, cache: keeps } = options
   const { progress, received, end } = withBytes(onProgress)
+  const early = earlyThreads(engine)
   const controller = new AbortController()
   const stop = () => controller.abort(interruption(signal?.reason))
   if (signal?.aborted) stop()
@@ -113,6 +117,7 @@ export async function inContext<T>(
       progress,
       notice: onNotice,
       signal: controller.signal,
+      early,
       opening: {
         ...(stdin !== undefined && { stdin: untilAborted(stdin, controller.signal) }),
         ...(env !== undefined && { env }),
@@ -130,6 +135,7 @@ export async function inContext<T>(
       },
     )
   } finally {
+    await early.end()
     end()
     signal?.removeEventListener('abort', stop)
   }
@@ -198,7 +204,7 @@ function* filesRead<J>(jobs: readonly J[], readsOf: (job: J) => Iterable<FilePar
 async function* told<J, R, T>(
   jobs: readonly J[],
   { nameOf, sizeOf, readsOf, task, ...kind }: JobKind<J, R>,
-  { request, memory = defaultMemory(), progress, notice, signal }: RunContext,
+  { request, memory = defaultMemory(), progress, notice, signal, early }: RunContext,
   run: (options: JobOptions<J, R>) => AsyncGenerator<T, void>,
 ): AsyncGenerator<T, void> {
   if (jobs.length === 0) return
@@ -220,6 +226,7 @@ async function* told<J, R, T>(
       engine,
       memory,
       notice,
+      early,
       onStart: (index) => tell({ kind: 'begin', name: nameOf(jobs[index]) }),
       onDone: (index) => {
         done++

@@ -1,6 +1,7 @@
 import { network as networkOfRun, workerNetwork } from '../io/remote/network.ts'
+import type { EarlyThreads } from './early.ts'
 import type { Allotment } from './schedule.ts'
-import { startThread, type Thread } from './thread.ts'
+import { startThread, type Thread, type ThreadEvents } from './thread.ts'
 import { type Report, revivedError, type WorkerStart } from './worker.ts'
 
 /** The worker threads of one `runJobs`: started when there is a job for them, ended when they hold memory others need. */
@@ -40,12 +41,16 @@ export interface CrewOptions extends Pick<WorkerStart, 'kind' | 'engine'> {
   readonly allotment: Allotment
   /** The most bytes for all of them. */
   readonly memory: number
+  /** The LAPACK that has been checked. */
+  readonly library: string | undefined
   /** What they run. */
   readonly file: URL
+  /** Those that have been started already. */
+  readonly early?: EarlyThreads | undefined
 }
 
 export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
-  const { allotment, memory, kind, engine, file } = options
+  const { allotment, memory, kind, engine, library, file, early } = options
   const network = workerNetwork(allotment.length)
   const { received } = networkOfRun()
   const unused = [...allotment]
@@ -59,14 +64,15 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
     const threads = unused.shift()
     if (threads === undefined) throw new Error('no worker is free')
     const start: WorkerStart = { kind, engine, threads, network }
-    const thread = startThread(file, start, {
+    const told: ThreadEvents = {
       report: (report) => {
         if (members.has(member)) receive(member, report)
       },
       failure: (error) => {
         if (members.has(member)) events.failure(error)
       },
-    })
+    }
+    const thread = early?.take(start, told) ?? startThread(file, start, told)
     const member: Member = { thread, threads, held: 0, job: undefined }
     members.add(member)
     return member
@@ -111,7 +117,7 @@ export function createCrew(options: CrewOptions, events: CrewEvents): Crew {
     member.held = Math.max(member.held, bytes)
     member.job = index
     member.thread.keepAlive(true)
-    member.thread.order({ index, job })
+    member.thread.order({ index, job, library })
   }
 
   return {

@@ -53,9 +53,9 @@ async function* run<J, R>(
     yield* runInProcess(jobs, { ...options, notice })
     return
   }
-  const isEngineShared = await isLapackUsed(planned, options, notice)
-  const allotment = allot(planned, { ...options, isEngineShared })
-  yield* runInWorkers(jobs, sizes, allotment, { ...options, notice }, isOrdered)
+  const library = await libraryUsed(planned, options, notice)
+  const allotment = allot(planned, { ...options, isEngineShared: library !== undefined })
+  yield* runInWorkers(jobs, sizes, { allotment, library }, { ...options, notice }, isOrdered)
 }
 
 async function* runInProcess<J, R>(
@@ -83,11 +83,11 @@ async function* runInProcess<J, R>(
 async function* runInWorkers<J, R>(
   jobs: readonly J[],
   sizes: readonly JobSize[],
-  allotment: Allotment,
+  { allotment, library }: { readonly allotment: Allotment; readonly library: string | undefined },
   options: JobOptions<J, R>,
   isOrdered: boolean,
 ): AsyncGenerator<Done<R>, void> {
-  const { kind, engine, memory, signal, workerFile = builtFile('job-worker.js') } = options
+  const { kind, engine, memory, signal, early, workerFile = builtFile('job-worker.js') } = options
   assertBuilt(workerFile, "can't find the program of worker threads,")
   const schedule = createSchedule(
     sizes,
@@ -106,7 +106,7 @@ async function* runInWorkers<J, R>(
     wake()
   }
   const crew = createCrew(
-    { allotment, memory, kind, engine, file: workerFile },
+    { allotment, memory, kind, engine, library, file: workerFile, early },
     {
       result(index, result) {
         const bytes = bufferBytes(result)
@@ -163,15 +163,15 @@ async function* runInWorkers<J, R>(
   }
 }
 
-/** Whether the system's LAPACK computes any of the jobs. It is loaded to find out; workers then share it. */
-async function isLapackUsed(
+/** The system's LAPACK, where that computes any of the jobs. It is loaded and checked to find out; workers then share it. */
+async function libraryUsed(
   sizes: readonly JobSize[],
   { engine, threads }: { engine: JobOptions<never, never>['engine']; threads: number },
   notice: (line: string) => void,
-): Promise<boolean> {
+): Promise<string | undefined> {
   const most = Math.max(...sizes.map(({ flops }) => flops))
-  if (preferredEngine(engine, most) !== 'lapack') return false
-  return (await openLapack({ engine, threads }, notice)) !== undefined
+  if (preferredEngine(engine, most) !== 'lapack') return undefined
+  return (await openLapack({ engine, threads }, notice))?.library.path
 }
 
 function eachOnce(notice: (line: string) => void): (line: string) => void {

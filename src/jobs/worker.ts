@@ -5,6 +5,7 @@ import { openEngine } from '../engine/open.ts'
 import { type ErrorCode, LoraSvdError } from '../errors.ts'
 import { adoptNetwork, type WorkerNetwork } from '../io/remote/network.ts'
 import type { Engine, EngineName } from '../linalg/engine.ts'
+import type { EarlyThreads } from './early.ts'
 
 /** What a worker is told at its start. */
 export interface WorkerStart {
@@ -19,6 +20,8 @@ export interface WorkerStart {
 export interface Order {
   readonly index: number
   readonly job: unknown
+  /** The LAPACK that the thread which orders has checked. */
+  readonly library?: string | undefined
 }
 
 /** From a worker. */
@@ -154,6 +157,8 @@ export interface JobOptions<J, R> {
   onDone?(index: number, seconds: number): void
   /** Ends everything; the generator then throws the signal's reason. */
   readonly signal?: AbortSignal
+  /** Threads that run dist/job-worker.js already. */
+  readonly early?: EarlyThreads | undefined
   /** The bundle that workers run; dist/job-worker.js when left out. */
   readonly workerFile?: URL
 }
@@ -189,8 +194,9 @@ export function jobServer(
   send: Send,
 ): (order: Order) => Promise<void> {
   const notice = (line: string) => send({ type: 'notice', line }, [])
-  const context: JobContext = { engine: keptEngines({ engine, threads }, notice), notice }
-  return async ({ index, job }) => {
+  let context: JobContext | undefined
+  return async ({ index, job, library }) => {
+    context ??= { engine: keptEngines({ engine, threads, checked: library }, notice), notice }
     try {
       if (!Object.hasOwn(loaders, kind))
         throw new Error(`this program of workers has no jobs of kind ${kind}`)
@@ -214,6 +220,8 @@ export function serveJobs(loaders: JobLoaders): void {
     port.postMessage(message, buffers)
   }
   adoptNetwork(start.network, { notice: (line) => send({ type: 'notice', line }, []), received })
+  // what a job needs may be loaded before there is one; a failure is the job's
+  loaders[start.kind]?.().catch(() => {})
   port.on('message', jobServer(loaders, start, send))
 }
 

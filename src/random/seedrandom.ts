@@ -66,9 +66,13 @@ const TWO_32 = 0x1_0000_0000
 
 /** The next uniform number in [0, 1) with 53 bits from a source of 32-bit words; the first word drawn is the high one. */
 export function uniform53(nextWord: () => number): number {
-  const high = nextWord() & (TWO_21 - 1)
-  return (high * TWO_32 + nextWord()) / (TWO_21 * TWO_32)
+  const high = nextWord()
+  return uniformOf(high, nextWord())
 }
+
+/** The same of two words. */
+export const uniformOf = (high: number, low: number): number =>
+  ((high & (TWO_21 - 1)) * TWO_32 + low) / (TWO_21 * TWO_32)
 
 /**
  * Standard normals from `seedrandom(String(seed))`, the same bits on every platform: 0, 0n and '0' are one seed.

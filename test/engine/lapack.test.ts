@@ -36,6 +36,14 @@ function testLibrary(engine: Engine, library: LapackLibrary): void {
     expect('library' in again && again.library.threads).toBe(library.threads)
   })
 
+  it('is taken where it has been checked, and looked for where that can no longer be had', () => {
+    const { threads } = library
+    const taken = createLapackEngine({ threads, checked: library.path })
+    expect('library' in taken && taken.library).toEqual(library)
+    const found = createLapackEngine({ threads, checked: '/no/such/liblapack.so' })
+    expect('library' in found && found.library).toEqual(library)
+  })
+
   it('refuses a real library that is no LAPACK', () => {
     const mathLibrary = { linux: 'libm.so.6', darwin: '/usr/lib/libSystem.B.dylib', win32: 'kernel32.dll' }
     const name = mathLibrary[process.platform as keyof typeof mathLibrary] ?? 'libm.so'

@@ -1,6 +1,7 @@
+import { availableParallelism } from 'node:os'
 import { filesIn } from '../../checkpoint/near.ts'
 import { openCheckpoint } from '../../checkpoint/open.ts'
-import { holdingOpen, ifFew } from '../../checkpoint/read.ts'
+import { elementCount, holdingOpen, ifFew } from '../../checkpoint/read.ts'
 import type { Checkpoint } from '../../checkpoint/types.ts'
 import { assertResultFree } from '../../combine/place.ts'
 import { badInput } from '../../errors.ts'
@@ -55,6 +56,7 @@ async function extracted(
   const start = performance.now()
   if (settings.join !== undefined) await refuseShardsAsModels(settings)
   const stored = await openWeights(settings.base, context)
+  startThreads(stored, settings, context)
   const tuned = await openWeights(settings.tuned, context)
   refuseGguf(tuned)
   const base = await inNamesOf(stored, tuned)
@@ -135,6 +137,21 @@ async function run(
   await folder.assertHeld()
   await place(plan, settings, folder)
   return built
+}
+
+/** From so many weights on there is work for worker threads, which start while it is planned. */
+const LARGE = 2 ** 24
+
+function startThreads(
+  { tensors }: Checkpoint,
+  { dryRun, join }: ExtractSettings,
+  { early, request }: RunContext,
+): void {
+  if (dryRun || join !== undefined) return
+  const matrices = [...tensors.values()].filter(({ shape }) => shape.length > 1)
+  const weights = matrices.reduce((sum, matrix) => sum + elementCount(matrix), 0)
+  const { threads = availableParallelism() } = request
+  if (weights >= LARGE) early?.start('extract', Math.min(threads, matrices.length))
 }
 
 async function openWeights(path: string, { opening }: RunContext): Promise<Checkpoint> {

@@ -22,6 +22,8 @@ export interface LapackOptions {
   readonly threads?: number
   /** The name or path of the only library to try, in place of LORA_SVD_LAPACK and of the usual places. */
   readonly library?: string
+  /** A library that this process has loaded and checked: it is tried first, and trusted. */
+  readonly checked?: string | undefined
   /** This process is the one that may crash. */
   readonly isProbe?: boolean
   /** Stands in for `process` and for koffi in tests. */
@@ -39,7 +41,7 @@ export interface LapackLibrary {
   readonly threads: number
 }
 
-interface Found {
+export interface Found {
   readonly engine: Engine
   readonly library: LapackLibrary
 }
@@ -68,6 +70,10 @@ export function createLapackEngine(options: LapackOptions = {}): LapackResult {
       reason: `the optional package koffi can't be loaded (${firstLine(error)}); run npm install koffi`,
       isAbsent: true,
     }
+  }
+  if (options.checked !== undefined) {
+    const result = tryLibrary(koffi, options.checked, threads, () => null)
+    if ('engine' in result) return result
   }
   const named = library ?? system.env[LIBRARY_VARIABLE]
   if (named) {
@@ -106,7 +112,7 @@ interface Refusal {
   readonly reason: string
 }
 
-function tryLibrary(koffi: Koffi, path: string, threads: number): Found | Refusal {
+function tryLibrary(koffi: Koffi, path: string, threads: number, checked = check): Found | Refusal {
   let handle: ReturnType<Koffi['load']>
   setVariables(path, threads)
   try {
@@ -119,7 +125,7 @@ function tryLibrary(koffi: Koffi, path: string, threads: number): Found | Refusa
   if (bound === null) return { loaded: true, reason: `${path} lacks routines of BLAS or LAPACK` }
   const vendor = setUpVendor(handle, path, threads, bound.version)
   const engine = engineOver(bound.lapack, vendor.threads)
-  const failure = check(engine)
+  const failure = checked(engine)
   if (failure !== null) return { loaded: true, reason: `${path} ${failure}` }
   return { engine, library: { path, integers: bound.lapack.integers, ...vendor } }
 }

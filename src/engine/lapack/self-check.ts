@@ -11,7 +11,7 @@ import {
 /** Allowed relative error of results that aren't exact: far above rounding, far below a wrong answer. */
 const TOLERANCE = 1e-12
 /** Order of the eigenvalue and SVD problems: beyond 25, where LAPACK's divide and conquer begins to divide. */
-const ORDER = 40
+const ORDER = 28
 
 /** Columns are orthogonal, of lengths 6, 4 and 2. */
 const KNOWN_VALUES = fromRows([

@@ -28,6 +28,7 @@ export interface Kernels {
     byColumn: number,
   ): void
   rescale(count: number, from: number, to: number, first: number, second: number): void
+  splitHalves(count: number, from: number, to: number, first: number, second: number): number
   addRounded(
     rows: number,
     columns: number,

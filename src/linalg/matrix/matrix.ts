@@ -1,3 +1,5 @@
+import { copyColumns } from './copy-columns.ts'
+
 /** A dense matrix of floats, row-major: entry (i, j) is `data[i * columns + j]`. */
 export interface Matrix<T extends FloatArray = FloatArray> {
   readonly rows: number
@@ -81,11 +83,10 @@ export function transpose<T extends FloatArray | Uint16Array>(A: {
 /** The first `count` columns of A as a new matrix of the same float type. */
 export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number): Matrix<T> {
   if (count === A.columns) return { ...A, data: A.data.slice() as T }
-  const out = new (A.data.constructor as new (n: number) => T)(A.rows * count)
-  for (let i = 0; i < A.rows; i++) {
-    out.set(A.data.subarray(i * A.columns, i * A.columns + count), i * count)
-  }
-  return { rows: A.rows, columns: count, data: out }
+  const data = new (A.data.constructor as new (n: number) => T)(A.rows * count)
+  const own = { data: A.data, stride: A.columns, first: 0 }
+  copyColumns(own, { data, stride: count, first: 0 }, A.rows, count)
+  return { rows: A.rows, columns: count, data }
 }
 
 /** Rows `from` to `to` of A, sharing its storage. */

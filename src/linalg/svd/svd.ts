@@ -79,20 +79,23 @@ export interface Factors {
 
 /** The factors of the best approximation of rank r (Eckart & Young 1936). r ≤ S.length. */
 export function factorsOf({ U, S, V }: Svd, r: number): Factors {
-  const B = leadingColumns(U, r)
-  for (let at = 0, i = 0; i < B.rows; i++) for (let j = 0; j < r; j++, at++) B.data[at] *= S[j]
-  return { B, A: transpose(leadingColumns(V, r)) }
+  return { B: scaledColumns(U, S.subarray(0, r)), A: transpose(leadingColumns(V, r)) }
 }
 
 /** The same product with √S_r on both sides: B = U_r·√S_r, A = √S_r·V_rᵀ, so that neither is large where S is. */
 export function balancedFactors({ U, S, V }: Svd, r: number): Factors {
-  const B = leadingColumns(U, r)
-  const right = leadingColumns(V, r)
-  const roots = S.map(Math.sqrt)
-  for (const { rows, data } of [B, right]) {
-    for (let at = 0, i = 0; i < rows; i++) for (let j = 0; j < r; j++, at++) data[at] *= roots[j]
+  const roots = S.subarray(0, r).map(Math.sqrt)
+  return { B: scaledColumns(U, roots), A: transpose(scaledColumns(V, roots)) }
+}
+
+/** The leading columns of X, as many as there are factors, each times its own. */
+function scaledColumns({ rows, columns, data }: Float64Matrix, factors: Float64Array): Float64Matrix {
+  const count = factors.length
+  const scaled = new Float64Array(rows * count)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0, from = i * columns; j < count; j++, from++, at++) scaled[at] = data[from] * factors[j]
   }
-  return { B, A: transpose(right) }
+  return { rows, columns: count, data: scaled }
 }
 
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */

@@ -1,7 +1,9 @@
+import { copyColumns } from '../matrix/copy-columns.ts'
 import {
   type Float64Matrix,
   type FloatArray,
   type FloatType,
+  floatType,
   type Matrix,
   matrix,
   toFloat32,
@@ -27,7 +29,7 @@ export function besideColumns(A: Matrix, B: Matrix): Matrix {
   const columns = A.columns + B.columns
   const data = like(A, A.rows * columns)
   placeColumns(data, columns, 0, A)
-  placeColumns(data, columns, A.columns, B)
+  placeColumns(data, columns, A.columns, inArithmetic(B, floatType(A)))
   return matrix(A.rows, columns, data)
 }
 
@@ -55,29 +57,18 @@ export function oneBelowTheOther(columns: number, all: readonly Matrix[]): Float
   return matrix(rows, columns, data)
 }
 
-/** Copies A into rows of `stride` entries, from column `first` on. By loops: rows are too short for calls to pay. */
-function placeColumns(
-  target: FloatArray,
-  stride: number,
-  first: number,
-  { rows, columns, data }: Matrix,
-): void {
-  for (let i = 0; i < rows; i++) {
-    const to = i * stride + first
-    const from = i * columns
-    for (let j = 0; j < columns; j++) target[to + j] = data[from + j]
-  }
+/** Copies A into rows of `stride` entries, from column `first` on. */
+function placeColumns(target: FloatArray, stride: number, first: number, A: Matrix): void {
+  const own = { data: A.data, stride: A.columns, first: 0 }
+  copyColumns(own, { data: target, stride, first }, A.rows, A.columns)
 }
 
 /** Columns `from` to `to` of A. */
 export function columnRange(A: Matrix, from: number, to: number): Matrix {
   const columns = to - from
-  const { data: source } = A
   const data = like(A, A.rows * columns)
-  for (let i = 0; i < A.rows; i++) {
-    const at = i * A.columns + from
-    for (let j = 0; j < columns; j++) data[i * columns + j] = source[at + j]
-  }
+  const own = { data: A.data, stride: A.columns, first: from }
+  copyColumns(own, { data, stride: columns, first: 0 }, A.rows, columns)
   return matrix(A.rows, columns, data)
 }
 

@@ -1,14 +1,15 @@
 import { widenHalf, widenHalfInto } from '../matrix/half.ts'
-import { type FloatArray, type FloatType, floatType, type HalfMatrix, type Matrix } from '../matrix/matrix.ts'
+import { type FloatArray, floatType, type HalfMatrix, type Matrix } from '../matrix/matrix.ts'
 import { largestAbs } from '../matrix/norms.ts'
 import { unitExponent } from '../svd/scaling.ts'
+import { isMostlyUpper, SAMPLE, SPLIT_STEP, splitHalves, splitWords } from './halves.ts'
 
 /** The entries of a matrix as the bytes that its keys are a digest of. */
 
-/** Entries that are made ready at a time: what is made for them stays in the cache. */
+/** Entries that are made ready at a time, a multiple of SPLIT_STEP: what is made for them stays in the cache. */
 export const BLOCK = 1 << 14
 const HEADER_BYTES = 16
-const BITS = { f32: 32, f64: 64 } as const
+const BITS = { f32: 32, f64: 64, halves: 16 } as const
 
 interface Shape {
   readonly rows: number
@@ -16,29 +17,47 @@ interface Shape {
 }
 
 /**
- * The shape, the float type and the entries, little-endian, in row-major order, the largest brought into [0.5, 1) by a power of two and zeros
- * without their sign. Entries must be finite; halves are float32. Each part is valid until the next is asked for.
+ * The shape, how entries are written, and the entries, little-endian, in row-major order, the largest brought into [0.5, 1) by a power of two
+ * and zeros without their sign: as float64, as float32, or, where the first ones show that it pays, float32 by halves, a block after the other.
+ * Entries must be finite; halves are float32. Each part is valid until the next is asked for.
  */
 export function* describedBy(A: Matrix | HalfMatrix): Generator<Uint8Array, void, void> {
   const type = 'dtype' in A ? 'f32' : floatType(A)
-  yield describedShape(A, type)
   const exponent = unitExponent(largestOf(A))
   // in two steps, since 2^1074, which brings the smallest numbers near 1, is no number
   const half = -Math.trunc(exponent / 2)
   const [first, second] = [2 ** half, 2 ** (-exponent - half)]
-  const out = type === 'f32' ? new Float32Array(BLOCK) : new Float64Array(BLOCK)
+  const scaled = type === 'f32' ? new Float32Array(BLOCK) : new Float64Array(BLOCK)
+  fillScaled(scaled, firstOf(A), first, second)
+  const isSplit = type === 'f32' && isMostlyUpper(bitsOf(scaled, sampleSize(A)))
+  yield describedShape(A, isSplit ? 'halves' : type)
+  const out = new Uint16Array(isSplit ? splitWords(BLOCK) : 0)
   for (const block of blocksOf(A)) {
-    fillScaled(out, block, first, second)
-    yield new Uint8Array(out.buffer, 0, block.length * out.BYTES_PER_ELEMENT)
+    fillScaled(scaled, block, first, second)
+    const { length } = block
+    if (isSplit) {
+      const padded = paddedCount(length)
+      scaled.fill(0, length, padded)
+      yield new Uint8Array(out.buffer, 0, splitHalves(bitsOf(scaled, padded), out) * out.BYTES_PER_ELEMENT)
+    } else yield new Uint8Array(scaled.buffer, 0, length * scaled.BYTES_PER_ELEMENT)
   }
 }
 
+const bitsOf = ({ buffer, byteOffset }: FloatArray, count: number) =>
+  new Int32Array(buffer, byteOffset, count)
+
+/** How many of the first entries are looked at to choose how entries are written. */
+export const sampleSize = ({ rows, columns }: Shape): number => Math.min(SAMPLE, rows * columns)
+
+/** Entries of a block with the zeros behind them. */
+export const paddedCount = (count: number): number => Math.ceil(count / SPLIT_STEP) * SPLIT_STEP
+
 /** What comes before the entries. */
-export function describedShape({ rows, columns }: Shape, type: FloatType): Uint8Array {
+export function describedShape({ rows, columns }: Shape, as: keyof typeof BITS): Uint8Array {
   const header = new DataView(new ArrayBuffer(HEADER_BYTES))
   header.setFloat64(0, rows, true)
   header.setUint32(8, columns, true)
-  header.setUint32(12, BITS[type], true)
+  header.setUint32(12, BITS[as], true)
   return new Uint8Array(header.buffer)
 }
 
@@ -89,6 +108,10 @@ function largestOfBlock(bits: Int32Array | Uint16Array, mask: number): number {
   for (let i = whole; i < bits.length; i++) a = Math.max(a, bits[i] & mask)
   return Math.max(a, b, c, d)
 }
+
+/** The first entries as floats. */
+const firstOf = (A: Matrix | HalfMatrix): FloatArray =>
+  'dtype' in A ? widenHalf(A.data.subarray(0, SAMPLE), A.dtype) : A.data.subarray(0, SAMPLE)
 
 /** The entries in order as floats; a block is valid until the next one is asked for. */
 function* blocksOf(A: Matrix | HalfMatrix): Generator<FloatArray, void, void> {

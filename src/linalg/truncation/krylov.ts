@@ -228,16 +228,19 @@ export function ritzPairs(
 ): RitzPairs {
   const { values, vectors } = engine.symmetricEigen(gram, 'thin')
   const l = values.length
-  const descending = matrix(l, l, new Float64Array(l * l))
-  for (let i = 0; i < l; i++) {
-    for (let j = 0; j < l; j++) descending.data[i * l + j] = vectors.data[i * l + l - 1 - j]
-  }
+  const descending = columnsReversed(vectors)
   const last = rowRange(descending, l - lastBlock, l)
   return {
     theta: values.map((value) => Math.max(0, value)).reverse(),
     vectors: descending,
     residuals: toFloat64(engine.multiply(coupling, last)),
   }
+}
+
+function columnsReversed({ rows, columns, data }: Float64Matrix): Float64Matrix {
+  const reversed = data.slice()
+  for (let i = 0; i < rows; i++) reversed.subarray(i * columns, (i + 1) * columns).reverse()
+  return matrix(rows, columns, reversed)
 }
 
 /** The first `count` Ritz vectors, [short, count] in float64, orthonormal to rounding. */

@@ -111,32 +111,11 @@ interface CholeskyBasis {
  * columns that are longer than the square root of their floor and independent. The smallest pivot is that of Y itself.
  */
 function choleskyBasis(G: Float64Matrix, floors: Float64Array, most: number): CholeskyBasis {
-  const b = G.rows
-  const lengths = Float64Array.from({ length: b }, (_, j) => {
-    const square = G.data[j * b + j]
+  const lengths = Float64Array.from({ length: G.rows }, (_, j) => {
+    const square = G.data[j * G.rows + j]
     return square > floors[j] ? Math.sqrt(square) : 0
   })
-  // Row i of L belongs to column i of Y; column k to the k-th pivot.
-  const L = new Float64Array(b * b)
-  const left = Float64Array.from(lengths, (length) => (length > 0 ? 1 : 0))
-  const pivots: number[] = []
-  let smallestPivot = Number.POSITIVE_INFINITY
-  while (pivots.length < most) {
-    const p = left.reduce((best, value, j) => (value > left[best] ? j : best), 0)
-    if (!(left[p] > DEPENDENT)) break
-    const k = pivots.length
-    const root = Math.sqrt(left[p])
-    smallestPivot = Math.min(smallestPivot, left[p] * lengths[p] ** 2)
-    for (let i = 0; i < b; i++) {
-      if (!(left[i] > 0)) continue
-      let sum = G.data[i * b + p] / (lengths[i] * lengths[p])
-      for (let j = 0; j < k; j++) sum -= L[i * b + j] * L[p * b + j]
-      L[i * b + k] = i === p ? root : sum / root
-      left[i] -= L[i * b + k] ** 2
-    }
-    left[p] = 0
-    pivots.push(p)
-  }
+  const { L, pivots, smallestPivot } = pivotedCholesky(G.data, lengths, most)
   const others = Array.from(lengths.keys()).filter((j) => !pivots.includes(j))
   return {
     transform: inverseTransform(L, lengths, pivots),
@@ -147,23 +126,89 @@ function choleskyBasis(G: Float64Matrix, floors: Float64Array, most: number): Ch
   }
 }
 
+/** L with G = D·L·Lᵀ·D in the rows that were taken: row i belongs to column i of Y, column k to the k-th pivot. */
+function pivotedCholesky(G: Float64Array, lengths: Float64Array, most: number) {
+  const b = lengths.length
+  const L = new Float64Array(b * b)
+  const left = Float64Array.from(lengths, (length) => (length > 0 ? 1 : 0))
+  const pivots: number[] = []
+  let smallestPivot = Number.POSITIVE_INFINITY
+  while (pivots.length < most) {
+    const p = placeOfLargest(left)
+    if (!(left[p] > DEPENDENT)) break
+    smallestPivot = Math.min(smallestPivot, left[p] * lengths[p] ** 2)
+    eliminate(G, lengths, L, left, p, pivots.length)
+    pivots.push(p)
+  }
+  return { L, pivots, smallestPivot }
+}
+
+function placeOfLargest(values: Float64Array): number {
+  let best = 0
+  for (let j = 1; j < values.length; j++) if (values[j] > values[best]) best = j
+  return best
+}
+
+/** Column k of L, its pivot at p, and what is left of the squares of the columns of Y. A small function, since what is called often is compiled in each thread. */
+function eliminate(
+  G: Float64Array,
+  lengths: Float64Array,
+  L: Float64Array,
+  left: Float64Array,
+  p: number,
+  k: number,
+): void {
+  const b = lengths.length
+  const root = Math.sqrt(left[p])
+  for (let i = 0; i < b; i++) {
+    if (!(left[i] > 0)) continue
+    let sum = G[i * b + p] / (lengths[i] * lengths[p])
+    for (let j = 0; j < k; j++) sum -= L[i * b + j] * L[p * b + j]
+    const entry = i === p ? root : sum / root
+    L[i * b + k] = entry
+    left[i] -= entry ** 2
+  }
+  left[p] = 0
+}
+
 /** D·P·R⁻¹ for the triangle Rᵀ in the pivot rows of L and D the inverse lengths; columns in the order of Y's. */
 function inverseTransform(L: Float64Array, lengths: Float64Array, pivots: readonly number[]): Float64Matrix {
   const b = lengths.length
   const k = pivots.length
   const inverse = new Float64Array(k * k)
-  for (let j = 0; j < k; j++) {
-    inverse[j * k + j] = 1 / L[pivots[j] * b + j]
-    for (let i = j - 1; i >= 0; i--) {
-      let sum = 0
-      for (let c = i + 1; c <= j; c++) sum += L[pivots[c] * b + i] * inverse[c * k + j]
-      inverse[i * k + j] = -sum / L[pivots[i] * b + i]
-    }
-  }
+  for (let j = 0; j < k; j++) invertColumn(L, b, pivots, inverse, j)
   const T = zeros(b, k)
   const place = pivots.map((pivot) => pivots.filter((other) => other < pivot).length)
-  for (let i = 0; i < k; i++) {
-    for (let j = i; j < k; j++) T.data[pivots[i] * k + place[j]] = inverse[i * k + j] / lengths[pivots[i]]
-  }
+  for (const [i, pivot] of pivots.entries()) placeRow(T.data, pivot * k, place, inverse, i, lengths[pivot])
   return T
+}
+
+/** Row i of R⁻¹ over a length, its columns in their places, to the row of T that begins at `row`. */
+function placeRow(
+  T: Float64Array,
+  row: number,
+  place: readonly number[],
+  inverse: Float64Array,
+  i: number,
+  length: number,
+): void {
+  const k = place.length
+  for (let j = i; j < k; j++) T[row + place[j]] = inverse[i * k + j] / length
+}
+
+/** Column j of R⁻¹. */
+function invertColumn(
+  L: Float64Array,
+  b: number,
+  pivots: readonly number[],
+  inverse: Float64Array,
+  j: number,
+): void {
+  const k = pivots.length
+  inverse[j * k + j] = 1 / L[pivots[j] * b + j]
+  for (let i = j - 1; i >= 0; i--) {
+    let sum = 0
+    for (let c = i + 1; c <= j; c++) sum += L[pivots[c] * b + i] * inverse[c * k + j]
+    inverse[i * k + j] = -sum / L[pivots[i] * b + i]
+  }
 }

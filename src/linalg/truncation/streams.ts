@@ -1,5 +1,5 @@
 import { createCipheriv, createHash } from 'node:crypto'
-import { boxMuller, uniform53 } from '../../random/seedrandom.ts'
+import { boxMuller, uniformOf } from '../../random/seedrandom.ts'
 import { type HalfMatrix, type Matrix, matrix } from '../matrix/matrix.ts'
 import { type Arithmetic, inArithmetic } from './columns.ts'
 import { describedBy } from './entries.ts'
@@ -11,7 +11,6 @@ import { describedBy } from './entries.ts'
 
 /** Bytes of the stream that are made at a time. */
 const CHUNK_BYTES = 1 << 16
-const WORD_BYTES = 4
 
 /** SHA-256 (FIPS 180-4) of the chunks one after the other; each may be overwritten once the next is asked for. */
 export function sha256(chunks: Iterable<Uint8Array>): Uint8Array {
@@ -20,24 +19,21 @@ export function sha256(chunks: Iterable<Uint8Array>): Uint8Array {
   return hash.digest()
 }
 
+const ZEROS = new Uint8Array(CHUNK_BYTES)
+
 /**
- * The words in [0, 2³²), little-endian, of the AES-256 counter stream (NIST SP 800-38A) of a 256-bit key, from counter 0 on.
+ * The words in [0, 2³²), little-endian, of the AES-256 counter stream (NIST SP 800-38A) of a 256-bit key, from counter 0 on, so many at a time.
  * Whoever tells it from independent uniform words without the key has broken AES.
  */
-export function keyedWords(key: Uint8Array): () => number {
+export function keyedWords(key: Uint8Array): (count: number) => Uint32Array {
   const cipher = createCipheriv('aes-256-ctr', key, new Uint8Array(16))
-  const zeros = new Uint8Array(CHUNK_BYTES)
-  let chunk = new DataView(new ArrayBuffer(0))
-  let at = 0
-  return () => {
-    if (at === chunk.byteLength) {
-      const bytes = cipher.update(zeros)
-      chunk = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      at = 0
+  return (count) => {
+    const words = new Uint32Array(count)
+    const bytes = new Uint8Array(words.buffer)
+    for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+      bytes.set(cipher.update(ZEROS.subarray(0, bytes.length - at)), at)
     }
-    const word = chunk.getUint32(at, true)
-    at += WORD_BYTES
-    return word
+    return words
   }
 }
 
@@ -90,30 +86,42 @@ export function streamKeys(
 export type Draw = (columns: number) => Matrix
 
 const HALF_RANGE = 2 ** 31
+/** Of two uniform numbers with 53 bits, which make two normal ones. */
+const WORDS_OF_PAIR = 4
 
 /**
  * Uniform numbers in [−1, 1): a start block needs only directions that no matrix is aligned with. Streams of
  * different keys are independent of each other, and the same on every platform.
  */
 export function uniformColumns(rows: number, arithmetic: Arithmetic, key: Uint8Array): Draw {
-  const nextWord = keyedWords(key)
+  const words = keyedWords(key)
   return (columns) => {
     const data = new Float64Array(rows * columns)
-    for (let i = 0; i < data.length; i++) data[i] = nextWord() / HALF_RANGE - 1
+    fillUniform(data, words(data.length))
     return inArithmetic(matrix(rows, columns, data), arithmetic)
   }
 }
 
 /** Standard normal numbers, as the statements about probabilities need them. */
 export function normalColumns(rows: number, arithmetic: Arithmetic, key: Uint8Array): Draw {
-  const nextWord = keyedWords(key)
-  const pair = new Float64Array(2)
+  const words = keyedWords(key)
   return (columns) => {
     const data = new Float64Array(rows * columns)
-    for (let i = 0; i < data.length; i += 2) {
-      boxMuller(uniform53(nextWord), uniform53(nextWord), pair)
-      data.set(i + 1 < data.length ? pair : pair.subarray(0, 1), i)
-    }
+    fillNormal(data, words(WORDS_OF_PAIR * Math.ceil(data.length / 2)))
     return inArithmetic(matrix(rows, columns, data), arithmetic)
+  }
+}
+
+function fillUniform(data: Float64Array, words: Uint32Array): void {
+  for (let i = 0; i < data.length; i++) data[i] = words[i] / HALF_RANGE - 1
+}
+
+/** In pairs; of the last one half may be left over. */
+function fillNormal(data: Float64Array, words: Uint32Array): void {
+  const pair = new Float64Array(2)
+  for (let i = 0, at = 0; i < data.length; i += 2, at += WORDS_OF_PAIR) {
+    boxMuller(uniformOf(words[at], words[at + 1]), uniformOf(words[at + 2], words[at + 3]), pair)
+    data[i] = pair[0]
+    if (i + 1 < data.length) data[i + 1] = pair[1]
   }
 }
