@@ -6,7 +6,8 @@ import { basename, join, relative } from 'node:path'
 import { build } from 'esbuild'
 import { atOnce } from './at-once.mjs'
 import { buildPage } from './build-page.mjs'
-import { buildWasm } from './build-wasm.mjs'
+import { buildWasm, workerModule } from './build-wasm.mjs'
+import { asCommonJs } from './common-js.mjs'
 import { bundledPackages, licensesOf } from './licenses.mjs'
 import { pruneTypes } from './prune-types.mjs'
 import { buildSharing } from './shared-bundle.mjs'
@@ -56,13 +57,13 @@ const standIns = {
 const cryptoWhenUsed = {
   name: 'crypto-when-used',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:crypto$/ }, ({ path }) => ({ path, namespace: 'crypto' }))
+    onResolve({ filter: /^node:crypto$/ }, ({ path, namespace }) =>
+      namespace === 'crypto' ? { path, external: true } : { path, namespace: 'crypto' },
+    )
     onLoad({ filter: /.*/, namespace: 'crypto' }, () => ({
-      contents: `import { createRequire } from 'node:module'
-        const crypto = () => createRequire(import.meta.url)('node:crypto')
-        ${['createCipheriv', 'createHash', 'randomBytes', 'randomUUID']
-          .map((name) => `export const ${name} = (...inputs) => crypto().${name}(...inputs)`)
-          .join('\n')}`,
+      contents: ['createCipheriv', 'createHash', 'randomBytes', 'randomUUID']
+        .map((name) => `export const ${name} = (...inputs) => require('node:crypto').${name}(...inputs)`)
+        .join('\n'),
     }))
   },
 }
@@ -87,7 +88,7 @@ const oneRunAProcess = {
   },
 }
 
-// Each module that is imported when it is needed becomes a bundle of its own beside cli.js.
+// Each module that is imported when it is needed becomes a bundle of its own beside cli.cjs.
 const lazyBundles = new Map([
   ['cli', 'src/cli.ts'],
   ['job-worker', 'src/job-worker.ts'],
@@ -101,9 +102,9 @@ const ownBundles = {
       // what a command does and prints, by the command's name
       const [, name = basename(path, '.ts')] = /commands\/(\w+)\/document\.ts$/.exec(entry) ?? []
       const other = lazyBundles.get(name) ?? entry
-      if (other !== entry) throw new Error(`${other} and ${entry} would both become dist/${name}.js`)
+      if (other !== entry) throw new Error(`${other} and ${entry} would both become dist/${name}.cjs`)
       lazyBundles.set(name, entry)
-      return { path: `./${name}.js`, external: true }
+      return { path: `./${name}.cjs`, external: true }
     })
   },
 }
@@ -119,9 +120,6 @@ const common = {
   metafile: true,
   logLevel: 'warning',
 }
-
-// commander is CommonJS and calls require for node's own modules.
-const requireForCommonJs = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
 
 // Commands on checkpoints and adapters have most of their code in common, and so have the jobs of worker threads: what they
 // share is a bundle of its own beside theirs, and not in the package once for each. Of commands that is what all of these need: one that
@@ -163,8 +161,9 @@ const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries
 // The map grows while it is gone through: a bundle names those that it imports.
 for (const [name, entry] of lazyBundles) {
   if (together.has(name)) continue
-  const banner = name === 'cli' ? { js: requireForCommonJs } : {}
-  metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
+  metafiles.push(
+    (await build({ ...common, ...asCommonJs, entryPoints: { [name]: entry }, plugins })).metafile,
+  )
 }
 for (const [name, entry] of together)
   if (lazyBundles.get(name) !== entry) throw new Error(`nothing imports ${entry} when it is needed`)
@@ -177,7 +176,7 @@ const library = {
   minify: false,
   define: {
     EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
-    EMBEDDED_WORKER: JSON.stringify(readFileSync('dist/worker.js', 'base64')),
+    EMBEDDED_WORKER: JSON.stringify((await workerModule()).toString('base64')),
   },
 }
 metafiles.push(

@@ -154,7 +154,7 @@ export interface JobOptions<J, R> {
   onDone?(index: number, seconds: number): void
   /** Ends everything; the generator then throws the signal's reason. */
   readonly signal?: AbortSignal
-  /** The bundle that workers run; dist/job-worker.js when left out. */
+  /** The bundle that workers run; dist/job-worker.cjs when left out. */
   readonly workerFile?: URL
 }
 
