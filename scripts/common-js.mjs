@@ -1,5 +1,4 @@
 // How what a command loads is bundled: as CommonJS, since Node starts its loader of ES modules only where it meets one, which takes 6 ms.
-import { fileURLToPath } from 'node:url'
 
 /** esbuild's options for it, beside those that bundles of ES modules have too. */
 export const asCommonJs = {
@@ -8,5 +7,7 @@ export const asCommonJs = {
   // what is imported when it is needed is required then
   supported: { 'dynamic-import': false },
   define: { 'import.meta': 'bundleMeta' },
-  inject: [fileURLToPath(new URL('bundle-meta.mjs', import.meta.url))],
+  banner: {
+    js: '"use strict";const bundleMeta={get url(){return require("node:url").pathToFileURL(__filename).href}};',
+  },
 }

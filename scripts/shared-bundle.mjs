@@ -44,8 +44,6 @@ export{${named(chunk, (name, unique) => `${unique} as ${name}`)}}`,
     build({
       ...options,
       ...asCommonJs,
-      // of modules in memory esbuild knows no tsconfig.json
-      tsconfigRaw: { compilerOptions: { alwaysStrict: true } },
       entryPoints: files,
       plugins: [inMemory(modules)],
     })

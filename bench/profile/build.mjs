@@ -68,7 +68,7 @@ async function buildPrograms(folder, edits) {
       ...asCommonJs,
       legalComments: 'none',
       logLevel: 'warning',
-      banner: { js: program === undefined ? '' : registers },
+      banner: { js: asCommonJs.banner.js + (program === undefined ? '' : registers) },
       plugins: [ownBundles(bundles), edited(edits)],
     })
   }
