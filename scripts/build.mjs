@@ -53,18 +53,28 @@ const standIns = {
   },
 }
 
-// node:crypto takes milliseconds to start, and few commands need it.
-const cryptoWhenUsed = {
-  name: 'crypto-when-used',
+// Modules of Node that take a millisecond or more to start, and that some commands never need: started when one of their functions is called.
+const NODE_WHEN_USED = ['node:crypto', 'node:fs/promises', 'node:os']
+const functionsOf = async (name) =>
+  Object.entries(await import(name))
+    .filter(([key, value]) => typeof value === 'function' && /^[a-z]/.test(key))
+    .map(([key]) => key)
+const nodeWhenUsed = {
+  name: 'node-when-used',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:crypto$/ }, ({ path, namespace }) =>
-      namespace === 'crypto' ? { path, external: true } : { path, namespace: 'crypto' },
-    )
-    onLoad({ filter: /.*/, namespace: 'crypto' }, () => ({
-      contents: ['createCipheriv', 'createHash', 'randomBytes', 'randomUUID']
-        .map((name) => `export const ${name} = (...inputs) => require('node:crypto').${name}(...inputs)`)
-        .join('\n'),
-    }))
+    const namespace = 'node-when-used'
+    onResolve({ filter: /^node:/ }, ({ path, namespace: from }) => {
+      if (!NODE_WHEN_USED.includes(path)) return undefined
+      return from === namespace ? { path, external: true } : { path, namespace }
+    })
+    onLoad({ filter: /.*/, namespace }, async ({ path }) => {
+      const names = await functionsOf(path)
+      const functions = names.map(
+        (name) => `export const ${name} = (...inputs) => require('${path}').${name}(...inputs)`,
+      )
+      const whole = `export default { ${names.join()} }`
+      return { contents: [...functions, whole].join('\n') }
+    })
   },
 }
 
@@ -154,7 +164,7 @@ const SHARING = [
 ]
 
 const metafiles = []
-const plugins = [standIns, cryptoWhenUsed, oneRunAProcess, ownBundles]
+const plugins = [standIns, nodeWhenUsed, oneRunAProcess, ownBundles]
 for (const sharing of SHARING)
   metafiles.push(await buildSharing({ ...sharing, options: { ...common, plugins } }))
 const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries)))
