@@ -36,8 +36,10 @@ const STARTED_WHEN_USED = /^(string-width|wrap-ansi)$/
 const standIns = {
   name: 'stand-ins',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer }) =>
-      importer.includes('node_modules') || importer === path ? undefined : { path, namespace: 'when-used' },
+    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer, kind }) =>
+      kind === 'entry-point' || importer.includes('node_modules') || importer === path
+        ? undefined
+        : { path, namespace: 'when-used' },
     )
     onLoad({ filter: /.*/, namespace: 'when-used' }, ({ path }) => ({
       contents: `export default (...inputs) => require('${path}').default(...inputs)`,
@@ -119,6 +121,23 @@ const ownBundles = {
   },
 }
 
+/** Of a command these packages are bundles of their own, which are read when they are needed. */
+const wideTextWhenUsed = {
+  name: 'wide-text-when-used',
+  setup({ onResolve, onLoad }) {
+    const namespace = 'wide-text'
+    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer, kind }) => {
+      if (kind === 'entry-point' || importer.includes('node_modules')) return undefined
+      lazyBundles.set(path, path)
+      return { path, namespace }
+    })
+    onResolve({ filter: /\.cjs$/, namespace }, ({ path }) => ({ path, external: true }))
+    onLoad({ filter: /.*/, namespace }, ({ path }) => ({
+      contents: `export default (...inputs) => require('./${path}.cjs').default(...inputs)`,
+    }))
+  },
+}
+
 const common = {
   bundle: true,
   platform: 'node',
@@ -164,7 +183,7 @@ const SHARING = [
 ]
 
 const metafiles = []
-const plugins = [standIns, nodeWhenUsed, oneRunAProcess, ownBundles]
+const plugins = [wideTextWhenUsed, standIns, nodeWhenUsed, oneRunAProcess, ownBundles]
 for (const sharing of SHARING)
   metafiles.push(await buildSharing({ ...sharing, options: { ...common, plugins } }))
 const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries)))
