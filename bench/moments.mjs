@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createWasmEngine } from '../dist/wasm-engine.js'
+import { createWasmEngine } from '../dist/wasm-engine.cjs'
 import { normals, writeSafetensors } from './tensors.mjs'
 import { takeTurns } from './timing.mjs'
 
@@ -87,11 +87,11 @@ function extraction(folder, rank, flags) {
   const program = `
     process.argv.splice(1, 0, ${JSON.stringify(ENTRY)})
     process.on('exit', () => { const { user, system } = process.cpuUsage(); process.stderr.write('\\n' + (user + system) / 1e6) })
-    await import(${JSON.stringify(`file://${ENTRY}`)})`
+    require(${JSON.stringify(ENTRY)})`
   const args = ['extract', join(folder, 'base'), join(folder, 'tuned'), '-o', join(folder, 'out'), '-f', '-q']
   const { status, stderr } = spawnSync(
     process.execPath,
-    ['--input-type=module', '-e', program, '--', ...args, '--rank', String(rank), ...flags],
+    ['--input-type=commonjs', '-e', program, '--', ...args, '--rank', String(rank), ...flags],
     { encoding: 'utf8' },
   )
   if (status !== 0) throw new Error(`extract ${flags.join(' ')}: exit code ${status}: ${stderr}`)

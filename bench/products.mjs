@@ -1,8 +1,8 @@
 // Matrix products in 10⁹ operations a second over all threads: our engines beside NumPy. Usage: node bench/products.mjs [sizes…]
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { createLapackEngine } from '../dist/lapack-engine.js'
-import { createWasmEngine } from '../dist/wasm-engine.js'
+import { createLapackEngine } from '../dist/lapack-engine.cjs'
+import { createWasmEngine } from '../dist/wasm-engine.cjs'
 import { startPython } from './python-peer.mjs'
 import { seconds, takeTurns } from './timing.mjs'
 

@@ -1,13 +1,14 @@
-// Builds the embedded engine: assembly/ -> dist/engine.wasm, and the thread that runs it -> dist/worker.js.
+// Builds the embedded engine: assembly/ -> dist/engine.wasm, and the thread that runs it -> dist/worker.cjs.
 import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import asc from 'assemblyscript/asc'
 import { build } from 'esbuild'
+import { asCommonJs } from './common-js.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const WASM = 'dist/engine.wasm'
-const WORKER = 'dist/worker.js'
+const WORKER = 'dist/worker.cjs'
 const WORKER_SOURCES = ['src/engine/wasm/worker.ts', 'src/engine/wasm/help.ts', 'src/engine/wasm/control.ts']
 
 const kernelSources = () => [
@@ -32,18 +33,21 @@ export async function buildKernels(outFile = WASM, moreOptions = []) {
   renameSync(resolve(root, temporary), resolve(root, outFile))
 }
 
-async function buildWorker() {
-  await build({
-    absWorkingDir: root,
-    entryPoints: [WORKER_SOURCES[0]],
-    outfile: WORKER,
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    minify: true,
-    logLevel: 'error',
-  })
+const workerOptions = {
+  absWorkingDir: root,
+  entryPoints: [WORKER_SOURCES[0]],
+  outdir: 'dist',
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  minify: true,
+  logLevel: 'error',
+}
+
+/** The program of the engine's threads as an ES module, for an address that has it within. */
+export async function workerModule() {
+  const { outputFiles } = await build({ ...workerOptions, format: 'esm', write: false })
+  return Buffer.from(outputFiles[0].contents)
 }
 
 /** Builds what is missing or older than its sources, or everything; returns the sizes in bytes. */
@@ -52,7 +56,7 @@ export async function buildWasm({ force = false } = {}) {
   const script = modified('scripts/build-wasm.mjs')
   const stale = (output, sources) => force || modified(output) <= Math.max(script, ...sources.map(modified))
   if (stale(WASM, kernelSources())) await buildKernels()
-  if (stale(WORKER, WORKER_SOURCES)) await buildWorker()
+  if (stale(WORKER, WORKER_SOURCES)) await build({ ...workerOptions, ...asCommonJs })
   return Object.fromEntries([WASM, WORKER].map((path) => [path, statSync(join(root, path)).size]))
 }
 

@@ -6,7 +6,8 @@ import { basename, join, relative } from 'node:path'
 import { build } from 'esbuild'
 import { atOnce } from './at-once.mjs'
 import { buildPage } from './build-page.mjs'
-import { buildWasm } from './build-wasm.mjs'
+import { buildWasm, workerModule } from './build-wasm.mjs'
+import { asCommonJs } from './common-js.mjs'
 import { bundledPackages, licensesOf } from './licenses.mjs'
 import { pruneTypes } from './prune-types.mjs'
 import { buildSharing } from './shared-bundle.mjs'
@@ -35,8 +36,10 @@ const STARTED_WHEN_USED = /^(string-width|wrap-ansi)$/
 const standIns = {
   name: 'stand-ins',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer }) =>
-      importer.includes('node_modules') || importer === path ? undefined : { path, namespace: 'when-used' },
+    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer, kind }) =>
+      kind === 'entry-point' || importer.includes('node_modules') || importer === path
+        ? undefined
+        : { path, namespace: 'when-used' },
     )
     onLoad({ filter: /.*/, namespace: 'when-used' }, ({ path }) => ({
       contents: `export default (...inputs) => require('${path}').default(...inputs)`,
@@ -52,18 +55,28 @@ const standIns = {
   },
 }
 
-// node:crypto takes milliseconds to start, and few commands need it.
-const cryptoWhenUsed = {
-  name: 'crypto-when-used',
+// Modules of Node that take a millisecond or more to start, and that some commands never need: started when one of their functions is called.
+const NODE_WHEN_USED = ['node:crypto', 'node:fs/promises', 'node:os']
+const functionsOf = async (name) =>
+  Object.entries(await import(name))
+    .filter(([key, value]) => typeof value === 'function' && /^[a-z]/.test(key))
+    .map(([key]) => key)
+const nodeWhenUsed = {
+  name: 'node-when-used',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:crypto$/ }, ({ path }) => ({ path, namespace: 'crypto' }))
-    onLoad({ filter: /.*/, namespace: 'crypto' }, () => ({
-      contents: `import { createRequire } from 'node:module'
-        const crypto = () => createRequire(import.meta.url)('node:crypto')
-        ${['createCipheriv', 'createHash', 'randomBytes', 'randomUUID']
-          .map((name) => `export const ${name} = (...inputs) => crypto().${name}(...inputs)`)
-          .join('\n')}`,
-    }))
+    const namespace = 'node-when-used'
+    onResolve({ filter: /^node:/ }, ({ path, namespace: from }) => {
+      if (!NODE_WHEN_USED.includes(path)) return undefined
+      return from === namespace ? { path, external: true } : { path, namespace }
+    })
+    onLoad({ filter: /.*/, namespace }, async ({ path }) => {
+      const names = await functionsOf(path)
+      const functions = names.map(
+        (name) => `export const ${name} = (...inputs) => require('${path}').${name}(...inputs)`,
+      )
+      const whole = `export default { ${names.join()} }`
+      return { contents: [...functions, whole].join('\n') }
+    })
   },
 }
 
@@ -87,7 +100,7 @@ const oneRunAProcess = {
   },
 }
 
-// Each module that is imported when it is needed becomes a bundle of its own beside cli.js.
+// Each module that is imported when it is needed becomes a bundle of its own beside cli.cjs.
 const lazyBundles = new Map([
   ['cli', 'src/cli.ts'],
   ['job-worker', 'src/job-worker.ts'],
@@ -101,10 +114,27 @@ const ownBundles = {
       // what a command does and prints, by the command's name
       const [, name = basename(path, '.ts')] = /commands\/(\w+)\/document\.ts$/.exec(entry) ?? []
       const other = lazyBundles.get(name) ?? entry
-      if (other !== entry) throw new Error(`${other} and ${entry} would both become dist/${name}.js`)
+      if (other !== entry) throw new Error(`${other} and ${entry} would both become dist/${name}.cjs`)
       lazyBundles.set(name, entry)
-      return { path: `./${name}.js`, external: true }
+      return { path: `./${name}.cjs`, external: true }
     })
+  },
+}
+
+/** Of a command these packages are bundles of their own, which are read when they are needed. */
+const wideTextWhenUsed = {
+  name: 'wide-text-when-used',
+  setup({ onResolve, onLoad }) {
+    const namespace = 'wide-text'
+    onResolve({ filter: STARTED_WHEN_USED }, ({ path, importer, kind }) => {
+      if (kind === 'entry-point' || importer.includes('node_modules')) return undefined
+      lazyBundles.set(path, path)
+      return { path, namespace }
+    })
+    onResolve({ filter: /\.cjs$/, namespace }, ({ path }) => ({ path, external: true }))
+    onLoad({ filter: /.*/, namespace }, ({ path }) => ({
+      contents: `export default (...inputs) => require('./${path}.cjs').default(...inputs)`,
+    }))
   },
 }
 
@@ -119,9 +149,6 @@ const common = {
   metafile: true,
   logLevel: 'warning',
 }
-
-// commander is CommonJS and calls require for node's own modules.
-const requireForCommonJs = `import{createRequire}from'node:module';const require=createRequire(import.meta.url);`
 
 // Commands on checkpoints and adapters have most of their code in common, and so have the jobs of worker threads: what they
 // share is a bundle of its own beside theirs, and not in the package once for each. Of commands that is what all of these need: one that
@@ -156,15 +183,16 @@ const SHARING = [
 ]
 
 const metafiles = []
-const plugins = [standIns, cryptoWhenUsed, oneRunAProcess, ownBundles]
+const plugins = [wideTextWhenUsed, standIns, nodeWhenUsed, oneRunAProcess, ownBundles]
 for (const sharing of SHARING)
   metafiles.push(await buildSharing({ ...sharing, options: { ...common, plugins } }))
 const together = new Map(SHARING.flatMap(({ entries }) => Object.entries(entries)))
 // The map grows while it is gone through: a bundle names those that it imports.
 for (const [name, entry] of lazyBundles) {
   if (together.has(name)) continue
-  const banner = name === 'cli' ? { js: requireForCommonJs } : {}
-  metafiles.push((await build({ ...common, entryPoints: { [name]: entry }, banner, plugins })).metafile)
+  metafiles.push(
+    (await build({ ...common, ...asCommonJs, entryPoints: { [name]: entry }, plugins })).metafile,
+  )
 }
 for (const [name, entry] of together)
   if (lazyBundles.get(name) !== entry) throw new Error(`nothing imports ${entry} when it is needed`)
@@ -177,7 +205,7 @@ const library = {
   minify: false,
   define: {
     EMBEDDED_KERNELS: JSON.stringify(readFileSync('dist/engine.wasm', 'base64')),
-    EMBEDDED_WORKER: JSON.stringify(readFileSync('dist/worker.js', 'base64')),
+    EMBEDDED_WORKER: JSON.stringify((await workerModule()).toString('base64')),
   },
 }
 metafiles.push(

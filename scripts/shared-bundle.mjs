@@ -3,9 +3,10 @@
 // made first, and are the modules of which these bundles are made.
 import { basename } from 'node:path'
 import { build } from 'esbuild'
+import { asCommonJs } from './common-js.mjs'
 
 /**
- * Builds `entries` ({ name: path }) into `options.outdir`, with `${shared}.js` for whatever `least` of them or more need. Gives the
+ * Builds `entries` ({ name: path }) into `options.outdir`, with `${shared}.cjs` for whatever `least` of them or more need. Gives the
  * metafile of the chunks, which tells all that has gone into the bundles.
  */
 export async function buildSharing({ entries, shared, least, options }) {
@@ -22,23 +23,30 @@ export async function buildSharing({ entries, shared, least, options }) {
   const common = neededBy(outputs, least)
   // each export has a name of its own in the shared bundle, since many chunks export an `a`
   const names = common.flatMap((chunk) => outputs[chunk].exports.map((name) => [chunk, name]))
-  const reExports = (chunk, from) =>
+  const named = (chunk, as) =>
     names
       .map((pair, i) => ({ pair, unique: `s${i}` }))
       .filter(({ pair }) => pair[0] === chunk)
-      .map(({ pair: [, name], unique }) => from(name, unique))
+      .map(({ pair: [, name], unique }) => as(name, unique))
       .join()
   const inShared = common
-    .map((chunk) => `export{${reExports(chunk, (name, unique) => `${name} as ${unique}`)}}from'./${chunk}'`)
+    .map((chunk) => `export{${named(chunk, (name, unique) => `${name} as ${unique}`)}}from'./${chunk}'`)
     .join('\n')
+  // taken once: what is imported would be looked up at each call
   const outOfShared = Object.fromEntries(
     common.map((chunk) => [
       chunk,
-      `export{${reExports(chunk, (name, unique) => `${unique} as ${name}`)}}from'./${shared}.js'`,
+      `const{${named(chunk, (_, unique) => unique)}}=require('./${shared}.cjs')
+export{${named(chunk, (name, unique) => `${unique} as ${name}`)}}`,
     ]),
   )
   const bundle = (files, modules) =>
-    build({ ...options, entryPoints: files, plugins: [inMemory(modules, `${shared}.js`)] })
+    build({
+      ...options,
+      ...asCommonJs,
+      entryPoints: files,
+      plugins: [inMemory(modules)],
+    })
   await bundle([`${shared}.js`], { ...texts, [`${shared}.js`]: inShared })
   const files = Object.keys(entries).map((name) => `${name}.js`)
   await bundle(files, { ...texts, ...outOfShared })
@@ -59,15 +67,12 @@ function neededBy(outputs, least) {
   return Object.keys(outputs).filter((name) => counts[name] >= least && !entries.includes(name))
 }
 
-/** Modules by their file's name. What is imported when it is needed stays a file of its own, as do Node's modules. */
-const inMemory = (modules, shared) => ({
+/** Modules by their file's name. What is in dist/ as a bundle stays a file of its own, as do Node's modules. */
+const inMemory = (modules) => ({
   name: 'in-memory',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\.js$/ }, ({ path, kind }) => {
-      const name = basename(path)
-      const isOutside = kind === 'dynamic-import' || (kind !== 'entry-point' && name === shared)
-      return isOutside ? { path, external: true } : { path: name, namespace: 'chunk' }
-    })
+    onResolve({ filter: /\.cjs$/ }, ({ path }) => ({ path, external: true }))
+    onResolve({ filter: /\.js$/ }, ({ path }) => ({ path: basename(path), namespace: 'chunk' }))
     onLoad({ filter: /.*/, namespace: 'chunk' }, ({ path }) => ({ contents: modules[path] }))
   },
 })

@@ -1,4 +1,5 @@
 import { run } from './commands/run.ts'
+import { ExitCode } from './errors.ts'
 import { wholeWrites } from './io/whole-writes.ts'
 import { tidyBeforeSignals, whileInterruptible } from './terminal/interrupt.ts'
 
@@ -14,6 +15,8 @@ export async function main(argv: readonly string[]): Promise<void> {
       return process.stdin[Symbol.asyncIterator]()
     },
   }
+  // until there is another: a run that nothing goes on with any more is ended by Node, and isn't done
+  process.exitCode = ExitCode.systemFailed
   const streams = { stdout: wholeWrites(stdout), stderr: wholeWrites(stderr) }
   process.exitCode = await run(argv, { ...streams, stdin, env, interruptible: whileInterruptible })
   // after an interruption nobody waits for it any more, but an open pipe would keep the process

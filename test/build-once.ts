@@ -7,7 +7,7 @@ const SOURCES = ['src', 'assembly', 'scripts', 'package.json']
 
 /** Builds dist/ for the tests that run the command line, where it is missing or older than its sources. */
 export default function buildOnce(): void {
-  if (newest('dist/cli.js') >= Math.max(...SOURCES.map(newest))) return
+  if (newest('dist/cli.cjs') >= Math.max(...SOURCES.map(newest))) return
   execFileSync(process.execPath, ['scripts/build.mjs'], { stdio: 'inherit' })
 }
 

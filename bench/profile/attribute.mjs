@@ -140,7 +140,7 @@ function sources() {
 function markersOf(url) {
   const lines = readFileSync(fileURLToPath(url), 'utf8').split('\n')
   return lines.flatMap((text, line) => {
-    const file = /^\s*\/\/ ((?:src|node_modules)\/\S+)$/.exec(text)?.[1]
+    const file = /^\s*\/\/ ((?:src|bench|node_modules)\/\S+)$/.exec(text)?.[1]
     return file === undefined ? [] : [{ line, file }]
   })
 }

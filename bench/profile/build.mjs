@@ -5,6 +5,7 @@ import { basename, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { buildKernels } from '../../scripts/build-wasm.mjs'
+import { asCommonJs } from '../../scripts/common-js.mjs'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** Files of dist/ that bundles load from beside them. */
@@ -14,7 +15,7 @@ const PROGRAMS = { cli: 'main', 'job-worker': 'job', worker: 'engine' }
 /** The way to the system's LAPACK. */
 const UNBUNDLED = 'koffi'
 const PROFILED_COMMANDS = new Set(['extract', 'inspect', 'verify'])
-const here = (name) => new URL(name, import.meta.url).href
+const here = (name) => fileURLToPath(new URL(name, import.meta.url))
 
 /** What is replaced in sources, which must have it. */
 export const EDITS = {
@@ -53,11 +54,10 @@ async function buildPrograms(folder, edits) {
     ['job-worker', 'src/job-worker.ts'],
     ['worker', 'src/engine/wasm/worker.ts'],
   ])
-  const require = `import{createRequire as requireFor}from'node:module';const require=requireFor(import.meta.url);`
   // the map grows while it is gone through: a bundle names those that it imports
   for (const [name, entry] of bundles) {
     const program = PROGRAMS[name]
-    const registers = `import{register}from'${here('register.mjs')}';register('${program}');`
+    const registers = `require('${here('register.cjs')}').register('${program}');`
     await build({
       absWorkingDir: ROOT,
       entryPoints: { [name]: entry },
@@ -65,15 +65,15 @@ async function buildPrograms(folder, edits) {
       bundle: true,
       platform: 'node',
       target: 'node20',
-      format: 'esm',
+      ...asCommonJs,
       legalComments: 'none',
       logLevel: 'warning',
-      banner: { js: require + (program === undefined ? '' : registers) },
+      banner: { js: asCommonJs.banner.js + (program === undefined ? '' : registers) },
       plugins: [ownBundles(bundles), edited(edits)],
     })
   }
-  const program = join(folder, 'run.mjs')
-  writeFileSync(program, `import { main } from './cli.js'\n\nawait main(process.argv.slice(2))\n`)
+  const program = join(folder, 'run.cjs')
+  writeFileSync(program, `require('./cli.cjs').main(process.argv.slice(2))\n`)
   return program
 }
 
@@ -91,9 +91,8 @@ const ownBundles = (bundles) => ({
       const isDocument = basename(path) === 'document.ts'
       const name = isDocument ? command : basename(path, '.ts')
       if (command === undefined || PROFILED_COMMANDS.has(command)) bundles.set(name, entry)
-      return { path: `./${name}.js`, external: true }
+      return { path: `./${name}.cjs`, external: true }
     })
-    onResolve({ filter: /^file:/ }, ({ path }) => ({ path, external: true }))
   },
 })
 

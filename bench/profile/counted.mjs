@@ -1,6 +1,8 @@
 // An engine that counts what it is asked for, by the phase that asks: flops and bytes by kind of call, arithmetic and width. At the end of the
 // process they are written into the file that PROFILE_COUNTS names.
 import { writeFileSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { phaseOfStack } from './attribute.mjs'
 
 const counts = new Map()
@@ -23,10 +25,13 @@ function framesNow() {
   Object.assign(Error, { prepareStackTrace, stackTraceLimit })
   return sites.map((site) => ({
     functionName: site.getFunctionName()?.split('.').at(-1) ?? '',
-    url: site.getFileName() ?? '',
+    url: urlOf(site.getFileName() ?? ''),
     lineNumber: (site.getLineNumber() ?? 1) - 1,
   }))
 }
+
+/** The file of a frame as profiles have it: CommonJS is known by its path. */
+const urlOf = (file) => (isAbsolute(file) ? pathToFileURL(file).href : file)
 
 const arithmeticOf = (...matrices) =>
   matrices.every(({ data }) => data instanceof Float32Array) ? 'f32' : 'f64'

@@ -2,8 +2,8 @@
 // the rate of memory or of the files' cache, whichever is longer.
 import { createHash } from 'node:crypto'
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
-import { createLapackEngine } from '../../dist/lapack-engine.js'
-import { createWasmEngine } from '../../dist/wasm-engine.js'
+import { createLapackEngine } from '../../dist/lapack-engine.cjs'
+import { createWasmEngine } from '../../dist/wasm-engine.cjs'
 
 /** Turns of a measurement, of which the best counts: a limit is what the machine can do. */
 const TURNS = 7

@@ -1,5 +1,5 @@
 // Second moments of the inputs of a pair's layers, made from random inputs.
-import { createWasmEngine } from '../../dist/wasm-engine.js'
+import { createWasmEngine } from '../../dist/wasm-engine.cjs'
 import { normals, writeSafetensors } from '../tensors.mjs'
 
 /** Inputs of the mean, in times what a layer takes at once: their moments are of full rank. */

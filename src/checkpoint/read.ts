@@ -134,18 +134,26 @@ async function openToRead(path: string, end: number): Promise<ByteSource> {
 
 /** What is read at once where less is asked for: tensors of a file mostly lie in the order in which they are read. */
 const AHEAD = 2 ** 20
+/** A file of so many bytes is read at once, and stays in memory while it is open: its tensors are looked at several times. */
+const SMALL_FILE = 4 * AHEAD
 
 /** A source that reads more than it is asked for where reads lie near each other, and gives what comes next from that. */
 function readingAhead(source: ByteSource): ByteSource {
+  const { byteLength } = source
+  const isSmall = byteLength <= SMALL_FILE
   let window = { start: 0, end: 0, bytes: Promise.resolve<Uint8Array>(new Uint8Array(0)) }
+  const toRead = (start: number, end: number) => {
+    if (isSmall) return [0, byteLength]
+    const isNear = Math.abs(start - window.end) <= AHEAD
+    return [start, isNear ? Math.max(end, Math.min(byteLength, start + AHEAD)) : end]
+  }
   return {
     ...source,
     read: async (start, end) => {
-      if (end - start > AHEAD) return source.read(start, end)
+      if (end > byteLength || (end - start > AHEAD && !isSmall)) return source.read(start, end)
       if (start < window.start || end > window.end) {
-        const isNear = Math.abs(start - window.end) <= AHEAD
-        const last = isNear ? Math.max(end, Math.min(source.byteLength, start + AHEAD)) : end
-        window = { start, end: last, bytes: source.read(start, last) }
+        const [first, last] = toRead(start, end)
+        window = { start: first, end: last, bytes: source.read(first, last) }
       }
       const { start: first, bytes } = window
       return (await bytes).slice(start - first, end - first)

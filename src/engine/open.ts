@@ -16,11 +16,12 @@ export async function openEngine(
   flops: number,
   notice: (line: string) => void,
 ): Promise<Engine> {
-  const threads = request.threads ?? availableParallelism()
   const name = preferredEngine(request.engine, flops)
   if (name === 'js') return jsEngine
   const lapack = name === 'lapack' ? await openLapack(request, notice) : undefined
-  return lapack?.engine ?? (await import('./wasm/wasm-engine.ts')).createWasmEngine({ threads })
+  if (lapack !== undefined) return lapack.engine
+  const { createWasmEngine } = await import('./wasm/wasm-engine.ts')
+  return createWasmEngine({ threads: request.threads ?? availableParallelism() })
 }
 
 /**

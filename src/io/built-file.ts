@@ -5,8 +5,8 @@ import { LoraSvdError } from '../errors.ts'
 /** A file that the build puts into dist/, for a program to load when it is needed. */
 export type BuiltName =
   | 'engine.wasm'
-  | 'worker.js'
-  | 'job-worker.js'
+  | 'worker.cjs'
+  | 'job-worker.cjs'
   | 'report-client.js'
   | 'report.css'
   | 'page.html'

@@ -1,4 +1,5 @@
-import { access, constants, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, lstat, readdir, realpath, rename, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError, osReason, outputExists } from '../errors.ts'
 import { inodeOf, isMountPoint, noFolder, withoutLinks } from './files.ts'

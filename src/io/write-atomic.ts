@@ -1,16 +1,5 @@
-import { unlinkSync } from 'node:fs'
-import {
-  access,
-  constants,
-  type FileHandle,
-  link,
-  lstat,
-  open,
-  readlink,
-  rename,
-  stat,
-  unlink,
-} from 'node:fs/promises'
+import { constants, unlinkSync } from 'node:fs'
+import { access, type FileHandle, link, lstat, open, readlink, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { badInput, errnoOf, LoraSvdError, osError, outputExists } from '../errors.ts'
 import { noFolder } from './files.ts'

@@ -25,7 +25,7 @@ export function earlyThreads(engine: EngineChoice, file?: URL): EarlyThreads {
   return {
     start(kind, count) {
       const start = { kind, engine, threads: 1, network: undefined }
-      for (let i = 0; i < count; i++) waiting.push(started(file ?? builtFile('job-worker.js'), start))
+      for (let i = 0; i < count; i++) waiting.push(started(file ?? builtFile('job-worker.cjs'), start))
     },
     take(wanted, events) {
       const at = waiting.findIndex(({ start }) => isSame(start, wanted))

@@ -87,7 +87,7 @@ async function* runInWorkers<J, R>(
   options: JobOptions<J, R>,
   isOrdered: boolean,
 ): AsyncGenerator<Done<R>, void> {
-  const { kind, engine, memory, signal, early, workerFile = builtFile('job-worker.js') } = options
+  const { kind, engine, memory, signal, early, workerFile = builtFile('job-worker.cjs') } = options
   assertBuilt(workerFile, "can't find the program of worker threads,")
   const schedule = createSchedule(
     sizes,

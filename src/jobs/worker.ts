@@ -157,9 +157,9 @@ export interface JobOptions<J, R> {
   onDone?(index: number, seconds: number): void
   /** Ends everything; the generator then throws the signal's reason. */
   readonly signal?: AbortSignal
-  /** Threads that run dist/job-worker.js already. */
+  /** Threads that run dist/job-worker.cjs already. */
   readonly early?: EarlyThreads | undefined
-  /** The bundle that workers run; dist/job-worker.js when left out. */
+  /** The bundle that workers run; dist/job-worker.cjs when left out. */
   readonly workerFile?: URL
 }
 

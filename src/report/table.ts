@@ -43,11 +43,8 @@ export function table(
   const aligns = rows[0].map((_, column): Align => (rightAligned.includes(column) ? 'right' : 'left'))
   const lines = framed(head === undefined ? rows : [head, ...rows], aligns)
   if (head !== undefined) {
-    lines.splice(
-      2,
-      0,
-      lines[0].replace(/[┌┬┐]/g, (corner) => HEAD_RULE[corner]),
-    )
+    const rule = Array.from(lines[0], (sign) => HEAD_RULE[sign] ?? sign)
+    lines.splice(2, 0, rule.join(''))
   }
   return lines.join('\n')
 }

@@ -32,24 +32,44 @@ test('works that hold the same file end in any order', async () => {
   }
 })
 
-test('what lies near the last read comes with the next, and nothing with a read far away', async () => {
-  const mebi = 2 ** 20
-  const floats = (count: number) => f32([count], new Float32Array(count))
-  const tensors = { a: floats(8), b: floats(8), gap: floats(mebi), c: floats(8), d: floats(8), e: floats(8) }
+const mebi = 2 ** 20
+const zeros = (count: number) => f32([count], new Float32Array(count))
+
+/** A held file of such tensors of zeros: `read` gives the largest number of one, `overwrite` fills what comes last with other numbers. */
+async function heldFile(tensors: Parameters<typeof fileOf>[0]) {
   const path = join(folderOf({ [name]: fileOf(tensors) }), name)
   const [opened] = await openFiles([path], {})
-  const read = async (tensor: string) => {
-    const { source, bytes } = opened.tensors.find((one) => one.name === tensor)!
-    return Math.max(...(await withBytes(source, tensor, (read) => read(0, bytes))))
+  return {
+    release: await holdOpen([path]),
+    async read(tensor: string) {
+      const { source, bytes } = opened.tensors.find((one) => one.name === tensor)!
+      return Math.max(...(await withBytes(source, tensor, (read) => read(0, bytes))))
+    },
+    overwrite(floats: number) {
+      const bytes = 4 * floats
+      const file = openSync(path, 'r+')
+      writeSync(file, new Uint8Array(bytes).fill(1), 0, bytes, statSync(path).size - bytes)
+      closeSync(file)
+    },
   }
-  const release = await holdOpen([path])
+}
+
+test('what lies near the last read comes with the next, and nothing with a read far away', async () => {
+  const { a, b, c, d, e } = { a: zeros(8), b: zeros(8), c: zeros(8), d: zeros(8), e: zeros(8) }
+  const { read, overwrite, release } = await heldFile({ a, b, gap: zeros(mebi), c, d, e })
   const found = [await read('a'), await read('c')]
   // whatever was read ahead is still 0
-  const bytes = 4 * (mebi + 24)
-  const numbers = openSync(path, 'r+')
-  writeSync(numbers, new Uint8Array(bytes).fill(1), 0, bytes, statSync(path).size - bytes)
-  closeSync(numbers)
+  overwrite(mebi + 24)
   found.push(await read('d'))
   expect(found).toEqual([0, 0, 1])
+  await release()
+})
+
+test('all of a small file comes with the first read', async () => {
+  const { read, overwrite, release } = await heldFile({ a: zeros(8), gap: zeros(mebi / 2), b: zeros(8) })
+  const found = [await read('a')]
+  overwrite(8)
+  found.push(await read('b'))
+  expect(found).toEqual([0, 0])
   await release()
 })

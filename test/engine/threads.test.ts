@@ -100,7 +100,7 @@ describe('the bundled engine', () => {
       platform: 'node',
       format: 'esm',
     })
-    for (const name of ['engine.wasm', 'worker.js'])
+    for (const name of ['engine.wasm', 'worker.cjs'])
       copyFileSync(join(root, 'dist', name), join(folder, name))
     writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
     writeFileSync(

@@ -24,7 +24,7 @@ export async function bundle(entries: readonly string[]): Promise<Bundles> {
     format: 'esm',
     splitting: false,
   })
-  for (const name of ['engine.wasm', 'worker.js']) copyFileSync(join(root, 'dist', name), join(folder, name))
+  for (const name of ['engine.wasm', 'worker.cjs']) copyFileSync(join(root, 'dist', name), join(folder, name))
   // koffi is found from here
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')

@@ -263,11 +263,11 @@ describe('an error', () => {
   })
 
   test('names a program of workers that is not there', async () => {
-    const workerFile = pathToFileURL('/nowhere/job-worker.js')
+    const workerFile = pathToFileURL('/nowhere/job-worker.cjs')
     await expect(failing(['fine'], { workerFile })).rejects.toMatchObject({
       code: 'system',
       message:
-        "can't find the program of worker threads, /nowhere/job-worker.js; reinstall, or run: npm run build",
+        "can't find the program of worker threads, /nowhere/job-worker.cjs; reinstall, or run: npm run build",
     })
   })
 })

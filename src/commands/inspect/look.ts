@@ -67,12 +67,14 @@ export async function lookAt(
   const { subjects, others, inputs, moments } = toLookAt
   const products = subjects.flatMap((subject) => (subject.kind === 'adapter' ? [subject.module.product] : []))
   await bringNear(products.flatMap(tensorsOf))
-  const files = products.flatMap(filesOf)
-  const findings = await holdingOpen(files, () => lookAtMatrices(settings, toLookAt, context, onFound))
-  await bringNear(others.map(({ tensor }) => tensor))
+  const tensors = others.map(({ tensor }) => tensor)
+  const files = [...products.flatMap(filesOf), ...ifFew(filesIn(tensors))]
   const nonFinite: (NonFinite | undefined)[] = []
-  await holdingOpen(ifFew(filesIn(others.map(({ tensor }) => tensor))), async () => {
+  const findings = await holdingOpen(files, async () => {
+    const found = await lookAtMatrices(settings, toLookAt, context, onFound)
+    await bringNear(tensors)
     for (const other of others) nonFinite.push(await nonFiniteOf(other))
+    return found
   })
   for (const input of [...inputs, ...(moments === undefined ? [] : [moments.file])])
     await assertUnchanged(input)

@@ -175,7 +175,7 @@ function find(handle: LibraryHandle, symbol: string, result: string, parameters:
 }
 
 /** The bundle that the build makes of lapack-engine.ts: only that can be loaded by another process as it is. */
-const BUNDLE = 'lapack-engine.js'
+const BUNDLE = 'lapack-engine.cjs'
 
 /** Longest that a library may take to load and to solve the small problems of the self-check, in milliseconds. */
 const PROBE_LIMIT = 30_000
@@ -194,11 +194,12 @@ const harmless = new Set<string>()
 export function crashOf(path: string, module: string): string | undefined {
   // jobs go to worker threads only after the main one has opened the library
   if (!isMainThread || harmless.has(path) || !module.startsWith('file:')) return undefined
-  if (basename(fileURLToPath(module)) !== BUNDLE) return undefined
-  const program = `const { createLapackEngine } = await import(${JSON.stringify(module)})
+  const file = fileURLToPath(module)
+  if (basename(file) !== BUNDLE) return undefined
+  const program = `const { createLapackEngine } = require(${JSON.stringify(file)})
 createLapackEngine({ threads: 1, library: ${JSON.stringify(path)}, isProbe: true })
 process.exitCode = ${SURVIVED}`
-  const child = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+  const child = spawnSync(process.execPath, ['--input-type=commonjs', '--eval', program], {
     timeout: PROBE_LIMIT,
     killSignal: 'SIGKILL',
     stdio: 'ignore',

@@ -106,14 +106,14 @@ export interface Kernels {
   orthogonalize(n: number, m: number, work: number, rotations: number, squares: number): number
 }
 
-/** Put here by the build of the library, whose files may be bundled into a program: engine.wasm and worker.js in base64. */
+/** Put here by the build of the library, whose files may be bundled into a program: engine.wasm and the program of worker.cjs in base64. */
 declare const EMBEDDED_KERNELS: string
 declare const EMBEDDED_WORKER: string
 
 /** The program of the engine's threads. */
 export const workerProgram = (): URL =>
   typeof EMBEDDED_WORKER === 'undefined'
-    ? builtFile('worker.js')
+    ? builtFile('worker.cjs')
     : new URL(`data:text/javascript;base64,${EMBEDDED_WORKER}`)
 
 /** Compiles the kernels. Throws LoraSvdError 'system' when the built file is missing or unreadable. */

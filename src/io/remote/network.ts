@@ -111,11 +111,17 @@ export function network(): Network {
   const adopted = thread[TOLD]
   if (adopted !== undefined) ofWorker ??= networkOfWorker(adopted.given, adopted.told)
   return (
-    current.getStore() ??
-    ofWorker ??
-    networkIn({ env: process.env, home: homedir() }, { ...NOBODY, signal: undefined })
+    current.getStore() ?? ofWorker ?? networkIn(surroundingsOf(process.env), { ...NOBODY, signal: undefined })
   )
 }
+
+/** The home folder is asked for by few runs, and `node:os` takes its time to start. */
+const surroundingsOf = (env: Surroundings['env']): Surroundings => ({
+  env,
+  get home() {
+    return homedir()
+  },
+})
 
 /** Does work in the run that goes on, or as one of its own. */
 export const inAnyNetwork = <T>(work: () => Promise<T>): Promise<T> => current.run(network(), work)
@@ -130,7 +136,7 @@ export interface NetworkOptions extends Told {
 
 /** Does the work of a run, which forgets at its end whatever it came to know. */
 export const inNetwork = <T>(options: NetworkOptions, work: () => Promise<T>): Promise<T> =>
-  current.run(networkIn({ env: options.env ?? process.env, home: homedir() }, options), work)
+  current.run(networkIn(surroundingsOf(options.env ?? process.env), options), work)
 
 /** Does work whose runs wait so. */
 export const withPatience = <T>(how: Patience, work: () => Promise<T>): Promise<T> => patience.run(how, work)
