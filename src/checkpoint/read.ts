@@ -144,7 +144,8 @@ function readingAhead(source: ByteSource): ByteSource {
   let window = { start: 0, end: 0, bytes: Promise.resolve<Uint8Array>(new Uint8Array(0)) }
   const toRead = (start: number, end: number) => {
     if (isSmall) return [0, byteLength]
-    const isNear = Math.abs(start - window.end) <= AHEAD
+    // of two tensors that belong together the second may lie before the first
+    const isNear = start >= window.start - AHEAD && start <= window.end + AHEAD
     return [start, isNear ? Math.max(end, Math.min(byteLength, start + AHEAD)) : end]
   }
   return {

@@ -73,3 +73,13 @@ test('all of a small file comes with the first read', async () => {
   expect(found).toEqual([0, 0])
   await release()
 })
+
+test('of two that are read last first, the reading goes on from the first of them', async () => {
+  const { a, b, c, d } = { a: zeros(8), b: zeros(8), c: zeros(8), d: zeros(8) }
+  const { read, overwrite, release } = await heldFile({ gap: zeros(mebi + 1), a, b, c, d })
+  const found = [await read('b'), await read('a')]
+  overwrite(16)
+  found.push(await read('d'), await read('c'))
+  expect(found).toEqual([0, 0, 0, 0])
+  await release()
+})
