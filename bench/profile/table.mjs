@@ -125,7 +125,7 @@ export const PHASES = [
     functions: {
       'src/linalg/truncation/certified-truncation.ts': ['certifiedTruncation', 'plainTruncation'],
       'src/linalg/truncation/achieved.ts': ['precisely'],
-      'src/compress/fitted-factors.ts': ['productOf'],
+      'src/compress/rounded-factor.ts': ['timesShortSide'],
       'src/linalg/truncation/leading-values.ts': ['summedAgain'],
     },
   },
@@ -136,7 +136,7 @@ export const PHASES = [
       'src/linalg/truncation/krylov.ts': ['leadingRitzVectors', 'tripletsOn'],
       'src/linalg/truncation/certified-truncation.ts': ['truncation'],
       'src/linalg/truncation/achieved.ts': ['roughly', 'tailMeasure'],
-      'src/compress/fitted-factors.ts': ['fittedFactors', 'valuesOn', 'scaled'],
+      'src/compress/fitted-factors.ts': ['fittedFactors', 'valuesOn'],
     },
   },
   {

@@ -8,7 +8,7 @@ import type { TruncatedSvd, TruncationOptions } from '../linalg/truncation/trunc
 import { truncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import { fittedFactors } from './fitted-factors.ts'
 import type { LayerJob } from './layer-job.ts'
-import { digestOf, factorsAsStored, type MeasuredLayer, ownRank } from './layer-result.ts'
+import { digestOf, directionsOf, factorsAsStored, type MeasuredLayer, ownRank } from './layer-result.ts'
 import { type Directions, type Residuals, residualOf, type Subject } from './subject.ts'
 
 /** Ranks tried at most beyond the one that holds the error before the factors are rounded. */
@@ -112,13 +112,13 @@ function fitted(
 /** What the factors as they will be stored leave, at the rank that the layer will have. */
 function measure(
   matrix: Matrix,
-  { found, directions: { U, V, lengths } }: Pick<Decomposed, 'found' | 'directions'>,
+  { found, directions }: Pick<Decomposed, 'found' | 'directions'>,
   residuals: (B: Matrix, A: Matrix) => Residuals,
   { ask, form }: LayerJob,
 ): MeasuredLayer {
-  const rank = ownRank(spectrumOf(matrix, found), ask.rule, ask.limits)
-  const S = lengths ? Float64Array.from(lengths) : found.S
-  const { B, A } = factorsAsStored({ U, S, V }, rank, form)
+  const spectrum = spectrumOf(matrix, found)
+  const rank = ownRank(spectrum, ask.rule, ask.limits)
+  const { B, A } = factorsAsStored(directionsOf({ ...directions, spectrum }), rank, form)
   return { rank, ...residuals(B, A), digest: digestOf({ B, A }) }
 }
 

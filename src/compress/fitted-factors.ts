@@ -1,12 +1,11 @@
 import type { Engine } from '../linalg/engine.ts'
-import { type Float64Matrix, type Matrix, toFloat64, transpose } from '../linalg/matrix/matrix.ts'
-import { dot } from '../linalg/matrix/vector.ts'
+import { type Float64Matrix, type Matrix, scaledColumns, toFloat64 } from '../linalg/matrix/matrix.ts'
 import { gramQr } from '../linalg/svd/gram-qr.ts'
 import { signsOf } from '../linalg/svd/scaling.ts'
 import { scaleColumns } from '../linalg/truncation/columns.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
 import { type FactorForm, rounded } from './layer-result.ts'
-import { columnDots, residualNorm } from './rounded-factor.ts'
+import { bySides, columnDots, isWide, residualOfSides, timesShortSide } from './rounded-factor.ts'
 
 /** Rounding leaves the columns of a factor nearly as orthogonal as they were: beyond this condition something else has happened to them. */
 const MOST_CONDITION = 8
@@ -34,22 +33,22 @@ export function fittedFactors(
   found: TruncatedSvd,
   { distributeScale, dtype }: FactorForm,
 ): FittedFactors | undefined {
-  const isWide = delta.rows < delta.columns
+  const wide = isWide(delta)
   // the scale of the short factor, of singular values
   const scale = (S: Float64Array) =>
-    distributeScale ? S.map(Math.sqrt) : isWide ? S : new Float64Array(S.length).fill(1)
-  const Y = rounded(scaled(isWide ? found.U : found.V, scale(found.S)), dtype)
+    distributeScale ? S.map(Math.sqrt) : wide ? S : new Float64Array(S.length).fill(1)
+  const Y = rounded(scaledColumns(wide ? found.U : found.V, scale(found.S)), dtype)
   const G = engine.gram(Y)
   const qr = gramQr(G, MOST_CONDITION * Math.sqrt(G.rows))
   if (qr === undefined || !G.data.every(Number.isFinite)) return undefined
-  const P = productOf(engine, delta, toFloat64(Y), isWide)
+  const P = timesShortSide(engine, delta, toFloat64(Y))
   const S = valuesOn(engine, P, qr.inverse)
   if (!(S[S.length - 1] > 0)) return undefined
   const best = toFloat64(engine.multiply(P, engine.gram(qr.inverse, 'rows')))
   // the largest entry of each left vector is positive, as of singular vectors
-  const signs = signsOf(isWide ? Y : best)
+  const signs = signsOf(wide ? Y : best)
   const ofShort = scale(S).map((x, j) => signs[j] * x)
-  const short = scaled(
+  const short = scaledColumns(
     Y,
     ofShort.map((x) => 1 / x),
   )
@@ -57,26 +56,16 @@ export function fittedFactors(
     best,
     S.map((s, j) => ofShort[j] / s),
   )
-  const [U, V] = isWide ? [short, best] : [best, short]
+  const [U, V] = wide ? [short, best] : [best, short]
   return {
     U,
     V,
     S,
     residual: (B, A) => {
-      const [left, right] = isWide ? [transpose(A), B] : [B, transpose(A)]
-      const inner = columnDots(P, left).reduce((sum, x, j) => sum + signs[j] * x, 0)
-      return residualNorm(frobenius * frobenius, inner, dot(engine.gram(left).data, engine.gram(right).data))
+      const sides = bySides(delta, B, A)
+      const inner = columnDots(P, sides.long).reduce((sum, x, j) => sum + signs[j] * x, 0)
+      return residualOfSides(engine, frobenius, inner, sides)
     },
-  }
-}
-
-/** Δ·Y in float64, of a wide Δ Δᵀ·Y. */
-function productOf(engine: Pick<Engine, 'resident'>, delta: Matrix, Y: Float64Matrix, isWide: boolean) {
-  const resident = engine.resident(delta)
-  try {
-    return toFloat64(isWide ? resident.multiplyTransposed(Y) : resident.multiply(Y))
-  } finally {
-    resident.release()
   }
 }
 
@@ -85,11 +74,4 @@ function valuesOn(engine: Pick<Engine, 'gram' | 'multiply' | 'symmetricEigen'>, 
   const square = engine.multiply(inverse, engine.multiply(engine.gram(P), inverse), { transposeA: true })
   const { values } = engine.symmetricEigen(toFloat64(square), 'none')
   return values.reverse().map((value) => Math.sqrt(Math.max(0, value)))
-}
-
-/** X·diag(factors) as a new matrix in float64. */
-function scaled(X: Matrix, factors: Float64Array): Float64Matrix {
-  const result = { ...X, data: new Float64Array(X.data) }
-  scaleColumns(result, factors)
-  return result
 }

@@ -125,7 +125,12 @@ export function aboveNoise(
 }
 
 /** What factors are made of: B·A = U·diag(S)·Vᵀ. */
-export const directionsOf = ({ U, V, spectrum, lengths }: LayerResult): Svd => ({
+export const directionsOf = ({
+  U,
+  V,
+  spectrum,
+  lengths,
+}: Pick<LayerResult, 'U' | 'V' | 'spectrum' | 'lengths'>): Svd => ({
   U,
   S: lengths === undefined ? spectrum.singularValues : Float64Array.from(lengths),
   V,

@@ -1,8 +1,15 @@
 import type { Engine } from '../linalg/engine.ts'
-import { floatType, type Matrix, toFloat32, transpose } from '../linalg/matrix/matrix.ts'
+import { floatType, type Matrix, toFloat32 } from '../linalg/matrix/matrix.ts'
 import { dot } from '../linalg/matrix/vector.ts'
 import type { TruncatedSvd } from '../linalg/truncation/truncated-svd.ts'
-import { columnDots, residualNorm, roundedFactor } from './rounded-factor.ts'
+import {
+  bySides,
+  columnDots,
+  isWide,
+  residualOfSides,
+  roundedFactor,
+  timesShortSide,
+} from './rounded-factor.ts'
 
 /** Up to so many entries a product in float64 takes no longer than a millisecond. */
 export const WIDE_UP_TO = 2 ** 18
@@ -21,19 +28,12 @@ export function plainResidual(
   B: Matrix,
   A: Matrix,
 ): number | undefined {
-  const isWide = delta.rows < delta.columns
-  const [long, short] = isWide ? [transpose(A), B] : [B, transpose(A)]
-  const [left, right] = isWide ? [V, U] : [U, V]
+  const sides = bySides(delta, B, A)
+  const { long, short } = sides
+  const [left, right] = isWide(delta) ? [V, U] : [U, V]
   const { scales, rest } = roundedFactor(right, short)
   const isNarrow = floatType(delta) === 'f32' && delta.data.length > WIDE_UP_TO
-  const small = isNarrow ? toFloat32(rest) : rest
-  const resident = engine.resident(delta)
-  try {
-    const ofSmall = isWide ? resident.multiplyTransposed(small) : resident.multiply(small)
-    const ofRest = dot(ofSmall.data, long.data)
-    const inner = columnDots(left, long).reduce((sum, along, j) => sum + along * S[j] * scales[j], ofRest)
-    return residualNorm(frobenius * frobenius, inner, dot(engine.gram(long).data, engine.gram(short).data))
-  } finally {
-    resident.release()
-  }
+  const ofRest = dot(timesShortSide(engine, delta, isNarrow ? toFloat32(rest) : rest).data, long.data)
+  const inner = columnDots(left, long).reduce((sum, along, j) => sum + along * S[j] * scales[j], ofRest)
+  return residualOfSides(engine, frobenius, inner, sides)
 }

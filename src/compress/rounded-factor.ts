@@ -1,4 +1,6 @@
-import { type Float64Matrix, type Matrix, zeros } from '../linalg/matrix/matrix.ts'
+import type { Engine } from '../linalg/engine.ts'
+import { type Float64Matrix, type Matrix, transpose, zeros } from '../linalg/matrix/matrix.ts'
+import { dot } from '../linalg/matrix/vector.ts'
 
 /** What stored factors leave of a matrix, from products with directions that are at hand: only what rounding made of a factor is multiplied anew. */
 
@@ -37,3 +39,33 @@ export function residualNorm(square: number, inner: number, squareOfFactors: num
   const residual = square - 2 * inner + squareOfFactors
   return residual >= CANCELS_BELOW * square ? Math.sqrt(residual) : undefined
 }
+
+/** Whether the rows of Δ are its short side. */
+export const isWide = ({ rows, columns }: Matrix): boolean => rows < columns
+
+/** Δ·X of a tall Δ, Δᵀ·X of a wide one, in the float type of X: X [short side, r]. */
+export function timesShortSide(engine: Pick<Engine, 'resident'>, delta: Matrix, X: Matrix): Matrix {
+  const resident = engine.resident(delta)
+  try {
+    return isWide(delta) ? resident.multiplyTransposed(X) : resident.multiply(X)
+  } finally {
+    resident.release()
+  }
+}
+
+/** B [m, r] and A [r, k] as columns of the long side of Δ and of its short side. */
+export const bySides = (
+  delta: Matrix,
+  B: Matrix,
+  A: Matrix,
+): { readonly long: Matrix; readonly short: Matrix } =>
+  isWide(delta) ? { long: transpose(A), short: B } : { long: B, short: transpose(A) }
+
+/** `residualNorm` of factors as columns of both sides. */
+export const residualOfSides = (
+  engine: Pick<Engine, 'gram'>,
+  frobenius: number,
+  inner: number,
+  { long, short }: { readonly long: Matrix; readonly short: Matrix },
+): number | undefined =>
+  residualNorm(frobenius * frobenius, inner, dot(engine.gram(long).data, engine.gram(short).data))

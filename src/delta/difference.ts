@@ -1,6 +1,6 @@
 import { readWeight } from '../checkpoint/read.ts'
 import type { MatrixPair, WeightMatrix } from '../checkpoint/types.ts'
-import { roomOf, withWorkspace } from '../engine/wasm/workspace.ts'
+import { memoryOf, withWorkspace } from '../engine/wasm/workspace.ts'
 import type { Engine } from '../linalg/engine.ts'
 import { nonFiniteEntries } from '../linalg/matrix/finite.ts'
 import type { Matrix } from '../linalg/matrix/matrix.ts'
@@ -84,7 +84,7 @@ export async function withDifference<T>(
       ...(swept.quantised !== undefined && { quantised: swept.quantised }),
       ...noiseOf(pair, swept),
     })
-  }, engine && roomOf(engine))
+  }, engine && memoryOf(engine))
 }
 
 /**
@@ -105,7 +105,7 @@ export async function forEachPanel(
     const { tuned } = pair
     const address = workspace.allocate(panelRows(tuned) * tuned.columns * F32_BYTES)
     return normsOf(await sweep(pair, workspace, false, () => address, use))
-  }, engine && roomOf(engine))
+  }, engine && memoryOf(engine))
 }
 
 async function plainDifference(

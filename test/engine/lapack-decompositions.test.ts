@@ -12,7 +12,7 @@ import { jacobiSvd } from '../../src/linalg/svd/jacobi.ts'
 import { type HardCase, hardCases } from '../linalg/svd/hard-cases.ts'
 import { sizes, types } from '../linalg/svd/lapack-matrices.ts'
 import { orthogonalityRatio, svdRatios } from '../linalg/svd/lapack-ratios.ts'
-import { expectLeading, single } from '../linalg/svd/leading-support.ts'
+import { expectLeading, type LeadingCase, matricesOf, single, values } from '../linalg/svd/leading-support.ts'
 import { EPS, withSingularValues } from '../linalg/svd/support.ts'
 import { describeLapack } from './lapack-suite.ts'
 import { absolute, generator, largestExcess, randomMatrix } from './support.ts'
@@ -26,26 +26,24 @@ describeLapack({
 })
 
 function testLeadingSvd(engine: Engine): void {
-  const spectra: [string, (i: number) => number, number][] = [
-    ['falling', (i) => 1 / (i + 1), 40],
-    ['falling over more than the span', (i) => 0.8 ** i, 48],
-    ['equal', () => 0.75, 16],
-    ['equal in pairs', (i) => 1 / (1 + (i >> 1)), 15],
-    ['rank 16 and noise', (i) => (i < 16 ? 1 + i / 16 : 1e-8), 16],
-    ['zero', () => 0, 5],
-    ['none taken', (i) => 1 / (i + 1), 0],
-    ['all taken', (i) => 1 / (i + 1), 120],
+  const spectra: LeadingCase[] = [
+    ['falling', values.falling, 40],
+    ['falling over more than the span', values.spanning, 48],
+    ['equal', values.equal, 16],
+    ['equal in pairs', values.paired, 15],
+    ['rank 16 and noise', values.noisy, 16],
+    ['zero', values.zero, 5],
+    ['none taken', values.falling, 0],
+    ['all taken', values.falling, 120],
   ]
   it.each(spectra)('%s', (_, value, r) => {
-    const s = Array.from({ length: 120 }, (_, i) => value(i))
-    for (const [rows, columns] of [
+    const shapes = [
       [120, 120],
       [310, 120],
       [120, 150],
-    ]) {
-      const A = withSingularValues(rows, columns, s, rows)
+    ] as const
+    for (const A of matricesOf(value, 120, shapes))
       for (const X of [A, single(A)]) expectLeading(X, r, engine.leadingSvd, engine.svd(X, 'thin'))
-    }
   })
 
   it('of small and large numbers, and of none', () => {

@@ -1,10 +1,10 @@
 import type { Svd } from '../../linalg/engine.ts'
 import { requireFinite } from '../../linalg/matrix/finite.ts'
-import { type Float64Matrix, type Matrix, toFloat64, zeros } from '../../linalg/matrix/matrix.ts'
+import { type Matrix, toFloat64 } from '../../linalg/matrix/matrix.ts'
 import { Span } from '../../linalg/svd/gram-svd.ts'
 import { leadingOf } from '../../linalg/svd/leading-svd.ts'
 import { fixSigns } from '../../linalg/svd/scaling.ts'
-import { columnSquares, scaleColumns } from '../../linalg/truncation/columns.ts'
+import { columnSquares, lastColumnsFirst, scaleColumns } from '../../linalg/truncation/columns.ts'
 import { qr, svd, symmetricEigen } from './decompositions.ts'
 import { gram, multiply } from './products.ts'
 import type { Lapack } from './symbols.ts'
@@ -28,7 +28,7 @@ function leadingByGram(lapack: Lapack, A: Matrix, count: (S: Float64Array) => nu
   const S = values.reverse().map((value) => Math.sqrt(Math.max(0, value)))
   if (!(S[0] > 0 && S[n - 1] >= S[0] / Span.float32)) return undefined
   const r = count(S.slice())
-  const short = reversedColumns(vectors, r)
+  const short = lastColumnsFirst(vectors, r)
   const long = toFloat64(multiply(lapack, A, short, { transposeA: isWide }))
   const norms = columnSquares(long).map(Math.sqrt)
   scaleColumns(
@@ -49,13 +49,4 @@ function leadingByGram(lapack: Lapack, A: Matrix, count: (S: Float64Array) => nu
   const [U, V] = isWide ? [short, Q] : [Q, short]
   fixSigns(U, V)
   return { U, S, V }
-}
-
-/** The last `count` columns, last first: the eigenvectors of the largest eigenvalues. */
-function reversedColumns({ rows, columns, data }: Float64Matrix, count: number): Float64Matrix {
-  const reversed = zeros(rows, count)
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < count; j++) reversed.data[i * count + j] = data[(i + 1) * columns - 1 - j]
-  }
-  return reversed
 }

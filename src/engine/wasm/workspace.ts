@@ -12,18 +12,18 @@ export interface Workspace extends Pick<Heap, 'floats'> {
   allocate(bytes: number): number
 }
 
-/** Memory, and what gives out parts of it. */
-export interface Room {
+/** Memory with its kernels, and what gives out parts of it. */
+export interface KernelMemory {
   readonly kernels: Kernels
   readonly memory: WebAssembly.Memory
   readonly heap: Heap
 }
 
 /** The memory of the embedded engine: what is made there needn't be copied to be computed with. None of other engines. */
-export const roomOf = (engine: Engine): Room | undefined =>
+export const memoryOf = (engine: Engine): KernelMemory | undefined =>
   engine.name === 'wasm' ? (engine as WasmEngine).runtime : undefined
 
-const idle: Room[] = []
+const idle: KernelMemory[] = []
 
 /**
  * Runs `work` with blocks of memory that nobody else uses meanwhile, of `within` or else of memory of this thread's own. What `work` leaves there is
@@ -31,10 +31,10 @@ const idle: Room[] = []
  */
 export async function withWorkspace<T>(
   work: (workspace: Workspace) => Promise<T>,
-  within?: Room,
+  within?: KernelMemory,
 ): Promise<T> {
-  const room = within ?? idle.pop() ?? create()
-  const { kernels, memory, heap } = room
+  const taken = within ?? idle.pop() ?? create()
+  const { kernels, memory, heap } = taken
   const blocks: number[] = []
   const allocate = (bytes: number) => {
     const address = heap.allocate(bytes)
@@ -45,11 +45,11 @@ export async function withWorkspace<T>(
     return await work({ kernels, memory, allocate, floats: heap.floats })
   } finally {
     for (const address of blocks) heap.free(address)
-    if (room !== within) idle.push(room)
+    if (taken !== within) idle.push(taken)
   }
 }
 
-function create(): Room {
+function create(): KernelMemory {
   const memory = createSharedMemory()
   const kernels = instantiateKernels(compileKernels(), memory)
   return { kernels, memory, heap: createHeap(memory, kernels.heapBase()) }

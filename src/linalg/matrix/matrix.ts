@@ -89,6 +89,16 @@ export function leadingColumns<T extends FloatArray>(A: Matrix<T>, count: number
   return { rows: A.rows, columns: count, data }
 }
 
+/** The leading columns of X in float64, as many as there are factors, each times its own. */
+export function scaledColumns({ rows, columns, data }: Matrix, factors: Float64Array): Float64Matrix {
+  const count = factors.length
+  const scaled = new Float64Array(rows * count)
+  for (let at = 0, i = 0; i < rows; i++) {
+    for (let j = 0, from = i * columns; j < count; j++, from++, at++) scaled[at] = data[from] * factors[j]
+  }
+  return { rows, columns: count, data: scaled }
+}
+
 /** Rows `from` to `to` of A, sharing its storage. */
 export function rowRange<T extends FloatArray>(A: Matrix<T>, from: number, to: number): Matrix<T> {
   return matrix(to - from, A.columns, A.data.subarray(from * A.columns, to * A.columns) as T)

@@ -1,5 +1,12 @@
 import { requireFinite } from '../matrix/finite.ts'
-import { type Float64Matrix, leadingColumns, type Matrix, transpose, zeros } from '../matrix/matrix.ts'
+import {
+  type Float64Matrix,
+  leadingColumns,
+  type Matrix,
+  scaledColumns,
+  transpose,
+  zeros,
+} from '../matrix/matrix.ts'
 import { isLong } from './bidiagonal.ts'
 import {
   BIDIAGONAL_ORDER,
@@ -86,16 +93,6 @@ export function factorsOf({ U, S, V }: Svd, r: number): Factors {
 export function balancedFactors({ U, S, V }: Svd, r: number): Factors {
   const roots = S.subarray(0, r).map(Math.sqrt)
   return { B: scaledColumns(U, roots), A: transpose(scaledColumns(V, roots)) }
-}
-
-/** The leading columns of X, as many as there are factors, each times its own. */
-function scaledColumns({ rows, columns, data }: Float64Matrix, factors: Float64Array): Float64Matrix {
-  const count = factors.length
-  const scaled = new Float64Array(rows * count)
-  for (let at = 0, i = 0; i < rows; i++) {
-    for (let j = 0, from = i * columns; j < count; j++, from++, at++) scaled[at] = data[from] * factors[j]
-  }
-  return { rows, columns: count, data: scaled }
 }
 
 /** From this condition on, float64 data have singular values whose digits only Jacobi keeps. */

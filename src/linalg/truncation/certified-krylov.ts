@@ -87,8 +87,8 @@ export function certifiedKrylov(
   let lookAt = firstLook(A, plan, run)
   const progress: Progress = { attempts: 0, triedAt: 0, reached: Number.POSITIVE_INFINITY }
   for (;;) {
-    const l = run.basis.size
-    const isLast = l + run.basis.lastBlock > Math.min(plan.cap, A.short)
+    const l = run.basis.gram.rows
+    const isLast = l + run.basis.lastImage.columns > Math.min(plan.cap, A.short)
     const next = nextBlock(plan.engine, A, run.basis, run.draw)
     if (l >= lookAt || isLast) {
       const view = viewOf(A, plan, run, next)
@@ -208,7 +208,7 @@ function firstRun(A: Operator, plan: TruncationPlan): Run {
 
 /** The size of the basis at which its Ritz pairs are worth computing. */
 function firstLook(A: Operator, plan: TruncationPlan, { basis }: Run): number {
-  const blocks = (LEAST_STEPS + 1) * basis.lastBlock
+  const blocks = (LEAST_STEPS + 1) * basis.lastImage.columns
   return Math.max(blocks, FIRST_GROWTH * (knownRank(A, plan) + OVERSAMPLING))
 }
 

@@ -72,6 +72,15 @@ export function columnRange(A: Matrix, from: number, to: number): Matrix {
   return matrix(A.rows, columns, data)
 }
 
+/** The last `count` columns of A, last first: eigenvectors, which come with ascending values, from the largest on. */
+export function lastColumnsFirst({ rows, columns, data }: Float64Matrix, count: number): Float64Matrix {
+  const reversed = new Float64Array(rows * count)
+  for (let at = 0, i = 1; i <= rows; i++) {
+    for (let j = 1; j <= count; j++, at++) reversed[at] = data[i * columns - j]
+  }
+  return matrix(rows, count, reversed)
+}
+
 /** The columns of A at the given places. */
 export function columnsAt(A: Matrix, places: readonly number[]): Matrix {
   const data = like(A, A.rows * places.length)

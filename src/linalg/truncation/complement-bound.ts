@@ -65,13 +65,16 @@ export function* complementBounds(
   const least = smallChiSquare(failureProbability)
   let basis = startBasis(engine, A, first)
   for (;;) {
-    const { gram: T, size } = basis
+    const T = basis.gram
     const xi = (Math.sqrt(largestEigenvalue(engine, T)) + roundoff) ** 2
-    if (size >= room) {
+    if (T.rows >= room) {
       yield { xi, mu: xi }
       return
     }
-    yield { xi, mu: xi * smallestRatio(scaledMoments(engine, T, start, xi, Math.ceil(size / PROBES)), least) }
+    yield {
+      xi,
+      mu: xi * smallestRatio(scaledMoments(engine, T, start, xi, Math.ceil(T.rows / PROBES)), least),
+    }
     basis = extendBasis(engine, A, basis, nextBlock(engine, A, basis, draw, [V]))
   }
 }

@@ -13,7 +13,7 @@ import {
 } from '../matrix/matrix.ts'
 import { jacobiSvd } from '../svd/jacobi.ts'
 import { scaleByPowerOfTwo, scalingExponent } from '../svd/scaling.ts'
-import { type Arithmetic, columnRange } from './columns.ts'
+import { type Arithmetic, columnRange, lastColumnsFirst } from './columns.ts'
 import { asRows, bordered, type GrowingRows, withColumns } from './growing-rows.ts'
 import { orthonormalize } from './orthonormalize.ts'
 import type { Draw } from './streams.ts'
@@ -134,17 +134,14 @@ export type KrylovEngine = Pick<Engine, 'multiply' | 'gram' | 'symmetricEigen'>
 
 /** A basis that has grown by blocks, V [short, l] orthonormal and W = A·V [long, l], with their columns as rows. */
 export interface KrylovBasis {
-  /** Columns of V. */
-  readonly size: number
-  /** Vᵀ. */
+  /** Vᵀ [l, short]. */
   readonly V: GrowingRows
-  /** Wᵀ. */
+  /** Wᵀ [l, long]. */
   readonly W: GrowingRows
-  /** WᵀW, in float64. */
+  /** WᵀW [l, l], in float64. */
   readonly gram: Float64Matrix
   /** The block of W that came last, as columns. */
   readonly lastImage: Matrix
-  readonly lastBlock: number
   /** ‖AᵀA·V − …‖ of what was left out as rounding error when the blocks were made orthonormal. */
   readonly lost: number
 }
@@ -171,12 +168,10 @@ export interface RitzPairs {
 export function startBasis(engine: Pick<Engine, 'gram'>, A: Operator, block: Matrix): KrylovBasis {
   const lastImage = A.forward(block)
   return {
-    size: block.columns,
     V: asRows(A, block),
     W: asRows(A, lastImage),
     gram: engine.gram(lastImage),
     lastImage,
-    lastBlock: block.columns,
     lost: 0,
   }
 }
@@ -203,19 +198,17 @@ export function nextBlock(
 export function extendBasis(
   engine: Pick<Engine, 'gram' | 'multiply'>,
   A: Operator,
-  { size, V, W, gram, lost }: KrylovBasis,
+  { V, W, gram, lost }: KrylovBasis,
   step: KrylovStep,
 ): KrylovBasis {
   const { block } = step
   const lastImage = A.forward(block)
   const beside = engine.multiply(W.rows, toFloat64(lastImage))
   return {
-    size: size + block.columns,
     V: withColumns(A, V, block),
     W: withColumns(A, W, lastImage),
     gram: bordered(gram, beside, engine.gram(lastImage)),
     lastImage,
-    lastBlock: block.columns,
     lost: lost + step.lost,
   }
 }
@@ -223,24 +216,18 @@ export function extendBasis(
 /** Rayleigh–Ritz in float64 on WᵀW. */
 export function ritzPairs(
   engine: KrylovEngine,
-  { gram, lastBlock }: KrylovBasis,
+  { gram, lastImage }: KrylovBasis,
   coupling: Float64Matrix,
 ): RitzPairs {
   const { values, vectors } = engine.symmetricEigen(gram, 'thin')
   const l = values.length
-  const descending = columnsReversed(vectors)
-  const last = rowRange(descending, l - lastBlock, l)
+  const descending = lastColumnsFirst(vectors, l)
+  const last = rowRange(descending, l - lastImage.columns, l)
   return {
     theta: values.map((value) => Math.max(0, value)).reverse(),
     vectors: descending,
     residuals: toFloat64(engine.multiply(coupling, last)),
   }
-}
-
-function columnsReversed({ rows, columns, data }: Float64Matrix): Float64Matrix {
-  const reversed = data.slice()
-  for (let i = 0; i < rows; i++) reversed.subarray(i * columns, (i + 1) * columns).reverse()
-  return matrix(rows, columns, reversed)
 }
 
 /** The first `count` Ritz vectors, [short, count] in float64, orthonormal to rounding. */

@@ -119,8 +119,8 @@ function grownView(A: Operator, count: number, engine: TruncationEngine, keys: S
   let lookAt = Math.max(LEAST_BLOCKS * BLOCK, count + OVERSAMPLING)
   for (;;) {
     const next = nextBlock(engine, A, basis, draw)
-    const l = basis.size
-    const isLast = l + basis.lastBlock > most
+    const l = basis.gram.rows
+    const isLast = l + basis.lastImage.columns > most
     if (l >= lookAt || isLast) {
       const view = viewOf(A, { engine }, { arithmetic: A.precision, basis, draw }, next)
       if (isLast || isGood(view, count)) return view

@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import type { Svd } from '../../../src/linalg/engine.ts'
 import { type Float64Matrix, type Matrix, transpose } from '../../../src/linalg/matrix/matrix.ts'
-import { EPS, orthogonalityError } from './support.ts'
+import { EPS, orthogonalityError, withSingularValues } from './support.ts'
 
 /** What float32 data's singular values and residuals may be off by, beside S(0). */
 const SINGLE = 2 ** -33
@@ -62,4 +62,27 @@ export function expectLeading(
     const column = Array.from({ length: U.rows }, (_, i) => U.data[i * r + j])
     expect(Math.max(...column)).toBeGreaterThanOrEqual((1 - 1e-9) * Math.max(...column.map(Math.abs)))
   }
+}
+
+/** Singular values by their places. */
+export const values = {
+  falling: (i: number) => 1 / (i + 1),
+  spanning: (i: number) => 0.8 ** i,
+  equal: () => 0.75,
+  paired: (i: number) => 1 / (1 + (i >> 1)),
+  noisy: (i: number) => (i < 16 ? 1 + i / 16 : 1e-8),
+  zero: () => 0,
+} as const
+
+/** What singular values a matrix has, and how many leading triplets are asked for. */
+export type LeadingCase = [name: string, value: (i: number) => number, count: number]
+
+/** A matrix of each shape with so many singular values. */
+export const matricesOf = (
+  value: (i: number) => number,
+  order: number,
+  shapes: readonly (readonly [rows: number, columns: number])[],
+): Float64Matrix[] => {
+  const s = Array.from({ length: order }, (_, i) => value(i))
+  return shapes.map(([rows, columns]) => withSingularValues(rows, columns, s, rows))
 }

@@ -6,60 +6,56 @@ import { block } from '../../../src/linalg/svd/kernels.ts'
 import { leadingSvd } from '../../../src/linalg/svd/leading-svd.ts'
 import { fullSvd } from '../../../src/linalg/svd/svd.ts'
 import { reducedValues, reducedVectors, reduceSymmetric } from '../../../src/linalg/svd/symmetric-eigen.ts'
-import { expectLeading as expectSound, residual, single } from './leading-support.ts'
 import {
-  EPS,
-  kernelSets,
-  orthogonalityError,
-  randomMatrix,
-  toBlock,
-  toMatrix,
-  withSingularValues,
-} from './support.ts'
+  expectLeading as expectSound,
+  type LeadingCase,
+  matricesOf,
+  residual,
+  single,
+  values,
+} from './leading-support.ts'
+import { EPS, kernelSets, orthogonalityError, randomMatrix, toBlock, toMatrix } from './support.ts'
 
 describe.each(kernelSets)('leading triplets on %s kernels', (_, kernels) => {
   const expectLeading = (A: Matrix, r: number) =>
     expectSound(A, r, (A, count) => leadingSvd(A, count, kernels), fullSvd(A, 'thin', kernels))
 
   const n = 96
-  const spectra: [string, (i: number) => number, number][] = [
-    ['falling', (i) => 1 / (i + 1), 16],
-    ['falling over the whole span', (i) => 0.8 ** i, 48],
-    ['equal', () => 0.75, 16],
-    ['equal in pairs', (i) => 1 / (1 + (i >> 1)), 15],
+  const spectra: LeadingCase[] = [
+    ['falling', values.falling, 16],
+    ['falling over the whole span', values.spanning, 48],
+    ['equal', values.equal, 16],
+    ['equal in pairs', values.paired, 15],
     ['the last taken as large as the next', (i) => (i < 20 ? 1 : 0.1), 8],
     ['rank one', (i) => (i === 0 ? 3 : 0), 1],
     ['rank one and more asked for', (i) => (i === 0 ? 3 : 0), 4],
-    ['rank 16 and noise', (i) => (i < 16 ? 1 + i / 16 : 1e-8), 16],
-    ['zero', () => 0, 5],
-    ['none taken', (i) => 1 / (i + 1), 0],
-    ['all taken', (i) => 1 / (i + 1), 96],
+    ['rank 16 and noise', values.noisy, 16],
+    ['zero', values.zero, 5],
+    ['none taken', values.falling, 0],
+    ['all taken', values.falling, 96],
   ]
   test.each(spectra)('%s', (_name, value, r) => {
-    const s = Array.from({ length: n }, (_, i) => value(i))
-    for (const [rows, columns] of [
+    const shapes = [
       [n, n],
       [150, n],
       [n, 110],
-    ]) {
-      expectLeading(single(withSingularValues(rows, columns, s, rows)), r)
-    }
+    ] as const
+    for (const A of matricesOf(value, n, shapes)) expectLeading(single(A), r)
   })
 
-  const larger: [string, (i: number) => number, number][] = [
-    ['falling', (i) => 1 / (i + 1), 64],
-    ['falling over the whole span', (i) => 0.8 ** i, 48],
-    ['equal in pairs', (i) => 1 / (1 + (i >> 1)), 33],
-    ['rank 16 and noise', (i) => (i < 16 ? 1 + i / 16 : 1e-8), 16],
-    ['most taken', (i) => 1 / (i + 1), 150],
+  const larger: LeadingCase[] = [
+    ['falling', values.falling, 64],
+    ['falling over the whole span', values.spanning, 48],
+    ['equal in pairs', values.paired, 33],
+    ['rank 16 and noise', values.noisy, 16],
+    ['most taken', values.falling, 150],
   ]
   test.each(larger)('of order 200: %s', (_name, value, r) => {
-    const s = Array.from({ length: 200 }, (_, i) => value(i))
-    for (const [rows, columns] of [
+    const shapes = [
       [310, 200],
       [200, 203],
-    ])
-      expectLeading(single(withSingularValues(rows, columns, s, rows)), r)
+    ] as const
+    for (const A of matricesOf(value, 200, shapes)) expectLeading(single(A), r)
   })
 
   test('any sizes, the small and the large ones too, and float64', () => {
